@@ -1,0 +1,144 @@
+"""How many deliveries the embedded server makes per CPU-second of its process.
+
+The server runs in its own process, cheap readers (epoll and recv, nothing decoded) in a second one, the
+publisher here. One publish is under way at a time; the figure is CPU time, so waiting does not count.
+Loopback, no TLS.
+
+    python benchmarks/server_fanout.py --subscribers 500 --seconds 3
+"""
+
+import argparse
+import multiprocessing
+import selectors
+import socket
+import time
+from multiprocessing.connection import Connection
+from urllib.parse import urlsplit
+
+import psutil
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from loadgen.protocol.appsync import messages
+from loadgen.protocol.appsync.auth import SUBPROTOCOL, ApiKey
+from loadgen.server.frames import text_header
+from loadgen.server.process import Announcement, ServerProcess
+
+CHANNEL = "/default/bench"
+ID_CHARACTERS = 36
+FRAME_BYTES = 251
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--subscribers", type=int, default=500)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each batch size")
+    parser.add_argument("--batch", type=int, action="append", help="events a publish, repeatable (1 and 5)")
+    options = parser.parse_args()
+    for batch in options.batch or (1, 5):
+        print(measure(options.subscribers, batch, options.seconds), flush=True)
+
+
+def measure(subscribers: int, batch: int, seconds: float) -> str:
+    """Return one line with the figure of one batch size."""
+    context = multiprocessing.get_context("spawn")
+    with ServerProcess() as server:
+        here, there = context.Pipe()
+        arguments = (there, server.announcement, subscribers)
+        reader = context.Process(target=read_all, args=arguments, daemon=True)
+        reader.start()
+        if here.recv() != "ready":
+            raise RuntimeError("the readers could not subscribe")
+        process = psutil.Process(server.announcement.pid)
+        before = process.cpu_times()
+        began_ns = time.monotonic_ns()
+        publishes = publish_for(server.announcement, batch, seconds)
+        here.send(publishes * batch)
+        here.recv()
+        elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
+        after = process.cpu_times()
+        reader.join()
+    cpu_s = after.user + after.system - before.user - before.system
+    deliveries = publishes * batch * subscribers
+    user_s = after.user - before.user
+    return (
+        f"{subscribers} subscribers, batch of {batch}, {FRAME_BYTES}-byte frames: "
+        f"{deliveries:,} deliveries in {elapsed_s:.2f} s, {cpu_s:.2f} server CPU-s ({user_s:.2f} in user) "
+        f"= {deliveries / cpu_s:,.0f} deliveries/CPU-s"
+    )
+
+
+def publish_for(server: Announcement, batch: int, seconds: float) -> int:
+    """Publish batches, each after the answer to the one before; return how many."""
+    key = ApiKey(server.api_key)
+    host = urlsplit(server.http_url).netloc
+    events = [event_of_size()] * batch
+    frame = messages.publish("bench", CHANNEL, events, key.frame_authorization(host, ""))
+    publishes = 0
+    subprotocols, headers = [Subprotocol(SUBPROTOCOL)], key.headers(host)
+    with connect(server.ws_url, subprotocols=subprotocols, additional_headers=headers) as websocket:
+        until_ns = time.monotonic_ns() + int(seconds * 1e9)
+        while time.monotonic_ns() < until_ns:
+            websocket.send(frame, text=True)
+            answer = messages.decode_server_message(websocket.recv())
+            if answer.type != "publish_success":
+                raise RuntimeError(answer.describe_errors())
+            publishes += 1
+    return publishes
+
+
+def event_of_size() -> str:
+    """Return an event whose frame, header included, has FRAME_BYTES bytes."""
+    empty = messages.data("x" * ID_CHARACTERS, '""')
+    return '"' + "e" * (FRAME_BYTES - len(text_header(FRAME_BYTES - 4)) - len(empty)) + '"'
+
+
+def read_all(pipe: Connection, server: Announcement, subscribers: int) -> None:
+    """Subscribe, then read until every subscriber has as many bytes as the publisher says there are."""
+    selector = selectors.DefaultSelector()
+    sockets = [subscribe(server, number) for number in range(subscribers)]
+    for client in sockets:
+        client.setblocking(False)
+        selector.register(client, selectors.EVENT_READ)
+    pipe.send("ready")
+    buffer = bytearray(1 << 20)
+    received = 0
+    expected: int | None = None
+    while expected is None or received < expected:
+        for key, _ in selector.select(0.05):
+            received += key.fileobj.recv_into(buffer)  # type: ignore[union-attr]
+        if expected is None and pipe.poll():
+            expected = pipe.recv() * subscribers * FRAME_BYTES
+    pipe.send("done")
+
+
+def subscribe(server: Announcement, number: int) -> socket.socket:
+    """Return a connected socket whose subscription is live."""
+    url = urlsplit(server.ws_url)
+    client = socket.create_connection((url.hostname, url.port))
+    client.sendall(
+        f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\nx-api-key: {server.api_key}\r\n\r\n".encode()
+    )
+    read_until(client, b"\r\n\r\n")
+    operation_id = f"{number:0{ID_CHARACTERS}d}"
+    payload = messages.subscribe(operation_id, CHANNEL, {"x-api-key": server.api_key})
+    # Masked with zeros: the payload stays as it is.
+    client.sendall(b"\x81\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload)
+    read_until(client, messages.subscribe_success(operation_id))
+    return client
+
+
+def read_until(client: socket.socket, end: bytes) -> None:
+    """Read up to and with `end`, which nothing follows yet."""
+    data = b""
+    while not data.endswith(end):
+        chunk = client.recv(4096)
+        if not chunk:
+            raise RuntimeError(f"the server closed the connection after {data!r}")
+        data += chunk
+
+
+if __name__ == "__main__":
+    main()

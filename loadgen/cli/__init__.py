@@ -1,0 +1,5 @@
+"""The `loadgen` command."""
+
+from loadgen.cli.app import main
+
+__all__ = ["main"]

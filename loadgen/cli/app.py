@@ -1,0 +1,132 @@
+"""The commands; each does its work in a module of its own and imports it when it is called."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from loadgen import __version__
+from loadgen.run.exits import ExitCode
+
+app = typer.Typer(
+    name="loadgen",
+    help="Load-test realtime publish/subscribe services, first of all AWS AppSync Events.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
+    """Say what is wrong, a line a problem, and exit."""
+    for line in message.splitlines():
+        print(f"loadgen: {line}", file=sys.stderr)
+    raise typer.Exit(int(code))
+
+
+@app.command()
+def run(
+    scenario: Annotated[str, typer.Argument(help="A name of the catalogue (see `loadgen scenarios`) or a YAML file.")],
+    target: Annotated[
+        str | None, typer.Option(help="URL of the Event API; default: the embedded server.", metavar="URL")
+    ] = None,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME"),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("results"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
+    master: Annotated[bool, typer.Option(help="Be the master of workers on other machines.")] = False,
+    expect_workers: Annotated[int, typer.Option(help="With --master: begin when so many are there.", min=1)] = 1,
+    worker: Annotated[bool, typer.Option(help="Be a worker of --master-host.")] = False,
+    master_host: Annotated[str, typer.Option(help="With --worker: where the master is.")] = "127.0.0.1",
+    master_port: Annotated[int, typer.Option(help="Port of the master.", min=1, max=65535)] = 5557,
+    master_bind_host: Annotated[
+        str, typer.Option(help="With --master: address to listen on for workers.")
+    ] = "127.0.0.1",
+    web: Annotated[bool, typer.Option(help="Show Locust's web UI and wait for its start button.")] = False,
+    web_port: Annotated[int, typer.Option(help="Port of the web UI.", min=1, max=65535)] = 8089,
+) -> None:
+    """Run a scenario and report what was measured.
+
+    Exit codes: 0 passed, 1 a gate failed, 2 usage or scenario error, 3 inconclusive, 4 target unreachable or refused,
+    130 interrupted (what was recorded is kept and reported).
+    """
+    from loadgen.cli import launch
+
+    raise typer.Exit(
+        launch.run(
+            launch.Request(
+                scenario=scenario,
+                target=target,
+                api_key_env=api_key_env,
+                results=results,
+                overrides=overrides or [],
+                processes=processes,
+                master=master,
+                expect_workers=expect_workers,
+                worker=worker,
+                master_host=master_host,
+                master_port=master_port,
+                master_bind_host=master_bind_host,
+                web=web,
+                web_port=web_port,
+            )
+        )
+    )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    from loadgen.scenario import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def scenarios() -> None:
+    """List the scenarios of the catalogue."""
+    from loadgen.scenario import catalogue
+
+    console = Console(highlight=False)
+    for entry in catalogue():
+        console.print(f"[bold]{escape(entry.name)}[/bold]")
+        console.print(f"  {escape(' '.join(entry.description.split()))}")
+        console.print(f"  [dim]{escape(str(entry.path))}[/dim]", soft_wrap=True)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+    """Make summary and report of a run's folder anew."""
+    from loadgen.cli import launch
+
+    raise typer.Exit(launch.report(folder))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """Run the command line; the only place that turns errors into exit codes."""
+    from loadgen.cli import serve  # noqa: F401  registers its command
+
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(int(ExitCode.INTERRUPTED)) from None
+    except BrokenPipeError:
+        # Somebody piped us into `head`.
+        sys.stderr.close()
+        raise SystemExit(0) from None

@@ -1,0 +1,165 @@
+"""Starting Locust for `loadgen run`, and looking after it.
+
+Locust runs as a child with the same command line that a person would type, so that `loadgen run` and plain `locust` are
+one path. This process stays plain Python: it outlives whatever happens to the child and completes the record of one
+that was killed.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadgen.paths import bundle
+from loadgen.run import children
+from loadgen.run.exits import ExitCode
+from loadgen.scenario import ScenarioError, load
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    scenario: str
+    target: str | None
+    api_key_env: str | None
+    results: Path
+    overrides: list[str]
+    processes: int
+    master: bool
+    expect_workers: int
+    worker: bool
+    master_host: str
+    master_port: int
+    master_bind_host: str
+    web: bool
+    web_port: int
+
+
+def run(request: Request) -> int:
+    """Run Locust for a request; return its exit code."""
+    problem = _problem(request)
+    if problem is not None:
+        for line in problem.splitlines():
+            print(f"loadgen: {line}", file=sys.stderr)
+        return int(ExitCode.USAGE)
+    before = _folders(request.results)
+    child = subprocess.Popen(_command(request), env=children.environment())  # noqa: S603
+    # Ctrl-C goes to the whole foreground group: the child ends the run, we wait for it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    code = child.wait()
+    if not request.worker:
+        for folder in sorted(_folders(request.results) - before):
+            if _unfinished(folder):
+                return _rescue(folder, code)
+    return code if code >= 0 else int(ExitCode.INCONCLUSIVE)
+
+
+def report(folder: Path) -> int:
+    """Run the analysis of a folder in a process of its own; return its exit code."""
+    return subprocess.run(  # noqa: S603
+        children.command("analysis", "finish", str(folder)), env=children.environment(), check=False
+    ).returncode
+
+
+def _problem(request: Request) -> str | None:
+    """Return what is wrong with a request, found before Locust is started."""
+    if request.worker and (request.master or request.processes > 1):
+        return "--worker cannot be combined with --master or --processes"
+    if request.master and request.processes > 1:
+        return "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
+    for item in request.overrides:
+        if "=" not in item:
+            return f"--set {item}: write KEY=VALUE, such as clients.readers.count=100"
+    try:
+        load(request.scenario, dict(item.partition("=")[::2] for item in request.overrides))
+    except ScenarioError as error:
+        return str(error)
+    port = request.web_port if request.web else None
+    for number, name, option in (
+        (port, "web UI", "--web-port"),
+        (request.master_port if request.master else None, "master", "--master-port"),
+    ):
+        if number is not None and _taken(number):
+            return f"port {number} for the {name} is taken: stop what uses it, or choose another with {option}"
+    return None
+
+
+def _command(request: Request) -> list[str]:
+    command = children.command("locust", "-f", str(bundle("locustfile.py")), "--scenario", request.scenario)
+    command += ["--results", str(request.results), "--loglevel", "WARNING"]
+    for item in request.overrides:
+        command += ["--set", item]
+    if request.target is not None:
+        command += ["--target", request.target]
+    if request.api_key_env is not None:
+        command += ["--api-key-env", request.api_key_env]
+    if request.worker:
+        return [*command, "--worker", "--master-host", request.master_host, "--master-port", str(request.master_port)]
+    if request.web:
+        command += ["--web-host", "127.0.0.1", "--web-port", str(request.web_port)]
+    else:
+        command += ["--headless", "--only-summary"]
+    if request.processes > 1:
+        # A free port: two runs on one machine must not meet.
+        port = str(_free_port())
+        command += ["--processes", str(request.processes), "--master-bind-host", "127.0.0.1"]
+        command += ["--master-bind-port", port, "--master-port", port]
+    elif request.master:
+        command += ["--master", "--expect-workers", str(request.expect_workers)]
+        command += ["--master-bind-host", request.master_bind_host, "--master-bind-port", str(request.master_port)]
+    return command
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _folders(results: Path) -> set[Path]:
+    try:
+        return {path.parent for path in results.glob("*/manifest.json")}
+    except OSError:
+        return set()
+
+
+def _unfinished(folder: Path) -> bool:
+    try:
+        status = json.loads((folder / "manifest.json").read_text())["status"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(status == "running")
+
+
+def _rescue(folder: Path, child_code: int) -> int:
+    """Complete the record of a run whose master died, and report it as failed."""
+    from loadgen.run.record import RunFolder
+
+    run_folder = RunFolder.open(folder)
+    how = f"signal {-child_code}" if child_code < 0 else f"exit code {child_code}"
+    run_folder.manifest.status = "failed"
+    run_folder.manifest.exit_code = int(ExitCode.INCONCLUSIVE)
+    run_folder.manifest.reason = f"the master process ended before the run did ({how}); its workers' records are kept"
+    run_folder.complete()
+    print(f"loadgen: {run_folder.manifest.reason}", file=sys.stderr)
+    report(folder)
+    sys.stdout.flush()
+    os.sync()
+    return int(ExitCode.INCONCLUSIVE)

@@ -1,0 +1,52 @@
+"""`loadgen serve`: the embedded Event API in the foreground, for people."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.cli.app import app, fail
+from loadgen.protocol.appsync import limits
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8700,
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(help="Environment variable that holds the API key; default: generate one.", metavar="NAME"),
+    ] = None,
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="Channel namespace, repeatable; default: default.", metavar="NAME")
+    ] = None,
+    ka_interval: Annotated[
+        float, typer.Option(help="Seconds between two ka frames.")
+    ] = limits.KEEPALIVE_INTERVAL_S,
+    connection_timeout: Annotated[
+        float, typer.Option(help="Seconds that connection_ack tells the client.")
+    ] = limits.CONNECTION_TIMEOUT_MS / 1000,
+    certfile: Annotated[Path | None, typer.Option(help="PEM certificate: serve TLS only.")] = None,
+    keyfile: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+) -> None:
+    """Serve the AppSync Events protocol on this machine: what a run uses when no target is given."""
+    from loadgen.server import lifecycle
+    from loadgen.server.config import ConfigError, ServerConfig, api_key_from_environment, generate_api_key
+
+    try:
+        key = api_key_from_environment(api_key_env, os.environ) if api_key_env else generate_api_key()
+        config = ServerConfig(
+            api_key=key,
+            api_key_source=f"${api_key_env}" if api_key_env else None,
+            host=host,
+            port=port,
+            namespaces=tuple(namespace or ("default",)),
+            keepalive_interval_s=ka_interval,
+            connection_timeout_ms=round(connection_timeout * 1000),
+            certfile=certfile,
+            keyfile=keyfile,
+        )
+    except ConfigError as error:
+        fail(str(error))
+    raise typer.Exit(lifecycle.serve(config))

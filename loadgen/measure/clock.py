@@ -1,0 +1,39 @@
+"""The clock that everything is stamped with.
+
+Kernel receive timestamps are CLOCK_REALTIME, so that is the clock of every stamp. A step of it during a run would
+shift every figure, so the offset to the monotonic clock is watched (see :class:`ClockWatch`).
+"""
+
+import time
+from collections.abc import Callable
+
+#: Nanoseconds since the Unix epoch (CLOCK_REALTIME).
+now_ns: Callable[[], int] = time.time_ns
+
+
+class ClockWatch:
+    """Notices when CLOCK_REALTIME moves against CLOCK_MONOTONIC."""
+
+    def __init__(
+        self, realtime_ns: Callable[[], int] = time.time_ns, monotonic_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._realtime_ns = realtime_ns
+        self._monotonic_ns = monotonic_ns
+        self._offset_ns = self._read_offset_ns()
+
+    def _read_offset_ns(self) -> int:
+        """Realtime minus monotonic; of three readings the one with the narrowest bracket."""
+        best_width = best_offset = -1
+        for _ in range(3):
+            before = self._monotonic_ns()
+            real = self._realtime_ns()
+            after = self._monotonic_ns()
+            if best_width < 0 or after - before < best_width:
+                best_width, best_offset = after - before, real - (before + after) // 2
+        return best_offset
+
+    def moved_ns(self) -> int:
+        """How far the wall clock moved against the monotonic one since the last call, signed."""
+        offset_ns = self._read_offset_ns()
+        moved, self._offset_ns = offset_ns - self._offset_ns, offset_ns
+        return moved

@@ -1,0 +1,68 @@
+"""The buffer that the receive path writes a delivery into: one `pack_into` a delivery, no object kept."""
+
+import struct
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.measure.stamp import Stamp
+
+#: Columns of one row, in order; all int64.
+COLUMNS = (
+    "subscription",
+    "arrival_ns",
+    "read_ns",
+    "token",
+    "publisher",
+    "sequence",
+    "intended_ns",
+    "sent_ns",
+)
+_ROW = struct.Struct("=8q")
+ROW_BYTES = _ROW.size
+
+Rows = npt.NDArray[np.int64]
+
+
+class DeliveryBuffer:
+    """Rows of int64 in a preallocated buffer; full buffers are set aside for the recorder, never dropped."""
+
+    def __init__(self, rows: int = 65_536) -> None:
+        self._capacity_bytes = rows * ROW_BYTES
+        self._buffer = bytearray(self._capacity_bytes)
+        self._offset = 0
+        self._full: list[tuple[bytearray, int]] = []
+        self._spare: list[bytearray] = []
+        self.add = self._make_add()
+
+    def _make_add(self) -> Callable[[int, int, int, Stamp], None]:
+        pack_into = _ROW.pack_into
+
+        def add(subscription: int, arrival_ns: int, read_ns: int, stamp: Stamp) -> None:
+            """Append a delivery; raises struct.error where a number of the stamp does not fit int64."""
+            offset = self._offset
+            pack_into(self._buffer, offset, subscription, arrival_ns, read_ns, *stamp)
+            offset += ROW_BYTES
+            self._offset = offset
+            if offset == self._capacity_bytes:
+                self._rotate()
+
+        return add
+
+    def _rotate(self) -> None:
+        self._full.append((self._buffer, self._offset))
+        self._buffer = self._spare.pop() if self._spare else bytearray(self._capacity_bytes)
+        self._offset = 0
+
+    def take(self) -> list[Rows]:
+        """Return what was added since the last call, as arrays of shape (n, 8); they own their memory."""
+        if self._offset:
+            self._rotate()
+        taken, self._full = self._full, []
+        arrays = []
+        for buffer, end in taken:
+            arrays.append(np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, len(COLUMNS)).copy())
+            if len(self._spare) < 2:
+                self._spare.append(buffer)
+        return arrays

@@ -1,0 +1,96 @@
+"""How the generator itself is doing, once a second."""
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import psutil
+
+from loadgen.measure.clock import now_ns
+
+TICK_S = 0.02
+
+
+class HealthSample(NamedTuple):
+    """One row of the record's health table, without the worker; see results/README.md."""
+
+    time_ns: int
+    interval_ns: int
+    cpu_ns: int
+    lag_max_ns: int
+    late_max_ns: int | None
+    queue_max_ns: int | None
+    deliveries: int
+    published: int
+    gc_ns: int
+    rss_bytes: int
+    open_files: int
+
+
+class HealthSampler:
+    """Measures hub lag, CPU and garbage collection between two calls of :meth:`sample`.
+
+    ``sleep`` is the cooperative sleep of the loop whose lag is measured.
+    """
+
+    def __init__(self, sleep: Callable[[float], Any]) -> None:
+        self._sleep = sleep
+        self._process = psutil.Process()
+        self._lag_max_ns = 0
+        self._gc_started_ns = 0
+        self._gc_ns = 0
+        self._cpu_ns = time.process_time_ns()
+        self._since_ns = time.monotonic_ns()
+        self.running = False
+
+    def watch(self) -> None:
+        """Run a short timer until :attr:`running` is false; how late it fires is the lag."""
+        self.running = True
+        gc.callbacks.append(self._on_gc)
+        tick_ns = int(TICK_S * 1e9)
+        try:
+            while self.running:
+                before = time.monotonic_ns()
+                self._sleep(TICK_S)
+                lag_ns = time.monotonic_ns() - before - tick_ns
+                if lag_ns > self._lag_max_ns:
+                    self._lag_max_ns = lag_ns
+        finally:
+            gc.callbacks.remove(self._on_gc)
+
+    def _on_gc(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._gc_started_ns = time.monotonic_ns()
+        else:
+            self._gc_ns += time.monotonic_ns() - self._gc_started_ns
+
+    def sample(
+        self, deliveries: int, published: int, late_max_ns: int | None, queue_max_ns: int | None
+    ) -> HealthSample:
+        """Return what happened since the last call."""
+        cpu_ns, monotonic_ns = time.process_time_ns(), time.monotonic_ns()
+        sample = HealthSample(
+            time_ns=now_ns(),
+            interval_ns=monotonic_ns - self._since_ns,
+            cpu_ns=cpu_ns - self._cpu_ns,
+            lag_max_ns=self._lag_max_ns,
+            late_max_ns=late_max_ns,
+            queue_max_ns=queue_max_ns,
+            deliveries=deliveries,
+            published=published,
+            gc_ns=self._gc_ns,
+            rss_bytes=self._process.memory_info().rss,
+            open_files=_open_files(),
+        )
+        self._cpu_ns, self._since_ns, self._lag_max_ns, self._gc_ns = cpu_ns, monotonic_ns, 0, 0
+        return sample
+
+
+def _open_files() -> int:
+    """Count this process's file descriptors; -1 where the system does not tell."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return -1

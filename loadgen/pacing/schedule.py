@@ -1,0 +1,113 @@
+"""The offsets of each client's publish requests."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from itertools import count
+from random import Random
+
+from loadgen.pacing.curve import Curve, Point
+
+_NS_PER_S = 1_000_000_000
+
+
+class Arrival(StrEnum):
+    """How requests are spread over time at one mean rate."""
+
+    CONSTANT = "constant"
+    POISSON = "poisson"
+    BURSTS = "bursts"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The offered load of a whole group of clients.
+
+    Args:
+        requests_per_s: publish requests per second of the whole group; above 0.
+        arrival: how they are spread.
+        burst: requests that one client sends at once; 1 unless ``arrival`` is bursts.
+        curve: points of a load curve relative to ``requests_per_s``; empty for a steady load.
+    """
+
+    requests_per_s: float
+    arrival: Arrival = Arrival.CONSTANT
+    burst: int = 1
+    curve: tuple[Point, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.requests_per_s > 0 and math.isfinite(self.requests_per_s)):
+            raise ValueError(f"requests_per_s must be above 0, not {self.requests_per_s!r}")
+        if self.burst < 1:
+            raise ValueError(f"burst must be at least 1, not {self.burst}")
+        if self.burst > 1 and self.arrival is not Arrival.BURSTS:
+            raise ValueError(f"burst has no meaning with {self.arrival} arrival")
+
+
+def offsets_ns(pace: Pace, *, clients: int, index: int, seed: int | str, duration_ns: int) -> Iterator[int]:
+    """Yield when each publish request of client ``index`` of ``clients`` is due, in ns after the start.
+
+    Offsets rise (bursts repeat theirs) and stay below ``duration_ns``. Requests of constant arrival are numbered
+    over the whole group, client k taking every ``clients``-th from the k-th, so that the group as a whole is
+    exactly even. Each offset is computed from the request's number, so no rounding adds up; Poisson gaps are
+    summed with compensation in units of requests, before time comes in. ``seed`` matters to Poisson only; give
+    each group its own.
+
+    Raises:
+        ValueError: ``index`` is not one of ``clients``.
+    """
+    if not 0 <= index < clients:
+        raise ValueError(f"client index must be in 0..{clients - 1}, not {index}")
+    if pace.arrival is Arrival.POISSON:
+        times = _timed(pace, _poisson_positions(clients, Random(f"{seed}/arrival/{index}")))
+    elif pace.curve:
+        times = _timed(pace, (float(number) for number in count(index * pace.burst, clients * pace.burst)))
+    else:
+        times = _even_times(pace.requests_per_s, index * pace.burst, clients * pace.burst)
+    return _within(times, pace.burst, duration_ns)
+
+
+def request_count(pace: Pace, duration_ns: int) -> int:
+    """Return how many requests the whole group has due before ``duration_ns``; for Poisson the mean."""
+    if pace.curve:
+        due = Curve(pace.requests_per_s, pace.curve).requests_before(duration_ns)
+    else:
+        due = Fraction(pace.requests_per_s) * duration_ns / _NS_PER_S
+    return math.ceil(due / pace.burst) * pace.burst
+
+
+def _even_times(requests_per_s: float, first: int, step: int) -> Iterator[int]:
+    """Yield ``floor(number / rate)`` in ns in whole numbers only: exact at any distance from the start."""
+    rate = Fraction(requests_per_s)
+    scale = rate.denominator * _NS_PER_S
+    divisor = rate.numerator
+    return (position // divisor for position in count(first * scale, step * scale))
+
+
+def _timed(pace: Pace, positions: Iterator[float]) -> Iterator[int]:
+    points = pace.curve or (Point(0, 1.0),)
+    return Curve(pace.requests_per_s, points).offsets_ns(positions)
+
+
+def _poisson_positions(clients: int, random: Random) -> Iterator[float]:
+    """Yield the positions, in the group's requests, of one client's share of a Poisson process."""
+    draw, log = random.random, math.log
+    total = 0.0
+    lost = 0.0  # what rounding has cut off the sum so far (Kahan)
+    while True:
+        # Not random.expovariate: its algorithm is not promised to stay the same between Python versions.
+        gap = -log(1.0 - draw()) * clients - lost
+        following = total + gap
+        lost = (following - total) - gap
+        total = following
+        yield total
+
+
+def _within(times: Iterator[int], burst: int, duration_ns: int) -> Iterator[int]:
+    for time_ns in times:
+        if time_ns >= duration_ns:
+            return
+        for _ in range(burst):
+            yield time_ns

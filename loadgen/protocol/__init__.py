@@ -1,0 +1,1 @@
+"""Wire formats without I/O: one package for each target protocol."""

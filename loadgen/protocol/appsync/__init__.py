@@ -1,0 +1,5 @@
+"""AWS AppSync Events: channels, messages, authorization, errors, limits and endpoints, without I/O.
+
+Facts are tagged as in the fact sheet: (doc) AWS page, (real) seen on AWS, (fixture) a client's mocked test,
+(2nd) secondary source, (inf) inferred, (?) unverified. The last three are assumptions.
+"""

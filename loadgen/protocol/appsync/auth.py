@@ -1,0 +1,95 @@
+"""Credentials of a client, and the `header-` subprotocol that carries them in a WebSocket handshake.
+
+A credential is asked again for every request: an IAM signature covers the body, a token may be renewed.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import msgspec
+
+SUBPROTOCOL: Final = "aws-appsync-event-ws"
+"""The subprotocol that the client offers and the server echoes (doc)."""
+
+HEADER_SUBPROTOCOL_PREFIX: Final = "header-"
+
+CONNECT_BODY: Final = b"{}"
+"""What is signed to connect (real, amplify-js #14001)."""
+
+
+class Credential(Protocol):
+    """What authorizes a client's requests; one class for each authorization mode."""
+
+    def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
+        """Return the HTTP headers of a publish, or of an upgrade without `header-` subprotocol; no `host`."""
+        ...
+
+    def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
+        """Return what the `header-` subprotocol carries; `host` is the HTTP host, not the realtime (doc)."""
+        ...
+
+    def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
+        """Return `authorization` of a subscribe or publish frame; `body` is what a signature covers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """API key authorization; the key is never shown by `repr`."""
+
+    key: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.key or not self.key.isascii() or not self.key.isprintable() or " " in self.key:
+            raise ValueError(
+                "the API key is empty or has characters that no HTTP header can carry: check its source"
+            )
+
+    def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
+        """Return `x-api-key` alone: neither host nor body is signed."""
+        return {"x-api-key": self.key}
+
+    def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
+        """Return `host` and `x-api-key` (doc)."""
+        return {"host": http_host, "x-api-key": self.key}
+
+    def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
+        """Return `x-api-key` and the allowed `host` (doc)."""
+        return {"x-api-key": self.key, "host": http_host}
+
+
+def subscribe_body(channel: str) -> bytes:
+    """Return what a signature of a subscribe covers (real)."""
+    return msgspec.json.encode({"channel": channel})
+
+
+def publish_body(channel: str, events: list[str]) -> bytes:
+    """Return what a signature of a publish covers: compact, this key order, events as strings (real)."""
+    return msgspec.json.encode({"channel": channel, "events": events})
+
+
+def encode_header_subprotocol(headers: dict[str, str]) -> str:
+    """Return `header-` and the base64url of the headers' JSON without padding (doc)."""
+    encoded = base64.urlsafe_b64encode(msgspec.json.encode(headers)).rstrip(b"=")
+    return HEADER_SUBPROTOCOL_PREFIX + encoded.decode("ascii")
+
+
+def decode_header_subprotocol(subprotocol: str) -> dict[str, str]:
+    """Return the headers that a `header-` subprotocol carries.
+
+    Raises:
+        ValueError: it is not base64url of a JSON object of strings; the message never holds the content.
+    """
+    if not subprotocol.startswith(HEADER_SUBPROTOCOL_PREFIX):
+        raise ValueError(f"the subprotocol does not begin with '{HEADER_SUBPROTOCOL_PREFIX}'")
+    encoded = subprotocol.removeprefix(HEADER_SUBPROTOCOL_PREFIX).rstrip("=")
+    try:
+        # urlsafe_b64decode alone would skip foreign characters in silence.
+        raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(raw, type=dict[str, str])
+    except (binascii.Error, ValueError, msgspec.MsgspecError):
+        raise ValueError(
+            "the 'header-' subprotocol is not base64url of a JSON object whose values are strings"
+        ) from None

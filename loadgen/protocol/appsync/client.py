@@ -1,0 +1,152 @@
+"""AWS AppSync Events as a target: the client side of the protocol behind the seam of `loadgen.protocol.base`."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from loadgen.protocol.appsync import messages
+from loadgen.protocol.appsync.auth import (
+    SUBPROTOCOL,
+    Credential,
+    encode_header_subprotocol,
+    publish_body,
+    subscribe_body,
+)
+from loadgen.protocol.appsync.channels import normalise
+from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler
+
+_decode = messages.decode_server_message
+
+#: Last segment of the channel that a readiness probe of a wildcard subscription is published to.
+PROBE_SEGMENT = "loadgen-probe"
+
+
+class AppSyncSession:
+    """One connection's conversation with an Event API."""
+
+    def __init__(self, service: "AppSyncEvents", handler: SessionHandler) -> None:
+        self.timeout_ns: int | None = None
+        self._service = service
+        self._handler = handler
+        self._on_event = handler.on_event
+
+    def opening(self) -> Sequence[bytes]:
+        """Return `connection_init`: optional by the documentation, but only it brings the acknowledgement."""
+        return (messages.connection_init(),)
+
+    def subscribe(self, subscription_id: str, channel: str) -> bytes:
+        """Return a `subscribe` with its authorization."""
+        channel = normalise(channel)
+        return messages.subscribe(
+            subscription_id, channel, self._service.frame_authorization(subscribe_body(channel))
+        )
+
+    def unsubscribe(self, subscription_id: str) -> bytes:
+        """Return an `unsubscribe`."""
+        return messages.unsubscribe(subscription_id)
+
+    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
+        """Return a `publish` with its authorization."""
+        authorization = self._service.publish_authorization(channel, events)
+        return messages.publish(publish_id, channel, events, authorization)
+
+    def receive(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        """Take a message from the service and tell the handler."""
+        try:
+            decoded = _decode(message)
+        except msgspec.MsgspecError as error:
+            self._handler.on_undecodable(str(error))
+            return
+        if decoded.type == "data" and decoded.id is not None:
+            event = decoded.event
+            if type(event) is str:
+                self._on_event(decoded.id, event, arrival_ns, read_ns)
+            else:
+                # The documentation shows a list of strings; the service sends a string. Both are read.
+                for text in event or ():
+                    self._on_event(decoded.id, text, arrival_ns, read_ns)
+            return
+        self._on_control(decoded, arrival_ns)
+
+    def _on_control(self, message: messages.ServerMessage, arrival_ns: int) -> None:
+        handler, request = self._handler, message.id
+        match message.type:
+            case "ka":
+                pass
+            case "connection_ack":
+                if message.connection_timeout_ms is not None:
+                    self.timeout_ns = message.connection_timeout_ms * 1_000_000
+                handler.on_connected(arrival_ns)
+            case "connection_error":
+                handler.on_refused(message.describe_errors())
+            case "subscribe_success" if request is not None:
+                handler.on_subscribed(request, arrival_ns)
+            case "subscribe_error" if request is not None:
+                handler.on_subscribe_failed(request, message.describe_errors())
+            case "publish_success" if request is not None:
+                handler.on_published(request, _answer(message.failed or ()), arrival_ns)
+            case "publish_error" if request is not None:
+                handler.on_published(request, PublishAnswer(error=message.describe_errors()), arrival_ns)
+            case "unsubscribe_success":
+                pass
+            case _:
+                handler.on_service_error(message.describe_errors())
+
+
+class AppSyncEvents:
+    """An Event API: its endpoints and the credential to use there."""
+
+    def __init__(self, endpoints: Endpoints, credential: Credential) -> None:
+        self.ws_url = endpoints.ws_url
+        self.http_url = endpoints.http_url
+        self._host = endpoints.http_host
+        self._credential = credential
+
+    def handshake(self) -> Handshake:
+        """Return the documented handshake: the protocol's name and the authorization as a second subprotocol."""
+        authorization = encode_header_subprotocol(self._credential.connect_headers(self._host))
+        return Handshake(self.ws_url, (SUBPROTOCOL, authorization))
+
+    def session(self, handler: SessionHandler) -> AppSyncSession:
+        """Return a fresh conversation."""
+        return AppSyncSession(self, handler)
+
+    def frame_authorization(self, body: bytes) -> dict[str, str]:
+        """Return the `authorization` of a frame; ``body`` is what a signature would cover."""
+        return self._credential.frame_authorization(self._host, body)
+
+    def publish_authorization(self, channel: str, events: Sequence[str]) -> dict[str, str]:
+        """Return the `authorization` of a publish frame."""
+        return self._credential.frame_authorization(self._host, publish_body(channel, list(events)))
+
+    def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
+        """Return the `POST /event` of a batch."""
+        body = messages.publish_request(channel, events)
+        headers = {"content-type": "application/json", **self._credential.headers(self._host, body)}
+        return HttpRequest(body, headers)
+
+    def http_answer(self, status: int, body: bytes) -> PublishAnswer:
+        """Read the answer to a `POST /event`; what cannot be read is an error that says so."""
+        try:
+            if status == 200:
+                return _answer(messages.decode_publish_response(body).failed)
+            errors = messages.decode_error_response(body).errors
+        except msgspec.MsgspecError:
+            return PublishAnswer(error=f"HTTP {status} with a body that is no publish answer")
+        return PublishAnswer(error="; ".join(map(str, errors)) or f"HTTP {status}")
+
+    def channel_for(self, pattern: str) -> str:
+        """Return a channel that a subscription to ``pattern`` receives."""
+        return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
+
+
+def _answer(failed: Sequence[messages.FailedEvent]) -> PublishAnswer:
+    if not failed:
+        return _ALL_ACCEPTED
+    return PublishAnswer(
+        rejected={event.index if event.index is not None else 0: event.describe() for event in failed}
+    )
+
+
+_ALL_ACCEPTED = PublishAnswer()

@@ -1,0 +1,93 @@
+"""From the one URL that a person gives to the two URLs of an Event API."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+HTTP_PATH = "/event"
+REALTIME_PATH = "/event/realtime"
+
+_SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
+_AWS_HOST = re.compile(
+    r"(?P<id>[a-z0-9]+)\.appsync-(?P<kind>api|realtime-api)\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?P<china>\.cn)?"
+)
+
+
+class EndpointError(ValueError):
+    """A URL that is not that of an Event API; the message is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where to publish over HTTP and where to open a WebSocket.
+
+    `http_host` is what `host` means in an authorization: the HTTP host, with the port when it is not the
+    scheme's own.
+    """
+
+    http_url: str
+    ws_url: str
+    http_host: str
+
+    @property
+    def tls(self) -> bool:
+        """Whether both URLs are encrypted."""
+        return self.http_url.startswith("https:")
+
+    @classmethod
+    def from_url(cls, url: str) -> "Endpoints":
+        """Return the endpoints behind the HTTP or the realtime URL of an Event API.
+
+        On the AWS domain the two hosts differ (`appsync-api`, `appsync-realtime-api`); a custom domain and a
+        local server have one (doc).
+
+        Raises:
+            EndpointError: another scheme or path, or credentials, a query or a fragment in the URL.
+        """
+        parts, port = _split(url)
+        tls = _SCHEMES[parts.scheme]
+        hostname = parts.hostname or ""
+        aws = _AWS_HOST.fullmatch(hostname)
+        if aws and not tls:
+            raise EndpointError(f"URL {_shown(url)} would send the key unencrypted to AWS: write 'https://'")
+        http_name = realtime_name = f"[{hostname}]" if ":" in hostname else hostname
+        if aws:
+            domain = f"{aws['region']}.amazonaws.com{aws['china'] or ''}"
+            http_name = f"{aws['id']}.appsync-api.{domain}"
+            realtime_name = f"{aws['id']}.appsync-realtime-api.{domain}"
+        suffix = "" if port in (None, 443 if tls else 80) else f":{port}"
+        secure = "s" if tls else ""
+        return cls(
+            http_url=f"http{secure}://{http_name}{suffix}{HTTP_PATH}",
+            ws_url=f"ws{secure}://{realtime_name}{suffix}{REALTIME_PATH}",
+            http_host=f"{http_name}{suffix}",
+        )
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port
+    except ValueError as error:
+        raise EndpointError(f"URL {_shown(url)} cannot be read: {error}") from None
+    if parts.username is not None or parts.password is not None:
+        raise EndpointError(
+            "the URL holds a user name or password: an Event API takes its key from elsewhere"
+        )
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise EndpointError(
+            f"URL {_shown(url)} is not one of an Event API: write 'https://<host>/event' "
+            "(or 'http://' for a local server)"
+        )
+    if parts.query or parts.fragment:
+        raise EndpointError(f"URL {_shown(url)} has a query or fragment: it must end in '{HTTP_PATH}'")
+    if parts.path.removesuffix("/") not in (HTTP_PATH, REALTIME_PATH):
+        raise EndpointError(
+            f"URL {_shown(url)} has the path {parts.path!a}: it must be '{HTTP_PATH}' or '{REALTIME_PATH}'"
+        )
+    return parts, port
+
+
+def _shown(url: str) -> str:
+    """Quote a URL without what may be a secret: user information, query and fragment."""
+    return ascii(url.rpartition("@")[2].partition("?")[0].partition("#")[0])

@@ -1,0 +1,95 @@
+"""What the service says when it refuses: one table for both transports.
+
+`errorType` and `message` as the fact sheet gives them; each constant tells how sure that is. A message or a
+code of None is left out of the frame.
+"""
+
+from typing import Final
+
+import msgspec
+
+
+class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """One entry of an `errors` list; message and code are optional on the wire (real ANDROID, JS comment)."""
+
+    error_type: str | None = None
+    message: str | None = None
+    error_code: int | str | None = None
+
+    def __str__(self) -> str:
+        text = self.error_type or "error of no type"
+        return f"{text}: {self.message}" if self.message else text
+
+
+_NOT_AUTHORIZED = "You are not authorized to make this call."
+
+CONNECT_UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED, 401)
+"""Connect with a bad key (real AUVRED)."""
+
+CONNECT_BAD_HEADER: Final = WireError("BadRequestException", "Invalid authorization header", 400)
+"""Connect with a `header-` subprotocol that is not base64url of a JSON object with `host` (assumption)."""
+
+CONNECT_NO_PROTOCOL: Final = WireError("NoProtocolError", None, 400)
+"""Connect without offering `aws-appsync-event-ws` (assumption; the name is that of the GraphQL side)."""
+
+UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED)
+"""Publish with a bad key, on either transport (real ANDROID); on subscribe (inf)."""
+
+UNDEFINED_NAMESPACE: Final = WireError("UnauthorizedException")
+"""Publish to a namespace that does not exist: no message (real ANDROID); on subscribe (inf)."""
+
+UNSUPPORTED_OPERATION: Final = WireError(
+    "UnsupportedOperation", "Operation not supported through the realtime channel"
+)
+"""Malformed frame or unknown `type`, sent as `error` without id (fixture, several clients)."""
+
+INVALID_CHANNEL: Final = WireError("BadRequestException", "Invalid Channel Format")
+"""Bad channel on subscribe (fixture AUVRED); on publish (inf)."""
+
+INVALID_OPERATION_ID: Final = WireError("BadRequestException", "Invalid operation id")
+"""An id that breaks the grammar of ids (assumption)."""
+
+MAX_SUBSCRIPTIONS_REACHED: Final = WireError("MaxSubscriptionsReachedError")
+"""More than 200 subscriptions on a connection (SWIFT integration test, ANDROID enum; no text known)."""
+
+LIMIT_EXCEEDED: Final = WireError("LimitExceededError", "Rate limit exceeded")
+"""A rate quota is exceeded (ANDROID enum; the text is that of the GraphQL side, 2nd)."""
+
+TOO_MANY_EVENTS_WEBSOCKET: Final = WireError("InvalidInputError", "input exceeded 5 event limit")
+"""More than five events over WebSocket (real ANDROID)."""
+
+TOO_MANY_EVENTS_HTTP: Final = WireError("BadRequestException", "Input exceeded 5 event limit")
+"""More than five events over HTTP, status 400 (real ANDROID)."""
+
+INVALID_EVENTS: Final = WireError("BadRequestException", "Events must be a list of 1 to 5 JSON strings")
+"""No events, or an event that is not a string of valid JSON (rule: doc; answer: assumption)."""
+
+INVALID_BODY: Final = WireError("BadRequestException", "Invalid request body")
+"""An HTTP body that is not a publish request (assumption)."""
+
+PAYLOAD_TOO_LARGE: Final = WireError("PayloadTooLargeException", "Payload exceeds 1.2 MB")
+"""A publish request above 1.2 MB, HTTP status 413 (assumption)."""
+
+SUBSCRIPTION_PROCESSING: Final = WireError(
+    "SubscriptionProcessingError", "There was an error processing the operation"
+)
+"""`subscribe_error` of the documentation (doc)."""
+
+MESSAGE_PROCESSING: Final = WireError("MessageProcessingError", "There was an error processing the message")
+"""`broadcast_error` of the documentation (doc)."""
+
+EVENT_TOO_LARGE_CODE: Final = "EventTooLargeException"
+"""`failed[].code` of an event above 240 KB, HTTP status 200 (real AUVRED); over WebSocket (inf)."""
+
+EVENT_TOO_LARGE_MESSAGE: Final = "Transformed event is larger than 240KB"
+"""`failed[].message` of an event above 240 KB (real AUVRED)."""
+
+
+def duplicated_operation(operation_id: str) -> WireError:
+    """Return the error of a subscription id in use (name 2nd; the text is that of the GraphQL side)."""
+    return WireError("DuplicatedOperationError", f"Duplicated operation with id {operation_id}")
+
+
+def unknown_operation(operation_id: str) -> WireError:
+    """Return the error of an unsubscribe with an unknown id (doc)."""
+    return WireError("UnknownOperationError", f"Unknown operation id {operation_id}")

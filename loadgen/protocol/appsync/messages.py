@@ -1,0 +1,204 @@
+"""Messages of both directions as msgspec structs, with encoders that return the bytes of one text frame.
+
+Key order is free on the wire. `event` is a JSON string, one event a frame, against the documentation, which
+shows a list; all clients tested on AWS agree on the string (real), and the decoder takes both.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from loadgen.protocol.appsync.errors import WireError
+from loadgen.protocol.appsync.limits import OPERATION_ID_MAX_CHARACTERS
+
+_OPERATION_ID = re.compile(rf"[a-zA-Z0-9\-_+]{{1,{OPERATION_ID_MAX_CHARACTERS}}}", re.ASCII)
+_encode = msgspec.json.Encoder().encode
+
+
+def is_operation_id(text: str) -> bool:
+    """Return whether the text may be the id of a subscribe, unsubscribe or publish (doc)."""
+    return _OPERATION_ID.fullmatch(text) is not None
+
+
+# --- both transports ---
+
+
+class SuccessfulEvent(msgspec.Struct, frozen=True, gc=False):
+    """An accepted event of a publish."""
+
+    identifier: str | None = None
+    index: int | None = None
+
+
+class FailedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A refused event of a publish; sources disagree on names and on the type of the code: both are read."""
+
+    identifier: str | None = None
+    index: int | None = None
+    code: str | int | None = None
+    message: str | None = None
+    error_code: str | int | None = msgspec.field(default=None, name="errorCode")
+    error_message: str | None = msgspec.field(default=None, name="errorMessage")
+
+    def describe(self) -> str:
+        """Return code and message in one line."""
+        code = self.code if self.code is not None else self.error_code
+        message = self.message or self.error_message
+        text = "refused" if code is None else str(code)
+        return f"{text}: {message}" if message else text
+
+
+class PublishRequest(msgspec.Struct, frozen=True):
+    """Body of `POST /event`."""
+
+    channel: str
+    events: list[Any]
+
+
+class PublishResponse(msgspec.Struct, frozen=True):
+    """Body of the answer 200 to `POST /event`."""
+
+    failed: list[FailedEvent] = []
+    successful: list[SuccessfulEvent] = []
+
+
+class ErrorResponse(msgspec.Struct, frozen=True):
+    """Body of an answer other than 200."""
+
+    errors: list[WireError] = []
+
+
+encode_http = _encode
+"""Encoder of the HTTP bodies above."""
+decode_publish_request = msgspec.json.Decoder(PublishRequest).decode
+decode_publish_response = msgspec.json.Decoder(PublishResponse).decode
+decode_error_response = msgspec.json.Decoder(ErrorResponse).decode
+
+
+def publish_request(channel: str, events: Sequence[str]) -> bytes:
+    """Return the body of `POST /event`; each event is a string of JSON."""
+    return _encode({"channel": channel, "events": events})
+
+
+# --- client to server ---
+
+
+class ClientMessage(msgspec.Struct, frozen=True):
+    """Any message of a client; unknown fields are ignored (Amplify sends some)."""
+
+    type: str
+    id: str | None = None
+    channel: str | None = None
+    events: Any = None
+    authorization: dict[str, Any] | None = None
+
+
+decode_client_message = msgspec.json.Decoder(ClientMessage).decode
+"""Raises msgspec.MsgspecError (a ValueError) for what is not such a message."""
+
+_CONNECTION_INIT: Final = b'{"type":"connection_init"}'
+
+
+def connection_init() -> bytes:
+    """Return the message that asks for `connection_ack`; optional (doc)."""
+    return _CONNECTION_INIT
+
+
+def subscribe(operation_id: str, channel: str, authorization: Mapping[str, str]) -> bytes:
+    """Return a subscribe; the id names the subscription in every later message."""
+    return _encode(
+        {"type": "subscribe", "id": operation_id, "channel": channel, "authorization": authorization}
+    )
+
+
+def unsubscribe(operation_id: str) -> bytes:
+    """Return an unsubscribe of the subscription with that id."""
+    return _encode({"type": "unsubscribe", "id": operation_id})
+
+
+def publish(
+    operation_id: str, channel: str, events: Sequence[str], authorization: Mapping[str, str]
+) -> bytes:
+    """Return a publish; each event is a string of JSON."""
+    return _encode(
+        {
+            "type": "publish",
+            "id": operation_id,
+            "channel": channel,
+            "events": events,
+            "authorization": authorization,
+        }
+    )
+
+
+# --- server to client ---
+
+
+class ServerMessage(msgspec.Struct, frozen=True, gc=False):
+    """Any message of the server; which fields are set depends on `type`."""
+
+    type: str
+    id: str | None = None
+    event: str | list[str] | None = None
+    errors: list[WireError] | None = None
+    connection_timeout_ms: int | None = msgspec.field(default=None, name="connectionTimeoutMs")
+    successful: list[SuccessfulEvent] | None = None
+    failed: list[FailedEvent] | None = None
+
+    def describe_errors(self) -> str:
+        """Return the errors in one line, for a log or a record."""
+        return "; ".join(map(str, self.errors or ())) or f"{self.type} without errors"
+
+
+decode_server_message = msgspec.json.Decoder(ServerMessage).decode
+"""Raises msgspec.MsgspecError (a ValueError) for what is not such a message."""
+
+KEEPALIVE: Final = b'{"type":"ka"}'
+
+
+def connection_ack(connection_timeout_ms: int) -> bytes:
+    """Return the answer to `connection_init`; the timeout in milliseconds."""
+    return _encode({"type": "connection_ack", "connectionTimeoutMs": connection_timeout_ms})
+
+
+def error(message_type: str, errors: Sequence[WireError], operation_id: str | None = None) -> bytes:
+    """Return a `connection_error`, `error`, `subscribe_error`, `publish_error`, ... with or without id."""
+    if operation_id is None:
+        return _encode({"type": message_type, "errors": errors})
+    return _encode({"type": message_type, "id": operation_id, "errors": errors})
+
+
+def subscribe_success(operation_id: str) -> bytes:
+    """Return the answer to a subscribe that is live."""
+    return _encode({"type": "subscribe_success", "id": operation_id})
+
+
+def unsubscribe_success(operation_id: str) -> bytes:
+    """Return the answer to an unsubscribe."""
+    return _encode({"type": "unsubscribe_success", "id": operation_id})
+
+
+def publish_success(
+    operation_id: str, successful: Sequence[SuccessfulEvent], failed: Sequence[FailedEvent]
+) -> bytes:
+    """Return the answer to a publish; both lists refer to the events by index."""
+    return _encode(
+        {"type": "publish_success", "id": operation_id, "successful": successful, "failed": failed}
+    )
+
+
+def data(operation_id: str, event: str) -> bytes:
+    """Return the delivery of one event to one subscription: head and tail together."""
+    return data_head(operation_id) + data_tail(event)
+
+
+def data_head(operation_id: str) -> bytes:
+    """Return the part of a delivery that one subscription's deliveries share, up to the event."""
+    return b'{"type":"data","id":' + _encode(operation_id) + b',"event":'
+
+
+def data_tail(event: str) -> bytes:
+    """Return the part of a delivery that all subscribers of one event share."""
+    return _encode(event) + b"}"

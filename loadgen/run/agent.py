@@ -1,0 +1,281 @@
+"""The agent: one worker process's part in a run."""
+
+import os
+import secrets
+import socket as sockets
+import tempfile
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import gevent
+from gevent.event import AsyncResult, Event
+from locust.env import Environment
+
+from loadgen.measure import histograms
+from loadgen.measure.clock import now_ns
+from loadgen.measure.health import HealthSampler
+from loadgen.measure.recorder import Interval, Recorder
+from loadgen.measure.spool import MARKER, SpoolWriter
+from loadgen.run import locust_stats, messages
+from loadgen.run.messages import Link, Payload
+from loadgen.run.readiness import ProbedReadiness, SettledReadiness
+from loadgen.run.target import Target
+from loadgen.scenario import Scenario
+from loadgen.scenario.plan import ClientPlan, Plan
+from loadgen.transport.timer import PreciseTimer
+from loadgen.transport.websocket import Address
+from loadgen.users.worker import Progress, Timeline
+
+STATUS_INTERVAL_S = 0.25
+FLUSH_INTERVAL_S = 1.0
+_CLAIM_WINDOW_S = 0.005
+_CHUNK_BYTES = 1 << 20
+_MOST_COMPLAINTS = 20
+
+
+class Agent:
+    """Implements `WorkerRun` for the users of this process, and answers the coordinator.
+
+    Built when the coordinator's BEGIN arrives; one object a run.
+    """
+
+    def __init__(
+        self, environment: Environment, link: Link, worker: int, worker_id: str, begin: Payload
+    ) -> None:
+        self.worker = worker
+        self.worker_id = worker_id
+        self._environment = environment
+        self._link = link
+        self.scenario = Scenario.from_resolved(begin["scenario"])
+        self.plan = Plan(self.scenario)
+        self.service = Target.from_payload(begin["target"]).service()
+        self.address = Address(self.service.ws_url)
+        self.timer = PreciseTimer()
+        self.progress = Progress()
+        self._folder, self._shared = _spool_folder(begin, worker)
+        self._spool = SpoolWriter(self._folder, worker)
+        self.recorder = Recorder(begin["token"], self._spool, gevent.get_hub().threadpool.apply)
+        self._health = HealthSampler(gevent.sleep)
+        self._groups = locust_stats.GroupNames(self.plan)
+        self._claims: list[tuple[str, AsyncResult]] = []
+        self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
+        self._living = 0
+        self._ramp_ns = 0
+        self._timeline: AsyncResult = AsyncResult()
+        self._over = Event()
+        self._finishing = False
+        self._complaints: Counter[str] = Counter()
+        self._fatal: str | None = None
+        self._latest: Interval | None = None
+        self._histogram: str | None = None
+        self._written = Event()
+        ready = self.scenario.phases.ready
+        self.readiness: ProbedReadiness | SettledReadiness = (
+            ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
+            if ready == "probe"
+            else SettledReadiness(ready.settle_ns)
+        )
+        self._loops = [gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)]
+
+    # For the users: see users.worker.WorkerRun.
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is over or was interrupted."""
+        return self._over.is_set()
+
+    def claim(self, role: str) -> ClientPlan | None:
+        """Wait for the plan of the next client of that role; None: there is none left."""
+        granted: AsyncResult = AsyncResult()
+        if not self._claims:
+            # Users are spawned by the thousand: one message carries the claims of all that ask now.
+            gevent.spawn_later(_CLAIM_WINDOW_S, self._send_claims)
+        self._claims.append((role, granted))
+        number = granted.get()
+        return None if number is None else self.plan.client(number)
+
+    def wait_for_ramp(self, client: ClientPlan) -> bool:
+        """Wait until the client's turn to connect has come; false: the run is over."""
+        self.timer.wait_until(self._ramp_ns + client.ramp_offset_ns)
+        return not self.stopping
+
+    def joined(self) -> None:
+        """A user has begun to play its role."""
+        self._living += 1
+
+    def left(self) -> None:
+        """A user has hung up and recorded everything."""
+        self._living -= 1
+
+    def wait_for_timeline(self) -> Timeline | None:
+        """Wait until all subscribers are ready; None if the run ended before."""
+        timeline: Timeline | None = self._timeline.get()
+        return timeline
+
+    def wait_for_end(self) -> None:
+        """Wait until the run is over."""
+        self._over.wait()
+
+    def complain(self, reason: str, fatal: bool) -> None:
+        """Report why a client failed."""
+        if reason in self._complaints or len(self._complaints) < _MOST_COMPLAINTS:
+            self._complaints[reason] += 1
+        if fatal and self._fatal is None:
+            self._fatal = reason
+
+    # From the coordinator.
+
+    def on_grant(self, payload: Payload) -> None:
+        """Give claimed clients to the users that wait for them."""
+        self._ramp_ns = payload["ramp_ns"]
+        granted: dict[str, list[int]] = {role: list(numbers) for role, numbers in payload["granted"].items()}
+        for role, waiting in self._asked.pop(payload["request"]):
+            numbers = granted.get(role)
+            waiting.set(numbers.pop(0) if numbers else None)
+
+    def on_go(self, payload: Payload) -> None:
+        """Take the timeline; publishers start by themselves."""
+        self._timeline.set(Timeline(**payload))
+
+    def on_finish(self) -> None:
+        """Hang up, write what is left, hand over the record."""
+        if self._finishing:
+            return
+        self._finishing = True
+        self._over.set()
+        if not self._timeline.ready():
+            self._timeline.set(None)
+        for _, waiting in self._claims:
+            waiting.set(None)
+        gevent.spawn(self._finish)
+
+    def on_spool_written(self) -> None:
+        """The master has written the last piece."""
+        self._written.set()
+
+    # Inside.
+
+    def _send_claims(self) -> None:
+        claims, self._claims = self._claims, []
+        request = secrets.randbits(31)
+        self._asked[request] = claims
+        wanted = Counter(role for role, _ in claims)
+        self._link.to_coordinator(
+            messages.CLAIM, {"worker": self.worker_id, "request": request, "wanted": dict(wanted)}
+        )
+
+    def _ramp_over(self) -> bool:
+        return self._ramp_ns > 0 and now_ns() >= self._ramp_ns + self.plan.ramp_ns
+
+    def _flush_loop(self) -> None:
+        while not self._finishing:
+            gevent.sleep(FLUSH_INTERVAL_S)
+            if not self._finishing:
+                self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self._latest = self.recorder.flush(self._health)
+        except OSError as error:
+            self.complain(f"worker {self.worker} cannot write its record: {error}", fatal=True)
+            return
+        if self._latest.deliveries:
+            histogram = histograms.new_histogram()
+            histograms.record(histogram, self._latest.latencies_ns)
+            self._histogram = histogram.encode().decode("ascii")
+            locust_stats.add_deliveries(self._environment.stats, self._groups, self._latest)
+        if self._latest.events:
+            locust_stats.add_publishes(self._environment.stats, self._latest.events, self._latest.end_ns)
+
+    def _status_loop(self) -> None:
+        while True:
+            self._send_status()
+            if self._finishing:
+                return
+            gevent.sleep(STATUS_INTERVAL_S)
+
+    def _send_status(self) -> None:
+        histogram, self._histogram = self._histogram, None
+        self._link.to_coordinator(
+            messages.STATUS,
+            {
+                "worker": self.worker_id,
+                "progress": asdict(self.progress),
+                "deliveries": self.recorder.deliveries,
+                "complaints": dict(self._complaints),
+                "fatal": self._fatal,
+                "histogram": histogram,
+                "hostname": sockets.gethostname(),
+                "pid": os.getpid(),
+            },
+        )
+
+    def _finish(self) -> None:
+        deadline = gevent.Timeout(10)
+        deadline.start()
+        try:
+            while self._living:
+                gevent.sleep(0.02)
+        except gevent.Timeout:
+            self.complain(f"worker {self.worker}: some connections did not close in time", fatal=False)
+        finally:
+            deadline.cancel()
+        self._health.running = False
+        self.readiness.stop()
+        self._flush()
+        gevent.killall(self._loops, block=True)
+        self._send_status()
+        files = self._spool.files()
+        self._spool.close()
+        if not self._shared:
+            self._hand_over(files)
+        self.timer.close()
+        self._link.to_coordinator(
+            messages.FINISHED,
+            {
+                "worker": self.worker_id,
+                "deliveries": self.recorder.deliveries,
+                "events": self.recorder.events,
+                "foreign": self.recorder.foreign,
+                "undecodable": self.recorder.undecodable,
+                "unknown_subscription": self.recorder.unknown_subscription,
+            },
+        )
+
+    def _hand_over(self, files: list[Path]) -> None:
+        """Send the spool in pieces, each after the one before was written, so that neither side needs much memory."""
+        for path in files:
+            with path.open("rb") as file:
+                while piece := file.read(_CHUNK_BYTES):
+                    self._written.clear()
+                    self._link.to_coordinator(
+                        messages.SPOOL, {"worker": self.worker_id, "name": path.name, "piece": piece}
+                    )
+                    self._written.wait(30)
+            path.unlink()
+
+
+def _spool_folder(begin: Payload, worker: int) -> tuple[Path, bool]:
+    """Return where to spool and whether the master can read it: it can if we see the marker that it wrote."""
+    folder = Path(begin["folder"])
+    try:
+        if (folder / "spool" / MARKER).read_text() == str(begin["token"]):
+            return folder / "spool", True
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix=f"loadgen-{worker}-")), False
+
+
+def failed_status(worker_id: str, reason: str) -> Payload:
+    """Return the status of an agent that could not be built."""
+    return {
+        "worker": worker_id,
+        "progress": asdict(Progress()),
+        "deliveries": 0,
+        "complaints": {},
+        "fatal": reason,
+        "histogram": None,
+        "hostname": sockets.gethostname(),
+        "pid": os.getpid(),
+    }

@@ -1,0 +1,20 @@
+"""Starting our own modules as child processes."""
+
+import os
+import sys
+from pathlib import Path
+
+import loadgen
+
+_PACKAGE_PARENT = str(Path(loadgen.__file__).resolve().parent.parent)
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """Return the command line of a module; `-P` keeps what lies in the working directory from shadowing it."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which the module is found even where the project is not installed."""
+    paths = [_PACKAGE_PARENT, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,0 +1,330 @@
+"""Hooking runs into Locust: command-line options, the load shape, events and messages.
+
+`locustfile.py` calls :func:`install`; a locustfile of one's own does the same.
+"""
+
+import logging
+import os
+import signal
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import LoadTestShape, events
+from locust.env import Environment
+from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
+
+from loadgen.run import agent as agents
+from loadgen.run import coordinator as coordinators
+from loadgen.run import limits, messages, target
+from loadgen.run.agent import Agent
+from loadgen.run.coordinator import Coordinator
+from loadgen.run.display import ProgressDisplay
+from loadgen.run.embedded import EmbeddedServer
+from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.messages import Payload
+from loadgen.scenario import Scenario, ScenarioError, load
+from loadgen.scenario.plan import Plan
+from loadgen.users.roles import LoadUser
+
+log = logging.getLogger("loadgen")
+_TO_COORDINATOR = (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED)
+_TO_AGENTS = (messages.BEGIN, messages.GRANT, messages.GO, messages.FINISH, messages.SPOOL_WRITTEN)
+
+
+class ScenarioShape(LoadTestShape):  # type: ignore[misc]
+    """Asks Locust for all users at once, and for none when the run is over.
+
+    The ramp is ours: each client connects at its own time of the scenario's ramp, so Locust's spawning, which works in
+    steps of a second, is not what limits or shapes it.
+    """
+
+    total = 0
+    controller: "Controller | None" = None
+
+    def tick(self) -> tuple[int, float] | None:
+        """Return (users, users a second) as Locust asks once a second, or None to stop."""
+        controller = type(self).controller
+        if controller is None or controller.over:
+            return None
+        return self.total, float(self.total)
+
+
+class Controller:
+    """Owns the coordinator and the agent of one Locust process, and is the link between them."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.runner = environment.runner
+        self.coordinator: Coordinator | None = None
+        self.agent: Agent | None = None
+        self.scenario: Scenario | None = None
+        self.target: target.Target | None = None
+        self.server: EmbeddedServer | None = None
+        self._display: ProgressDisplay | None = None
+        self._interrupts = 0
+        self.over = False
+
+    # The link.
+
+    def to_coordinator(self, kind: str, payload: Payload) -> None:
+        """Send to the coordinator: over Locust, or directly where it lives here."""
+        if isinstance(self.runner, WorkerRunner):
+            self.runner.send_message(kind, payload)
+        else:
+            # A greenlet of its own, as a message would be: the caller must not run the coordinator's code.
+            gevent.spawn(self.receive, kind, payload)
+
+    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+        """Send to one agent, or to all."""
+        if isinstance(self.runner, MasterRunner):
+            self.runner.send_message(kind, payload, worker_id)
+        else:
+            gevent.spawn(self.receive, kind, payload)
+
+    def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
+        """Take a Locust message."""
+        self.receive(msg.type, msg.data)
+
+    def receive(self, kind: str, payload: Payload) -> None:
+        """Hand a message to the coordinator or the agent."""
+        coordinator, agent = self.coordinator, self.agent
+        if kind == messages.BEGIN:
+            self._begin_agent(payload)
+        elif kind in _TO_COORDINATOR and coordinator is not None:
+            {
+                messages.CLAIM: coordinator.on_claim,
+                messages.STATUS: coordinator.on_status,
+                messages.SPOOL: coordinator.on_spool,
+                messages.FINISHED: coordinator.on_finished,
+            }[kind](payload)
+        elif agent is not None:
+            if kind == messages.GRANT:
+                agent.on_grant(payload)
+            elif kind == messages.GO:
+                agent.on_go(payload)
+            elif kind == messages.FINISH:
+                agent.on_finish()
+            elif kind == messages.SPOOL_WRITTEN:
+                agent.on_spool_written()
+
+    # What Locust tells.
+
+    def prepare(self) -> None:
+        """Load and check everything before the first user; exits the process with a sentence where it cannot be."""
+        options = self.environment.parsed_options
+        try:
+            overrides = dict(item.partition("=")[::2] for item in options.overrides or ())
+            self.scenario = load(options.scenario, overrides)
+            plan = Plan(self.scenario)
+            self._restrict_users(plan)
+            if isinstance(self.runner, WorkerRunner):
+                return
+            processes = getattr(options, "processes", None) or 1
+            if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
+                limits.check_open_files(plan.sockets, max(1, processes))
+            self.target = target.Target.resolve(self.scenario, options.target, options.api_key_env)
+            if self.target is None:
+                self.server = EmbeddedServer.start(plan.namespaces)
+                self.target = target.Target(self.server.http_url, api_key=self.server.api_key)
+            target.check(self.target)
+        except ScenarioError as error:
+            self.stop_process(str(error), ExitCode.USAGE)
+        except RunError as error:
+            self.stop_process(str(error), error.code)
+
+    def _restrict_users(self, plan: Plan) -> None:
+        """Let Locust spawn exactly the plan's clients, of the classes that play their roles."""
+        wanted = plan.counts_by_role()
+        playing = []
+        for user_class in self.environment.user_classes:
+            role = getattr(user_class, "role", None)
+            if not issubclass(user_class, LoadUser) or role is None:
+                playing.append(user_class)
+                continue
+            if wanted.get(role):
+                user_class.fixed_count = wanted.pop(role)
+                playing.append(user_class)
+            elif role in plan.counts_by_role():
+                raise RunError(
+                    f"two user classes play the role {role!r}: keep one, or name it on Locust's command line",
+                    ExitCode.USAGE,
+                )
+        missing = [role for role, count in wanted.items() if count]
+        if missing:
+            raise RunError(
+                f"no user class plays the role {missing[0]!r} that the scenario needs: subclass"
+                f" loadgen.users.{missing[0].capitalize()} in the locustfile",
+                ExitCode.USAGE,
+            )
+        self.environment.user_classes = playing
+        ScenarioShape.total = sum(plan.counts_by_role().values())
+
+    def test_start(self) -> None:
+        """Begin a run; on workers nothing: BEGIN comes by message."""
+        if isinstance(self.runner, WorkerRunner):
+            return
+        assert self.scenario is not None
+        assert self.target is not None
+        self.over = False
+        if isinstance(self.runner, MasterRunner):
+            workers = {client.id: self.runner.get_worker_index(client.id) for client in self.runner.clients.ready}
+        else:
+            workers = {"local": 0}
+        options = self.environment.parsed_options
+        try:
+            coordinator = Coordinator(self, self.scenario, self.target, Path(options.results), workers)
+        except RunError as error:
+            self.stop_process(str(error), error.code)
+            return
+        self.coordinator = coordinator
+        begin = coordinator.begin_payload()
+        if isinstance(self.runner, MasterRunner):
+            self.to_agents(messages.BEGIN, begin)
+        else:
+            self._begin_agent(begin)
+        self._display = ProgressDisplay(coordinator)
+        self._display.start()
+        gevent.spawn(self._conduct, coordinator)
+
+    def _conduct(self, coordinator: Coordinator) -> None:
+        try:
+            coordinator.run()
+        finally:
+            if self._display is not None:
+                self._display.stop()
+            self.environment.process_exit_code = int(coordinator.exit_code)
+            self._announce(coordinator)
+            self.over = True
+
+    def _announce(self, coordinator: Coordinator) -> None:
+        manifest = coordinator.manifest
+        if manifest.reason:
+            print(f"loadgen: {manifest.reason}", file=sys.stderr, flush=True)
+        code = gevent.get_hub().threadpool.apply(coordinators.report, (coordinator.folder.path,))
+        if code != 0:
+            print(
+                f"loadgen: the report could not be made; the record is in {coordinator.folder.path}", file=sys.stderr
+            )
+
+    def _begin_agent(self, begin: Payload) -> None:
+        if isinstance(self.runner, WorkerRunner):
+            worker, worker_id = self.runner.worker_index, self.runner.client_id
+        else:
+            worker, worker_id = 0, "local"
+        try:
+            self.agent = Agent(self.environment, self, worker, worker_id, begin)
+            self.environment.loadgen_run = self.agent
+            limits.check_open_files(self.agent.plan.sockets, begin["workers"])
+        except RunError as error:
+            self.to_coordinator(messages.STATUS, agents.failed_status(worker_id, str(error)))
+
+    def watch_workers(self) -> None:
+        """Tell the coordinator of workers that quit or fell silent; runs for ever, on the master."""
+        while True:
+            gevent.sleep(0.5)
+            coordinator = self.coordinator
+            if coordinator is None or self.over:
+                continue
+            for worker_id in coordinator.workers:
+                client = self.runner.clients.get(worker_id)
+                if client is None or client.state == STATE_MISSING:
+                    coordinator.worker_gone(worker_id)
+
+    def end_early(self) -> None:
+        """End the run that is on, if one is, and wait until its record is complete."""
+        coordinator = self.coordinator
+        if coordinator is not None and not self.over:
+            coordinator.interrupt()
+            while not self.over:
+                gevent.sleep(0.05)
+
+    def on_interrupt(self) -> None:
+        """Ctrl-C: the first ends the run and keeps the record; the second ends the process."""
+        self._interrupts += 1
+        if self.coordinator is not None and not self.over and self._interrupts == 1:
+            self.coordinator.interrupt()
+        elif self._interrupts > 2:
+            os._exit(ExitCode.INTERRUPTED)
+        else:
+            # Nothing runs, or the patience is over: what Ctrl-C does in plain Locust.
+            self.environment.process_exit_code = int(ExitCode.INTERRUPTED)
+            gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+
+    def on_worker_interrupt(self) -> None:
+        """Ctrl-C reaches every process of the terminal, but it is the master that ends the run and tells its workers."""
+        self._interrupts += 1
+        if self.agent is None or self.agent.stopping or self._interrupts > 1:
+            os._exit(ExitCode.INTERRUPTED)
+
+    def close(self) -> None:
+        """Give back what was started."""
+        self.end_early()
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
+
+    def stop_process(self, reason: str, code: ExitCode) -> None:
+        """Say why and end the process; nothing has begun that needs winding up."""
+        for line in reason.splitlines():
+            print(f"loadgen: {line}", file=sys.stderr, flush=True)
+        if self.server is not None:
+            self.server.stop()
+        self.environment.process_exit_code = int(code)
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def install() -> None:
+    """Register everything with Locust; call once, in a locustfile."""
+
+    @events.init_command_line_parser.add_listener
+    def _(parser: ArgumentParser) -> None:
+        group = parser.add_argument_group("Event API load (loadgen)")
+        group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
+        group.add_argument("--target", default=None, help="URL of the Event API; default: the embedded server")
+        group.add_argument(
+            "--api-key-env", default=None, help="environment variable that holds the target's API key"
+        )
+        group.add_argument("--results", default="results", help="folder for run folders")
+        group.add_argument(
+            "--set",
+            dest="overrides",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="override a value of the scenario, such as clients.readers.count=100",
+        )
+
+    @events.init.add_listener
+    def _(environment: Environment, **_: Any) -> None:
+        _hook(environment)
+
+
+def _hook(environment: Environment) -> None:
+    controller = Controller(environment)
+    ScenarioShape.controller = controller
+    runner = environment.runner
+    logging.getLogger("locust.runners").addFilter(_quiet)
+    if isinstance(runner, WorkerRunner):
+        for kind in _TO_AGENTS:
+            runner.register_message(kind, controller.on_message)
+        gevent.signal_handler(signal.SIGINT, controller.on_worker_interrupt)
+    else:
+        if isinstance(runner, MasterRunner):
+            for kind in _TO_COORDINATOR:
+                runner.register_message(kind, controller.on_message)
+            gevent.spawn(controller.watch_workers)
+        assert isinstance(runner, MasterRunner | LocalRunner)
+        gevent.signal_handler(signal.SIGINT, controller.on_interrupt)
+    controller.prepare()
+    environment.events.test_start.add_listener(lambda **_: controller.test_start())
+    environment.events.test_stopping.add_listener(lambda **_: controller.end_early())
+    environment.events.quitting.add_listener(lambda **_: controller.close())
+
+
+def _quiet(record: logging.LogRecord) -> bool:
+    """Drop Locust's warning about fast spawning: it is about its own spawning of active users, not about our ramp."""
+    return "spawn rate is very high" not in record.getMessage()

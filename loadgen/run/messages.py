@@ -1,0 +1,36 @@
+"""What coordinator and agents tell each other: over Locust's messages, or directly within one process.
+
+Payloads are plain dicts of msgpack types, because that is what Locust carries.
+"""
+
+from typing import Any, Final, Protocol
+
+#: coordinator → agents: a run begins (scenario, target, token, folder).
+BEGIN: Final = "loadgen.begin"
+#: agent → coordinator: users ask for clients of a role. coordinator → agent: which they are.
+CLAIM: Final = "loadgen.claim"
+GRANT: Final = "loadgen.grant"
+#: coordinator → agents: all are ready, here is the timeline.
+GO: Final = "loadgen.go"
+#: agent → coordinator, a few times a second: counts, complaints, the last second's histogram.
+STATUS: Final = "loadgen.status"
+#: coordinator → agents: the run is over, hang up and hand over the record.
+FINISH: Final = "loadgen.finish"
+#: agent → coordinator: a piece of a spool file that the master cannot read itself.
+SPOOL: Final = "loadgen.spool"
+#: coordinator → agent: the pieces so far are written.
+SPOOL_WRITTEN: Final = "loadgen.spool-written"
+#: agent → coordinator: the record is handed over.
+FINISHED: Final = "loadgen.finished"
+
+Payload = dict[str, Any]
+
+
+class Link(Protocol):
+    """One end of the line between the coordinator and the agents."""
+
+    def to_coordinator(self, kind: str, payload: Payload) -> None:
+        """Send to the coordinator (agents only)."""
+
+    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+        """Send to one agent, or to all (coordinator only)."""

@@ -1,0 +1,113 @@
+"""Proving that subscriptions deliver, before anything is measured.
+
+On the real service events can be lost for about two seconds after `subscribe_success` (fact sheet §1.5). A probe event
+published to each awaited channel, again and again until every subscription to it has received one, closes that
+window; or a settle time is waited for.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import gevent
+from gevent.pool import Pool
+
+from loadgen.measure.clock import now_ns
+from loadgen.measure.stamp import encode_event
+from loadgen.protocol.base import Service
+from loadgen.transport.errors import TransportError
+from loadgen.transport.http import GeventHttpClient
+
+PROBE_INTERVAL_S = 0.25
+_PROBE_CONNECTIONS = 8
+_PROBE_BYTES = 160
+
+
+class ProbedReadiness:
+    """Publishes probes; the users see them arrive and say :meth:`proven`.
+
+    ``may_probe`` tells whether the ramp is over: probing earlier would send each probe to everybody who has connected
+    already, once a round.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        token: int,
+        worker: int,
+        may_probe: Callable[[], bool],
+        complain: Callable[[str, bool], None],
+    ) -> None:
+        self._service = service
+        self._token = token
+        # Publishers' numbers are not negative, so a negative one marks a probe.
+        self._publisher = -1 - worker
+        self._may_probe = may_probe
+        self._complain = complain
+        self._awaited: Counter[str] = Counter()
+        self._sequence = 0
+        self._client = GeventHttpClient(service.http_url, _PROBE_CONNECTIONS)
+        self._prober = gevent.spawn(self._probe)
+
+    def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
+        """Await the first event of one more subscription to ``channel``."""
+        self._awaited[channel] += 1
+
+    def proven(self, channel: str) -> None:
+        """One subscription to ``channel`` has received an event."""
+        self.withdraw(channel)
+
+    def withdraw(self, channel: str) -> None:
+        """Await one subscription to ``channel`` less."""
+        if self._awaited[channel] <= 1:
+            del self._awaited[channel]
+        else:
+            self._awaited[channel] -= 1
+
+    def stop(self) -> None:
+        """Stop probing."""
+        self._prober.kill(block=False)
+        self._client.close()
+
+    def _probe(self) -> None:
+        while True:
+            if self._awaited and self._may_probe():
+                pool = Pool(_PROBE_CONNECTIONS)
+                for channel in list(self._awaited):
+                    pool.spawn(self._publish, self._service.channel_for(channel))
+                pool.join()
+            gevent.sleep(PROBE_INTERVAL_S)
+
+    def _publish(self, channel: str) -> None:
+        self._sequence += 1
+        at_ns = now_ns()
+        event = encode_event(self._token, self._publisher, self._sequence, at_ns, at_ns, _PROBE_BYTES)
+        request = self._service.http_publish(channel, [event])
+        try:
+            status, body = self._client.post(request.body, request.headers)
+        except TransportError as error:
+            self._complain(f"readiness probe: {error}", False)
+            return
+        answer = self._service.http_answer(status, body)
+        reason = answer.error or answer.rejected.get(0)
+        if reason is not None:
+            self._complain(f"readiness probe to {channel} refused: {reason}", True)
+
+
+class SettledReadiness:
+    """Takes a subscription for ready when a settle time has passed since its acknowledgement."""
+
+    def __init__(self, settle_ns: int) -> None:
+        self._settle_s = settle_ns / 1e9
+
+    def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
+        """Call ``on_ready`` after the settle time."""
+        gevent.spawn_later(self._settle_s, lambda: on_ready(now_ns()))
+
+    def proven(self, channel: str) -> None:
+        """Nothing to do."""
+
+    def withdraw(self, channel: str) -> None:
+        """Nothing to do."""
+
+    def stop(self) -> None:
+        """Nothing to do."""

@@ -1,0 +1,184 @@
+"""The run folder: begun when a run begins, completed from the spool when it ends, however it ends."""
+
+import json
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loadgen import __version__
+from loadgen.measure import histograms
+from loadgen.measure.spool import MARKER, SCHEMAS, read_batches
+from loadgen.run.exits import ExitCode, RunError
+
+FORMAT = 1
+PHASES = ("ramp", "ready", "warmup", "measure", "drain")
+_PACKAGES = ("locust", "gevent", "websockets", "geventhttpclient", "httpx", "msgspec", "pandas", "pyarrow", "numpy")
+
+
+@dataclass
+class Manifest:
+    """`manifest.json`; see results/README.md."""
+
+    run: str
+    token: int
+    scenario: dict[str, Any]
+    target: dict[str, Any]
+    created_ns: int
+    status: str = "running"
+    exit_code: int | None = None
+    reason: str | None = None
+    workers: list[dict[str, Any]] = field(default_factory=list)
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    negative: dict[str, int] = field(default_factory=dict)
+    beyond: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    host: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def begin_phase(self, name: str, at_ns: int) -> None:
+        """Note that a phase began, and the one before ended."""
+        self.end_phase(at_ns)
+        self.phases.append({"name": name, "start_ns": at_ns, "end_ns": None})
+
+    def end_phase(self, at_ns: int) -> None:
+        """Note that the running phase ended."""
+        if self.phases and self.phases[-1]["end_ns"] is None:
+            self.phases[-1]["end_ns"] = at_ns
+
+
+class RunFolder:
+    """One run's folder."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def create(
+        cls, results: Path, scenario: dict[str, Any], target: dict[str, Any], token: int, now_ns: int
+    ) -> "RunFolder":
+        """Make the folder, its manifest and its spool.
+
+        Raises:
+            RunError: it cannot be written; exit code 2.
+        """
+        stamp = datetime.fromtimestamp(now_ns / 1e9, tz=UTC).astimezone().strftime("%Y%m%d-%H%M%S")
+        base = f"{stamp}-{scenario['name']}"
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            for number in range(1, 1000):
+                path = results / (base if number == 1 else f"{base}-{number}")
+                try:
+                    path.mkdir()
+                    break
+                except FileExistsError:
+                    continue
+            (path / "spool").mkdir()
+            (path / "spool" / MARKER).write_text(str(token))
+        except OSError as error:
+            raise RunError(
+                f"the results folder {results} cannot be written ({error.strerror}): choose another with --results DIR",
+                ExitCode.USAGE,
+            ) from None
+        folder = cls(
+            path.resolve(),
+            Manifest(path.name, token, scenario, target, now_ns, versions=_versions(), host=_host()),
+        )
+        folder.save()
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open a folder whose writer is gone."""
+        return cls(path, Manifest(**json.loads((path / "manifest.json").read_text())))
+
+    @property
+    def spool(self) -> Path:
+        """Where the workers' streams are."""
+        return self.path / "spool"
+
+    def save(self) -> None:
+        """Write the manifest, whole or not at all."""
+        temporary = self.path / "manifest.json.new"
+        temporary.write_text(json.dumps(vars(self.manifest), indent=1) + "\n")
+        os.replace(temporary, self.path / "manifest.json")
+
+    def complete(self) -> None:
+        """Turn the spool into the record's tables, save the manifest, remove the spool."""
+        for table, schema in SCHEMAS.items():
+            if table != "histograms":
+                _write_parquet(self.path / f"{table}.parquet", schema, _batches(self.spool, table))
+        self._write_histograms()
+        self.save()
+        shutil.rmtree(self.spool, ignore_errors=True)
+
+    def _write_histograms(self) -> None:
+        rows: list[dict[str, Any]] = []
+        for batch in _batches(self.spool, "histograms"):
+            rows.extend(batch.to_pylist())
+        rows.sort(key=lambda row: (row["start_ns"], row["tag"]))
+        comment = f"run {self.manifest.run}; values in ns"
+        with histograms.HistogramLog(
+            self.path / "histograms.hlog", self.manifest.created_ns, comment
+        ) as log:
+            for row in rows:
+                log.write(row["tag"], row["start_ns"], row["end_ns"], row["encoded"], row["highest"])
+                for counts, kind in ((self.manifest.negative, "negative"), (self.manifest.beyond, "beyond")):
+                    if row[kind]:
+                        counts[row["tag"]] = counts.get(row["tag"], 0) + row[kind]
+
+
+def _batches(spool: Path, table: str) -> Iterator[pa.RecordBatch]:
+    for path in sorted(spool.glob(f"{table}-*.arrows")):
+        yield from read_batches(path)
+
+
+def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    """Write batches as one file, in row groups large enough to compress and small enough to read one by one."""
+    temporary = path.with_suffix(".parquet.new")
+    pending: list[pa.RecordBatch] = []
+    rows = 0
+    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+
+        def flush() -> None:
+            if pending:
+                writer.write_table(pa.Table.from_batches(pending).cast(schema))
+                pending.clear()
+
+        for batch in batches:
+            pending.append(batch)
+            rows += len(batch)
+            if rows >= 1_000_000:
+                flush()
+                rows = 0
+        flush()
+    os.replace(temporary, path)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "loadgen": __version__,
+        **{name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def _host() -> dict[str, Any]:
+    return {
+        "hostname": socket.gethostname(),
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "platform": sys.platform,
+        "machine": platform.machine(),
+    }

@@ -1,0 +1,178 @@
+"""From what the user gave to a target that answers: resolving, and checking before any load is sent."""
+
+import os
+from dataclasses import dataclass
+
+import gevent
+import httpx
+from gevent.event import Event
+
+from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.protocol.appsync.client import AppSyncEvents
+from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
+from loadgen.protocol.base import PublishAnswer
+from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.messages import Payload
+from loadgen.scenario import Scenario
+from loadgen.transport.errors import TransportError
+from loadgen.transport.websocket import Address, WebSocket
+
+CHECK_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the load goes. ``api_key`` is set only for the embedded server, whose key is worth nothing elsewhere."""
+
+    url: str
+    api_key_env: str | None = None
+    api_key: str | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is our own server."""
+        return self.api_key is not None
+
+    @classmethod
+    def resolve(cls, scenario: Scenario, url: str | None, api_key_env: str | None) -> "Target | None":
+        """Return the target from the command line or else the scenario; None: the embedded server is meant."""
+        if url is None and scenario.target is not None:
+            url = scenario.target.url
+            api_key_env = api_key_env or scenario.target.api_key_env
+        if url is None:
+            return None
+        if api_key_env is None:
+            raise RunError(
+                f"the target {url!a} needs a key: name the environment variable that holds it with --api-key-env NAME",
+                ExitCode.USAGE,
+            )
+        target = cls(url, api_key_env)
+        target.service()
+        return target
+
+    def endpoints(self) -> Endpoints:
+        """Return the URLs; raises RunError."""
+        try:
+            return Endpoints.from_url(self.url)
+        except EndpointError as error:
+            raise RunError(f"--target: {error}", ExitCode.USAGE) from None
+
+    def service(self) -> AppSyncEvents:
+        """Return the service with its credential from the environment; raises RunError."""
+        key = self.api_key
+        if key is None:
+            key = os.environ.get(self.api_key_env or "", "")
+            if not key:
+                raise RunError(
+                    f"the environment variable {self.api_key_env} is not set: export it with the target's API key",
+                    ExitCode.USAGE,
+                )
+        try:
+            return AppSyncEvents(self.endpoints(), ApiKey(key))
+        except ValueError as error:
+            raise RunError(f"the key in {self.api_key_env} cannot be used: {error}", ExitCode.USAGE) from None
+
+    def to_payload(self) -> Payload:
+        """Return what a worker needs to build the same target."""
+        return {"url": self.url, "api_key_env": self.api_key_env, "api_key": self.api_key}
+
+    @classmethod
+    def from_payload(cls, payload: Payload) -> "Target":
+        """The inverse of :meth:`to_payload`."""
+        return cls(payload["url"], payload["api_key_env"], payload["api_key"])
+
+    def describe(self) -> Payload:
+        """Return the manifest's `target`: no secret."""
+        endpoints = self.endpoints()
+        auth = "api-key of the embedded server" if self.embedded else f"api-key from ${self.api_key_env}"
+        return {
+            "http_url": endpoints.http_url,
+            "ws_url": endpoints.ws_url,
+            "embedded": self.embedded,
+            "auth": auth,
+        }
+
+
+class _Login:
+    """A `SessionHandler` that waits for the login and nothing else."""
+
+    def __init__(self) -> None:
+        self.done = Event()
+        self.refused: str | None = None
+        self.connected = False
+
+    def on_connected(self, arrival_ns: int) -> None:
+        self.connected = True
+        self.done.set()
+
+    def on_refused(self, reason: str) -> None:
+        self.refused = reason
+        self.done.set()
+
+    def on_service_error(self, reason: str) -> None:
+        self.on_refused(reason)
+
+    def on_undecodable(self, reason: str) -> None:
+        self.on_refused(f"it answers with something that is no Event API message: {reason}")
+
+    def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None: ...
+
+    def on_subscribe_failed(self, subscription_id: str, reason: str) -> None: ...
+
+    def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None: ...
+
+    def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None: ...
+
+    def on_closed(self, code: int | None, reason: str) -> None:
+        if not self.done.is_set():
+            self.on_refused(f"it closed the connection at once ({reason})")
+
+
+def check(target: Target) -> None:
+    """Log in once over WebSocket and knock once over HTTP, so that a mistake is told before thousands repeat it.
+
+    Raises:
+        RunError: unreachable or refused, exit code 4.
+    """
+    service = target.service()
+    login = _Login()
+    session = service.session(login)
+    handshake = service.handshake()
+    socket = WebSocket(
+        Address(handshake.url),
+        subprotocols=handshake.subprotocols,
+        headers=handshake.headers,
+        on_text=session.receive,
+        on_closed=login.on_closed,
+    )
+    try:
+        socket.open(CHECK_TIMEOUT_S)
+        for message in session.opening():
+            socket.send(message)
+    except TransportError as error:
+        raise RunError(
+            f"the target cannot be reached at {handshake.url}: {error}; check the URL and that the service is running",
+            ExitCode.TARGET,
+        ) from None
+    login.done.wait(CHECK_TIMEOUT_S)
+    socket.close()
+    gevent.sleep(0)
+    if login.refused is not None:
+        hint = (
+            "check the key"
+            if target.api_key_env is None
+            else f"check the key in ${target.api_key_env} and that it has not expired"
+        )
+        raise RunError(f"the target {handshake.url} refused us: {login.refused} {hint}", ExitCode.TARGET)
+    if not login.connected:
+        raise RunError(
+            f"the target {handshake.url} accepted the connection but did not answer the login within"
+            f" {CHECK_TIMEOUT_S:g} s; is it an Event API?",
+            ExitCode.TARGET,
+        )
+    try:
+        httpx.request("OPTIONS", service.http_url, timeout=CHECK_TIMEOUT_S)
+    except httpx.TransportError as error:
+        raise RunError(
+            f"the target cannot be reached at {service.http_url}: {error or type(error).__name__}", ExitCode.TARGET
+        ) from None

@@ -1,0 +1,164 @@
+"""What a scenario's parts must be to each other, and what is allowed but worth a warning."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice, product
+from math import prod
+
+from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
+from loadgen.scenario.problems import Path, Problem
+from loadgen.scenario.rules import ProtocolRules
+from loadgen.scenario.template import Template, TemplateError
+from loadgen.scenario.text import nearest, redacted
+from loadgen.scenario.units import format_duration
+
+Groups = Mapping[str, Group]
+Variables = Mapping[str, Variable]
+
+#: The stamp of an event (token, publisher, sequence, two times) is about this long as JSON.
+_STAMP_BYTES = 80
+_MATCHES_TRIED = 2_000
+_NS_PER_S = 1_000_000_000
+
+
+def check(
+    variables: Variables, clients: Groups, target: Target | None, rules: ProtocolRules
+) -> Iterator[Problem]:
+    """Yield what makes a scenario of sound parts one that cannot be run."""
+    if target is not None:
+        try:
+            rules.validate_url(target.url)
+        except ValueError as error:
+            yield Problem(("target", "url"), f"cannot be used: {error}")
+    yield from _check_clients(clients)
+    used: set[str] = set()
+    for path, source, validate in _templates(clients, rules):
+        try:
+            template = Template.parse(source)
+        except TemplateError as error:
+            yield Problem(path, str(error))
+            continue
+        used.update(template.names)
+        yield from _check_template(path, template, variables, validate)
+    for name in variables:
+        if name not in used:
+            yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
+
+
+def _check_clients(clients: Groups) -> Iterator[Problem]:
+    if not any(group.subscribe for group in clients.values()):
+        yield Problem(("clients",), "has no group that subscribes; give one of them 'subscribe'")
+    if not any(group.publish for group in clients.values()):
+        yield Problem(("clients",), "has no group that publishes; give one of them 'publish'")
+    total = sum(group.count for group in clients.values())
+    if total > MAX_CLIENTS:
+        yield Problem(("clients",), f"has {total} clients in all; at most {MAX_CLIENTS} are possible")
+
+
+def _check_template(
+    path: Path, template: Template, variables: Variables, validate: Callable[[str], str]
+) -> Iterator[Problem]:
+    unknown = [name for name in dict.fromkeys(template.names) if name not in variables]
+    for name in unknown:
+        hint = nearest(name, variables) or "; there are no variables"
+        yield Problem(path, f"has {{{name}}}, which is not a variable{hint}")
+    if unknown:
+        return
+    try:
+        # The largest value is the longest; a channel that is valid with it is valid with all.
+        validate(template.render({name: variables[name].count - 1 for name in template.names}))
+    except ValueError as error:
+        yield Problem(path, f"cannot be used: {error}")
+
+
+def _templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], str]]]:
+    for name, group in clients.items():
+        for number, source in enumerate(group.subscribe):
+            yield ("clients", name, "subscribe", number), source, rules.validate_subscribe
+        if group.publish is not None:
+            yield ("clients", name, "publish", "channel"), group.publish.channel, rules.validate_publish
+
+
+def warnings(
+    variables: Variables, clients: Groups, target: Target | None, phases: Phases, rules: ProtocolRules
+) -> Iterator[str]:
+    """Yield a sentence for each thing that is allowed but probably not meant, or beyond the service's defaults.
+
+    ``target`` is None for the embedded server, to which the service's quotas do not apply.
+    """
+    publishers = {name: group for name, group in clients.items() if group.publish is not None}
+    for name, group in publishers.items():
+        assert group.publish is not None
+        where = f"clients.{name}.publish"
+        yield from _publish_warnings(where, group, group.publish, phases, rules)
+        if not _heard(group.publish.channel, clients, variables, rules):
+            yield f"{where}.channel {group.publish.channel!r} seems to match no group's 'subscribe': nobody would receive it"
+    lasting_s = (phases.ready_timeout_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
+    if lasting_s > rules.connection_lifetime_s:
+        hours = rules.connection_lifetime_s / 3600
+        yield f"phases last longer than the {hours:g} h after which the service ends a connection"
+    if target is None:
+        return
+    connects_per_s = sum(min(group.ramp_per_s, group.count) for group in clients.values())
+    if connects_per_s > rules.connects_per_s:
+        yield (
+            f"clients connect at {connects_per_s:g}/s, "
+            f"above the service's default quota of {rules.connects_per_s:g}/s"
+        )
+    events_per_s = sum(
+        group.publish.events_per_s(group.count) * group.publish.peak_load
+        for group in publishers.values()
+        if group.publish is not None
+    )
+    if events_per_s > rules.events_per_s:
+        yield (
+            f"clients publish up to {events_per_s:g} events/s, "
+            f"above the service's default quota of {rules.events_per_s:g}/s"
+        )
+
+
+def _publish_warnings(
+    where: str, group: Group, publish: Publish, phases: Phases, rules: ProtocolRules
+) -> Iterator[str]:
+    requests_per_s = publish.events_per_s(group.count) * publish.peak_load / publish.batch / group.count
+    if publish.via == "websocket" and requests_per_s > rules.publishes_per_connection_per_s:
+        yield (
+            f"{where} makes {requests_per_s:g} requests/s on each connection, above the service's quota of "
+            f"{rules.publishes_per_connection_per_s:g}/s; use more clients, a larger batch or 'via: http'"
+        )
+    if publish.payload_bytes < _STAMP_BYTES:
+        yield (
+            f"{where}.payload is {publish.payload_bytes}B, less than the stamp that every event carries; "
+            f"events will be about {_STAMP_BYTES}B"
+        )
+    for point in publish.profile:
+        if point.at_ns > phases.measure_ns:
+            yield (
+                f"{where}.profile has a point at {format_duration(point.at_ns)}, "
+                f"after the end of the measure phase ({format_duration(phases.measure_ns)})"
+            )
+
+
+def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
+    """Return whether some subscription can match some value of the published channel.
+
+    Values are tried on one side at a time and so many only; a pair that is missed costs a needless warning.
+    """
+    published = Template.parse(channel)
+    first = next(iter(_renderings(published, variables)))
+    for source in dict.fromkeys(source for group in clients.values() for source in group.subscribe):
+        pattern = Template.parse(source)
+        zero = next(iter(_renderings(pattern, variables)))
+        if any(rules.matches(zero, each) for each in _renderings(published, variables)):
+            return True
+        if any(rules.matches(each, first) for each in _renderings(pattern, variables)):
+            return True
+    return False
+
+
+def _renderings(template: Template, variables: Variables) -> Iterable[str]:
+    names = tuple(dict.fromkeys(template.names))
+    ranges = [range(variables[name].count) for name in names]
+    if prod(map(len, ranges)) == 1:
+        return [template.render(dict.fromkeys(names, 0))]
+    combinations = islice(product(*ranges), _MATCHES_TRIED)
+    return (template.render(dict(zip(names, values, strict=True))) for values in combinations)

@@ -1,0 +1,95 @@
+"""Reading YAML into plain data that know their lines."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from loadgen.scenario.problems import Path, Places, ScenarioError
+from loadgen.scenario.text import dotted, redacted, shown
+
+_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "str")}
+_MAX_DEPTH = 20
+
+
+def parse(text: str, source: str) -> tuple[Any, Places]:
+    """Return the plain data of a YAML text, and where each part stands (``source:line``).
+
+    Raises:
+        ScenarioError: it is not one YAML document of plain values, or a key stands twice.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        root = yaml.compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{source}:{mark.line + 1}" if mark else source
+        what = (error.problem or error.context or "unreadable").split("\n")[0]
+        raise ScenarioError([redacted(f"{place}: the YAML cannot be read: {what}")]) from None
+    except YAMLError as error:  # characters that YAML does not allow
+        what = str(error).split("\n")[0]
+        raise ScenarioError([redacted(f"{source}: the YAML cannot be read: {ascii(what)[1:-1]}")]) from None
+    places = Places(source)
+    if root is None:
+        return None, places
+    reader = _Reader(yaml, places)
+    data = reader.read(root, ())
+    if reader.problems:
+        raise ScenarioError(reader.problems)
+    return data, places
+
+
+class _Reader:
+    def __init__(self, yaml: YAML, places: Places) -> None:
+        self._yaml = yaml
+        self._places = places
+        self.problems: list[str] = []
+
+    def read(self, node: Node, path: Path) -> Any:
+        """Turn a node into plain data, noting places and problems."""
+        self._places.of.setdefault(path, self._place(node))
+        if len(path) > _MAX_DEPTH:
+            self._refuse(node, path[:2], "is nested too deeply; a scenario needs no more than a few levels")
+            return None
+        if isinstance(node, MappingNode):
+            return dict(self._entries(node, path))
+        if isinstance(node, SequenceNode):
+            return [self.read(child, (*path, number)) for number, child in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _entries(self, node: MappingNode, path: Path) -> Iterator[tuple[str, Any]]:
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, ScalarNode):
+                self._refuse(key_node, path, "has a key that is no plain word")
+                continue
+            key = key_node.value
+            below = (*path, key)
+            if key in lines:
+                self._refuse(key_node, below, f"stands twice, first in line {lines[key]}; remove one of them")
+                continue
+            lines[key] = key_node.start_mark.line + 1
+            self._places.of[below] = self._place(key_node)
+            yield key, self.read(value_node, below)
+
+    def _scalar(self, node: Node, path: Path) -> Any:
+        tag = str(node.tag)
+        if tag not in _SCALARS:
+            if node.style is None and tag.startswith("tag:yaml.org,2002:"):
+                return node.value  # a date, say: text that will not fit where it stands
+            self._refuse(node, path, f"has the tag {shown(tag)}; write plain values")
+            return None
+        try:
+            return self._yaml.constructor.construct_object(node)
+        except (YAMLError, ValueError, OverflowError):
+            self._refuse(node, path, f"is {shown(node.value)}, which cannot be read")
+            return None
+
+    def _refuse(self, node: Node, path: Path, message: str) -> None:
+        subject = dotted(path) if path else "the scenario"
+        self.problems.append(redacted(f"{self._place(node)}: {subject} {message}"))
+
+    def _place(self, node: Node) -> str:
+        return f"{self._places.source}:{node.start_mark.line + 1}"

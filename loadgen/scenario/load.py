@@ -1,0 +1,151 @@
+"""Finding scenarios, reading them, and overriding what they say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadgen.paths import bundle
+from loadgen.scenario import document
+from loadgen.scenario.problems import Places, ScenarioError
+from loadgen.scenario.rules import APPSYNC, ProtocolRules
+from loadgen.scenario.scenario import Scenario, validated
+from loadgen.scenario.text import dotted, nearest, redacted, shown
+
+_SUFFIXES = (".yaml", ".yml")
+_MAX_FILE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """A scenario that comes with the program."""
+
+    name: str
+    path: Path
+    description: str
+
+
+def catalogue(rules: ProtocolRules = APPSYNC) -> list[CatalogueEntry]:
+    """Return the scenarios that come with the program, by name.
+
+    Raises:
+        ScenarioError: one of them is broken.
+    """
+    return [
+        CatalogueEntry(path.stem, path, load(str(path), rules=rules).description)
+        for path in sorted(bundle("scenarios").glob("*.yaml"))
+    ]
+
+
+def load(
+    name_or_path: str, overrides: Mapping[str, str] | None = None, *, rules: ProtocolRules = APPSYNC
+) -> Scenario:
+    """Read a scenario by its name in the catalogue or by its path, with some of its values overridden.
+
+    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``).
+
+    Raises:
+        ScenarioError: there is no such scenario, it cannot be read, or it is not valid; names all that is wrong.
+    """
+    path = _find(name_or_path)
+    source = _source(path)
+    data, places = document.parse(_text(path, source), source)
+    if data is None:
+        raise ScenarioError([f"{source}: the file is empty; a scenario begins with 'version: 1'"])
+    if isinstance(data, dict):
+        data.setdefault("name", path.stem)
+        places.of.setdefault(("name",), f"{source} (its file's name; write 'name: …')")
+    refused = [
+        problem
+        for key, text in (overrides or {}).items()
+        if (problem := _override(data, places, key, text)) is not None
+    ]
+    if refused:
+        raise ScenarioError(refused)
+    return validated(data, places, rules)
+
+
+def _find(name_or_path: str) -> Path:
+    """Return the path of a scenario: what looks like a path is one, everything else is a name."""
+    path = Path(name_or_path)
+    if path.suffix in _SUFFIXES or len(path.parts) != 1:
+        return path
+    found = bundle("scenarios") / f"{name_or_path}.yaml"
+    if found.is_file():
+        return found
+    if path.is_file():
+        return path
+    names = [each.stem for each in sorted(bundle("scenarios").glob("*.yaml"))]
+    raise ScenarioError([f"there is no scenario {shown(name_or_path)}{nearest(name_or_path, names)}"])
+
+
+def _text(path: Path, source: str) -> str:
+    try:
+        if path.is_dir():
+            raise ScenarioError([f"{source}: this is a directory; give a scenario's file or name"])
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ScenarioError([f"{source}: the file is larger than 1 MB, which is no scenario"])
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        names = [each.stem for each in sorted(bundle("scenarios").glob("*.yaml"))]
+        hint = nearest(path.stem, names)
+        raise ScenarioError([f"{source}: there is no such file{hint}"]) from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ScenarioError([f"{source}:{line}: the file is not UTF-8; save it as UTF-8"]) from None
+    except (OSError, ValueError) as error:
+        what = error.strerror if isinstance(error, OSError) else error
+        raise ScenarioError([f"{source}: the file cannot be read: {what}"]) from None
+
+
+def _source(path: Path) -> str:
+    """Return the path as messages show it: relative where it lies below the working directory."""
+    text = str(path)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        text = str(path.relative_to(Path.cwd()))
+    return redacted(text) if text.isprintable() else shown(text)
+
+
+def _override(data: Any, places: Places, key: str, text: str) -> str | None:
+    """Put one value in its place; return what is wrong with it, or None."""
+    path: tuple[str | int, ...] = ()
+    place = f"override {dotted(key.split('.'))}"
+    try:
+        value, _ = document.parse(text, place)
+    except ScenarioError as error:
+        return str(error)
+    parts = key.split(".")
+    node = data
+    for step in parts[:-1]:
+        if isinstance(node, list):
+            index = _index(node, step)
+            if index is None:
+                return f"{place}: {dotted(path)} has the entries 0 to {len(node) - 1}, not {shown(step)}"
+            node, path = node[index], (*path, index)
+            continue
+        if not isinstance(node, dict):
+            return f"{place}: {dotted(path) or 'the scenario'} has no keys to override"
+        if path in (("clients",), ("variables",)) and step not in node:
+            return f"{place}: {dotted((*path, step))} is not in the scenario{nearest(step, node)}"
+        node, path = node.setdefault(step, {}), (*path, step)
+    last = parts[-1]
+    if isinstance(node, list):
+        index = _index(node, last)
+        if index is None:
+            return f"{place}: {dotted(path)} has the entries 0 to {len(node) - 1}, not {shown(last)}"
+        node[index] = value
+        path = (*path, index)
+    elif isinstance(node, dict):
+        node[last] = value
+        path = (*path, last)
+    else:
+        return f"{place}: {dotted(path) or 'the scenario'} has no keys to override"
+    for known in [each for each in places.of if each[: len(path)] == path]:
+        del places.of[known]
+    places.of[path] = place
+    return None
+
+
+def _index(entries: list[Any], step: str) -> int | None:
+    index = int(step) if step.isascii() and step.isdecimal() else -1
+    return index if 0 <= index < len(entries) else None

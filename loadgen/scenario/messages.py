@@ -1,0 +1,104 @@
+"""From pydantic's errors to sentences in the scenario's own terms."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from loadgen.scenario.models import ENVIRONMENT_PATTERN, KEY_PATTERN, MAPPING, NAME_PATTERN, WORD
+from loadgen.scenario.problems import Path, Problem
+from loadgen.scenario.text import nearest, shown
+
+_NOT_KEYS = {WORD, MAPPING, "[key]"}
+_FORMS = {
+    NAME_PATTERN: "of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first",
+    KEY_PATTERN: "of letters, digits, '_' and '-', at most 50 of them, a letter first",
+    ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
+}
+#: The other form of what may be a word or a mapping.
+_OR_MAPPING = {"arrival": " or a mapping such as {bursts: 10}", "ready": " or a mapping such as {settle: 2s}"}
+
+
+def problems_in(error: ValidationError, data: object, model: type[BaseModel]) -> Iterator[Problem]:
+    """Yield what is wrong with ``data``, which ``model`` has refused."""
+    for details in error.errors(include_url=False):
+        path = _path(details["loc"], data)
+        yield Problem(path, _message(details, path, model))
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields by the names they have in the YAML."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def _path(location: tuple[int | str, ...], data: object) -> Path:
+    """Return the location without what pydantic puts in for unions and for keys of mappings."""
+    path: list[int | str] = []
+    for step in location:
+        if isinstance(data, Mapping) and step in data:
+            data = data[step]
+        elif isinstance(data, list | tuple) and isinstance(step, int):
+            data = data[step]
+        elif step in _NOT_KEYS:
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _message(details: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    match kind:
+        case "extra_forbidden":
+            return "is not a known key" + nearest(str(path[-1]), keys_of(_model_at(path[:-1], model)))
+        case "missing":
+            about = keys_of(_model_at(path[:-1], model))[str(path[-1])].description or ""
+            first = about.split(". ")[0].rstrip(".")
+            return f"is missing; add it ({first[:1].lower()}{first[1:]})"
+        case "literal_error":
+            return f"must be {context['expected']}{_OR_MAPPING.get(str(path[-1]), '')}, not {shown(value)}"
+        case "string_pattern_mismatch":
+            return f"must be {_FORMS[context['pattern']]}, not {shown(value)}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}, not {shown(value)}"
+        case "greater_than":
+            return f"must be above {context['gt']:g}, not {shown(value)}"
+        case "less_than_equal":
+            return f"must be at most {context['le']:g}, not {shown(value)}"
+        case "too_short":
+            return "is empty; give it at least one entry"
+        case "too_long":
+            return f"has {context['actual_length']} entries; at most {context['max_length']} are allowed"
+        case "model_type" | "mapping_type" | "dict_type":
+            keys = "" if kind != "model_type" else " with " + ", ".join(keys_of(_model_at(path, model)))
+            return f"must be a mapping{keys}, not {shown(value)}"
+    wanted = {
+        "int_type": "a whole number",
+        "float_type": "a number",
+        "finite_number": "a finite number",
+        "string_type": "text",
+        "tuple_type": "a list",
+        "string_too_long": f"at most {context.get('max_length')} characters long",
+    }.get(kind)
+    return f"must be {wanted}, not {shown(value)}" if wanted else details["msg"]
+
+
+def _model_at(path: Path, model: type[BaseModel]) -> type[BaseModel]:
+    """Return the model that describes the mapping at the path; the path's last key may be unknown to it."""
+    steps = iter(path)
+    for step in steps:
+        info = keys_of(model).get(str(step))
+        if info is None:
+            break
+        model = next(_models(info.annotation), model)
+        if get_origin(info.annotation) in (Mapping, tuple):
+            next(steps, None)  # a name or a number that stands between the key and what the model describes
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

@@ -1,0 +1,283 @@
+"""The scenario's schema, version 1: what may be written, with which units and defaults.
+
+The docstrings of fields are the descriptions in the JSON Schema.
+"""
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+
+from loadgen.pacing import Arrival
+from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
+from loadgen.scenario.units import (
+    ConnectRate,
+    DurationNs,
+    EventRate,
+    Percent,
+    PositiveDurationNs,
+    SizeBytes,
+    format_duration,
+    format_size,
+    problem,
+)
+
+MAX_CLIENTS = 1_000_000
+MAX_VALUES = 1_000_000
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"
+ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
+_DEFAULT_IN_FLIGHT = 64
+_DEFAULT_PAYLOAD_BYTES = 200
+_DEFAULT_RAMP_PER_S = 250.0
+_SECOND_NS = 1_000_000_000
+
+# The tags of unions stand in pydantic's error locations; the angle brackets tell them from the scenario's keys.
+WORD, MAPPING = "<word>", "<mapping>"
+
+
+def _kind(value: object) -> str:
+    return MAPPING if isinstance(value, dict | BaseModel) else WORD
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _one_or_more(value: object) -> object:
+    return (value,) if isinstance(value, str) else _as_tuple(value)
+
+
+def _payload_size(value: int) -> int:
+    if not 1 <= value <= EVENT_MAX_BYTES:
+        raise problem(f"must be from 1B to {format_size(EVENT_MAX_BYTES)}, not '{format_size(value)}'")
+    return value
+
+
+class Part(BaseModel):
+    """A part of a scenario: immutable, no unknown keys, no conversion of types."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        validate_by_alias=True,
+        validate_by_name=False,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+    )
+
+
+class Target(Part):
+    """The service under test."""
+
+    url: str
+    """The Event API's HTTP or realtime URL, such as https://<id>.appsync-api.<region>.amazonaws.com/event."""
+    api_key_env: Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)] | None = None
+    """Name of the environment variable that holds the API key; never the key itself."""
+
+
+class Variable(Part):
+    """A part of channel names that takes the values 0 to count-1."""
+
+    count: int = Field(ge=1, le=MAX_VALUES)
+    """How many values there are."""
+    assign: Literal["random", "by-client"] = "random"
+    """random: drawn for each entry of a client's subscribe list and for each publish request.
+    by-client: client k of its group has the value k mod count in all that it does."""
+    popularity: Literal["uniform", "zipf"] = "uniform"
+    """How random draws spread: all values alike, or value k in proportion to 1/(k+1)^exponent."""
+    exponent: float | None = Field(default=None, gt=0, le=10)
+    """How steep zipf is; default 1."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.assign == "by-client" and self.popularity == "zipf":
+            raise problem("has popularity zipf, which only random draws have; drop it or 'assign: by-client'")
+        if self.exponent is not None and self.popularity != "zipf":
+            raise problem("has an exponent, which only zipf takes; add 'popularity: zipf' or drop it")
+        return self
+
+
+class Bursts(Part):
+    """Requests that come in bursts."""
+
+    bursts: int = Field(ge=1, le=10_000)
+    """How many publish requests a client sends at once; the mean rate stays what it is."""
+
+
+class ProfilePoint(Part):
+    """A corner of the load curve."""
+
+    at_ns: DurationNs = Field(alias="at")
+    """When, counted from the start of the measure phase."""
+    load_percent: Percent = Field(alias="load")
+    """How much of the rate is then offered."""
+
+
+def _profile_in_order(points: tuple[ProfilePoint, ...]) -> tuple[ProfilePoint, ...]:
+    if not points:
+        raise problem("is an empty list; give it points such as {at: 0s, load: 10%} or remove it")
+    for earlier, later in pairwise(points):
+        if later.at_ns < earlier.at_ns:
+            before, after = format_duration(earlier.at_ns), format_duration(later.at_ns)
+            raise problem(f"goes back from {before} to {after}; points stand in the order of time")
+    for first, third in zip(points, points[2:], strict=False):
+        if first.at_ns == third.at_ns:
+            at = format_duration(first.at_ns)
+            raise problem(f"has three points at {at}; a step is two, the load before and the load after")
+    if all(point.load_percent == 0 for point in points):
+        raise problem("has no load above 0%; at least one point needs one")
+    return points
+
+
+class Publish(Part):
+    """What a group publishes, in open loop: the schedule does not wait for answers."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["rate"]}, {"required": ["rate_per_client"]}]}
+    )
+
+    channel: str
+    """The channel, with {name} for variables; random ones are drawn for each request."""
+    rate_per_s: EventRate | None = Field(default=None, alias="rate")
+    """Events per second of the whole group; exactly one of this and rate_per_client."""
+    rate_per_client_per_s: EventRate | None = Field(default=None, alias="rate_per_client")
+    """Events per second of each client; exactly one of this and rate."""
+    batch: int = Field(default=1, ge=1, le=EVENTS_PER_PUBLISH)
+    """Events in one publish request."""
+    via: Literal["http", "websocket"] = "http"
+    """How requests are sent: HTTP POST, or over the client's WebSocket connection."""
+    arrival: Annotated[
+        Annotated[Literal["constant", "poisson"], Tag(WORD)] | Annotated[Bursts, Tag(MAPPING)],
+        Discriminator(_kind),
+    ] = "constant"
+    """How requests spread over time: evenly over the whole group, at random, or in bursts ({bursts: 10})."""
+    payload_bytes: Annotated[SizeBytes, AfterValidator(_payload_size)] = Field(
+        default=_DEFAULT_PAYLOAD_BYTES, alias="payload"
+    )
+    """Size of one event's JSON text; at most 240KiB."""
+    in_flight: int | None = Field(default=None, ge=1, le=100_000)
+    """With via http, how many requests of one client may be under way at once; default 64."""
+    profile: Annotated[
+        tuple[ProfilePoint, ...],
+        BeforeValidator(_as_tuple, json_schema_input_type=list[ProfilePoint]),
+        AfterValidator(_profile_in_order),
+    ] = ()
+    """A load curve: linear between its points; two points at one time make a step. The first point's load
+    holds before it, the warm-up included, and the last point's after it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_in_flight(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("via", "http") == "http" and "in_flight" not in data:
+            return {**data, "in_flight": _DEFAULT_IN_FLIGHT}
+        return data
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.rate_per_s is not None and self.rate_per_client_per_s is not None:
+            raise problem("has both rate and rate_per_client; give one of them")
+        if self.rate_per_s is None and self.rate_per_client_per_s is None:
+            raise problem("has no rate; give 'rate: 100/s' for the group or 'rate_per_client: 10/s'")
+        if self.via == "websocket" and self.in_flight is not None:
+            raise problem("has in_flight, which only 'via: http' takes; drop it")
+        return self
+
+    @property
+    def arrival_kind(self) -> Arrival:
+        """The arrival process, bursts included."""
+        return Arrival.BURSTS if isinstance(self.arrival, Bursts) else Arrival(self.arrival)
+
+    @property
+    def burst(self) -> int:
+        """Requests that one client sends at once; 1 unless arrival is in bursts."""
+        return self.arrival.bursts if isinstance(self.arrival, Bursts) else 1
+
+    def events_per_s(self, clients: int) -> float:
+        """Return the offered load of a group of so many clients, in events per second at 100 % of the profile."""
+        if self.rate_per_s is not None:
+            return self.rate_per_s
+        assert self.rate_per_client_per_s is not None
+        return self.rate_per_client_per_s * clients
+
+    @property
+    def peak_load(self) -> float:
+        """The highest load of the profile as a multiple of the rate; 1 without a profile."""
+        return max((point.load_percent / 100 for point in self.profile), default=1.0)
+
+
+class Group(Part):
+    """Clients that do the same; they subscribe, publish, or both over one connection."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}]}
+    )
+
+    count: int = Field(ge=1, le=MAX_CLIENTS)
+    """How many clients."""
+    ramp_per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="ramp")
+    """How many of them connect per second."""
+    subscribe: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
+        Field(min_length=1, max_length=SUBSCRIPTIONS_PER_CONNECTION),
+    ] = ()
+    """What each client subscribes to: a channel or a list of 1 to 200; {name} for variables, and the last part
+    of a channel may be *."""
+    publish: Publish | None = None
+    """What the group publishes."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not self.subscribe and self.publish is None:
+            raise problem("neither subscribes nor publishes; give it 'subscribe', 'publish' or both")
+        return self
+
+    @property
+    def role(self) -> Literal["subscriber", "publisher", "participant"]:
+        """What the clients do; a participant does both."""
+        if self.publish is None:
+            return "subscriber"
+        return "participant" if self.subscribe else "publisher"
+
+
+class Settle(Part):
+    """Waiting instead of probing."""
+
+    settle_ns: DurationNs = Field(alias="settle")
+    """How long after its acknowledgement a subscription counts as ready."""
+
+
+class Phases(Part):
+    """How a run goes: connect and subscribe, be ready, warm up, measure, drain."""
+
+    ready: Annotated[
+        Annotated[Literal["probe"], Tag(WORD)] | Annotated[Settle, Tag(MAPPING)], Discriminator(_kind)
+    ] = "probe"
+    """When a subscription counts as ready: once a probe event has come through it, or after {settle: 2s}."""
+    ready_timeout_ns: PositiveDurationNs = Field(default=30 * _SECOND_NS, alias="ready_timeout")
+    """How long to wait for all subscriptions to be ready."""
+    warmup_ns: DurationNs = Field(default=5 * _SECOND_NS, alias="warmup")
+    """How long to publish before what is published counts."""
+    measure_ns: PositiveDurationNs = Field(default=20 * _SECOND_NS, alias="measure")
+    """How long to publish what counts."""
+    drain_ns: DurationNs = Field(default=2 * _SECOND_NS, alias="drain")
+    """How long to wait for deliveries after the last publish; what comes later is late."""
+
+    @property
+    def publishing_ns(self) -> int:
+        """How long the schedules run: warm-up and measurement."""
+        return self.warmup_ns + self.measure_ns

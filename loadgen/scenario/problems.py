@@ -1,0 +1,58 @@
+"""What is wrong with a scenario, as sentences that say where and what would be right."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from loadgen.scenario.text import dotted, redacted
+
+Path = tuple[str | int, ...]
+
+
+class ScenarioError(Exception):
+    """A scenario that cannot be run; ``str()`` is one line for each problem."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type["ScenarioError"], tuple[tuple[str, ...]]]:
+        """Survive pickling between processes: the default would pass the joined text."""
+        return ScenarioError, (self.problems,)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong at a path of the scenario; ``message`` reads on from the path."""
+
+    path: Path
+    message: str
+
+
+@dataclass(slots=True)
+class Places:
+    """Where the parts of a scenario were written, such as ``scenarios/x.yaml:12``."""
+
+    source: str
+    of: dict[Path, str] = field(default_factory=dict)
+
+    def place(self, path: Path) -> str:
+        """Return where the path was written, or the nearest path above it."""
+        for length in range(len(path), -1, -1):
+            known = self.of.get(path[:length])
+            if known is not None:
+                return known
+        return self.source
+
+    def sentences(self, problems: Iterable[Problem]) -> Iterator[str]:
+        """Yield each problem once, in the order of the file."""
+        order = {path: number for number, path in enumerate(self.of)}
+
+        def position(problem: Problem) -> int:
+            path = problem.path
+            while path and path not in order:
+                path = path[:-1]
+            return order.get(path, -1)
+
+        for problem in dict.fromkeys(sorted(problems, key=position)):
+            subject = dotted(problem.path) if problem.path else "the scenario"
+            yield redacted(f"{self.place(problem.path)}: {subject} {problem.message}")

@@ -1,0 +1,50 @@
+"""Showing what stood in a file: bounded, escaped, and without keys."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_SHOWN_CHARACTERS = 60
+#: API keys of AppSync begin with da2-; what follows is never repeated.
+_KEY = re.compile(r"da2-[A-Za-z0-9_-]*", re.IGNORECASE)
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def holds_key(text: str) -> bool:
+    """Return whether the text has in it what looks like an API key."""
+    return bool(re.search(r"da2-[A-Za-z0-9]{6,}", text, re.IGNORECASE))
+
+
+def redacted(text: str) -> str:
+    """Return the text without what looks like an API key."""
+    return _KEY.sub("da2-…", text)
+
+
+def shown(value: object) -> str:
+    """Quote a value for a message."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = redacted(str(value))
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[:_SHOWN_CHARACTERS] + "…"
+    return repr(text) if isinstance(value, str) else text
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Join a path for a message; keys that could harm a terminal are quoted."""
+    return ".".join(redacted(text) if _PLAIN_KEY.fullmatch(text) else shown(text) for text in map(str, path))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest of the known words, or the list of them."""
+    known = list(known)
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known are {', '.join(known)}" if known else ""

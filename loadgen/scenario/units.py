@@ -1,0 +1,191 @@
+"""Quantities with units: how they are read, held (ns, per second, bytes) and written back exactly.
+
+Every reader raises ``PydanticCustomError`` with a message that reads on from the value's path.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from loadgen.scenario.text import shown
+
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
+_QUANTITY = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>\S.*)?", re.ASCII)
+
+_TIMES_NS = {
+    "h": 3600 * 10**9,
+    "m": 60 * 10**9,
+    "s": 10**9,
+    "ms": 10**6,
+    "us": 10**3,
+    "ns": 1,
+}
+_SIZES = {"MB": 10**6, "KB": 10**3, "KiB": 1024, "B": 1}
+_PERIODS_S = {"s": 1, "min": 60, "h": 3600}
+#: What is often written instead.
+_OTHER_NAMES = {
+    "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m",
+    "minutes": "m", "hour": "h", "hours": "h", "hr": "h", "msec": "ms", "µs": "us", "usec": "us",
+    "b": "B", "byte": "B", "bytes": "B", "k": "KB", "K": "KB", "kb": "KB", "kB": "KB", "Kb": "KB",
+    "kib": "KiB", "KIB": "KiB", "Ki": "KiB", "mb": "MB", "M": "MB",
+    "/m": "/min", "/sec": "/s", "/second": "/s", "/minute": "/min", "/hour": "/h", "ps": "/s",
+}  # fmt: skip
+
+MAX_DURATION_NS = 7 * 24 * _TIMES_NS["h"]
+MAX_RATE_PER_S = 10_000_000
+
+
+def problem(message: str) -> PydanticCustomError:
+    """Return the error of a value; its message reads on from the value's path."""
+    return PydanticCustomError("scenario", "{message}", {"message": message})
+
+
+def _parts(value: object, kind: str, example: str, units: Mapping[str, Any]) -> tuple[Fraction, str]:
+    """Split a quantity; raise the problem of a bare number, another type, or an unknown unit."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        unit = example.lstrip("0123456789")
+        raise problem(f"is {shown(value)} without a unit; write '{shown(value)}{unit}' if that is meant")
+    match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 60 else None
+    if match is None:
+        raise problem(f"must be {kind} such as '{example}', not {shown(value)}")
+    number, unit = match["number"], (match["unit"] or "").strip()
+    if not unit:
+        suggestion = number + example.lstrip("0123456789")
+        raise problem(f"is {shown(value)} without a unit; write '{suggestion}' if that is meant")
+    if unit not in units:
+        other = _OTHER_NAMES.get(unit)
+        right = f"; write '{number}{other}'" if other in units else f"; units are {', '.join(units)}"
+        raise problem(f"has the unknown unit {shown(unit)}{right}")
+    return Fraction(Decimal(number)), unit
+
+
+def parse_duration(value: object) -> int:
+    """Return nanoseconds of ``5s``, ``500ms``, ``2m``, ``1h``."""
+    number, unit = _parts(value, "a duration with its unit", "5s", _TIMES_NS)
+    nanoseconds = round(number * _TIMES_NS[unit])
+    if nanoseconds > MAX_DURATION_NS:
+        raise problem(f"is {shown(value)}, longer than the 168h that a phase may last")
+    return nanoseconds
+
+
+def parse_positive_duration(value: object) -> int:
+    """Return nanoseconds, at least 1."""
+    nanoseconds = parse_duration(value)
+    if nanoseconds == 0:
+        raise problem(f"must be longer than nothing, not {shown(value)}")
+    return nanoseconds
+
+
+def format_duration(nanoseconds: int) -> str:
+    """Write nanoseconds in the largest unit that keeps them whole."""
+    if nanoseconds == 0:
+        return "0s"
+    unit = next(unit for unit, size in _TIMES_NS.items() if nanoseconds % size == 0)
+    return f"{nanoseconds // _TIMES_NS[unit]}{unit}"
+
+
+def parse_size(value: object) -> int:
+    """Return bytes of ``200B``, ``5KB`` (1,000), ``4KiB`` (1,024), ``1MB``."""
+    number, unit = _parts(value, "a size with its unit", "200B", _SIZES)
+    size = number * _SIZES[unit]
+    if size.denominator != 1:
+        raise problem(f"is {shown(value)}, which is not a whole number of bytes")
+    return int(size)
+
+
+def format_size(size: int) -> str:
+    """Write bytes in the largest unit that keeps them whole."""
+    unit = next(unit for unit, factor in _SIZES.items() if size % factor == 0)
+    return f"{size // _SIZES[unit]}{unit}"
+
+
+def rate_parser(things: str, example: str) -> Callable[[object], float]:
+    """Return the reader of a rate per second of ``things``, whose name may stand in it (``100 events/s``)."""
+    units = {f"/{period}": Fraction(1, seconds) for period, seconds in _PERIODS_S.items()}
+
+    def parse(value: object) -> float:
+        bare = re.sub(rf"(?<=[0-9\s]){things}\s*(?=/)", "", value) if isinstance(value, str) else value
+        bare = re.sub(r"/\s+", "/", bare) if isinstance(bare, str) else bare
+        number, unit = _parts(bare, f"a rate of {things}", example, units)
+        rate = number * units[unit]
+        if rate > MAX_RATE_PER_S:
+            raise problem(f"is {shown(value)}, more than the {MAX_RATE_PER_S}/s that one run can mean")
+        if float(rate) == 0:
+            raise problem(f"must be above 0, not {shown(value)}")
+        return float(rate)
+
+    return parse
+
+
+def format_rate(rate_per_s: float) -> str:
+    """Write a rate so that it reads back as the same float."""
+    return f"{rate_per_s!r}/s".replace(".0/s", "/s")
+
+
+def parse_percent(value: object) -> float:
+    """Return the percentage of ``10%`` as the number 10."""
+    number, _ = _parts(value, "a percentage of the rate", "100%", {"%": 1})
+    if number > 100_000:
+        raise problem(f"is {shown(value)}, more than the 100000% that a load may be")
+    return float(number)
+
+
+def format_percent(percent: float) -> str:
+    """Write a percentage so that it reads back as the same float."""
+    return f"{percent!r}%".replace(".0%", "%")
+
+
+def _schema(units: str, description: str, examples: list[str]) -> WithJsonSchema:
+    pattern = rf"^\s*{_NUMBER}\s*{units}\s*$"
+    return WithJsonSchema(
+        {"type": "string", "pattern": pattern, "description": description, "examples": examples}
+    )
+
+
+_DURATION_SCHEMA = _schema(
+    "(?:h|m|s|ms|us|ns)", "A duration with its unit: ns, us, ms, s, m, h.", ["5s", "2m"]
+)
+
+
+def _rate_schema(things: str, examples: list[str]) -> WithJsonSchema:
+    return _schema(rf"(?:{things}\s*)?/\s*(?:s|min|h)", f"A rate of {things} per s, min or h.", examples)
+
+
+DurationNs = Annotated[
+    int, BeforeValidator(parse_duration), PlainSerializer(format_duration, return_type=str), _DURATION_SCHEMA
+]
+PositiveDurationNs = Annotated[
+    int,
+    BeforeValidator(parse_positive_duration),
+    PlainSerializer(format_duration, return_type=str),
+    _DURATION_SCHEMA,
+]
+SizeBytes = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    _schema("(?:MB|KB|KiB|B)", "A size: B, KB (1,000), KiB (1,024), MB.", ["200B", "4KiB"]),
+]
+EventRate = Annotated[
+    float,
+    BeforeValidator(rate_parser("events", "100/s")),
+    PlainSerializer(format_rate, return_type=str),
+    _rate_schema("events", ["100/s", "6000/min"]),
+]
+ConnectRate = Annotated[
+    float,
+    BeforeValidator(rate_parser("clients", "250/s")),
+    PlainSerializer(format_rate, return_type=str),
+    _rate_schema("clients", ["250/s"]),
+]
+Percent = Annotated[
+    float,
+    BeforeValidator(parse_percent),
+    PlainSerializer(format_percent, return_type=str),
+    _schema("%", "A share of the group's rate in per cent.", ["10%", "100%"]),
+]

@@ -1,0 +1,95 @@
+"""`python -m loadgen.server`: the embedded Event API in a process of its own."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from loadgen.protocol.appsync import limits
+from loadgen.server.config import (
+    DEFAULT_WRITE_BUFFER_LIMIT_BYTES,
+    ConfigError,
+    ServerConfig,
+    api_key_from_environment,
+    generate_api_key,
+)
+from loadgen.server.lifecycle import EXIT_USAGE, serve
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadgen.server", description=__doc__)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    add("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    add(
+        "--api-key-env",
+        metavar="NAME",
+        help="environment variable that holds the API key (default: generate)",
+    )
+    add(
+        "--namespace",
+        action="append",
+        metavar="NAME",
+        help="channel namespace, repeatable (default: default)",
+    )
+    add(
+        "--ka-interval",
+        type=float,
+        default=limits.KEEPALIVE_INTERVAL_S,
+        metavar="SECONDS",
+        help="time between two ka frames (default %(default)s)",
+    )
+    add(
+        "--connection-timeout",
+        type=float,
+        default=limits.CONNECTION_TIMEOUT_MS / 1000,
+        metavar="SECONDS",
+        help="what connection_ack tells the client (default %(default)s)",
+    )
+    add(
+        "--write-buffer-limit",
+        type=int,
+        default=DEFAULT_WRITE_BUFFER_LIMIT_BYTES,
+        metavar="BYTES",
+        help="drop a client that leaves more than this unread (default %(default)s)",
+    )
+    add("--certfile", type=Path, help="PEM certificate: serve TLS only")
+    add("--keyfile", type=Path, help="PEM key of the certificate")
+    add(
+        "--announce",
+        action="store_true",
+        help="print one line of JSON when ready instead of the text for people",
+    )
+    add("--exit-with-stdin", action="store_true", help="stop when standard input ends")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server and return its exit code: 0 stopped, 2 could not start."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.api_key_env is None:
+            api_key = generate_api_key()
+        else:
+            api_key = api_key_from_environment(options.api_key_env, os.environ)
+        config = ServerConfig(
+            api_key=api_key,
+            api_key_source=f"${options.api_key_env}" if options.api_key_env else None,
+            host=options.host,
+            port=options.port,
+            namespaces=tuple(options.namespace or ("default",)),
+            keepalive_interval_s=options.ka_interval,
+            connection_timeout_ms=round(options.connection_timeout * 1000),
+            write_buffer_limit_bytes=options.write_buffer_limit,
+            certfile=options.certfile,
+            keyfile=options.keyfile,
+        )
+    except ConfigError as error:
+        print(f"loadgen server: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return serve(config, announce=options.announce, exit_with_stdin=options.exit_with_stdin)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

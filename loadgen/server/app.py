@@ -1,0 +1,23 @@
+"""The two routes on one port; anything else is not found."""
+
+from aiohttp import web
+
+from loadgen.protocol.appsync.endpoints import HTTP_PATH, REALTIME_PATH
+from loadgen.server.api import EventApi
+from loadgen.server.http import BODY_MAX_BYTES, PublishEndpoint
+from loadgen.server.websocket import RealtimeEndpoint
+
+
+def build_app(api: EventApi) -> web.Application:
+    """Return the application of one Event API; its shutdown closes the WebSockets."""
+    realtime = RealtimeEndpoint(api)
+    publish = PublishEndpoint(api)
+    app = web.Application(client_max_size=BODY_MAX_BYTES)
+    app.router.add_post(HTTP_PATH, publish.handle)
+    app.router.add_get(REALTIME_PATH, realtime.handle, allow_head=False)
+
+    async def close_connections(_: web.Application) -> None:
+        await realtime.close_all()
+
+    app.on_shutdown.append(close_connections)
+    return app

@@ -1,0 +1,98 @@
+"""What a server is told at its start."""
+
+import secrets
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from loadgen.protocol.appsync import limits
+from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.server.namespaces import is_namespace_name
+
+DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
+
+_KEY_ALPHABET = string.ascii_lowercase + string.digits
+_KEY_CHARACTERS = 26
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message is one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Settings of one server; `api_key` is never shown by `repr`.
+
+    Port 0 takes a free one. A connection whose unsent bytes pass `write_buffer_limit_bytes` is aborted.
+    `api_key_source` says where a given key came from, for display; None if it was generated.
+
+    Raises:
+        ConfigError: a setting is out of range or a file is missing.
+    """
+
+    api_key: str = field(repr=False)
+    api_key_source: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    namespaces: tuple[str, ...] = ("default",)
+    keepalive_interval_s: float = limits.KEEPALIVE_INTERVAL_S
+    connection_timeout_ms: int = limits.CONNECTION_TIMEOUT_MS
+    connection_lifetime_s: float = limits.CONNECTION_LIFETIME_S
+    write_buffer_limit_bytes: int = DEFAULT_WRITE_BUFFER_LIMIT_BYTES
+    certfile: Path | None = None
+    keyfile: Path | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            ApiKey(self.api_key)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port {self.port} is not a port: choose 1-65535, or 0 for a free one")
+        if not self.namespaces:
+            raise ConfigError("there is no namespace: name at least one, as 'default'")
+        for name in self.namespaces:
+            if not is_namespace_name(name):
+                raise ConfigError(
+                    f"namespace {name!a} is not one: 1-50 letters, digits and dashes, no dash at either end"
+                )
+        for what, value in (
+            ("keep-alive interval", self.keepalive_interval_s),
+            ("connection timeout", self.connection_timeout_ms),
+            ("connection lifetime", self.connection_lifetime_s),
+            ("write buffer limit", self.write_buffer_limit_bytes),
+        ):
+            if not value > 0:
+                raise ConfigError(f"the {what} is {value}: it must be above zero")
+        self._check_tls_files()
+
+    @property
+    def tls(self) -> bool:
+        """Whether the server speaks HTTPS and WSS only."""
+        return self.certfile is not None
+
+    def _check_tls_files(self) -> None:
+        if (self.certfile is None) != (self.keyfile is None):
+            raise ConfigError("TLS needs both a certificate and a key file: give the two, or neither")
+        for what, path in (("certificate", self.certfile), ("key", self.keyfile)):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"the {what} file {str(path)!a} does not exist")
+
+
+def generate_api_key() -> str:
+    """Return a fresh key in the shape of AWS's."""
+    return "da2-" + "".join(secrets.choice(_KEY_ALPHABET) for _ in range(_KEY_CHARACTERS))
+
+
+def api_key_from_environment(name: str, environment: Mapping[str, str]) -> str:
+    """Return the key that an environment variable holds.
+
+    Raises:
+        ConfigError: the variable is not set or empty.
+    """
+    key = environment.get(name)
+    if not key:
+        raise ConfigError(f"environment variable {name!a} holds no API key: set it, or leave the option out")
+    return key

@@ -1,0 +1,197 @@
+"""One WebSocket connection: its conversation with the client, its timers and its subscriptions."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from loadgen.protocol.appsync import errors, limits, messages
+from loadgen.protocol.appsync.messages import ClientMessage
+from loadgen.server.api import EventApi, RefusedError
+from loadgen.server.authorizer import credentials_from
+from loadgen.server.frames import text_frame
+from loadgen.server.hub import Subscription
+
+NORMAL_CLOSURE: Final = 1000
+GOING_AWAY: Final = 1001
+
+_log = logging.getLogger(__name__)
+
+
+class Connection:
+    """The server's side of an accepted WebSocket.
+
+    Text frames go straight to the transport. aiohttp's own writer (pongs, close) also writes to it in one
+    synchronous step where nothing is compressed, so whole frames follow each other in the order of the
+    calls.
+    """
+
+    def __init__(self, api: EventApi, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+        self._api = api
+        self._socket = socket
+        self._transport = transport
+        self._subscriptions: dict[str, Subscription] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._closing: asyncio.Task[None] | None = None
+        self._open = True
+        self._answers: dict[str, Callable[[ClientMessage], Awaitable[None]]] = {
+            "connection_init": self._on_connection_init,
+            "subscribe": self._on_subscribe,
+            "unsubscribe": self._on_unsubscribe,
+            "publish": self._on_publish,
+        }
+
+    # --- what the fan-out uses ---
+
+    def write(self, data: bytes) -> None:
+        """Put whole frames behind what was written before; raises RuntimeError when the socket is gone."""
+        self._transport.write(data)
+
+    def buffered_bytes(self) -> int:
+        """Return how many written bytes the kernel has not taken."""
+        return self._transport.get_write_buffer_size()
+
+    def abort_slow_reader(self) -> None:
+        """Drop the connection at once, since its peer does not read what it is sent."""
+        if not self._open:
+            return
+        self._open = False
+        self._api.counters.slow_readers_aborted += 1
+        _log.warning(
+            "dropped a connection with %d unsent bytes (limit %d): its client does not read fast enough",
+            self.buffered_bytes(),
+            self._api.config.write_buffer_limit_bytes,
+        )
+        self._transport.abort()
+
+    # --- life ---
+
+    async def run(self) -> None:
+        """Converse until either side closes."""
+        loop = asyncio.get_running_loop()
+        self._keep_alive(loop)
+        self._timers["lifetime"] = loop.call_later(self._api.config.connection_lifetime_s, self.close_soon)
+        try:
+            async for message in self._socket:
+                if message.type is WSMsgType.TEXT:
+                    await self._receive(message.data)
+                elif message.type is WSMsgType.BINARY:
+                    self.send_error("error", errors.UNSUPPORTED_OPERATION)
+        finally:
+            self._leave()
+
+    async def close(self, code: int = NORMAL_CLOSURE) -> None:
+        """End the subscriptions and close the WebSocket; 1000 also for failures (real ANDROID)."""
+        self._leave()
+        await self._socket.close(code=code)
+
+    def close_soon(self) -> None:
+        """Close from a timer; what the connection's age ends gets 1000 (assumption)."""
+        self._closing = asyncio.get_running_loop().create_task(self.close())
+
+    def send(self, payload: bytes) -> None:
+        """Send one text; nothing happens once the connection is closing."""
+        if not self._open:
+            return
+        try:
+            self._transport.write(text_frame(payload))
+        except RuntimeError:
+            return
+        if self.buffered_bytes() > self._api.config.write_buffer_limit_bytes:
+            self.abort_slow_reader()
+
+    def send_error(self, message_type: str, error: errors.WireError, operation_id: str | None = None) -> None:
+        """Send one error, with the id of the operation it answers if it has one."""
+        self.send(messages.error(message_type, [error], operation_id))
+
+    def _leave(self) -> None:
+        self._open = False
+        for timer in self._timers.values():
+            timer.cancel()
+        for subscription in self._subscriptions.values():
+            self._api.hub.remove(subscription)
+        self._subscriptions.clear()
+
+    def _keep_alive(self, loop: asyncio.AbstractEventLoop) -> None:
+        interval_s = self._api.config.keepalive_interval_s
+        self._timers["keepalive"] = loop.call_later(interval_s, self._send_keepalive, loop)
+
+    def _send_keepalive(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.send(messages.KEEPALIVE)
+        self._keep_alive(loop)
+
+    # --- answers to the client ---
+
+    async def _receive(self, text: str | bytes) -> None:
+        try:
+            message = messages.decode_client_message(text)
+        except msgspec.MsgspecError:
+            self.send_error("error", errors.UNSUPPORTED_OPERATION)
+            return
+        answer = self._answers.get(message.type, self._on_unsupported)
+        await answer(message)
+
+    async def _on_unsupported(self, message: ClientMessage) -> None:
+        self.send_error("error", errors.UNSUPPORTED_OPERATION)
+
+    async def _on_connection_init(self, message: ClientMessage) -> None:
+        self.send(messages.connection_ack(self._api.config.connection_timeout_ms))
+
+    async def _on_subscribe(self, message: ClientMessage) -> None:
+        operation_id, channel = message.id, message.channel
+        if operation_id is None or channel is None:
+            await self._on_unsupported(message)
+            return
+        try:
+            _require_operation_id(operation_id)
+            pattern = await self._api.subscribe(credentials_from(message.authorization), channel)
+            if operation_id in self._subscriptions:
+                raise RefusedError(errors.duplicated_operation(operation_id))
+            if len(self._subscriptions) >= limits.SUBSCRIPTIONS_PER_CONNECTION:
+                raise RefusedError(errors.MAX_SUBSCRIPTIONS_REACHED)
+        except RefusedError as refused:
+            self.send_error("subscribe_error", refused.error, operation_id)
+            return
+        if not self._open:
+            # Closed by a timer or the shutdown while the authorizer was asked.
+            return
+        subscription = Subscription(operation_id, pattern, self)
+        # Written before it is live, so that no event can overtake it.
+        self.send(messages.subscribe_success(operation_id))
+        self._subscriptions[operation_id] = subscription
+        self._api.hub.add(subscription)
+
+    async def _on_unsubscribe(self, message: ClientMessage) -> None:
+        if message.id is None:
+            await self._on_unsupported(message)
+            return
+        subscription = self._subscriptions.pop(message.id, None)
+        if subscription is None:
+            self.send_error("unsubscribe_error", errors.unknown_operation(message.id), message.id)
+            return
+        self._api.hub.remove(subscription)
+        self.send(messages.unsubscribe_success(message.id))
+
+    async def _on_publish(self, message: ClientMessage) -> None:
+        operation_id, channel = message.id, message.channel
+        if operation_id is None or channel is None:
+            await self._on_unsupported(message)
+            return
+        events: Any = message.events
+        try:
+            _require_operation_id(operation_id)
+            response = await self._api.publish(
+                credentials_from(message.authorization), channel, events, errors.TOO_MANY_EVENTS_WEBSOCKET
+            )
+        except RefusedError as refused:
+            self.send_error("publish_error", refused.error, operation_id)
+            return
+        self.send(messages.publish_success(operation_id, response.successful, response.failed))
+
+
+def _require_operation_id(operation_id: str) -> None:
+    if not messages.is_operation_id(operation_id):
+        raise RefusedError(errors.INVALID_OPERATION_ID)

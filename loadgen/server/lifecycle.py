@@ -1,0 +1,181 @@
+"""Starting and stopping a server: its socket, its signals, and what it says when it is ready."""
+
+import asyncio
+import errno
+import gc
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import threading
+from typing import Final
+
+from aiohttp import web
+
+from loadgen.protocol.appsync.endpoints import HTTP_PATH, REALTIME_PATH
+from loadgen.server.api import EventApi
+from loadgen.server.app import build_app
+from loadgen.server.config import ServerConfig
+
+EXIT_STOPPED: Final = 0
+EXIT_USAGE: Final = 2
+
+_BACKLOG: Final = 4096
+_SHUTDOWN_TIMEOUT_S: Final = 2.0
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one sentence."""
+
+
+def serve(config: ServerConfig, *, announce: bool = False, exit_with_stdin: bool = False) -> int:
+    """Run a server until SIGINT, SIGTERM or, if asked, the end of standard input; return the exit code.
+
+    A stop is 0 whichever way it came: to end a server with Ctrl-C is no failure. A server that cannot start
+    (port taken, bad certificate) says why in one sentence on standard error and returns 2. With `announce`
+    the only output is one line of JSON once the server accepts: `http_url`, `ws_url`, `api_key`, `pid`.
+    """
+    _raise_open_file_limit()
+    _silence_handshake_log()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(config, announce=announce, exit_with_stdin=exit_with_stdin))
+    except StartError as error:
+        print(f"loadgen server: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return EXIT_STOPPED
+
+
+async def _serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    api = EventApi(config)
+    runner = web.AppRunner(
+        build_app(api), handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
+    )
+    await runner.setup()
+    try:
+        port = await _listen(runner, config)
+        if exit_with_stdin:
+            _watch_stdin(loop, stop)
+        # What exists now lives until the end: spare every later collection the walk through it.
+        gc.collect()
+        gc.freeze()
+        _say_ready(config, port, announce=announce)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+    if api.counters.slow_readers_aborted:
+        dropped = api.counters.slow_readers_aborted
+        print(f"loadgen server: dropped {dropped} connections that did not read fast enough", file=sys.stderr)
+
+
+async def _listen(runner: web.AppRunner, config: ServerConfig) -> int:
+    """Open the port and return it."""
+    site = web.TCPSite(runner, config.host, config.port, ssl_context=_tls_context(config), backlog=_BACKLOG)
+    try:
+        await site.start()
+    except socket.gaierror:
+        raise StartError(f"host {config.host!a} has no address: name a local one, as 127.0.0.1") from None
+    except OSError as error:
+        raise StartError(_why_not_listening(config, error)) from None
+    port: int = runner.addresses[0][1]
+    return port
+
+
+def _why_not_listening(config: ServerConfig, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {config.port} on {config.host} is taken by another program: "
+            "stop that one, or choose another port with --port (0 takes a free one)"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {config.port} on {config.host} needs privileges: choose one above 1023 with --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"host {config.host!a} is not an address of this machine: choose one that is with --host"
+    return f"cannot listen on port {config.port} of {config.host}: {os.strerror(error.errno or 0)}"
+
+
+def _tls_context(config: ServerConfig) -> ssl.SSLContext | None:
+    if config.certfile is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.certfile, config.keyfile)
+    except (ssl.SSLError, OSError):
+        raise StartError(
+            f"{str(config.certfile)!a} and {str(config.keyfile)!a} are not a PEM certificate and its key: "
+            "check that they belong together"
+        ) from None
+    return context
+
+
+def _say_ready(config: ServerConfig, port: int, *, announce: bool) -> None:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    secure = "s" if config.tls else ""
+    http_url = f"http{secure}://{authority}{HTTP_PATH}"
+    ws_url = f"ws{secure}://{authority}{REALTIME_PATH}"
+    if announce:
+        ready = {"http_url": http_url, "ws_url": ws_url, "api_key": config.api_key, "pid": os.getpid()}
+        print(json.dumps(ready), flush=True)
+        return
+    # A key that the person gave is known to them and stays out of the terminal.
+    key = f"the one in {config.api_key_source}" if config.api_key_source else config.api_key
+    print(
+        "AppSync Events server is ready; stop it with Ctrl-C.\n"
+        f"  publish     {http_url}\n"
+        f"  realtime    {ws_url}\n"
+        f"  API key     {key}\n"
+        f"  namespaces  {', '.join(config.namespaces)}",
+        flush=True,
+    )
+
+
+def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Stop when standard input ends: the server does not outlive the process that holds the other end."""
+
+    def wait_for_end() -> None:
+        # os.read in a thread: /dev/null cannot be polled, and sys.stdin's lock would stall the exit.
+        try:
+            while os.read(0, 4096):
+                pass
+        except OSError:
+            pass
+        try:
+            loop.call_soon_threadsafe(stop.set)
+        except RuntimeError:
+            return  # the loop is closed: the server has stopped on its own
+
+    threading.Thread(target=wait_for_end, name="stdin-watch", daemon=True).start()
+
+
+def _raise_open_file_limit() -> None:
+    """Allow as many sockets as the system lets this user have."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        return  # macOS may refuse its own "unlimited"; the soft limit then stays
+
+
+def _silence_handshake_log() -> None:
+    """Keep keys out of the log: aiohttp warns of unknown subprotocols with the whole offer."""
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    try:
+        import uvloop
+    except ImportError:
+        return None  # no uvloop on Windows: asyncio's own loop then
+    return uvloop.Loop

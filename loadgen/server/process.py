@@ -1,0 +1,118 @@
+"""A server in a process of its own, held by the process that started it.
+
+Loads neither asyncio nor aiohttp. The child ends when this process does: its standard input is a
+pipe from here.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import loadgen
+
+_KEY_VARIABLE: Final = "LOADGEN_SERVER_API_KEY"
+_EOF_TIMEOUT_S: Final = 5.0
+_STOP_TIMEOUT_S: Final = 3.0
+
+
+class ServerStartError(RuntimeError):
+    """The server did not come up; the message is what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a server says when it is ready."""
+
+    http_url: str
+    ws_url: str
+    api_key: str = field(repr=False)
+    pid: int
+
+
+class ServerProcess:
+    """Context manager around `python -m loadgen.server`.
+
+    `options` are its command-line options; a given `api_key` goes by the environment, never by the command
+    line.
+
+    Raises:
+        ServerStartError: on entry, with the server's own sentence.
+    """
+
+    def __init__(self, options: Sequence[str] = (), *, api_key: str | None = None) -> None:
+        self._options = list(options)
+        self._api_key = api_key
+        self._process: subprocess.Popen[bytes] | None = None
+        self.stderr_path: Path | None = None
+        """Where the server's standard error goes; gone after the exit."""
+
+    def __enter__(self) -> Self:
+        self.announcement = self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> int | None:
+        """End the server and return its exit code; None if it was not running."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        # The end of its input stops it, unless a fork of this process holds the pipe open too.
+        code = _wait(process, _EOF_TIMEOUT_S)
+        if code is None:
+            process.terminate()
+            code = _wait(process, _STOP_TIMEOUT_S)
+        if code is None:
+            process.kill()
+            code = process.wait()
+        process.stdout.close()
+        if self.stderr_path is not None:
+            self.stderr_path.unlink(missing_ok=True)
+        return code
+
+    def _start(self) -> Announcement:
+        command = [sys.executable, "-m", "loadgen.server", "--announce", "--exit-with-stdin", *self._options]
+        environment = dict(os.environ)
+        # The child finds this very package, whether it is installed or only stands in the working tree.
+        root = str(Path(loadgen.__file__).resolve().parents[1])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        if self._api_key is not None:
+            environment[_KEY_VARIABLE] = self._api_key
+            command += ["--api-key-env", _KEY_VARIABLE]
+        # A file, not a pipe: nobody reads it while the server runs.
+        handle, name = tempfile.mkstemp(prefix="loadgen-server-", suffix=".log")
+        self.stderr_path = Path(name)
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=handle, env=environment
+            )
+        finally:
+            os.close(handle)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            said = self.stderr_path.read_text(errors="replace").strip()
+            self.stop()
+            raise ServerStartError(said.removeprefix("loadgen server: ") or "the server ended without a word")
+        return Announcement(**json.loads(line))
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None

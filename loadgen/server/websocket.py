@@ -1,0 +1,91 @@
+"""`GET /event/realtime`: the upgrade, its two forms of authorization, and the connections that live."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from loadgen.protocol.appsync import errors
+from loadgen.protocol.appsync.auth import (
+    HEADER_SUBPROTOCOL_PREFIX,
+    SUBPROTOCOL,
+    decode_header_subprotocol,
+)
+from loadgen.server.api import EventApi, RefusedError
+from loadgen.server.authorizer import credentials_from
+from loadgen.server.connection import GOING_AWAY, Connection
+
+FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
+"""A larger message ends the connection with 1009 (assumption). Above the payload limit, as escaping lengthens
+events and Amplify sends them twice."""
+
+_CLOSE_TIMEOUT_S: Final = 5.0
+_SHUTDOWN_TIMEOUT_S: Final = 1.0
+
+
+class RealtimeEndpoint:
+    """Accepts WebSockets and knows those that are open."""
+
+    def __init__(self, api: EventApi) -> None:
+        self._api = api
+        self._connections: set[Connection] = set()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Upgrade, authorize, converse.
+
+        A refused client gets 101, `connection_error`, then close 1000 (real); that the error does not wait
+        for `connection_init` is an assumption.
+        """
+        socket = web.WebSocketResponse(
+            protocols=(SUBPROTOCOL,), compress=False, max_msg_size=FRAME_MAX_BYTES, timeout=_CLOSE_TIMEOUT_S
+        )
+        await socket.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return socket
+        connection = Connection(self._api, socket, transport)
+        self._connections.add(connection)
+        try:
+            await self._api.connect(_handshake_credentials(request))
+            self._api.counters.connections += 1
+            await connection.run()
+        except RefusedError as refused:
+            self._api.counters.connections_refused += 1
+            connection.send_error("connection_error", refused.error)
+            await connection.close()
+        finally:
+            self._connections.discard(connection)
+        return socket
+
+    async def close_all(self) -> None:
+        """Tell every client that the server goes away, and wait a moment for their answers."""
+        closing = [asyncio.ensure_future(connection.close(GOING_AWAY)) for connection in self._connections]
+        if closing:
+            await asyncio.wait(closing, timeout=_SHUTDOWN_TIMEOUT_S)
+
+
+def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
+    """Return the credentials of the `header-` subprotocol, or else the headers of the upgrade itself.
+
+    Raises:
+        RefusedError: no known subprotocol is offered, or the `header-` one cannot be read or lacks `host`
+            (required: doc; the answers: assumptions).
+    """
+    offered = [
+        name.strip()
+        for line in request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
+        for name in line.split(",")
+    ]
+    if SUBPROTOCOL not in offered:
+        raise RefusedError(errors.CONNECT_NO_PROTOCOL)
+    encoded = next((name for name in offered if name.startswith(HEADER_SUBPROTOCOL_PREFIX)), None)
+    if encoded is None:
+        return credentials_from(request.headers)
+    try:
+        credentials = credentials_from(decode_header_subprotocol(encoded))
+    except ValueError:
+        raise RefusedError(errors.CONNECT_BAD_HEADER) from None
+    if not credentials.get("host"):
+        raise RefusedError(errors.CONNECT_BAD_HEADER)
+    return credentials

@@ -1,0 +1,1 @@
+"""Sockets: the WebSocket connection on the gevent hub, HTTP publishing, precise timers."""

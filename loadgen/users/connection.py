@@ -1,0 +1,297 @@
+"""One client's connection: its subscriptions, their readiness, its publishes, and what is recorded of each."""
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+from gevent.event import Event
+
+from loadgen.measure.clock import now_ns
+from loadgen.measure.recorder import ConnectionRow, SubscriptionRow
+from loadgen.measure.stamp import decode_event
+from loadgen.protocol.base import PublishAnswer
+from loadgen.scenario.plan import ClientPlan, SubscriptionPlan
+from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.websocket import WebSocket
+from loadgen.users.worker import WorkerRun
+
+OnAnswer = Callable[[PublishAnswer | None, int], None]
+OnDelivery = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class _Subscription:
+    """A subscription of this life of the connection."""
+
+    plan: SubscriptionPlan
+    requested_ns: int
+    acknowledged_ns: int | None = None
+    ready_ns: int | None = None
+    error: str | None = None
+
+
+class ClientConnection:
+    """Implements `SessionHandler` for one client; `open` may be called again after a loss and begins a new life.
+
+    ``on_delivery`` is called with (channel pattern, event text) after a delivery was recorded, if given.
+    """
+
+    def __init__(self, run: WorkerRun, client: ClientPlan, on_delivery: OnDelivery | None = None) -> None:
+        self._run = run
+        self._client = client
+        self._on_delivery = on_delivery
+        self._deliver = run.recorder.deliver
+        self._life = -1
+        self._socket: WebSocket | None = None
+        self._numbers: dict[str, int] = {}
+        self._subscriptions: dict[str, _Subscription] = {}
+        self._unready: set[str] = set()
+        self._answers: dict[str, OnAnswer] = {}
+        self._started_ns = 0
+        self._opened_ns: int | None = None
+        self._connected_ns: int | None = None
+        self._error: str | None = None
+        self._refused = False
+        self._closing = False
+        #: Set while there is no connection; cleared by :meth:`open`.
+        self.ended = Event()
+        self.ended.set()
+
+    # What the user does.
+
+    def open(self, timeout_s: float) -> None:
+        """Connect, log in and ask for every subscription; returns when the service has accepted the connection.
+
+        Raises:
+            TransportError: it could not be reached, or did not answer in time.
+            HandshakeRefusedError: it answered no; trying again cannot help.
+        """
+        self._life += 1
+        self._numbers.clear()
+        self._subscriptions.clear()
+        self._unready.clear()
+        self._error = None
+        self._refused = False
+        self._opened_ns = self._connected_ns = None
+        self._started_ns = now_ns()
+        self._session = self._run.service.session(self)
+        handshake = self._run.service.handshake()
+        self._login = Event()
+        self.ended.clear()
+        socket = WebSocket(
+            self._run.address,
+            subprotocols=handshake.subprotocols,
+            headers=handshake.headers,
+            on_text=self._session.receive,
+            on_closed=self._on_closed,
+        )
+        self._socket = socket
+        try:
+            socket.open(timeout_s)
+        except TransportError as error:
+            self._socket = None
+            self._error = str(error)
+            self._record_connection(socket, None, now_ns())
+            self.ended.set()
+            raise
+        self._opened_ns = now_ns()
+        for message in self._session.opening():
+            socket.send(message)
+        if not self._login.wait(timeout_s):
+            self._error = f"no answer to the login within {timeout_s:g} s"
+            socket.abort()
+        if self._connected_ns is None:
+            kind = HandshakeRefusedError if self._refused else TransportError
+            reason = self._error or "the connection was closed before the login was answered"
+            if not self.ended.is_set():
+                socket.abort()
+            raise kind(reason)
+        self._run.progress.connected += 1
+        for plan in self._client.subscriptions:
+            self._subscribe(plan)
+
+    def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
+        """Publish over this connection; ``on_answer`` gets the answer and its arrival, or None if it was lost.
+
+        Raises:
+            TransportError: the connection is not open.
+        """
+        if self._socket is None:
+            raise TransportError("the connection is closed")
+        self._answers[publish_id] = on_answer
+        try:
+            self._socket.send(self._session.publish(publish_id, channel, events))
+        except TransportError:
+            del self._answers[publish_id]
+            raise
+
+    def close(self) -> None:
+        """Begin to close; :attr:`ended` is set when the other side has agreed."""
+        self._closing = True
+        if self._socket is not None:
+            self._socket.close()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._closing = True
+        if self._socket is not None:
+            self._socket.abort()
+
+    def overdue(self, at_ns: int) -> bool:
+        """Whether the service has been silent for longer than it promised to be."""
+        timeout_ns = self._session.timeout_ns if self._socket is not None else None
+        return (
+            timeout_ns is not None
+            and self._socket is not None
+            and at_ns - self._socket.heard_ns > timeout_ns
+        )
+
+    # What the session tells (from the hub).
+
+    def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
+        """Record a delivery: the hot path."""
+        try:
+            stamp = decode_event(event).stamp
+            self._deliver(self._numbers[subscription_id], arrival_ns, read_ns, stamp)
+        except KeyError:
+            self._run.recorder.unknown_subscription += 1
+            return
+        except (msgspec.MsgspecError, struct.error):
+            # Somebody else's event, or one that is no JSON at all: the channel is not ours alone.
+            self._run.recorder.foreign += 1
+            return
+        if self._unready and subscription_id in self._unready and stamp[0] == self._run.recorder.token:
+            self._ready(subscription_id, arrival_ns)
+        if self._on_delivery is not None and stamp[1] >= 0:
+            self._on_delivery(self._subscriptions[subscription_id].plan.channel, event)
+
+    def on_connected(self, arrival_ns: int) -> None:
+        """The service accepted the connection."""
+        self._connected_ns = arrival_ns
+        self._login.set()
+
+    def on_refused(self, reason: str) -> None:
+        """The service refused the connection."""
+        self._error = reason
+        self._refused = True
+        self._login.set()
+
+    def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
+        """The service acknowledged a subscription."""
+        subscription = self._subscriptions.get(subscription_id)
+        if subscription is None or subscription.acknowledged_ns is not None:
+            return
+        subscription.acknowledged_ns = arrival_ns
+        self._run.progress.acknowledged += 1
+        self._run.readiness.watch(
+            subscription.plan.channel, lambda at_ns: self._ready(subscription_id, at_ns)
+        )
+
+    def on_subscribe_failed(self, subscription_id: str, reason: str) -> None:
+        """The service refused a subscription."""
+        subscription = self._subscriptions.get(subscription_id)
+        if subscription is not None:
+            subscription.error = reason
+            self._unready.discard(subscription_id)
+            self._run.progress.failed += 1
+            self._run.complain(f"subscription to {subscription.plan.channel} refused: {reason}", fatal=True)
+
+    def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
+        """A publish over this connection was answered."""
+        on_answer = self._answers.pop(publish_id, None)
+        if on_answer is not None:
+            on_answer(answer, arrival_ns)
+
+    def on_undecodable(self, reason: str) -> None:
+        """A message could not be read."""
+        self._run.recorder.undecodable += 1
+
+    def on_service_error(self, reason: str) -> None:
+        """The service reported an error that belongs to no request."""
+        self._error = reason
+        self._run.complain(f"the service reported: {reason}", fatal=False)
+
+    # Inside.
+
+    def _subscribe(self, plan: SubscriptionPlan) -> None:
+        assert self._socket is not None
+        subscription_id = f"s{plan.number}"
+        self._numbers[subscription_id] = plan.number
+        self._subscriptions[subscription_id] = _Subscription(plan, now_ns())
+        self._unready.add(subscription_id)
+        self._socket.send(self._session.subscribe(subscription_id, plan.channel))
+
+    def _ready(self, subscription_id: str, at_ns: int) -> None:
+        if subscription_id not in self._unready:
+            return
+        self._unready.discard(subscription_id)
+        subscription = self._subscriptions[subscription_id]
+        subscription.ready_ns = at_ns
+        self._run.progress.ready += 1
+        if subscription.acknowledged_ns is None:
+            # Delivered before it was acknowledged: the service may do that.
+            subscription.acknowledged_ns = at_ns
+            self._run.progress.acknowledged += 1
+        else:
+            self._run.readiness.proven(subscription.plan.channel)
+
+    def _on_closed(self, code: int | None, reason: str) -> None:
+        socket, self._socket = self._socket, None
+        at_ns = now_ns()
+        progress = self._run.progress
+        if not self._closing:
+            why = f"closed with code {code}" if code is not None else "closed without a close frame"
+            self._error = self._error or (f"{why}: {reason}" if reason else why)
+            if self._connected_ns is not None:
+                progress.lost_connections += 1
+        if self._connected_ns is not None:
+            progress.connected -= 1
+        for subscription in self._subscriptions.values():
+            if subscription.acknowledged_ns is not None:
+                progress.acknowledged -= 1
+                if subscription.ready_ns is not None:
+                    progress.ready -= 1
+                else:
+                    self._run.readiness.withdraw(subscription.plan.channel)
+            self._record_subscription(subscription, at_ns)
+        if socket is not None:
+            self._record_connection(socket, code, at_ns)
+        answers, self._answers = self._answers, {}
+        for on_answer in answers.values():
+            on_answer(None, at_ns)
+        self._login.set()
+        self.ended.set()
+
+    def _record_subscription(self, subscription: _Subscription, ended_ns: int) -> None:
+        self._run.recorder.subscription(
+            SubscriptionRow(
+                subscription=subscription.plan.number,
+                connection=self._client.number,
+                life=self._life,
+                group=self._client.group,
+                channel=subscription.plan.channel,
+                requested_ns=subscription.requested_ns,
+                acknowledged_ns=subscription.acknowledged_ns,
+                ready_ns=subscription.ready_ns,
+                ended_ns=ended_ns,
+                error=subscription.error,
+            )
+        )
+
+    def _record_connection(self, socket: WebSocket, code: int | None, closed_ns: int) -> None:
+        self._run.recorder.connection(
+            ConnectionRow(
+                connection=self._client.number,
+                life=self._life,
+                group=self._client.group,
+                started_ns=self._started_ns,
+                opened_ns=self._opened_ns,
+                acknowledged_ns=self._connected_ns,
+                closed_ns=closed_ns,
+                close_code=code,
+                error=None if self._closing else self._error,
+                kernel_timestamps=socket.kernel_timestamps,
+                tls=socket.secure,
+            )
+        )

@@ -1,0 +1,179 @@
+"""Publishing on an open-loop schedule: a publish is due when the schedule says, whatever became of the one before.
+
+How an event travels (`Sender`) is apart from when it is due (`OpenLoopPublisher`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from gevent.pool import Pool
+
+from loadgen.measure.clock import now_ns
+from loadgen.measure.recorder import EventRow
+from loadgen.measure.stamp import encode_event
+from loadgen.pacing import offsets_ns
+from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.scenario.plan import ChannelDraw, ClientPlan
+from loadgen.transport.errors import TransportError
+from loadgen.transport.http import HttpClient
+from loadgen.users.connection import ClientConnection
+from loadgen.users.worker import Timeline, WorkerRun
+
+#: Told the answer (None: there was none), its arrival, and the transport's error if there was one.
+OnOutcome = Callable[[PublishAnswer | None, int, str | None], None]
+
+
+class Sender(Protocol):
+    """Sends one publish request."""
+
+    def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
+        """Send; ``on_outcome`` is called once, now or later."""
+
+
+class HttpSender:
+    """Over HTTP: blocks its greenlet until the answer is there."""
+
+    def __init__(self, service: Service, client: HttpClient) -> None:
+        self._service = service
+        self._client = client
+
+    def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
+        """Send and wait for the answer."""
+        request = self._service.http_publish(channel, events)
+        try:
+            status, body = self._client.post(request.body, request.headers)
+        except TransportError as error:
+            on_outcome(None, now_ns(), str(error))
+            return
+        on_outcome(self._service.http_answer(status, body), now_ns(), None)
+
+
+class WebSocketSender:
+    """Over the client's WebSocket: returns at once, the answer comes later."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
+        """Send; the answer is told when it comes."""
+
+        def on_answer(answer: PublishAnswer | None, arrival_ns: int) -> None:
+            on_outcome(
+                answer, arrival_ns, None if answer else "the connection was lost before the publish was answered"
+            )
+
+        try:
+            self._connection.publish(publish_id, channel, events, on_answer)
+        except TransportError as error:
+            on_outcome(None, now_ns(), str(error))
+
+
+class OpenLoopPublisher:
+    """Runs one client's schedule.
+
+    ``in_flight`` bounds how many requests may block at once (0: the sender never blocks). When all are under way, the
+    next waits, and its lateness is on record: sent − intended.
+    """
+
+    def __init__(
+        self,
+        run: WorkerRun,
+        client: ClientPlan,
+        sender: Sender,
+        in_flight: int,
+        payload: Callable[[], Mapping[str, Any] | None],
+    ) -> None:
+        assert client.publish is not None
+        self._run = run
+        self._client = client
+        self._plan = client.publish
+        self._sender = sender
+        self._payload = payload
+        self._pool = Pool(in_flight) if in_flight else None
+        self._draw: ChannelDraw = run.plan.channel_draw(client.number)
+        self._sequence = 0
+        self._open: dict[int, list[EventRow]] = {}
+
+    def publish_all(self, timeline: Timeline) -> None:
+        """Publish from the start of the warm-up to the end of the measure phase, then return."""
+        duration_ns = timeline.measure_end_ns - timeline.warmup_ns
+        wait_until = self._run.timer.wait_until
+        for number, offset_ns in enumerate(
+            offsets_ns(
+                self._plan.spec,
+                clients=self._plan.clients,
+                index=self._client.index,
+                seed=self._run.plan.scenario.seed,
+                duration_ns=duration_ns,
+            )
+        ):
+            intended_ns = timeline.warmup_ns + offset_ns
+            wait_until(intended_ns)
+            if self._run.stopping:
+                return
+            channel = self._draw.next()
+            sequence, self._sequence = self._sequence, self._sequence + self._plan.spec.batch
+            if self._pool is not None:
+                self._pool.spawn(self._publish, number, sequence, channel, intended_ns)
+            else:
+                self._publish(number, sequence, channel, intended_ns)
+
+    def give_up(self) -> None:
+        """Record as unanswered what has no answer yet; call when the drain is over."""
+        if self._pool is not None:
+            self._pool.kill()
+        for number in list(self._open):
+            for row in self._open.pop(number):
+                self._run.recorder.event(row)
+
+    def _publish(self, number: int, sequence: int, channel: str, intended_ns: int) -> None:
+        spec = self._plan.spec
+        token = self._run.recorder.token
+        publisher = self._client.number
+        sent_ns = now_ns()
+        events = [
+            encode_event(
+                token, publisher, sequence + k, intended_ns, sent_ns, spec.payload_bytes, self._payload()
+            )
+            for k in range(spec.batch)
+        ]
+        self._open[number] = [
+            EventRow(
+                publisher=publisher,
+                sequence=sequence + k,
+                batch=number,
+                channel=channel,
+                intended_ns=intended_ns,
+                sent_ns=sent_ns,
+                acked_ns=None,
+                status="unanswered",
+                error=None,
+                bytes=len(event) if event.isascii() else len(event.encode()),
+            )
+            for k, event in enumerate(events)
+        ]
+        self._run.progress.sent += len(events)
+
+        def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
+            self._settle(number, answer, arrival_ns, error)
+
+        self._sender.send(f"p{number}", channel, events, on_outcome)
+
+    def _settle(self, number: int, answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
+        rows = self._open.pop(number, None)
+        if rows is None:
+            return
+        progress, recorder = self._run.progress, self._run.recorder
+        if answer is None:
+            for row in rows:
+                recorder.event(row._replace(status="error", error=error))
+            progress.rejected += len(rows)
+            return
+        for index, row in enumerate(rows):
+            reason = answer.error or answer.rejected.get(index)
+            if reason is None:
+                recorder.event(row._replace(status="accepted", acked_ns=arrival_ns))
+                progress.accepted += 1
+            else:
+                recorder.event(row._replace(status="rejected", acked_ns=arrival_ns, error=reason))
+                progress.rejected += 1

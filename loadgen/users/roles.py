@@ -1,0 +1,142 @@
+"""The Locust user classes.
+
+A user takes its identity from the run's plan: which client of the scenario it is, to what it subscribes, what it
+publishes and when. So the same scenario gives the same clients, however many processes share them.
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import gevent
+from gevent.pool import Group
+from locust import User, task
+from locust.exception import StopUser
+
+from loadgen.scenario.plan import ClientPlan
+from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.http import GeventHttpClient
+from loadgen.users.connection import ClientConnection
+from loadgen.users.publishing import HttpSender, OpenLoopPublisher, Sender, WebSocketSender
+from loadgen.users.worker import WorkerRun
+
+CONNECT_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 3.0
+_BACKOFF_FIRST_S = 0.1
+_BACKOFF_MOST_S = 5.0
+
+
+class LoadUser(User):  # type: ignore[misc]
+    """What the three roles share; not for direct use."""
+
+    abstract = True
+    #: Which clients of the scenario this class plays.
+    role: ClassVar[str]
+
+    run_of_worker: WorkerRun
+    client_plan: ClientPlan
+
+    def on_start(self) -> None:
+        """Take an identity from the plan and wait for its turn to connect."""
+        run: WorkerRun | None = getattr(self.environment, "loadgen_run", None)
+        if run is None:
+            raise StopUser("no scenario is running: start Locust with --scenario NAME")
+        client = run.claim(self.role)
+        if client is None:
+            raise StopUser
+        self.run_of_worker, self.client_plan = run, client
+        self._helpers = Group()
+        self._connection: ClientConnection | None = None
+        if not run.wait_for_ramp(client):
+            raise StopUser
+        if client.subscriptions or (client.publish is not None and client.publish.spec.via == "websocket"):
+            deliver = type(self).on_delivery is not LoadUser.on_delivery
+            self._connection = ClientConnection(run, client, self.on_delivery if deliver else None)
+            self._helpers.spawn(self._keep_connected, self._connection)
+
+    def on_delivery(self, channel: str, event: str) -> None:
+        """Override to look at each delivery after it was recorded; costs CPU on the receive path, must not block.
+
+        ``channel`` is what was subscribed to, ``event`` the event's JSON text.
+        """
+
+    def payload(self) -> Mapping[str, Any] | None:
+        """Override to give events members of your own; None: only padding up to the scenario's payload size."""
+        return None
+
+    @task
+    def live(self) -> None:
+        """Play the role until the run is over."""
+        publisher: OpenLoopPublisher | None = None
+        self.run_of_worker.joined()
+        try:
+            if self.client_plan.publish is not None:
+                publisher = self._publisher()
+                timeline = self.run_of_worker.wait_for_timeline()
+                if timeline is not None:
+                    publisher.publish_all(timeline)
+            self.run_of_worker.wait_for_end()
+        finally:
+            if publisher is not None:
+                publisher.give_up()
+            self._hang_up()
+            self.run_of_worker.left()
+        raise StopUser
+
+    def _publisher(self) -> OpenLoopPublisher:
+        client, run = self.client_plan, self.run_of_worker
+        assert client.publish is not None
+        sender: Sender
+        spec = client.publish.spec
+        if spec.via == "websocket":
+            assert self._connection is not None
+            sender, in_flight = WebSocketSender(self._connection), 0
+        else:
+            sender, in_flight = (
+                HttpSender(run.service, GeventHttpClient(run.service.http_url, spec.in_flight)),
+                spec.in_flight,
+            )
+        return OpenLoopPublisher(run, client, sender, in_flight, self.payload)
+
+    def _keep_connected(self, connection: ClientConnection) -> None:
+        """Connect, and connect again after a loss, with exponential backoff and full jitter."""
+        run, wait_s = self.run_of_worker, _BACKOFF_FIRST_S
+        while not run.stopping:
+            try:
+                connection.open(CONNECT_TIMEOUT_S)
+            except HandshakeRefusedError as error:
+                run.complain(str(error), fatal=True)
+            except TransportError as error:
+                run.complain(str(error), fatal=False)
+            else:
+                wait_s = _BACKOFF_FIRST_S
+                connection.ended.wait()
+                if run.stopping:
+                    return
+            gevent.sleep(random.uniform(0, wait_s))
+            wait_s = min(wait_s * 2, _BACKOFF_MOST_S)
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            if not self._connection.ended.wait(CLOSE_TIMEOUT_S):
+                self._connection.abort()
+        self._helpers.kill(block=False)
+
+
+class Subscriber(LoadUser):
+    """Subscribes over one connection to one or many channels."""
+
+    role = "subscriber"
+
+
+class Publisher(LoadUser):
+    """Publishes on an open-loop schedule, over HTTP or WebSocket."""
+
+    role = "publisher"
+
+
+class Participant(LoadUser):
+    """Subscribes and publishes over the same connection, as the members of a room do."""
+
+    role = "participant"

@@ -1,0 +1,88 @@
+"""What a user sees of the run that it is part of.
+
+Users depend on this and not on `loadgen.run`, which provides it: dependencies point one way.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from loadgen.measure.recorder import Recorder
+from loadgen.protocol.base import Service
+from loadgen.scenario.plan import ClientPlan, Plan
+from loadgen.transport.timer import PreciseTimer
+from loadgen.transport.websocket import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """When the phases after the barrier begin and end; wall-clock nanoseconds of this host."""
+
+    warmup_ns: int
+    measure_ns: int
+    measure_end_ns: int
+    drain_end_ns: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts that a worker reports to the coordinator; all cumulative."""
+
+    connected: int = 0
+    acknowledged: int = 0
+    ready: int = 0
+    failed: int = 0
+    sent: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    lost_connections: int = 0
+
+
+class Readiness(Protocol):
+    """Proves that a subscription delivers."""
+
+    def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
+        """Call ``on_ready`` with a time once the settle time has passed; with probes, the user sees it itself."""
+
+    def proven(self, channel: str) -> None:
+        """A subscription to ``channel`` has received an event."""
+
+    def withdraw(self, channel: str) -> None:
+        """A subscription to ``channel`` that was waiting is gone."""
+
+
+class WorkerRun(Protocol):
+    """The run as the users of one worker process see it."""
+
+    plan: Plan
+    recorder: Recorder
+    service: Service
+    address: Address
+    timer: PreciseTimer
+    readiness: Readiness
+    progress: Progress
+
+    def claim(self, role: str) -> ClientPlan | None:
+        """Wait for the plan of the next client of that role; None: there is none left."""
+
+    def wait_for_ramp(self, client: ClientPlan) -> bool:
+        """Wait until the client's turn to connect has come; false: the run is over."""
+
+    def joined(self) -> None:
+        """A user has begun to play its role."""
+
+    def left(self) -> None:
+        """A user has hung up and recorded everything."""
+
+    def wait_for_timeline(self) -> Timeline | None:
+        """Wait until all subscribers are ready; return when the phases begin and end, None if the run is over."""
+
+    def wait_for_end(self) -> None:
+        """Wait until the run is over."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the run is over or was interrupted."""
+
+    def complain(self, reason: str, fatal: bool) -> None:
+        """Report why a client failed; fatal: trying again cannot help."""

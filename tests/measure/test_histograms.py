@@ -1,0 +1,39 @@
+import numpy as np
+from hdrh.histogram import HdrHistogram
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.measure import histograms
+
+
+@given(st.lists(st.integers(0, histograms.HIGHEST_NS), min_size=1, max_size=200))
+def test_filling_in_bulk_gives_the_same_histogram_as_one_by_one(values: list[int]) -> None:
+    bulk, single = histograms.new_histogram(), histograms.new_histogram()
+    assert histograms.record(bulk, np.array(values, dtype=np.int64)) == (0, 0)
+    for value in values:
+        single.record_value(value)
+    assert bulk.get_total_count() == len(values)
+    for percentile in (0, 10, 50, 90, 99, 99.9, 100):
+        assert bulk.get_value_at_percentile(percentile) == single.get_value_at_percentile(percentile)
+
+
+def test_what_a_histogram_cannot_hold_is_counted_not_dropped_in_silence() -> None:
+    histogram = histograms.new_histogram()
+    values = np.array([-5, -1, 10_000, histograms.HIGHEST_NS + 1], dtype=np.int64)
+    assert histograms.record(histogram, values) == (2, 1)
+    assert histogram.get_total_count() == 1
+
+
+def test_merging_is_exact() -> None:
+    rng = np.random.default_rng(1)
+    parts = [rng.integers(1_000, 10**9, 500) for _ in range(4)]
+    merged = histograms.merge(_filled(part) for part in parts)
+    whole = _filled(np.concatenate(parts))
+    for percentile in (1, 50, 99, 99.9):
+        assert merged.get_value_at_percentile(percentile) == whole.get_value_at_percentile(percentile)
+
+
+def _filled(values: np.ndarray) -> HdrHistogram:
+    histogram = histograms.new_histogram()
+    histograms.record(histogram, values)
+    return histogram

@@ -1,0 +1,71 @@
+"""A server in its own process, and a client that speaks frames of JSON."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from loadgen.protocol.appsync.auth import SUBPROTOCOL, ApiKey, encode_header_subprotocol
+from loadgen.server.process import Announcement, ServerProcess
+
+WAIT_S = 5
+
+
+class Client:
+    """A WebSocket client in the `header-` form, or whatever the arguments ask for."""
+
+    def __init__(self, server: Announcement, stack: ExitStack, **connect_options: Any) -> None:
+        self.server = server
+        self.host = urlsplit(server.http_url).netloc
+        self.authorization = {"x-api-key": server.api_key, "host": self.host}
+        if "subprotocols" not in connect_options:
+            header = encode_header_subprotocol(ApiKey(server.api_key).connect_headers(self.host))
+            connect_options["subprotocols"] = [Subprotocol(SUBPROTOCOL), Subprotocol(header)]
+        self.socket: ClientConnection = stack.enter_context(
+            connect(server.ws_url, close_timeout=1, **connect_options)
+        )
+
+    def send(self, message: Mapping[str, Any] | str) -> Self:
+        self.socket.send(message if isinstance(message, str) else json.dumps(message))
+        return self
+
+    def receive(self, timeout: float = WAIT_S) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(self.socket.recv(timeout))
+        return message
+
+    def ask(self, message: Mapping[str, Any] | str) -> dict[str, Any]:
+        return self.send(message).receive()
+
+    def subscribe(self, channel: str, operation_id: str = "s", **replaced: Any) -> dict[str, Any]:
+        message = {"type": "subscribe", "id": operation_id, "channel": channel}
+        return self.ask(message | {"authorization": self.authorization} | replaced)
+
+    def publish(self, channel: str, events: Any, operation_id: str = "p", **replaced: Any) -> dict[str, Any]:
+        message = {"type": "publish", "id": operation_id, "channel": channel, "events": events}
+        return self.ask(message | {"authorization": self.authorization} | replaced)
+
+    def is_silent(self) -> bool:
+        """Whether nothing is on its way: the answer to a later message is the next to come."""
+        return bool(self.ask({"type": "connection_init"})["type"] == "connection_ack")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Announcement]:
+    with ServerProcess(["--namespace", "default", "--namespace", "other"]) as process:
+        yield process.announcement
+
+
+@pytest.fixture
+def client(server: Announcement) -> Iterator[Callable[..., Client]]:
+    """Makes clients of the shared server, or of the one given as `of`."""
+    with ExitStack() as stack:
+
+        def make(of: Announcement | None = None, **options: Any) -> Client:
+            return Client(of or server, stack, **options)
+
+        yield make

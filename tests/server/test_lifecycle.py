@@ -1,0 +1,197 @@
+"""Starting, announcing, refusing to start, and stopping."""
+
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
+
+from loadgen.protocol.appsync import messages
+from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
+from loadgen.server.process import ServerProcess, ServerStartError
+
+from .conftest import WAIT_S, Client
+
+SECRET = "da2-abcdefghijklmnopqrstuvwxyz"
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts `python -m loadgen.server` with pipes for its three streams."""
+    started: list[subprocess.Popen[str]] = []
+
+    def launch(*options: str, **environment: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            [sys.executable, "-m", "loadgen.server", *options],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            env=os.environ | environment,
+        )
+        started.append(process)
+        return process
+
+    yield launch
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_the_announcement_is_one_line_of_json(start: Start) -> None:
+    process = start("--announce")
+    assert process.stdout is not None
+    ready = json.loads(process.stdout.readline())
+    assert set(ready) == {"http_url", "ws_url", "api_key", "pid"}
+    assert ready["pid"] == process.pid
+    assert ready["api_key"].startswith("da2-")
+    assert len(ready["api_key"]) == 30
+    response = httpx.post(
+        ready["http_url"],
+        json={"channel": "/default/a", "events": ["1"]},
+        headers={"x-api-key": ready["api_key"]},
+    )
+    assert response.status_code == 200
+    process.terminate()
+    assert process.communicate(timeout=WAIT_S) == ("", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_a_clean_stop_that_tells_the_clients(
+    start: Start, client: Callable[..., Client], number: signal.Signals
+) -> None:
+    with ServerProcess() as process:
+        one = client(process.announcement)
+        one.subscribe("/default/a")
+        os.kill(process.announcement.pid, number)
+        with pytest.raises(ConnectionClosed):
+            one.receive()
+        assert one.socket.close_code == 1001
+        assert process.stop() == 0
+
+
+def test_the_server_ends_with_its_standard_input(start: Start) -> None:
+    process = start("--announce", "--exit-with-stdin")
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    assert process.poll() is None
+    # communicate() closes the standard input.
+    assert process.communicate(timeout=WAIT_S) == ("", "")
+    assert process.returncode == 0
+
+
+def test_a_taken_port_is_one_sentence_and_exit_2(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start("--port", str(port))
+        out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out) == (2, "")
+    assert err == (
+        f"loadgen server: port {port} on 127.0.0.1 is taken by another program: stop that one, "
+        "or choose another port with --port (0 takes a free one)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--port", "70000"], "port 70000 is not a port"),
+        (["--host", "192.0.2.1"], "is not an address of this machine"),
+        (["--namespace", "a_b"], "namespace 'a_b' is not one"),
+        (["--namespace", "a/b"], "namespace 'a/b' is not one"),
+        (["--ka-interval", "0"], "keep-alive interval is 0"),
+        (["--ka-interval", "nan"], "keep-alive interval is nan"),
+        (["--api-key-env", "LOADGEN_NO_SUCH_KEY"], "'LOADGEN_NO_SUCH_KEY' holds no API key"),
+        (["--certfile", "cert.pem"], "needs both a certificate and a key"),
+        (["--certfile", "no.pem", "--keyfile", "no.pem"], "certificate file 'no.pem' does not exist"),
+        (["--certfile", __file__, "--keyfile", __file__], "are not a PEM certificate and its key"),
+    ],
+)
+def test_a_bad_setting_is_one_sentence_and_exit_2(start: Start, options: list[str], says: str) -> None:
+    process = start(*options)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, out) == (2, "")
+    assert says in err
+    assert err.startswith("loadgen server: ")
+    assert err.count("\n") == 1
+
+
+def test_the_starter_hears_why_a_server_did_not_start() -> None:
+    with (
+        pytest.raises(ServerStartError, match=r"^port 70000 is not a port"),
+        ServerProcess(["--port", "70000"]),
+    ):
+        pass
+
+
+def test_people_see_a_generated_key_but_not_their_own(start: Start) -> None:
+    for environment, options in (({}, []), ({"MY_KEY": SECRET}, ["--api-key-env", "MY_KEY"])):
+        process = start("--exit-with-stdin", *options, **environment)
+        out, _ = process.communicate("", timeout=WAIT_S)
+        assert process.returncode == 0
+        assert "ws://127.0.0.1:" in out
+        assert "da2-" in out or "the one in $MY_KEY" in out
+        assert SECRET not in out
+
+
+def test_a_given_key_is_the_only_one_and_never_reaches_the_log() -> None:
+    with ServerProcess(api_key=SECRET) as process:
+        announcement = process.announcement
+        assert announcement.api_key == SECRET
+        assert SECRET not in repr(announcement)
+        command = Path(f"/proc/{announcement.pid}/cmdline")
+        if command.exists():
+            assert SECRET not in command.read_text()
+        header = encode_header_subprotocol({"host": "h", "x-api-key": SECRET})
+        # Without the protocol's name aiohttp would log the whole offer.
+        with connect(announcement.ws_url, subprotocols=[Subprotocol(header)]) as refused:
+            assert "NoProtocolError" in str(refused.recv(WAIT_S))
+        assert process.stderr_path is not None
+        assert process.stderr_path.read_text() == ""
+
+
+def test_tls_serves_both_transports(tmp_path: Path, start: Start) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    cert, key, ca = tmp_path / "cert.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
+    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(key)
+    authority.cert_pem.write_to_path(ca)
+    context = ssl.create_default_context(cafile=ca)
+    with ServerProcess(["--certfile", str(cert), "--keyfile", str(key)]) as process:
+        ready = process.announcement
+        assert ready.http_url.startswith("https://")
+        headers = {"x-api-key": ready.api_key}
+        with connect(
+            ready.ws_url, ssl=context, subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=headers
+        ) as one:
+            one.send(messages.subscribe("s", "/default/a", headers), text=True)
+            assert b"subscribe_success" in one.recv(WAIT_S, decode=False)
+            body = messages.publish_request("/default/a", ["1", "2"])
+            assert (
+                httpx.post(ready.http_url, content=body, headers=headers, verify=context).status_code == 200
+            )
+            events = [messages.decode_server_message(one.recv(WAIT_S, decode=False)).event for _ in range(2)]
+            assert events == ["1", "2"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_open_file_limit_is_raised_to_the_hard_one() -> None:
+    with ServerProcess() as process:
+        text = Path(f"/proc/{process.announcement.pid}/limits").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("Max open files")]
+    soft, hard = line.split()[3:5]
+    assert soft == hard
