@@ -30,7 +30,9 @@ def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
 
 @app.command()
 def run(
-    scenario: Annotated[str, typer.Argument(help="A name of the catalogue (see `loadgen scenarios`) or a YAML file.")],
+    scenario: Annotated[
+        str, typer.Argument(help="A name of the catalogue (see `loadgen scenarios`) or a YAML file.")
+    ],
     target: Annotated[
         str | None, typer.Option(help="URL of the Event API; default: the embedded server.", metavar="URL")
     ] = None,
@@ -41,11 +43,15 @@ def run(
     results: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("results"),
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
+        ),
     ] = None,
     processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
     master: Annotated[bool, typer.Option(help="Be the master of workers on other machines.")] = False,
-    expect_workers: Annotated[int, typer.Option(help="With --master: begin when so many are there.", min=1)] = 1,
+    expect_workers: Annotated[
+        int, typer.Option(help="With --master: begin when so many are there.", min=1)
+    ] = 1,
     worker: Annotated[bool, typer.Option(help="Be a worker of --master-host.")] = False,
     master_host: Annotated[str, typer.Option(help="With --worker: where the master is.")] = "127.0.0.1",
     master_port: Annotated[int, typer.Option(help="Port of the master.", min=1, max=65535)] = 5557,

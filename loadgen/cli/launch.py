@@ -72,7 +72,9 @@ def _problem(request: Request) -> str | None:
     if request.worker and (request.master or request.processes > 1):
         return "--worker cannot be combined with --master or --processes"
     if request.master and request.processes > 1:
-        return "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
+        return (
+            "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
+        )
     for item in request.overrides:
         if "=" not in item:
             return f"--set {item}: write KEY=VALUE, such as clients.readers.count=100"
@@ -86,7 +88,9 @@ def _problem(request: Request) -> str | None:
         (request.master_port if request.master else None, "master", "--master-port"),
     ):
         if number is not None and _taken(number):
-            return f"port {number} for the {name} is taken: stop what uses it, or choose another with {option}"
+            return (
+                f"port {number} for the {name} is taken: stop what uses it, or choose another with {option}"
+            )
     return None
 
 
@@ -100,7 +104,14 @@ def _command(request: Request) -> list[str]:
     if request.api_key_env is not None:
         command += ["--api-key-env", request.api_key_env]
     if request.worker:
-        return [*command, "--worker", "--master-host", request.master_host, "--master-port", str(request.master_port)]
+        return [
+            *command,
+            "--worker",
+            "--master-host",
+            request.master_host,
+            "--master-port",
+            str(request.master_port),
+        ]
     if request.web:
         command += ["--web-host", "127.0.0.1", "--web-port", str(request.web_port)]
     else:
@@ -112,7 +123,12 @@ def _command(request: Request) -> list[str]:
         command += ["--master-bind-port", port, "--master-port", port]
     elif request.master:
         command += ["--master", "--expect-workers", str(request.expect_workers)]
-        command += ["--master-bind-host", request.master_bind_host, "--master-bind-port", str(request.master_port)]
+        command += [
+            "--master-bind-host",
+            request.master_bind_host,
+            "--master-bind-port",
+            str(request.master_port),
+        ]
     return command
 
 
@@ -156,7 +172,9 @@ def _rescue(folder: Path, child_code: int) -> int:
     how = f"signal {-child_code}" if child_code < 0 else f"exit code {child_code}"
     run_folder.manifest.status = "failed"
     run_folder.manifest.exit_code = int(ExitCode.INCONCLUSIVE)
-    run_folder.manifest.reason = f"the master process ended before the run did ({how}); its workers' records are kept"
+    run_folder.manifest.reason = (
+        f"the master process ended before the run did ({how}); its workers' records are kept"
+    )
     run_folder.complete()
     print(f"loadgen: {run_folder.manifest.reason}", file=sys.stderr)
     report(folder)

@@ -16,10 +16,13 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8700,
     api_key_env: Annotated[
         str | None,
-        typer.Option(help="Environment variable that holds the API key; default: generate one.", metavar="NAME"),
+        typer.Option(
+            help="Environment variable that holds the API key; default: generate one.", metavar="NAME"
+        ),
     ] = None,
     namespace: Annotated[
-        list[str] | None, typer.Option(help="Channel namespace, repeatable; default: default.", metavar="NAME")
+        list[str] | None,
+        typer.Option(help="Channel namespace, repeatable; default: default.", metavar="NAME"),
     ] = None,
     ka_interval: Annotated[
         float, typer.Option(help="Seconds between two ka frames.")

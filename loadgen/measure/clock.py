@@ -15,7 +15,9 @@ class ClockWatch:
     """Notices when CLOCK_REALTIME moves against CLOCK_MONOTONIC."""
 
     def __init__(
-        self, realtime_ns: Callable[[], int] = time.time_ns, monotonic_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        realtime_ns: Callable[[], int] = time.time_ns,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._realtime_ns = realtime_ns
         self._monotonic_ns = monotonic_ns

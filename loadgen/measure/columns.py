@@ -62,7 +62,9 @@ class DeliveryBuffer:
         taken, self._full = self._full, []
         arrays = []
         for buffer, end in taken:
-            arrays.append(np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, len(COLUMNS)).copy())
+            arrays.append(
+                np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, len(COLUMNS)).copy()
+            )
             if len(self._spare) < 2:
                 self._spare.append(buffer)
         return arrays

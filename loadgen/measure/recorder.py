@@ -149,7 +149,9 @@ class Recorder:
             ),
         }
         health_rows = (
-            [health.sample(len(rows), published, late_max_ns, interval.queue_max_ns)] if health is not None else []
+            [health.sample(len(rows), published, late_max_ns, interval.queue_max_ns)]
+            if health is not None
+            else []
         )
 
         def write() -> None:

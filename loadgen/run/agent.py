@@ -76,7 +76,9 @@ class Agent:
             if ready == "probe"
             else SettledReadiness(ready.settle_ns)
         )
-        self._loops = [gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)]
+        self._loops = [
+            gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
+        ]
 
     # For the users: see users.worker.WorkerRun.
 

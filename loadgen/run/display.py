@@ -74,7 +74,11 @@ def render(snapshot: Snapshot, sent_rate: float, delivered_rate: float) -> Text:
     """Return the line of one moment."""
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append(f"{snapshot.phase:<8}", style="bold cyan")
-    text.append(f"{snapshot.left_s:4.0f} s left" if snapshot.left_s is not None else f"{snapshot.elapsed_s:4.0f} s     ")
+    text.append(
+        f"{snapshot.left_s:4.0f} s left"
+        if snapshot.left_s is not None
+        else f"{snapshot.elapsed_s:4.0f} s     "
+    )
     if snapshot.phase in ("starting", "ramp", "ready"):
         text.append(f"  connected {snapshot.connected:,}/{snapshot.clients:,}")
         text.append(f"  ready {snapshot.ready:,}/{snapshot.subscriptions:,}")

@@ -170,7 +170,9 @@ class Controller:
         assert self.target is not None
         self.over = False
         if isinstance(self.runner, MasterRunner):
-            workers = {client.id: self.runner.get_worker_index(client.id) for client in self.runner.clients.ready}
+            workers = {
+                client.id: self.runner.get_worker_index(client.id) for client in self.runner.clients.ready
+            }
         else:
             workers = {"local": 0}
         options = self.environment.parsed_options
@@ -206,7 +208,8 @@ class Controller:
         code = gevent.get_hub().threadpool.apply(coordinators.report, (coordinator.folder.path,))
         if code != 0:
             print(
-                f"loadgen: the report could not be made; the record is in {coordinator.folder.path}", file=sys.stderr
+                f"loadgen: the report could not be made; the record is in {coordinator.folder.path}",
+                file=sys.stderr,
             )
 
     def _begin_agent(self, begin: Payload) -> None:
@@ -254,7 +257,7 @@ class Controller:
             gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
 
     def on_worker_interrupt(self) -> None:
-        """Ctrl-C reaches every process of the terminal, but it is the master that ends the run and tells its workers."""
+        """Ctrl-C reaches every process of the terminal, but the master ends the run and tells its workers."""
         self._interrupts += 1
         if self.agent is None or self.agent.stopping or self._interrupts > 1:
             os._exit(ExitCode.INTERRUPTED)
@@ -284,7 +287,9 @@ def install() -> None:
     def _(parser: ArgumentParser) -> None:
         group = parser.add_argument_group("Event API load (loadgen)")
         group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
-        group.add_argument("--target", default=None, help="URL of the Event API; default: the embedded server")
+        group.add_argument(
+            "--target", default=None, help="URL of the Event API; default: the embedded server"
+        )
         group.add_argument(
             "--api-key-env", default=None, help="environment variable that holds the target's API key"
         )

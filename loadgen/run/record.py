@@ -23,7 +23,17 @@ from loadgen.run.exits import ExitCode, RunError
 
 FORMAT = 1
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
-_PACKAGES = ("locust", "gevent", "websockets", "geventhttpclient", "httpx", "msgspec", "pandas", "pyarrow", "numpy")
+_PACKAGES = (
+    "locust",
+    "gevent",
+    "websockets",
+    "geventhttpclient",
+    "httpx",
+    "msgspec",
+    "pandas",
+    "pyarrow",
+    "numpy",
+)
 
 
 @dataclass
@@ -112,7 +122,7 @@ class RunFolder:
         """Write the manifest, whole or not at all."""
         temporary = self.path / "manifest.json.new"
         temporary.write_text(json.dumps(vars(self.manifest), indent=1) + "\n")
-        os.replace(temporary, self.path / "manifest.json")
+        temporary.replace(self.path / "manifest.json")
 
     def complete(self) -> None:
         """Turn the spool into the record's tables, save the manifest, remove the spool."""
@@ -129,9 +139,7 @@ class RunFolder:
             rows.extend(batch.to_pylist())
         rows.sort(key=lambda row: (row["start_ns"], row["tag"]))
         comment = f"run {self.manifest.run}; values in ns"
-        with histograms.HistogramLog(
-            self.path / "histograms.hlog", self.manifest.created_ns, comment
-        ) as log:
+        with histograms.HistogramLog(self.path / "histograms.hlog", self.manifest.created_ns, comment) as log:
             for row in rows:
                 log.write(row["tag"], row["start_ns"], row["end_ns"], row["encoded"], row["highest"])
                 for counts, kind in ((self.manifest.negative, "negative"), (self.manifest.beyond, "beyond")):
@@ -163,7 +171,7 @@ def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBat
                 flush()
                 rows = 0
         flush()
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _versions() -> dict[str, str]:

@@ -174,5 +174,6 @@ def check(target: Target) -> None:
         httpx.request("OPTIONS", service.http_url, timeout=CHECK_TIMEOUT_S)
     except httpx.TransportError as error:
         raise RunError(
-            f"the target cannot be reached at {service.http_url}: {error or type(error).__name__}", ExitCode.TARGET
+            f"the target cannot be reached at {service.http_url}: {error or type(error).__name__}",
+            ExitCode.TARGET,
         ) from None

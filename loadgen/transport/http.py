@@ -68,7 +68,7 @@ class GeventHttpClient:
             network_timeout=timeout_s,
             **options,
         )
-        self._client._connection_pool._is_socket_alive = _is_idle
+        self._client._connection_pool._is_socket_alive = _is_idle  # type: ignore[method-assign]
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Return (status, body) of the answer; raises TransportError where there is none."""

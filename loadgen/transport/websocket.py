@@ -102,7 +102,9 @@ class WebSocket:
         self._on_text = on_text
         self._on_closed = on_closed
         self._protocol = ClientProtocol(
-            address.uri, subprotocols=[Subprotocol(s) for s in subprotocols], max_size=max_message_bytes
+            address.uri,
+            subprotocols=[Subprotocol(s) for s in subprotocols] or None,
+            max_size=max_message_bytes,
         )
         self._socket: socket.socket | None = None
         self._reader: Any = None

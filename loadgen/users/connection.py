@@ -142,9 +142,7 @@ class ClientConnection:
         """Whether the service has been silent for longer than it promised to be."""
         timeout_ns = self._session.timeout_ns if self._socket is not None else None
         return (
-            timeout_ns is not None
-            and self._socket is not None
-            and at_ns - self._socket.heard_ns > timeout_ns
+            timeout_ns is not None and self._socket is not None and at_ns - self._socket.heard_ns > timeout_ns
         )
 
     # What the session tells (from the hub).

@@ -59,7 +59,9 @@ class WebSocketSender:
 
         def on_answer(answer: PublishAnswer | None, arrival_ns: int) -> None:
             on_outcome(
-                answer, arrival_ns, None if answer else "the connection was lost before the publish was answered"
+                answer,
+                arrival_ns,
+                None if answer else "the connection was lost before the publish was answered",
             )
 
         try:

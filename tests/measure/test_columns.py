@@ -9,7 +9,9 @@ from loadgen.measure.columns import DeliveryBuffer
 
 
 @given(st.lists(st.integers(0, 40), max_size=8), st.integers(1, 7))
-def test_every_row_comes_out_once_and_in_order_whatever_the_buffer_size(batches: list[int], capacity: int) -> None:
+def test_every_row_comes_out_once_and_in_order_whatever_the_buffer_size(
+    batches: list[int], capacity: int
+) -> None:
     buffer = DeliveryBuffer(rows=capacity)
     taken, count = [], 0
     for batch in batches:

@@ -51,9 +51,9 @@ def test_the_recorder_keeps_its_own_events_and_counts_the_others(tmp_path: Path)
 def test_a_full_disk_is_an_oserror_not_a_silence(tmp_path: Path) -> None:
     spool = SpoolWriter(tmp_path, 0)
     (tmp_path / "events-0000.arrows").symlink_to("/dev/full")
-    with pytest.raises(OSError):
-        spool.write_rows("events", [_event(n) for n in range(20_000)])
-        spool.close()
+    rows = [_event(n) for n in range(20_000)]
+    with pytest.raises(OSError, match="No space"):
+        spool.write_rows("events", rows)
 
 
 def test_every_documented_table_has_a_schema() -> None:

@@ -16,8 +16,12 @@ def test_a_stamp_survives_the_journey(stamp: tuple[int, int, int, int, int], siz
 
 
 @given(st.integers(150, 5_000), st.integers(0, 10**9))
-def test_an_event_has_exactly_the_size_asked_for_where_the_stamp_leaves_room(size: int, sequence: int) -> None:
-    event = encode_event(2**31 - 1, 999_999, sequence, 1_700_000_000_000_000_000, 1_700_000_000_000_000_001, size)
+def test_an_event_has_exactly_the_size_asked_for_where_the_stamp_leaves_room(
+    size: int, sequence: int
+) -> None:
+    event = encode_event(
+        2**31 - 1, 999_999, sequence, 1_700_000_000_000_000_000, 1_700_000_000_000_000_001, size
+    )
     assert len(event.encode()) == size
     json.loads(event)
 
@@ -37,7 +41,9 @@ def test_a_payload_of_the_users_own_rides_along(payload: dict[str, int | str]) -
     assert decode_event(event).stamp == (1, 2, 3, 4, 5)
 
 
-@pytest.mark.parametrize("text", ['{"x":1}', "[1,2]", '"hello"', '{"_lg":[1,2,3]}', '{"_lg":"x"}', "nonsense"])
+@pytest.mark.parametrize(
+    "text", ['{"x":1}', "[1,2]", '"hello"', '{"_lg":[1,2,3]}', '{"_lg":"x"}', "nonsense"]
+)
 def test_what_is_not_ours_is_refused(text: str) -> None:
     with pytest.raises(msgspec.MsgspecError):
         decode_event(text)

@@ -28,7 +28,9 @@ def overrides(items: Sequence[str]) -> list[str]:
     return [part for item in items for part in ("--set", item)]
 
 
-def start(*arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*prefix, sys.executable, "-m", "loadgen", *arguments],
         cwd=REPO,

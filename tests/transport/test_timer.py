@@ -1,0 +1,41 @@
+import gevent
+
+from loadgen.measure.clock import now_ns
+from loadgen.transport.timer import PreciseTimer
+
+
+def test_greenlets_wake_in_the_order_of_their_times_and_never_early() -> None:
+    timer = PreciseTimer()
+    start_ns = now_ns() + 20_000_000
+    woken: list[int] = []
+    early: list[int] = []
+
+    def sleeper(number: int) -> None:
+        due_ns = start_ns + number * 1_000_000
+        timer.wait_until(due_ns)
+        early.append(min(0, now_ns() - due_ns))
+        woken.append(number)
+
+    numbers = [7, 3, 9, 1, 5, 0, 8, 2, 6, 4]
+    gevent.joinall([gevent.spawn(sleeper, number) for number in numbers], timeout=10)
+    assert woken == sorted(numbers)
+    # Two clocks are read one after the other; a microsecond between the readings is not an early waking.
+    assert min(early) > -50_000
+    timer.close()
+
+
+def test_a_time_that_is_past_does_not_wait() -> None:
+    timer = PreciseTimer()
+    timer.wait_until(now_ns() - 1)
+    timer.close()
+
+
+def test_a_greenlet_killed_while_it_waits_disturbs_nobody() -> None:
+    timer = PreciseTimer()
+    due_ns = now_ns() + 50_000_000
+    killed, other = gevent.spawn(timer.wait_until, due_ns), gevent.spawn(timer.wait_until, due_ns + 1)
+    gevent.sleep(0.01)
+    killed.kill()
+    other.join(timeout=5)
+    assert other.successful()
+    timer.close()
