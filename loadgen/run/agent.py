@@ -18,11 +18,11 @@ from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.spool import MARKER, SpoolWriter
 from loadgen.run import locust_stats, messages
+from loadgen.run.census import Census
 from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
-from loadgen.scenario import Scenario
-from loadgen.scenario.plan import ClientPlan, Plan
+from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.timer import PreciseTimer
 from loadgen.transport.websocket import Address
 from loadgen.users.worker import Progress, Timeline
@@ -49,6 +49,7 @@ class Agent:
         self._link = link
         self.scenario = Scenario.from_resolved(begin["scenario"])
         self.plan = Plan(self.scenario)
+        self.census = Census.of(self.scenario, self.plan)
         self.service = Target.from_payload(begin["target"]).service()
         self.address = Address(self.service.ws_url)
         self.timer = PreciseTimer()
@@ -72,9 +73,9 @@ class Agent:
         self._written = Event()
         ready = self.scenario.phases.ready
         self.readiness: ProbedReadiness | SettledReadiness = (
-            ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
-            if ready == "probe"
-            else SettledReadiness(ready.settle_ns)
+            SettledReadiness(ready.settle_ns)
+            if isinstance(ready, Settle)
+            else ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
         )
         self._loops = [
             gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
@@ -85,7 +86,7 @@ class Agent:
     @property
     def stopping(self) -> bool:
         """Whether the run is over or was interrupted."""
-        return self._over.is_set()
+        return bool(self._over.is_set())
 
     def claim(self, role: str) -> ClientPlan | None:
         """Wait for the plan of the next client of that role; None: there is none left."""
@@ -168,7 +169,7 @@ class Agent:
         )
 
     def _ramp_over(self) -> bool:
-        return self._ramp_ns > 0 and now_ns() >= self._ramp_ns + self.plan.ramp_ns
+        return self._ramp_ns > 0 and now_ns() >= self._ramp_ns + self.census.ramp_ns
 
     def _flush_loop(self) -> None:
         while not self._finishing:

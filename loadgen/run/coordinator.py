@@ -14,12 +14,12 @@ from hdrh.histogram import HdrHistogram
 from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.run import children, messages
+from loadgen.run.census import Census, numbers_by_role
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Link, Payload
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
-from loadgen.scenario import Scenario
-from loadgen.scenario.plan import Plan
+from loadgen.scenario import Plan, Scenario
 from loadgen.users.worker import Timeline
 
 _LEAD_NS = 500_000_000
@@ -74,7 +74,8 @@ class Coordinator:
     ) -> None:
         self._link = link
         self.scenario = scenario
-        self.plan = Plan(scenario)
+        plan = Plan(scenario)
+        self.census = Census.of(scenario, plan)
         self._target = target
         self._begun_ns = now_ns()
         token = secrets.randbits(31)
@@ -83,7 +84,7 @@ class Coordinator:
         self.workers: dict[str, WorkerState] = {}
         for worker_id, worker in workers.items():
             self.workers[worker_id] = WorkerState(worker, worker_id)
-        self._free = {role: deque(numbers) for role, numbers in self.plan.numbers_by_role().items()}
+        self._free = numbers_by_role(plan)
         self._ramp_ns = 0
         self._timeline: Timeline | None = None
         self._interrupt = Event()
@@ -168,9 +169,9 @@ class Coordinator:
             phase=self.phase,
             elapsed_s=(at_ns - self._begun_ns) / 1e9,
             left_s=None if self._phase_end_ns is None else max(0.0, (self._phase_end_ns - at_ns) / 1e9),
-            clients=self.plan.sockets_ws,
+            clients=self.census.websockets,
             connected=total["connected"],
-            subscriptions=self.plan.subscriptions,
+            subscriptions=self.census.subscriptions,
             ready=total["ready"],
             sent=total["sent"],
             accepted=total["accepted"],
@@ -212,19 +213,19 @@ class Coordinator:
         self._enter("ramp", now_ns(), None)
         self._wait(lambda: self._ramp_ns > 0, 30.0, "no user has started; is a worker connected?")
         patience_s = phases.ready_timeout_ns / 1e9
-        ramp_end_ns = self._ramp_ns + self.plan.ramp_ns
+        ramp_end_ns = self._ramp_ns + self.census.ramp_ns
         self._phase_end_ns = ramp_end_ns
         self._wait(
             lambda: (
-                self._totals()["connected"] >= self.plan.sockets_ws
-                and self._totals()["acknowledged"] >= self.plan.subscriptions
+                self._totals()["connected"] >= self.census.websockets
+                and self._totals()["acknowledged"] >= self.census.subscriptions
             ),
             max(0.0, (ramp_end_ns - now_ns()) / 1e9) + patience_s,
             "not all clients could connect and subscribe",
         )
         self._enter("ready", now_ns(), now_ns() + phases.ready_timeout_ns)
         self._wait(
-            lambda: self._totals()["ready"] >= self.plan.subscriptions,
+            lambda: self._totals()["ready"] >= self.census.subscriptions,
             patience_s,
             "not all subscriptions were proven ready",
         )
@@ -280,12 +281,12 @@ class Coordinator:
                 )
 
     def _explain(self, failure: str, timeout_s: float) -> str:
-        total, plan = self._totals(), self.plan
+        total, census = self._totals(), self.census
         complaints = self._complaints()
         seen = f"; most often: {complaints[0][0]} ({complaints[0][1]}×)" if complaints else ""
         return (
-            f"{failure} within {timeout_s:.0f} s: {total['connected']} of {plan.sockets_ws} connected,"
-            f" {total['acknowledged']} of {plan.subscriptions} subscribed, {total['ready']} ready{seen}"
+            f"{failure} within {timeout_s:.0f} s: {total['connected']} of {census.websockets} connected,"
+            f" {total['acknowledged']} of {census.subscriptions} subscribed, {total['ready']} ready{seen}"
         )
 
     def _totals(self) -> Counter[str]:
@@ -331,7 +332,10 @@ class Coordinator:
 
 
 def report(folder: Path) -> int:
-    """Compute summary and report in a process of its own, whose memory goes when it is done; return its exit code."""
+    """Compute summary and report in a process of its own, whose memory goes when it is done; return its exit code.
+
+    Under gevent the wait is cooperative: Locust has patched `subprocess`.
+    """
     return subprocess.run(  # noqa: S603
         children.command("analysis", "finish", str(folder)), env=children.environment(), check=False
     ).returncode

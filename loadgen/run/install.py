@@ -8,33 +8,35 @@ import os
 import signal
 import sys
 from argparse import ArgumentParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gevent
-from locust import LoadTestShape, events
+from locust import LoadTestShape, User, events
 from locust.env import Environment
+from locust.event import EventHook
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
 
 from loadgen.run import agent as agents
 from loadgen.run import coordinator as coordinators
 from loadgen.run import limits, messages, target
 from loadgen.run.agent import Agent
+from loadgen.run.census import Census
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.display import ProgressDisplay
-from loadgen.run.embedded import EmbeddedServer
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
-from loadgen.scenario import Scenario, ScenarioError, load
-from loadgen.scenario.plan import Plan
-from loadgen.users.roles import LoadUser
+from loadgen.scenario import Plan, Scenario, ScenarioError, load
+from loadgen.server.process import ServerProcess, ServerStartError
+from loadgen.users.roles import LoadUser, attach
 
 log = logging.getLogger("loadgen")
 _TO_COORDINATOR = (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED)
 _TO_AGENTS = (messages.BEGIN, messages.GRANT, messages.GO, messages.FINISH, messages.SPOOL_WRITTEN)
 
 
-class ScenarioShape(LoadTestShape):  # type: ignore[misc]
+class ScenarioShape(LoadTestShape):
     """Asks Locust for all users at once, and for none when the run is over.
 
     The ramp is ours: each client connects at its own time of the scenario's ramp, so Locust's spawning, which works in
@@ -57,12 +59,14 @@ class Controller:
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
-        self.runner = environment.runner
+        # Typed by hand: Locust's own types leave open which runner it is.
+        self.runner: Any = environment.runner
+        self.options: Any = environment.parsed_options
         self.coordinator: Coordinator | None = None
         self.agent: Agent | None = None
         self.scenario: Scenario | None = None
         self.target: target.Target | None = None
-        self.server: EmbeddedServer | None = None
+        self.server: ServerProcess | None = None
         self._display: ProgressDisplay | None = None
         self._interrupts = 0
         self.over = False
@@ -114,45 +118,57 @@ class Controller:
 
     def prepare(self) -> None:
         """Load and check everything before the first user; exits the process with a sentence where it cannot be."""
-        options = self.environment.parsed_options
+        options = self.options
         try:
             overrides = dict(item.partition("=")[::2] for item in options.overrides or ())
             self.scenario = load(options.scenario, overrides)
             plan = Plan(self.scenario)
+            census = Census.of(self.scenario, plan)
             self._restrict_users(plan)
             if isinstance(self.runner, WorkerRunner):
                 return
             processes = getattr(options, "processes", None) or 1
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
-                limits.check_open_files(plan.sockets, max(1, processes))
+                limits.check_open_files(census.sockets, max(1, processes))
             self.target = target.Target.resolve(self.scenario, options.target, options.api_key_env)
             if self.target is None:
-                self.server = EmbeddedServer.start(plan.namespaces)
-                self.target = target.Target(self.server.http_url, api_key=self.server.api_key)
+                self.target = self._serve(census.namespaces)
             target.check(self.target)
         except ScenarioError as error:
             self.stop_process(str(error), ExitCode.USAGE)
         except RunError as error:
             self.stop_process(str(error), error.code)
 
+    def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
+        """Start the embedded server; it ends when this process does, whichever way that is."""
+        self.server = ServerProcess([part for name in namespaces for part in ("--namespace", name)])
+        try:
+            self.server.start()
+        except ServerStartError as error:
+            raise RunError(f"the embedded Event API did not start: {error}", ExitCode.TARGET) from None
+        announced = self.server.announcement
+        return target.Target(announced.http_url, api_key=announced.api_key)
+
     def _restrict_users(self, plan: Plan) -> None:
         """Let Locust spawn exactly the plan's clients, of the classes that play their roles."""
-        wanted = plan.counts_by_role()
-        playing = []
+        wanted = {role: count for role, count in plan.counts_by_role().items() if count}
+        playing: list[type[User]] = []
+        taken: set[str] = set()
         for user_class in self.environment.user_classes:
-            role = getattr(user_class, "role", None)
-            if not issubclass(user_class, LoadUser) or role is None:
+            if not issubclass(user_class, LoadUser):
                 playing.append(user_class)
                 continue
-            if wanted.get(role):
-                user_class.fixed_count = wanted.pop(role)
-                playing.append(user_class)
-            elif role in plan.counts_by_role():
+            role = user_class.role
+            if role in taken:
                 raise RunError(
                     f"two user classes play the role {role!r}: keep one, or name it on Locust's command line",
                     ExitCode.USAGE,
                 )
-        missing = [role for role, count in wanted.items() if count]
+            taken.add(role)
+            if role in wanted:
+                user_class.fixed_count = wanted[role]
+                playing.append(user_class)
+        missing = [role for role in wanted if role not in taken]
         if missing:
             raise RunError(
                 f"no user class plays the role {missing[0]!r} that the scenario needs: subclass"
@@ -160,7 +176,7 @@ class Controller:
                 ExitCode.USAGE,
             )
         self.environment.user_classes = playing
-        ScenarioShape.total = sum(plan.counts_by_role().values())
+        ScenarioShape.total = len(plan)
 
     def test_start(self) -> None:
         """Begin a run; on workers nothing: BEGIN comes by message."""
@@ -170,12 +186,10 @@ class Controller:
         assert self.target is not None
         self.over = False
         if isinstance(self.runner, MasterRunner):
-            workers = {
-                client.id: self.runner.get_worker_index(client.id) for client in self.runner.clients.ready
-            }
+            workers = {client.id: self._worker_number(client.id) for client in self.runner.clients.ready}
         else:
             workers = {"local": 0}
-        options = self.environment.parsed_options
+        options = self.options
         try:
             coordinator = Coordinator(self, self.scenario, self.target, Path(options.results), workers)
         except RunError as error:
@@ -191,6 +205,10 @@ class Controller:
         self._display.start()
         gevent.spawn(self._conduct, coordinator)
 
+    def _worker_number(self, worker_id: str) -> int:
+        number: int = self.runner.get_worker_index(worker_id)
+        return number
+
     def _conduct(self, coordinator: Coordinator) -> None:
         try:
             coordinator.run()
@@ -198,14 +216,16 @@ class Controller:
             if self._display is not None:
                 self._display.stop()
             self.environment.process_exit_code = int(coordinator.exit_code)
-            self._announce(coordinator)
-            self.over = True
+            try:
+                self._announce(coordinator)
+            finally:
+                self.over = True
 
     def _announce(self, coordinator: Coordinator) -> None:
         manifest = coordinator.manifest
         if manifest.reason:
             print(f"loadgen: {manifest.reason}", file=sys.stderr, flush=True)
-        code = gevent.get_hub().threadpool.apply(coordinators.report, (coordinator.folder.path,))
+        code = coordinators.report(coordinator.folder.path)
         if code != 0:
             print(
                 f"loadgen: the report could not be made; the record is in {coordinator.folder.path}",
@@ -219,8 +239,8 @@ class Controller:
             worker, worker_id = 0, "local"
         try:
             self.agent = Agent(self.environment, self, worker, worker_id, begin)
-            self.environment.loadgen_run = self.agent
-            limits.check_open_files(self.agent.plan.sockets, begin["workers"])
+            attach(self.environment, self.agent)
+            limits.check_open_files(self.agent.census.sockets, begin["workers"])
         except RunError as error:
             self.to_coordinator(messages.STATUS, agents.failed_status(worker_id, str(error)))
 
@@ -283,8 +303,7 @@ class Controller:
 def install() -> None:
     """Register everything with Locust; call once, in a locustfile."""
 
-    @events.init_command_line_parser.add_listener
-    def _(parser: ArgumentParser) -> None:
+    def add_options(parser: ArgumentParser) -> None:
         group = parser.add_argument_group("Event API load (loadgen)")
         group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
         group.add_argument(
@@ -303,9 +322,11 @@ def install() -> None:
             help="override a value of the scenario, such as clients.readers.count=100",
         )
 
-    @events.init.add_listener
-    def _(environment: Environment, **_: Any) -> None:
+    def on_init(environment: Environment, **_: Any) -> None:
         _hook(environment)
+
+    _add_listener(events.init_command_line_parser, add_options)
+    _add_listener(events.init, on_init)
 
 
 def _hook(environment: Environment) -> None:
@@ -325,11 +346,19 @@ def _hook(environment: Environment) -> None:
         assert isinstance(runner, MasterRunner | LocalRunner)
         gevent.signal_handler(signal.SIGINT, controller.on_interrupt)
     controller.prepare()
-    environment.events.test_start.add_listener(lambda **_: controller.test_start())
-    environment.events.test_stopping.add_listener(lambda **_: controller.end_early())
-    environment.events.quitting.add_listener(lambda **_: controller.close())
+    _listen(environment.events.test_start, controller.test_start)
+    _listen(environment.events.test_stopping, controller.end_early)
+    _listen(environment.events.quitting, controller.close)
 
 
 def _quiet(record: logging.LogRecord) -> bool:
     """Drop Locust's warning about fast spawning: it is about its own spawning of active users, not about our ramp."""
     return "spawn rate is very high" not in record.getMessage()
+
+
+def _listen(hook: EventHook, handler: Callable[[], None]) -> None:
+    _add_listener(hook, lambda **_: handler())
+
+
+def _add_listener(hook: EventHook, handler: Callable[..., Any]) -> None:
+    hook.add_listener(handler)  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from locust.stats import RequestStats, StatsEntry, bucket_response_time
 
 from loadgen.measure.recorder import EventRow, Interval
-from loadgen.scenario.plan import Plan
+from loadgen.scenario import Plan
 
 DELIVER = "DELIVER"
 PUBLISH = "PUBLISH"
@@ -22,7 +22,7 @@ class GroupNames:
     """Which client group a subscription belongs to, for whole arrays."""
 
     def __init__(self, plan: Plan) -> None:
-        subscribing = [group for group in plan.groups if group.subscriptions]
+        subscribing = [group for group in plan.groups if group.subscriptions_per_client]
         self.names = [group.name for group in subscribing]
         self._first = np.array([group.first_subscription for group in subscribing], dtype=np.int64)
 
@@ -60,9 +60,9 @@ def _add(
         return
     part = StatsEntry(stats, name, method)
     part.num_requests = latencies_ms.size
-    part.total_response_time = float(latencies_ms.sum())
-    part.min_response_time = float(latencies_ms.min())
-    part.max_response_time = float(latencies_ms.max())
+    part.total_response_time = float(latencies_ms.sum())  # type: ignore[assignment]  # Locust adds floats itself
+    part.min_response_time = float(latencies_ms.min())  # type: ignore[assignment]
+    part.max_response_time = float(latencies_ms.max())  # type: ignore[assignment]
     part.last_request_timestamp = float(at_s)
     part.num_reqs_per_sec = {at_s: latencies_ms.size}
     values, counts = np.unique(np.round(latencies_ms, 1), return_counts=True)

@@ -8,7 +8,7 @@ from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target,
 from loadgen.scenario.problems import Path, Problem
 from loadgen.scenario.rules import ProtocolRules
 from loadgen.scenario.template import Template, TemplateError
-from loadgen.scenario.text import nearest, redacted
+from loadgen.scenario.text import nearest
 from loadgen.scenario.units import format_duration
 
 Groups = Mapping[str, Group]
@@ -55,7 +55,7 @@ def _check_clients(clients: Groups) -> Iterator[Problem]:
 
 
 def _check_template(
-    path: Path, template: Template, variables: Variables, validate: Callable[[str], str]
+    path: Path, template: Template, variables: Variables, validate: Callable[[str], object]
 ) -> Iterator[Problem]:
     unknown = [name for name in dict.fromkeys(template.names) if name not in variables]
     for name in unknown:
@@ -70,7 +70,7 @@ def _check_template(
         yield Problem(path, f"cannot be used: {error}")
 
 
-def _templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], str]]]:
+def _templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
     for name, group in clients.items():
         for number, source in enumerate(group.subscribe):
             yield ("clients", name, "subscribe", number), source, rules.validate_subscribe
@@ -81,7 +81,7 @@ def _templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, st
 def warnings(
     variables: Variables, clients: Groups, target: Target | None, phases: Phases, rules: ProtocolRules
 ) -> Iterator[str]:
-    """Yield a sentence for each thing that is allowed but probably not meant, or beyond the service's defaults.
+    """Yield a sentence for each thing that is allowed but probably not meant, or above the service's quotas.
 
     ``target`` is None for the embedded server, to which the service's quotas do not apply.
     """
@@ -91,7 +91,10 @@ def warnings(
         where = f"clients.{name}.publish"
         yield from _publish_warnings(where, group, group.publish, phases, rules)
         if not _heard(group.publish.channel, clients, variables, rules):
-            yield f"{where}.channel {group.publish.channel!r} seems to match no group's 'subscribe': nobody would receive it"
+            yield (
+                f"{where}.channel {group.publish.channel!r} seems to match no group's 'subscribe': "
+                "nobody would receive what it publishes"
+            )
     lasting_s = (phases.ready_timeout_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
     if lasting_s > rules.connection_lifetime_s:
         hours = rules.connection_lifetime_s / 3600

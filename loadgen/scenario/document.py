@@ -12,6 +12,7 @@ from loadgen.scenario.text import dotted, redacted, shown
 
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "str")}
 _MAX_DEPTH = 20
+_MAX_VALUES = 100_000
 
 
 def parse(text: str, source: str) -> tuple[Any, Places]:
@@ -27,6 +28,8 @@ def parse(text: str, source: str) -> tuple[Any, Places]:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}" if mark else source
         what = (error.problem or error.context or "unreadable").split("\n")[0]
+        if what.startswith("but ") and error.context:
+            what = f"{error.context}, {what}"
         raise ScenarioError([redacted(f"{place}: the YAML cannot be read: {what}")]) from None
     except YAMLError as error:  # characters that YAML does not allow
         what = str(error).split("\n")[0]
@@ -45,18 +48,21 @@ class _Reader:
     def __init__(self, yaml: YAML, places: Places) -> None:
         self._yaml = yaml
         self._places = places
+        self._values = 0
         self.problems: list[str] = []
 
     def read(self, node: Node, path: Path) -> Any:
         """Turn a node into plain data, noting places and problems."""
         self._places.of.setdefault(path, self._place(node))
-        if len(path) > _MAX_DEPTH:
-            self._refuse(node, path[:2], "is nested too deeply; a scenario needs no more than a few levels")
-            return None
+        self._values += 1
+        if len(path) > _MAX_DEPTH or self._values > _MAX_VALUES:  # aliases can nest without end, or multiply
+            where = f"{self._place(node)}: {dotted(path[:2])}"
+            raise ScenarioError([f"{where} is nested too deeply or has too many values; write plain values"])
         if isinstance(node, MappingNode):
             return dict(self._entries(node, path))
         if isinstance(node, SequenceNode):
             return [self.read(child, (*path, number)) for number, child in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
         return self._scalar(node, path)
 
     def _entries(self, node: MappingNode, path: Path) -> Iterator[tuple[str, Any]]:
@@ -74,7 +80,7 @@ class _Reader:
             self._places.of[below] = self._place(key_node)
             yield key, self.read(value_node, below)
 
-    def _scalar(self, node: Node, path: Path) -> Any:
+    def _scalar(self, node: ScalarNode, path: Path) -> Any:
         tag = str(node.tag)
         if tag not in _SCALARS:
             if node.style is None and tag.startswith("tag:yaml.org,2002:"):

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loadgen.paths import bundle
 from loadgen.scenario import document
-from loadgen.scenario.problems import Places, ScenarioError
+from loadgen.scenario.overrides import override
+from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.scenario import Scenario, validated
-from loadgen.scenario.text import dotted, nearest, redacted, shown
+from loadgen.scenario.text import nearest, redacted, shown
 
 _SUFFIXES = (".yaml", ".yml")
 _MAX_FILE_BYTES = 1_000_000
@@ -45,7 +45,7 @@ def load(
     Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``).
 
     Raises:
-        ScenarioError: there is no such scenario, it cannot be read, or it is not valid; names all that is wrong.
+        ScenarioError: there is no such scenario, it cannot be read, or it is not valid.
     """
     path = _find(name_or_path)
     source = _source(path)
@@ -55,13 +55,7 @@ def load(
     if isinstance(data, dict):
         data.setdefault("name", path.stem)
         places.of.setdefault(("name",), f"{source} (its file's name; write 'name: …')")
-    refused = [
-        problem
-        for key, text in (overrides or {}).items()
-        if (problem := _override(data, places, key, text)) is not None
-    ]
-    if refused:
-        raise ScenarioError(refused)
+    override(data, places, overrides or {})
     return validated(data, places, rules)
 
 
@@ -70,13 +64,19 @@ def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.suffix in _SUFFIXES or len(path.parts) != 1:
         return path
-    found = bundle("scenarios") / f"{name_or_path}.yaml"
-    if found.is_file():
-        return found
-    if path.is_file():
-        return path
-    names = [each.stem for each in sorted(bundle("scenarios").glob("*.yaml"))]
+    names = _names()
+    if name_or_path in names:
+        return bundle("scenarios") / f"{name_or_path}.yaml"
+    try:
+        if path.is_file():
+            return path
+    except (OSError, ValueError):  # a name that no file can have
+        pass
     raise ScenarioError([f"there is no scenario {shown(name_or_path)}{nearest(name_or_path, names)}"])
+
+
+def _names() -> list[str]:
+    return [path.stem for path in sorted(bundle("scenarios").glob("*.yaml"))]
 
 
 def _text(path: Path, source: str) -> str:
@@ -87,8 +87,7 @@ def _text(path: Path, source: str) -> str:
             raise ScenarioError([f"{source}: the file is larger than 1 MB, which is no scenario"])
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        names = [each.stem for each in sorted(bundle("scenarios").glob("*.yaml"))]
-        hint = nearest(path.stem, names)
+        hint = nearest(path.stem, _names()).replace("known are", "the catalogue has")
         raise ScenarioError([f"{source}: there is no such file{hint}"]) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
@@ -104,48 +103,3 @@ def _source(path: Path) -> str:
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         text = str(path.relative_to(Path.cwd()))
     return redacted(text) if text.isprintable() else shown(text)
-
-
-def _override(data: Any, places: Places, key: str, text: str) -> str | None:
-    """Put one value in its place; return what is wrong with it, or None."""
-    path: tuple[str | int, ...] = ()
-    place = f"override {dotted(key.split('.'))}"
-    try:
-        value, _ = document.parse(text, place)
-    except ScenarioError as error:
-        return str(error)
-    parts = key.split(".")
-    node = data
-    for step in parts[:-1]:
-        if isinstance(node, list):
-            index = _index(node, step)
-            if index is None:
-                return f"{place}: {dotted(path)} has the entries 0 to {len(node) - 1}, not {shown(step)}"
-            node, path = node[index], (*path, index)
-            continue
-        if not isinstance(node, dict):
-            return f"{place}: {dotted(path) or 'the scenario'} has no keys to override"
-        if path in (("clients",), ("variables",)) and step not in node:
-            return f"{place}: {dotted((*path, step))} is not in the scenario{nearest(step, node)}"
-        node, path = node.setdefault(step, {}), (*path, step)
-    last = parts[-1]
-    if isinstance(node, list):
-        index = _index(node, last)
-        if index is None:
-            return f"{place}: {dotted(path)} has the entries 0 to {len(node) - 1}, not {shown(last)}"
-        node[index] = value
-        path = (*path, index)
-    elif isinstance(node, dict):
-        node[last] = value
-        path = (*path, last)
-    else:
-        return f"{place}: {dotted(path) or 'the scenario'} has no keys to override"
-    for known in [each for each in places.of if each[: len(path)] == path]:
-        del places.of[known]
-    places.of[path] = place
-    return None
-
-
-def _index(entries: list[Any], step: str) -> int | None:
-    index = int(step) if step.isascii() and step.isdecimal() else -1
-    return index if 0 <= index < len(entries) else None

@@ -9,12 +9,12 @@ from pydantic_core import ErrorDetails
 
 from loadgen.scenario.models import ENVIRONMENT_PATTERN, KEY_PATTERN, MAPPING, NAME_PATTERN, WORD
 from loadgen.scenario.problems import Path, Problem
-from loadgen.scenario.text import nearest, shown
+from loadgen.scenario.text import closest, nearest, shown
 
 _NOT_KEYS = {WORD, MAPPING, "[key]"}
 _FORMS = {
-    NAME_PATTERN: "of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first",
-    KEY_PATTERN: "of letters, digits, '_' and '-', at most 50 of them, a letter first",
+    NAME_PATTERN: "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first",
+    KEY_PATTERN: "made of letters, digits, '_' and '-', at most 50 of them, a letter first",
     ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
 }
 #: The other form of what may be a word or a mapping.
@@ -23,9 +23,16 @@ _OR_MAPPING = {"arrival": " or a mapping such as {bursts: 10}", "ready": " or a 
 
 def problems_in(error: ValidationError, data: object, model: type[BaseModel]) -> Iterator[Problem]:
     """Yield what is wrong with ``data``, which ``model`` has refused."""
-    for details in error.errors(include_url=False):
-        path = _path(details["loc"], data)
-        yield Problem(path, _message(details, path, model))
+    found = [(_path(details["loc"], data), details) for details in error.errors(include_url=False)]
+    misspelt = {
+        (*path[:-1], closest(str(path[-1]), keys_of(_model_at(path[:-1], model))))
+        for path, details in found
+        if details["type"] == "extra_forbidden"
+    }
+    for path, details in found:
+        # A key that is there under a wrong name is one mistake, not two.
+        if details["type"] != "missing" or path not in misspelt:
+            yield Problem(path, _message(details, path, model))
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -33,18 +40,22 @@ def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
-def _path(location: tuple[int | str, ...], data: object) -> Path:
+def _path(location: tuple[int | str, ...], data: Any) -> Path:
     """Return the location without what pydantic puts in for unions and for keys of mappings."""
     path: list[int | str] = []
     for step in location:
-        if isinstance(data, Mapping) and step in data:
-            data = data[step]
-        elif isinstance(data, list | tuple) and isinstance(step, int):
+        if _has(data, step):
             data = data[step]
         elif step in _NOT_KEYS:
             continue
         path.append(step)
     return tuple(path)
+
+
+def _has(data: object, step: int | str) -> bool:
+    if isinstance(data, Mapping):
+        return step in data
+    return isinstance(data, list | tuple) and isinstance(step, int)
 
 
 def _message(details: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
@@ -54,7 +65,7 @@ def _message(details: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
             return "is not a known key" + nearest(str(path[-1]), keys_of(_model_at(path[:-1], model)))
         case "missing":
             about = keys_of(_model_at(path[:-1], model))[str(path[-1])].description or ""
-            first = about.split(". ")[0].rstrip(".")
+            first = about.split(". ")[0].split(";")[0].rstrip(".")
             return f"is missing; add it ({first[:1].lower()}{first[1:]})"
         case "literal_error":
             return f"must be {context['expected']}{_OR_MAPPING.get(str(path[-1]), '')}, not {shown(value)}"

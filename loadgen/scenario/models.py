@@ -44,7 +44,9 @@ _DEFAULT_PAYLOAD_BYTES = 200
 _DEFAULT_RAMP_PER_S = 250.0
 _SECOND_NS = 1_000_000_000
 
-# The tags of unions stand in pydantic's error locations; the angle brackets tell them from the scenario's keys.
+_SUBSCRIPTIONS = Field(min_length=1, max_length=SUBSCRIPTIONS_PER_CONNECTION)
+
+# Tags of unions stand in pydantic's error locations; the angle brackets tell them from the scenario's keys.
 WORD, MAPPING = "<word>", "<mapping>"
 
 
@@ -173,7 +175,7 @@ class Publish(Part):
     """With via http, how many requests of one client may be under way at once; default 64."""
     profile: Annotated[
         tuple[ProfilePoint, ...],
-        BeforeValidator(_as_tuple, json_schema_input_type=list[ProfilePoint]),
+        BeforeValidator(_as_tuple, json_schema_input_type=Annotated[list[ProfilePoint], Field(min_length=1)]),
         AfterValidator(_profile_in_order),
     ] = ()
     """A load curve: linear between its points; two points at one time make a step. The first point's load
@@ -207,7 +209,7 @@ class Publish(Part):
         return self.arrival.bursts if isinstance(self.arrival, Bursts) else 1
 
     def events_per_s(self, clients: int) -> float:
-        """Return the offered load of a group of so many clients, in events per second at 100 % of the profile."""
+        """Return the offered load (events/s) of so many clients at 100 % of the profile."""
         if self.rate_per_s is not None:
             return self.rate_per_s
         assert self.rate_per_client_per_s is not None
@@ -232,8 +234,8 @@ class Group(Part):
     """How many of them connect per second."""
     subscribe: Annotated[
         tuple[str, ...],
-        BeforeValidator(_one_or_more, json_schema_input_type=str | list[str]),
-        Field(min_length=1, max_length=SUBSCRIPTIONS_PER_CONNECTION),
+        _SUBSCRIPTIONS,
+        BeforeValidator(_one_or_more, json_schema_input_type=str | Annotated[list[str], _SUBSCRIPTIONS]),
     ] = ()
     """What each client subscribes to: a channel or a list of 1 to 200; {name} for variables, and the last part
     of a channel may be *."""

@@ -54,5 +54,8 @@ class Places:
             return order.get(path, -1)
 
         for problem in dict.fromkeys(sorted(problems, key=position)):
-            subject = dotted(problem.path) if problem.path else "the scenario"
+            path = problem.path
+            if path[:-1] in order and path not in order and isinstance(path[-1], int):
+                path = path[:-1]  # one entry that was written without a list
+            subject = dotted(path) if path else "the scenario"
             yield redacted(f"{self.place(problem.path)}: {subject} {problem.message}")

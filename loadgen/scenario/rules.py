@@ -16,10 +16,12 @@ class ProtocolRules:
     """
 
     validate_url: Callable[[str], object]
-    validate_publish: Callable[[str], str]
-    """Returns the channel in its one canonical form."""
-    validate_subscribe: Callable[[str], str]
-    """Returns the channel or pattern in its one canonical form."""
+    normalise: Callable[[str], str]
+    """Returns a channel, or a template of one, in its one canonical form; checks nothing."""
+    validate_publish: Callable[[str], object]
+    """Takes what may be published to."""
+    validate_subscribe: Callable[[str], object]
+    """Takes what may be subscribed to."""
     matches: Callable[[str, str], bool]
     """Whether a subscription to the first receives what is published to the second."""
     publishes_per_connection_per_s: float
@@ -30,6 +32,7 @@ class ProtocolRules:
 
 APPSYNC = ProtocolRules(
     validate_url=Endpoints.from_url,
+    normalise=channels.normalise,
     validate_publish=channels.validate_publish,
     validate_subscribe=channels.validate_subscribe,
     matches=channels.matches,

@@ -41,10 +41,15 @@ def dotted(path: Iterable[str | int]) -> str:
     return ".".join(redacted(text) if _PLAIN_KEY.fullmatch(text) else shown(text) for text in map(str, path))
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant; None where none is near."""
+    return next(iter(get_close_matches(word[:_SHOWN_CHARACTERS], list(known), n=1, cutoff=0.6)), None)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest of the known words, or the list of them."""
     known = list(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    close = closest(word, known)
+    if close is not None:
+        return f"; did you mean {close!r}?"
     return f"; known are {', '.join(known)}" if known else ""

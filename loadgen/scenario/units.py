@@ -100,6 +100,8 @@ def parse_size(value: object) -> int:
 
 def format_size(size: int) -> str:
     """Write bytes in the largest unit that keeps them whole."""
+    if size == 0:
+        return "0B"
     unit = next(unit for unit, factor in _SIZES.items() if size % factor == 0)
     return f"{size // _SIZES[unit]}{unit}"
 

@@ -54,13 +54,21 @@ class ServerProcess:
         """Where the server's standard error goes; gone after the exit."""
 
     def __enter__(self) -> Self:
-        self.announcement = self._start()
+        self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def start(self) -> None:
+        """Start the server and wait until it serves.
+
+        Raises:
+            ServerStartError: with the server's own sentence.
+        """
+        self.announcement = self._start()
 
     def stop(self) -> int | None:
         """End the server and return its exit code; None if it was not running."""
@@ -84,7 +92,15 @@ class ServerProcess:
         return code
 
     def _start(self) -> Announcement:
-        command = [sys.executable, "-m", "loadgen.server", "--announce", "--exit-with-stdin", *self._options]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "loadgen.server",
+            "--announce",
+            "--exit-with-stdin",
+            *self._options,
+        ]
         environment = dict(os.environ)
         # The child finds this very package, whether it is installed or only stands in the working tree.
         root = str(Path(loadgen.__file__).resolve().parents[1])
@@ -97,7 +113,13 @@ class ServerProcess:
         self.stderr_path = Path(name)
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=handle, env=environment
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=handle,
+                env=environment,
+                # Ctrl-C on the terminal is for the parent, which ends the server when it has finished.
+                start_new_session=True,
             )
         finally:
             os.close(handle)

@@ -11,7 +11,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.recorder import ConnectionRow, SubscriptionRow
 from loadgen.measure.stamp import decode_event
 from loadgen.protocol.base import PublishAnswer
-from loadgen.scenario.plan import ClientPlan, SubscriptionPlan
+from loadgen.scenario import ClientPlan, SubscriptionPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.websocket import WebSocket
 from loadgen.users.worker import WorkerRun

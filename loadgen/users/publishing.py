@@ -11,9 +11,8 @@ from gevent.pool import Pool
 from loadgen.measure.clock import now_ns
 from loadgen.measure.recorder import EventRow
 from loadgen.measure.stamp import encode_event
-from loadgen.pacing import offsets_ns
 from loadgen.protocol.base import PublishAnswer, Service
-from loadgen.scenario.plan import ChannelDraw, ClientPlan
+from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import HttpClient
 from loadgen.users.connection import ClientConnection
@@ -92,29 +91,20 @@ class OpenLoopPublisher:
         self._sender = sender
         self._payload = payload
         self._pool = Pool(in_flight) if in_flight else None
-        self._draw: ChannelDraw = run.plan.channel_draw(client.number)
+        self._draw = self._plan.channels()
         self._sequence = 0
         self._open: dict[int, list[EventRow]] = {}
 
     def publish_all(self, timeline: Timeline) -> None:
         """Publish from the start of the warm-up to the end of the measure phase, then return."""
-        duration_ns = timeline.measure_end_ns - timeline.warmup_ns
         wait_until = self._run.timer.wait_until
-        for number, offset_ns in enumerate(
-            offsets_ns(
-                self._plan.spec,
-                clients=self._plan.clients,
-                index=self._client.index,
-                seed=self._run.plan.scenario.seed,
-                duration_ns=duration_ns,
-            )
-        ):
+        for number, offset_ns in enumerate(self._plan.offsets_ns()):
             intended_ns = timeline.warmup_ns + offset_ns
             wait_until(intended_ns)
             if self._run.stopping:
                 return
             channel = self._draw.next()
-            sequence, self._sequence = self._sequence, self._sequence + self._plan.spec.batch
+            sequence, self._sequence = self._sequence, self._sequence + self._plan.batch
             if self._pool is not None:
                 self._pool.spawn(self._publish, number, sequence, channel, intended_ns)
             else:
@@ -129,15 +119,15 @@ class OpenLoopPublisher:
                 self._run.recorder.event(row)
 
     def _publish(self, number: int, sequence: int, channel: str, intended_ns: int) -> None:
-        spec = self._plan.spec
+        plan = self._plan
         token = self._run.recorder.token
         publisher = self._client.number
         sent_ns = now_ns()
         events = [
             encode_event(
-                token, publisher, sequence + k, intended_ns, sent_ns, spec.payload_bytes, self._payload()
+                token, publisher, sequence + k, intended_ns, sent_ns, plan.payload_bytes, self._payload()
             )
-            for k in range(spec.batch)
+            for k in range(plan.batch)
         ]
         self._open[number] = [
             EventRow(

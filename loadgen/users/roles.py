@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import gevent
 from gevent.pool import Group
 from locust import User, task
+from locust.env import Environment
 from locust.exception import StopUser
 
-from loadgen.scenario.plan import ClientPlan
+from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.connection import ClientConnection
@@ -26,7 +27,15 @@ _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 5.0
 
 
-class LoadUser(User):  # type: ignore[misc]
+_RUN = "loadgen_run"
+
+
+def attach(environment: Environment, run: WorkerRun) -> None:
+    """Make the run known to the users that Locust will start in this environment."""
+    setattr(environment, _RUN, run)
+
+
+class LoadUser(User):
     """What the three roles share; not for direct use."""
 
     abstract = True
@@ -38,7 +47,7 @@ class LoadUser(User):  # type: ignore[misc]
 
     def on_start(self) -> None:
         """Take an identity from the plan and wait for its turn to connect."""
-        run: WorkerRun | None = getattr(self.environment, "loadgen_run", None)
+        run: WorkerRun | None = getattr(self.environment, _RUN, None)
         if run is None:
             raise StopUser("no scenario is running: start Locust with --scenario NAME")
         client = run.claim(self.role)
@@ -49,7 +58,7 @@ class LoadUser(User):  # type: ignore[misc]
         self._connection: ClientConnection | None = None
         if not run.wait_for_ramp(client):
             raise StopUser
-        if client.subscriptions or (client.publish is not None and client.publish.spec.via == "websocket"):
+        if client.subscriptions or (client.publish is not None and client.publish.via == "websocket"):
             deliver = type(self).on_delivery is not LoadUser.on_delivery
             self._connection = ClientConnection(run, client, self.on_delivery if deliver else None)
             self._helpers.spawn(self._keep_connected, self._connection)
@@ -87,15 +96,12 @@ class LoadUser(User):  # type: ignore[misc]
         client, run = self.client_plan, self.run_of_worker
         assert client.publish is not None
         sender: Sender
-        spec = client.publish.spec
-        if spec.via == "websocket":
+        if client.publish.via == "websocket":
             assert self._connection is not None
             sender, in_flight = WebSocketSender(self._connection), 0
         else:
-            sender, in_flight = (
-                HttpSender(run.service, GeventHttpClient(run.service.http_url, spec.in_flight)),
-                spec.in_flight,
-            )
+            in_flight = client.publish.in_flight or 1
+            sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
         return OpenLoopPublisher(run, client, sender, in_flight, self.payload)
 
     def _keep_connected(self, connection: ClientConnection) -> None:

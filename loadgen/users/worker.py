@@ -9,7 +9,7 @@ from typing import Protocol
 
 from loadgen.measure.recorder import Recorder
 from loadgen.protocol.base import Service
-from loadgen.scenario.plan import ClientPlan, Plan
+from loadgen.scenario import ClientPlan
 from loadgen.transport.timer import PreciseTimer
 from loadgen.transport.websocket import Address
 
@@ -54,7 +54,6 @@ class Readiness(Protocol):
 class WorkerRun(Protocol):
     """The run as the users of one worker process see it."""
 
-    plan: Plan
     recorder: Recorder
     service: Service
     address: Address

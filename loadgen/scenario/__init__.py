@@ -1,0 +1,37 @@
+"""Scenarios: who connects, what they subscribe to and publish, for how long; read from YAML and spelled out.
+
+A scenario has groups of clients and phases. ``load`` reads and checks one, ``Plan`` says what each client does.
+"""
+
+from loadgen.scenario.draws import ChannelDraw
+from loadgen.scenario.json_schema import json_schema
+from loadgen.scenario.load import CatalogueEntry, catalogue, load
+from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Variable
+from loadgen.scenario.plan import ClientPlan, GroupPlan, Plan, PublishPlan, Role, SubscriptionPlan
+from loadgen.scenario.problems import ScenarioError
+from loadgen.scenario.rules import APPSYNC, ProtocolRules
+from loadgen.scenario.scenario import Scenario
+
+__all__ = [
+    "APPSYNC",
+    "CatalogueEntry",
+    "ChannelDraw",
+    "ClientPlan",
+    "Group",
+    "GroupPlan",
+    "Phases",
+    "Plan",
+    "ProtocolRules",
+    "Publish",
+    "PublishPlan",
+    "Role",
+    "Scenario",
+    "ScenarioError",
+    "Settle",
+    "SubscriptionPlan",
+    "Target",
+    "Variable",
+    "catalogue",
+    "json_schema",
+    "load",
+]

@@ -1,0 +1,114 @@
+"""Which channels a client subscribes to and publishes to: seeded draws that any worker repeats.
+
+Only ``Random.random()`` is drawn from, seeded with text: both are promised to stay the same between Python versions
+and platforms, as ``choice`` and ``hash`` are not.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import accumulate, product
+from math import prod
+from random import Random
+
+from loadgen.scenario.models import Variable
+from loadgen.scenario.template import Template
+
+#: Up to so many channels of a template are rendered ahead and drawn in one step.
+_TABLE_MAX = 16_384
+
+
+@lru_cache(maxsize=64)
+def _cumulative(variable: Variable) -> tuple[float, ...]:
+    """Return the running share of values up to each one; the last is 1."""
+    exponent = variable.exponent or 1.0
+    sums = list(accumulate((value + 1) ** -exponent for value in range(variable.count)))
+    return tuple(each / sums[-1] for each in sums)
+
+
+def draw_value(variable: Variable, random: Random) -> int:
+    """Return a random value of the variable, 0 to count-1, by its popularity; takes one number from ``random``."""
+    if variable.popularity == "zipf":
+        return bisect_right(_cumulative(variable), random.random())
+    return int(random.random() * variable.count)
+
+
+def fixed_value(variable: Variable, index: int) -> int | None:
+    """Return the value that the variable has for client ``index`` of its group; None where it is drawn."""
+    return index % variable.count if variable.assign == "by-client" else None
+
+
+def draw_channel(template: Template, variables: Mapping[str, Variable], index: int, random: Random) -> str:
+    """Return one channel for client ``index`` of its group; a variable that stands twice has one value."""
+    values: dict[str, int] = {}
+    for name in dict.fromkeys(template.names):
+        fixed = fixed_value(variables[name], index)
+        values[name] = draw_value(variables[name], random) if fixed is None else fixed
+    return template.render(values)
+
+
+class ChannelTable:
+    """The channels of one publish template: what all clients of a group share of their draws."""
+
+    def __init__(self, template: Template, variables: Mapping[str, Variable]) -> None:
+        self._template = template
+        self._variables = {name: variables[name] for name in dict.fromkeys(template.names)}
+        self._random = {
+            name: variable for name, variable in self._variables.items() if variable.assign == "random"
+        }
+        self._fixed = [name for name in self._variables if name not in self._random]
+        self._size = prod(variable.count for variable in self._random.values())
+        self._cumulative = self._joint() if self._size <= _TABLE_MAX else None
+        # Clients that share their fixed values share the rendered channels too.
+        self._channels = lru_cache(maxsize=256)(self._render)
+
+    def draw(self, index: int, random: Random) -> Callable[[], str]:
+        """Return the function that gives one channel after the other to client ``index`` of its group."""
+        if self._size > _TABLE_MAX:
+            return lambda: draw_channel(self._template, self._variables, index, random)
+        fixed = tuple(fixed_value(self._variables[name], index) or 0 for name in self._fixed)
+        channels = self._channels(fixed)
+        uniform = random.random
+        if self._size == 1:
+            only = channels[0]
+            return lambda: only
+        cumulative = self._cumulative
+        if cumulative is None:
+            size = self._size
+            return lambda: channels[int(uniform() * size)]
+        return lambda: channels[bisect_right(cumulative, uniform())]
+
+    def _render(self, fixed: tuple[int, ...]) -> tuple[str, ...]:
+        values = dict(zip(self._fixed, fixed, strict=True))
+        ranges = [range(variable.count) for variable in self._random.values()]
+        return tuple(
+            self._template.render({**values, **dict(zip(self._random, drawn, strict=True))})
+            for drawn in product(*ranges)
+        )
+
+    def _joint(self) -> tuple[float, ...] | None:
+        """Return the running share of all combinations in their order; None where all are alike."""
+        if all(variable.popularity == "uniform" for variable in self._random.values()):
+            return None
+        shares = [_shares(variable) for variable in self._random.values()]
+        sums = list(accumulate(prod(combination) for combination in product(*shares)))
+        return tuple(each / sums[-1] for each in sums)
+
+
+def _shares(variable: Variable) -> list[float]:
+    if variable.popularity == "uniform":
+        return [1 / variable.count] * variable.count
+    cumulative = _cumulative(variable)
+    return [later - earlier for earlier, later in zip((0.0, *cumulative), cumulative, strict=False)]
+
+
+class ChannelDraw:
+    """The channels of one publisher's requests, in the order of its schedule; independent of timing."""
+
+    __slots__ = ("next",)
+
+    next: Callable[[], str]
+    """Return the channel of the next request."""
+
+    def __init__(self, table: ChannelTable, index: int, random: Random) -> None:
+        self.next = table.draw(index, random)

@@ -1,0 +1,56 @@
+"""The scenario format as JSON Schema (draft 2020-12), for editors."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from loadgen.scenario.messages import keys_of
+from loadgen.scenario.models import Group, Part, Phases, Publish, Variable
+from loadgen.scenario.scenario import Scenario
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_WITH_DEFAULTS: tuple[type[Part], ...] = (Scenario, Variable, Group, Publish, Phases)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema of scenario files.
+
+    It has what one value can be checked for by itself; ``load`` checks more, such as that each {name} in a channel
+    is a variable.
+    """
+    schema = _written(Scenario.model_json_schema(by_alias=True, mode="validation"))
+    for model in _WITH_DEFAULTS:
+        properties = (schema if model is Scenario else schema["$defs"][model.__name__])["properties"]
+        for key, default in _defaults(model):
+            properties[key]["default"] = default
+    return {"$schema": _DIALECT, "title": "Load-test scenario, version 1", **schema}
+
+
+def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:
+    """Yield the defaults as one would write them, with units; pydantic's schema has them as Python holds them."""
+    for key, info in keys_of(model).items():
+        default = info.get_default(call_default_factory=False)
+        if info.is_required() or default in (None, (), ""):
+            continue
+        adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
+        yield key, adapter.dump_python(default, mode="json", by_alias=True)
+
+
+def _written(value: Any) -> Any:
+    """Leave out what a file cannot have: null, Python's defaults, and titles made from Python's names."""
+    if isinstance(value, list):
+        return [_written(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {
+        key: _written(each)
+        for key, each in value.items()
+        if key != "default" and not (key == "title" and isinstance(each, str))
+    }
+    choices = kept.get("anyOf")
+    if isinstance(choices, list) and {"type": "null"} in choices:
+        others = [choice for choice in choices if choice != {"type": "null"}]
+        del kept["anyOf"]
+        return {**others[0], **kept} if len(others) == 1 else {**kept, "anyOf": others}
+    return kept

@@ -1,0 +1,70 @@
+"""Overriding single values of a scenario by their dotted paths."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from loadgen.scenario import document
+from loadgen.scenario.problems import Path, Places, ScenarioError
+from loadgen.scenario.text import dotted, nearest, shown
+
+#: Stands in messages where a file's name and line would.
+_PLACE = "override"
+#: Mappings whose keys the scenario's author has chosen: an override must not add to them by a slip of the pen.
+_NAMED = {("clients",), ("variables",)}
+
+
+def override(data: Any, places: Places, overrides: Mapping[str, str]) -> None:
+    """Put values (YAML text) in their places, and note that they come from an override.
+
+    Raises:
+        ScenarioError: a path leads nowhere, or a value is not YAML; names all that are wrong.
+    """
+    problems: list[str] = []
+    for key, text in overrides.items():
+        steps = key.split(".")
+        try:
+            value, _ = document.parse(text, _PLACE)
+        except ScenarioError:
+            problems.append(f"{_PLACE}: {dotted(steps)} is given as {shown(text)}, which is not YAML")
+            continue
+        try:
+            path = _put(data, steps, value)
+        except ScenarioError as error:
+            problems += error.problems
+            continue
+        for known in [each for each in places.of if each[: len(path)] == path]:
+            del places.of[known]
+        places.of[path] = _PLACE
+    if problems:
+        raise ScenarioError(problems)
+
+
+def _put(data: Any, steps: list[str], value: Any) -> Path:
+    path: Path = ()
+    node = data
+    for number, step in enumerate(steps, start=1):
+        key = _key(node, path, step)
+        path = (*path, key)
+        if number == len(steps):
+            node[key] = value
+        else:
+            node = node.setdefault(key, {}) if isinstance(node, dict) else node[key]
+    return path
+
+
+def _key(node: Any, path: Path, step: str) -> str | int:
+    """Return the step as a key of the node, or say why it is none."""
+    if isinstance(node, list):
+        if step.isascii() and step.isdecimal() and int(step) < len(node):
+            return int(step)
+        message = f"has the entries 0 to {len(node) - 1}, not {shown(step)}"
+        raise ScenarioError([f"{_PLACE}: {dotted(path)} {message}"])
+    if not isinstance(node, dict):
+        raise ScenarioError(
+            [f"{_PLACE}: {dotted(path) or 'the scenario'} has no parts that could be overridden"]
+        )
+    if path in _NAMED and step not in node:
+        raise ScenarioError(
+            [f"{_PLACE}: {dotted((*path, step))} is not in the scenario{nearest(step, node)}"]
+        )
+    return step
