@@ -48,7 +48,7 @@ def run(request: Request) -> int:
             print(f"loadgen: {line}", file=sys.stderr)
         return int(ExitCode.USAGE)
     before = _folders(request.results)
-    child = subprocess.Popen(_command(request), env=children.environment())  # noqa: S603
+    child = subprocess.Popen(_command(request), env={**children.environment(), "LOADGEN_QUIET": "1"})  # noqa: S603
     # Ctrl-C goes to the whole foreground group: the child ends the run, we wait for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())

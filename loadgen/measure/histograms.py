@@ -22,19 +22,24 @@ def new_histogram() -> HdrHistogram:
 def record(histogram: HdrHistogram, values_ns: npt.NDArray[np.int64]) -> tuple[int, int]:
     """Add ``values_ns`` to ``histogram``; return (negative, beyond): how many a histogram cannot hold.
 
-    Values are first put into classes of width 2**k of the histogram's own resolution, so that the library is called
-    once for each distinct class instead of once for each value.
+    The same arithmetic as `HdrHistogram.record_value`, over a whole array: the counts array and the three totals are
+    the library's own, only the loop is numpy's. One by one it cost 3 µs a value, in a thread that the event loop had to
+    wait for.
     """
     negative = int(np.count_nonzero(values_ns < 0))
     beyond = int(np.count_nonzero(values_ns > HIGHEST_NS))
     inside = values_ns[(values_ns >= 0) & (values_ns <= HIGHEST_NS)] if negative or beyond else values_ns
     if inside.size:
-        # 12 significant bits are finer than the histogram's three decimal digits (11 bits), so no value changes class.
-        magnitude = np.frexp(inside.astype(np.float64))[1]
-        shift = np.maximum(magnitude - 12, 0).astype(np.int64)
-        classes, counts = np.unique((inside >> shift) << shift, return_counts=True)
-        for value, count in zip(classes.tolist(), counts.tolist(), strict=True):
-            histogram.record_value(value, count)
+        unit, half = histogram.unit_magnitude, histogram.sub_bucket_half_count_magnitude
+        # frexp's exponent is the bit length, exactly so below 2**53.
+        length = np.frexp((inside | histogram.sub_bucket_mask).astype(np.float64))[1].astype(np.int64)
+        bucket = length - unit - (half + 1)
+        index = ((bucket + 1) << half) + (inside >> (bucket + unit)) - histogram.sub_bucket_half_count
+        counts = np.ctypeslib.as_array(histogram.counts)
+        counts += np.bincount(index, minlength=histogram.counts_len).astype(counts.dtype)
+        histogram.total_count += inside.size
+        histogram.min_value = min(histogram.min_value, int(inside.min()))
+        histogram.max_value = max(histogram.max_value, int(inside.max()))
     return negative, beyond
 
 

@@ -42,6 +42,7 @@ class SubscriptionRow(NamedTuple):
     channel: str
     requested_ns: int
     acknowledged_ns: int | None
+    probed_ns: int | None
     ready_ns: int | None
     ended_ns: int | None
     error: str | None

@@ -55,6 +55,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("channel", _TEXT),
             ("requested_ns", pa.int64()),
             ("acknowledged_ns", pa.int64()),
+            ("probed_ns", pa.int64()),
             ("ready_ns", pa.int64()),
             ("ended_ns", pa.int64()),
             ("error", _TEXT),

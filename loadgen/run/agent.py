@@ -17,6 +17,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.spool import MARKER, SpoolWriter
+from loadgen.protocol.base import Service
 from loadgen.run import locust_stats, messages
 from loadgen.run.census import Census
 from loadgen.run.messages import Link, Payload
@@ -25,7 +26,7 @@ from loadgen.run.target import Target
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.timer import PreciseTimer
 from loadgen.transport.websocket import Address
-from loadgen.users.worker import Progress, Timeline
+from loadgen.users.worker import Progress, Readiness, Timeline
 
 STATUS_INTERVAL_S = 0.25
 FLUSH_INTERVAL_S = 1.0
@@ -50,7 +51,7 @@ class Agent:
         self.scenario = Scenario.from_resolved(begin["scenario"])
         self.plan = Plan(self.scenario)
         self.census = Census.of(self.scenario, self.plan)
-        self.service = Target.from_payload(begin["target"]).service()
+        self.service: Service = Target.from_payload(begin["target"]).service()
         self.address = Address(self.service.ws_url)
         self.timer = PreciseTimer()
         self.progress = Progress()
@@ -72,11 +73,12 @@ class Agent:
         self._histogram: str | None = None
         self._written = Event()
         ready = self.scenario.phases.ready
-        self.readiness: ProbedReadiness | SettledReadiness = (
+        self._readiness: ProbedReadiness | SettledReadiness = (
             SettledReadiness(ready.settle_ns)
             if isinstance(ready, Settle)
             else ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
         )
+        self.readiness: Readiness = self._readiness
         self._loops = [
             gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
         ]
@@ -225,7 +227,7 @@ class Agent:
         finally:
             deadline.cancel()
         self._health.running = False
-        self.readiness.stop()
+        self._readiness.stop()
         self._flush()
         gevent.killall(self._loops, block=True)
         self._send_status()

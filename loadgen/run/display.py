@@ -86,7 +86,7 @@ def render(snapshot: Snapshot, sent_rate: float, delivered_rate: float) -> Text:
         text.append(f"  sent {sent_rate:,.0f}/s  delivered {delivered_rate:,.0f}/s")
         p99 = f"{snapshot.recent_p99_ns / 1e6:.2f} ms" if snapshot.recent_p99_ns is not None else "–"
         text.append(f"  p99 {p99}")
-        if snapshot.connected < snapshot.clients:
+        if snapshot.connected < snapshot.clients and snapshot.phase != "finishing":
             text.append(f"  connected {snapshot.connected:,}/{snapshot.clients:,}", style="yellow")
     if snapshot.complaint:
         text.append("  " + "".join(c if c.isprintable() else "?" for c in snapshot.complaint), style="yellow")

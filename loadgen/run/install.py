@@ -31,7 +31,8 @@ from loadgen.scenario import Plan, Scenario, ScenarioError, load
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.users.roles import LoadUser, attach
 
-log = logging.getLogger("loadgen")
+#: Set by `loadgen run`: leave Locust's own closing tables out.
+QUIET = "LOADGEN_QUIET"
 _TO_COORDINATOR = (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED)
 _TO_AGENTS = (messages.BEGIN, messages.GRANT, messages.GO, messages.FINISH, messages.SPOOL_WRITTEN)
 
@@ -333,6 +334,9 @@ def _hook(environment: Environment) -> None:
     controller = Controller(environment)
     ScenarioShape.controller = controller
     runner = environment.runner
+    if os.environ.get(QUIET):
+        # `loadgen run` ends with a summary of its own; two with different rounding would only raise questions.
+        logging.getLogger("locust.stats_logger").disabled = True
     logging.getLogger("locust.runners").addFilter(_quiet)
     if isinstance(runner, WorkerRunner):
         for kind in _TO_AGENTS:

@@ -44,6 +44,7 @@ class ProbedReadiness:
         self._may_probe = may_probe
         self._complain = complain
         self._awaited: Counter[str] = Counter()
+        self._probed_ns: dict[str, int] = {}
         self._sequence = 0
         self._client = GeventHttpClient(service.http_url, _PROBE_CONNECTIONS)
         self._prober = gevent.spawn(self._probe)
@@ -55,6 +56,10 @@ class ProbedReadiness:
     def proven(self, channel: str) -> None:
         """One subscription to ``channel`` has received an event."""
         self.withdraw(channel)
+
+    def probed_since_ns(self, channel: str) -> int | None:
+        """When the first probe to ``channel`` was sent."""
+        return self._probed_ns.get(channel)
 
     def withdraw(self, channel: str) -> None:
         """Await one subscription to ``channel`` less."""
@@ -73,13 +78,15 @@ class ProbedReadiness:
             if self._awaited and self._may_probe():
                 pool = Pool(_PROBE_CONNECTIONS)
                 for channel in list(self._awaited):
-                    pool.spawn(self._publish, self._service.channel_for(channel))
+                    pool.spawn(self._publish, channel)
                 pool.join()
             gevent.sleep(PROBE_INTERVAL_S)
 
-    def _publish(self, channel: str) -> None:
+    def _publish(self, awaited: str) -> None:
+        channel = self._service.channel_for(awaited)
         self._sequence += 1
         at_ns = now_ns()
+        self._probed_ns.setdefault(awaited, at_ns)
         event = encode_event(self._token, self._publisher, self._sequence, at_ns, at_ns, _PROBE_BYTES)
         request = self._service.http_publish(channel, [event])
         try:
@@ -105,6 +112,10 @@ class SettledReadiness:
 
     def proven(self, channel: str) -> None:
         """Nothing to do."""
+
+    def probed_since_ns(self, channel: str) -> int | None:
+        """Never."""
+        return None
 
     def withdraw(self, channel: str) -> None:
         """Nothing to do."""

@@ -271,11 +271,19 @@ class ClientConnection:
                 channel=subscription.plan.channel,
                 requested_ns=subscription.requested_ns,
                 acknowledged_ns=subscription.acknowledged_ns,
+                probed_ns=self._probed_ns(subscription),
                 ready_ns=subscription.ready_ns,
                 ended_ns=ended_ns,
                 error=subscription.error,
             )
         )
+
+    def _probed_ns(self, subscription: _Subscription) -> int | None:
+        """From when on a probe could have reached this life of the subscription."""
+        since_ns = self._run.readiness.probed_since_ns(subscription.plan.channel)
+        if since_ns is None or subscription.acknowledged_ns is None:
+            return None
+        return max(since_ns, subscription.acknowledged_ns)
 
     def _record_connection(self, socket: WebSocket, code: int | None, closed_ns: int) -> None:
         self._run.recorder.connection(

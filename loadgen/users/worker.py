@@ -47,6 +47,9 @@ class Readiness(Protocol):
     def proven(self, channel: str) -> None:
         """A subscription to ``channel`` has received an event."""
 
+    def probed_since_ns(self, channel: str) -> int | None:
+        """When the first probe that a subscription to ``channel`` could receive was sent; None: none was."""
+
     def withdraw(self, channel: str) -> None:
         """A subscription to ``channel`` that was waiting is gone."""
 

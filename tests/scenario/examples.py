@@ -1,0 +1,29 @@
+"""A small valid scenario that tests break in one place or another."""
+
+GOOD = """\
+version: 1
+variables:
+  article: {count: 20}
+clients:
+  readers:
+    count: 5
+    subscribe: "/default/c/{article}/*"
+  writers:
+    count: 2
+    publish:
+      channel: "/default/c/{article}/x"
+      rate: 100/s
+phases:
+  warmup: 1s
+"""
+
+
+def edited(old: str, new: str) -> str:
+    """Return the good scenario with one passage replaced."""
+    assert GOOD.count(old) == 1, old
+    return GOOD.replace(old, new)
+
+
+def with_publish(line: str) -> str:
+    """Return the good scenario with one more line, or several, in its ``publish``."""
+    return edited("      rate: 100/s\n", f"      rate: 100/s\n      {line}\n")
