@@ -67,6 +67,7 @@ class Agent:
         self._timeline: AsyncResult = AsyncResult()
         self._over = Event()
         self._finishing = False
+        self.publishing_over = False
         self._complaints: Counter[str] = Counter()
         self._fatal: str | None = None
         self._latest: Interval | None = None
@@ -143,17 +144,17 @@ class Agent:
         """Take the timeline; publishers start by themselves."""
         self._timeline.set(Timeline(**payload))
 
-    def on_finish(self) -> None:
-        """Hang up, write what is left, hand over the record."""
+    def on_finish(self, payload: Payload) -> None:
+        """Stop publishing, drain for so long, hang up, write what is left, hand over the record."""
         if self._finishing:
             return
         self._finishing = True
-        self._over.set()
+        self.publishing_over = True
         if not self._timeline.ready():
             self._timeline.set(None)
         for _, waiting in self._claims:
             waiting.set(None)
-        gevent.spawn(self._finish)
+        gevent.spawn(self._finish, payload["drain_ns"])
 
     def on_spool_written(self) -> None:
         """The master has written the last piece."""
@@ -216,7 +217,9 @@ class Agent:
             },
         )
 
-    def _finish(self) -> None:
+    def _finish(self, drain_ns: int) -> None:
+        gevent.sleep(drain_ns / 1e9)
+        self._over.set()
         deadline = gevent.Timeout(10)
         deadline.start()
         try:

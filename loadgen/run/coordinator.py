@@ -304,8 +304,11 @@ class Coordinator:
     # The end.
 
     def _finish(self) -> None:
+        # Cut short while publishing: what is under way still arrives, so that it does not look lost.
+        cut_short = self.phase in ("warmup", "measure")
+        drain_ns = self.scenario.phases.drain_ns if cut_short else 0
         self.phase, self._phase_end_ns = "finishing", None
-        self._link.to_agents(messages.FINISH, {})
+        self._link.to_agents(messages.FINISH, {"drain_ns": drain_ns})
         deadline_ns = now_ns() + int(_FINISH_TIMEOUT_S * 1e9)
         while any(state.finished is None and not state.gone for state in self.workers.values()):
             if now_ns() > deadline_ns:

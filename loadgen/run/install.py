@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import psutil
 from locust import LoadTestShape, User, events
 from locust.env import Environment
 from locust.event import EventHook
@@ -27,6 +28,7 @@ from loadgen.run.coordinator import Coordinator
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
+from loadgen.run.record import check_writable
 from loadgen.scenario import Plan, Scenario, ScenarioError, load
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.users.roles import LoadUser, attach
@@ -111,7 +113,7 @@ class Controller:
             elif kind == messages.GO:
                 agent.on_go(payload)
             elif kind == messages.FINISH:
-                agent.on_finish()
+                agent.on_finish(payload)
             elif kind == messages.SPOOL_WRITTEN:
                 agent.on_spool_written()
 
@@ -131,6 +133,7 @@ class Controller:
             processes = getattr(options, "processes", None) or 1
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(census.sockets, max(1, processes))
+            check_writable(Path(options.results))
             self.target = target.Target.resolve(self.scenario, options.target, options.api_key_env)
             if self.target is None:
                 self.target = self._serve(census.namespaces)
@@ -296,13 +299,17 @@ class Controller:
             print(f"loadgen: {line}", file=sys.stderr, flush=True)
         if self.server is not None:
             self.server.stop()
-        self.environment.process_exit_code = int(code)
+        # Workers that `--processes` has forked would wait a minute for a master that is gone.
+        for child in psutil.Process().children():
+            child.kill()
         sys.stdout.flush()
         os._exit(code)
 
 
 def install() -> None:
     """Register everything with Locust; call once, in a locustfile."""
+    # It speaks of a fixed number of files; the check before a run knows how many are needed and says what to do.
+    logging.getLogger("locust.main").addFilter(lambda record: "open file limit" not in record.getMessage())
 
     def add_options(parser: ArgumentParser) -> None:
         group = parser.add_argument_group("Event API load (loadgen)")

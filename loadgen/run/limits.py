@@ -28,8 +28,9 @@ def check_open_files(sockets: int, processes: int) -> None:
     each = -(-sockets // processes) + RESERVE
     allowed = raise_open_files(each)
     if allowed is not None and allowed < each:
+        noun = "process" if processes == 1 else "processes"
         raise RunError(
-            f"the scenario needs {sockets:,} connections, {each:,} open files in each of {processes} process(es), but"
+            f"the scenario needs {sockets:,} connections, {each:,} open files in each of {processes} {noun}, but"
             f" only {allowed:,} are allowed: raise the limit (`ulimit -n {each}`, or LimitNOFILE for a service) or"
             " spread the load over more workers",
             ExitCode.INCONCLUSIVE,

@@ -6,6 +6,7 @@ import platform
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -83,10 +84,10 @@ class RunFolder:
         Raises:
             RunError: it cannot be written; exit code 2.
         """
+        check_writable(results)
         stamp = datetime.fromtimestamp(now_ns / 1e9, tz=UTC).astimezone().strftime("%Y%m%d-%H%M%S")
         base = f"{stamp}-{scenario['name']}"
         try:
-            results.mkdir(parents=True, exist_ok=True)
             for number in range(1, 1000):
                 path = results / (base if number == 1 else f"{base}-{number}")
                 try:
@@ -97,10 +98,7 @@ class RunFolder:
             (path / "spool").mkdir()
             (path / "spool" / MARKER).write_text(str(token))
         except OSError as error:
-            raise RunError(
-                f"the results folder {results} cannot be written ({error.strerror}): choose another with --results DIR",
-                ExitCode.USAGE,
-            ) from None
+            raise _unwritable(results, error) from None
         folder = cls(
             path.resolve(),
             Manifest(path.name, token, scenario, target, now_ns, versions=_versions(), host=_host()),
@@ -145,6 +143,27 @@ class RunFolder:
                 for counts, kind in ((self.manifest.negative, "negative"), (self.manifest.beyond, "beyond")):
                     if row[kind]:
                         counts[row["tag"]] = counts.get(row["tag"], 0) + row[kind]
+
+
+def check_writable(results: Path) -> None:
+    """Make the results folder if need be and try to write there.
+
+    Raises:
+        RunError: it cannot be written; exit code 2.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        raise _unwritable(results, error) from None
+
+
+def _unwritable(results: Path, error: OSError) -> RunError:
+    return RunError(
+        f"the results folder {results} cannot be written ({error.strerror}): choose another with --results DIR",
+        ExitCode.USAGE,
+    )
 
 
 def _batches(spool: Path, table: str) -> Iterator[pa.RecordBatch]:

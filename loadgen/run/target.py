@@ -163,7 +163,9 @@ def check(target: Target) -> None:
             if target.api_key_env is None
             else f"check the key in ${target.api_key_env} and that it has not expired"
         )
-        raise RunError(f"the target {handshake.url} refused us: {login.refused} {hint}", ExitCode.TARGET)
+        raise RunError(
+            f"the target {handshake.url} refused us: {login.refused.rstrip('.')}; {hint}", ExitCode.TARGET
+        )
     if not login.connected:
         raise RunError(
             f"the target {handshake.url} accepted the connection but did not answer the login within"

@@ -30,11 +30,10 @@ def json_schema() -> dict[str, Any]:
 def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:
     """Yield the defaults as one would write them, with units; pydantic's schema has them as Python holds them."""
     for key, info in keys_of(model).items():
-        default = info.get_default(call_default_factory=False)
-        if info.is_required() or default in (None, (), ""):
+        if info.is_required() or info.default_factory or info.default in (None, (), ""):
             continue
         adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
-        yield key, adapter.dump_python(default, mode="json", by_alias=True)
+        yield key, adapter.dump_python(info.default, mode="json", by_alias=True)
 
 
 def _written(value: Any) -> Any:

@@ -101,7 +101,7 @@ class OpenLoopPublisher:
         for number, offset_ns in enumerate(self._plan.offsets_ns()):
             intended_ns = timeline.warmup_ns + offset_ns
             wait_until(intended_ns)
-            if self._run.stopping:
+            if self._run.publishing_over:
                 return
             channel = self._draw.next()
             sequence, self._sequence = self._sequence, self._sequence + self._plan.batch

@@ -63,6 +63,8 @@ class WorkerRun(Protocol):
     timer: PreciseTimer
     readiness: Readiness
     progress: Progress
+    #: No more publishes: the schedule has ended or the run was interrupted.
+    publishing_over: bool
 
     def claim(self, role: str) -> ClientPlan | None:
         """Wait for the plan of the next client of that role; None: there is none left."""

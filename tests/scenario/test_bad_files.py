@@ -1,5 +1,7 @@
 """What is wrong with a file, where, and what would be right: the exact sentence for each mistake."""
 
+# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+
 import pytest
 
 from loadgen.scenario import ScenarioError, load

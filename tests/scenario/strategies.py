@@ -1,0 +1,101 @@
+"""Scenarios at random, as the data that YAML would give."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+DURATIONS = st.builds("{}{}".format, st.integers(1, 500), st.sampled_from(["ns", "us", "ms", "s", "m"]))
+RATES = st.builds(
+    "{}{}/{}".format,
+    st.one_of(st.integers(1, 9999), st.floats(0.001, 9999)),
+    st.sampled_from(["", " events"]),
+    st.sampled_from(["s", "min", "h"]),
+)
+RAMPS = st.builds("{}/s".format, st.floats(0.01, 1e6))
+PERCENTS = st.builds("{!r}%".format, st.floats(0.001, 1000))
+SIZES = st.one_of(
+    st.builds("{}B".format, st.integers(1, 240_000)),
+    st.builds("{}KB".format, st.integers(1, 240)),
+    st.builds("{}KiB".format, st.integers(1, 240)),
+)
+
+
+@st.composite
+def _profiles(draw: st.DrawFn) -> list[dict[str, str]]:
+    times = sorted(draw(st.lists(st.integers(0, 10_000), min_size=1, max_size=5, unique=True)))
+    return [{"at": f"{at}ms", "load": draw(PERCENTS)} for at in times]
+
+
+@st.composite
+def _publishes(draw: st.DrawFn) -> dict[str, Any]:
+    publish: dict[str, Any] = {
+        "channel": draw(st.sampled_from(["/d/{room}/x", "d/{room}/{room}", "/d/{room}/{day}"]))
+    }
+    publish[draw(st.sampled_from(["rate", "rate_per_client"]))] = draw(RATES)
+    arrivals = st.one_of(
+        st.sampled_from(["constant", "poisson"]),
+        st.fixed_dictionaries({"bursts": st.integers(1, 50)}),
+    )
+    publish |= draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "batch": st.integers(1, 5),
+                "via": st.sampled_from(["http", "websocket"]),
+                "arrival": arrivals,
+                "payload": SIZES,
+                "profile": _profiles(),
+            },
+        )
+    )
+    if publish.get("via") != "websocket" and draw(st.booleans()):
+        publish["in_flight"] = draw(st.integers(1, 1000))
+    return publish
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> dict[str, Any]:
+    """Valid scenarios."""
+    room = draw(
+        st.sampled_from(
+            [
+                {"count": 7},
+                {"count": 9, "popularity": "zipf"},
+                {"count": 30, "popularity": "zipf", "exponent": 0.7},
+                {"count": 4, "assign": "by-client"},
+            ]
+        )
+    )
+    data: dict[str, Any] = {"version": 1, "variables": {"room": room, "day": {"count": 3}}, "clients": {}}
+    templates = st.sampled_from(["/d/{room}/*", "/d/*", "/d/{day}", "d/{room}/{day}/"])
+    readers = {
+        "count": draw(st.integers(1, 40)),
+        "subscribe": draw(st.one_of(templates, st.lists(templates, min_size=1, max_size=4))),
+    }
+    readers |= draw(st.fixed_dictionaries({}, optional={"ramp": RAMPS}))
+    writers = {"count": draw(st.integers(1, 5)), "publish": draw(_publishes())}
+    both = {"count": draw(st.integers(1, 5)), "subscribe": "/d/{day}", "publish": draw(_publishes())}
+    groups = [("readers", readers), ("writers", writers), ("both", both)]
+    data["clients"] = dict(draw(st.permutations(groups)))
+    data |= draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True),
+                "description": st.text(max_size=50).filter(lambda text: "da2-" not in text.lower()),
+                "seed": st.integers(0, 2**63 - 1),
+                "target": st.just({"url": "https://example.com/event", "api_key_env": "EVENTS_KEY"}),
+                "phases": st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "ready": st.one_of(st.just("probe"), st.builds(dict, settle=DURATIONS)),
+                        "ready_timeout": DURATIONS,
+                        "warmup": DURATIONS,
+                        "measure": DURATIONS,
+                        "drain": DURATIONS,
+                    },
+                ),
+            },
+        )
+    )
+    return data

@@ -1,0 +1,232 @@
+"""The plan: numbers are contiguous, draws repeat anywhere, and follow the distributions that were asked for."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+from loadgen.pacing import Arrival, Point
+from loadgen.scenario import Plan, Scenario, load
+from tests.scenario.strategies import scenarios
+
+SECOND = 1_000_000_000
+
+
+def scenario(**publish) -> Scenario:
+    return Scenario.from_resolved(
+        {
+            "version": 1,
+            "variables": {
+                "article": {"count": 20, "popularity": "zipf", "exponent": 1.1},
+                "thread": {"count": 5},
+                "room": {"count": 3, "assign": "by-client"},
+            },
+            "clients": {
+                "readers": {"count": 4000, "ramp": "3/s", "subscribe": "default/{article}/*"},
+                "rooms": {
+                    "count": 7,
+                    "subscribe": ["/default/{room}/a", "/default/{room}/b/"],
+                    "publish": {"channel": "/default/{room}/a", "rate_per_client": "2/s", "via": "websocket"},
+                },
+                "writers": {
+                    "count": 4,
+                    "publish": {"channel": "default/{article}/{thread}", "rate": "100/s", **publish},
+                },
+            },
+            "phases": {"warmup": "1s", "measure": "2s"},
+        }
+    )
+
+
+def test_groups_are_numbered_in_their_order():
+    plan = Plan(scenario())
+    assert [(group.name, group.role, group.first, group.count, group.ramp) for group in plan.groups] == [
+        ("readers", "subscriber", 0, 4000, 3.0),
+        ("rooms", "participant", 4000, 7, 250.0),
+        ("writers", "publisher", 4007, 4, 250.0),
+    ]
+    assert len(plan) == 4011
+    assert plan.counts_by_role() == {"subscriber": 4000, "publisher": 4, "participant": 7}
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=scenarios())
+def test_clients_and_subscriptions_are_numbered_without_gaps(data):
+    plan = Plan(Scenario.from_resolved(data))
+    clients = [plan.client(number) for number in range(len(plan))]
+    assert [client.number for client in clients] == list(range(len(plan)))
+    numbers = [subscription.number for client in clients for subscription in client.subscriptions]
+    assert numbers == list(range(plan.subscription_count))
+    for group in plan.groups:
+        members = clients[group.first : group.first + group.count]
+        assert {client.group for client in members} == {group.name}
+        assert [client.index for client in members] == list(range(group.count))
+    with pytest.raises(IndexError):
+        plan.client(len(plan))
+    with pytest.raises(IndexError):
+        plan.client(-1)
+
+
+def test_a_client_is_the_same_whichever_worker_computes_it():
+    first, second = Plan(scenario()), Plan(scenario())
+    for number in (4010, 17, 4003, 0):
+        one, two = first.client(number), second.client(number)
+        assert (one.subscriptions, one.ramp_offset_ns) == (two.subscriptions, two.ramp_offset_ns)
+        if one.publish and two.publish:
+            draws = one.publish.channels(), two.publish.channels()
+            assert [draws[0].next() for _ in range(50)] == [draws[1].next() for _ in range(50)]
+
+
+def test_the_plan_is_the_same_on_every_machine():
+    code = "from tests.scenario.test_plan import fingerprint; print(fingerprint())"
+    here = fingerprint()
+    assert here == "7d0811502140fdcd"
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONHASHSEED": "77"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert elsewhere.stdout.strip() == here
+
+
+def fingerprint() -> str:
+    plan = Plan(scenario(arrival="poisson"))
+    parts = []
+    for number in range(0, len(plan), 7):
+        client = plan.client(number)
+        parts.append(repr((client.subscriptions, client.ramp_offset_ns)))
+        if client.publish:
+            draw = client.publish.channels()
+            parts.append(repr(([draw.next() for _ in range(20)], list(client.publish.offsets_ns())[:20])))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+
+def test_the_seed_changes_the_draws():
+    def channels(seed: str) -> list[str]:
+        plan = Plan(load("comments", {"seed": seed}))
+        return [plan.client(number).subscriptions[0].channel for number in range(50)]
+
+    assert channels("1") == channels("1") != channels("2")
+
+
+def test_channels_have_one_form_however_they_are_written():
+    plan = Plan(scenario())
+    assert plan.client(0).subscriptions[0].channel.startswith("/default/")
+    assert [each.channel for each in plan.client(4001).subscriptions] == ["/default/1/a", "/default/1/b"]
+    assert plan.client(4007).publish.channels().next().startswith("/default/")
+
+
+def test_a_variable_by_client_is_the_clients_index_in_all_it_does():
+    plan = Plan(scenario())
+    for index in range(7):
+        client = plan.client(4000 + index)
+        assert client.subscriptions[0].channel == f"/default/{index % 3}/a"
+        draw = client.publish.channels()
+        assert {draw.next() for _ in range(5)} == {f"/default/{index % 3}/a"}
+
+
+def test_zipf_subscriptions_are_as_skewed_as_they_should_be():
+    plan = Plan(scenario())
+    drawn = Counter(plan.client(number).subscriptions[0].channel for number in range(4000))
+    check_zipf({int(channel.split("/")[2]): count / 4000 for channel, count in drawn.items()}, 4000)
+
+
+def test_published_channels_follow_both_variables():
+    draw = Plan(scenario()).client(4007).publish.channels()
+    pairs = Counter(tuple(draw.next().split("/")[2:]) for _ in range(20_000))
+    articles, threads = Counter(), Counter()
+    for (article, thread), count in pairs.items():
+        articles[int(article)] += count / 20_000
+        threads[thread] += count / 20_000
+    check_zipf(articles, 20_000)
+    assert set(threads) == set("01234")
+    for share in threads.values():
+        assert share == pytest.approx(1 / 5, abs=4 * (0.16 / 20_000) ** 0.5)
+
+
+def check_zipf(shares: dict[int, float], drawn: int) -> None:
+    weights = [(value + 1) ** -1.1 for value in range(20)]
+    for value, weight in enumerate(weights):
+        expected = weight / sum(weights)
+        assert shares.get(value, 0) == pytest.approx(
+            expected, abs=4.5 * (expected * (1 - expected) / drawn) ** 0.5
+        )
+
+
+def test_a_template_of_very_many_channels_is_drawn_without_a_table():
+    data = scenario().resolved()
+    data["variables"]["thread"]["count"] = 100_000
+    draw = Plan(Scenario.from_resolved(data)).client(4008).publish.channels()
+    drawn = [draw.next() for _ in range(1000)]
+    assert len({channel.split("/")[3] for channel in drawn}) > 900
+    again = Plan(Scenario.from_resolved(data)).client(4008).publish.channels()
+    assert [again.next() for _ in range(1000)] == drawn
+
+
+def test_publishers_of_a_group_draw_independently():
+    plan = Plan(scenario())
+    draws = [plan.client(number).publish.channels() for number in (4007, 4008)]
+    assert [draws[0].next() for _ in range(30)] != [draws[1].next() for _ in range(30)]
+
+
+def test_a_draw_takes_less_than_two_microseconds():
+    draw = Plan(scenario()).client(4007).publish.channels()
+    best_s = min(timed(draw.next, 5_000) for _ in range(10))
+    assert best_s / 5_000 < 2e-6
+
+
+def timed(call, times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    return time.perf_counter() - started
+
+
+def test_clients_connect_at_the_ramp():
+    plan = Plan(scenario())
+    assert [plan.client(number).ramp_offset_ns for number in (0, 1, 2, 3, 3000)] == [
+        0, 333_333_333, 666_666_666, SECOND, 1000 * SECOND,
+    ]  # fmt: skip
+    assert plan.client(4000).ramp_offset_ns == 0
+
+
+def test_a_groups_schedules_together_are_its_rate_over_warmup_and_measure():
+    plan = Plan(scenario(batch=2))
+    offsets = sorted(
+        offset for number in range(4007, 4011) for offset in plan.client(number).publish.offsets_ns()
+    )
+    assert offsets == [request * SECOND // 50 for request in range(150)]
+
+
+def test_a_rate_per_client_is_each_clients_own():
+    plan = Plan(scenario())
+    assert len(list(plan.client(4003).publish.offsets_ns())) == 6
+
+
+def test_a_profile_counts_from_the_start_of_the_measure_phase():
+    plan = Plan(scenario(profile=[{"at": "0s", "load": "10%"}, {"at": "2s", "load": "100%"}]))
+    publish = plan.client(4007).publish
+    assert publish.pace.curve == (Point(SECOND, 0.1), Point(3 * SECOND, 1.0))
+    offsets = [offset for number in range(4007, 4011) for offset in plan.client(number).publish.offsets_ns()]
+    assert sum(1 for offset in offsets if offset < SECOND) == 10
+    assert len(offsets) == 10 + 110
+
+
+def test_poisson_groups_of_one_scenario_are_independent():
+    data = scenario(arrival="poisson").resolved()
+    data["clients"]["rooms"]["publish"]["arrival"] = "poisson"
+    plan = Plan(Scenario.from_resolved(data))
+    rooms, writers = plan.client(4000).publish, plan.client(4007).publish
+    assert rooms.pace.arrival is writers.pace.arrival is Arrival.POISSON
+    ratio = rooms.pace.requests_per_s * writers.clients / (writers.pace.requests_per_s * rooms.clients)
+    scaled = [round(offset * ratio) for offset in list(rooms.offsets_ns())[:3]]
+    assert not any(abs(a - b) < 1000 for a, b in zip(scaled, writers.offsets_ns(), strict=False))

@@ -1,0 +1,105 @@
+"""A scenario is written back so that it reads as the same scenario; the JSON Schema accepts what the loader does."""
+
+import json
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from ruamel.yaml import YAML
+
+from loadgen.scenario import Plan, Scenario, ScenarioError, catalogue, json_schema, load
+from tests.scenario.examples import GOOD, edited, with_publish
+from tests.scenario.strategies import scenarios
+
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=scenarios())
+def test_a_resolved_scenario_reads_back_as_itself(data):
+    scenario = Scenario.from_resolved(data)
+    written = json.loads(json.dumps(scenario.resolved()))
+    again = Scenario.from_resolved(written)
+    assert again == scenario
+    assert again.resolved() == written
+    last = len(Plan(scenario)) - 1
+    assert Plan(again).client(last).subscriptions == Plan(scenario).client(last).subscriptions
+    assert again.warnings() == scenario.warnings()
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=scenarios())
+def test_the_schema_accepts_what_the_loader_does_and_what_it_writes(data):
+    VALIDATOR.validate(data)
+    VALIDATOR.validate(Scenario.from_resolved(data).resolved())
+
+
+def test_a_resolved_scenario_is_in_the_terms_of_the_yaml():
+    resolved = load(
+        "comments", {"phases.warmup": "1500ms", "clients.commenters.publish.rate": "90/min"}
+    ).resolved()
+    assert resolved["phases"] == {
+        "ready": "probe",
+        "ready_timeout": "30s",
+        "warmup": "1500ms",
+        "measure": "20s",
+        "drain": "2s",
+    }
+    assert resolved["clients"]["commenters"]["publish"]["rate"] == "1.5/s"
+    assert resolved["clients"]["commenters"]["publish"]["payload"] == "200B"
+
+
+def test_what_is_not_a_resolved_scenario_is_refused():
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.from_resolved({"version": 1, "clients": {"a": {"count": 1, "subscribe": ["/a/*/b"]}}})
+    assert (
+        caught.value.problems[0]
+        == "scenario: clients has no group that publishes; give one of them 'publish'"
+    )
+    assert caught.value.problems[1].startswith(
+        "scenario: clients.a.subscribe.0 cannot be used: channel '/a/*/b'"
+    )
+
+
+def test_the_schema_is_a_schema_and_explains_every_key():
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    for part in (schema, *schema["$defs"].values()):
+        assert part["additionalProperties"] is False
+        for key, value in part["properties"].items():
+            assert len(value["description"]) > 10, key
+            if "default" in value:
+                VALIDATOR.evolve(schema={**value, "$defs": schema["$defs"]}).validate(value["default"])
+
+
+@pytest.mark.parametrize("entry", catalogue(), ids=lambda entry: entry.name)
+def test_the_schema_accepts_the_catalogue(entry):
+    VALIDATOR.validate(YAML(typ="safe").load(entry.path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        edited("count: 5", "cuont: 5"),
+        edited("count: 5", "count: 0"),
+        edited("rate: 100/s", "rate: 100"),
+        edited("rate: 100/s", "rate: 100/sec"),
+        edited("      rate: 100/s\n", ""),
+        edited("warmup: 1s", "warmup: 1"),
+        edited("warmup: 1s", "ready: {settle: 2}"),
+        edited('subscribe: "/default/c/{article}/*"', "subscribe: []"),
+        edited('    subscribe: "/default/c/{article}/*"\n', ""),
+        edited("version: 1", "version: 2"),
+        with_publish("rate_per_client: 5/s"),
+        with_publish("payload: 200"),
+        with_publish("profile: []"),
+        with_publish("batch: 6"),
+        with_publish("arrival: {bursts: 0}"),
+        with_publish("in_flight: null"),
+    ],
+)
+def test_the_schema_refuses_what_the_loader_does(text):
+    yaml = YAML(typ="safe")
+    VALIDATOR.validate(yaml.load(GOOD))
+    assert not VALIDATOR.is_valid(yaml.load(text))
