@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gevent
 from gevent.event import AsyncResult, Event
+from gevent.lock import Semaphore
 from locust.env import Environment
 
 from loadgen.measure import histograms
@@ -73,6 +74,7 @@ class Agent:
         self._latest: Interval | None = None
         self._histogram: str | None = None
         self._written = Event()
+        self._flushing = Semaphore()
         ready = self.scenario.phases.ready
         self._readiness: ProbedReadiness | SettledReadiness = (
             SettledReadiness(ready.settle_ns)
@@ -182,7 +184,9 @@ class Agent:
 
     def _flush(self) -> None:
         try:
-            self._latest = self.recorder.flush(self._health)
+            # One at a time: the last flush must not meet a periodic one that still writes.
+            with self._flushing:
+                self._latest = self.recorder.flush(self._health)
         except OSError as error:
             self.complain(f"worker {self.worker} cannot write its record: {error}", fatal=True)
             return

@@ -55,7 +55,7 @@ class _Reader:
         """Turn a node into plain data, noting places and problems."""
         self._places.of.setdefault(path, self._place(node))
         self._values += 1
-        if len(path) > _MAX_DEPTH or False:  # aliases can nest without end, or multiply
+        if len(path) > _MAX_DEPTH or self._values > _MAX_VALUES:  # aliases can nest without end, or multiply
             where = f"{self._place(node)}: {dotted(path[:2])}"
             raise ScenarioError([f"{where} is nested too deeply or has too many values; write plain values"])
         if isinstance(node, MappingNode):

@@ -103,6 +103,17 @@ def test_the_group_count_follows_the_profile():
     assert total == request_count(pace, 24 * SECOND) == 500 + 1000 + 200
 
 
+def test_bursts_follow_the_profile():
+    pace = Pace(100.0, Arrival.BURSTS, burst=10, curve=seconds((0, 0.5), (2, 0.5), (2, 1)))
+    clients = [
+        list(offsets_ns(pace, clients=2, index=index, seed=1, duration_ns=3 * SECOND)) for index in (0, 1)
+    ]
+    bursts_ms = [[offset // 1_000_000 for offset in client[::10]] for client in clients]
+    assert bursts_ms == [[0, 400, 800, 1200, 1600, 2000, 2200, 2400, 2600, 2800],
+                         [200, 600, 1000, 1400, 1800, 2100, 2300, 2500, 2700, 2900]]  # fmt: skip
+    assert sum(map(len, clients)) == request_count(pace, 3 * SECOND) == 200
+
+
 def test_poisson_follows_the_profile():
     pace = Pace(1000.0, Arrival.POISSON, curve=seconds((0, 0), (10, 1)))
     offsets = list(offsets_ns(pace, clients=1, index=0, seed=11, duration_ns=10 * SECOND))
