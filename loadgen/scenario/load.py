@@ -92,9 +92,10 @@ def _text(path: Path, source: str) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ScenarioError([f"{source}:{line}: the file is not UTF-8; save it as UTF-8"]) from None
-    except (OSError, ValueError) as error:
-        what = error.strerror if isinstance(error, OSError) else error
-        raise ScenarioError([f"{source}: the file cannot be read: {what}"]) from None
+    except OSError as error:
+        raise ScenarioError([f"{source}: the file cannot be read: {error.strerror}"]) from None
+    except ValueError:  # a null character in the path
+        raise ScenarioError([f"{source}: no file can have this name"]) from None
 
 
 def _source(path: Path) -> str:

@@ -122,7 +122,7 @@ def test_a_mistake_in_an_override_is_told_from_one_in_the_file(folder, key, text
         ("commments", "there is no scenario 'commments'; did you mean 'comments'?"),
         ("comment.yaml", "comment.yaml: there is no such file; did you mean 'comments'?"),
         (".", ".: this is a directory; give a scenario's file or name"),
-        ("a\0.yaml", "'a\\x00.yaml': the file cannot be read: embedded null byte"),
+        ("a\0.yaml", "'a\\x00.yaml': no file can have this name"),
         ("\x1b[31m.yaml", "'\\x1b[31m.yaml': there is no such file; the catalogue has "),
         ("x" * 5000, f"there is no scenario '{'x' * 60}…'; known are "),
     ],

@@ -1,0 +1,150 @@
+"""A run's folder as tidy tables."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+FORMAT = 1
+TABLES = ("deliveries", "events", "subscriptions", "connections", "health")
+Ints = npt.NDArray[np.int64]
+
+
+class RunError(Exception):
+    """The folder is not a run that can be read; the text is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A half-open interval of wall-clock nanoseconds."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+@dataclass
+class Run:
+    """One run. Tables are read from Parquet when first asked for; a missing file is an empty table."""
+
+    path: Path
+    manifest: dict[str, Any] = field(repr=False)
+
+    @cached_property
+    def deliveries(self) -> pd.DataFrame:
+        """One row a delivery, of all phases."""
+        return self._frame("deliveries")
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """One row an event that was due, of all phases."""
+        return self._frame("events")
+
+    @cached_property
+    def subscriptions(self) -> pd.DataFrame:
+        """One row a life of a subscription."""
+        return self._frame("subscriptions")
+
+    @cached_property
+    def connections(self) -> pd.DataFrame:
+        """One row a life of a connection."""
+        return self._frame("connections")
+
+    @cached_property
+    def health(self) -> pd.DataFrame:
+        """One row a worker and second."""
+        return self._frame("health")
+
+    @property
+    def phases(self) -> dict[str, tuple[int, int | None]]:
+        """Start and end of each phase that began, in ns; an end that was not reached is None."""
+        return {phase["name"]: (phase["start_ns"], phase["end_ns"]) for phase in self.manifest["phases"]}
+
+    @property
+    def measure(self) -> Window | None:
+        """The measure phase, up to where it got; None: it was not reached.
+
+        Of a run that broke off without a word the end is that of the last health row.
+        """
+        if "measure" not in self.phases:
+            return None
+        start_ns, end_ns = self.phases["measure"]
+        if end_ns is None:
+            end_ns = int(self.health["time_ns"].max()) if len(self.health) else start_ns
+        return Window(start_ns, max(start_ns, end_ns))
+
+    def table(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
+        """Read columns of a table; with a window only rows whose ``intended_ns`` lies in it."""
+        path = self.path / f"{name}.parquet"
+        if not path.exists():
+            return pa.table({column: pa.array([], type=pa.int64()) for column in columns})
+        filters = None
+        if window is not None:
+            filters = (pc.field("intended_ns") >= window.start_ns) & (pc.field("intended_ns") < window.end_ns)
+        try:
+            return pq.read_table(path, columns=list(columns), filters=filters)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        path = self.path / f"{name}.parquet"
+        if not path.exists():
+            return pd.DataFrame()
+        try:
+            # Nullable integers: a nanosecond count does not survive the detour over floats that NaN would force.
+            return pq.read_table(path).to_pandas(types_mapper=_NULLABLE.get)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+
+
+_NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
+
+
+def load(path: str | Path) -> Run:
+    """Open a run's folder.
+
+    Raises:
+        RunError: it is none, or of a format that this version does not read.
+    """
+    folder = Path(path)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        version = manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(
+            f"{folder} is not a run's folder: it has no readable manifest.json; name a folder below results/"
+        ) from None
+    if version != FORMAT:
+        raise RunError(
+            f"{folder} is a record of format {version}, and this version reads format {FORMAT}:"
+            " use the version of loadgen that wrote it"
+        )
+    return Run(folder, manifest)
+
+
+def ints(table: pa.Table, column: str, missing: int = -1) -> Ints:
+    """Return an integer column as int64 with ``missing`` for null."""
+    filled = pc.fill_null(table.column(column).cast(pa.int64()), missing)
+    return np.asarray(filled.combine_chunks().to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def codes(table: pa.Table, column: str) -> tuple[Ints, list[str | None]]:
+    """Return a text column as (code of each row, text of each code); null has a code of its own."""
+    encoded = pc.dictionary_encode(table.column(column).cast(pa.string()), null_encoding="encode")
+    chunk = encoded.combine_chunks()
+    if isinstance(chunk, pa.ChunkedArray):
+        chunk = chunk.chunk(0) if chunk.num_chunks else pa.array([], pa.string()).dictionary_encode()
+    return np.asarray(chunk.indices.to_numpy(zero_copy_only=False), dtype=np.int64), chunk.dictionary.to_pylist()
