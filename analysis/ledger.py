@@ -57,7 +57,11 @@ class Ledger:
     def balances(self) -> bool:
         """Whether every expected pair and every row is accounted for exactly once."""
         explained = (
-            self.delivered + self.duplicates + self.not_acknowledged + self.outside_live_window + self.unrecorded
+            self.delivered
+            + self.duplicates
+            + self.not_acknowledged
+            + self.outside_live_window
+            + self.unrecorded
         )
         return self.expected == self.delivered + self.lost and self.rows == explained and self.lost >= 0
 
@@ -218,7 +222,9 @@ def _first_of_pairs(key: Ints, subscription: Ints) -> Ints:
     return order[begins]
 
 
-def _live(lives: Lives, events: Events, event: Ints, subscription: Ints) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _live(
+    lives: Lives, events: Events, event: Ints, subscription: Ints
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Whether the subscription of each pair matched and was live when its event was sent."""
     if not len(lives.subscription):
         return np.zeros(len(event), dtype=bool)

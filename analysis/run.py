@@ -147,4 +147,6 @@ def codes(table: pa.Table, column: str) -> tuple[Ints, list[str | None]]:
     chunk = encoded.combine_chunks()
     if isinstance(chunk, pa.ChunkedArray):
         chunk = chunk.chunk(0) if chunk.num_chunks else pa.array([], pa.string()).dictionary_encode()
-    return np.asarray(chunk.indices.to_numpy(zero_copy_only=False), dtype=np.int64), chunk.dictionary.to_pylist()
+    return np.asarray(
+        chunk.indices.to_numpy(zero_copy_only=False), dtype=np.int64
+    ), chunk.dictionary.to_pylist()

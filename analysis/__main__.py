@@ -1,0 +1,69 @@
+"""`python -m analysis finish RUN`: summary, report and the tables in the terminal."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.run import Run, RunError, load
+from analysis.summary import summarise
+
+_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0, or 2 with one sentence where the folder is not a run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis", description="Figures and report of a run's folder."
+    )
+    parser.add_argument("command", choices=("finish", "report", "summary"))
+    parser.add_argument("run", type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        run = load(options.run)
+        if options.command == "report":
+            write(run)
+        else:
+            finish(run, write_files=options.command == "finish")
+    except RunError as error:
+        print(f"analysis: {error}", file=sys.stderr)
+        return _USAGE
+    except OSError as error:
+        print(f"analysis: {options.run} cannot be written: {error.strerror or error}", file=sys.stderr)
+        return _USAGE
+    return 0
+
+
+def finish(run: Run, *, write_files: bool) -> None:
+    """Print the summary; with ``write_files`` write it and the report first, and end with the report's path."""
+    from rich.console import Console
+
+    from analysis.terminal import print_summary
+
+    summary = write(run) if write_files else summarise(run)
+    console = Console(highlight=False)
+    print_summary(summary, console)
+    if write_files:
+        # Plain: a path that rich has wrapped cannot be clicked or copied.
+        print(f"report: {run.path / 'report.html'}")
+
+
+def write(run: Run) -> dict[str, object]:
+    """Write summary.json and report.html, each whole or not at all; return the summary."""
+    from analysis.report import render
+
+    summary = summarise(run)
+    _replace(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
+    _replace(run.path / "report.html", render(run, summary))
+    return summary
+
+
+def _replace(path: Path, content: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

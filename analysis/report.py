@@ -1,0 +1,68 @@
+"""The report: one HTML file that needs nothing else."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from analysis import plots, style, text
+from analysis.run import Run
+from analysis.terminal import latency_rows, notes
+
+_PHASE_NAMES = {
+    "ramp": "connect and subscribe",
+    "ready": "prove every subscription ready",
+    "warmup": "publish, not counted",
+    "measure": "publish, counted",
+    "drain": "wait for what is under way",
+}
+
+
+def render(run: Run, summary: dict[str, Any]) -> str:
+    """Return the page; everything that is not ours is escaped by the template engine."""
+    environment = Environment(
+        loader=PackageLoader("analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        duration=text.duration,
+        count=text.count,
+        rate=text.rate,
+        ratio=text.ratio,
+        size=text.size,
+        clean=text.clean,
+        significant=text.significant,
+    )
+    kind, sentence = text.verdict(summary)
+    started = datetime.fromtimestamp(run.manifest["created_ns"] / 1e9).astimezone()
+    return environment.get_template("report.html").render(
+        summary=summary,
+        manifest=run.manifest,
+        kind=kind,
+        sentence=sentence,
+        notes=notes(summary),
+        latencies=latency_rows(summary) if summary["ledger"] is not None else [],
+        figures=_figures(run),
+        started=started.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        phase_names=_PHASE_NAMES,
+        scenario=json.dumps(run.manifest["scenario"], indent=2, ensure_ascii=False),
+        unknown=text.UNKNOWN,
+        measured_hosts=len(summary["workers"]["hosts"]),
+    )
+
+
+def _figures(run: Run) -> list[tuple[str, Markup]]:
+    """Return (name, SVG) of each plot that has something to show; the SVG is matplotlib's, its texts are shapes."""
+    figures = []
+    for plot in plots.ALL:
+        with style.styled():
+            figure = plot(run)
+            if figure is not None:
+                title = (plot.__doc__ or "").split("\n")[0]
+                figures.append((title, Markup(style.to_svg(figure))))  # noqa: S704  shapes only, see style.py
+    return figures

@@ -1,0 +1,208 @@
+"""The figures of a run: what summary.json holds.
+
+Every figure is of the measure phase: of events whose *intended* time lies in it, whenever they arrived. Times are in
+nanoseconds, rates per second. None (null) means not known or not measured, never zero.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from analysis.ledger import Events, Matched, settle
+from analysis.percentiles import Percentiles
+from analysis.run import Ints, Run, Window, codes, ints
+
+FORMAT = 1
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """Return the summary; computed from the tables alone."""
+    manifest, window = run.manifest, run.measure
+    summary: dict[str, Any] = {
+        "format": FORMAT,
+        "run": manifest["run"],
+        "scenario": manifest["scenario"]["name"],
+        "status": manifest["status"],
+        "partial": manifest["status"] != "complete",
+        "reason": manifest["reason"],
+        "exit_code": manifest["exit_code"],
+        "phases": [
+            {
+                **phase,
+                "seconds": None if phase["end_ns"] is None else (phase["end_ns"] - phase["start_ns"]) / 1e9,
+            }
+            for phase in manifest["phases"]
+        ],
+        "measured_seconds": window.seconds if window else None,
+        "connections": _connections(run),
+        "readiness": _readiness(run),
+        "workers": _workers(run),
+    }
+    if window is None or window.seconds <= 0:
+        summary.update(throughput=None, ledger=None, delivery=None, publish=None, fanout=None, health=None)
+        return summary
+    ledger, events, matched, expected = settle(run, window)
+    summary["ledger"] = ledger.to_dict()
+    summary["throughput"] = {
+        "offered_per_s": ledger.events_due / window.seconds,
+        "accepted_per_s": ledger.events_accepted / window.seconds,
+        "delivered_per_s": ledger.delivered / window.seconds,
+    }
+    summary["delivery"] = _delivery(run, window)
+    summary["publish"] = _publish(run, window)
+    summary["fanout"] = _fanout(events, matched, expected)
+    summary["health"] = _health(run, window)
+    return summary
+
+
+def _delivery(run: Run, window: Window) -> dict[str, Any]:
+    """Latencies of all rows: duplicates arrived too, and hiding them would hide their latency."""
+    table = run.table("deliveries", ("intended_ns", "sent_ns", "arrival_ns", "read_ns"), window)
+    arrival_ns = ints(table, "arrival_ns")
+    return {
+        "headline_ns": Percentiles.of(arrival_ns - ints(table, "intended_ns")).to_dict(),
+        "service_ns": Percentiles.of(arrival_ns - ints(table, "sent_ns")).to_dict(),
+        "receive_queue_ns": Percentiles.of(ints(table, "read_ns") - arrival_ns).to_dict(),
+    }
+
+
+def _publish(run: Run, window: Window) -> dict[str, Any]:
+    table = run.table(
+        "events", ("intended_ns", "sent_ns", "acked_ns", "status", "error", "publisher", "batch"), window
+    )
+    sent_ns, acked_ns = ints(table, "sent_ns"), ints(table, "acked_ns")
+    sent, answered = sent_ns >= 0, (sent_ns >= 0) & (acked_ns >= 0)
+    # An answer is one request's, however many events were in it.
+    _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
+    request = np.zeros(len(sent_ns), dtype=bool)
+    request[first] = True
+    return {
+        "answer_ns": Percentiles.of((acked_ns - sent_ns)[answered & request]).to_dict(),
+        "lateness_ns": Percentiles.of((sent_ns - ints(table, "intended_ns"))[sent & request]).to_dict(),
+        "requests": int(request.sum()),
+        "events_by_status": _counts(table, "status"),
+        "errors": _counts(table, "error"),
+    }
+
+
+def _fanout(events: Events, matched: Matched, expected: Ints) -> dict[str, Any]:
+    """Per event: when the first, the median, the 99th percentile and the last subscriber had it, from its intended time."""
+    count = len(events.key)
+    arrived = np.bincount(matched.event, minlength=count)
+    latency = (
+        matched.arrival_ns - events.intended_ns[matched.event] if len(matched.event) else matched.arrival_ns
+    )
+    order = np.lexsort((latency, matched.event))
+    latency = latency[order]
+    ends = np.cumsum(arrived)
+    begins = ends - arrived
+    reached = arrived > 0
+
+    def at(share: float) -> dict[str, Any]:
+        rank = np.maximum(np.ceil(share * arrived[reached] - 1e-9).astype(np.int64), 1)
+        return Percentiles.of(latency[begins[reached] + rank - 1]).to_dict()
+
+    wanted = expected > 0
+    return {
+        "events": int(np.count_nonzero(wanted)),
+        "complete": int(np.count_nonzero(wanted & (arrived >= expected))),
+        "subscribers_per_event": float(expected[wanted].mean()) if wanted.any() else None,
+        "first_ns": at(0.0),
+        "median_ns": at(0.5),
+        "p99_ns": at(0.99),
+        "last_ns": at(1.0),
+    }
+
+
+def _connections(run: Run) -> dict[str, Any]:
+    table = run.table(
+        "connections",
+        ("connection", "life", "started_ns", "opened_ns", "acknowledged_ns", "error", "kernel_timestamps"),
+    )
+    started_ns, opened_ns, login_ns = (ints(table, c) for c in ("started_ns", "opened_ns", "acknowledged_ns"))
+    connected = login_ns >= 0
+    stamped = np.asarray(table.column("kernel_timestamps").to_numpy(), dtype=bool)[connected]
+    return {
+        "clients": len(np.unique(ints(table, "connection"))),
+        "lives": table.num_rows,
+        "connected": int(np.count_nonzero(connected)),
+        "open_ns": Percentiles.of((opened_ns - started_ns)[opened_ns >= 0]).to_dict(),
+        "login_ns": Percentiles.of((login_ns - started_ns)[connected]).to_dict(),
+        "errors": _counts(table, "error"),
+        "kernel_timestamps": float(stamped.mean()) if stamped.size else None,
+    }
+
+
+def _readiness(run: Run) -> dict[str, Any]:
+    table = run.table(
+        "subscriptions", ("subscription", "requested_ns", "acknowledged_ns", "probed_ns", "ready_ns", "error")
+    )
+    requested_ns, acknowledged_ns = ints(table, "requested_ns"), ints(table, "acknowledged_ns")
+    probed_ns, ready_ns = ints(table, "probed_ns"), ints(table, "ready_ns")
+    probed = (probed_ns >= 0) & (ready_ns >= 0)
+    return {
+        "subscriptions": len(np.unique(ints(table, "subscription"))),
+        "ready": len(np.unique(ints(table, "subscription")[ready_ns >= 0])),
+        "acknowledge_ns": Percentiles.of((acknowledged_ns - requested_ns)[acknowledged_ns >= 0]).to_dict(),
+        "gap_ns": Percentiles.of((ready_ns - probed_ns)[probed]).to_dict(),
+        "errors": _counts(table, "error"),
+    }
+
+
+def _workers(run: Run) -> dict[str, Any]:
+    workers = run.manifest["workers"]
+    return {
+        "count": len(workers),
+        "unfinished": [worker["worker"] for worker in workers if not worker["finished"]],
+        "hosts": sorted({worker["hostname"] for worker in workers}),
+        **{name: sum(worker.get(name, 0) for worker in workers) for name in _ODD},
+    }
+
+
+_ODD = ("foreign", "undecodable", "unknown_subscription")
+
+
+def _health(run: Run, window: Window) -> dict[str, Any]:
+    """The worst second of any worker; the phase's edges fall into a second, so one more on either side is in."""
+    columns = (
+        "time_ns",
+        "interval_ns",
+        "cpu_ns",
+        "lag_max_ns",
+        "late_max_ns",
+        "queue_max_ns",
+        "gc_ns",
+        "rss_bytes",
+    )
+    table = run.table("health", columns)
+    time_ns = ints(table, "time_ns")
+    inside = (time_ns >= window.start_ns) & (time_ns <= window.end_ns + 1_000_000_000)
+
+    def worst(column: str, of: Callable[[Ints], Any] = lambda values: int(values.max())) -> Any:
+        values = ints(table, column)[inside]
+        values = values[values >= 0]
+        return of(values) if values.size else None
+
+    interval_ns = ints(table, "interval_ns")
+    busy = (ints(table, "cpu_ns") / np.maximum(interval_ns, 1))[inside]
+    return {
+        "seconds": int(np.count_nonzero(inside)),
+        "cpu_worst": float(busy.max()) if busy.size else None,
+        "cpu_mean": float(busy.mean()) if busy.size else None,
+        "lag_worst_ns": worst("lag_max_ns"),
+        "lateness_worst_ns": worst("late_max_ns"),
+        "receive_queue_worst_ns": worst("queue_max_ns"),
+        "gc_worst_ns": worst("gc_ns"),
+        "rss_worst_bytes": worst("rss_bytes"),
+    }
+
+
+def _counts(table: Any, column: str) -> dict[str, int]:
+    """Return how often each text of a column occurs, most often first; null is left out."""
+    code, names = codes(table, column)
+    counts = Counter(
+        {names[index]: int(n) for index, n in enumerate(np.bincount(code, minlength=len(names))) if n}
+    )
+    return {name: n for name, n in counts.most_common() if name is not None}

@@ -1,0 +1,124 @@
+"""The summary at the end of a run, in the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis import text
+
+_STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
+_COLUMNS = ("p50", "p90", "p99", "p999", "max")
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """Print the figures of a summary."""
+    kind, sentence = text.verdict(summary)
+    console.print()
+    console.print(Text(sentence, style=_STYLES[kind]))
+    if summary["ledger"] is not None:
+        console.print()
+        console.print(_figures(summary))
+        console.print()
+        console.print(_latencies(summary))
+    for line in notes(summary):
+        console.print(Text(line, style="yellow"))
+    console.print()
+
+
+def notes(summary: dict[str, Any]) -> list[str]:
+    """Return what else a reader should know, a sentence each."""
+    lines = []
+    publish, workers, connections = summary["publish"], summary["workers"], summary["connections"]
+    for source, errors in (
+        ("publish", publish["errors"] if publish else {}),
+        ("connection", connections["errors"]),
+        ("subscription", summary["readiness"]["errors"]),
+    ):
+        for message, number in list(errors.items())[:3]:
+            lines.append(f"{source}: {text.clean(message)} ({number:,}×)")
+    if workers["unfinished"]:
+        lines.append(f"without a complete record: worker {', '.join(map(str, workers['unfinished']))}")
+    for name, meaning in (
+        ("foreign", "events that were not this run's"),
+        ("undecodable", "messages that could not be read"),
+        ("unknown_subscription", "events for a subscription that nobody made"),
+    ):
+        if workers[name]:
+            lines.append(f"received {workers[name]:,} {meaning}")
+    if len(workers["hosts"]) > 1:
+        lines.append(
+            "workers ran on several hosts: latencies between hosts are as good as their clocks agree"
+        )
+    if connections["kernel_timestamps"] is not None and connections["kernel_timestamps"] < 1:
+        share = text.ratio(1 - connections["kernel_timestamps"])
+        lines.append(
+            f"{share} of connections had no kernel timestamps: their arrival is the time of the read"
+        )
+    delivery = summary["delivery"]
+    if delivery is not None:
+        for name, meaning in (
+            ("headline_ns", "headline latencies"),
+            ("receive_queue_ns", "receive-queue delays"),
+        ):
+            if delivery[name]["negative"]:
+                lines.append(f"{delivery[name]['negative']:,} {meaning} are negative: clocks disagree")
+    return lines
+
+
+def _figures(summary: dict[str, Any]) -> Table:
+    ledger, throughput, fanout = summary["ledger"], summary["throughput"], summary["fanout"]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(2):
+        table.add_column(style="dim")
+        table.add_column(justify="right")
+    rows = [
+        (
+            "offered",
+            text.rate(throughput["offered_per_s"]),
+            "expected deliveries",
+            text.count(ledger["expected"]),
+        ),
+        ("accepted", text.rate(throughput["accepted_per_s"]), "delivered", text.count(ledger["delivered"])),
+        (
+            "delivered",
+            text.rate(throughput["delivered_per_s"]),
+            "delivery ratio",
+            text.ratio(ledger["delivery_ratio"]),
+        ),
+        (
+            "subscribers an event",
+            text.UNKNOWN
+            if fanout["subscribers_per_event"] is None
+            else text.significant(fanout["subscribers_per_event"]),
+            "lost / duplicate / reordered",
+            f"{ledger['lost']:,} / {ledger['duplicates']:,} / {ledger['reordered']:,}",
+        ),
+    ]
+    for left, value, right, other in rows:
+        table.add_row(left, value, f"   {right}", other)
+    return table
+
+
+def _latencies(summary: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("latency")
+    for name in ("p50", "p90", "p99", "p99.9", "max"):
+        table.add_column(name, justify="right")
+    for name, figures in latency_rows(summary):
+        table.add_row(name, *(text.duration(figures[column]) for column in _COLUMNS))
+    return table
+
+
+def latency_rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the rows of the latency table: name and percentiles."""
+    delivery, publish, fanout = summary["delivery"], summary["publish"], summary["fanout"]
+    return [
+        ("fan-out (arrival − intended)", delivery["headline_ns"]),
+        ("service (arrival − sent)", delivery["service_ns"]),
+        ("last subscriber of an event", fanout["last_ns"]),
+        ("receive queue (our own)", delivery["receive_queue_ns"]),
+        ("publish answer", publish["answer_ns"]),
+        ("schedule lateness (our own)", publish["lateness_ns"]),
+    ]

@@ -1,0 +1,90 @@
+"""Figures as people read them, and foreign text made harmless."""
+
+from typing import Any
+
+UNKNOWN = "–"
+_UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
+
+
+def duration(ns: float | None) -> str:
+    """Return a duration with three significant digits and the unit that suits it."""
+    if ns is None:
+        return UNKNOWN
+    if ns == 0:
+        return "0"
+    for size, unit in _UNITS:
+        if abs(ns) >= size * 0.9995:
+            return f"{significant(ns / size)} {unit}"
+    return f"{significant(ns)} ns"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return a number with so many significant digits, no exponent, no digits after a long whole part."""
+    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    return f"{value:,.{max(0, digits - whole)}f}"
+
+
+def count(value: float | None) -> str:
+    """Return a whole number with thousands parted."""
+    return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def rate(value: float | None) -> str:
+    """Return a rate per second."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}/s" if value >= 100 else f"{significant(value)}/s"
+
+
+def ratio(value: float | None, of: int | None = None) -> str:
+    """Return a share in per cent, never rounded up to 100 or down to 0: all but one of a million is not all."""
+    if value is None:
+        return UNKNOWN
+    percent = value * 100
+    if percent in (0, 100):
+        return f"{percent:.0f} %"
+    for digits in range(2, 12):
+        text = f"{percent:.{digits}f}"
+        if float(text) not in (0.0, 100.0):
+            return f"{text} %"
+    return f"{percent!r} %"
+
+
+def size(value: float | None) -> str:
+    """Return bytes in MiB."""
+    return UNKNOWN if value is None else f"{value / 2**20:,.0f} MiB"
+
+
+def clean(text: Any) -> str:
+    """Return foreign text without control characters, which a terminal would obey, and not endlessly long."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    return shown if len(shown) <= 300 else shown[:299] + "…"
+
+
+def verdict(summary: dict[str, Any]) -> tuple[str, str]:
+    """Return (kind, sentence): kind is 'good', 'warning' or 'bad'."""
+    ledger = summary["ledger"]
+    found = "nothing was measured"
+    if ledger is not None and ledger["expected"]:
+        found = f"{ledger['delivered']:,} of {ledger['expected']:,} expected deliveries arrived"
+        if ledger["lost"]:
+            found += f", {ledger['lost']:,} were lost"
+        if ledger["duplicates"]:
+            found += f", {ledger['duplicates']:,} came more than once"
+    status = summary["status"]
+    if status != "complete":
+        seconds = summary["measured_seconds"]
+        how_far = f" after {seconds:.1f} s of measurement" if seconds else ""
+        reason = f" ({clean(summary['reason'])})" if summary["reason"] else ""
+        return "bad" if status == "failed" else "warning", f"Partial: {status}{how_far}{reason}; {found}"
+    if summary["workers"]["unfinished"]:
+        return "bad", f"Incomplete: a worker did not hand over its record; {found}"
+    if ledger is None or not ledger["expected"]:
+        return (
+            "warning",
+            "Complete, but no delivery was expected: does anybody subscribe to what is published?",
+        )
+    if not ledger["balances"]:
+        return "bad", f"Invalid: the ledger does not balance; {found}"
+    clean_run = not ledger["lost"] and not ledger["duplicates"]
+    return ("good" if clean_run else "warning"), f"Complete: {found}"
