@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -11,6 +12,7 @@ from analysis import style
 from analysis.percentiles import curve, nearest_rank
 from analysis.run import Ints, Run, codes, ints
 
+Floats = npt.NDArray[np.float64]
 _SECOND_NS = 1_000_000_000
 _PHASE_TINTS = {"ramp": 0.10, "ready": 0.05, "warmup": 0.12, "measure": 0.0, "drain": 0.08}
 
@@ -83,7 +85,7 @@ def percentile_curves(run: Run) -> Figure | None:
     if window is None:
         return None
     table = run.table("deliveries", ("intended_ns", "sent_ns", "arrival_ns", "read_ns"), window)
-    if not table.num_rows:
+    if table.num_rows < 2:
         return None
     arrival_ns = ints(table, "arrival_ns")
     figure, (axes,) = style.new_figure(1, 3.4)
@@ -233,7 +235,7 @@ def _first_publish(run: Run) -> int:
     return _origin(run)
 
 
-def _per_second(values: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Ints, Ints]:
+def _per_second(values: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Floats, Ints]:
     """Return (second since the origin, count in it), with a closing zero; the last, begun second is left out."""
     seconds = max(1, (end_ns - start_ns) // _SECOND_NS)
     second = (values - start_ns) // _SECOND_NS
@@ -242,13 +244,13 @@ def _per_second(values: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tup
     return at_s, np.append(counts, counts[-1])
 
 
-def _worst_by_second(at_s: np.ndarray, values: Ints) -> tuple[np.ndarray, Ints]:  # type: ignore[type-arg]
+def _worst_by_second(at_s: Floats, values: Ints) -> tuple[Floats, Ints]:
     known = values > 0
     second = np.floor(at_s[known]).astype(np.int64)
     present, inverse = np.unique(second, return_inverse=True)
     worst = np.zeros(len(present), dtype=np.int64)
     np.maximum.at(worst, inverse, values[known])
-    return present + 0.5, worst
+    return np.asarray(present + 0.5, dtype=np.float64), worst
 
 
 def _shade(axes: Axes, run: Run, origin_ns: int) -> None:
@@ -280,7 +282,7 @@ def _time_axis(axes: Axes) -> None:
     axes.set_xlabel("seconds since the run began")
 
 
-def _milliseconds(axes: Axes, low: np.ndarray, high: np.ndarray) -> None:  # type: ignore[type-arg]
+def _milliseconds(axes: Axes, low: Floats, high: Floats) -> None:
     """Label a latency axis with units; logarithmic where the values span more than two decades and none is negative."""
     bottom, top = float(low.min()), float(high.max())
     if bottom > 0 and top / bottom > 30:

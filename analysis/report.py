@@ -26,6 +26,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         loader=PackageLoader("analysis"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=text.printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )

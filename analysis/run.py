@@ -105,7 +105,8 @@ class Run:
             return pd.DataFrame()
         try:
             # Nullable integers: a nanosecond count does not survive the detour over floats that NaN would force.
-            return pq.read_table(path).to_pandas(types_mapper=_NULLABLE.get)
+            frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=_NULLABLE.get)
+            return frame
         except (pa.ArrowInvalid, OSError) as error:
             raise RunError(f"{path} cannot be read as Parquet: {error}") from None
 

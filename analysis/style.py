@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 #: Of a lightness between: at least 4:1 against a white and against a near-black page.
 INK = "#7a7f87"
-_RC = {
+_RC: Any = {
     "font.size": 10,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,

@@ -88,7 +88,7 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
 
 
 def _fanout(events: Events, matched: Matched, expected: Ints) -> dict[str, Any]:
-    """Per event: when the first, the median, the 99th percentile and the last subscriber had it, from its intended time."""
+    """Per event: when the first, median, 99th percentile and last subscriber had it, from its intended time."""
     count = len(events.key)
     arrived = np.bincount(matched.event, minlength=count)
     latency = (

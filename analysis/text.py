@@ -20,7 +20,9 @@ def duration(ns: float | None) -> str:
 
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits, no exponent, no digits after a long whole part."""
-    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    # Rounded first: 0.9997 becomes 1.00, not 1.000.
+    rounded = abs(float(f"{value:.{digits}g}"))
+    whole = len(str(int(rounded))) if rounded >= 1 else 0
     return f"{value:,.{max(0, digits - whole)}f}"
 
 
@@ -61,6 +63,13 @@ def clean(text: Any) -> str:
     return shown if len(shown) <= 300 else shown[:299] + "…"
 
 
+def printable(value: Any) -> Any:
+    """Return text without control characters but for line ends and tabs; leave anything else, and markup, alone."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)
+
+
 def verdict(summary: dict[str, Any]) -> tuple[str, str]:
     """Return (kind, sentence): kind is 'good', 'warning' or 'bad'."""
     ledger = summary["ledger"]
@@ -74,9 +83,9 @@ def verdict(summary: dict[str, Any]) -> tuple[str, str]:
     status = summary["status"]
     if status != "complete":
         seconds = summary["measured_seconds"]
-        how_far = f" after {seconds:.1f} s of measurement" if seconds else ""
-        reason = f" ({clean(summary['reason'])})" if summary["reason"] else ""
-        return "bad" if status == "failed" else "warning", f"Partial: {status}{how_far}{reason}; {found}"
+        how_far = f", {seconds:.1f} s into the measurement" if seconds else ""
+        reason = clean(summary["reason"] or status)
+        return "bad" if status == "failed" else "warning", f"Partial: {reason}{how_far}; {found}"
     if summary["workers"]["unfinished"]:
         return "bad", f"Incomplete: a worker did not hand over its record; {found}"
     if ledger is None or not ledger["expected"]:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import analysis
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import analysis
 from loadgen.measure.spool import SCHEMAS
 from loadgen.server.process import ServerProcess
 from tests.run.harness import SMALL, Finished, loadgen, only_run, overrides, read, start, wait_for_phase

@@ -107,7 +107,7 @@ def test_the_receive_stamp_is_the_kernels_and_not_the_time_of_the_read(plain_ser
 def test_a_certificate_that_nobody_vouches_for_is_a_sentence(
     tls_server: tuple[Announcement, Any],
 ) -> None:
-    with pytest.raises(TransportError, match="TLS failed: .*CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(TransportError, match=r"TLS failed: .*CERTIFICATE_VERIFY_FAILED"):
         converse(service_of(tls_server[0]))
 
 

@@ -1,0 +1,208 @@
+"""Run folders made up row by row, after results/README.md and not after the code that reads them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SECOND = 1_000_000_000
+T0 = 1_795_490_000 * SECOND
+
+_INT16, _INT32, _INT64 = pa.int16(), pa.int32(), pa.int64()
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+TYPES: dict[str, dict[str, pa.DataType]] = {
+    "deliveries": {
+        "worker": _INT16,
+        "subscription": _INT32,
+        "publisher": _INT32,
+        "sequence": _INT64,
+        "intended_ns": _INT64,
+        "sent_ns": _INT64,
+        "arrival_ns": _INT64,
+        "read_ns": _INT64,
+    },
+    "events": {
+        "worker": _INT16,
+        "publisher": _INT32,
+        "sequence": _INT64,
+        "batch": _INT64,
+        "channel": _TEXT,
+        "intended_ns": _INT64,
+        "sent_ns": _INT64,
+        "acked_ns": _INT64,
+        "status": _TEXT,
+        "error": _TEXT,
+        "bytes": _INT32,
+    },
+    "subscriptions": {
+        "worker": _INT16,
+        "subscription": _INT32,
+        "connection": _INT32,
+        "life": _INT16,
+        "group": _TEXT,
+        "channel": _TEXT,
+        "requested_ns": _INT64,
+        "acknowledged_ns": _INT64,
+        "probed_ns": _INT64,
+        "ready_ns": _INT64,
+        "ended_ns": _INT64,
+        "error": _TEXT,
+    },
+    "connections": {
+        "worker": _INT16,
+        "connection": _INT32,
+        "life": _INT16,
+        "group": _TEXT,
+        "started_ns": _INT64,
+        "opened_ns": _INT64,
+        "acknowledged_ns": _INT64,
+        "closed_ns": _INT64,
+        "close_code": _INT32,
+        "error": _TEXT,
+        "kernel_timestamps": pa.bool_(),
+        "tls": pa.bool_(),
+    },
+    "health": {
+        "worker": _INT16,
+        "time_ns": _INT64,
+        "interval_ns": _INT64,
+        "cpu_ns": _INT64,
+        "lag_max_ns": _INT64,
+        "late_max_ns": _INT64,
+        "queue_max_ns": _INT64,
+        "deliveries": _INT64,
+        "published": _INT64,
+        "gc_ns": _INT64,
+        "rss_bytes": _INT64,
+        "open_files": _INT32,
+    },
+}
+_DEFAULTS: dict[str, Any] = {"worker": 0, "life": 0, "group": "g", "kernel_timestamps": True, "tls": False}
+
+Row = Mapping[str, Any]
+
+
+def write_run(folder: Path, tables: Mapping[str, Sequence[Row]], **manifest: Any) -> Path:
+    """Write a run whose measure phase is the second from T0 + 1 s on, unless the manifest says otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, types in TYPES.items():
+        rows = [{**_DEFAULTS, **row} for row in tables.get(name, ())]
+        columns = {column: pa.array([row.get(column) for row in rows], type=t) for column, t in types.items()}
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    whole = {
+        "format": 1,
+        "run": folder.name,
+        "token": 1,
+        "status": "complete",
+        "exit_code": 0,
+        "reason": None,
+        "scenario": {"version": 1, "name": "made-up"},
+        "target": {"http_url": "http://x/event", "ws_url": "ws://x/", "embedded": True, "auth": "none"},
+        "versions": {"python": "3.11"},
+        "host": {"hostname": "h", "cpus": 2, "kernel": "k", "platform": "linux", "machine": "m"},
+        "workers": [{"worker": 0, "id": "local", "hostname": "h", "pid": 1, "finished": True}],
+        "phases": [
+            {"name": "ramp", "start_ns": T0, "end_ns": T0 + SECOND},
+            {"name": "measure", "start_ns": T0 + SECOND, "end_ns": T0 + 2 * SECOND},
+        ],
+        "created_ns": T0,
+        "negative": {},
+        "beyond": {},
+        **manifest,
+    }
+    (folder / "manifest.json").write_text(json.dumps(whole))
+    return folder
+
+
+def event(
+    publisher: int, sequence: int, channel: str, offset_ns: int, status: str = "accepted", **more: Any
+) -> Row:
+    """An event due ``offset_ns`` into the measure phase, sent 1 µs later and answered 1 ms later."""
+    due_ns = T0 + SECOND + offset_ns
+    return {
+        "publisher": publisher,
+        "sequence": sequence,
+        "batch": sequence,
+        "channel": channel,
+        "intended_ns": due_ns,
+        "sent_ns": due_ns + 1_000,
+        "acked_ns": due_ns + 1_000_000,
+        "status": status,
+        "bytes": 100,
+        **more,
+    }
+
+
+def subscription(
+    number: int, channel: str, ready_ns: int | None = 0, ended_ns: int | None = None, **more: Any
+) -> Row:
+    """A life of a subscription; times count from the start of the measure phase."""
+    zero = T0 + SECOND
+    return {
+        "subscription": number,
+        "connection": number,
+        "channel": channel,
+        "requested_ns": T0,
+        "acknowledged_ns": T0 + 1,
+        "ready_ns": None if ready_ns is None else zero + ready_ns,
+        "ended_ns": None if ended_ns is None else zero + ended_ns,
+        **more,
+    }
+
+
+def delivery(of: Row, number: int, latency_ns: int = 500_000, **more: Any) -> Row:
+    """The arrival of an event at a subscription, so long after it was due, read 10 µs later."""
+    arrival_ns = of["intended_ns"] + latency_ns
+    return {
+        "subscription": number,
+        "publisher": of["publisher"],
+        "sequence": of["sequence"],
+        "intended_ns": of["intended_ns"],
+        "sent_ns": of["sent_ns"],
+        "arrival_ns": arrival_ns,
+        "read_ns": arrival_ns + 10_000,
+        **more,
+    }
+
+
+def simple_run(folder: Path, **manifest: Any) -> Path:
+    """Three subscribers, ten events, all delivered."""
+    events = [event(9, n, "/default/a", n * 50_000_000) for n in range(10)]
+    subscriptions = [subscription(n, "/default/*", -1_000_000) for n in range(3)]
+    deliveries = [delivery(e, s, 100_000 * (s + 1)) for e in events for s in range(3)]
+    connections = [
+        {
+            "connection": n,
+            "started_ns": T0,
+            "opened_ns": T0 + 1_000,
+            "acknowledged_ns": T0 + 2_000,
+            "closed_ns": T0 + 3 * SECOND,
+            "close_code": 1000,
+        }
+        for n in range(3)
+    ]
+    health = [
+        {
+            "time_ns": T0 + second * SECOND,
+            "interval_ns": SECOND,
+            "cpu_ns": SECOND // 4,
+            "lag_max_ns": 1_000_000,
+            "gc_ns": 0,
+            "rss_bytes": 10**8,
+            "deliveries": 0,
+            "published": 0,
+            "open_files": 9,
+        }
+        for second in (1, 2)
+    ]
+    tables = {
+        "events": events,
+        "subscriptions": subscriptions,
+        "deliveries": deliveries,
+        "connections": connections,
+        "health": health,
+    }
+    return write_run(folder, tables, **manifest)

@@ -1,0 +1,226 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+import analysis
+from analysis import text
+from analysis.__main__ import main
+from analysis.percentiles import Percentiles, nearest_rank
+from tests.analysis.synthetic import SECOND, T0, delivery, event, simple_run, subscription, write_run
+
+HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\x07]]>"
+
+
+@given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=300), st.floats(0.001, 100))
+def test_a_percentile_is_the_smallest_sample_that_enough_samples_do_not_exceed(
+    values: list[int], p: float
+) -> None:
+    ordered = np.sort(np.array(values, dtype=np.int64))
+    found = nearest_rank(ordered, p)
+    need = p / 100 * len(values) - 1e-9
+    assert found in values
+    assert np.count_nonzero(ordered <= found) >= need
+    assert np.count_nonzero(ordered < found) < max(need, 1)
+
+
+def test_percentiles_of_a_thousand_are_the_ranks_one_expects() -> None:
+    figures = Percentiles.of(np.arange(1, 1001))
+    assert (figures.p50, figures.p90, figures.p99, figures.p999, figures.max) == (500, 900, 990, 999, 1000)
+
+
+def test_of_nothing_nothing_is_known() -> None:
+    figures = Percentiles.of(np.array([], dtype=np.int64))
+    assert (figures.count, figures.p50, figures.max) == (0, None, None)
+
+
+def test_negative_samples_are_counted_and_stay_among_the_samples() -> None:
+    figures = Percentiles.of(np.array([-5, 1, 2], dtype=np.int64))
+    assert (figures.negative, figures.min, figures.count) == (1, -5, 3)
+
+
+@pytest.mark.parametrize(
+    ("ns", "shown"),
+    [
+        (None, "–"),
+        (0, "0"),
+        (999, "999 ns"),
+        (1_000, "1.00 µs"),
+        (45_300, "45.3 µs"),
+        (999_700, "1.00 ms"),
+        (123_400_000, "123 ms"),
+        (2_000_000_000, "2.00 s"),
+        (75_000_000_000, "75.0 s"),
+        (-1_500_000, "-1.50 ms"),
+    ],
+)
+def test_durations_have_three_digits_and_a_unit(ns: int | None, shown: str) -> None:
+    assert text.duration(ns) == shown
+
+
+def test_a_ratio_is_never_rounded_to_all_or_nothing() -> None:
+    assert text.ratio(1.0) == "100 %"
+    assert text.ratio(999_999_999 / 1_000_000_000) == "99.9999999 %"
+    assert text.ratio(1 / 10_000_000) == "0.00001 %"
+
+
+def test_the_summary_of_a_run_that_can_be_checked_by_hand(tmp_path: Path) -> None:
+    summary = analysis.summarise(analysis.load(simple_run(tmp_path / "run")))
+    assert summary["ledger"]["expected"] == summary["ledger"]["delivered"] == 30
+    assert summary["throughput"] == {"offered_per_s": 10.0, "accepted_per_s": 10.0, "delivered_per_s": 30.0}
+    headline = summary["delivery"]["headline_ns"]
+    assert (headline["min"], headline["p50"], headline["max"]) == (100_000, 200_000, 300_000)
+    assert summary["delivery"]["service_ns"]["p50"] == 199_000
+    assert summary["delivery"]["receive_queue_ns"]["max"] == 10_000
+    fanout = summary["fanout"]
+    assert (fanout["first_ns"]["max"], fanout["median_ns"]["max"], fanout["last_ns"]["max"]) == (
+        100_000,
+        200_000,
+        300_000,
+    )
+    assert (fanout["events"], fanout["complete"], fanout["subscribers_per_event"]) == (10, 10, 3.0)
+    assert summary["publish"]["answer_ns"]["p50"] == 999_000
+    assert summary["publish"]["lateness_ns"]["max"] == 1_000
+
+
+def test_only_events_due_in_the_measure_phase_count_whenever_they_arrive(tmp_path: Path) -> None:
+    before = event(9, 0, "/default/a", -1)
+    inside = event(9, 1, "/default/a", SECOND - 1)
+    after = event(9, 2, "/default/a", SECOND)
+    rows = [delivery(e, 1, 3 * SECOND) for e in (before, inside, after)]
+    tables = {
+        "events": [before, inside, after],
+        "subscriptions": [subscription(1, "/default/a", -SECOND // 2)],
+        "deliveries": rows,
+    }
+    summary = analysis.summarise(analysis.load(write_run(tmp_path / "run", tables)))
+    assert (summary["ledger"]["expected"], summary["ledger"]["delivered"]) == (1, 1)
+    assert summary["delivery"]["headline_ns"]["count"] == 1
+
+
+def test_finish_writes_summary_and_report_and_ends_with_the_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = simple_run(tmp_path / "run")
+    assert main(["finish", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert out.rstrip().splitlines()[-1] == f"report: {run / 'report.html'}"
+    assert "30 of 30 expected deliveries arrived" in out
+    assert json.loads((run / "summary.json").read_text())["ledger"]["delivery_ratio"] == 1.0
+    page = (run / "report.html").read_text()
+    assert page.count("<svg") == 6
+    # Self-contained: nothing that a browser would fetch.
+    assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page.replace("xlink:href", "href"))
+
+
+@pytest.mark.parametrize(
+    ("tables", "manifest"),
+    [
+        ({}, {}),
+        (
+            {},
+            {"phases": [{"name": "ramp", "start_ns": T0, "end_ns": None}], "status": "failed", "workers": []},
+        ),
+        ({}, {"phases": [{"name": "measure", "start_ns": T0, "end_ns": None}], "status": "running"}),
+        ({"events": [event(1, 0, "/default/a", 0, sent_ns=None, acked_ns=None, status="unsent")]}, {}),
+        (
+            {"subscriptions": [subscription(1, "/default/a", None)]},
+            {"status": "interrupted", "reason": "why"},
+        ),
+    ],
+)
+def test_a_run_that_broke_off_anywhere_is_reported_with_unknowns(
+    tmp_path: Path, tables: dict[str, list[dict[str, object]]], manifest: dict[str, object]
+) -> None:
+    run = write_run(tmp_path / "run", tables, **manifest)
+    assert main(["finish", str(run)]) == 0
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["partial"] is (manifest.get("status", "complete") != "complete")
+    for table in ("deliveries", "events", "subscriptions", "connections", "health"):
+        (run / f"{table}.parquet").unlink()
+    assert main(["finish", str(run)]) == 0
+
+
+def test_what_is_no_run_is_one_sentence_and_exit_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["finish", str(tmp_path)]) == 2
+    assert "is not a run's folder" in capsys.readouterr().err
+    run = simple_run(tmp_path / "run", format=99)
+    assert main(["finish", str(run)]) == 2
+    assert "format 99" in capsys.readouterr().err
+
+
+def hostile_run(folder: Path) -> Path:
+    due = event(1, 0, "/default/a", 0)
+    failed = event(1, 1, "/default/" + HOSTILE, 0, status="error", error=HOSTILE)
+    connection = {"connection": 1, "started_ns": T0, "error": HOSTILE}
+    tables = {
+        "events": [due, failed],
+        "subscriptions": [subscription(1, "/default/a", -1, error=HOSTILE)],
+        "deliveries": [delivery(due, 1)],
+        "connections": [connection],
+    }
+    return write_run(
+        folder,
+        tables,
+        scenario={"version": 1, "name": HOSTILE, "description": HOSTILE},
+        status="failed",
+        reason=HOSTILE,
+        host={"hostname": HOSTILE, "cpus": 2, "kernel": HOSTILE, "platform": "linux", "machine": "m"},
+        workers=[{"worker": 0, "id": "x", "hostname": HOSTILE, "pid": 1, "finished": True}],
+    )
+
+
+def test_foreign_text_cannot_become_markup_or_terminal_commands(tmp_path: Path) -> None:
+    run = hostile_run(tmp_path / "run")
+    main(["finish", str(run)])
+    page = (run / "report.html").read_text()
+    assert "<script" not in page
+    assert "\x1b" not in page
+    console = Console(force_terminal=True, record=True, width=80)
+    from analysis.terminal import print_summary
+
+    with console.capture() as captured:
+        print_summary(analysis.summarise(analysis.load(run)), console)
+    shown = captured.get()
+    assert "\x07" not in shown
+    # Rich's own colours are there; the run's is not.
+    assert "\x1b[31m" not in shown
+    assert "alert(1)" in shown
+
+
+def chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="chromium is not installed")
+@pytest.mark.parametrize("make", [simple_run, hostile_run])
+def test_chromium_opens_the_report_without_a_console_message(tmp_path: Path, make: object) -> None:
+    run = make(tmp_path / "run")  # type: ignore[operator]
+    main(["finish", str(run)])
+    browser = chromium()
+    assert browser is not None, "chromium is not installed: apt-get install chromium"
+    result = subprocess.run(
+        [
+            browser,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            f"--user-data-dir={tmp_path / 'profile'}",
+            *("--enable-logging=stderr", "--v=0", "--dump-dom", f"file://{run / 'report.html'}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "How it was measured" in result.stdout
+    assert "CONSOLE" not in result.stderr, result.stderr
