@@ -162,6 +162,12 @@ class Controller:
             if not issubclass(user_class, LoadUser):
                 playing.append(user_class)
                 continue
+            if any(
+                other is not user_class and issubclass(other, user_class)
+                for other in self.environment.user_classes
+            ):
+                # Only imported to be subclassed; Locust takes every class of the file for a user.
+                continue
             role = user_class.role
             if role in taken:
                 raise RunError(
