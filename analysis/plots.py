@@ -136,7 +136,14 @@ def fan_out(run: Run) -> Figure | None:
         (first, "first subscriber", style.GREEN),
     ):
         axes.plot(
-            at_s[shown], values[shown], linestyle="none", marker=".", markersize=3, color=colour, label=label
+            at_s[shown],
+            values[shown],
+            linestyle="none",
+            marker=".",
+            markersize=3,
+            color=colour,
+            label=label,
+            rasterized=True,  # thousands of shapes would make up most of the page
         )
     _milliseconds(axes, first, last)
     sample = "" if len(shown) == len(reached) else f" ({len(shown):,} of {len(reached):,} events shown)"

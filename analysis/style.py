@@ -62,6 +62,6 @@ def to_svg(figure: Figure) -> str:
     """Return the figure as an SVG element, without the XML prologue and without a date."""
     buffer = io.StringIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None}
-    figure.savefig(buffer, format="svg", metadata=metadata)
+    figure.savefig(buffer, format="svg", metadata=metadata, dpi=150)
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -47,6 +47,11 @@ def run(request: Request) -> int:
         for line in problem.splitlines():
             print(f"loadgen: {line}", file=sys.stderr)
         return int(ExitCode.USAGE)
+    if request.web and not request.worker:
+        print(
+            f"Locust's web UI: http://127.0.0.1:{request.web_port} (press Start there; Ctrl-C here ends it)",
+            flush=True,
+        )
     before = _folders(request.results)
     child = subprocess.Popen(_command(request), env={**children.environment(), "LOADGEN_QUIET": "1"})  # noqa: S603
     # Ctrl-C goes to the whole foreground group: the child ends the run, we wait for it.
