@@ -6,18 +6,24 @@ that was killed.
 """
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from loadgen.paths import bundle
 from loadgen.run import children
-from loadgen.run.exits import ExitCode
+from loadgen.run.exits import ExitCode, RunError
 from loadgen.scenario import ScenarioError, load
+
+_WORKERS_TIMEOUT_S = 15.0
+#: A child that ends with one of these has said and kept what there was; 1 is also what Locust ends with when it fails.
+_OWN_CODES = frozenset(int(code) for code in ExitCode if code is not ExitCode.GATE_FAILED)
 
 
 @dataclass(frozen=True)
@@ -53,20 +59,34 @@ def run(request: Request) -> int:
             flush=True,
         )
     before = _folders(request.results)
-    child = subprocess.Popen(_command(request), env={**children.environment(), "LOADGEN_QUIET": "1"})  # noqa: S603
+    command = _command(request)
+    child = subprocess.Popen(command, env={**children.environment(), "LOADGEN_QUIET": "1"})  # noqa: S603
     # Ctrl-C goes to the whole foreground group: the child ends the run, we wait for it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     code = child.wait()
-    if not request.worker:
+    if not request.worker and code not in _OWN_CODES:
         for folder in sorted(_folders(request.results) - before):
             if _unfinished(folder):
-                return _rescue(folder, code)
+                return _rescue(folder, command, code)
     return code if code >= 0 else int(ExitCode.INCONCLUSIVE)
 
 
 def report(folder: Path) -> int:
-    """Run the analysis of a folder in a process of its own; return its exit code."""
+    """Make summary and report of a folder, completing a record that broke off; return the exit code."""
+    from loadgen.run.record import RunFolder
+
+    try:
+        if (folder / "manifest.json").exists() and (run_folder := RunFolder.open(folder)).incomplete:
+            run_folder.complete()
+    except RunError as error:
+        print(f"loadgen: {error}", file=sys.stderr)
+        return int(error.code)
+    return _analyse(folder)
+
+
+def _analyse(folder: Path) -> int:
+    """Run the analysis in a process of its own."""
     return subprocess.run(  # noqa: S603
         children.command("analysis", "finish", str(folder)), env=children.environment(), check=False
     ).returncode
@@ -169,10 +189,11 @@ def _unfinished(folder: Path) -> bool:
     return bool(status == "running")
 
 
-def _rescue(folder: Path, child_code: int) -> int:
+def _rescue(folder: Path, command: list[str], child_code: int) -> int:
     """Complete the record of a run whose master died, and report it as failed."""
     from loadgen.run.record import RunFolder
 
+    _wait_for_workers(command)
     run_folder = RunFolder.open(folder)
     how = f"signal {-child_code}" if child_code < 0 else f"exit code {child_code}"
     run_folder.manifest.status = "failed"
@@ -180,9 +201,21 @@ def _rescue(folder: Path, child_code: int) -> int:
     run_folder.manifest.reason = (
         f"the master process ended before the run did ({how}); its workers' records are kept"
     )
-    run_folder.complete()
     print(f"loadgen: {run_folder.manifest.reason}", file=sys.stderr)
-    report(folder)
-    sys.stdout.flush()
-    os.sync()
+    try:
+        run_folder.complete()
+    except RunError as error:
+        print(f"loadgen: {error}", file=sys.stderr)
+    else:
+        _analyse(folder)
     return int(ExitCode.INCONCLUSIVE)
+
+
+def _wait_for_workers(command: list[str]) -> None:
+    """Wait until the dead master's forked workers have noticed, written their record and gone."""
+    deadline = time.monotonic() + _WORKERS_TIMEOUT_S
+    while time.monotonic() < deadline:
+        # Forks have the command line of the process that forked them.
+        if not any(process.info["cmdline"] == command for process in psutil.process_iter(["cmdline"])):
+            return
+        time.sleep(0.2)

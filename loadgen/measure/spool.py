@@ -4,6 +4,7 @@ A stream is readable up to its last whole batch however its writer ended, so a k
 yet flushed and nothing else. At the end of the run the streams become the record's Parquet files.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,10 +162,12 @@ class SpoolWriter:
         return [self.folder / spool_name(table, self.worker) for table in self._streams]
 
     def close(self) -> None:
-        """End the streams."""
+        """End the streams; on a full disk without their end marks, which readers do not need."""
         for file, stream in self._streams.values():
-            stream.close()
-            file.close()
+            with contextlib.suppress(OSError):
+                stream.close()
+            with contextlib.suppress(OSError):
+                file.close()
         self._streams.clear()
 
 

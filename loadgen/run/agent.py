@@ -21,9 +21,11 @@ from loadgen.measure.spool import MARKER, SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.run import locust_stats, messages
 from loadgen.run.census import Census
+from loadgen.run.exits import ExitCode, why
 from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
+from loadgen.run.threads import run_in_thread
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.timer import PreciseTimer
 from loadgen.transport.websocket import Address
@@ -58,7 +60,7 @@ class Agent:
         self.progress = Progress()
         self._folder, self._shared = _spool_folder(begin, worker)
         self._spool = SpoolWriter(self._folder, worker)
-        self.recorder = Recorder(begin["token"], self._spool, gevent.get_hub().threadpool.apply)
+        self.recorder = Recorder(begin["token"], self._spool, run_in_thread)
         self._health = HealthSampler(gevent.sleep)
         self._groups = locust_stats.GroupNames(self.plan)
         self._claims: list[tuple[str, AsyncResult]] = []
@@ -68,9 +70,12 @@ class Agent:
         self._timeline: AsyncResult = AsyncResult()
         self._over = Event()
         self._finishing = False
+        #: Set when the spool is written to its end.
+        self.finished = Event()
         self.publishing_over = False
         self._complaints: Counter[str] = Counter()
         self._fatal: str | None = None
+        self._broken: str | None = None
         self._latest: Interval | None = None
         self._histogram: str | None = None
         self._written = Event()
@@ -188,7 +193,7 @@ class Agent:
             with self._flushing:
                 self._latest = self.recorder.flush(self._health)
         except OSError as error:
-            self.complain(f"worker {self.worker} cannot write its record: {error}", fatal=True)
+            self._broken = self._broken or f"worker {self.worker} cannot write its record: {why(error)}"
             return
         if self._latest.deliveries:
             histogram = histograms.new_histogram()
@@ -215,6 +220,8 @@ class Agent:
                 "deliveries": self.recorder.deliveries,
                 "complaints": dict(self._complaints),
                 "fatal": self._fatal,
+                "broken": self._broken,
+                "broken_code": int(ExitCode.INCONCLUSIVE),
                 "histogram": histogram,
                 "hostname": sockets.gethostname(),
                 "pid": os.getpid(),
@@ -243,6 +250,7 @@ class Agent:
         if not self._shared:
             self._hand_over(files)
         self.timer.close()
+        self.finished.set()
         self._link.to_coordinator(
             messages.FINISHED,
             {
@@ -279,14 +287,16 @@ def _spool_folder(begin: Payload, worker: int) -> tuple[Path, bool]:
     return Path(tempfile.mkdtemp(prefix=f"loadgen-{worker}-")), False
 
 
-def failed_status(worker_id: str, reason: str) -> Payload:
+def failed_status(worker_id: str, reason: str, code: int) -> Payload:
     """Return the status of an agent that could not be built."""
     return {
         "worker": worker_id,
         "progress": asdict(Progress()),
         "deliveries": 0,
         "complaints": {},
-        "fatal": reason,
+        "fatal": None,
+        "broken": reason,
+        "broken_code": code,
         "histogram": None,
         "hostname": sockets.gethostname(),
         "pid": os.getpid(),

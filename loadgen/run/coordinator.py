@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gevent
 from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 
@@ -15,10 +14,11 @@ from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.run import children, messages
 from loadgen.run.census import Census, numbers_by_role
-from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
+from loadgen.run.threads import run_in_thread
 from loadgen.scenario import Plan, Scenario
 from loadgen.users.worker import Timeline
 
@@ -39,7 +39,11 @@ class WorkerState:
     progress: Counter[str] = field(default_factory=Counter)
     deliveries: int = 0
     complaints: dict[str, int] = field(default_factory=dict)
+    #: Why the target refuses us for good.
     fatal: str | None = None
+    #: Why this worker cannot do its part, and the exit code that says so.
+    broken: str | None = None
+    broken_code: int = int(ExitCode.INCONCLUSIVE)
     finished: Payload | None = None
     gone: bool = False
 
@@ -95,6 +99,8 @@ class Coordinator:
         #: Set when the record and the report are complete.
         self.done = Event()
         self.exit_code = ExitCode.PASSED
+        #: Why the record could not be completed, if so.
+        self.unwritten: str | None = None
 
     # From outside.
 
@@ -142,6 +148,8 @@ class Coordinator:
         state.deliveries = payload["deliveries"]
         state.complaints = payload["complaints"]
         state.fatal = state.fatal or payload["fatal"]
+        if payload["broken"] and state.broken is None:
+            state.broken, state.broken_code = payload["broken"], payload["broken_code"]
         if payload["histogram"]:
             self._recent.append((now_ns(), HdrHistogram.decode(payload["histogram"])))
         self._changed.set()
@@ -195,6 +203,9 @@ class Coordinator:
         except RunError as error:
             manifest.status, self.exit_code = "failed", error.code
             manifest.reason = str(error)
+        except OSError as error:
+            manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
+            manifest.reason = f"the record cannot be written: {why(error)}"
         except Exception as error:
             manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
             manifest.reason = f"the harness failed: {type(error).__name__}: {error}"
@@ -265,12 +276,14 @@ class Coordinator:
             self._interrupt.wait(min(left_ns / 1e9, 1.0))
             if self._interrupt.is_set():
                 raise _Interrupted
+            self._check_workers()
             if self.workers and all(state.gone for state in self.workers.values()):
                 raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
 
     def _check(self) -> None:
         if self._interrupt.is_set():
             raise _Interrupted
+        self._check_workers()
         for state in self.workers.values():
             if state.fatal is not None:
                 raise RunError(f"the target refused: {state.fatal}", ExitCode.TARGET)
@@ -279,6 +292,12 @@ class Coordinator:
                     f"worker {state.worker} ({state.worker_id}) was lost before the measurement began",
                     ExitCode.INCONCLUSIVE,
                 )
+
+    def _check_workers(self) -> None:
+        """End the run where a worker cannot do its part; one that is merely lost does not end it for the others."""
+        for state in self.workers.values():
+            if state.broken is not None:
+                raise RunError(state.broken, ExitCode(state.broken_code))
 
     def _explain(self, failure: str, timeout_s: float) -> str:
         total, census = self._totals(), self.census
@@ -327,9 +346,16 @@ class Coordinator:
                     **counts,
                 }
             )
+        lost = [state for state in self.workers.values() if state.finished is None]
+        if lost and self.exit_code == ExitCode.PASSED:
+            names = ", ".join(f"{state.worker} ({state.hostname}, pid {state.pid})" for state in lost)
+            self.manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
+            self.manifest.reason = f"worker {names} was lost: its part of the record breaks off"
         self.manifest.exit_code = int(self.exit_code)
         try:
-            gevent.get_hub().threadpool.apply(self.folder.complete)
+            run_in_thread(self.folder.complete)
+        except RunError as error:
+            self.exit_code, self.unwritten = error.code, str(error)
         finally:
             self.done.set()
 

@@ -1,5 +1,6 @@
 """The exit codes, all of them, and the error that carries one."""
 
+import os
 from enum import IntEnum
 
 
@@ -12,6 +13,11 @@ class ExitCode(IntEnum):
     INCONCLUSIVE = 3
     TARGET = 4
     INTERRUPTED = 130
+
+
+def why(error: OSError) -> str:
+    """Return the operating system's own words; libraries wrap them in theirs."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 class RunError(Exception):

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,10 @@ from loadgen.users.roles import LoadUser, attach
 QUIET = "LOADGEN_QUIET"
 _TO_COORDINATOR = (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED)
 _TO_AGENTS = (messages.BEGIN, messages.GRANT, messages.GO, messages.FINISH, messages.SPOOL_WRITTEN)
+
+
+#: A master that is silent for so long is gone; it sends a heartbeat a second.
+MASTER_SILENCE_S = 10.0
 
 
 class ScenarioShape(LoadTestShape):
@@ -130,6 +135,8 @@ class Controller:
             self._restrict_users(plan)
             if isinstance(self.runner, WorkerRunner):
                 return
+            for warning in self.scenario.warnings():
+                print(f"loadgen: note: {warning}", file=sys.stderr, flush=True)
             processes = getattr(options, "processes", None) or 1
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(census.sockets, max(1, processes))
@@ -235,6 +242,9 @@ class Controller:
         manifest = coordinator.manifest
         if manifest.reason:
             print(f"loadgen: {manifest.reason}", file=sys.stderr, flush=True)
+        if coordinator.unwritten:
+            print(f"loadgen: {coordinator.unwritten}", file=sys.stderr, flush=True)
+            return
         code = coordinators.report(coordinator.folder.path)
         if code != 0:
             print(
@@ -252,7 +262,7 @@ class Controller:
             attach(self.environment, self.agent)
             limits.check_open_files(self.agent.census.sockets, begin["workers"])
         except RunError as error:
-            self.to_coordinator(messages.STATUS, agents.failed_status(worker_id, str(error)))
+            self.to_coordinator(messages.STATUS, agents.failed_status(worker_id, str(error), int(error.code)))
 
     def watch_workers(self) -> None:
         """Tell the coordinator of workers that quit or fell silent; runs for ever, on the master."""
@@ -265,6 +275,20 @@ class Controller:
                 client = self.runner.clients.get(worker_id)
                 if client is None or client.state == STATE_MISSING:
                     coordinator.worker_gone(worker_id)
+
+    def watch_master(self) -> None:
+        """On a worker: end the run and the process when the master is gone; nobody would tell us to stop."""
+        parent = os.getppid()
+        forked = bool(getattr(self.options, "processes", None))
+        while True:
+            gevent.sleep(0.5)
+            heard_s = self.runner.last_heartbeat_timestamp
+            silent = heard_s is not None and time.time() - heard_s > MASTER_SILENCE_S
+            if silent or (forked and os.getppid() != parent):
+                if self.agent is not None:
+                    self.agent.on_finish({"drain_ns": 0})
+                    self.agent.finished.wait(MASTER_SILENCE_S)
+                os._exit(ExitCode.INCONCLUSIVE)
 
     def end_early(self) -> None:
         """End the run that is on, if one is, and wait until its record is complete."""
@@ -355,6 +379,7 @@ def _hook(environment: Environment) -> None:
         for kind in _TO_AGENTS:
             runner.register_message(kind, controller.on_message)
         gevent.signal_handler(signal.SIGINT, controller.on_worker_interrupt)
+        gevent.spawn(controller.watch_master)
     else:
         if isinstance(runner, MasterRunner):
             for kind in _TO_COORDINATOR:

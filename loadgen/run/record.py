@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from loadgen import __version__
 from loadgen.measure import histograms
 from loadgen.measure.spool import MARKER, SCHEMAS, read_batches
-from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.exits import ExitCode, RunError, why
 
 FORMAT = 1
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
@@ -108,8 +108,17 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open a folder whose writer is gone."""
-        return cls(path, Manifest(**json.loads((path / "manifest.json").read_text())))
+        """Open a folder whose writer is gone.
+
+        Raises:
+            RunError: its manifest cannot be read; exit code 2.
+        """
+        try:
+            return cls(path.resolve(), Manifest(**json.loads((path / "manifest.json").read_text())))
+        except (OSError, ValueError, TypeError):
+            raise RunError(
+                f"{path} is not a run's folder that this version can read", ExitCode.USAGE
+            ) from None
 
     @property
     def spool(self) -> Path:
@@ -122,8 +131,29 @@ class RunFolder:
         temporary.write_text(json.dumps(vars(self.manifest), indent=1) + "\n")
         temporary.replace(self.path / "manifest.json")
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether the spool has not been turned into tables yet."""
+        return self.spool.exists()
+
     def complete(self) -> None:
-        """Turn the spool into the record's tables, save the manifest, remove the spool."""
+        """Turn the spool into the record's tables, save the manifest, remove the spool.
+
+        May be called again after it failed: the spool stays until all is written.
+
+        Raises:
+            RunError: the disk does not take it; exit code 3.
+        """
+        try:
+            self._complete()
+        except OSError as error:
+            raise RunError(
+                f"the record could not be completed ({why(error)}): make room, then run"
+                f" `loadgen report {self.path}`; what was recorded is in its spool folder",
+                ExitCode.INCONCLUSIVE,
+            ) from None
+
+    def _complete(self) -> None:
         for table, schema in SCHEMAS.items():
             if table != "histograms":
                 _write_parquet(self.path / f"{table}.parquet", schema, _batches(self.spool, table))
@@ -161,7 +191,7 @@ def check_writable(results: Path) -> None:
 
 def _unwritable(results: Path, error: OSError) -> RunError:
     return RunError(
-        f"the results folder {results} cannot be written ({error.strerror}): choose another with --results DIR",
+        f"the results folder {results} cannot be written ({why(error)}): choose another with --results DIR",
         ExitCode.USAGE,
     )
 
@@ -174,9 +204,19 @@ def _batches(spool: Path, table: str) -> Iterator[pa.RecordBatch]:
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     """Write batches as one file, in row groups large enough to compress and small enough to read one by one."""
     temporary = path.with_suffix(".parquet.new")
+    try:
+        _copy(temporary, schema, batches)
+    except OSError:
+        # On a full disk a half-written file is only in the way.
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(path)
+
+
+def _copy(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     pending: list[pa.RecordBatch] = []
     rows = 0
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
 
         def flush() -> None:
             if pending:
@@ -190,7 +230,6 @@ def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBat
                 flush()
                 rows = 0
         flush()
-    temporary.replace(path)
 
 
 def _versions() -> dict[str, str]:

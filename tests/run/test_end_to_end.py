@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pyarrow.parquet as pq
 import pytest
+import trustme
 
 import analysis
 from loadgen.measure.spool import SCHEMAS
@@ -310,3 +312,94 @@ class Commenter(Publisher):
 def _(environment, **_):
     pathlib.Path("seen").write_text(str(seen))
 """
+
+
+def test_the_main_job_over_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    options = ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
+    with ServerProcess(options, api_key=KEY) as server:
+        finished = loadgen(
+            *("run", "comments", "--target", server.announcement.http_url, "--api-key-env", "K"),
+            *("--results", str(tmp_path / "results")),
+            *overrides(SMALL),
+            env={"K": KEY, "SSL_CERT_FILE": str(tmp_path / "ca.pem")},
+        )
+    assert finished.code == 0, finished.said
+    run = only_run(tmp_path / "results")
+    assert read(run / "summary.json")["ledger"]["delivery_ratio"] == 1.0
+    connections = pd.read_parquet(run / "connections.parquet")
+    assert connections["tls"].all()
+    assert connections["kernel_timestamps"].all() == sys.platform.startswith("linux")
+
+
+# What must never look green.
+
+
+def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(tmp_path: Path) -> None:
+    process = start(
+        *("run", "comments", "--results", str(tmp_path), "--processes", "2"),
+        *overrides([*SMALL, "phases.measure=6s"]),
+    )
+    run = wait_for_phase(tmp_path, "measure")
+    time.sleep(2)
+    master = psutil.Process(process.pid).children()[0]
+    victim = max(
+        (child for child in master.children() if "loadgen.server" not in child.cmdline()),
+        key=lambda child: child.pid,
+    )
+    victim.kill()
+    finished = Finished(process, 90)
+    assert finished.code == 3, finished.said
+    manifest, summary = read(run / "manifest.json"), read(run / "summary.json")
+    assert manifest["status"] == "failed"
+    assert f"pid {victim.pid}" in manifest["reason"]
+    assert sorted(worker["finished"] for worker in manifest["workers"]) == [False, True]
+    # Both workers' records are there: the survivor's whole, the victim's up to its last second.
+    deliveries = pd.read_parquet(run / "deliveries.parquet")
+    assert set(deliveries["worker"]) == {0, 1}
+    assert len(summary["workers"]["unfinished"]) == 1
+    assert "was lost" in (run / "report.html").read_text()
+
+
+def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(tmp_path: Path) -> None:
+    process = start(
+        *("run", "comments", "--results", str(tmp_path), "--processes", "2"),
+        *overrides([*SMALL, "phases.measure=60s"]),
+    )
+    run = wait_for_phase(tmp_path, "measure")
+    time.sleep(2)
+    master = psutil.Process(process.pid).children()[0]
+    family = master.children(recursive=True)
+    master.kill()
+    finished = Finished(process, 90)
+    assert finished.code == 3, finished.said
+    manifest = read(run / "manifest.json")
+    assert manifest["status"] == "failed"
+    assert "signal 9" in manifest["reason"]
+    assert set(pd.read_parquet(run / "deliveries.parquet")["worker"]) == {0, 1}
+    assert "Partial" in (run / "report.html").read_text()
+    # Nobody is left behind to load a target that nobody watches.
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+
+
+def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    # The run sees a small disk; that the record can be completed once there is room is tested with the spool below.
+    small = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=600k none {results} && exec "$@"', "sh"]
+    if not may_unshare():
+        pytest.skip("needs the right to make a mount namespace (unshare -m)")
+    finished = loadgen(
+        *("run", "comments", "--results", str(results)),
+        *overrides([*SMALL, "clients.readers.count=300", "clients.readers.ramp=600/s", "phases.measure=60s"]),
+        prefix=small,
+    )
+    assert finished.code == 3, finished.said
+    assert "cannot write its record: No space left on device" in finished.err
+    assert "make room, then run `loadgen report" in finished.err
+    assert "Traceback" not in finished.said

@@ -1,0 +1,24 @@
+"""Work outside the event loop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+
+def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a native thread, wait for it cooperatively, return its result or raise its error.
+
+    gevent's pool prints a traceback for every error that passes through it, handled or not, so none does.
+    """
+
+    def guarded() -> tuple[Any, Exception | None]:
+        try:
+            return function(*arguments), None
+        except Exception as error:
+            return None, error
+
+    result, error = gevent.get_hub().threadpool.apply(guarded)
+    if error is not None:
+        raise error
+    return result

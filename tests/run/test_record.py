@@ -1,0 +1,67 @@
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from loadgen.cli.launch import report
+from loadgen.measure.recorder import EventRow, Recorder
+from loadgen.measure.spool import SpoolWriter
+from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.record import RunFolder
+
+TARGET = {"http_url": "http://x/event", "ws_url": "ws://x/", "embedded": True, "auth": "none"}
+
+
+def begun_run(results: Path) -> RunFolder:
+    folder = RunFolder.create(results, {"name": "made-up"}, TARGET, 5, 1_795_490_000 * 10**9)
+    recorder = Recorder(5, SpoolWriter(folder.spool, 0))
+    recorder.deliver(0, 1_500, 1_600, (5, 1, 0, 1_000, 1_100))
+    recorder.event(EventRow(1, 0, 0, "/default/a", 1_000, 1_100, 2_000, "accepted", None, 99))
+    recorder.flush()
+    recorder.deliver(0, 1_500, 1_600, (5, 1, 1, -2_000_000, 1_100))
+    recorder.deliver(0, 900, 1_600, (5, 1, 2, 1_000, 1_100))
+    recorder.flush()
+    return folder
+
+
+def test_a_spool_becomes_tables_and_a_histogram_log_and_goes(tmp_path: Path) -> None:
+    folder = begun_run(tmp_path)
+    folder.complete()
+    assert not folder.incomplete
+    assert pq.read_table(folder.path / "deliveries.parquet")["sequence"].to_pylist() == [0, 1, 2]
+    assert pq.read_table(folder.path / "events.parquet")["status"].to_pylist() == ["accepted"]
+    log = (folder.path / "histograms.hlog").read_text()
+    assert log.count("Tag=delivery,") == 2
+    # A sample that no histogram can hold is counted in the manifest.
+    assert json.loads((folder.path / "manifest.json").read_text())["negative"] == {
+        "delivery": 1,
+        "service": 1,
+    }
+
+
+def test_report_completes_a_record_that_broke_off(tmp_path: Path) -> None:
+    folder = begun_run(tmp_path)
+    assert report(folder.path) == 0
+    assert (folder.path / "report.html").exists()
+    assert not folder.incomplete
+
+
+def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    names = {begun_run(tmp_path).path.name for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_a_disk_that_is_full_at_the_end_keeps_the_spool(tmp_path: Path) -> None:
+    folder = begun_run(tmp_path)
+    (folder.path / "deliveries.parquet.new").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"No space left on device.*loadgen report") as caught:
+        folder.complete()
+    assert caught.value.code is ExitCode.INCONCLUSIVE
+    assert folder.incomplete
+    assert report(folder.path) == 0
+
+
+def test_what_is_no_run_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run's folder"):
+        RunFolder.open(tmp_path)
