@@ -150,6 +150,8 @@ class Coordinator:
         state.fatal = state.fatal or payload["fatal"]
         if payload["broken"] and state.broken is None:
             state.broken, state.broken_code = payload["broken"], payload["broken_code"]
+            # One that never began has no record to wait for.
+            state.gone = state.gone or payload["absent"]
         if payload["histogram"]:
             self._recent.append((now_ns(), HdrHistogram.decode(payload["histogram"])))
         self._changed.set()

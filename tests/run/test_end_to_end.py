@@ -403,3 +403,20 @@ def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path) -> None:
     assert "cannot write its record: No space left on device" in finished.err
     assert "make room, then run `loadgen report" in finished.err
     assert "Traceback" not in finished.said
+
+
+def test_a_worker_without_the_key_fails_the_run_at_once_with_its_own_sentence(tmp_path: Path) -> None:
+    port = str(free_port())
+    with ServerProcess(api_key=KEY) as server:
+        worker = start("run", "comments", "--worker", "--master-port", port)
+        finished = loadgen(
+            *("run", "comments", "--master", "--master-port", port, "--results", str(tmp_path)),
+            *("--target", server.announcement.http_url, "--api-key-env", "ONLY_THE_MASTER_HAS_IT"),
+            *overrides(SMALL),
+            env={"ONLY_THE_MASTER_HAS_IT": KEY},
+            timeout_s=45,
+        )
+    assert finished.code == 2, finished.said
+    assert "the environment variable ONLY_THE_MASTER_HAS_IT is not set" in finished.err
+    assert "Traceback" not in finished.said
+    Finished(worker, 30)
