@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from loadgen import children
 from loadgen.paths import bundle
-from loadgen.run import children
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.scenario import ScenarioError, load
 
@@ -82,14 +82,7 @@ def report(folder: Path) -> int:
     except RunError as error:
         print(f"loadgen: {error}", file=sys.stderr)
         return int(error.code)
-    return _analyse(folder)
-
-
-def _analyse(folder: Path) -> int:
-    """Run the analysis in a process of its own."""
-    return subprocess.run(  # noqa: S603
-        children.command("analysis", "finish", str(folder)), env=children.environment(), check=False
-    ).returncode
+    return children.analyse(folder)
 
 
 def _problem(request: Request) -> str | None:
@@ -207,7 +200,7 @@ def _rescue(folder: Path, command: list[str], child_code: int) -> int:
     except RunError as error:
         print(f"loadgen: {error}", file=sys.stderr)
     else:
-        _analyse(folder)
+        children.analyse(folder)
     return int(ExitCode.INCONCLUSIVE)
 
 

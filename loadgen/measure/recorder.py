@@ -75,6 +75,8 @@ class Interval(NamedTuple):
     subscriptions: Values
     late_max_ns: int | None
     queue_max_ns: int | None
+    #: The headline latencies' HDR histogram, encoded; None where nothing arrived.
+    delivery_histogram: str | None = None
 
 
 class Recorder:
@@ -155,17 +157,18 @@ class Recorder:
             else []
         )
 
-        def write() -> None:
+        def write() -> str | None:
+            histogram_rows = _histogram_rows(tagged, start_ns, end_ns)
             if len(rows):
                 self._spool.write(self._batch(rows), "deliveries")
             self._spool.write_rows("events", events)
             self._spool.write_rows("subscriptions", subscriptions)
             self._spool.write_rows("connections", connections)
             self._spool.write_rows("health", health_rows)
-            self._spool.write_rows("histograms", _histogram_rows(tagged, start_ns, end_ns))
+            self._spool.write_rows("histograms", histogram_rows)
+            return next((encoded for tag, _, _, encoded, *_ in histogram_rows if tag == "delivery"), None)
 
-        self._run_in_thread(write)
-        return interval
+        return interval._replace(delivery_histogram=self._run_in_thread(write))
 
     def _own(self, rows: Rows) -> Rows:
         """Keep this run's events: other runs' are counted as foreign; readiness probes are not deliveries."""

@@ -7,13 +7,13 @@ import tempfile
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
-from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
@@ -196,9 +196,7 @@ class Agent:
             self._broken = self._broken or f"worker {self.worker} cannot write its record: {why(error)}"
             return
         if self._latest.deliveries:
-            histogram = histograms.new_histogram()
-            histograms.record(histogram, self._latest.latencies_ns)
-            self._histogram = histogram.encode().decode("ascii")
+            self._histogram = self._latest.delivery_histogram
             locust_stats.add_deliveries(self._environment.stats, self._groups, self._latest)
         if self._latest.events:
             locust_stats.add_publishes(self._environment.stats, self._latest.events, self._latest.end_ns)
@@ -214,19 +212,15 @@ class Agent:
         histogram, self._histogram = self._histogram, None
         self._link.to_coordinator(
             messages.STATUS,
-            {
-                "worker": self.worker_id,
-                "progress": asdict(self.progress),
-                "deliveries": self.recorder.deliveries,
-                "complaints": dict(self._complaints),
-                "fatal": self._fatal,
-                "broken": self._broken,
-                "broken_code": int(ExitCode.INCONCLUSIVE),
-                "absent": False,
-                "histogram": histogram,
-                "hostname": sockets.gethostname(),
-                "pid": os.getpid(),
-            },
+            _status(
+                self.worker_id,
+                progress=asdict(self.progress),
+                deliveries=self.recorder.deliveries,
+                complaints=dict(self._complaints),
+                fatal=self._fatal,
+                broken=self._broken,
+                histogram=histogram,
+            ),
         )
 
     def _finish(self, drain_ns: int) -> None:
@@ -290,16 +284,22 @@ def _spool_folder(begin: Payload, worker: int) -> tuple[Path, bool]:
 
 def failed_status(worker_id: str, reason: str, code: int) -> Payload:
     """Return the status of an agent that could not be built."""
-    return {
+    return _status(worker_id, broken=reason, broken_code=code, absent=True)
+
+
+def _status(worker_id: str, **known: Any) -> Payload:
+    """Return the STATUS payload: what is not given is as in an agent that has just begun."""
+    begun = {
         "worker": worker_id,
         "progress": asdict(Progress()),
         "deliveries": 0,
         "complaints": {},
         "fatal": None,
-        "broken": reason,
-        "broken_code": code,
-        "absent": True,
+        "broken": None,
+        "broken_code": int(ExitCode.INCONCLUSIVE),
+        "absent": False,
         "histogram": None,
         "hostname": sockets.gethostname(),
         "pid": os.getpid(),
     }
+    return {**begun, **known}

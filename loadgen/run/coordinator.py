@@ -1,7 +1,6 @@
 """The coordinator: takes a run through its phases, and ends it well whatever happens."""
 
 import secrets
-import subprocess
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from hdrh.histogram import HdrHistogram
 
 from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
-from loadgen.run import children, messages
+from loadgen.run import messages
 from loadgen.run.census import Census, numbers_by_role
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
@@ -360,13 +359,3 @@ class Coordinator:
             self.exit_code, self.unwritten = error.code, str(error)
         finally:
             self.done.set()
-
-
-def report(folder: Path) -> int:
-    """Compute summary and report in a process of its own, whose memory goes when it is done; return its exit code.
-
-    Under gevent the wait is cooperative: Locust has patched `subprocess`.
-    """
-    return subprocess.run(  # noqa: S603
-        children.command("analysis", "finish", str(folder)), env=children.environment(), check=False
-    ).returncode

@@ -20,8 +20,8 @@ from locust.env import Environment
 from locust.event import EventHook
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
 
+from loadgen import children
 from loadgen.run import agent as agents
-from loadgen.run import coordinator as coordinators
 from loadgen.run import limits, messages, target
 from loadgen.run.agent import Agent
 from loadgen.run.census import Census
@@ -245,7 +245,7 @@ class Controller:
         if coordinator.unwritten:
             print(f"loadgen: {coordinator.unwritten}", file=sys.stderr, flush=True)
             return
-        code = coordinators.report(coordinator.folder.path)
+        code = children.analyse(coordinator.folder.path)
         if code != 0:
             print(
                 f"loadgen: the report could not be made; the record is in {coordinator.folder.path}",

@@ -7,7 +7,6 @@ pipe from here.
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import loadgen
+from loadgen import children
 
 _KEY_VARIABLE: Final = "LOADGEN_SERVER_API_KEY"
 _EOF_TIMEOUT_S: Final = 5.0
@@ -92,19 +91,8 @@ class ServerProcess:
         return code
 
     def _start(self) -> Announcement:
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "loadgen.server",
-            "--announce",
-            "--exit-with-stdin",
-            *self._options,
-        ]
-        environment = dict(os.environ)
-        # The child finds this very package, whether it is installed or only stands in the working tree.
-        root = str(Path(loadgen.__file__).resolve().parents[1])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        command = children.command("loadgen.server", "--announce", "--exit-with-stdin", *self._options)
+        environment = children.environment()
         if self._api_key is not None:
             environment[_KEY_VARIABLE] = self._api_key
             command += ["--api-key-env", _KEY_VARIABLE]

@@ -138,13 +138,6 @@ class ClientConnection:
         if self._socket is not None:
             self._socket.abort()
 
-    def overdue(self, at_ns: int) -> bool:
-        """Whether the service has been silent for longer than it promised to be."""
-        timeout_ns = self._session.timeout_ns if self._socket is not None else None
-        return (
-            timeout_ns is not None and self._socket is not None and at_ns - self._socket.heard_ns > timeout_ns
-        )
-
     # What the session tells (from the hub).
 
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:

@@ -1,6 +1,7 @@
 """Starting our own modules as child processes."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,3 +19,12 @@ def environment() -> dict[str, str]:
     """Return the environment in which the module is found even where the project is not installed."""
     paths = [_PACKAGE_PARENT, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def analyse(folder: Path) -> int:
+    """Compute summary and report of a run's folder in a process whose memory goes with it; return its exit code.
+
+    Under gevent the wait is cooperative: Locust has patched `subprocess`.
+    """
+    finished = subprocess.run(command("analysis", "finish", str(folder)), env=environment(), check=False)  # noqa: S603
+    return finished.returncode
