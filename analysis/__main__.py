@@ -54,9 +54,25 @@ def write(run: Run) -> dict[str, object]:
     from analysis.report import render
 
     summary = summarise(run)
+    _tables(run)
     _replace(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     _replace(run.path / "report.html", render(run, summary))
     return summary
+
+
+def _tables(run: Run) -> None:
+    """Write fan-out by event, and the ledger by publisher, channel and subscription."""
+    from analysis import fanout
+    from analysis.ledger import settle
+
+    window = run.measure
+    if window is None or window.seconds <= 0:
+        return
+    settled = settle(run, window)
+    for name, frame in (("fanout", fanout.by_event(settled)), ("ledger", settled.breakdown.frame)):
+        temporary = run.path / f"{name}.parquet.new"
+        frame.to_parquet(temporary, index=False)
+        temporary.replace(run.path / f"{name}.parquet")
 
 
 def _replace(path: Path, content: str) -> None:

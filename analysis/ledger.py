@@ -1,23 +1,29 @@
 """The ledger: what should have been delivered, set against what was.
 
 Expected is every pair of an accepted event of the measure phase and a subscription whose channel matches and that was
-live (proven ready, not ended) when the event was sent. Each delivery is then one of: the first of an expected pair, a
-duplicate of it, or something that was not expected and is counted by its reason. Nothing is left over: see
-:meth:`Ledger.balances`.
+present (see :mod:`analysis.presence`) when the event was sent. Each expected pair is then delivered, late, or lost, and
+a loss has a class; each row that is not the first of an expected pair is counted by its reason. Expected is counted
+from the presence of subscriptions, delivered from the rows, and losses one by one: that the three agree is what
+:attr:`Ledger.balances` says.
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from analysis import presence
+from analysis.breakdown import Breakdown
+from analysis.losses import BEFORE_READY, IN_RECONNECT, OTHERWISE, find_losses
+from analysis.presence import Flags, Segments, matching_patterns, pattern_matches
 from analysis.run import Ints, Run, Window, codes, ints
 
-_FOREVER = np.iinfo(np.int64).max
+__all__ = ["Events", "Ledger", "Matched", "Settled", "pattern_matches", "settle"]
+
 _EVENT_COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", "status")
 _DELIVERY_COLUMNS = ("publisher", "sequence", "subscription", "arrival_ns", "read_ns", "intended_ns")
-_SUBSCRIPTION_COLUMNS = ("subscription", "channel", "ready_ns", "ended_ns")
 
 
 @dataclass(frozen=True)
@@ -28,15 +34,20 @@ class Ledger:
     events_due: int
     events_accepted: int
     expected: int
-    #: Expected pairs that arrived at least once.
+    #: Expected pairs that arrived in time.
     delivered: int
-    #: Expected pairs that did not arrive.
-    lost: int
+    #: Expected pairs that arrived later after their intended time than the scenario's drain.
+    late: int
+    #: Expected pairs that did not arrive, by what was going on when the event was sent: the subscription was
+    #: acknowledged and not yet proven ready; its connection was lost (or about to be); neither.
+    lost_before_ready: int
+    lost_in_reconnect: int
+    lost_otherwise: int
     #: Rows beyond the first of the same event and subscription.
     duplicates: int
     #: First rows of events that the service did not accept (it may deliver them all the same).
     not_acknowledged: int
-    #: First rows to a subscription that was not live when the event was sent.
+    #: First rows to a subscription that was not present when the event was sent.
     outside_live_window: int
     #: First rows whose event no publisher has on record (its worker was lost).
     unrecorded: int
@@ -47,10 +58,17 @@ class Ledger:
     #: Events of which some expected delivery is missing, and subscriptions that miss one.
     events_with_loss: int
     subscriptions_with_loss: int
+    #: Whether publishers, channels and subscriptions each add up to the totals above.
+    breakdown_agrees: bool = True
+
+    @property
+    def lost(self) -> int:
+        """Expected pairs that did not arrive."""
+        return self.lost_before_ready + self.lost_in_reconnect + self.lost_otherwise
 
     @property
     def delivery_ratio(self) -> float | None:
-        """Delivered of expected; None where nothing was expected."""
+        """Delivered in time, of expected; None where nothing was expected."""
         return self.delivered / self.expected if self.expected else None
 
     @property
@@ -58,16 +76,22 @@ class Ledger:
         """Whether every expected pair and every row is accounted for exactly once."""
         explained = (
             self.delivered
+            + self.late
             + self.duplicates
             + self.not_acknowledged
             + self.outside_live_window
             + self.unrecorded
         )
-        return self.expected == self.delivered + self.lost and self.rows == explained and self.lost >= 0
+        return (
+            self.expected == self.delivered + self.late + self.lost
+            and self.rows == explained
+            and self.breakdown_agrees
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all counts, the ratio and the verdict."""
-        return {**asdict(self), "delivery_ratio": self.delivery_ratio, "balances": self.balances}
+        """Return all counts, their sums and the verdict."""
+        sums = {"lost": self.lost, "delivery_ratio": self.delivery_ratio, "balances": self.balances}
+        return {**asdict(self), **sums}
 
 
 @dataclass(frozen=True)
@@ -79,42 +103,44 @@ class Events:
     channels: list[str | None]
     sent_ns: Ints
     intended_ns: Ints
-    accepted: np.ndarray[Any, np.dtype[np.bool_]]
+    accepted: Flags
 
-
-@dataclass(frozen=True)
-class Lives:
-    """The lives of subscriptions that became ready; arrays of one length, sorted by subscription and start."""
-
-    subscription: Ints
-    pattern: Ints
-    patterns: list[str | None]
-    ready_ns: Ints
-    ended_ns: Ints
+    @property
+    def publisher(self) -> Ints:
+        """The publisher of each."""
+        return self.key >> 32
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Deliveries joined to their events: the first rows of each pair, and what became of them."""
+    """Deliveries joined to their events: the first rows of each expected pair; arrays of one length."""
 
-    #: Index into Events, subscription number and arrival of the expected first rows.
+    #: Index into Events, subscription number, segment of its presence, and arrival.
     event: Ints
     subscription: Ints
+    segment: Ints
     arrival_ns: Ints
     read_ns: Ints
 
 
-def pattern_matches(pattern: str, channel: str) -> bool:
-    """Whether a subscription to ``pattern`` receives ``channel``: `/*` at the end stands for one or more segments."""
-    if pattern.endswith("/*"):
-        return channel.startswith(pattern[:-1]) and len(channel) > len(pattern) - 1
-    return pattern == channel
+@dataclass(frozen=True)
+class Settled:
+    """A ledger and what it was made from."""
+
+    ledger: Ledger
+    events: Events
+    matched: Matched
+    #: How many subscriptions each event should have reached.
+    expected: Ints
+    breakdown: Breakdown
 
 
-def settle(run: Run, window: Window) -> tuple[Ledger, Events, Matched, Ints]:
-    """Return the ledger of a window, its events, the expected deliveries, and how many each event should have had."""
-    events, lives = _events(run, window), _lives(run)
-    expected = expected_by_event(events, lives)
+@lru_cache(maxsize=1)
+def settle(run: Run, window: Window) -> Settled:
+    """Return the ledger of a window and what it was made from; the last one is kept, as several figures need it."""
+    events, present = _events(run, window), presence.segments(run)
+    reach = _reach(events, present)
+    expected, expected_by_segment = _expected(events, present, reach)
     table = run.table("deliveries", _DELIVERY_COLUMNS, window)
     rows = table.num_rows
     key = _key(ints(table, "publisher"), ints(table, "sequence"))
@@ -126,54 +152,87 @@ def settle(run: Run, window: Window) -> tuple[Ledger, Events, Matched, Ints]:
     order = np.lexsort((read_ns, arrival_ns))
     key, subscription, arrival_ns, read_ns = (a[order] for a in (key, subscription, arrival_ns, read_ns))
     first = _first_of_pairs(key, subscription)
-    duplicates = rows - len(first)
+    again = np.ones(rows, dtype=bool)
+    again[first] = False
+    twice_event, twice_subscription = _place(events, key[again]), subscription[again]
     key, subscription, arrival_ns, read_ns = (a[first] for a in (key, subscription, arrival_ns, read_ns))
 
-    place = np.searchsorted(events.key, key)
-    place = np.minimum(place, max(0, len(events.key) - 1))
-    known = events.key[place] == key if len(events.key) else np.zeros(len(key), dtype=bool)
-    unrecorded = int(np.count_nonzero(~known))
+    place = _place(events, key)
+    known = place >= 0
     accepted = np.zeros(len(key), dtype=bool)
     accepted[known] = events.accepted[place[known]]
-    live = np.zeros(len(key), dtype=bool)
-    live[accepted] = _live(lives, events, place[accepted], subscription[accepted])
-    matched = Matched(place[live], subscription[live], arrival_ns[live], read_ns[live])
+    segment = np.full(len(key), -1, dtype=np.int64)
+    segment[accepted] = _segment(events, present, reach, place[accepted], subscription[accepted])
+    there = segment >= 0
+    matched = Matched(*(a[there] for a in (place, subscription, segment, arrival_ns, read_ns)))
 
-    total = int(expected.sum())
-    delivered = len(matched.event)
     arrived = np.bincount(matched.event, minlength=len(events.key))
+    late = _late(run, events, matched)
+    reordered = _reordered(events, matched)
+    losses = find_losses(events, present, reach, matched, expected, run.late_after_ns)
+    breakdown = Breakdown.of(
+        events,
+        present,
+        expected,
+        expected_by_segment,
+        delivered=(matched.event[~late], matched.subscription[~late]),
+        late=(matched.event[late], matched.subscription[late]),
+        duplicates=(twice_event, twice_subscription),
+        reordered=(matched.event[reordered], matched.subscription[reordered]),
+        losses=losses,
+    )
     ledger = Ledger(
         events_due=len(events.key),
         events_accepted=int(np.count_nonzero(events.accepted)),
-        expected=total,
-        delivered=delivered,
-        lost=total - delivered,
-        duplicates=duplicates,
+        expected=int(expected.sum()),
+        delivered=len(matched.event) - int(np.count_nonzero(late)),
+        late=int(np.count_nonzero(late)),
+        lost_before_ready=losses.total(BEFORE_READY),
+        lost_in_reconnect=losses.total(IN_RECONNECT),
+        lost_otherwise=losses.total(OTHERWISE),
+        duplicates=rows - len(first),
         not_acknowledged=int(np.count_nonzero(known & ~accepted)),
-        outside_live_window=int(np.count_nonzero(accepted & ~live)),
-        unrecorded=unrecorded,
+        outside_live_window=int(np.count_nonzero(accepted & ~there)),
+        unrecorded=int(np.count_nonzero(~known)),
         rows=rows,
-        reordered=_reordered(events, matched),
+        reordered=int(np.count_nonzero(reordered)),
         events_with_loss=int(np.count_nonzero(arrived < expected)),
-        subscriptions_with_loss=_subscriptions_with_loss(events, lives, matched, arrived < expected),
+        subscriptions_with_loss=losses.subscriptions,
     )
-    return ledger, events, matched, expected
+    agrees = breakdown.agrees_with(ledger)
+    if not agrees:
+        ledger = Ledger(**{**asdict(ledger), "breakdown_agrees": False})
+    return Settled(ledger, events, matched, expected, breakdown)
 
 
-def expected_by_event(events: Events, lives: Lives) -> Ints:
-    """Return how many live subscriptions each event should have reached; 0 for events that were not accepted."""
-    expected = np.zeros(len(events.key), dtype=np.int64)
+#: For each channel with accepted events: its events by time of sending, and the segments whose pattern matches.
+Reach = dict[int, tuple[Ints, Ints]]
+
+
+def _reach(events: Events, present: Segments) -> Reach:
+    by_pattern = dict(_by_code(present.pattern, len(present.patterns)))
+    reach: Reach = {}
     for channel, rows in _by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):
         name = events.channels[channel]
-        if name is None:
-            continue
+        codes_of = [] if name is None else matching_patterns(present.patterns, name)
+        found = [by_pattern[code] for code in codes_of if code in by_pattern]
+        members = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+        reach[channel] = (rows[np.argsort(events.sent_ns[rows], kind="stable")], members)
+    return reach
+
+
+def _expected(events: Events, present: Segments, reach: Reach) -> tuple[Ints, Ints]:
+    """Return how many subscriptions each event should reach, and how many events each segment should receive."""
+    by_event = np.zeros(len(events.key), dtype=np.int64)
+    by_segment = np.zeros(len(present), dtype=np.int64)
+    for rows, members in reach.values():
         sent_ns = events.sent_ns[rows]
-        for pattern, members in _by_code(lives.pattern, len(lives.patterns)):
-            if pattern_matches(lives.patterns[pattern] or "", name):
-                begun = np.searchsorted(np.sort(lives.ready_ns[members]), sent_ns, side="right")
-                ended = np.searchsorted(np.sort(lives.ended_ns[members]), sent_ns, side="right")
-                expected[rows] += begun - ended
-    return expected
+        begins = np.searchsorted(sent_ns, present.start_ns[members], side="left")
+        ends = np.searchsorted(sent_ns, present.end_ns[members], side="left")
+        steps = np.bincount(begins, minlength=len(rows) + 1) - np.bincount(ends, minlength=len(rows) + 1)
+        by_event[rows] += np.cumsum(steps)[:-1]
+        by_segment[members] += ends - begins
+    return by_event, by_segment
 
 
 def _events(run: Run, window: Window) -> Events:
@@ -193,21 +252,17 @@ def _events(run: Run, window: Window) -> Events:
     )
 
 
-def _lives(run: Run) -> Lives:
-    table = run.table("subscriptions", _SUBSCRIPTION_COLUMNS)
-    subscription, ready_ns = ints(table, "subscription"), ints(table, "ready_ns")
-    ended_ns = ints(table, "ended_ns", missing=_FOREVER)
-    pattern, patterns = codes(table, "channel")
-    keep = ready_ns >= 0
-    arrays = [a[keep] for a in (subscription, pattern, ready_ns, ended_ns)]
-    order = np.lexsort((arrays[2], arrays[0]))
-    subscription, pattern, ready_ns, ended_ns = (a[order] for a in arrays)
-    return Lives(subscription, pattern, patterns, ready_ns, ended_ns)
-
-
 def _key(publisher: Ints, sequence: Ints) -> Ints:
     """One number for an event: publishers have 31 bits at most, sequences stay below 2**32 here."""
     return (publisher << 32) | sequence
+
+
+def _place(events: Events, key: Ints) -> Ints:
+    """Return where each key stands among the events; -1: nowhere."""
+    if not len(events.key):
+        return np.full(len(key), -1, dtype=np.int64)
+    place = np.minimum(np.searchsorted(events.key, key), len(events.key) - 1)
+    return np.where(events.key[place] == key, place, -1)
 
 
 def _first_of_pairs(key: Ints, subscription: Ints) -> Ints:
@@ -222,39 +277,32 @@ def _first_of_pairs(key: Ints, subscription: Ints) -> Ints:
     return order[begins]
 
 
-def _live(
-    lives: Lives, events: Events, event: Ints, subscription: Ints
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whether the subscription of each pair matched and was live when its event was sent."""
-    if not len(lives.subscription):
-        return np.zeros(len(event), dtype=bool)
-    sent_ns = events.sent_ns[event]
-    live = np.zeros(len(event), dtype=bool)
-    at = np.searchsorted(lives.subscription, subscription, side="left")
-    matching = np.array(
-        [[pattern_matches(p or "", c or "") for c in events.channels] for p in lives.patterns], dtype=bool
-    ).reshape(len(lives.patterns), len(events.channels))
-    # One turn for each life that any subscription has; one is the rule.
-    while True:
-        inside = at < len(lives.subscription)
-        inside[inside] = lives.subscription[at[inside]] == subscription[inside]
-        if not inside.any():
-            return live
-        rows, life = np.flatnonzero(inside), at[inside]
-        live[rows] |= (
-            (lives.ready_ns[life] <= sent_ns[rows])
-            & (lives.ended_ns[life] > sent_ns[rows])
-            & matching[lives.pattern[life], events.channel[event[rows]]]
-        )
-        at = at + 1
+def _segment(events: Events, present: Segments, reach: Reach, event: Ints, subscription: Ints) -> Ints:
+    """Return the segment of presence that each pair falls into; -1 where there is none or its pattern is another."""
+    segment = present.at(subscription, events.sent_ns[event])
+    inside = segment >= 0
+    width = len(present.patterns)
+    pairs = [channel * width + np.unique(present.pattern[members]) for channel, (_, members) in reach.items()]
+    matching = np.sort(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64)
+    pair = events.channel[event[inside]] * width + present.pattern[segment[inside]]
+    segment[inside] = np.where(np.isin(pair, matching), segment[inside], -1)
+    return segment
 
 
-def _reordered(events: Events, matched: Matched) -> int:
-    """Count deliveries that came after one with a higher sequence of the same publisher to the same subscription."""
+def _late(run: Run, events: Events, matched: Matched) -> Flags:
+    if run.late_after_ns is None:
+        return np.zeros(len(matched.event), dtype=bool)
+    return matched.arrival_ns - events.intended_ns[matched.event] > run.late_after_ns
+
+
+def _reordered(events: Events, matched: Matched) -> Flags:
+    """Whether each delivery came after one with a higher sequence of the same publisher to the same subscription."""
+    late = np.zeros(len(matched.event), dtype=bool)
     if not len(matched.event):
-        return 0
+        return late
     key = events.key[matched.event]
     publisher = key >> 32
+    # Of one read all have one stamp: the order of the rows is the order of arrival then.
     order = np.lexsort((matched.read_ns, matched.arrival_ns, publisher, matched.subscription))
     sequence, publisher = (key & 0xFFFFFFFF)[order], publisher[order]
     subscription = matched.subscription[order]
@@ -262,31 +310,8 @@ def _reordered(events: Events, matched: Matched) -> int:
     starts[1:] = (publisher[1:] != publisher[:-1]) | (subscription[1:] != subscription[:-1])
     # A running maximum within each stream: lift each stream above all before it.
     lifted = sequence + (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
-    highest = np.maximum.accumulate(lifted)
-    return int(np.count_nonzero(lifted < highest))
-
-
-def _subscriptions_with_loss(
-    events: Events, lives: Lives, matched: Matched, lossy: np.ndarray[Any, np.dtype[np.bool_]]
-) -> int:
-    """Count subscriptions that miss an expected delivery; looks only at events that someone misses."""
-    missing: set[int] = set()
-    affected = np.flatnonzero(lossy)
-    if not len(affected):
-        return 0
-    order = np.argsort(matched.event, kind="stable")
-    sorted_event = matched.event[order]
-    for event in affected.tolist():
-        sent_ns, channel = events.sent_ns[event], events.channels[events.channel[event]] or ""
-        live = (lives.ready_ns <= sent_ns) & (lives.ended_ns > sent_ns)
-        wanted = {
-            int(s)
-            for s, p in zip(lives.subscription[live], lives.pattern[live], strict=True)
-            if pattern_matches(lives.patterns[p] or "", channel)
-        }
-        low, high = np.searchsorted(sorted_event, [event, event + 1])
-        missing |= wanted - set(matched.subscription[order[low:high]].tolist())
-    return len(missing)
+    late[order] = lifted < np.maximum.accumulate(lifted)
+    return late
 
 
 def _by_code(values: Ints, count: int) -> Iterator[tuple[int, Ints]]:

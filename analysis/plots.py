@@ -119,7 +119,8 @@ def fan_out(run: Run) -> Figure | None:
     window = run.measure
     if window is None or window.seconds <= 0:
         return None
-    _, events, matched, _ = settle(run, window)
+    settled = settle(run, window)
+    events, matched = settled.events, settled.matched
     if not len(matched.event):
         return None
     latency_ns = matched.arrival_ns - events.intended_ns[matched.event]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-FORMAT = 1
+FORMAT = 2
 TABLES = ("deliveries", "events", "subscriptions", "connections", "health")
 Ints = npt.NDArray[np.int64]
 
@@ -36,7 +36,7 @@ class Window:
         return (self.end_ns - self.start_ns) / 1e9
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One run. Tables are read from Parquet when first asked for; a missing file is an empty table."""
 
@@ -85,6 +85,24 @@ class Run:
         if end_ns is None:
             end_ns = int(self.health["time_ns"].max()) if len(self.health) else start_ns
         return Window(start_ns, max(start_ns, end_ns))
+
+    @property
+    def late_after_ns(self) -> int | None:
+        """How long after its intended time a delivery counts as late; None: no delivery does."""
+        late_after_ns: int | None = self.manifest.get("late_after_ns")
+        return late_after_ns
+
+    @cached_property
+    def broken_off_ns(self) -> dict[int, int]:
+        """Until when the record of each worker reaches that did not hand it over whole."""
+        ends_ns = {}
+        health = self.table("health", ("worker", "time_ns"))
+        worker, time_ns = ints(health, "worker"), ints(health, "time_ns")
+        for entry in self.manifest["workers"]:
+            if not entry["finished"]:
+                its = time_ns[worker == entry["worker"]]
+                ends_ns[entry["worker"]] = int(its.max()) if len(its) else 0
+        return ends_ns
 
     def table(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
         """Read columns of a table; with a window only rows whose ``intended_ns`` lies in it."""

@@ -10,11 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from analysis.ledger import Events, Matched, settle
+from analysis import fanout
+from analysis.breakdown import DIMENSIONS
+from analysis.judgement import judge
+from analysis.ledger import settle
+from analysis.outages import find_outages
 from analysis.percentiles import Percentiles
 from analysis.run import Ints, Run, Window, codes, ints
 
 FORMAT = 1
+#: Exit codes as in the project's README.
+_INCONCLUSIVE, _TARGET = 3, 4
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -41,10 +47,14 @@ def summarise(run: Run) -> dict[str, Any]:
         "workers": _workers(run),
     }
     if window is None or window.seconds <= 0:
-        summary.update(throughput=None, ledger=None, delivery=None, publish=None, fanout=None, health=None)
-        return summary
-    ledger, events, matched, expected = settle(run, window)
+        for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):
+            summary[name] = None
+        summary["outages"] = []
+        return _judged(run, None, summary)
+    settled = settle(run, window)
+    ledger = settled.ledger
     summary["ledger"] = ledger.to_dict()
+    summary["losses"] = {dimension: settled.breakdown.worst(dimension) for dimension in DIMENSIONS}
     summary["throughput"] = {
         "offered_per_s": ledger.events_due / window.seconds,
         "accepted_per_s": ledger.events_accepted / window.seconds,
@@ -52,8 +62,21 @@ def summarise(run: Run) -> dict[str, Any]:
     }
     summary["delivery"] = _delivery(run, window)
     summary["publish"] = _publish(run, window)
-    summary["fanout"] = _fanout(events, matched, expected)
+    summary["fanout"] = fanout.summarise(fanout.by_event(settled))
     summary["health"] = _health(run, window)
+    summary["outages"] = [outage.to_dict() for outage in find_outages(run, window)]
+    return _judged(run, window, summary)
+
+
+def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[str, Any]:
+    """Add the verdict, and the exit code that it and the target's absence make of a run that came to its end."""
+    judgement = judge(run, window, summary)
+    summary["verdict"] = judgement.to_dict()
+    if summary["exit_code"] == 0:
+        if judgement.kind == "invalid":
+            summary["exit_code"] = _INCONCLUSIVE
+        elif summary["outages"]:
+            summary["exit_code"] = _TARGET
     return summary
 
 
@@ -70,9 +93,11 @@ def _delivery(run: Run, window: Window) -> dict[str, Any]:
 
 def _publish(run: Run, window: Window) -> dict[str, Any]:
     table = run.table(
-        "events", ("intended_ns", "sent_ns", "acked_ns", "status", "error", "publisher", "batch"), window
+        "events",
+        ("intended_ns", "slot_ns", "sent_ns", "acked_ns", "status", "error", "publisher", "batch"),
+        window,
     )
-    sent_ns, acked_ns = ints(table, "sent_ns"), ints(table, "acked_ns")
+    sent_ns, acked_ns, slot_ns = (ints(table, name) for name in ("sent_ns", "acked_ns", "slot_ns"))
     sent, answered = sent_ns >= 0, (sent_ns >= 0) & (acked_ns >= 0)
     # An answer is one request's, however many events were in it.
     _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
@@ -81,38 +106,11 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
     return {
         "answer_ns": Percentiles.of((acked_ns - sent_ns)[answered & request]).to_dict(),
         "lateness_ns": Percentiles.of((sent_ns - ints(table, "intended_ns"))[sent & request]).to_dict(),
+        "slot_wait_ns": Percentiles.of((slot_ns - ints(table, "intended_ns"))[sent & request]).to_dict(),
+        "own_lateness_ns": Percentiles.of((sent_ns - slot_ns)[sent & request]).to_dict(),
         "requests": int(request.sum()),
         "events_by_status": _counts(table, "status"),
         "errors": _counts(table, "error"),
-    }
-
-
-def _fanout(events: Events, matched: Matched, expected: Ints) -> dict[str, Any]:
-    """Per event: when the first, median, 99th percentile and last subscriber had it, from its intended time."""
-    count = len(events.key)
-    arrived = np.bincount(matched.event, minlength=count)
-    latency = (
-        matched.arrival_ns - events.intended_ns[matched.event] if len(matched.event) else matched.arrival_ns
-    )
-    order = np.lexsort((latency, matched.event))
-    latency = latency[order]
-    ends = np.cumsum(arrived)
-    begins = ends - arrived
-    reached = arrived > 0
-
-    def at(share: float) -> dict[str, Any]:
-        rank = np.maximum(np.ceil(share * arrived[reached] - 1e-9).astype(np.int64), 1)
-        return Percentiles.of(latency[begins[reached] + rank - 1]).to_dict()
-
-    wanted = expected > 0
-    return {
-        "events": int(np.count_nonzero(wanted)),
-        "complete": int(np.count_nonzero(wanted & (arrived >= expected))),
-        "subscribers_per_event": float(expected[wanted].mean()) if wanted.any() else None,
-        "first_ns": at(0.0),
-        "median_ns": at(0.5),
-        "p99_ns": at(0.99),
-        "last_ns": at(1.0),
     }
 
 
@@ -175,6 +173,8 @@ def _health(run: Run, window: Window) -> dict[str, Any]:
         "queue_max_ns",
         "gc_ns",
         "rss_bytes",
+        "open_files",
+        "ports",
     )
     table = run.table("health", columns)
     time_ns = ints(table, "time_ns")
@@ -196,6 +196,8 @@ def _health(run: Run, window: Window) -> dict[str, Any]:
         "receive_queue_worst_ns": worst("queue_max_ns"),
         "gc_worst_ns": worst("gc_ns"),
         "rss_worst_bytes": worst("rss_bytes"),
+        "open_files_worst": worst("open_files"),
+        "ports_worst": worst("ports"),
     }
 
 

@@ -29,7 +29,14 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what else a reader should know, a sentence each."""
-    lines = []
+    lines = [f"{f['severity']}: {f['reason']} – {f['advice']}" for f in summary["verdict"]["findings"]]
+    for outage in summary["outages"]:
+        start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")
+        begin_s, end_s = ((outage[edge] - start_ns) / 1e9 for edge in ("start_ns", "end_ns"))
+        lines.append(
+            f"the target was away from {begin_s:.1f} s to {end_s:.1f} s of the measurement:"
+            f" {outage['connections_lost']:,} connections lost, {outage['attempts_failed']:,} attempts failed"
+        )
     publish, workers, connections = summary["publish"], summary["workers"], summary["connections"]
     for source, errors in (
         ("publish", publish["errors"] if publish else {}),
@@ -38,8 +45,6 @@ def notes(summary: dict[str, Any]) -> list[str]:
     ):
         for message, number in list(errors.items())[:3]:
             lines.append(f"{source}: {text.clean(message)} ({number:,}×)")
-    if workers["unfinished"]:
-        lines.append(f"without a complete record: worker {', '.join(map(str, workers['unfinished']))}")
     for name, meaning in (
         ("foreign", "events that were not this run's"),
         ("undecodable", "messages that could not be read"),
@@ -92,8 +97,14 @@ def _figures(summary: dict[str, Any]) -> Table:
             text.UNKNOWN
             if fanout["subscribers_per_event"] is None
             else text.significant(fanout["subscribers_per_event"]),
-            "lost / duplicate / reordered",
-            f"{ledger['lost']:,} / {ledger['duplicates']:,} / {ledger['reordered']:,}",
+            "late / duplicate / reordered",
+            f"{ledger['late']:,} / {ledger['duplicates']:,} / {ledger['reordered']:,}",
+        ),
+        (
+            "events that reached all",
+            f"{fanout['complete']:,} of {fanout['events']:,}",
+            "lost: unready / reconnect / other",
+            f"{ledger['lost_before_ready']:,} / {ledger['lost_in_reconnect']:,} / {ledger['lost_otherwise']:,}",
         ),
     ]
     for left, value, right, other in rows:
@@ -117,8 +128,12 @@ def latency_rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [
         ("fan-out (arrival − intended)", delivery["headline_ns"]),
         ("service (arrival − sent)", delivery["service_ns"]),
+        ("first subscriber of an event", fanout["first_ns"]),
+        ("median subscriber", fanout["median_ns"]),
+        ("99 % of subscribers", fanout["p99_ns"]),
         ("last subscriber of an event", fanout["last_ns"]),
         ("receive queue (our own)", delivery["receive_queue_ns"]),
         ("publish answer", publish["answer_ns"]),
-        ("schedule lateness (our own)", publish["lateness_ns"]),
+        ("waiting for a request slot", publish["slot_wait_ns"]),
+        ("schedule lateness (our own)", publish["own_lateness_ns"]),
     ]

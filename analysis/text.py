@@ -70,30 +70,36 @@ def printable(value: Any) -> Any:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)
 
 
+def sentence_part(reason: Any) -> str:
+    """Return a foreign reason as it stands within a sentence: harmless, no full stop."""
+    return clean(reason or "no reason is on record").rstrip(". ")
+
+
 def verdict(summary: dict[str, Any]) -> tuple[str, str]:
-    """Return (kind, sentence): kind is 'good', 'warning' or 'bad'."""
-    ledger = summary["ledger"]
+    """Return (kind, sentence): kind is 'good', 'warning' or 'bad'. Good is only what is beyond doubt and whole."""
+    ledger, judged = summary["ledger"], summary["verdict"]
     found = "nothing was measured"
     if ledger is not None and ledger["expected"]:
         found = f"{ledger['delivered']:,} of {ledger['expected']:,} expected deliveries arrived"
         if ledger["lost"]:
             found += f", {ledger['lost']:,} were lost"
+        if ledger["late"]:
+            found += f", {ledger['late']:,} came too late"
         if ledger["duplicates"]:
             found += f", {ledger['duplicates']:,} came more than once"
-    status = summary["status"]
-    if status != "complete":
+    worst = judged["findings"][0]["reason"] if judged["findings"] else ""
+    if summary["status"] != "complete":
         seconds = summary["measured_seconds"]
         how_far = f", {seconds:.1f} s into the measurement" if seconds else ""
-        reason = clean(summary["reason"] or status)
-        return "bad" if status == "failed" else "warning", f"Partial: {reason}{how_far}; {found}"
-    if summary["workers"]["unfinished"]:
-        return "bad", f"Incomplete: a worker did not hand over its record; {found}"
-    if ledger is None or not ledger["expected"]:
-        return (
-            "warning",
-            "Complete, but no delivery was expected: does anybody subscribe to what is published?",
-        )
-    if not ledger["balances"]:
-        return "bad", f"Invalid: the ledger does not balance; {found}"
-    clean_run = not ledger["lost"] and not ledger["duplicates"]
-    return ("good" if clean_run else "warning"), f"Complete: {found}"
+        reason = clean(summary["reason"] or summary["status"])
+        kind = "bad" if summary["status"] == "failed" or judged["kind"] == "invalid" else "warning"
+        return kind, f"Partial: {reason}{how_far}; {found}"
+    if judged["kind"] == "invalid":
+        return "bad", f"Invalid: {worst}; {found}"
+    if summary["outages"]:
+        seconds = sum(outage["end_ns"] - outage["start_ns"] for outage in summary["outages"]) / 1e9
+        return "bad", f"The target was away for {seconds:.1f} s of the measurement; {found}"
+    if judged["kind"] == "degraded":
+        return "warning", f"Degraded: {worst}; {found}"
+    whole = not (ledger["lost"] or ledger["late"] or ledger["duplicates"])
+    return ("good" if whole else "warning"), f"Valid: {found}"

@@ -4,6 +4,7 @@ import gc
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
@@ -27,6 +28,9 @@ class HealthSample(NamedTuple):
     gc_ns: int
     rss_bytes: int
     open_files: int
+    open_files_limit: int | None
+    ports: int
+    ports_limit: int | None
 
 
 class HealthSampler:
@@ -43,6 +47,10 @@ class HealthSampler:
         self._gc_ns = 0
         self._cpu_ns = time.process_time_ns()
         self._since_ns = time.monotonic_ns()
+        # What is open before any connection is: the rest are sockets, each with a port of its own.
+        self._files_at_start = _open_files()
+        self._open_files_limit = _open_files_limit()
+        self._ports_limit = _ports_limit()
         self.running = False
 
     def watch(self) -> None:
@@ -71,6 +79,7 @@ class HealthSampler:
     ) -> HealthSample:
         """Return what happened since the last call."""
         cpu_ns, monotonic_ns = time.process_time_ns(), time.monotonic_ns()
+        open_files = _open_files()
         sample = HealthSample(
             time_ns=now_ns(),
             interval_ns=monotonic_ns - self._since_ns,
@@ -82,7 +91,10 @@ class HealthSampler:
             published=published,
             gc_ns=self._gc_ns,
             rss_bytes=self._process.memory_info().rss,
-            open_files=_open_files(),
+            open_files=open_files,
+            open_files_limit=self._open_files_limit,
+            ports=max(0, open_files - self._files_at_start),
+            ports_limit=self._ports_limit,
         )
         self._cpu_ns, self._since_ns, self._lag_max_ns, self._gc_ns = cpu_ns, monotonic_ns, 0, 0
         return sample
@@ -94,3 +106,22 @@ def _open_files() -> int:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  no Path for each, once a second
     except OSError:
         return -1
+
+
+def _open_files_limit() -> int | None:
+    """Return how many descriptors this process may have; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else min(soft, 2**31 - 1)
+
+
+def _ports_limit() -> int | None:
+    """Return how many local ports there are to connect from to one address and port; None: not known."""
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+        return int(high) - int(low) + 1
+    except (OSError, ValueError):
+        return None

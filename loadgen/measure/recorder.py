@@ -25,6 +25,7 @@ class EventRow(NamedTuple):
     batch: int
     channel: str
     intended_ns: int
+    slot_ns: int | None
     sent_ns: int | None
     acked_ns: int | None
     status: str
@@ -109,11 +110,11 @@ class Recorder:
         self._event_rows.append(row)
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Take a life of a subscription that ended."""
+        """Take a life of a subscription: when it is ready, and again, whole, when it ended."""
         self._subscription_rows.append(row)
 
     def connection(self, row: ConnectionRow) -> None:
-        """Take a life of a connection that ended."""
+        """Take a life of a connection: when it is accepted, and again, whole, when it ended."""
         self._connection_rows.append(row)
 
     def flush(self, health: HealthSampler | None = None) -> Interval:
@@ -128,7 +129,10 @@ class Recorder:
 
         latency = rows[:, _AT["arrival_ns"]] - rows[:, _AT["intended_ns"]]
         queue = rows[:, _AT["read_ns"]] - rows[:, _AT["arrival_ns"]]
-        late_max_ns = max((e.sent_ns - e.intended_ns for e in events if e.sent_ns is not None), default=None)
+        late_max_ns = max(
+            (e.sent_ns - e.slot_ns for e in events if e.sent_ns is not None and e.slot_ns is not None),
+            default=None,
+        )
         published = sum(1 for e in events if e.sent_ns is not None)
         interval = Interval(
             end_ns=end_ns,

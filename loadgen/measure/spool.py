@@ -39,6 +39,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("batch", pa.int64()),
             ("channel", _TEXT),
             ("intended_ns", pa.int64()),
+            ("slot_ns", pa.int64()),
             ("sent_ns", pa.int64()),
             ("acked_ns", pa.int64()),
             ("status", _TEXT),
@@ -92,6 +93,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("gc_ns", pa.int64()),
             ("rss_bytes", pa.int64()),
             ("open_files", pa.int32()),
+            ("open_files_limit", pa.int32()),
+            ("ports", pa.int32()),
+            ("ports_limit", pa.int32()),
         ]
     ),
     # One row an interval, worker and tag; becomes histograms.hlog.

@@ -84,6 +84,7 @@ class Coordinator:
         token = secrets.randbits(31)
         self.folder = RunFolder.create(results, scenario.resolved(), target.describe(), token, self._begun_ns)
         self.manifest = self.folder.manifest
+        self.manifest.late_after_ns = scenario.phases.drain_ns or None
         self.workers: dict[str, WorkerState] = {}
         for worker_id, worker in workers.items():
             self.workers[worker_id] = WorkerState(worker, worker_id)

@@ -3,6 +3,7 @@
 `locustfile.py` calls :func:`install`; a locustfile of one's own does the same.
 """
 
+import json
 import logging
 import os
 import signal
@@ -246,7 +247,11 @@ class Controller:
             print(f"loadgen: {coordinator.unwritten}", file=sys.stderr, flush=True)
             return
         code = children.analyse(coordinator.folder.path)
-        if code != 0:
+        if code == 0:
+            # The verdict of the analysis on the run; what the run itself ended with goes before it.
+            summary = json.loads((coordinator.folder.path / "summary.json").read_text())
+            self.environment.process_exit_code = summary["exit_code"]
+        else:
             print(
                 f"loadgen: the report could not be made; the record is in {coordinator.folder.path}",
                 file=sys.stderr,

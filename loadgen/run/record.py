@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,7 +23,9 @@ from loadgen.measure import histograms
 from loadgen.measure.spool import MARKER, SCHEMAS, read_batches
 from loadgen.run.exits import ExitCode, RunError, why
 
-FORMAT = 1
+FORMAT = 2
+#: Tables of lives, and what numbers the thing that lives.
+_LIVES = {"subscriptions": "subscription", "connections": "connection"}
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
     "locust",
@@ -46,6 +49,7 @@ class Manifest:
     scenario: dict[str, Any]
     target: dict[str, Any]
     created_ns: int
+    late_after_ns: int | None = None
     status: str = "running"
     exit_code: int | None = None
     reason: str | None = None
@@ -155,8 +159,12 @@ class RunFolder:
 
     def _complete(self) -> None:
         for table, schema in SCHEMAS.items():
-            if table != "histograms":
-                _write_parquet(self.path / f"{table}.parquet", schema, _batches(self.spool, table))
+            if table == "histograms":
+                continue
+            batches = _batches(self.spool, table)
+            if table in _LIVES:
+                batches = _last_of_each_life(batches, _LIVES[table])
+            _write_parquet(self.path / f"{table}.parquet", schema, batches)
         self._write_histograms()
         self.save()
         shutil.rmtree(self.spool, ignore_errors=True)
@@ -199,6 +207,17 @@ def _unwritable(results: Path, error: OSError) -> RunError:
 def _batches(spool: Path, table: str) -> Iterator[pa.RecordBatch]:
     for path in sorted(spool.glob(f"{table}-*.arrows")):
         yield from read_batches(path)
+
+
+def _last_of_each_life(batches: Iterator[pa.RecordBatch], number: str) -> Iterator[pa.RecordBatch]:
+    """Yield one row a life: it was written when it began and again, whole, when it ended."""
+    kept = list(batches)
+    if not kept:
+        return
+    table = pa.Table.from_batches(kept)
+    place = pa.array(np.arange(len(table)))
+    last = table.append_column("_place", place).group_by([number, "life"]).aggregate([("_place", "max")])
+    yield from table.take(last["_place_max"].combine_chunks().sort()).to_batches()
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:

@@ -160,6 +160,9 @@ class ClientConnection:
     def on_connected(self, arrival_ns: int) -> None:
         """The service accepted the connection."""
         self._connected_ns = arrival_ns
+        # On record from now on, should this process be killed: the row at the end takes this one's place.
+        if self._socket is not None:
+            self._record_connection(self._socket, None, None)
         self._login.set()
 
     def on_refused(self, reason: str) -> None:
@@ -226,6 +229,8 @@ class ClientConnection:
             self._run.progress.acknowledged += 1
         else:
             self._run.readiness.proven(subscription.plan.channel)
+        # As with the connection: what is ready is on record before it ends.
+        self._record_subscription(subscription, None)
 
     def _on_closed(self, code: int | None, reason: str) -> None:
         socket, self._socket = self._socket, None
@@ -254,7 +259,7 @@ class ClientConnection:
         self._login.set()
         self.ended.set()
 
-    def _record_subscription(self, subscription: _Subscription, ended_ns: int) -> None:
+    def _record_subscription(self, subscription: _Subscription, ended_ns: int | None) -> None:
         self._run.recorder.subscription(
             SubscriptionRow(
                 subscription=subscription.plan.number,
@@ -278,7 +283,7 @@ class ClientConnection:
             return None
         return max(since_ns, subscription.acknowledged_ns)
 
-    def _record_connection(self, socket: WebSocket, code: int | None, closed_ns: int) -> None:
+    def _record_connection(self, socket: WebSocket, code: int | None, closed_ns: int | None) -> None:
         self._run.recorder.connection(
             ConnectionRow(
                 connection=self._client.number,

@@ -73,7 +73,7 @@ class OpenLoopPublisher:
     """Runs one client's schedule.
 
     ``in_flight`` bounds how many requests may block at once (0: the sender never blocks). When all are under way, the
-    next waits, and its lateness is on record: sent − intended.
+    next waits for a slot: slot − intended is on record as the target's doing, sent − slot as our own lateness.
     """
 
     def __init__(
@@ -97,18 +97,28 @@ class OpenLoopPublisher:
 
     def publish_all(self, timeline: Timeline) -> None:
         """Publish from the start of the warm-up to the end of the measure phase, then return."""
-        wait_until = self._run.timer.wait_until
+        wait_until, pool, run = self._run.timer.wait_until, self._pool, self._run
+        free_ns = 0
         for number, offset_ns in enumerate(self._plan.offsets_ns()):
             intended_ns = timeline.warmup_ns + offset_ns
-            wait_until(intended_ns)
-            if self._run.publishing_over:
+            if run.publishing_over and intended_ns > now_ns():
                 return
+            wait_until(intended_ns)
+            if pool is not None and not run.publishing_over and pool.full():
+                pool.wait_available()
+                free_ns = now_ns()
             channel = self._draw.next()
             sequence, self._sequence = self._sequence, self._sequence + self._plan.batch
-            if self._pool is not None:
-                self._pool.spawn(self._publish, number, sequence, channel, intended_ns)
+            if run.publishing_over:
+                # Due, and too late now: on record, so that it is not taken for never offered.
+                self._record_unsent(number, sequence, channel, intended_ns)
+                continue
+            # A wait for a free request slot is the target's doing; what comes after it is ours.
+            slot_ns = max(intended_ns, free_ns)
+            if pool is not None:
+                pool.spawn(self._publish, number, sequence, channel, intended_ns, slot_ns)
             else:
-                self._publish(number, sequence, channel, intended_ns)
+                self._publish(number, sequence, channel, intended_ns, slot_ns)
 
     def give_up(self) -> None:
         """Record as unanswered what has no answer yet; call when the drain is over."""
@@ -118,7 +128,25 @@ class OpenLoopPublisher:
             for row in self._open.pop(number):
                 self._run.recorder.event(row)
 
-    def _publish(self, number: int, sequence: int, channel: str, intended_ns: int) -> None:
+    def _record_unsent(self, number: int, sequence: int, channel: str, intended_ns: int) -> None:
+        for k in range(self._plan.batch):
+            self._run.recorder.event(
+                EventRow(
+                    publisher=self._client.number,
+                    sequence=sequence + k,
+                    batch=number,
+                    channel=channel,
+                    intended_ns=intended_ns,
+                    slot_ns=None,
+                    sent_ns=None,
+                    acked_ns=None,
+                    status="unsent",
+                    error=None,
+                    bytes=self._plan.payload_bytes,
+                )
+            )
+
+    def _publish(self, number: int, sequence: int, channel: str, intended_ns: int, slot_ns: int) -> None:
         plan = self._plan
         token = self._run.recorder.token
         publisher = self._client.number
@@ -136,6 +164,7 @@ class OpenLoopPublisher:
                 batch=number,
                 channel=channel,
                 intended_ns=intended_ns,
+                slot_ns=slot_ns,
                 sent_ns=sent_ns,
                 acked_ns=None,
                 status="unanswered",

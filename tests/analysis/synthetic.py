@@ -31,6 +31,7 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "batch": _INT64,
         "channel": _TEXT,
         "intended_ns": _INT64,
+        "slot_ns": _INT64,
         "sent_ns": _INT64,
         "acked_ns": _INT64,
         "status": _TEXT,
@@ -78,6 +79,9 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "gc_ns": _INT64,
         "rss_bytes": _INT64,
         "open_files": _INT32,
+        "open_files_limit": _INT32,
+        "ports": _INT32,
+        "ports_limit": _INT32,
     },
 }
 _DEFAULTS: dict[str, Any] = {"worker": 0, "life": 0, "group": "g", "kernel_timestamps": True, "tls": False}
@@ -93,7 +97,7 @@ def write_run(folder: Path, tables: Mapping[str, Sequence[Row]], **manifest: Any
         columns = {column: pa.array([row.get(column) for row in rows], type=t) for column, t in types.items()}
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
     whole = {
-        "format": 1,
+        "format": 2,
         "run": folder.name,
         "token": 1,
         "status": "complete",
@@ -128,6 +132,7 @@ def event(
         "batch": sequence,
         "channel": channel,
         "intended_ns": due_ns,
+        "slot_ns": due_ns,
         "sent_ns": due_ns + 1_000,
         "acked_ns": due_ns + 1_000_000,
         "status": status,
@@ -149,6 +154,19 @@ def subscription(
         "acknowledged_ns": T0 + 1,
         "ready_ns": None if ready_ns is None else zero + ready_ns,
         "ended_ns": None if ended_ns is None else zero + ended_ns,
+        **more,
+    }
+
+
+def connection(number: int, life: int = 0, error: str | None = None, **more: Any) -> Row:
+    """A life of a client's connection; with an error it was lost."""
+    return {
+        "connection": number,
+        "life": life,
+        "started_ns": T0,
+        "acknowledged_ns": T0 + 1,
+        "error": error,
+        "kernel_timestamps": True,
         **more,
     }
 

@@ -5,17 +5,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.ledger import Ledger, pattern_matches, settle
-from tests.analysis.synthetic import Row, delivery, event, subscription, write_run
+from analysis.ledger import Ledger, Settled, pattern_matches, settle
+from tests.analysis.synthetic import T0, Row, connection, delivery, event, subscription, write_run
 
 MS = 1_000_000
+ZERO = T0 + 1000 * MS
 
 
-def ledger_of(folder: Path, events: list[Row], subscriptions: list[Row], deliveries: list[Row]) -> Ledger:
-    write_run(folder, {"events": events, "subscriptions": subscriptions, "deliveries": deliveries})
+LATE_NS = 60 * MS
+
+
+def settled_of(
+    folder: Path,
+    events: list[Row],
+    subscriptions: list[Row],
+    deliveries: list[Row],
+    connections: list[Row] | None = None,
+) -> Settled:
+    tables = {
+        "events": events,
+        "subscriptions": subscriptions,
+        "deliveries": deliveries,
+        "connections": connections or [],
+    }
+    write_run(folder, tables, late_after_ns=LATE_NS)
     run = analysis.load(folder)
     assert run.measure is not None
-    return settle(run, run.measure)[0]
+    return settle(run, run.measure)
+
+
+def ledger_of(
+    folder: Path,
+    events: list[Row],
+    subscriptions: list[Row],
+    deliveries: list[Row],
+    connections: list[Row] | None = None,
+) -> Ledger:
+    return settled_of(folder, events, subscriptions, deliveries, connections).ledger
 
 
 def test_everything_delivered(tmp_path: Path) -> None:
@@ -61,25 +87,114 @@ def test_reorder_is_by_publisher_and_subscription(tmp_path: Path) -> None:
     assert ledger_of(tmp_path, events, [subscription(1, "/default/*")], deliveries).reordered == 1
 
 
-def test_a_subscription_with_two_lives_expects_in_both_and_not_between(tmp_path: Path) -> None:
+def two_lives(ready_again_ns: int = 35 * MS) -> list[Row]:
+    """Lost 15 ms into the phase, acknowledged again at 30 ms."""
+    return [
+        subscription(1, "/default/a", 0, 15 * MS, life=0),
+        subscription(1, "/default/a", ready_again_ns, None, life=1, acknowledged_ns=ZERO + 30 * MS),
+    ]
+
+
+def test_what_a_lost_connection_misses_is_lost_in_reconnect_and_then_before_ready(tmp_path: Path) -> None:
+    events = [event(1, n, "/default/a", at * MS) for n, at in enumerate((0, 5, 12, 20, 31, 40, 50))]
+    deliveries = [delivery(events[n], 1) for n in (0, 5)]
+    connections = [connection(1, 0, "closed with code 1001"), connection(1, 1)]
+    ledger = ledger_of(tmp_path, events, two_lives(), deliveries, connections)
+    # 5 and 12 ms were under way when the connection broke; at 50 ms nothing is the matter.
+    assert (ledger.expected, ledger.delivered, ledger.lost) == (7, 2, 5)
+    assert (ledger.lost_in_reconnect, ledger.lost_before_ready, ledger.lost_otherwise) == (3, 1, 1)
+    assert ledger.balances
+
+
+def test_a_loss_that_a_later_delivery_over_the_same_connection_followed_is_not_the_reconnects(
+    tmp_path: Path,
+) -> None:
+    events = [event(1, n, "/default/a", at * MS) for n, at in enumerate((1, 5, 12))]
+    deliveries = [delivery(events[1], 1)]
+    connections = [connection(1, 0, "gone"), connection(1, 1)]
+    ledger = ledger_of(tmp_path, events, two_lives(), deliveries, connections)
+    assert (ledger.lost_otherwise, ledger.lost_in_reconnect) == (1, 1)
+
+
+def test_between_two_lives_that_the_client_parted_itself_nothing_is_expected(tmp_path: Path) -> None:
+    events = [event(1, n, "/default/a", n * 10 * MS) for n in range(6)]
+    deliveries = [delivery(e, 1) for e in events]
+    connections = [connection(1, 0), connection(1, 1)]
+    ledger = ledger_of(tmp_path, events, two_lives(30 * MS), deliveries, connections)
+    assert (ledger.expected, ledger.delivered, ledger.outside_live_window) == (5, 5, 1)
+    assert ledger.balances
+
+
+def test_an_attempt_that_never_was_acknowledged_does_not_end_the_gap(tmp_path: Path) -> None:
     events = [event(1, n, "/default/a", n * 10 * MS) for n in range(6)]
     lives = [
-        subscription(1, "/default/a", 0, 15 * MS),
-        subscription(1, "/default/a", 35 * MS, None, life=1),
+        subscription(1, "/default/a", 0, 15 * MS, life=0),
+        subscription(1, "/default/a", None, 40 * MS, life=1, acknowledged_ns=None),
     ]
-    deliveries = [delivery(e, 1) for e in events]
-    ledger = ledger_of(tmp_path, events, lives, deliveries)
-    assert (ledger.expected, ledger.delivered, ledger.outside_live_window) == (4, 4, 2)
+    connections = [connection(1, 0, "gone"), connection(1, 1, "gone")]
+    deliveries = [delivery(e, 1) for e in events[:2]]
+    ledger = ledger_of(tmp_path, events, lives, deliveries, connections)
+    assert (ledger.expected, ledger.delivered, ledger.lost_in_reconnect) == (6, 2, 4)
+
+
+def test_what_comes_after_its_deadline_is_late_and_not_lost(tmp_path: Path) -> None:
+    events = [event(1, n, "/default/a", n * MS) for n in range(3)]
+    deliveries = [delivery(e, 1, ns) for e, ns in zip(events, (MS, LATE_NS, LATE_NS + 1), strict=True)]
+    ledger = ledger_of(tmp_path, events, [subscription(1, "/default/a")], deliveries)
+    assert (ledger.delivered, ledger.late, ledger.lost) == (2, 1, 0)
     assert ledger.balances
+
+
+def test_each_publisher_channel_and_subscription_has_its_own_ledger(tmp_path: Path) -> None:
+    events = [event(1, 0, "/default/a", 0), event(2, 0, "/default/b", 0), event(2, 1, "/default/b", MS)]
+    subscriptions = [subscription(5, "/default/*"), subscription(6, "/default/b")]
+    deliveries = [
+        delivery(events[0], 5),
+        delivery(events[1], 5),
+        delivery(events[1], 6),
+        delivery(events[1], 6),
+    ]
+    breakdown = settled_of(tmp_path, events, subscriptions, deliveries).breakdown
+    columns = ["expected", "delivered", "lost_otherwise", "duplicates"]
+
+    def rows(dimension: str) -> dict[str, list[int]]:
+        return {str(key): list(row) for key, row in breakdown.by(dimension)[columns].iterrows()}
+
+    assert rows("publisher") == {"1": [1, 1, 0, 0], "2": [4, 2, 2, 1]}
+    assert rows("channel") == {"/default/a": [1, 1, 0, 0], "/default/b": [4, 2, 2, 1]}
+    assert rows("subscription") == {"5": [3, 2, 1, 0], "6": [2, 1, 1, 1]}
+    assert [row["key"] for row in breakdown.worst("subscription")] == ["5", "6"]
+
+
+def test_a_worker_whose_record_breaks_off_owes_nothing_after_its_last_sign(tmp_path: Path) -> None:
+    events = [event(1, n, "/default/a", n * 10 * MS) for n in range(4)]
+    write_run(
+        tmp_path,
+        {
+            "events": events,
+            "subscriptions": [subscription(1, "/default/a", worker=1)],
+            "deliveries": [delivery(e, 1) for e in events[:2]],
+            "health": [{"worker": 1, "time_ns": ZERO + 15 * MS, "interval_ns": MS}],
+        },
+        workers=[
+            {"worker": 0, "id": "a", "hostname": "h", "pid": 1, "finished": True},
+            {"worker": 1, "id": "b", "hostname": "h", "pid": 2, "finished": False},
+        ],
+    )
+    run = analysis.load(tmp_path)
+    assert run.measure is not None
+    ledger = settle(run, run.measure).ledger
+    assert (ledger.expected, ledger.delivered, ledger.lost) == (2, 2, 0)
 
 
 CHANNELS = ("/default/a", "/default/a/b", "/default/c", "/other/a")
 PATTERNS = (*CHANNELS, "/default/*", "/default/a/*", "/other/*")
+Situation = tuple[list[Row], list[Row], list[Row], list[Row]]
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[list[Row], list[Row], list[Row]]:
-    """Events, subscriptions and deliveries that need not agree in any way."""
+def situations(draw: st.DrawFn) -> Situation:
+    """Events, subscriptions, connections and deliveries that need not agree in any way."""
     events = [
         event(
             publisher,
@@ -91,55 +206,103 @@ def situations(draw: st.DrawFn) -> tuple[list[Row], list[Row], list[Row]]:
         for publisher in range(draw(st.integers(0, 3)))
         for sequence in range(draw(st.integers(0, 4)))
     ]
-    subscriptions = []
+    subscriptions, connections = [], []
     for number in range(draw(st.integers(0, 5))):
-        pattern, at_ns = draw(st.sampled_from(PATTERNS)), 0
-        for life in range(draw(st.integers(1, 3))):
-            ready_ns = at_ns + draw(st.integers(0, 400)) * MS
-            ended_ns = ready_ns + draw(st.integers(1, 400)) * MS
-            at_ns = ended_ns
-            never = draw(st.integers(0, 4)) == 0
-            row = subscription(number, pattern, None if never else ready_ns, ended_ns, life=life)
+        pattern, at_ns = draw(st.sampled_from(PATTERNS)), -100 * MS
+        for life in range(draw(st.integers(1, 4))):
+            acknowledged_ns = at_ns + draw(st.integers(0, 200)) * MS
+            ready_ns = acknowledged_ns + draw(st.integers(0, 200)) * MS
+            ended_ns = at_ns = ready_ns + draw(st.integers(1, 400)) * MS
+            got = draw(st.integers(0, 9))
+            row = subscription(
+                number,
+                pattern,
+                ready_ns if got > 1 else None,
+                ended_ns,
+                life=life,
+                acknowledged_ns=ZERO + acknowledged_ns if got > 0 else None,
+            )
             subscriptions.append(row)
+            connections.append(connection(number, life, draw(st.sampled_from([None, "gone"]))))
     known = [*events, event(50, 0, "/default/a", 5 * MS)]
     deliveries = [
         delivery(draw(st.sampled_from(known)), draw(st.integers(0, 6)), draw(st.integers(-5, 100)) * MS)
         for _ in range(draw(st.integers(0, 25)))
     ]
-    return events, subscriptions, deliveries
+    return events, subscriptions, connections, deliveries
 
 
-@settings(max_examples=150, deadline=None)
+def owed(event_row: Row, lives: list[Row], broke: dict[tuple[int, int], bool]) -> tuple[str, Row] | None:
+    """What the loss of an event would be called at one subscription, counting up from the definition, and its life."""
+    sent_ns = event_row["sent_ns"]
+    last: Row | None = None
+    for life in sorted(lives, key=lambda row: row["life"]):
+        if life["acknowledged_ns"] is None and life["ready_ns"] is None:
+            continue
+        if sent_ns < life["acknowledged_ns"]:
+            break
+        last = life
+        if sent_ns < life["ended_ns"]:
+            if life["ready_ns"] is None or sent_ns < life["ready_ns"]:
+                return "before ready", life
+            return "live", life
+    if last is not None and broke[last["subscription"], last["life"]]:
+        return "in reconnect", last
+    return None
+
+
+@settings(max_examples=200, deadline=None)
 @given(situations())
-def test_it_agrees_with_counting_one_by_one_and_always_balances(
-    situation: tuple[list[Row], list[Row], list[Row]],
-) -> None:
-    events, subscriptions, deliveries = situation
+def test_it_agrees_with_counting_one_by_one_and_always_balances(situation: Situation) -> None:
+    events, subscriptions, connections, deliveries = situation
     with tempfile.TemporaryDirectory() as folder:
-        ledger = ledger_of(Path(folder), events, subscriptions, deliveries)
-    zero, end = 1_795_490_001 * 10**9, 1_795_490_002 * 10**9
-    due = [e for e in events if zero <= e["intended_ns"] < end]
-    wanted = {
-        (e["publisher"], e["sequence"], s["subscription"])
-        for e in due
-        if e["status"] == "accepted"
-        for s in subscriptions
-        if s["ready_ns"] is not None
-        and pattern_matches(s["channel"], e["channel"])
-        and s["ready_ns"] <= e["sent_ns"] < s["ended_ns"]
-    }
-    rows = [d for d in deliveries if zero <= d["intended_ns"] < end]
-    pairs = {(d["publisher"], d["sequence"], d["subscription"]) for d in rows}
+        ledger = ledger_of(Path(folder), events, subscriptions, deliveries, connections)
+    due = [e for e in events if ZERO <= e["intended_ns"] < ZERO + 1000 * MS]
+    broke = {(c["connection"], c["life"]): c["error"] is not None for c in connections}
+    wanted: dict[tuple[int, int, int], tuple[str, Row, Row]] = {}
+    for e in due:
+        for number in {s["subscription"] for s in subscriptions}:
+            lives = [s for s in subscriptions if s["subscription"] == number]
+            found = owed(e, lives, broke) if e["status"] == "accepted" else None
+            if found is not None and pattern_matches(lives[0]["channel"], e["channel"]):
+                wanted[e["publisher"], e["sequence"], number] = (*found, e)
+    rows = [d for d in deliveries if ZERO <= d["intended_ns"] < ZERO + 1000 * MS]
+    earliest: dict[tuple[int, int, int], int] = {}
+    for d in rows:
+        pair = (d["publisher"], d["sequence"], d["subscription"])
+        earliest[pair] = min(earliest.get(pair, d["arrival_ns"]), d["arrival_ns"])
+    classes = {"before ready": 0, "in reconnect": 0, "live": 0}
+    for pair, (what, life, e) in wanted.items():
+        if pair in earliest:
+            continue
+        if what == "live" and broke[life["subscription"], life["life"]]:
+            through = [
+                other["sent_ns"]
+                for key, (kind, its, other) in wanted.items()
+                if kind == "live" and its is life and key in earliest
+            ]
+            if e["sent_ns"] > max(through, default=0) and life["ended_ns"] - e["sent_ns"] <= LATE_NS:
+                what = "in reconnect"
+        classes[what] += 1
     status = {(e["publisher"], e["sequence"]): e["status"] for e in due}
+    late = sum(
+        earliest[pair] - wanted[pair][2]["intended_ns"] > LATE_NS for pair in wanted if pair in earliest
+    )
+    missing = [pair for pair in wanted if pair not in earliest]
     assert ledger.events_due == len(due)
     assert ledger.expected == len(wanted)
-    assert ledger.delivered == len(wanted & pairs)
-    assert ledger.lost == len(wanted - pairs)
-    assert ledger.duplicates == len(rows) - len(pairs)
-    assert ledger.unrecorded == sum((p, q) not in status for p, q, _ in pairs)
-    assert ledger.not_acknowledged == sum(status.get((p, q), "accepted") != "accepted" for p, q, _ in pairs)
-    accepted = {pair for pair in pairs if status.get(pair[:2]) == "accepted"}
-    assert ledger.outside_live_window == len(accepted - wanted)
-    assert ledger.subscriptions_with_loss == len({s for _, _, s in wanted - pairs})
-    assert ledger.events_with_loss == len({(p, q) for p, q, _ in wanted - pairs})
+    assert ledger.late == late
+    assert ledger.delivered == len(wanted) - len(missing) - late
+    assert ledger.lost_before_ready == classes["before ready"]
+    assert ledger.lost_in_reconnect == classes["in reconnect"]
+    assert ledger.lost_otherwise == classes["live"]
+    assert ledger.duplicates == len(rows) - len(earliest)
+    assert ledger.unrecorded == sum((p, q) not in status for p, q, _ in earliest)
+    assert ledger.not_acknowledged == sum(
+        status.get((p, q), "accepted") != "accepted" for p, q, _ in earliest
+    )
+    accepted = {pair for pair in earliest if status.get(pair[:2]) == "accepted"}
+    assert ledger.outside_live_window == len(accepted - wanted.keys())
+    assert ledger.subscriptions_with_loss == len({s for _, _, s in missing})
+    assert ledger.events_with_loss == len({(p, q) for p, q, _ in missing})
     assert ledger.balances

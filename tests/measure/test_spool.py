@@ -7,7 +7,7 @@ from loadgen.measure.spool import SCHEMAS, SpoolWriter, read_batches
 
 
 def _event(sequence: int) -> EventRow:
-    return EventRow(1, sequence, sequence, "/default/a", 10, 11, 12, "accepted", None, 200)
+    return EventRow(1, sequence, sequence, "/default/a", 10, 10, 11, 12, "accepted", None, 200)
 
 
 def test_a_stream_can_be_read_while_it_is_written_and_when_its_end_is_torn(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def begun_run(results: Path) -> RunFolder:
     folder = RunFolder.create(results, {"name": "made-up"}, TARGET, 5, 1_795_490_000 * 10**9)
     recorder = Recorder(5, SpoolWriter(folder.spool, 0))
     recorder.deliver(0, 1_500, 1_600, (5, 1, 0, 1_000, 1_100))
-    recorder.event(EventRow(1, 0, 0, "/default/a", 1_000, 1_100, 2_000, "accepted", None, 99))
+    recorder.event(EventRow(1, 0, 0, "/default/a", 1_000, 1_000, 1_100, 2_000, "accepted", None, 99))
     recorder.flush()
     recorder.deliver(0, 1_500, 1_600, (5, 1, 1, -2_000_000, 1_100))
     recorder.deliver(0, 900, 1_600, (5, 1, 2, 1_000, 1_100))

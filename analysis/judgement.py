@@ -1,0 +1,284 @@
+"""Whether a run can be believed: the verdict that it passes on itself.
+
+A finding is about the harness, not about the service: a slow or lossy service measured well makes a valid run. Each
+says what was seen, where and when, and what to do. One that makes the figures doubtful makes the run degraded; one that
+makes them wrong, or the record incomplete, makes it invalid.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis import text
+from analysis.run import Ints, Run, Window, ints
+
+_SECOND_NS = 1_000_000_000
+_MS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is still good; the reasons are in README.md."""
+
+    #: The generator's own lateness (p99) matters from here on, and where it is so large a share of the headline p99.
+    lateness_doubtful_ns: int = 2 * _MS
+    lateness_doubtful_share: float = 0.25
+    lateness_wrong_ns: int = 20 * _MS
+    lateness_wrong_share: float = 0.5
+    #: Share of events that were due and never sent.
+    unsent_wrong: float = 0.01
+    #: Receive-queue delay (p99). Kernel stamps are not touched by it until the socket buffers fill.
+    queue_doubtful_ns: int = 100 * _MS
+    queue_wrong_ns: int = 2 * _SECOND_NS
+    #: One stall of the event loop, and the share of the time in stalls.
+    stall_ns: int = 250 * _MS
+    stalled_wrong: float = 0.1
+    #: CPU of a worker in one second, and the share of seconds above it.
+    busy_cpu: float = 0.9
+    busy_seconds: float = 0.2
+    gc_pause_ns: int = 100 * _MS
+    open_files_share: float = 0.9
+    ports_share: float = 0.8
+    #: Seconds without a sign of a worker.
+    silence_ns: int = 3 * _SECOND_NS
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason to doubt."""
+
+    #: `degraded` or `invalid`.
+    severity: str
+    #: What it is about: record, ledger, schedule, queue, loop, cpu, gc, files, ports, clock.
+    subject: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict and its reasons, the gravest first."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def kind(self) -> str:
+        """`valid`, `degraded` or `invalid`."""
+        severities = {finding.severity for finding in self.findings}
+        return "invalid" if "invalid" in severities else "degraded" if severities else "valid"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict and its findings."""
+        return {"kind": self.kind, "findings": [asdict(finding) for finding in self.findings]}
+
+
+def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement:
+    """Return the verdict on a run from its summary's figures and its health table."""
+    findings = list(_record(run, window, summary))
+    if window is not None and summary["ledger"] is not None:
+        findings += _ledger(summary)
+        findings += _schedule(summary)
+        findings += _queue(summary)
+        health = _Health.of(run, window)
+        for worker in health.workers:
+            findings += _worker(health, worker, window)
+    return Judgement(tuple(sorted(findings, key=lambda finding: finding.severity != "invalid")))
+
+
+def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterator[Finding]:
+    if summary["status"] == "failed":
+        yield Finding(
+            "invalid",
+            "record",
+            f"the run did not come to its end: {text.sentence_part(summary['reason'])}",
+            "remove the cause and run again; what was recorded stays in the run's folder",
+        )
+    elif window is None or summary["ledger"] is None:
+        yield Finding("invalid", "record", "nothing was measured", "let the run reach its measure phase")
+    for entry in run.manifest["workers"]:
+        if entry["finished"]:
+            continue
+        end_ns = run.broken_off_ns.get(entry["worker"], 0)
+        when = "before the measurement"
+        if window is not None and end_ns > window.start_ns:
+            when = f"{_into(end_ns, window)} of {window.seconds:.1f} s"
+        yield Finding(
+            "invalid",
+            "record",
+            f"the record of worker {entry['worker']} (host {text.clean(entry['hostname'])}, pid {entry['pid']})"
+            f" breaks off {when}: what its clients published and received after that is missing",
+            "find out why it ended (killed, out of memory?) and run again; until then the others' figures are whole",
+        )
+
+
+def _ledger(summary: dict[str, Any]) -> Iterator[Finding]:
+    ledger = summary["ledger"]
+    if not ledger["balances"]:
+        yield Finding(
+            "invalid",
+            "ledger",
+            f"the ledger does not balance: {ledger['expected']:,} expected, {ledger['delivered']:,} delivered,"
+            f" {ledger['late']:,} late, {ledger['lost']:,} lost; {ledger['rows']:,} rows",
+            "this is a defect of the harness or a damaged record: please report it with the run's folder",
+        )
+    if not ledger["expected"]:
+        yield Finding(
+            "degraded",
+            "ledger",
+            "no delivery was expected",
+            "let somebody subscribe to what is published, and check that the service accepts the events",
+        )
+
+
+def _schedule(summary: dict[str, Any]) -> Iterator[Finding]:
+    publish, headline = summary["publish"], summary["delivery"]["headline_ns"]
+    due = summary["ledger"]["events_due"]
+    unsent = publish["events_by_status"].get("unsent", 0)
+    if unsent:
+        share = unsent / due
+        yield Finding(
+            "invalid" if share > LIMITS.unsent_wrong else "degraded",
+            "schedule",
+            f"{unsent:,} of {due:,} events that were due were never sent ({text.ratio(share)})",
+            "the offered load was not reached: lower the rate, add workers (--processes), or raise in_flight",
+        )
+    own_ns, whole_ns = publish["own_lateness_ns"]["p99"], headline["p99"]
+    if own_ns is None or whole_ns is None:
+        return
+    share = own_ns / max(whole_ns, 1)
+    severity = None
+    if own_ns > LIMITS.lateness_wrong_ns and share > LIMITS.lateness_wrong_share:
+        severity = "invalid"
+    elif own_ns > LIMITS.lateness_doubtful_ns and share > LIMITS.lateness_doubtful_share:
+        severity = "degraded"
+    if severity is not None:
+        yield Finding(
+            severity,
+            "schedule",
+            f"the generator itself published late: p99 {text.duration(own_ns)} of a headline p99 of"
+            f" {text.duration(whole_ns)}",
+            "the generator is the limit: lower the rate, add workers (--processes) or a machine",
+        )
+
+
+def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
+    queue_ns = summary["delivery"]["receive_queue_ns"]["p99"]
+    stamped = summary["connections"]["kernel_timestamps"]
+    if queue_ns is not None and queue_ns > LIMITS.queue_doubtful_ns:
+        yield Finding(
+            "invalid" if queue_ns > LIMITS.queue_wrong_ns else "degraded",
+            "queue",
+            f"deliveries waited in the generator before they were read: p99 {text.duration(queue_ns)}",
+            "the generator reads too slowly, which slows the service down in the end: add workers (--processes)",
+        )
+    lag_ns, p99_ns = (summary["health"] or {}).get("lag_worst_ns"), summary["delivery"]["headline_ns"]["p99"]
+    if stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:
+        yield Finding(
+            "degraded",
+            "queue",
+            "without kernel timestamps the generator's own delay is part of every latency: its event loop lagged by up"
+            f" to {text.duration(lag_ns)}",
+            "measure on Linux, or add workers until the lag is small beside the latency",
+        )
+
+
+@dataclass(frozen=True)
+class _Health:
+    """The health rows that touch the window."""
+
+    columns: dict[str, Ints]
+    workers: list[int]
+
+    @classmethod
+    def of(cls, run: Run, window: Window) -> "_Health":
+        names = (
+            "worker", "time_ns", "interval_ns", "cpu_ns", "lag_max_ns", "gc_ns",
+            "open_files", "open_files_limit", "ports", "ports_limit",
+        )  # fmt: skip
+        table = run.table("health", names)
+        columns = {name: ints(table, name) for name in names}
+        time_ns = columns["time_ns"]
+        inside = (time_ns > window.start_ns) & (time_ns - columns["interval_ns"] < window.end_ns)
+        columns = {name: values[inside] for name, values in columns.items()}
+        return cls(columns, [entry["worker"] for entry in run.manifest["workers"] if entry["finished"]])
+
+
+def _worker(health: _Health, worker: int, window: Window) -> Iterator[Finding]:
+    chosen = health.columns["worker"] == worker
+    at = {name: values[chosen] for name, values in health.columns.items()}
+    yield from _silence(at["time_ns"] - at["interval_ns"], at["time_ns"], worker, window)
+    if not len(at["time_ns"]):
+        return
+    more = "add workers (--processes) or a machine, or lower the load"
+    busy = at["cpu_ns"] / np.maximum(at["interval_ns"], 1) > LIMITS.busy_cpu
+    if busy.mean() > LIMITS.busy_seconds:
+        yield Finding(
+            "degraded",
+            "cpu",
+            f"worker {worker} used more than {LIMITS.busy_cpu:.0%} of a core in {int(busy.sum())} of {len(busy)} s",
+            more,
+        )
+    stalls = at["lag_max_ns"] > LIMITS.stall_ns
+    if stalls.any():
+        worst = int(np.argmax(at["lag_max_ns"]))
+        share = at["lag_max_ns"][stalls].sum() / max(1, window.end_ns - window.start_ns)
+        yield Finding(
+            "invalid" if share > LIMITS.stalled_wrong else "degraded",
+            "loop",
+            f"worker {worker} stood still for {text.duration(int(at['lag_max_ns'][worst]))}"
+            f" in the second up to {_into(int(at['time_ns'][worst]), window)}",
+            f"keep other work off its core, and blocking calls out of the locustfile; {more}",
+        )
+    collecting = at["gc_ns"] > LIMITS.gc_pause_ns
+    if collecting.any():
+        yield Finding(
+            "degraded",
+            "gc",
+            f"worker {worker} spent {text.duration(int(at['gc_ns'].max()))} of one second in garbage collection",
+            "keep fewer objects alive in the locustfile, or add workers",
+        )
+    for column, limit, share, what, advice in (
+        (
+            "open_files",
+            "open_files_limit",
+            LIMITS.open_files_share,
+            "open files",
+            "raise it with `ulimit -n`",
+        ),
+        ("ports", "ports_limit", LIMITS.ports_share, "local ports", "add client addresses or machines"),
+    ):
+        known = at[limit] > 0
+        if known.any() and (at[column][known] > share * at[limit][known]).any():
+            yield Finding(
+                "degraded",
+                "files" if column == "open_files" else "ports",
+                f"worker {worker} came close to its limit of {int(at[limit][known].max()):,} {what}:"
+                f" {int(at[column].max()):,} in use",
+                advice,
+            )
+
+
+def _silence(begins_ns: Ints, ends_ns: Ints, worker: int, window: Window) -> Iterator[Finding]:
+    """Find the longest time without a sign of a worker; it ends before the window or within it."""
+    order = np.argsort(ends_ns)
+    edges_begin = np.concatenate(([window.start_ns], ends_ns[order]))
+    edges_end = np.concatenate((begins_ns[order], [window.end_ns]))
+    gaps = np.minimum(edges_end, window.end_ns) - np.maximum(edges_begin, window.start_ns)
+    worst = int(np.argmax(gaps))
+    if gaps[worst] > LIMITS.silence_ns:
+        yield Finding(
+            "invalid",
+            "loop",
+            f"nothing is known of worker {worker} for {text.duration(int(gaps[worst]))}"
+            f" from {_into(int(edges_begin[worst]), window)} on",
+            "it was stopped or starved: keep other work off its machine and run again",
+        )
+
+
+def _into(at_ns: int, window: Window) -> str:
+    return f"{max(0, at_ns - window.start_ns) / 1e9:.1f} s into the measurement"

@@ -1,0 +1,121 @@
+"""Every expected delivery that did not arrive, one by one, and what its loss is called."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis import presence
+from analysis.presence import Segments
+from analysis.run import Ints
+
+if TYPE_CHECKING:
+    from analysis.ledger import Events, Matched, Reach
+
+#: Classes of loss; 0 stands for "not expected".
+OTHERWISE, BEFORE_READY, IN_RECONNECT = 1, 2, 3
+CLASSES = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
+
+_CLASS_OF_KIND = {
+    presence.LIVE: OTHERWISE,
+    presence.BEFORE_READY: BEFORE_READY,
+    presence.IN_RECONNECT: IN_RECONNECT,
+}
+#: Cells of (subscription, event) looked at in one turn: bounds the memory.
+_CELLS = 20_000_000
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Counts of lost deliveries by class; arrays of shape (4, events) and (4, subscriptions)."""
+
+    by_event: Ints
+    #: By position in `numbers`.
+    by_subscription: Ints
+    #: The subscriptions' numbers, ascending.
+    numbers: Ints
+
+    def total(self, loss: int) -> int:
+        """Return how many there are of a class."""
+        return int(self.by_subscription[loss].sum())
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions miss something."""
+        return int(np.count_nonzero(self.by_subscription.sum(axis=0)))
+
+
+def find_losses(
+    events: "Events",
+    present: Segments,
+    reach: "Reach",
+    matched: "Matched",
+    expected: Ints,
+    late_after_ns: int | None,
+) -> Losses:
+    """Go through the events that did not reach everybody and find whom they did not reach.
+
+    A loss on a connection that then broke belongs to the reconnect when nothing that was sent later came through that
+    connection any more and the event was not yet overdue when it broke: it was on its way, or would never have been.
+    """
+    numbers, number_at = np.unique(present.subscription, return_inverse=True)
+    by_event = np.zeros((4, len(events.key)), dtype=np.int64)
+    by_subscription = np.zeros((4, len(numbers)), dtype=np.int64)
+    arrived = np.bincount(matched.event, minlength=len(events.key))
+    lossy = arrived < expected
+    if not lossy.any():
+        return Losses(by_event, by_subscription, numbers)
+    break_ns = _break_begins_ns(events, present, matched, late_after_ns)
+    order = np.argsort(matched.event, kind="stable")
+    sorted_event, sorted_subscription = matched.event[order], matched.subscription[order]
+    for rows, members in reach.values():
+        affected = rows[lossy[rows]]
+        if not len(affected):
+            continue
+        local, column = np.unique(number_at[members], return_inverse=True)
+        turn = max(1, _CELLS // max(1, len(local)))
+        for begin in range(0, len(affected), turn):
+            chosen = affected[begin : begin + turn]
+            cells = _classes(events.sent_ns[chosen], present, members, column, len(local), break_ns)
+            for place, event in enumerate(chosen.tolist()):
+                low, high = np.searchsorted(sorted_event, [event, event + 1])
+                reached = np.searchsorted(numbers, sorted_subscription[low:high])
+                cells[np.searchsorted(local, reached), place] = 0
+            for loss in CLASSES:
+                missing = cells == loss
+                by_event[loss][chosen] += missing.sum(axis=0)
+                by_subscription[loss][local] += missing.sum(axis=1)
+    return Losses(by_event, by_subscription, numbers)
+
+
+def _classes(
+    sent_ns: Ints, present: Segments, members: Ints, column: Ints, width: int, break_ns: Ints
+) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """Return, for each of ``width`` subscriptions and each event, what its loss would be called; 0: not expected."""
+    cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)
+    begins = np.searchsorted(sent_ns, present.start_ns[members], side="left")
+    breaks = np.searchsorted(sent_ns, np.minimum(break_ns[members], present.end_ns[members]), side="left")
+    ends = np.searchsorted(sent_ns, present.end_ns[members], side="left")
+    kinds = present.kind[members]
+    for place in np.flatnonzero(begins < ends).tolist():
+        row = cells[column[place]]
+        row[begins[place] : ends[place]] = _CLASS_OF_KIND[int(kinds[place])]
+        row[max(begins[place], breaks[place]) : ends[place]] = (
+            IN_RECONNECT if kinds[place] == presence.LIVE else _CLASS_OF_KIND[int(kinds[place])]
+        )
+    return cells
+
+
+def _break_begins_ns(
+    events: "Events", present: Segments, matched: "Matched", late_after_ns: int | None
+) -> Ints:
+    """Return from what sending time on a loss in each segment belongs to the break at its end."""
+    begins_ns = np.full(len(present), presence.FOREVER, dtype=np.int64)
+    broken = present.broken
+    begins_ns[broken] = present.start_ns[broken]
+    if late_after_ns is not None:
+        begins_ns[broken] = np.maximum(begins_ns[broken], present.end_ns[broken] - late_after_ns)
+    inside = broken[matched.segment]
+    # After the last event that came through.
+    np.maximum.at(begins_ns, matched.segment[inside], events.sent_ns[matched.event[inside]] + 1)
+    return begins_ns
