@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -81,3 +82,14 @@ def wait_for_phase(results: Path, phase: str, timeout_s: float = 60) -> Path:
                 return manifest.parent
         time.sleep(0.05)
     raise AssertionError(f"phase {phase} was not reached within {timeout_s} s")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def may_unshare() -> bool:
+    return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import trustme
@@ -18,16 +17,20 @@ import trustme
 import analysis
 from loadgen.measure.spool import SCHEMAS
 from loadgen.server.process import ServerProcess
-from tests.run.harness import SMALL, Finished, loadgen, only_run, overrides, read, start, wait_for_phase
+from tests.run.harness import (
+    SMALL,
+    Finished,
+    free_port,
+    loadgen,
+    may_unshare,
+    only_run,
+    overrides,
+    read,
+    start,
+    wait_for_phase,
+)
 
 KEY = "da2-abcdefghijklmnopqrstuvwxyz"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_comments_delivers_everything_that_is_expected_and_leaves_a_whole_record(tmp_path: Path) -> None:
@@ -108,10 +111,6 @@ def test_one_process_two_processes_and_a_master_with_two_workers_expect_and_rece
     assert len({ledger["expected"] for ledger in ledgers}) == 1
     assert all(ledger["delivered"] == ledger["expected"] for ledger in ledgers)
     assert len({worker["pid"] for worker in read(run / "manifest.json")["workers"]}) == 2
-
-
-def may_unshare() -> bool:
-    return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.skipif(not may_unshare(), reason="needs the right to make a mount namespace (unshare -m)")
@@ -334,75 +333,6 @@ def test_the_main_job_over_tls(tmp_path: Path) -> None:
     connections = pd.read_parquet(run / "connections.parquet")
     assert connections["tls"].all()
     assert connections["kernel_timestamps"].all() == sys.platform.startswith("linux")
-
-
-# What must never look green.
-
-
-def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(tmp_path: Path) -> None:
-    process = start(
-        *("run", "comments", "--results", str(tmp_path), "--processes", "2"),
-        *overrides([*SMALL, "phases.measure=6s"]),
-    )
-    run = wait_for_phase(tmp_path, "measure")
-    time.sleep(2)
-    master = psutil.Process(process.pid).children()[0]
-    victim = max(
-        (child for child in master.children() if "loadgen.server" not in child.cmdline()),
-        key=lambda child: child.pid,
-    )
-    victim.kill()
-    finished = Finished(process, 90)
-    assert finished.code == 3, finished.said
-    manifest, summary = read(run / "manifest.json"), read(run / "summary.json")
-    assert manifest["status"] == "failed"
-    assert f"pid {victim.pid}" in manifest["reason"]
-    assert sorted(worker["finished"] for worker in manifest["workers"]) == [False, True]
-    # Both workers' records are there: the survivor's whole, the victim's up to its last second.
-    deliveries = pd.read_parquet(run / "deliveries.parquet")
-    assert set(deliveries["worker"]) == {0, 1}
-    assert len(summary["workers"]["unfinished"]) == 1
-    assert "was lost" in (run / "report.html").read_text()
-
-
-def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(tmp_path: Path) -> None:
-    process = start(
-        *("run", "comments", "--results", str(tmp_path), "--processes", "2"),
-        *overrides([*SMALL, "phases.measure=60s"]),
-    )
-    run = wait_for_phase(tmp_path, "measure")
-    time.sleep(2)
-    master = psutil.Process(process.pid).children()[0]
-    family = master.children(recursive=True)
-    master.kill()
-    finished = Finished(process, 90)
-    assert finished.code == 3, finished.said
-    manifest = read(run / "manifest.json")
-    assert manifest["status"] == "failed"
-    assert "signal 9" in manifest["reason"]
-    assert set(pd.read_parquet(run / "deliveries.parquet")["worker"]) == {0, 1}
-    assert "Partial" in (run / "report.html").read_text()
-    # Nobody is left behind to load a target that nobody watches.
-    _, alive = psutil.wait_procs(family, timeout=20)
-    assert not alive
-
-
-def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    results.mkdir()
-    # The run sees a small disk; that the record can be completed once there is room is tested with the spool below.
-    small = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=600k none {results} && exec "$@"', "sh"]
-    if not may_unshare():
-        pytest.skip("needs the right to make a mount namespace (unshare -m)")
-    finished = loadgen(
-        *("run", "comments", "--results", str(results)),
-        *overrides([*SMALL, "clients.readers.count=300", "clients.readers.ramp=600/s", "phases.measure=60s"]),
-        prefix=small,
-    )
-    assert finished.code == 3, finished.said
-    assert "cannot write its record: No space left on device" in finished.err
-    assert "make room, then run `loadgen report" in finished.err
-    assert "Traceback" not in finished.said
 
 
 def test_a_worker_without_the_key_fails_the_run_at_once_with_its_own_sentence(tmp_path: Path) -> None:
