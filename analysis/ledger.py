@@ -115,7 +115,9 @@ class Events:
 class Matched:
     """Deliveries joined to their events: the first rows of each expected pair; arrays of one length."""
 
-    #: Index into Events, subscription number, segment of its presence, and arrival.
+    #: Place among all rows (a subscription's stand in the order in which they were received), index into Events,
+    #: subscription number, segment of its presence, and arrival.
+    row: Ints
     event: Ints
     subscription: Ints
     segment: Ints
@@ -150,12 +152,16 @@ def settle(run: Run, window: Window) -> Settled:
 
     # Earliest first, so that the first of a pair is the one that counts.
     order = np.lexsort((read_ns, arrival_ns))
-    key, subscription, arrival_ns, read_ns = (a[order] for a in (key, subscription, arrival_ns, read_ns))
+    row, key, subscription, arrival_ns, read_ns = (
+        a[order] for a in (np.arange(rows), key, subscription, arrival_ns, read_ns)
+    )
     first = _first_of_pairs(key, subscription)
     again = np.ones(rows, dtype=bool)
     again[first] = False
     twice_event, twice_subscription = _place(events, key[again]), subscription[again]
-    key, subscription, arrival_ns, read_ns = (a[first] for a in (key, subscription, arrival_ns, read_ns))
+    row, key, subscription, arrival_ns, read_ns = (
+        a[first] for a in (row, key, subscription, arrival_ns, read_ns)
+    )
 
     place = _place(events, key)
     known = place >= 0
@@ -164,7 +170,7 @@ def settle(run: Run, window: Window) -> Settled:
     segment = np.full(len(key), -1, dtype=np.int64)
     segment[accepted] = _segment(events, present, reach, place[accepted], subscription[accepted])
     there = segment >= 0
-    matched = Matched(*(a[there] for a in (place, subscription, segment, arrival_ns, read_ns)))
+    matched = Matched(*(a[there] for a in (row, place, subscription, segment, arrival_ns, read_ns)))
 
     arrived = np.bincount(matched.event, minlength=len(events.key))
     late = _late(run, events, matched)
@@ -302,8 +308,8 @@ def _reordered(events: Events, matched: Matched) -> Flags:
         return late
     key = events.key[matched.event]
     publisher = key >> 32
-    # Of one read all have one stamp: the order of the rows is the order of arrival then.
-    order = np.lexsort((matched.read_ns, matched.arrival_ns, publisher, matched.subscription))
+    # By row, not by stamp: frames of one read share a stamp.
+    order = np.lexsort((matched.row, publisher, matched.subscription))
     sequence, publisher = (key & 0xFFFFFFFF)[order], publisher[order]
     subscription = matched.subscription[order]
     starts = np.ones(len(order), dtype=bool)

@@ -119,6 +119,34 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> N
 
 
 @app.command()
+def calibrate(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run only this case, repeatable.", metavar="NAME")
+    ] = None,
+    deliveries: Annotated[
+        int, typer.Option(help="Deliveries of the ledger case, about.", min=10_000)
+    ] = 1_050_000,
+    seconds: Annotated[int, typer.Option(help="Seconds to measure in each other case.", min=3)] = 10,
+    results: Annotated[
+        Path | None, typer.Option(help="Keep runs and journals here; default: a temporary folder.")
+    ] = None,
+) -> None:
+    """Check the harness against a server that injects faults and writes down which: prints a table.
+
+    Exit codes: 0 every line agrees, 3 one does not, 130 interrupted.
+    """
+    from loadgen.calibrate import cases, runner
+
+    known = cases.cases(deliveries, seconds)
+    wanted = set(only or ())
+    if unknown := sorted(wanted - {case.name for case in known}):
+        fail(f"there is no case {unknown[0]!a}: known are {', '.join(case.name for case in known)}")
+    chosen = [case for case in known if not wanted or case.name in wanted]
+    code = runner.calibrate(chosen, results or runner.default_results(), Console(highlight=False))
+    raise typer.Exit(int(code))
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)

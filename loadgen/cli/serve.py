@@ -32,16 +32,25 @@ def serve(
     ] = limits.CONNECTION_TIMEOUT_MS / 1000,
     certfile: Annotated[Path | None, typer.Option(help="PEM certificate: serve TLS only.")] = None,
     keyfile: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(help="What goes wrong on purpose (YAML); see loadgen/server/README.md.", metavar="FILE"),
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="Write down what was done to which event and subscription.", metavar="FOLDER"),
+    ] = None,
 ) -> None:
     """Serve the AppSync Events protocol on this machine: what a run uses when no target is given."""
     from loadgen.server import lifecycle
-    from loadgen.server.config import ConfigError, ServerConfig, api_key_from_environment, generate_api_key
+    from loadgen.server.config import ConfigError, ServerConfig
 
     try:
-        key = api_key_from_environment(api_key_env, os.environ) if api_key_env else generate_api_key()
-        config = ServerConfig(
-            api_key=key,
-            api_key_source=f"${api_key_env}" if api_key_env else None,
+        config = ServerConfig.from_options(
+            api_key_env=api_key_env,
+            faults=faults,
+            journal=journal,
+            environment=os.environ,
             host=host,
             port=port,
             namespaces=tuple(namespace or ("default",)),

@@ -25,25 +25,29 @@ ROW_BYTES = _ROW.size
 Rows = npt.NDArray[np.int64]
 
 
-class DeliveryBuffer:
+class RowBuffer:
     """Rows of int64 in a preallocated buffer; full buffers are set aside for the recorder, never dropped."""
 
-    def __init__(self, rows: int = 65_536) -> None:
-        self._capacity_bytes = rows * ROW_BYTES
+    add: Callable[..., None]
+    """Append a row, one number a column; raises struct.error where one does not fit int64."""
+
+    def __init__(self, columns: int, rows: int = 65_536) -> None:
+        self._columns = columns
+        self._row = struct.Struct(f"={columns}q")
+        self._capacity_bytes = rows * self._row.size
         self._buffer = bytearray(self._capacity_bytes)
         self._offset = 0
         self._full: list[tuple[bytearray, int]] = []
         self._spare: list[bytearray] = []
         self.add = self._make_add()
 
-    def _make_add(self) -> Callable[[int, int, int, Stamp], None]:
-        pack_into = _ROW.pack_into
+    def _make_add(self) -> Callable[..., None]:
+        pack_into, row_bytes = self._row.pack_into, self._row.size
 
-        def add(subscription: int, arrival_ns: int, read_ns: int, stamp: Stamp) -> None:
-            """Append a delivery; raises struct.error where a number of the stamp does not fit int64."""
+        def add(*values: int) -> None:
             offset = self._offset
-            pack_into(self._buffer, offset, subscription, arrival_ns, read_ns, *stamp)
-            offset += ROW_BYTES
+            pack_into(self._buffer, offset, *values)
+            offset += row_bytes
             self._offset = offset
             if offset == self._capacity_bytes:
                 self._rotate()
@@ -56,15 +60,37 @@ class DeliveryBuffer:
         self._offset = 0
 
     def take(self) -> list[Rows]:
-        """Return what was added since the last call, as arrays of shape (n, 8); they own their memory."""
+        """Return what was added since the last call, as arrays of shape (n, columns); they own their memory."""
         if self._offset:
             self._rotate()
         taken, self._full = self._full, []
         arrays = []
         for buffer, end in taken:
             arrays.append(
-                np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, len(COLUMNS)).copy()
+                np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, self._columns).copy()
             )
             if len(self._spare) < 2:
                 self._spare.append(buffer)
         return arrays
+
+
+class DeliveryBuffer(RowBuffer):
+    """The buffer of the receive path: a row is (subscription, arrival_ns, read_ns, stamp), the stamp unpacked."""
+
+    add: Callable[[int, int, int, Stamp], None]
+
+    def __init__(self, rows: int = 65_536) -> None:
+        super().__init__(len(COLUMNS), rows)
+
+    def _make_add(self) -> Callable[[int, int, int, Stamp], None]:
+        pack_into = _ROW.pack_into
+
+        def add(subscription: int, arrival_ns: int, read_ns: int, stamp: Stamp) -> None:
+            offset = self._offset
+            pack_into(self._buffer, offset, subscription, arrival_ns, read_ns, *stamp)
+            offset += ROW_BYTES
+            self._offset = offset
+            if offset == self._capacity_bytes:
+                self._rotate()
+
+        return add

@@ -11,8 +11,6 @@ from loadgen.server.config import (
     DEFAULT_WRITE_BUFFER_LIMIT_BYTES,
     ConfigError,
     ServerConfig,
-    api_key_from_environment,
-    generate_api_key,
 )
 from loadgen.server.lifecycle import EXIT_USAGE, serve
 
@@ -57,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--certfile", type=Path, help="PEM certificate: serve TLS only")
     add("--keyfile", type=Path, help="PEM key of the certificate")
     add(
+        "--faults", type=Path, metavar="FILE", help="what goes wrong on purpose: see loadgen/server/README.md"
+    )
+    add(
+        "--journal",
+        type=Path,
+        metavar="FOLDER",
+        help="write down what was done to which event and subscription",
+    )
+    add(
         "--announce",
         action="store_true",
         help="print one line of JSON when ready instead of the text for people",
@@ -69,13 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server and return its exit code: 0 stopped, 2 could not start."""
     options = _parser().parse_args(arguments)
     try:
-        if options.api_key_env is None:
-            api_key = generate_api_key()
-        else:
-            api_key = api_key_from_environment(options.api_key_env, os.environ)
-        config = ServerConfig(
-            api_key=api_key,
-            api_key_source=f"${options.api_key_env}" if options.api_key_env else None,
+        config = ServerConfig.from_options(
+            api_key_env=options.api_key_env,
+            faults=options.faults,
+            journal=options.journal,
+            environment=os.environ,
             host=options.host,
             port=options.port,
             namespaces=tuple(options.namespace or ("default",)),
@@ -86,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             keyfile=options.keyfile,
         )
     except ConfigError as error:
-        print(f"loadgen server: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"loadgen server: {line}", file=sys.stderr)
         return EXIT_USAGE
     return serve(config, announce=options.announce, exit_with_stdin=options.exit_with_stdin)
 

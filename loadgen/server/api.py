@@ -17,6 +17,8 @@ from loadgen.server.config import ServerConfig
 from loadgen.server.hub import Counters, Hub
 from loadgen.server.namespaces import Namespaces
 
+#: Code of an event that a fault setting refuses (ours: AWS has no such thing).
+_INJECTED_CODE = 500
 _require_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -31,10 +33,12 @@ class RefusedError(Exception):
 class EventApi:
     """One Event API: its namespaces, its authorizer and its hub. Both transports call it."""
 
-    def __init__(self, config: ServerConfig, authorizer: Authorizer | None = None) -> None:
+    def __init__(
+        self, config: ServerConfig, authorizer: Authorizer | None = None, hub: Hub | None = None
+    ) -> None:
         self.config = config
-        self.counters = Counters()
-        self.hub = Hub(config.write_buffer_limit_bytes, self.counters)
+        self.hub = Hub(config.write_buffer_limit_bytes, Counters()) if hub is None else hub
+        self.counters = self.hub.counters
         self._namespaces = Namespaces(config.namespaces)
         self._authorizer: Authorizer = authorizer or ApiKeyAuthorizer([config.api_key])
 
@@ -90,6 +94,15 @@ class EventApi:
                 response.failed.append(
                     FailedEvent(
                         identifier, index, errors.EVENT_TOO_LARGE_CODE, errors.EVENT_TOO_LARGE_MESSAGE
+                    )
+                )
+            elif self.hub.rejects(normal, text):
+                response.failed.append(
+                    FailedEvent(
+                        identifier,
+                        index,
+                        _INJECTED_CODE,
+                        "rejected on purpose by the server's fault settings",
                     )
                 )
             else:

@@ -5,11 +5,14 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from loadgen.protocol.appsync import limits
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.server.namespaces import is_namespace_name
+
+if TYPE_CHECKING:
+    from loadgen.server.faults.settings import Faults
 
 DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
@@ -43,6 +46,28 @@ class ServerConfig:
     write_buffer_limit_bytes: int = DEFAULT_WRITE_BUFFER_LIMIT_BYTES
     certfile: Path | None = None
     keyfile: Path | None = None
+    #: What goes wrong on purpose, and where to write down what was done; None: nothing, nowhere.
+    faults: "Faults | None" = None
+    journal: Path | None = None
+
+    @classmethod
+    def from_options(
+        cls, *, api_key_env: str | None, faults: Path | None, environment: Mapping[str, str], **more: Any
+    ) -> Self:
+        """Return the settings of a command line: the key from the environment or a new one, faults from their file.
+
+        Raises:
+            ConfigError: a setting cannot be.
+        """
+        if faults is not None:
+            # pydantic and YAML are only loaded where they are needed: a plain server starts sooner without.
+            from loadgen.server.faults.settings import load_faults
+
+            more["faults"] = load_faults(faults)
+        if api_key_env is None:
+            return cls(api_key=generate_api_key(), **more)
+        key = api_key_from_environment(api_key_env, environment)
+        return cls(api_key=key, api_key_source=f"${api_key_env}", **more)
 
     def __post_init__(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from loadgen.server.hub import Subscription
 
 NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
+ABNORMAL_CLOSURE: Final = 1006
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class Connection:
         self._subscriptions: dict[str, Subscription] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closing: asyncio.Task[None] | None = None
+        plain = transport.get_extra_info("sslcontext") is None
+        self._descriptor = transport.get_extra_info("socket").fileno() if plain else -1
         self._open = True
         self._answers: dict[str, Callable[[ClientMessage], Awaitable[None]]] = {
             "connection_init": self._on_connection_init,
@@ -67,6 +71,33 @@ class Connection:
         )
         self._transport.abort()
 
+    def write_at_once(self, data: bytes) -> None:
+        """Write whole frames to the socket itself where nothing waits before them; raises RuntimeError when it is gone.
+
+        uvloop sends what a transport is given only at the end of the loop's turn. Over TLS that is how it is.
+        """
+        if not self._open:
+            raise RuntimeError("the connection is closing")
+        if self._descriptor >= 0 and not self.buffered_bytes():
+            try:
+                sent = os.write(self._descriptor, data)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                raise RuntimeError("the socket is gone") from error
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._transport.write(data)
+
+    def disconnect(self, code: int) -> None:
+        """Close with that code; 1006: cut the connection without a close frame."""
+        if code == ABNORMAL_CLOSURE:
+            self._leave()
+            self._transport.abort()
+        else:
+            self.close_soon(code)
+
     # --- life ---
 
     async def run(self) -> None:
@@ -88,9 +119,11 @@ class Connection:
         self._leave()
         await self._socket.close(code=code)
 
-    def close_soon(self) -> None:
+    def close_soon(self, code: int = NORMAL_CLOSURE) -> None:
         """Close from a timer; what the connection's age ends gets 1000 (assumption)."""
-        self._closing = asyncio.get_running_loop().create_task(self.close())
+        # At once, and not when the task begins: nothing must be written behind the close frame.
+        self._leave()
+        self._closing = asyncio.get_running_loop().create_task(self.close(code))
 
     def send(self, payload: bytes) -> None:
         """Send one text; nothing happens once the connection is closing."""

@@ -6,7 +6,7 @@ transport write, however many events the batch has: between two subscribers only
 and joined with the subscriber's own.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,12 @@ class Outlet(Protocol):
     def abort_slow_reader(self) -> None:
         """Drop the connection and what waits for it."""
 
+    def write_at_once(self, data: bytes) -> None:
+        """Like `write`, but on the wire when this returns, where nothing waits and the socket takes it."""
+
+    def disconnect(self, code: int) -> None:
+        """Close with that code; 1006: cut the connection without a close frame."""
+
 
 @dataclass(slots=True)
 class Counters:
@@ -43,21 +49,18 @@ class Counters:
 class Subscription:
     """One subscription of one connection; compared by identity."""
 
-    __slots__ = ("abort", "buffered_bytes", "head", "head_length", "id", "pattern", "write")
+    __slots__ = ("abort", "buffered_bytes", "head", "head_length", "id", "outlet", "pattern", "write")
 
     def __init__(self, subscription_id: str, pattern: str, outlet: Outlet) -> None:
         self.id = subscription_id
         self.pattern = pattern
+        self.outlet = outlet
         self.head = messages.data_head(subscription_id)
         self.head_length = len(self.head)
         # Bound once: the fan-out calls them for every delivery.
         self.write = outlet.write
         self.buffered_bytes = outlet.buffered_bytes
         self.abort = outlet.abort_slow_reader
-
-
-FanOut = Callable[[Iterable[Collection[Subscription]], Sequence[bytes], int], int]
-"""(groups of subscriptions, tails of the data messages, write buffer limit) -> subscriptions written to."""
 
 
 def write_to_all(groups: Iterable[Collection[Subscription]], tails: Sequence[bytes], limit_bytes: int) -> int:
@@ -95,16 +98,13 @@ def _parts_between_heads(head_length: int, tails: Sequence[bytes]) -> list[bytes
 class Hub:
     """The subscriptions of all connections, and the way of an event to them.
 
-    `fan_out` does the writing; what delays, drops or journals deliveries takes its place and costs nothing
-    when off.
+    What delays, drops or journals deliveries is a subclass (`loadgen.server.faults`), so that it costs nothing where it
+    is not wanted.
     """
 
-    def __init__(
-        self, write_buffer_limit_bytes: int, counters: Counters, fan_out: FanOut = write_to_all
-    ) -> None:
-        self.fan_out = fan_out
+    def __init__(self, write_buffer_limit_bytes: int, counters: Counters) -> None:
         self._limit_bytes = write_buffer_limit_bytes
-        self._counters = counters
+        self.counters = counters
         self._index: SubscriptionIndex[Subscription] = SubscriptionIndex()
 
     def __len__(self) -> int:
@@ -119,11 +119,18 @@ class Hub:
         """End the subscription."""
         self._index.remove(subscription.pattern, subscription)
 
+    def rejects(self, channel: str, event: str) -> bool:
+        """Whether to refuse one event of an accepted publish; this hub never does."""
+        return False
+
     def publish(self, channel: str, events: Sequence[str]) -> None:
         """Deliver the events, in order, to every subscription that matches the valid, normalised channel."""
         tails = [messages.data_tail(event) for event in events]
         if not tails:
             return
-        written = self.fan_out(self._index.buckets(channel), tails, self._limit_bytes)
-        self._counters.events += len(tails)
-        self._counters.deliveries += written * len(tails)
+        written = write_to_all(self._index.buckets(channel), tails, self._limit_bytes)
+        self.counters.events += len(tails)
+        self.counters.deliveries += written * len(tails)
+
+    def close(self) -> None:
+        """Give back what the hub holds; this one holds nothing."""

@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -19,6 +19,10 @@ from loadgen.protocol.appsync.endpoints import HTTP_PATH, REALTIME_PATH
 from loadgen.server.api import EventApi
 from loadgen.server.app import build_app
 from loadgen.server.config import ServerConfig
+from loadgen.server.hub import Counters, Hub
+
+if TYPE_CHECKING:
+    from loadgen.server.journal import Journal
 
 EXIT_STOPPED: Final = 0
 EXIT_USAGE: Final = 2
@@ -54,7 +58,9 @@ async def _serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    api = EventApi(config)
+    hub, journal = _hub(config)
+    keeping = loop.create_task(journal.keep()) if journal is not None else None
+    api = EventApi(config, hub=hub)
     runner = web.AppRunner(
         build_app(api), handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
     )
@@ -70,9 +76,47 @@ async def _serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool)
         await stop.wait()
     finally:
         await runner.cleanup()
+        hub.close()
+        if journal is not None and keeping is not None:
+            keeping.cancel()
+            await _close(journal, keeping)
     if api.counters.slow_readers_aborted:
         dropped = api.counters.slow_readers_aborted
         print(f"loadgen server: dropped {dropped} connections that did not read fast enough", file=sys.stderr)
+
+
+async def _close(journal: "Journal", keeping: "asyncio.Task[None]") -> None:
+    """Write the rest of a journal; say so where it could not be kept, since its truth is not whole then."""
+    try:
+        await keeping
+    except asyncio.CancelledError:
+        pass
+    except OSError as error:
+        print(f"loadgen server: the journal breaks off: {error}", file=sys.stderr)
+    try:
+        journal.close()
+    except OSError as error:
+        print(f"loadgen server: the journal lacks its end: {error}", file=sys.stderr)
+
+
+def _hub(config: ServerConfig) -> "tuple[Hub, Journal | None]":
+    """Return the hub that the settings ask for, and its journal."""
+    if config.faults is None and config.journal is None:
+        return Hub(config.write_buffer_limit_bytes, Counters()), None
+    from loadgen.server.faults.injector import FaultingHub
+    from loadgen.server.faults.settings import Faults
+    from loadgen.server.journal import Journal, NoJournal
+
+    faults = config.faults or Faults()
+    journal = None
+    if config.journal is not None:
+        try:
+            journal = Journal(config.journal, faults.model_dump(mode="json", by_alias=True))
+        except OSError as error:
+            raise StartError(
+                f"the journal folder {str(config.journal)!a} cannot be written ({error.strerror}): choose another"
+            ) from None
+    return FaultingHub(config.write_buffer_limit_bytes, Counters(), faults, journal or NoJournal()), journal
 
 
 async def _listen(runner: web.AppRunner, config: ServerConfig) -> int:

@@ -5,25 +5,17 @@ headline latency. A Linux timerfd is an ordinary readable descriptor with nanose
 exactly then. Elsewhere `gevent.sleep` does the waiting, and its lateness is recorded like any other.
 """
 
-import ctypes
 import heapq
 import itertools
-import os
-import struct
-import sys
 import time
 
 import gevent
 from gevent.hub import Waiter
 
 from loadgen.measure.clock import now_ns
+from loadgen.transport.timerfd import TimerFd
 
-_TFD_NONBLOCK = 0o4000
-_TFD_CLOEXEC = 0o2000000
-_TFD_TIMER_ABSTIME = 1
-_ITIMERSPEC = struct.Struct("=qqqq")
 _READ = 1
-_SECOND_NS = 1_000_000_000
 
 
 class PreciseTimer:
@@ -33,25 +25,26 @@ class PreciseTimer:
         self._due: list[tuple[int, int, Waiter]] = []
         self._tie = itertools.count()
         self._armed_ns = 0
-        self._descriptor = -1
-        if sys.platform.startswith("linux"):
-            self._libc = ctypes.CDLL(None, use_errno=True)
-            self._descriptor = self._libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
-        if self._descriptor >= 0:
-            self._watcher = gevent.get_hub().loop.io(self._descriptor, _READ)
+        self._timer: TimerFd | None
+        try:
+            self._timer = TimerFd()
+        except OSError:
+            self._timer = None
+        else:
+            self._watcher = gevent.get_hub().loop.io(self._timer.descriptor, _READ)
             self._watcher.start(self._on_readable)
 
     @property
     def precise(self) -> bool:
         """Whether the kernel's timer is used; false: `gevent.sleep` is."""
-        return self._descriptor >= 0
+        return self._timer is not None
 
     def wait_until(self, due_ns: int) -> None:
         """Block the calling greenlet until the wall clock shows ``due_ns``; return at once where that is past."""
         wait_ns = due_ns - now_ns()
         if wait_ns <= 0:
             return
-        if self._descriptor < 0:
+        if self._timer is None:
             gevent.sleep(wait_ns / 1e9)
             return
         waiter = Waiter()
@@ -69,25 +62,22 @@ class PreciseTimer:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        if self._descriptor >= 0:
+        if self._timer is not None:
             self._watcher.stop()
             self._watcher.close()
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self._timer.close()
+            self._timer = None
 
     def _arm(self) -> None:
         earliest_ns = self._due[0][0]
         if self._armed_ns and self._armed_ns <= earliest_ns:
             return
         self._armed_ns = earliest_ns
-        setting = _ITIMERSPEC.pack(0, 0, earliest_ns // _SECOND_NS, earliest_ns % _SECOND_NS)
-        if self._libc.timerfd_settime(self._descriptor, _TFD_TIMER_ABSTIME, setting, None) != 0:
-            raise OSError(ctypes.get_errno(), "timerfd_settime")
+        assert self._timer is not None
+        self._timer.arm(earliest_ns)
 
     def _on_readable(self) -> None:
-        try:
-            os.read(self._descriptor, 8)
-        except BlockingIOError:
+        if self._timer is None or not self._timer.acknowledge():
             return
         self._armed_ns = 0
         while self._due and self._due[0][0] <= time.monotonic_ns():

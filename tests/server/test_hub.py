@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -93,19 +93,6 @@ def test_nothing_is_written_for_no_events() -> None:
     hub.add(Subscription("s", "/default/a", outlet))
     hub.publish("/default/a", [])
     assert outlet.writes == []
-
-
-def test_the_fan_out_can_be_replaced() -> None:
-    seen: list[tuple[int, list[bytes], int]] = []
-
-    def journal(groups: Iterable[Collection[Subscription]], tails: Sequence[bytes], limit_bytes: int) -> int:
-        seen.append((sum(map(len, groups)), list(tails), limit_bytes))
-        return 0
-
-    hub = Hub(LIMIT_BYTES, Counters(), fan_out=journal)
-    hub.add(Subscription("s", "/default/a", FakeOutlet()))
-    hub.publish("/default/a", ["1"])
-    assert seen == [(1, [b'"1"}'], LIMIT_BYTES)]
 
 
 def test_a_client_that_does_not_read_is_dropped_and_stalls_nobody(client: Callable[..., Client]) -> None:

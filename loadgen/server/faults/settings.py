@@ -1,0 +1,166 @@
+"""The settings of faults: a YAML or JSON file with the units that scenarios have."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from loadgen.scenario import document
+from loadgen.scenario.messages import problems_in
+from loadgen.scenario.models import Part
+from loadgen.scenario.problems import ScenarioError
+from loadgen.scenario.text import shown
+from loadgen.scenario.units import DurationNs, EventRate, Percent, PositiveDurationNs, problem
+from loadgen.server.config import ConfigError
+
+_SECOND_NS = 1_000_000_000
+
+
+class Uniform(Part):
+    """Evenly between two durations."""
+
+    from_ns: DurationNs = Field(alias="from")
+    """The shortest."""
+    to_ns: PositiveDurationNs = Field(alias="to")
+    """The longest."""
+
+
+class Normal(Part):
+    """Normally distributed, cut at zero."""
+
+    mean_ns: PositiveDurationNs = Field(alias="mean")
+    """The mean before the cut."""
+    sd_ns: DurationNs = Field(alias="sd")
+    """The standard deviation."""
+
+
+class Exponential(Part):
+    """Exponentially distributed."""
+
+    mean_ns: PositiveDurationNs = Field(alias="mean")
+    """The mean."""
+
+
+class Lognormal(Part):
+    """Log-normally distributed: many a little, few a lot."""
+
+    median_ns: PositiveDurationNs = Field(alias="median")
+    """The median."""
+    sigma: float = Field(gt=0, le=5)
+    """Standard deviation of the logarithm."""
+
+
+class Delay(Part):
+    """How long each delivery is held back; exactly one of the forms."""
+
+    fixed_ns: DurationNs | None = Field(default=None, alias="fixed")
+    """Always the same."""
+    uniform: Uniform | None = None
+    """Evenly distributed."""
+    normal: Normal | None = None
+    """Normally distributed."""
+    exponential: Exponential | None = None
+    """Exponentially distributed."""
+    lognormal: Lognormal | None = None
+    """Log-normally distributed."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        given = (self.fixed_ns, self.uniform, self.normal, self.exponential, self.lognormal)
+        if sum(form is not None for form in given) != 1:
+            raise problem("must have exactly one of fixed, uniform, normal, exponential and lognormal")
+        return self
+
+    def sampler(self, draws: random.Random) -> Callable[[], int]:
+        """Return a function that draws a delay (ns)."""
+        if self.fixed_ns is not None:
+            fixed_ns = self.fixed_ns
+            return lambda: fixed_ns
+        if (uniform := self.uniform) is not None:
+            return lambda: round(draws.uniform(uniform.from_ns, uniform.to_ns))
+        if (normal := self.normal) is not None:
+            return lambda: max(0, round(draws.gauss(normal.mean_ns, normal.sd_ns)))
+        if (exponential := self.exponential) is not None:
+            return lambda: round(draws.expovariate(1 / exponential.mean_ns))
+        assert self.lognormal is not None
+        lognormal = self.lognormal
+        return lambda: round(lognormal.median_ns * draws.lognormvariate(0, lognormal.sigma))
+
+
+class Repeated(Part):
+    """Something that happens once or again and again, counted from the first accepted publish."""
+
+    after_ns: DurationNs = Field(alias="after")
+    """How long after the first accepted publish."""
+    every_ns: PositiveDurationNs | None = Field(default=None, alias="every")
+    """How long until it happens again; once, where it is left out."""
+
+
+class Stall(Repeated):
+    """The whole server stands still."""
+
+    for_ns: PositiveDurationNs = Field(alias="for")
+    """For how long."""
+
+
+class Disconnect(Repeated):
+    """Connections that have subscriptions are closed."""
+
+    share_percent: Percent = Field(alias="share")
+    """How many of them, drawn at random."""
+    code: Annotated[int, Field(ge=1000, le=4999)] = 1001
+    """Close code; 1006: the connection is cut without a close frame."""
+
+
+class Faults(Part):
+    """What goes wrong on purpose; everything may be left out."""
+
+    seed: int = Field(default=1, ge=0)
+    """Start of all draws; each kind of fault has draws of its own."""
+    delay: Delay | None = None
+    """How long deliveries are held back."""
+    overtake: bool = False
+    """Whether a delivery may overtake an earlier one of its subscription that was delayed for longer."""
+    drop_percent: Percent = Field(default=0.0, alias="drop")
+    """Share of deliveries that are never written."""
+    duplicate_percent: Percent = Field(default=0.0, alias="duplicate")
+    """Share of deliveries that are written twice."""
+    reorder_percent: Percent = Field(default=0.0, alias="reorder")
+    """Share of deliveries that are held until after the next one to their subscription, or for 250 ms."""
+    stalls: tuple[Stall, ...] = Field(default=(), strict=False)
+    """When the server stands still."""
+    disconnects: tuple[Disconnect, ...] = Field(default=(), strict=False)
+    """When connections are closed."""
+    throttle_per_s: EventRate | None = Field(default=None, alias="throttle")
+    """Most deliveries a second over all connections, such as 5000/s; the others wait in line."""
+    lost_window_ns: DurationNs = Field(default=0, alias="lost_window")
+    """For how long after its subscribe_success a subscription gets nothing."""
+    reject_percent: Percent = Field(default=0.0, alias="reject")
+    """Share of events that are answered as failed within an accepted publish."""
+
+
+def load_faults(path: Path) -> Faults:
+    """Read settings from a file.
+
+    Raises:
+        ConfigError: it cannot be read, or says what cannot be; a line for each problem.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"the faults file {shown(str(path))} cannot be read: {why}") from None
+    try:
+        data, places = document.parse(text, str(path))
+        if data is None:
+            return Faults()
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}:1: the faults file must be a mapping such as {{drop: 1%}}")
+        try:
+            return Faults.model_validate(data)
+        except ValidationError as error:
+            raise ScenarioError(places.sentences(problems_in(error, data, Faults))) from None
+    except ScenarioError as error:
+        raise ConfigError(str(error)) from None

@@ -1,0 +1,46 @@
+"""Waking an asyncio loop at a wall-clock time; uvloop's own timers are a millisecond coarse."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from loadgen.transport.timerfd import TimerFd
+
+
+class WakeUp:
+    """Calls back from an asyncio loop at a wall-clock time: to some ten microseconds where there is a timerfd."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._handle: asyncio.TimerHandle | None = None
+        self._timer: TimerFd | None
+        try:
+            self._timer = TimerFd()
+        except OSError:
+            self._timer = None
+        else:
+            loop.add_reader(self._timer.descriptor, self._on_readable)
+
+    def at(self, due_ns: int) -> None:
+        """Call back when CLOCK_REALTIME shows ``due_ns``, or soon if that is past; replaces what was set before."""
+        wait_ns = max(1, due_ns - time.time_ns())
+        if self._timer is not None:
+            self._timer.arm(time.monotonic_ns() + wait_ns)
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = self._loop.call_later(wait_ns / 1e9, self._callback)
+
+    def close(self) -> None:
+        """Stop."""
+        if self._timer is not None:
+            self._loop.remove_reader(self._timer.descriptor)
+            self._timer.close()
+            self._timer = None
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _on_readable(self) -> None:
+        if self._timer is not None and self._timer.acknowledge():
+            self._callback()

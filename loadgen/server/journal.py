@@ -1,0 +1,196 @@
+"""The journal: what the server did to which event and subscription, by its own account.
+
+A folder of Arrow IPC streams, readable up to the last whole batch however the server ended; `README.md` documents the
+columns. A delivery costs one `pack_into`; a thread writes twice a second.
+"""
+
+import asyncio
+import json
+import os
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from loadgen.measure.columns import RowBuffer
+from loadgen.measure.stamp import decode_event
+
+_FLUSH_INTERVAL_S: Final = 0.5
+_NONE: Final = -1
+
+SCHEMAS: Final = {
+    "events": pa.schema(
+        [
+            ("event", pa.int64()),
+            ("channel", pa.string()),
+            ("received_ns", pa.int64()),
+            ("accepted", pa.bool_()),
+            ("token", pa.int64()),
+            ("publisher", pa.int64()),
+            ("sequence", pa.int64()),
+        ]
+    ),
+    "subscriptions": pa.schema(
+        [
+            ("subscription", pa.int64()),
+            ("connection", pa.int64()),
+            ("id", pa.string()),
+            ("pattern", pa.string()),
+            ("begun_ns", pa.int64()),
+            ("ended_ns", pa.int64()),
+        ]
+    ),
+    "deliveries": pa.schema(
+        [
+            ("event", pa.int64()),
+            ("subscription", pa.int64()),
+            ("decided_ns", pa.int64()),
+            ("due_ns", pa.int64()),
+            ("written_ns", pa.int64()),
+            ("action", pa.int8()),
+        ]
+    ),
+    "actions": pa.schema(
+        [
+            ("kind", pa.string()),
+            ("start_ns", pa.int64()),
+            ("end_ns", pa.int64()),
+            ("connection", pa.int64()),
+            ("code", pa.int32()),
+        ]
+    ),
+}
+
+
+class Action(IntEnum):
+    """What became of a delivery."""
+
+    SENT = 0
+    DROPPED = 1
+    #: The second copy; a row of its own.
+    DUPLICATE = 2
+    #: Sent after it was held back for reordering.
+    HELD = 3
+    #: Not written: its subscription was too young.
+    LOST_WINDOW = 4
+    #: Not written: its connection or subscription had gone.
+    GONE = 5
+
+
+class NoJournal:
+    """Takes everything and keeps nothing."""
+
+    def event(self, event: int, channel: str, received_ns: int, accepted: bool, text: str) -> None:
+        """An event was accepted or rejected."""
+
+    def subscription(
+        self, number: int, connection: int, client_id: str, pattern: str, begun_ns: int, ended_ns: int | None
+    ) -> None:
+        """A subscription began (``ended_ns`` None) or ended."""
+
+    def delivery(
+        self,
+        event: int,
+        subscription: int,
+        decided_ns: int,
+        due_ns: int,
+        written_ns: int | None,
+        action: Action,
+    ) -> None:
+        """A delivery was written, or will not be (``written_ns`` None)."""
+
+    def action(self, kind: str, start_ns: int, end_ns: int, connection: int | None, code: int | None) -> None:
+        """Something happened to the server or a connection."""
+
+
+class Journal(NoJournal):
+    """Writes the streams of one folder; raises OSError where it cannot."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "settings.json").write_text(
+            json.dumps({"pid": os.getpid(), "faults": settings}, indent=1) + "\n"
+        )
+        self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in SCHEMAS if name != "deliveries"}
+        self._buffer = RowBuffer(len(SCHEMAS["deliveries"]))
+        self._add = self._buffer.add
+        self._files = {name: pa.OSFile(str(folder / f"{name}.arrows"), "wb") for name in SCHEMAS}
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        self._streams = {
+            name: pa.ipc.new_stream(self._files[name], schema, options=options)
+            for name, schema in SCHEMAS.items()
+        }
+
+    def event(self, event: int, channel: str, received_ns: int, accepted: bool, text: str) -> None:
+        """An event was accepted or rejected; its stamp is read where it has one."""
+        try:
+            token, publisher, sequence, *_ = decode_event(text).stamp
+        except msgspec.MsgspecError:
+            token = publisher = sequence = None  # type: ignore[assignment]
+        self._rows["events"].append((event, channel, received_ns, accepted, token, publisher, sequence))
+
+    def subscription(
+        self, number: int, connection: int, client_id: str, pattern: str, begun_ns: int, ended_ns: int | None
+    ) -> None:
+        """A subscription began (``ended_ns`` None) or ended."""
+        self._rows["subscriptions"].append((number, connection, client_id, pattern, begun_ns, ended_ns))
+
+    def delivery(
+        self,
+        event: int,
+        subscription: int,
+        decided_ns: int,
+        due_ns: int,
+        written_ns: int | None,
+        action: Action,
+    ) -> None:
+        """A delivery was written, or will not be."""
+        self._add(
+            event, subscription, decided_ns, due_ns, _NONE if written_ns is None else written_ns, action
+        )
+
+    def action(self, kind: str, start_ns: int, end_ns: int, connection: int | None, code: int | None) -> None:
+        """Something happened to the server or a connection."""
+        self._rows["actions"].append((kind, start_ns, end_ns, connection, code))
+
+    async def keep(self) -> None:
+        """Write what came in, twice a second, outside the loop; runs until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_FLUSH_INTERVAL_S)
+            taken = self._take()
+            # Shielded: a cancellation must not meet a write that is under way in the thread.
+            await asyncio.shield(loop.run_in_executor(None, self._write, *taken))
+
+    def close(self) -> None:
+        """Write the rest and end the streams."""
+        self._write(*self._take())
+        for name, stream in self._streams.items():
+            stream.close()
+            self._files[name].close()
+
+    def _take(self) -> tuple[list[np.ndarray[Any, Any]], dict[str, list[tuple[Any, ...]]]]:
+        rows = {name: rows for name, rows in self._rows.items() if rows}
+        for name in rows:
+            self._rows[name] = []
+        return self._buffer.take(), rows
+
+    def _write(self, deliveries: list[np.ndarray[Any, Any]], rows: dict[str, list[tuple[Any, ...]]]) -> None:
+        for block in deliveries:
+            schema = SCHEMAS["deliveries"]
+            columns = []
+            for number, field in enumerate(schema):
+                values = block[:, number]
+                mask = values == _NONE if field.name == "written_ns" else None
+                columns.append(pa.array(values, type=pa.int64(), mask=mask).cast(field.type))
+            self._streams["deliveries"].write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+        for name, several in rows.items():
+            schema = SCHEMAS[name]
+            arrays = [
+                pa.array(values, type=field.type)
+                for values, field in zip(zip(*several, strict=True), schema, strict=True)
+            ]
+            self._streams[name].write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))

@@ -1,0 +1,47 @@
+"""A Linux timerfd: a descriptor that becomes readable at a time, to the nanosecond (timerfd_create(2)).
+
+Python has it from 3.13 on; until then it is called through ctypes.
+"""
+
+import ctypes
+import os
+import struct
+import sys
+import time
+from typing import Final
+
+_TFD_NONBLOCK: Final = 0o4000
+_TFD_CLOEXEC: Final = 0o2000000
+_TFD_TIMER_ABSTIME: Final = 1
+_ITIMERSPEC = struct.Struct("=qqqq")
+_SECOND_NS: Final = 1_000_000_000
+
+
+class TimerFd:
+    """One timer on CLOCK_MONOTONIC; raises OSError where the system has none."""
+
+    def __init__(self) -> None:
+        if not sys.platform.startswith("linux"):
+            raise OSError("no timerfd on this system")
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self.descriptor: int = self._libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
+        if self.descriptor < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+
+    def arm(self, at_ns: int) -> None:
+        """Become readable when CLOCK_MONOTONIC shows ``at_ns`` (above zero); replaces what was set before."""
+        setting = _ITIMERSPEC.pack(0, 0, at_ns // _SECOND_NS, at_ns % _SECOND_NS)
+        if self._libc.timerfd_settime(self.descriptor, _TFD_TIMER_ABSTIME, setting, None) != 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
+
+    def acknowledge(self) -> bool:
+        """Make it unreadable again; false: it was not readable."""
+        try:
+            os.read(self.descriptor, 8)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.descriptor)
