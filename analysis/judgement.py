@@ -32,6 +32,8 @@ class Limits:
     #: Receive-queue delay (p99). Kernel stamps are not touched by it until the socket buffers fill.
     queue_doubtful_ns: int = 100 * _MS
     queue_wrong_ns: int = 2 * _SECOND_NS
+    #: Share of deliveries that have the kernel's stamp of a later one.
+    stamps_shared: float = 0.01
     #: One stall of the event loop, and the share of the time in stalls.
     stall_ns: int = 250 * _MS
     stalled_wrong: float = 0.1
@@ -175,6 +177,15 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
             "queue",
             f"deliveries waited in the generator before they were read: p99 {text.duration(queue_ns)}",
             "the generator reads too slowly, which slows the service down in the end: add workers (--processes)",
+        )
+    shared = summary["delivery"]["stamps_shared"]
+    if shared is not None and shared > LIMITS.stamps_shared:
+        yield Finding(
+            "degraded",
+            "queue",
+            f"{text.ratio(shared)} of deliveries waited in their socket together with a later one and share its kernel"
+            " timestamp: their latency is overstated by up to the time between the two",
+            "the generator reads too slowly for this rate on one connection: add workers (--processes)",
         )
     lag_ns, p99_ns = (summary["health"] or {}).get("lag_worst_ns"), summary["delivery"]["headline_ns"]["p99"]
     if stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:

@@ -82,13 +82,26 @@ def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[st
 
 def _delivery(run: Run, window: Window) -> dict[str, Any]:
     """Latencies of all rows: duplicates arrived too, and hiding them would hide their latency."""
-    table = run.table("deliveries", ("intended_ns", "sent_ns", "arrival_ns", "read_ns"), window)
+    table = run.table(
+        "deliveries", ("subscription", "intended_ns", "sent_ns", "arrival_ns", "read_ns"), window
+    )
     arrival_ns = ints(table, "arrival_ns")
     return {
+        "stamps_shared": _stamps_shared(ints(table, "subscription"), arrival_ns, ints(table, "intended_ns")),
         "headline_ns": Percentiles.of(arrival_ns - ints(table, "intended_ns")).to_dict(),
         "service_ns": Percentiles.of(arrival_ns - ints(table, "sent_ns")).to_dict(),
         "receive_queue_ns": Percentiles.of(ints(table, "read_ns") - arrival_ns).to_dict(),
     }
+
+
+def _stamps_shared(subscription: Ints, arrival_ns: Ints, intended_ns: Ints) -> float | None:
+    """Return the share of deliveries whose stamp is that of a later event: they waited together for one read."""
+    if not len(arrival_ns):
+        return None
+    order = np.lexsort((intended_ns, arrival_ns, subscription))
+    subscription, arrival_ns, intended_ns = (a[order] for a in (subscription, arrival_ns, intended_ns))
+    same = (subscription[1:] == subscription[:-1]) & (arrival_ns[1:] == arrival_ns[:-1])
+    return float(np.count_nonzero(same & (intended_ns[1:] != intended_ns[:-1]))) / len(arrival_ns)
 
 
 def _publish(run: Run, window: Window) -> dict[str, Any]:

@@ -142,7 +142,11 @@ def calibrate(
     if unknown := sorted(wanted - {case.name for case in known}):
         fail(f"there is no case {unknown[0]!a}: known are {', '.join(case.name for case in known)}")
     chosen = [case for case in known if not wanted or case.name in wanted]
-    code = runner.calibrate(chosen, results or runner.default_results(), Console(highlight=False))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A log has no width; the table needs some.
+        console = Console(highlight=False, width=150)
+    code = runner.calibrate(chosen, results or runner.default_results(), console)
     raise typer.Exit(int(code))
 
 

@@ -162,8 +162,13 @@ class Journal(NoJournal):
         while True:
             await asyncio.sleep(_FLUSH_INTERVAL_S)
             taken = self._take()
-            # Shielded: a cancellation must not meet a write that is under way in the thread.
-            await asyncio.shield(loop.run_in_executor(None, self._write, *taken))
+            writing = loop.run_in_executor(None, self._write, *taken)
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                # The streams are closed next: not under the hands of the thread.
+                await writing
+                raise
 
     def close(self) -> None:
         """Write the rest and end the streams."""

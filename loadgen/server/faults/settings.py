@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from loadgen.scenario import document
 from loadgen.scenario.messages import problems_in
@@ -15,7 +15,14 @@ from loadgen.scenario.text import shown
 from loadgen.scenario.units import DurationNs, EventRate, Percent, PositiveDurationNs, problem
 from loadgen.server.config import ConfigError
 
-_SECOND_NS = 1_000_000_000
+
+def _at_most_all(percent: float) -> float:
+    if percent > 100:
+        raise problem(f"must be at most 100%, not {percent:g}%")
+    return percent
+
+
+Share = Annotated[Percent, AfterValidator(_at_most_all)]
 
 
 class Uniform(Part):
@@ -108,7 +115,7 @@ class Stall(Repeated):
 class Disconnect(Repeated):
     """Connections that have subscriptions are closed."""
 
-    share_percent: Percent = Field(alias="share")
+    share_percent: Share = Field(alias="share")
     """How many of them, drawn at random."""
     code: Annotated[int, Field(ge=1000, le=4999)] = 1001
     """Close code; 1006: the connection is cut without a close frame."""
@@ -123,11 +130,11 @@ class Faults(Part):
     """How long deliveries are held back."""
     overtake: bool = False
     """Whether a delivery may overtake an earlier one of its subscription that was delayed for longer."""
-    drop_percent: Percent = Field(default=0.0, alias="drop")
+    drop_percent: Share = Field(default=0.0, alias="drop")
     """Share of deliveries that are never written."""
-    duplicate_percent: Percent = Field(default=0.0, alias="duplicate")
+    duplicate_percent: Share = Field(default=0.0, alias="duplicate")
     """Share of deliveries that are written twice."""
-    reorder_percent: Percent = Field(default=0.0, alias="reorder")
+    reorder_percent: Share = Field(default=0.0, alias="reorder")
     """Share of deliveries that are held until after the next one to their subscription, or for 250 ms."""
     stalls: tuple[Stall, ...] = Field(default=(), strict=False)
     """When the server stands still."""
@@ -137,7 +144,7 @@ class Faults(Part):
     """Most deliveries a second over all connections, such as 5000/s; the others wait in line."""
     lost_window_ns: DurationNs = Field(default=0, alias="lost_window")
     """For how long after its subscribe_success a subscription gets nothing."""
-    reject_percent: Percent = Field(default=0.0, alias="reject")
+    reject_percent: Share = Field(default=0.0, alias="reject")
     """Share of events that are answered as failed within an accepted publish."""
 
 

@@ -1,0 +1,332 @@
+"""Faults on real sockets, with the journal held against what a client received."""
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from loadgen.measure.stamp import decode_event, encode_event
+from loadgen.server.config import ConfigError
+from loadgen.server.faults import Faults, load_faults
+from loadgen.server.journal import Action
+from loadgen.server.journal_reader import Journal
+from loadgen.server.process import ServerProcess
+
+KEY = "da2-" + "f" * 26
+MS = 1_000_000
+
+
+class Client:
+    """A subscriber that notes what it receives, in order, and when."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._announced = server.announcement
+        self.received: list[tuple[int, int]] = []
+        self.closed_with: int | None = None
+
+    async def subscribe(self, subscription_id: str = "s1") -> None:
+        host = self._announced.http_url.split("/")[2]
+        auth = (
+            base64.urlsafe_b64encode(json.dumps({"host": host, "x-api-key": KEY}).encode())
+            .decode()
+            .rstrip("=")
+        )
+        self.socket: ClientConnection = await websockets.connect(
+            self._announced.ws_url,
+            subprotocols=["aws-appsync-event-ws", f"header-{auth}"],  # type: ignore[list-item]
+        )
+        await self.socket.send(json.dumps({"type": "connection_init"}))
+        await self.socket.send(
+            json.dumps(
+                {
+                    "type": "subscribe",
+                    "id": subscription_id,
+                    "channel": "/default/a",
+                    "authorization": {"host": host, "x-api-key": KEY},
+                }
+            )
+        )
+        while json.loads(await self.socket.recv())["type"] != "subscribe_success":
+            pass
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> None:
+        try:
+            async for message in self.socket:
+                payload = json.loads(message)
+                if payload["type"] == "data":
+                    self.received.append((decode_event(payload["event"]).stamp[2], time.time_ns()))
+        except websockets.ConnectionClosed:
+            pass
+        self.closed_with = self.socket.close_code
+
+    async def close(self) -> None:
+        await self.socket.close()
+        await self._reading
+
+
+async def publish(http: httpx.AsyncClient, server: ServerProcess, first: int, count: int = 5) -> Any:
+    events = [encode_event(1, 9, first + n, 1, 1, 120) for n in range(count)]
+    answer = await http.post(
+        server.announcement.http_url,
+        headers={"x-api-key": KEY},
+        json={"channel": "/default/a", "events": events},
+    )
+    answer.raise_for_status()
+    return answer.json()
+
+
+def run(tmp_path: Path, faults: dict[str, Any], scene: Any) -> tuple[Any, Journal]:
+    """Play a scene against a server with faults; return what it returns, and the journal."""
+    (tmp_path / "faults.yaml").write_text(json.dumps(faults))
+    options = ["--faults", str(tmp_path / "faults.yaml"), "--journal", str(tmp_path / "journal")]
+    with ServerProcess(options, api_key=KEY) as server:
+        result = asyncio.run(asyncio.wait_for(scene(server), 30))
+    return result, Journal.load(tmp_path / "journal")
+
+
+def sequences(journal: Journal) -> dict[int, int]:
+    return {row["event"]: row["sequence"] for row in journal.events.to_pylist()}
+
+
+def rows(journal: Journal) -> list[dict[str, Any]]:
+    named = sequences(journal)
+    return [{**row, "sequence": named[row["event"]]} for row in journal.deliveries.to_pylist()]
+
+
+async def one_client(server: ServerProcess, batches: int = 60, settle_s: float = 0.5) -> Client:
+    client = Client(server)
+    await client.subscribe()
+    async with httpx.AsyncClient() as http:
+        for batch in range(batches):
+            await publish(http, server, batch * 5)
+    await asyncio.sleep(settle_s)
+    await client.close()
+    return client
+
+
+def test_what_was_dropped_doubled_and_held_back_is_what_the_journal_says_in_its_order(tmp_path: Path) -> None:
+    client, journal = run(
+        tmp_path, {"seed": 4, "drop": "10%", "duplicate": "10%", "reorder": "10%"}, one_client
+    )
+    written = [row["sequence"] for row in rows(journal) if row["written_ns"] is not None]
+    assert [sequence for sequence, _ in client.received] == written
+    actions = [row["action"] for row in rows(journal)]
+    assert all(actions.count(kind) > 5 for kind in (Action.DROPPED, Action.DUPLICATE, Action.HELD))
+    dropped = {row["sequence"] for row in rows(journal) if row["action"] == Action.DROPPED}
+    assert dropped == set(range(300)) - {sequence for sequence, _ in client.received}
+
+
+def test_the_same_seed_does_the_same(tmp_path: Path) -> None:
+    outcomes = []
+    for name, faults in (
+        ("a", {"seed": 4, "drop": "10%"}),
+        ("b", {"seed": 4, "drop": "10%", "duplicate": "20%"}),
+        ("c", {"seed": 5, "drop": "10%"}),
+    ):
+        (tmp_path / name).mkdir()
+        _, journal = run(tmp_path / name, faults, one_client)
+        outcomes.append({row["sequence"] for row in rows(journal) if row["action"] == Action.DROPPED})
+    assert outcomes[0] == outcomes[1] != outcomes[2]
+
+
+@pytest.mark.parametrize("overtake", [False, True])
+def test_a_delay_is_kept_and_the_order_too_unless_overtaking_is_allowed(
+    tmp_path: Path, overtake: bool
+) -> None:
+    faults = {"delay": {"uniform": {"from": "5ms", "to": "60ms"}}, "overtake": overtake}
+    client, journal = run(tmp_path, faults, one_client)
+    order = [sequence for sequence, _ in client.received]
+    assert sorted(order) == list(range(300))
+    assert (order == sorted(order)) is not overtake
+    arrivals = dict(client.received)
+    for row in rows(journal):
+        assert row["due_ns"] - row["decided_ns"] >= 5 * MS
+        assert row["due_ns"] <= row["written_ns"] <= arrivals[row["sequence"]]
+
+
+def test_a_stall_holds_everything_and_stands_in_the_journal(tmp_path: Path) -> None:
+    async def scene(server: ServerProcess) -> Client:
+        client = Client(server)
+        await client.subscribe()
+        async with httpx.AsyncClient() as http:
+            for batch in range(30):
+                await publish(http, server, batch * 5)
+                await asyncio.sleep(0.02)
+        await client.close()
+        return client
+
+    client, journal = run(tmp_path, {"stalls": [{"after": "100ms", "for": "300ms"}]}, scene)
+    (stall,) = journal.actions.to_pylist()
+    assert stall["end_ns"] - stall["start_ns"] >= 300 * MS
+    # What was under way when it began may still come; then nothing until it is over.
+    inside = [at for _, at in client.received if stall["start_ns"] + 100 * MS < at < stall["end_ns"]]
+    assert inside == []
+    assert len(client.received) == 150
+
+
+@pytest.mark.parametrize("code", [1001, 4000, 1006])
+def test_a_disconnect_closes_that_share_of_the_connections_with_that_code(tmp_path: Path, code: int) -> None:
+    async def scene(server: ServerProcess) -> list[Client]:
+        clients = [Client(server) for _ in range(10)]
+        for number, client in enumerate(clients):
+            await client.subscribe(f"s{number}")
+        async with httpx.AsyncClient() as http:
+            await publish(http, server, 0)
+            await asyncio.sleep(0.6)
+            closed = [client.closed_with for client in clients]
+            await publish(http, server, 5)
+        await asyncio.sleep(0.2)
+        for client in clients:
+            await client.close()
+        assert sorted(closed, key=str) == sorted([code] * 3 + [None] * 7, key=str)
+        return clients
+
+    faults = {"disconnects": [{"after": "200ms", "share": "30%", "code": code}]}
+    clients, journal = run(tmp_path, faults, scene)
+    actions = journal.actions.to_pylist()
+    assert [action["code"] for action in actions] == [code] * 3
+    assert sorted(len(client.received) for client in clients) == [5] * 3 + [10] * 7
+    assert len([row for row in rows(journal) if row["written_ns"] is not None]) == 85
+
+
+def test_within_the_lost_window_nothing_comes_and_after_it_everything(tmp_path: Path) -> None:
+    async def scene(server: ServerProcess) -> Client:
+        client = Client(server)
+        await client.subscribe()
+        async with httpx.AsyncClient() as http:
+            await publish(http, server, 0)
+            await asyncio.sleep(0.7)
+            await publish(http, server, 5)
+        await asyncio.sleep(0.1)
+        await client.close()
+        return client
+
+    client, journal = run(tmp_path, {"lost_window": "600ms"}, scene)
+    assert [sequence for sequence, _ in client.received] == [5, 6, 7, 8, 9]
+    assert [row["action"] for row in rows(journal)] == [Action.LOST_WINDOW] * 5 + [Action.SENT] * 5
+
+
+def test_a_throttle_spaces_what_is_written(tmp_path: Path) -> None:
+    client, journal = run(tmp_path, {"throttle": "200/s"}, lambda server: one_client(server, 10, 0.6))
+    written = [row["written_ns"] for row in rows(journal)]
+    assert len(client.received) == 50
+    assert written[-1] - written[0] >= 49 * 5 * MS
+
+
+def test_rejected_events_are_told_apart_and_not_delivered(tmp_path: Path) -> None:
+    async def scene(server: ServerProcess) -> tuple[set[int], Client]:
+        client, failed = Client(server), set()
+        await client.subscribe()
+        async with httpx.AsyncClient() as http:
+            for batch in range(40):
+                answer = await publish(http, server, batch * 5)
+                failed |= {batch * 5 + event["index"] for event in answer["failed"]}
+                assert len(answer["failed"]) + len(answer["successful"]) == 5
+        await asyncio.sleep(0.2)
+        await client.close()
+        return failed, client
+
+    (failed, client), journal = run(tmp_path, {"reject": "20%"}, scene)
+    assert 5 < len(failed) < 100
+    assert {row["sequence"] for row in journal.events.to_pylist() if not row["accepted"]} == failed
+    assert {sequence for sequence, _ in client.received} == set(range(200)) - failed
+
+
+def test_the_journal_of_a_killed_server_is_readable(tmp_path: Path) -> None:
+    options = ["--journal", str(tmp_path / "journal")]
+    with ServerProcess(options, api_key=KEY) as server:
+
+        async def scene() -> None:
+            client = Client(server)
+            await client.subscribe()
+            async with httpx.AsyncClient() as http:
+                await publish(http, server, 0)
+            await asyncio.sleep(1.3)
+            subprocess.run(["kill", "-9", str(server.announcement.pid)], check=True)
+            await asyncio.sleep(0.2)
+
+        asyncio.run(scene())
+    journal = Journal.load(tmp_path / "journal")
+    assert [row["sequence"] for row in rows(journal)] == [0, 1, 2, 3, 4]
+    (subscription,) = journal.subscriptions.to_pylist()
+    assert (subscription["id"], subscription["pattern"], subscription["ended_ns"]) == (
+        "s1",
+        "/default/a",
+        None,
+    )
+
+
+# Settings.
+
+
+def settings(tmp_path: Path, text: str) -> Faults:
+    (tmp_path / "faults.yaml").write_text(text)
+    return load_faults(tmp_path / "faults.yaml")
+
+
+def test_an_empty_file_is_no_faults(tmp_path: Path) -> None:
+    assert settings(tmp_path, "") == Faults()
+
+
+def test_settings_have_the_units_of_scenarios(tmp_path: Path) -> None:
+    faults = settings(
+        tmp_path, "delay: {normal: {mean: 5ms, sd: 1ms}}\ndrop: 0.5%\nstalls: [{after: 3s, for: 500ms}]"
+    )
+    assert faults.delay is not None
+    assert faults.delay.normal is not None
+    assert (faults.delay.normal.mean_ns, faults.drop_percent, faults.stalls[0].for_ns) == (
+        5 * MS,
+        0.5,
+        500 * MS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("seed: 1\ndrp: 1%", 2, "drop"),
+        ("delay: {fixed: 5}", 1, "without a unit"),
+        ("seed: 1\ndelay: {fixed: 5ms, exponential: {mean: 1ms}}", 2, "exactly one of"),
+        ("drop: 150%", 1, "drop"),
+        ("stalls: [{after: 1s}]", 1, "for"),
+        ("disconnects:\n  - {after: 1s, share: 5%, code: 99}", 2, "code"),
+        ("- 1", 1, "must be a mapping"),
+        ("a: [", 1, "cannot be read"),
+    ],
+)
+def test_bad_settings_are_named_with_their_line(tmp_path: Path, text: str, line: int, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings(tmp_path, text)
+    first = str(caught.value).splitlines()[0]
+    assert f"faults.yaml:{line}" in first
+    assert said in first
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    path = tmp_path / "faults.yaml"
+    path.write_text("drop: lots")
+    return path
+
+
+@pytest.mark.parametrize("command", [["-m", "loadgen.server"], ["-m", "loadgen", "serve"]])
+def test_a_server_with_bad_settings_says_so_and_exits_2(bad: Path, command: list[str]) -> None:
+    finished = subprocess.run(
+        [sys.executable, *command, "--port", "0", "--faults", str(bad)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "faults.yaml:1: drop must be" in finished.stderr
+    assert "Traceback" not in finished.stderr
