@@ -43,6 +43,9 @@ class Limits:
     gc_pause_ns: int = 100 * _MS
     open_files_share: float = 0.9
     ports_share: float = 0.8
+    #: Error of the clocks across hosts, and as a share of the headline p99.
+    clock_ns: int = 100_000
+    clock_share: float = 0.1
     #: Seconds without a sign of a worker.
     silence_ns: int = 3 * _SECOND_NS
 
@@ -86,6 +89,7 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
         findings += _ledger(summary)
         findings += _schedule(summary)
         findings += _queue(summary)
+        findings += _clock(summary, window)
         health = _Health.of(run, window)
         for worker in health.workers:
             findings += _worker(health, worker, window)
@@ -196,6 +200,45 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
             f" to {text.duration(lag_ns)}",
             "measure on Linux, or add workers until the lag is small beside the latency",
         )
+
+
+def _clock(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
+    headline = summary["delivery"]["headline_ns"]
+    for clock in summary["clock"]["workers"]:
+        if clock["error_ns"] is None:
+            yield Finding(
+                "invalid",
+                "clock",
+                f"how worker {clock['worker']}'s clock stood to the master's is not known ({clock['pings']} pings)",
+                "let the run be longer, and check the connection between worker and master",
+            )
+    error_ns, p99_ns = headline["error_ns"], headline["p99"]
+    if error_ns and p99_ns is not None and error_ns > max(LIMITS.clock_ns, LIMITS.clock_share * abs(p99_ns)):
+        yield Finding(
+            "invalid" if error_ns > abs(p99_ns) else "degraded",
+            "clock",
+            f"the clocks of the hosts are known to ±{text.duration(error_ns)}, beside a headline p99 of"
+            f" {text.duration(p99_ns)}",
+            "bring workers and master closer together on the network, or keep their clocks with PTP",
+        )
+    if headline["negative"] and headline["min"] is not None and headline["min"] < -(error_ns or 0):
+        yield Finding(
+            "degraded",
+            "clock",
+            f"{headline['negative']:,} headline latencies are negative, by up to {text.duration(-headline['min'])},"
+            " which is more than the clocks' known error",
+            "check the hosts' clocks; the samples are among the figures",
+        )
+    for step in summary["clock"]["steps"]:
+        if window.start_ns < step["time_ns"] and step["time_ns"] - _SECOND_NS < window.end_ns:
+            sign = "+" if step["moved_ns"] > 0 else "−"
+            yield Finding(
+                "invalid",
+                "clock",
+                f"the clock of worker {step['worker']} stepped by {sign}{text.duration(abs(step['moved_ns']))}"
+                f" in the second up to {_into(step['time_ns'], window)}",
+                "stop what sets the clock during a run (let NTP or chrony slew it) and run again",
+            )
 
 
 @dataclass(frozen=True)

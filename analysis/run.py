@@ -14,8 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis import clocks
+from analysis.clocks import ClockFit
+
 FORMAT = 2
-TABLES = ("deliveries", "events", "subscriptions", "connections", "health")
+TABLES = ("deliveries", "events", "subscriptions", "connections", "health", "clock")
+#: Columns that a worker's own clock has stamped. The schedule (`intended_ns`) is the master's.
+_LOCAL_TIMES = {
+    "deliveries": {"sent_ns", "arrival_ns", "read_ns"},
+    "events": {"slot_ns", "sent_ns", "acked_ns"},
+    "subscriptions": {"requested_ns", "acknowledged_ns", "probed_ns", "ready_ns", "ended_ns"},
+    "connections": {"started_ns", "opened_ns", "acknowledged_ns", "closed_ns"},
+    "health": {"time_ns"},
+}
 Ints = npt.NDArray[np.int64]
 
 
@@ -104,8 +115,69 @@ class Run:
                 ends_ns[entry["worker"]] = int(its.max()) if len(its) else 0
         return ends_ns
 
+    @cached_property
+    def clocks(self) -> dict[int, ClockFit]:
+        """What is known of each worker's clock."""
+        names = ("worker", "sent_ns", "master_received_ns", "master_sent_ns", "received_ns")
+        table = self._read("clock", names)
+        worker, *times = (ints(table, name) for name in names)
+        here = self.manifest["host"].get("boot_id")
+        fits = {}
+        for entry in self.manifest["workers"]:
+            number, same_kernel = entry["worker"], here is not None and entry.get("boot_id") == here
+            its = worker == number
+            if entry["id"] == "local" or (same_kernel and not its.any()):
+                fits[number] = clocks.shared_clock(number)
+            else:
+                fits[number] = clocks.fit(number, same_kernel, *(values[its] for values in times))
+        return fits
+
+    @cached_property
+    def _worker_of_publisher(self) -> tuple[Ints, Ints]:
+        """Publishers, ascending, and the worker of each."""
+        table = self._read("events", ("publisher", "worker"))
+        publishers, first = np.unique(ints(table, "publisher"), return_index=True)
+        return publishers, ints(table, "worker")[first]
+
     def table(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
-        """Read columns of a table; with a window only rows whose ``intended_ns`` lies in it."""
+        """Read columns of a table; with a window only rows whose ``intended_ns`` lies in it.
+
+        Times are on the master's clock: where a worker has a clock of its own they are corrected, and what cannot be
+        (the sending time of a publisher that nobody knows) is null.
+        """
+        if all(fit.shared for fit in self.clocks.values()) or not set(columns) & _LOCAL_TIMES.get(
+            name, set()
+        ):
+            return self._read(name, columns, window)
+        more = {"worker", "publisher"} if name == "deliveries" else {"worker"}
+        return self._corrected(name, self._read(name, sorted({*columns, *more}), window)).select(
+            list(columns)
+        )
+
+    def _corrected(self, name: str, table: pa.Table) -> pa.Table:
+        by_worker = ints(table, "worker")
+        for column in sorted(_LOCAL_TIMES[name] & set(table.column_names)):
+            worker = by_worker
+            if (name, column) == ("deliveries", "sent_ns"):
+                publishers, workers = self._worker_of_publisher
+                publisher = ints(table, "publisher")
+                place = np.minimum(np.searchsorted(publishers, publisher), max(0, len(publishers) - 1))
+                known = (
+                    publishers[place] == publisher
+                    if len(publishers)
+                    else np.zeros(len(publisher), dtype=bool)
+                )
+                worker = np.where(known, workers[place] if len(workers) else -1, -1)
+            missing = np.asarray(table.column(column).is_null().to_numpy(), dtype=bool) | (worker < 0)
+            times_ns = ints(table, column).copy()
+            for number, fit in self.clocks.items():
+                its = worker == number
+                times_ns[its] += fit.correction_ns(times_ns[its])
+            place_of = table.column_names.index(column)
+            table = table.set_column(place_of, column, pa.array(times_ns, mask=missing))
+        return table
+
+    def _read(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
         path = self.path / f"{name}.parquet"
         if not path.exists():
             return pa.table({column: pa.array([], type=pa.int64()) for column in columns})
@@ -123,7 +195,10 @@ class Run:
             return pd.DataFrame()
         try:
             # Nullable integers: a nanosecond count does not survive the detour over floats that NaN would force.
-            frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=_NULLABLE.get)
+            table = pq.read_table(path)
+            if not all(fit.shared for fit in self.clocks.values()) and name in _LOCAL_TIMES:
+                table = self._corrected(name, table)
+            frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
             return frame
         except (pa.ArrowInvalid, OSError) as error:
             raise RunError(f"{path} cannot be read as Parquet: {error}") from None

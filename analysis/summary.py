@@ -6,12 +6,14 @@ nanoseconds, rates per second. None (null) means not known or not measured, neve
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from analysis import fanout
 from analysis.breakdown import DIMENSIONS
+from analysis.clocks import find_steps
 from analysis.judgement import judge
 from analysis.ledger import settle
 from analysis.outages import find_outages
@@ -50,6 +52,7 @@ def summarise(run: Run) -> dict[str, Any]:
         for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):
             summary[name] = None
         summary["outages"] = []
+        summary["clock"] = _clock(run)
         return _judged(run, None, summary)
     settled = settle(run, window)
     ledger = settled.ledger
@@ -65,6 +68,8 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["fanout"] = fanout.summarise(fanout.by_event(settled))
     summary["health"] = _health(run, window)
     summary["outages"] = [outage.to_dict() for outage in find_outages(run, window)]
+    summary["clock"] = _clock(run)
+    _say_error(run, summary)
     return _judged(run, window, summary)
 
 
@@ -80,16 +85,49 @@ def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[st
     return summary
 
 
+def _clock(run: Run) -> dict[str, Any]:
+    table = run.table("health", ("worker", "time_ns", "interval_ns", "clock_moved_ns"))
+    steps = find_steps(
+        *(ints(table, name, 0) for name in ("worker", "time_ns", "interval_ns", "clock_moved_ns"))
+    )
+    return {
+        "workers": [fit.to_dict() for fit in run.clocks.values()],
+        "steps": [asdict(step) for step in steps],
+    }
+
+
+def _say_error(run: Run, summary: dict[str, Any]) -> None:
+    """Put the error of the clocks beside the latencies; None: not known.
+
+    Where no sample is off by more than e, no percentile is: they are order statistics.
+    """
+    errors = [fit.error_ns for fit in run.clocks.values()]
+    worst = None if None in errors else max((error for error in errors if error is not None), default=0)
+    # From the schedule (the master's) to a receiver one clock takes part, from a sender two.
+    for where, name, clocks in (
+        ("delivery", "headline_ns", 1),
+        ("delivery", "service_ns", 2),
+        ("fanout", "first_ns", 1),
+        ("fanout", "median_ns", 1),
+        ("fanout", "p99_ns", 1),
+        ("fanout", "last_ns", 1),
+    ):
+        summary[where][name]["error_ns"] = None if worst is None else clocks * worst
+
+
 def _delivery(run: Run, window: Window) -> dict[str, Any]:
     """Latencies of all rows: duplicates arrived too, and hiding them would hide their latency."""
     table = run.table(
         "deliveries", ("subscription", "intended_ns", "sent_ns", "arrival_ns", "read_ns"), window
     )
-    arrival_ns = ints(table, "arrival_ns")
+    arrival_ns, sent_ns = ints(table, "arrival_ns"), ints(table, "sent_ns")
+    # Only where clocks had to be corrected and the publisher's worker was lost.
+    known = sent_ns >= 0
     return {
         "stamps_shared": _stamps_shared(ints(table, "subscription"), arrival_ns, ints(table, "intended_ns")),
         "headline_ns": Percentiles.of(arrival_ns - ints(table, "intended_ns")).to_dict(),
-        "service_ns": Percentiles.of(arrival_ns - ints(table, "sent_ns")).to_dict(),
+        "service_ns": Percentiles.of(arrival_ns[known] - sent_ns[known]).to_dict(),
+        "service_unknown": int(np.count_nonzero(~known)),
         "receive_queue_ns": Percentiles.of(ints(table, "read_ns") - arrival_ns).to_dict(),
     }
 

@@ -52,9 +52,15 @@ def notes(summary: dict[str, Any]) -> list[str]:
     ):
         if workers[name]:
             lines.append(f"received {workers[name]:,} {meaning}")
-    if len(workers["hosts"]) > 1:
+    for clock in summary["clock"]["workers"]:
+        if not clock["shared"] and clock["error_ns"] is not None:
+            lines.append(
+                f"worker {clock['worker']}'s clock was {text.duration(abs(clock['offset_ns']))}"
+                f" {'behind' if clock['offset_ns'] > 0 else 'ahead of'} the master's and drifted by {-clock['drift_ppm']:+.1f} ppm: corrected to ±{text.duration(clock['error_ns'])}"
+            )
+    if delivery_unknown := (summary["delivery"] or {}).get("service_unknown"):
         lines.append(
-            "workers ran on several hosts: latencies between hosts are as good as their clocks agree"
+            f"{delivery_unknown:,} deliveries have no service latency: their publisher's clock is not known"
         )
     if connections["kernel_timestamps"] is not None and connections["kernel_timestamps"] < 1:
         share = text.ratio(1 - connections["kernel_timestamps"])
@@ -115,10 +121,14 @@ def _figures(summary: dict[str, Any]) -> Table:
 def _latencies(summary: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("latency")
-    for name in ("p50", "p90", "p99", "p99.9", "max"):
+    rows = latency_rows(summary)
+    # Of one host no clock is in doubt, and the column would only say so.
+    doubtful = any(figures.get("error_ns", 0) != 0 for _, figures in rows)
+    for name in ("p50", "p90", "p99", "p99.9", "max", *(["±"] if doubtful else [])):
         table.add_column(name, justify="right")
-    for name, figures in latency_rows(summary):
-        table.add_row(name, *(text.duration(figures[column]) for column in _COLUMNS))
+    for name, figures in rows:
+        error = [text.duration(figures.get("error_ns", 0))] if doubtful else []
+        table.add_row(name, *(text.duration(figures[column]) for column in _COLUMNS), *error)
     return table
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from loadgen.measure.clock import now_ns
+from loadgen.measure.clock import ClockWatch, now_ns
 
 TICK_S = 0.02
 
@@ -31,6 +31,7 @@ class HealthSample(NamedTuple):
     open_files_limit: int | None
     ports: int
     ports_limit: int | None
+    clock_moved_ns: int
 
 
 class HealthSampler:
@@ -51,6 +52,7 @@ class HealthSampler:
         self._files_at_start = _open_files()
         self._open_files_limit = _open_files_limit()
         self._ports_limit = _ports_limit()
+        self._clock = ClockWatch()
         self.running = False
 
     def watch(self) -> None:
@@ -95,6 +97,7 @@ class HealthSampler:
             open_files_limit=self._open_files_limit,
             ports=max(0, open_files - self._files_at_start),
             ports_limit=self._ports_limit,
+            clock_moved_ns=self._clock.moved_ns(),
         )
         self._cpu_ns, self._since_ns, self._lag_max_ns, self._gc_ns = cpu_ns, monotonic_ns, 0, 0
         return sample

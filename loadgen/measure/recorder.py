@@ -65,6 +65,15 @@ class ConnectionRow(NamedTuple):
     tls: bool
 
 
+class ClockRow(NamedTuple):
+    """One row of the record's clock table, without the worker; see results/README.md."""
+
+    sent_ns: int
+    master_received_ns: int
+    master_sent_ns: int
+    received_ns: int
+
+
 class Interval(NamedTuple):
     """What one flush saw, for the progress line and for Locust's statistics."""
 
@@ -103,6 +112,9 @@ class Recorder:
         self._event_rows: list[EventRow] = []
         self._subscription_rows: list[SubscriptionRow] = []
         self._connection_rows: list[ConnectionRow] = []
+        self._clock_rows: list[ClockRow] = []
+        #: The master's clock minus this process's, as far as it is known now: for the histograms only.
+        self.clock_offset_ns = 0
         self._last_flush_ns = now_ns()
 
     def event(self, row: EventRow) -> None:
@@ -117,6 +129,10 @@ class Recorder:
         """Take a life of a connection: when it is accepted, and again, whole, when it ended."""
         self._connection_rows.append(row)
 
+    def clock(self, row: ClockRow) -> None:
+        """Take a ping that the master has answered."""
+        self._clock_rows.append(row)
+
     def flush(self, health: HealthSampler | None = None) -> Interval:
         """Write what came in since the last call; raises OSError where the disk does not take it."""
         start_ns, self._last_flush_ns = self._last_flush_ns, now_ns()
@@ -126,8 +142,11 @@ class Recorder:
         events, self._event_rows = self._event_rows, []
         subscriptions, self._subscription_rows = self._subscription_rows, []
         connections, self._connection_rows = self._connection_rows, []
+        clocks, self._clock_rows = self._clock_rows, []
 
         latency = rows[:, _AT["arrival_ns"]] - rows[:, _AT["intended_ns"]]
+        if self.clock_offset_ns:
+            latency = latency + self.clock_offset_ns
         queue = rows[:, _AT["read_ns"]] - rows[:, _AT["arrival_ns"]]
         late_max_ns = max(
             (e.sent_ns - e.slot_ns for e in events if e.sent_ns is not None and e.slot_ns is not None),
@@ -168,6 +187,7 @@ class Recorder:
             self._spool.write_rows("events", events)
             self._spool.write_rows("subscriptions", subscriptions)
             self._spool.write_rows("connections", connections)
+            self._spool.write_rows("clock", clocks)
             self._spool.write_rows("health", health_rows)
             self._spool.write_rows("histograms", histogram_rows)
             return next((encoded for tag, _, _, encoded, *_ in histogram_rows if tag == "delivery"), None)

@@ -79,6 +79,15 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("tls", pa.bool_()),
         ]
     ),
+    "clock": pa.schema(
+        [
+            ("worker", pa.int16()),
+            ("sent_ns", pa.int64()),
+            ("master_received_ns", pa.int64()),
+            ("master_sent_ns", pa.int64()),
+            ("received_ns", pa.int64()),
+        ]
+    ),
     "health": pa.schema(
         [
             ("worker", pa.int16()),
@@ -96,6 +105,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("open_files_limit", pa.int32()),
             ("ports", pa.int32()),
             ("ports_limit", pa.int32()),
+            ("clock_moved_ns", pa.int64()),
         ]
     ),
     # One row an interval, worker and tag; becomes histograms.hlog.

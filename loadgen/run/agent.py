@@ -16,7 +16,7 @@ from locust.env import Environment
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.health import HealthSampler
-from loadgen.measure.recorder import Interval, Recorder
+from loadgen.measure.recorder import ClockRow, Interval, Recorder
 from loadgen.measure.spool import MARKER, SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.run import locust_stats, messages
@@ -26,6 +26,7 @@ from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
+from loadgen.run.worker_clock import WorkerClock, boot_id
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.timer import PreciseTimer
 from loadgen.transport.websocket import Address
@@ -34,6 +35,9 @@ from loadgen.users.worker import Progress, Readiness, Timeline
 STATUS_INTERVAL_S = 0.25
 FLUSH_INTERVAL_S = 1.0
 _CLAIM_WINDOW_S = 0.005
+_PING_INTERVAL_S = 0.25
+_FIRST_PINGS_S = 0.02
+_CLOCK_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 20
 _MOST_COMPLAINTS = 20
 
@@ -62,6 +66,9 @@ class Agent:
         self._spool = SpoolWriter(self._folder, worker)
         self.recorder = Recorder(begin["token"], self._spool, run_in_thread)
         self._health = HealthSampler(gevent.sleep)
+        self._clock = WorkerClock(
+            begin["boot_id"] is not None and begin["boot_id"] == boot_id(), worker_id == "local"
+        )
         self._groups = locust_stats.GroupNames(self.plan)
         self._claims: list[tuple[str, AsyncResult]] = []
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
@@ -90,6 +97,8 @@ class Agent:
         self._loops = [
             gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
         ]
+        if not self._clock.ready.is_set():
+            self._loops.append(gevent.spawn(self._ping_loop))
 
     # For the users: see users.worker.WorkerRun.
 
@@ -110,8 +119,18 @@ class Agent:
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
         """Wait until the client's turn to connect has come; false: the run is over."""
-        self.timer.wait_until(self._ramp_ns + client.ramp_offset_ns)
+        # The ramp is on the master's clock: wait until it is known here.
+        self._clock.ready.wait(_CLOCK_TIMEOUT_S)
+        self.wait_until(self._ramp_ns + client.ramp_offset_ns)
         return not self.stopping
+
+    def wait_until(self, due_ns: int) -> None:
+        """Block until the master's clock shows ``due_ns``; return at once where that is past."""
+        self.timer.wait_until(self._clock.local_ns(due_ns))
+
+    def local_ns(self, master_ns: int) -> int:
+        """Return what this process's clock shows when the master's shows ``master_ns``."""
+        return self._clock.local_ns(master_ns)
 
     def joined(self) -> None:
         """A user has begun to play its role."""
@@ -167,7 +186,20 @@ class Agent:
         """The master has written the last piece."""
         self._written.set()
 
+    def on_pong(self, payload: Payload) -> None:
+        """The master has said what time it is there."""
+        row = ClockRow(received_ns=now_ns(), **payload)
+        self._clock.add(row)
+        self.recorder.clock(row)
+        self.recorder.clock_offset_ns = self._clock.offset_ns
+
     # Inside.
+
+    def _ping_loop(self) -> None:
+        """Ask the master for its time: quickly at first, then all through the run."""
+        while not self._finishing:
+            self._link.to_coordinator(messages.PING, {"worker": self.worker_id, "sent_ns": now_ns()})
+            gevent.sleep(_PING_INTERVAL_S if self._clock.ready.is_set() else _FIRST_PINGS_S)
 
     def _send_claims(self) -> None:
         claims, self._claims = self._claims, []
@@ -179,7 +211,7 @@ class Agent:
         )
 
     def _ramp_over(self) -> bool:
-        return self._ramp_ns > 0 and now_ns() >= self._ramp_ns + self.census.ramp_ns
+        return self._ramp_ns > 0 and now_ns() >= self._clock.local_ns(self._ramp_ns + self.census.ramp_ns)
 
     def _flush_loop(self) -> None:
         while not self._finishing:
@@ -301,5 +333,6 @@ def _status(worker_id: str, **known: Any) -> Payload:
         "histogram": None,
         "hostname": sockets.gethostname(),
         "pid": os.getpid(),
+        "boot_id": boot_id(),
     }
     return {**begun, **known}

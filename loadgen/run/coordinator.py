@@ -18,6 +18,7 @@ from loadgen.run.messages import Link, Payload
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
+from loadgen.run.worker_clock import boot_id
 from loadgen.scenario import Plan, Scenario
 from loadgen.users.worker import Timeline
 
@@ -35,6 +36,7 @@ class WorkerState:
     worker_id: str
     hostname: str = ""
     pid: int = 0
+    boot_id: str | None = None
     progress: Counter[str] = field(default_factory=Counter)
     deliveries: int = 0
     complaints: dict[str, int] = field(default_factory=dict)
@@ -123,7 +125,17 @@ class Coordinator:
             "token": self.manifest.token,
             "folder": str(self.folder.path),
             "workers": max(1, len(self.workers)),
+            "boot_id": boot_id(),
         }
+
+    def on_ping(self, payload: Payload) -> None:
+        """Tell an agent what time it is here."""
+        received_ns = now_ns()
+        self._link.to_agents(
+            messages.PONG,
+            {"sent_ns": payload["sent_ns"], "master_received_ns": received_ns, "master_sent_ns": now_ns()},
+            payload["worker"],
+        )
 
     def on_claim(self, payload: Payload) -> None:
         """Give an agent's users the next clients of their roles."""
@@ -143,7 +155,7 @@ class Coordinator:
     def on_status(self, payload: Payload) -> None:
         """Take an agent's counts."""
         state = self.workers[payload["worker"]]
-        state.hostname, state.pid = payload["hostname"], payload["pid"]
+        state.hostname, state.pid, state.boot_id = payload["hostname"], payload["pid"], payload["boot_id"]
         state.progress = Counter(payload["progress"])
         state.deliveries = payload["deliveries"]
         state.complaints = payload["complaints"]
@@ -344,6 +356,7 @@ class Coordinator:
                     "id": state.worker_id,
                     "hostname": state.hostname,
                     "pid": state.pid,
+                    "boot_id": state.boot_id,
                     "finished": state.finished is not None,
                     **counts,
                 }

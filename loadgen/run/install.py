@@ -37,8 +37,15 @@ from loadgen.users.roles import LoadUser, attach
 
 #: Set by `loadgen run`: leave Locust's own closing tables out.
 QUIET = "LOADGEN_QUIET"
-_TO_COORDINATOR = (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED)
-_TO_AGENTS = (messages.BEGIN, messages.GRANT, messages.GO, messages.FINISH, messages.SPOOL_WRITTEN)
+_TO_COORDINATOR = (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED, messages.PING)
+_TO_AGENTS = (
+    messages.BEGIN,
+    messages.GRANT,
+    messages.GO,
+    messages.FINISH,
+    messages.SPOOL_WRITTEN,
+    messages.PONG,
+)
 
 
 #: A master that is silent for so long is gone; it sends a heartbeat a second.
@@ -112,6 +119,7 @@ class Controller:
                 messages.STATUS: coordinator.on_status,
                 messages.SPOOL: coordinator.on_spool,
                 messages.FINISHED: coordinator.on_finished,
+                messages.PING: coordinator.on_ping,
             }[kind](payload)
         elif agent is not None:
             if kind == messages.GRANT:
@@ -122,6 +130,8 @@ class Controller:
                 agent.on_finish(payload)
             elif kind == messages.SPOOL_WRITTEN:
                 agent.on_spool_written()
+            elif kind == messages.PONG:
+                agent.on_pong(payload)
 
     # What Locust tells.
 

@@ -23,6 +23,10 @@ SPOOL_WRITTEN: Final = "loadgen.spool-written"
 #: agent → coordinator: the record is handed over.
 FINISHED: Final = "loadgen.finished"
 
+#: agent → coordinator, all through the run: what time is it there? coordinator → agent: this.
+PING: Final = "loadgen.ping"
+PONG: Final = "loadgen.pong"
+
 Payload = dict[str, Any]
 
 

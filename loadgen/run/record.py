@@ -22,6 +22,7 @@ from loadgen import __version__
 from loadgen.measure import histograms
 from loadgen.measure.spool import MARKER, SCHEMAS, read_batches
 from loadgen.run.exits import ExitCode, RunError, why
+from loadgen.run.worker_clock import boot_id
 
 FORMAT = 2
 #: Tables of lives, and what numbers the thing that lives.
@@ -266,4 +267,5 @@ def _host() -> dict[str, Any]:
         "kernel": platform.release(),
         "platform": sys.platform,
         "machine": platform.machine(),
+        "boot_id": boot_id(),
     }

@@ -8,6 +8,9 @@ Documentation/networking/timestamping.rst).
 import socket
 import struct
 import sys
+from functools import cache
+
+from loadgen.measure.clock import now_ns
 
 # Python's socket module does not name it; asm-generic/socket.h: SO_TIMESTAMPNS_OLD, the 64-bit timespec on 64-bit.
 SO_TIMESTAMPNS = 35
@@ -20,7 +23,30 @@ def enable(sock: socket.socket) -> bool:
     if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
         return False
     try:
+        if not _same_clock():
+            return False
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     except OSError:
         return False
     return True
+
+
+@cache
+def _same_clock() -> bool:
+    """Whether the kernel stamps by the clock that this process reads; not so where that is faked (faketime).
+
+    A datagram to oneself must be stamped between its sending and its reading.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(1)
+        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        before_ns = now_ns()
+        probe.sendto(b"?", probe.getsockname())
+        _, control, _, _ = probe.recvmsg(1, CONTROL_BYTES)
+        after_ns = now_ns()
+    for level, kind, data in control:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = TIMESPEC.unpack(data)
+            return bool(before_ns <= seconds * 1_000_000_000 + nanoseconds <= after_ns)
+    return False

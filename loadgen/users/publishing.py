@@ -97,11 +97,11 @@ class OpenLoopPublisher:
 
     def publish_all(self, timeline: Timeline) -> None:
         """Publish from the start of the warm-up to the end of the measure phase, then return."""
-        wait_until, pool, run = self._run.timer.wait_until, self._pool, self._run
+        wait_until, pool, run = self._run.wait_until, self._pool, self._run
         free_ns = 0
         for number, offset_ns in enumerate(self._plan.offsets_ns()):
             intended_ns = timeline.warmup_ns + offset_ns
-            if run.publishing_over and intended_ns > now_ns():
+            if run.publishing_over and run.local_ns(intended_ns) > now_ns():
                 return
             wait_until(intended_ns)
             if pool is not None and not run.publishing_over and pool.full():
@@ -114,7 +114,7 @@ class OpenLoopPublisher:
                 self._record_unsent(number, sequence, channel, intended_ns)
                 continue
             # A wait for a free request slot is the target's doing; what comes after it is ours.
-            slot_ns = max(intended_ns, free_ns)
+            slot_ns = max(run.local_ns(intended_ns), free_ns)
             if pool is not None:
                 pool.spawn(self._publish, number, sequence, channel, intended_ns, slot_ns)
             else:

@@ -16,7 +16,7 @@ from loadgen.transport.websocket import Address
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """When the phases after the barrier begin and end; wall-clock nanoseconds of this host."""
+    """When the phases after the barrier begin and end; nanoseconds of the master's wall clock."""
 
     warmup_ns: int
     measure_ns: int
@@ -71,6 +71,12 @@ class WorkerRun(Protocol):
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
         """Wait until the client's turn to connect has come; false: the run is over."""
+
+    def wait_until(self, due_ns: int) -> None:
+        """Block until the master's clock shows ``due_ns``; return at once where that is past."""
+
+    def local_ns(self, master_ns: int) -> int:
+        """Return what this process's clock shows when the master's shows ``master_ns``."""
 
     def joined(self) -> None:
         """A user has begun to play its role."""

@@ -24,6 +24,13 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "arrival_ns": _INT64,
         "read_ns": _INT64,
     },
+    "clock": {
+        "worker": _INT16,
+        "sent_ns": _INT64,
+        "master_received_ns": _INT64,
+        "master_sent_ns": _INT64,
+        "received_ns": _INT64,
+    },
     "events": {
         "worker": _INT16,
         "publisher": _INT32,
@@ -82,6 +89,7 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "open_files_limit": _INT32,
         "ports": _INT32,
         "ports_limit": _INT32,
+        "clock_moved_ns": _INT64,
     },
 }
 _DEFAULTS: dict[str, Any] = {"worker": 0, "life": 0, "group": "g", "kernel_timestamps": True, "tls": False}
