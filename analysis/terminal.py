@@ -54,9 +54,10 @@ def notes(summary: dict[str, Any]) -> list[str]:
             lines.append(f"received {workers[name]:,} {meaning}")
     for clock in summary["clock"]["workers"]:
         if not clock["shared"] and clock["error_ns"] is not None:
+            where = "behind" if clock["offset_ns"] > 0 else "ahead of"
             lines.append(
-                f"worker {clock['worker']}'s clock was {text.duration(abs(clock['offset_ns']))}"
-                f" {'behind' if clock['offset_ns'] > 0 else 'ahead of'} the master's and drifted by {-clock['drift_ppm']:+.1f} ppm: corrected to ±{text.duration(clock['error_ns'])}"
+                f"worker {clock['worker']}'s clock was {text.duration(abs(clock['offset_ns']))} {where} the master's"
+                f" and drifted by {-clock['drift_ppm']:+.1f} ppm: corrected to ±{text.duration(clock['error_ns'])}"
             )
     if delivery_unknown := (summary["delivery"] or {}).get("service_unknown"):
         lines.append(

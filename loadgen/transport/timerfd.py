@@ -17,13 +17,21 @@ _ITIMERSPEC = struct.Struct("=qqqq")
 _SECOND_NS: Final = 1_000_000_000
 
 
+def _libc() -> ctypes.CDLL:
+    """Return the C library itself, not what is preloaded over it: faketime shifts the times of steady timers too."""
+    try:
+        return ctypes.CDLL("libc.so.6", use_errno=True)
+    except OSError:
+        return ctypes.CDLL(None, use_errno=True)
+
+
 class TimerFd:
     """One timer on CLOCK_MONOTONIC; raises OSError where the system has none."""
 
     def __init__(self) -> None:
         if not sys.platform.startswith("linux"):
             raise OSError("no timerfd on this system")
-        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc = _libc()
         self.descriptor: int = self._libc.timerfd_create(time.CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
         if self.descriptor < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
