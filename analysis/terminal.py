@@ -104,13 +104,13 @@ def _figures(summary: dict[str, Any]) -> Table:
             text.UNKNOWN
             if fanout["subscribers_per_event"] is None
             else text.significant(fanout["subscribers_per_event"]),
-            "late / duplicate / reordered",
+            "late, duplicate, reordered",
             f"{ledger['late']:,} / {ledger['duplicates']:,} / {ledger['reordered']:,}",
         ),
         (
             "events that reached all",
             f"{fanout['complete']:,} of {fanout['events']:,}",
-            "lost: unready / reconnect / other",
+            "lost unready, reconnect, other",
             f"{ledger['lost_before_ready']:,} / {ledger['lost_in_reconnect']:,} / {ledger['lost_otherwise']:,}",
         ),
     ]
