@@ -53,6 +53,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         phase_names=_PHASE_NAMES,
         scenario=json.dumps(run.manifest["scenario"], indent=2, ensure_ascii=False),
         unknown=text.UNKNOWN,
+        faults=json.dumps(run.manifest["target"].get("faults"), ensure_ascii=False),
         own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),
     )
 

@@ -33,6 +33,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "run": manifest["run"],
         "scenario": manifest["scenario"]["name"],
         "status": manifest["status"],
+        "faults": manifest["target"].get("faults"),
         "partial": manifest["status"] != "complete",
         "reason": manifest["reason"],
         "exit_code": manifest["exit_code"],

@@ -30,6 +30,8 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
 def notes(summary: dict[str, Any]) -> list[str]:
     """Return what else a reader should know, a sentence each."""
     lines = [f"{f['severity']}: {f['reason']} – {f['advice']}" for f in summary["verdict"]["findings"]]
+    if summary["faults"]:
+        lines.append("the target injected faults on purpose: these figures are not its own")
     for outage in summary["outages"]:
         start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")
         begin_s, end_s = ((outage[edge] - start_ns) / 1e9 for edge in ("start_ns", "end_ns"))

@@ -41,6 +41,13 @@ def run(
         typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME"),
     ] = None,
     results: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("results"),
+    faults: Annotated[
+        Path | None,
+        typer.Option(help="What the embedded server does wrong on purpose (YAML).", metavar="FILE"),
+    ] = None,
+    journal: Annotated[
+        Path | None, typer.Option(help="Where the embedded server writes down what it did.", metavar="FOLDER")
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,6 +92,8 @@ def run(
                 master_bind_host=master_bind_host,
                 web=web,
                 web_port=web_port,
+                faults=faults,
+                journal=journal,
             )
         )
     )

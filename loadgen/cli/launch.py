@@ -44,6 +44,8 @@ class Request:
     master_bind_host: str
     web: bool
     web_port: int
+    faults: Path | None = None
+    journal: Path | None = None
 
 
 def run(request: Request) -> int:
@@ -121,6 +123,9 @@ def _command(request: Request) -> list[str]:
         command += ["--target", request.target]
     if request.api_key_env is not None:
         command += ["--api-key-env", request.api_key_env]
+    for option, path in (("--faults", request.faults), ("--journal", request.journal)):
+        if path is not None:
+            command += [option, str(path)]
     if request.worker:
         return [
             *command,

@@ -6,9 +6,18 @@ shift every figure, so the offset to the monotonic clock is watched (see :class:
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 #: Nanoseconds since the Unix epoch (CLOCK_REALTIME).
 now_ns: Callable[[], int] = time.time_ns
+
+
+def boot_id() -> str | None:
+    """Return what identifies the running kernel, whose clock its processes share; None where it is not known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
 
 
 class ClockWatch:

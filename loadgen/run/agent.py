@@ -14,7 +14,7 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
-from loadgen.measure.clock import now_ns
+from loadgen.measure.clock import boot_id, now_ns
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import ClockRow, Interval, Recorder
 from loadgen.measure.spool import MARKER, SpoolWriter
@@ -26,7 +26,7 @@ from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
-from loadgen.run.worker_clock import WorkerClock, boot_id
+from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.timer import PreciseTimer
 from loadgen.transport.websocket import Address

@@ -10,7 +10,7 @@ from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 
 from loadgen.measure import histograms
-from loadgen.measure.clock import now_ns
+from loadgen.measure.clock import boot_id, now_ns
 from loadgen.run import messages
 from loadgen.run.census import Census, numbers_by_role
 from loadgen.run.exits import ExitCode, RunError, why
@@ -18,7 +18,6 @@ from loadgen.run.messages import Link, Payload
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
-from loadgen.run.worker_clock import boot_id
 from loadgen.scenario import Plan, Scenario
 from loadgen.users.worker import Timeline
 

@@ -153,6 +153,11 @@ class Controller:
                 limits.check_open_files(census.sockets, max(1, processes))
             check_writable(Path(options.results))
             self.target = target.Target.resolve(self.scenario, options.target, options.api_key_env)
+            if self.target is not None and (options.faults or options.journal):
+                raise RunError(
+                    "--faults and --journal are the embedded server's: leave them out, or the target",
+                    ExitCode.USAGE,
+                )
             if self.target is None:
                 self.target = self._serve(census.namespaces)
             target.check(self.target)
@@ -163,13 +168,20 @@ class Controller:
 
     def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
         """Start the embedded server; it ends when this process does, whichever way that is."""
-        self.server = ServerProcess([part for name in namespaces for part in ("--namespace", name)])
+        arguments = [part for name in namespaces for part in ("--namespace", name)]
+        faults = None
+        if self.options.faults is not None:
+            faults = _faults(self.options.faults)
+            arguments += ["--faults", self.options.faults]
+        if self.options.journal is not None:
+            arguments += ["--journal", self.options.journal]
+        self.server = ServerProcess(arguments)
         try:
             self.server.start()
         except ServerStartError as error:
             raise RunError(f"the embedded Event API did not start: {error}", ExitCode.TARGET) from None
         announced = self.server.announcement
-        return target.Target(announced.http_url, api_key=announced.api_key)
+        return target.Target(announced.http_url, api_key=announced.api_key, faults=faults)
 
     def _restrict_users(self, plan: Plan) -> None:
         """Let Locust spawn exactly the plan's clients, of the classes that play their roles."""
@@ -365,6 +377,10 @@ def install() -> None:
         group.add_argument(
             "--api-key-env", default=None, help="environment variable that holds the target's API key"
         )
+        group.add_argument("--faults", default=None, help="what the embedded server does wrong on purpose")
+        group.add_argument(
+            "--journal", default=None, help="where the embedded server writes down what it did"
+        )
         group.add_argument("--results", default="results", help="folder for run folders")
         group.add_argument(
             "--set",
@@ -406,6 +422,20 @@ def _hook(environment: Environment) -> None:
     _listen(environment.events.test_start, controller.test_start)
     _listen(environment.events.test_stopping, controller.end_early)
     _listen(environment.events.quitting, controller.close)
+
+
+def _faults(path: str) -> dict[str, Any]:
+    """Return the settings of a faults file; raises RunError."""
+    from loadgen.server.config import ConfigError
+    from loadgen.server.faults import load_faults
+
+    try:
+        settings: dict[str, Any] = load_faults(Path(path)).model_dump(
+            mode="json", by_alias=True, exclude_defaults=True
+        )
+    except ConfigError as error:
+        raise RunError(str(error), ExitCode.USAGE) from None
+    return settings
 
 
 def _quiet(record: logging.LogRecord) -> bool:

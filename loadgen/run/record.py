@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from loadgen import __version__
 from loadgen.measure import histograms
+from loadgen.measure.clock import boot_id
 from loadgen.measure.spool import MARKER, SCHEMAS, read_batches
 from loadgen.run.exits import ExitCode, RunError, why
-from loadgen.run.worker_clock import boot_id
 
 FORMAT = 2
 #: Tables of lives, and what numbers the thing that lives.

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
 import httpx
@@ -27,6 +28,8 @@ class Target:
     url: str
     api_key_env: str | None = None
     api_key: str | None = None
+    #: What the embedded server was told to do wrong.
+    faults: dict[str, Any] | None = None
 
     @property
     def embedded(self) -> bool:
@@ -90,6 +93,7 @@ class Target:
             "ws_url": endpoints.ws_url,
             "embedded": self.embedded,
             "auth": auth,
+            "faults": self.faults,
         }
 
 

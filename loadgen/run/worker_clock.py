@@ -6,7 +6,6 @@ RFC 5905, section 8). All pings go into the record; the analysis fits offset and
 """
 
 from collections import deque
-from pathlib import Path
 
 from gevent.event import Event
 
@@ -47,11 +46,3 @@ class WorkerClock:
     def local_ns(self, master_ns: int) -> int:
         """Return what this process's clock shows when the master's shows ``master_ns``."""
         return master_ns - self.offset_ns
-
-
-def boot_id() -> str | None:
-    """Return what identifies the running kernel, whose clock its processes share; None where it is not known."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None

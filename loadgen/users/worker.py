@@ -10,7 +10,6 @@ from typing import Protocol
 from loadgen.measure.recorder import Recorder
 from loadgen.protocol.base import Service
 from loadgen.scenario import ClientPlan
-from loadgen.transport.timer import PreciseTimer
 from loadgen.transport.websocket import Address
 
 
@@ -60,7 +59,6 @@ class WorkerRun(Protocol):
     recorder: Recorder
     service: Service
     address: Address
-    timer: PreciseTimer
     readiness: Readiness
     progress: Progress
     #: No more publishes: the schedule has ended or the run was interrupted.

@@ -161,3 +161,35 @@ def test_a_generator_driven_beyond_its_means_says_that_its_figures_are_invalid(t
     assert summary["ledger"]["balances"]
     assert "Invalid: " in finished.out
     assert "add workers" in finished.out
+
+
+def test_faults_of_the_embedded_server_are_in_the_record_and_said(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("drop: 10%\n")
+    finished = loadgen(
+        *("run", "comments", "--results", str(tmp_path / "results"), "--faults", str(faults)),
+        *("--journal", str(tmp_path / "journal")),
+        *overrides(SMALL),
+    )
+    assert finished.code == 0, finished.said
+    run = only_run(tmp_path / "results")
+    assert read(run / "manifest.json")["target"]["faults"] == {"drop": "10%"}
+    summary = read(run / "summary.json")
+    assert 0 < summary["ledger"]["lost_otherwise"] == summary["ledger"]["lost"]
+    assert "injected faults on purpose" in finished.out
+    assert (tmp_path / "journal" / "deliveries.arrows").stat().st_size > 1000
+
+
+def test_faults_are_the_embedded_servers_and_must_be_readable(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("drop: lots\n")
+    finished = loadgen("run", "comments", "--results", str(tmp_path), "--faults", str(faults))
+    assert finished.code == 2
+    assert "faults.yaml:1: drop must be" in finished.err
+    finished = loadgen(
+        *("run", "comments", "--results", str(tmp_path), "--faults", str(faults)),
+        *("--target", "http://127.0.0.1:9/event", "--api-key-env", "SOME_KEY"),
+        env={"SOME_KEY": KEY},
+    )
+    assert finished.code == 2
+    assert "are the embedded server's" in finished.err
