@@ -1,8 +1,8 @@
 """Makes the wall clock of a Python process wrong by a known amount: put this folder on PYTHONPATH.
 
 The file that SHIFTED_CLOCK names holds "offset_ns drift_ppm since_ns": the clock is ahead by the offset, and by the
-drift times what the steady clock shows beyond ``since_ns``. It is read anew 20 times a second, so that a test can let the
-clock step. Steady clocks, timers and the kernel's timestamps stay true. (faketime was tried: it also interposes the
+drift times what the steady clock shows beyond ``since_ns``. It is read anew 20 times a second, so that a test can let
+the clock step. Steady clocks, timers and the kernel's timestamps stay true. (faketime was tried: it also interposes the
 waits that CPython's interpreter lock is made of, and stalls the process for seconds at random.)
 """
 
