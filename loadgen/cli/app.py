@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from loadgen import __version__
+from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ def run(
         str | None,
         typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME"),
     ] = None,
+    auth: Annotated[str | None, typer.Option(help=LOGIN_HELP, metavar="HOW")] = None,
     results: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("results"),
     faults: Annotated[
         Path | None,
@@ -81,6 +83,7 @@ def run(
                 scenario=scenario,
                 target=target,
                 api_key_env=api_key_env,
+                auth=auth,
                 results=results,
                 overrides=overrides or [],
                 processes=processes,

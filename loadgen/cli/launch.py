@@ -33,6 +33,7 @@ class Request:
     scenario: str
     target: str | None
     api_key_env: str | None
+    auth: str | None
     results: Path
     overrides: list[str]
     processes: int
@@ -123,6 +124,8 @@ def _command(request: Request) -> list[str]:
         command += ["--target", request.target]
     if request.api_key_env is not None:
         command += ["--api-key-env", request.api_key_env]
+    if request.auth is not None:
+        command += ["--auth", request.auth]
     for option, path in (("--faults", request.faults), ("--journal", request.journal)):
         if path is not None:
             command += [option, str(path)]

@@ -1,6 +1,7 @@
 """`loadgen serve`: the embedded Event API in the foreground, for people."""
 
 import os
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,14 @@ import typer
 
 from loadgen.cli.app import app, fail
 from loadgen.protocol.appsync import limits
+
+
+class Preset(Enum):
+    """Presets of quotas."""
+
+    AWS = "aws"
+    LIMITS = "limits"
+    OFF = "off"
 
 
 @app.command()
@@ -30,6 +39,20 @@ def serve(
     connection_timeout: Annotated[
         float, typer.Option(help="Seconds that connection_ack tells the client.")
     ] = limits.CONNECTION_TIMEOUT_MS / 1000,
+    lifetime: Annotated[
+        float, typer.Option(help="Seconds after which a connection is ended.")
+    ] = limits.CONNECTION_LIFETIME_S,
+    api: Annotated[
+        Path | None,
+        typer.Option(
+            help="Namespaces, authorization, handlers and quotas (YAML); see loadgen/server/README.md.",
+            metavar="FILE",
+        ),
+    ] = None,
+    quotas: Annotated[
+        Preset | None,
+        typer.Option(help="aws: AWS's defaults; limits: no rates (default); off: none."),
+    ] = None,
     certfile: Annotated[Path | None, typer.Option(help="PEM certificate: serve TLS only.")] = None,
     keyfile: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     faults: Annotated[
@@ -48,12 +71,15 @@ def serve(
     try:
         config = ServerConfig.from_options(
             api_key_env=api_key_env,
+            api_file=api,
+            quotas=quotas.value if quotas is not None else None,
+            connection_lifetime_s=lifetime,
             faults=faults,
             journal=journal,
             environment=os.environ,
             host=host,
             port=port,
-            namespaces=tuple(namespace or ("default",)),
+            namespaces=namespace,
             keepalive_interval_s=ka_interval,
             connection_timeout_ms=round(connection_timeout * 1000),
             certfile=certfile,

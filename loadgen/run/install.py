@@ -22,6 +22,7 @@ from locust.event import EventHook
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
 
 from loadgen import children
+from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run import agent as agents
 from loadgen.run import limits, messages, target
 from loadgen.run.agent import Agent
@@ -152,7 +153,9 @@ class Controller:
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(census.sockets, max(1, processes))
             check_writable(Path(options.results))
-            self.target = target.Target.resolve(self.scenario, options.target, options.api_key_env)
+            self.target = target.Target.resolve(
+                self.scenario, options.target, options.api_key_env, options.auth
+            )
             if self.target is not None and (options.faults or options.journal):
                 raise RunError(
                     "--faults and --journal are the embedded server's: leave them out, or the target",
@@ -377,6 +380,7 @@ def install() -> None:
         group.add_argument(
             "--api-key-env", default=None, help="environment variable that holds the target's API key"
         )
+        group.add_argument("--auth", default=None, help=LOGIN_HELP)
         group.add_argument("--faults", default=None, help="what the embedded server does wrong on purpose")
         group.add_argument(
             "--journal", default=None, help="where the embedded server writes down what it did"

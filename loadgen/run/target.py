@@ -1,6 +1,5 @@
 """From what the user gave to a target that answers: resolving, and checking before any load is sent."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,9 @@ import gevent
 import httpx
 from gevent.event import Event
 
+from loadgen.credentials.build import credential
+from loadgen.credentials.errors import CredentialError
+from loadgen.credentials.option import login_from_option
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
@@ -15,6 +17,7 @@ from loadgen.protocol.base import PublishAnswer
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
+from loadgen.scenario.login import Login
 from loadgen.transport.errors import TransportError
 from loadgen.transport.websocket import Address, WebSocket
 
@@ -26,7 +29,7 @@ class Target:
     """Where the load goes. ``api_key`` is set only for the embedded server, whose key is worth nothing elsewhere."""
 
     url: str
-    api_key_env: str | None = None
+    login: Login | None = None
     api_key: str | None = None
     #: What the embedded server was told to do wrong.
     faults: dict[str, Any] | None = None
@@ -37,19 +40,37 @@ class Target:
         return self.api_key is not None
 
     @classmethod
-    def resolve(cls, scenario: Scenario, url: str | None, api_key_env: str | None) -> "Target | None":
-        """Return the target from the command line or else the scenario; None: the embedded server is meant."""
+    def resolve(
+        cls, scenario: Scenario, url: str | None, api_key_env: str | None, auth: str | None = None
+    ) -> "Target | None":
+        """Return the target from the command line or else the scenario; None: the embedded server is meant.
+
+        Raises:
+            RunError: the URL or the login cannot be.
+        """
+        login = login_of(api_key_env, auth)
         if url is None and scenario.target is not None:
             url = scenario.target.url
-            api_key_env = api_key_env or scenario.target.api_key_env
+            login = login or scenario.target.login
         if url is None:
+            if login is not None:
+                raise RunError(
+                    "--auth and --api-key-env go with --target: the embedded server has a key of its own",
+                    ExitCode.USAGE,
+                )
             return None
-        if api_key_env is None:
+        return cls.of(url, login)
+
+    @classmethod
+    def of(cls, url: str, login: Login | None) -> "Target":
+        """Return a target whose URL and login are known to be usable; raises RunError."""
+        if login is None:
             raise RunError(
-                f"the target {url!a} needs a key: name the environment variable that holds it with --api-key-env NAME",
+                f"the target {url!a} needs a key: name the environment variable that holds it with --api-key-env NAME,"
+                " or another way to log in with --auth",
                 ExitCode.USAGE,
             )
-        target = cls(url, api_key_env)
+        target = cls(url, login)
         target.service()
         return target
 
@@ -62,32 +83,32 @@ class Target:
 
     def service(self) -> AppSyncEvents:
         """Return the service with its credential from the environment; raises RunError."""
-        key = self.api_key
-        if key is None:
-            key = os.environ.get(self.api_key_env or "", "")
-            if not key:
-                raise RunError(
-                    f"the environment variable {self.api_key_env} is not set: export it with the target's API key",
-                    ExitCode.USAGE,
-                )
+        endpoints = self.endpoints()
+        if self.api_key is not None:
+            return AppSyncEvents(endpoints, ApiKey(self.api_key))
+        assert self.login is not None
         try:
-            return AppSyncEvents(self.endpoints(), ApiKey(key))
-        except ValueError as error:
-            raise RunError(f"the key in {self.api_key_env} cannot be used: {error}", ExitCode.USAGE) from None
+            return AppSyncEvents(endpoints, credential(self.login, endpoints.http_host))
+        except CredentialError as error:
+            raise RunError(str(error), ExitCode.USAGE) from None
 
     def to_payload(self) -> Payload:
         """Return what a worker needs to build the same target."""
-        return {"url": self.url, "api_key_env": self.api_key_env, "api_key": self.api_key}
+        login = self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None
+        return {"url": self.url, "login": login, "api_key": self.api_key}
 
     @classmethod
     def from_payload(cls, payload: Payload) -> "Target":
         """The inverse of :meth:`to_payload`."""
-        return cls(payload["url"], payload["api_key_env"], payload["api_key"])
+        login = payload["login"]
+        return cls(
+            payload["url"], Login.model_validate(login) if login is not None else None, payload["api_key"]
+        )
 
     def describe(self) -> Payload:
         """Return the manifest's `target`: no secret."""
         endpoints = self.endpoints()
-        auth = "api-key of the embedded server" if self.embedded else f"api-key from ${self.api_key_env}"
+        auth = self.login.describe() if self.login is not None else "api-key of the embedded server"
         return {
             "http_url": endpoints.http_url,
             "ws_url": endpoints.ws_url,
@@ -95,6 +116,18 @@ class Target:
             "auth": auth,
             "faults": self.faults,
         }
+
+
+def login_of(api_key_env: str | None, auth: str | None) -> Login | None:
+    """Return the login that the command line names, None if it names none; raises RunError."""
+    if api_key_env is not None and auth is not None:
+        raise RunError("--api-key-env and --auth are two ways to log in: keep one", ExitCode.USAGE)
+    if api_key_env is not None:
+        auth = f"api-key:{api_key_env}"
+    try:
+        return None if auth is None else login_from_option(auth)
+    except CredentialError as error:
+        raise RunError(str(error), ExitCode.USAGE) from None
 
 
 class _Login:
@@ -162,11 +195,8 @@ def check(target: Target) -> None:
     socket.close()
     gevent.sleep(0)
     if login.refused is not None:
-        hint = (
-            "check the key"
-            if target.api_key_env is None
-            else f"check the key in ${target.api_key_env} and that it has not expired"
-        )
+        used = target.login
+        hint = "check the key" if used is None else f"check the {used.describe()} and that it has not expired"
         raise RunError(
             f"the target {handshake.url} refused us: {login.refused.rstrip('.')}; {hint}", ExitCode.TARGET
         )

@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from loadgen.scenario.base import Part
 from loadgen.scenario.messages import keys_of
-from loadgen.scenario.models import Group, Part, Phases, Publish, Variable
+from loadgen.scenario.models import Group, Phases, Publish, Variable
 from loadgen.scenario.scenario import Scenario
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

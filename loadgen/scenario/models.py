@@ -20,6 +20,8 @@ from pydantic import (
 
 from loadgen.pacing import Arrival
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
+from loadgen.scenario.base import ENVIRONMENT_PATTERN, Part
+from loadgen.scenario.login import Login
 from loadgen.scenario.units import (
     ConnectRate,
     DurationNs,
@@ -36,7 +38,6 @@ MAX_CLIENTS = 1_000_000
 MAX_VALUES = 1_000_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"
-ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 _DEFAULT_IN_FLIGHT = 64
@@ -68,20 +69,6 @@ def _payload_size(value: int) -> int:
     return value
 
 
-class Part(BaseModel):
-    """A part of a scenario: immutable, no unknown keys, no conversion of types."""
-
-    model_config = ConfigDict(
-        strict=True,
-        frozen=True,
-        extra="forbid",
-        validate_by_alias=True,
-        validate_by_name=False,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
-
-
 class Target(Part):
     """The service under test."""
 
@@ -89,6 +76,21 @@ class Target(Part):
     """The Event API's HTTP or realtime URL, such as https://<id>.appsync-api.<region>.amazonaws.com/event."""
     api_key_env: Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)] | None = None
     """Name of the environment variable that holds the API key; never the key itself."""
+    auth: Login | None = None
+    """Another way to log in than by API key."""
+
+    @model_validator(mode="after")
+    def _one_login(self) -> Self:
+        if self.api_key_env is not None and self.auth is not None:
+            raise problem("has both api_key_env and auth; keep one of them")
+        return self
+
+    @property
+    def login(self) -> Login | None:
+        """How to log in; None: nothing is said of it."""
+        if self.api_key_env is not None:
+            return Login(mode="api-key", key_env=self.api_key_env)
+        return self.auth
 
 
 class Variable(Part):

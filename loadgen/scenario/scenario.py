@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from loadgen.scenario.base import Part
 from loadgen.scenario.checks import check, warnings
 from loadgen.scenario.messages import problems_in
-from loadgen.scenario.models import Group, Key, Name, Part, Phases, Target, Variable
+from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
 from loadgen.scenario.problems import Places, Problem, ScenarioError
 from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.text import holds_key

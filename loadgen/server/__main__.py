@@ -55,6 +55,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--certfile", type=Path, help="PEM certificate: serve TLS only")
     add("--keyfile", type=Path, help="PEM key of the certificate")
     add(
+        "--api",
+        type=Path,
+        metavar="FILE",
+        help="namespaces, authorization, handlers and quotas: see loadgen/server/README.md",
+    )
+    add(
+        "--quotas",
+        choices=("aws", "limits", "off"),
+        help="aws: AWS's defaults; limits: no rates (default); off: none",
+    )
+    add(
+        "--lifetime",
+        type=float,
+        default=limits.CONNECTION_LIFETIME_S,
+        metavar="SECONDS",
+        help="end connections of that age (default %(default)s)",
+    )
+    add(
         "--faults", type=Path, metavar="FILE", help="what goes wrong on purpose: see loadgen/server/README.md"
     )
     add(
@@ -78,12 +96,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = ServerConfig.from_options(
             api_key_env=options.api_key_env,
+            api_file=options.api,
+            quotas=options.quotas,
+            connection_lifetime_s=options.lifetime,
             faults=options.faults,
             journal=options.journal,
             environment=os.environ,
             host=options.host,
             port=options.port,
-            namespaces=tuple(options.namespace or ("default",)),
+            namespaces=options.namespace,
             keepalive_interval_s=options.ka_interval,
             connection_timeout_ms=round(options.connection_timeout * 1000),
             write_buffer_limit_bytes=options.write_buffer_limit,

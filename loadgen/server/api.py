@@ -1,7 +1,8 @@
 """The Event API without its sockets: what is allowed, what is refused and with which error."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -12,137 +13,193 @@ from loadgen.protocol.appsync.auth import CONNECT_BODY, publish_body, subscribe_
 from loadgen.protocol.appsync.channels import ChannelError, validate_publish, validate_subscribe
 from loadgen.protocol.appsync.errors import WireError
 from loadgen.protocol.appsync.messages import FailedEvent, PublishResponse, SuccessfulEvent
-from loadgen.server.authorizer import ApiKeyAuthorizer, AuthorizationRequest, Authorizer, Operation
+from loadgen.server import handlers
+from loadgen.server.auth.access import AccessControl
+from loadgen.server.auth.base import AuthorizationRequest, Identity, Operation
 from loadgen.server.config import ServerConfig
+from loadgen.server.definition import ApiDefinition
 from loadgen.server.hub import Counters, Hub
-from loadgen.server.namespaces import Namespaces
+from loadgen.server.namespaces import Namespace, Namespaces
+from loadgen.server.quotas import ApiRates, ConnectionRates
+from loadgen.server.refusal import RefusedError
 
 #: Code of an event that a fault setting refuses (ours: AWS has no such thing).
 _INJECTED_CODE = 500
+_INJECTED_MESSAGE = "rejected on purpose by the server's fault settings"
+#: Code of an event that a handler returned with an error (assumption: only `failed` is documented).
+_HANDLER_CODE = "HandlerError"
 _require_json = msgspec.json.Decoder(msgspec.Raw).decode
-
-
-class RefusedError(Exception):
-    """An operation is refused; `error` is what the client is told."""
-
-    def __init__(self, error: WireError) -> None:
-        super().__init__(str(error))
-        self.error = error
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class EventApi:
-    """One Event API: its namespaces, its authorizer and its hub. Both transports call it."""
+    """One Event API: its namespaces, authorization, handlers, quotas and hub. Both transports call it."""
 
-    def __init__(
-        self, config: ServerConfig, authorizer: Authorizer | None = None, hub: Hub | None = None
-    ) -> None:
+    def __init__(self, config: ServerConfig, hub: Hub | None = None) -> None:
+        definition = config.definition or ApiDefinition.simple(config.namespaces, config.api_key)
         self.config = config
+        self.quotas = config.quotas
         self.hub = Hub(config.write_buffer_limit_bytes, Counters()) if hub is None else hub
         self.counters = self.hub.counters
-        self._namespaces = Namespaces(config.namespaces)
-        self._authorizer: Authorizer = authorizer or ApiKeyAuthorizer([config.api_key])
+        self._rates = ApiRates(config.quotas)
+        self._namespaces = Namespaces(definition.namespaces)
+        self.has_handlers = any(
+            namespace.on_publish or namespace.on_subscribe for namespace in definition.namespaces
+        )
+        """Whether anybody asks for the headers of requests."""
+        self._access = AccessControl(definition.authorizers, definition.allowed)
+
+    def connection_rates(self) -> ConnectionRates:
+        """Return fresh rates of one connection."""
+        return ConnectionRates(self.quotas)
 
     async def connect(self, credentials: Mapping[str, str]) -> None:
         """Allow a WebSocket connection.
 
         Raises:
-            RefusedError: the credentials are not good.
+            RefusedError: too many a second, or the credentials are not good.
         """
-        request = AuthorizationRequest(Operation.CONNECT, credentials, lambda: CONNECT_BODY)
-        error = await self._authorizer.authorize(request)
-        if error is not None:
-            raise RefusedError(errors.CONNECT_UNAUTHORIZED if error == errors.UNAUTHORIZED else error)
+        self._rates.connect()
+        try:
+            await self._access.authorize(
+                AuthorizationRequest(Operation.CONNECT, credentials, lambda: CONNECT_BODY)
+            )
+        except RefusedError as refused:
+            if refused.error == errors.UNAUTHORIZED:
+                raise RefusedError(errors.CONNECT_UNAUTHORIZED, refused.status) from None
+            raise
 
-    async def subscribe(self, credentials: Mapping[str, str], channel: str) -> str:
-        """Allow a subscription and return its normalised channel or pattern.
+    async def subscribe(
+        self, credentials: Mapping[str, str], channel: str, headers: Mapping[str, str] = _NO_HEADERS
+    ) -> str:
+        """Allow a subscription and return its normalised channel or pattern; `headers` are for a handler.
 
         Raises:
-            RefusedError: bad credentials, bad channel or no such namespace.
+            RefusedError: bad credentials, bad channel, no such namespace, or a handler's no.
         """
-        await self._authorize(Operation.SUBSCRIBE, credentials, channel, partial(subscribe_body, channel))
+        identity = await self._authorize(
+            Operation.SUBSCRIBE, credentials, channel, partial(subscribe_body, channel)
+        )
         try:
             pattern = validate_subscribe(channel)
         except ChannelError:
             raise RefusedError(errors.INVALID_CHANNEL) from None
-        self._require_namespace(channel)
+        namespace = self._require_namespace(channel)
+        if namespace.on_subscribe is not None:
+            ctx = handlers.context("SUBSCRIBE", pattern, namespace.name, identity, headers)
+            await handlers.run_on_subscribe(namespace.on_subscribe, ctx)
         return pattern
 
     async def publish(
-        self, credentials: Mapping[str, str], channel: str, events: Any, too_many_events: WireError
+        self,
+        credentials: Mapping[str, str],
+        channel: str,
+        events: Any,
+        too_many_events: WireError,
+        signed: bytes | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> PublishResponse:
         """Deliver a batch to the subscribers and return what became of each event.
 
-        `too_many_events` is worded differently by the two transports. An event that is too large fails
-        alone (real); one that is not JSON refuses the batch (assumption).
+        `too_many_events` is worded differently by the two transports. `signed` is what a signature covers, where it is
+        not what `publish_body` makes of channel and events. An event that is too large fails alone (real); one that is
+        not JSON refuses the batch (assumption).
 
         Raises:
-            RefusedError: bad credentials, bad channel, no such namespace, or a batch that breaks the rules.
+            RefusedError: bad credentials, bad channel, no such namespace, a batch that breaks the rules, too many a
+                second, or a handler's no.
         """
-        await self._authorize(Operation.PUBLISH, credentials, channel, partial(publish_body, channel, events))
+        body = partial(publish_body, channel, events) if signed is None else lambda: signed
+        identity = await self._authorize(Operation.PUBLISH, credentials, channel, body)
         try:
             normal = validate_publish(channel)
         except ChannelError:
             raise RefusedError(errors.INVALID_CHANNEL) from None
-        self._require_namespace(channel)
-        texts = _checked_batch(events, too_many_events)
+        namespace = self._require_namespace(channel)
+        texts = self._checked_batch(events, too_many_events)
+        self._rates.publish(len(texts))
+        identifiers = [str(uuid4()) for _ in texts]
+        outcomes: Sequence[handlers.Outcome | str | None] = texts
+        if namespace.on_publish is not None:
+            ctx = handlers.context("PUBLISH", normal, namespace.name, identity, headers)
+            handled = await handlers.run_on_publish(
+                namespace.on_publish, ctx, dict(zip(identifiers, texts, strict=True))
+            )
+            outcomes = [handled.get(identifier) for identifier in identifiers]
+        return self._broadcast(normal, identifiers, outcomes)
+
+    def _broadcast(
+        self, channel: str, identifiers: Sequence[str], outcomes: Sequence[handlers.Outcome | str | None]
+    ) -> PublishResponse:
+        """Deliver what is to be delivered; None stands for an event that a handler filtered out.
+
+        The publisher is not told of a filtered event: it counts as successful (assumption).
+        """
         self.counters.publishes += 1
         accepted: list[str] = []
         response = PublishResponse()
-        for index, (text, size) in enumerate(texts):
-            identifier = str(uuid4())
-            if size > limits.EVENT_MAX_BYTES:
-                response.failed.append(
-                    FailedEvent(
-                        identifier, index, errors.EVENT_TOO_LARGE_CODE, errors.EVENT_TOO_LARGE_MESSAGE
-                    )
-                )
-            elif self.hub.rejects(normal, text):
-                response.failed.append(
-                    FailedEvent(
-                        identifier,
-                        index,
-                        _INJECTED_CODE,
-                        "rejected on purpose by the server's fault settings",
-                    )
-                )
-            else:
-                response.successful.append(SuccessfulEvent(identifier, index))
+        for index, (identifier, outcome) in enumerate(zip(identifiers, outcomes, strict=True)):
+            text = outcome if isinstance(outcome, str) else None
+            failure: tuple[str | int, str] | None = None
+            if isinstance(outcome, handlers.Outcome):
+                text = outcome.text
+                if outcome.error is not None:
+                    failure = (_HANDLER_CODE, outcome.error)
+            if text is not None:
+                failure = self._failure(channel, text)
+            if failure is not None:
+                response.failed.append(FailedEvent(identifier, index, *failure))
+                continue
+            response.successful.append(SuccessfulEvent(identifier, index))
+            if text is not None:
                 accepted.append(text)
-        self.hub.publish(normal, accepted)
+        written = self.hub.publish(channel, accepted)
+        if self._rates.meters_deliveries:
+            for text in accepted:
+                self._rates.delivered(written, len(text.encode()))
         return response
 
+    def _failure(self, channel: str, text: str) -> tuple[str | int, str] | None:
+        limit = self.quotas.event_bytes
+        # A character takes at most four bytes: most events need no count.
+        if limit is not None and 4 * len(text) > limit and len(text.encode()) > limit:
+            return errors.EVENT_TOO_LARGE_CODE, errors.EVENT_TOO_LARGE_MESSAGE
+        if self.hub.rejects(channel, text):
+            return _INJECTED_CODE, _INJECTED_MESSAGE
+        return None
+
     async def _authorize(
-        self, operation: Operation, credentials: Mapping[str, str], channel: str, signed_body: partial[bytes]
-    ) -> None:
+        self, operation: Operation, credentials: Mapping[str, str], channel: str, signed_body: Any
+    ) -> Identity | None:
         namespace = self._namespaces.of(channel)
-        request = AuthorizationRequest(operation, credentials, signed_body, channel, namespace)
-        error = await self._authorizer.authorize(request)
-        if error is not None:
-            raise RefusedError(error)
+        return await self._access.authorize(
+            AuthorizationRequest(operation, credentials, signed_body, channel, namespace)
+        )
 
-    def _require_namespace(self, channel: str) -> None:
-        if self._namespaces.of(channel) is None:
-            raise RefusedError(errors.UNDEFINED_NAMESPACE)
+    def _require_namespace(self, channel: str) -> Namespace:
+        namespace = self._namespaces.of(channel)
+        if namespace is None:
+            raise RefusedError(errors.UNDEFINED_NAMESPACE, HTTPStatus.UNAUTHORIZED)
+        return namespace
 
+    def _checked_batch(self, events: Any, too_many_events: WireError) -> list[str]:
+        """Return the events.
 
-def _checked_batch(events: Any, too_many_events: WireError) -> list[tuple[str, int]]:
-    """Return each event with its size in bytes.
-
-    Raises:
-        RefusedError: the batch as a whole breaks a rule.
-    """
-    if not isinstance(events, list) or not events:
-        raise RefusedError(errors.INVALID_EVENTS)
-    if len(events) > limits.EVENTS_PER_PUBLISH:
-        raise RefusedError(too_many_events)
-    if not all(isinstance(event, str) for event in events):
-        raise RefusedError(errors.INVALID_EVENTS)
-    sized = [(event, len(event.encode())) for event in events]
-    if sum(size for _, size in sized) > limits.PAYLOAD_MAX_BYTES:
-        raise RefusedError(errors.PAYLOAD_TOO_LARGE)
-    try:
-        for event in events:
-            _require_json(event)
-    except msgspec.MsgspecError:
-        raise RefusedError(errors.INVALID_EVENTS) from None
-    return sized
+        Raises:
+            RefusedError: the batch as a whole breaks a rule.
+        """
+        if not isinstance(events, list) or not events:
+            raise RefusedError(errors.INVALID_EVENTS)
+        if len(events) > limits.EVENTS_PER_PUBLISH:
+            raise RefusedError(too_many_events)
+        if not all(isinstance(event, str) for event in events):
+            raise RefusedError(errors.INVALID_EVENTS)
+        limit = self.quotas.payload_bytes
+        if limit is not None and sum(len(event.encode()) for event in events) > limit:
+            raise RefusedError(errors.PAYLOAD_TOO_LARGE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        try:
+            for event in events:
+                _require_json(event)
+        except msgspec.MsgspecError:
+            raise RefusedError(errors.INVALID_EVENTS) from None
+        return events

@@ -2,7 +2,7 @@
 
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from loadgen.protocol.appsync import limits
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.server.namespaces import is_namespace_name
+from loadgen.server.quotas import Quotas
 
 if TYPE_CHECKING:
+    from loadgen.server.definition import ApiDefinition
     from loadgen.server.faults.settings import Faults
 
 DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
@@ -46,28 +48,55 @@ class ServerConfig:
     write_buffer_limit_bytes: int = DEFAULT_WRITE_BUFFER_LIMIT_BYTES
     certfile: Path | None = None
     keyfile: Path | None = None
+    quotas: Quotas = field(default_factory=Quotas)
+    #: The API as a file or a program describes it; None: `namespaces`, and the key may do everything.
+    definition: "ApiDefinition | None" = None
     #: What goes wrong on purpose, and where to write down what was done; None: nothing, nowhere.
     faults: "Faults | None" = None
     journal: Path | None = None
 
     @classmethod
     def from_options(
-        cls, *, api_key_env: str | None, faults: Path | None, environment: Mapping[str, str], **more: Any
+        cls,
+        *,
+        api_key_env: str | None,
+        api_file: Path | None,
+        quotas: str | None,
+        faults: Path | None,
+        environment: Mapping[str, str],
+        namespaces: Sequence[str] | None,
+        **more: Any,
     ) -> Self:
-        """Return the settings of a command line: the key from the environment or a new one, faults from their file.
+        """Return the settings of a command line: the key from the environment or a new one, the rest from files.
+
+        `quotas` is the name of a preset; it goes before what the API file says.
 
         Raises:
             ConfigError: a setting cannot be.
         """
+        if api_file is not None and namespaces:
+            raise ConfigError(
+                "--namespace and --api are two ways to say the same: put the namespaces in the file"
+            )
+        generated = api_key_env is None
+        key = (
+            generate_api_key() if api_key_env is None else api_key_from_environment(api_key_env, environment)
+        )
+        if api_file is not None or quotas is not None:
+            from loadgen.server import api_file as files
+
+            described = files.load_api_file(api_file) if api_file is not None else files.ApiFile()
+            more["quotas"] = files.quotas_of(quotas or described.quotas)
+            if api_file is not None:
+                more["definition"] = files.define(described, api_file.parent, key, environment)
+                namespaces = tuple(described.namespaces)
         if faults is not None:
             # pydantic and YAML are only loaded where they are needed: a plain server starts sooner without.
             from loadgen.server.faults.settings import load_faults
 
             more["faults"] = load_faults(faults)
-        if api_key_env is None:
-            return cls(api_key=generate_api_key(), **more)
-        key = api_key_from_environment(api_key_env, environment)
-        return cls(api_key=key, api_key_source=f"${api_key_env}", **more)
+        source = None if generated else f"${api_key_env}"
+        return cls(api_key=key, api_key_source=source, namespaces=tuple(namespaces or ("default",)), **more)
 
     def __post_init__(self) -> None:
         try:

@@ -3,18 +3,19 @@
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 from aiohttp import WSMsgType, web
 
-from loadgen.protocol.appsync import errors, limits, messages
+from loadgen.protocol.appsync import errors, messages
 from loadgen.protocol.appsync.messages import ClientMessage
-from loadgen.server.api import EventApi, RefusedError
-from loadgen.server.authorizer import credentials_from
+from loadgen.server.api import EventApi
+from loadgen.server.auth.base import credentials_from
 from loadgen.server.frames import text_frame
 from loadgen.server.hub import Subscription
+from loadgen.server.refusal import RefusedError
 
 NORMAL_CLOSURE: Final = 1000
 GOING_AWAY: Final = 1001
@@ -31,8 +32,17 @@ class Connection:
     calls.
     """
 
-    def __init__(self, api: EventApi, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
+    def __init__(
+        self,
+        api: EventApi,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        headers: Mapping[str, str],
+    ) -> None:
         self._api = api
+        self._rates = api.connection_rates()
+        # Kept for handlers only: 10,000 connections would keep as many copies.
+        self._headers = headers if api.has_handlers else {}
         self._socket = socket
         self._transport = transport
         self._subscriptions: dict[str, Subscription] = {}
@@ -180,10 +190,13 @@ class Connection:
             return
         try:
             _require_operation_id(operation_id)
-            pattern = await self._api.subscribe(credentials_from(message.authorization), channel)
+            pattern = await self._api.subscribe(
+                credentials_from(message.authorization), channel, self._headers
+            )
             if operation_id in self._subscriptions:
                 raise RefusedError(errors.duplicated_operation(operation_id))
-            if len(self._subscriptions) >= limits.SUBSCRIPTIONS_PER_CONNECTION:
+            limit = self._api.quotas.subscriptions_per_connection
+            if limit is not None and len(self._subscriptions) >= limit:
                 raise RefusedError(errors.MAX_SUBSCRIPTIONS_REACHED)
         except RefusedError as refused:
             self.send_error("subscribe_error", refused.error, operation_id)
@@ -216,8 +229,13 @@ class Connection:
         events: Any = message.events
         try:
             _require_operation_id(operation_id)
+            self._rates.publish()
             response = await self._api.publish(
-                credentials_from(message.authorization), channel, events, errors.TOO_MANY_EVENTS_WEBSOCKET
+                credentials_from(message.authorization),
+                channel,
+                events,
+                errors.TOO_MANY_EVENTS_WEBSOCKET,
+                headers=self._headers,
             )
         except RefusedError as refused:
             self.send_error("publish_error", refused.error, operation_id)

@@ -1,14 +1,15 @@
 """`POST /event`: publish over HTTP."""
 
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from loadgen.protocol.appsync import errors, messages
-from loadgen.protocol.appsync.errors import WireError
-from loadgen.server.api import EventApi, RefusedError
-from loadgen.server.authorizer import credentials_from
+from loadgen.server.api import EventApi
+from loadgen.server.auth.base import credentials_from
+from loadgen.server.refusal import RefusedError
 
 BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """A larger body is answered 413 unread (assumption). Above the payload limit: escaping lengthens events."""
@@ -27,28 +28,31 @@ class PublishEndpoint:
         try:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return _refusal(errors.PAYLOAD_TOO_LARGE)
+            return _refusal(RefusedError(errors.PAYLOAD_TOO_LARGE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
         try:
             publish = messages.decode_publish_request(body)
         except msgspec.MsgspecError:
-            return _refusal(errors.INVALID_BODY)
+            return _refusal(RefusedError(errors.INVALID_BODY))
+        credentials = credentials_from(request.headers)
         try:
             response = await self._api.publish(
-                credentials_from(request.headers),
+                credentials,
                 publish.channel,
                 publish.events,
                 errors.TOO_MANY_EVENTS_HTTP,
+                signed=body,
+                headers=credentials,
             )
         except RefusedError as refused:
-            return _refusal(refused.error)
+            return _refusal(refused)
         return web.Response(body=messages.encode_http(response), content_type=_JSON)
 
 
-def _refusal(error: WireError) -> web.Response:
-    """Return the error with its status: 400 (real), 401 (inf, undefined namespace too), 413 (assumption)."""
-    status = {"UnauthorizedException": 401, "PayloadTooLargeException": 413}.get(error.error_type or "", 400)
+def _refusal(refused: RefusedError) -> web.Response:
+    """Return the error with its status: 400 and 403 (real), 401 (inf, undefined namespace too), others: assumptions."""
+    error = refused.error
     return web.Response(
-        status=status,
+        status=refused.status,
         body=messages.encode_http(messages.ErrorResponse([error])),
         content_type=_JSON,
         # Amplify reads the name from here, so AWS presumably sends it (inf).

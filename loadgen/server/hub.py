@@ -123,14 +123,18 @@ class Hub:
         """Whether to refuse one event of an accepted publish; this hub never does."""
         return False
 
-    def publish(self, channel: str, events: Sequence[str]) -> None:
-        """Deliver the events, in order, to every subscription that matches the valid, normalised channel."""
+    def publish(self, channel: str, events: Sequence[str]) -> int:
+        """Deliver the events, in order, to every subscription that matches the valid, normalised channel.
+
+        Returns how many those are.
+        """
         tails = [messages.data_tail(event) for event in events]
         if not tails:
-            return
+            return 0
         written = write_to_all(self._index.buckets(channel), tails, self._limit_bytes)
         self.counters.events += len(tails)
         self.counters.deliveries += written * len(tails)
+        return written
 
     def close(self) -> None:
         """Give back what the hub holds; this one holds nothing."""

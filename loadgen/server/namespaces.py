@@ -1,23 +1,29 @@
 """The channel namespaces of an API; the first segment of every channel names one, and it must exist (doc)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from loadgen.protocol.appsync.channels import ChannelError, namespace_of, validate_publish
+from loadgen.server.auth.modes import Mode
+from loadgen.server.handlers import OnPublish, OnSubscribe
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace; what it may override (authorization modes, handlers) belongs here."""
+    """One namespace and what it overrides; None: as the API has it."""
 
     name: str
+    publish_modes: Collection[Mode] | None = None
+    subscribe_modes: Collection[Mode] | None = None
+    on_publish: OnPublish | None = None
+    on_subscribe: OnSubscribe | None = None
 
 
 class Namespaces:
     """The namespaces by name; names are case-sensitive (doc)."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._by_name = {name: Namespace(name) for name in names}
+    def __init__(self, namespaces: Iterable[Namespace]) -> None:
+        self._by_name = {namespace.name: namespace for namespace in namespaces}
 
     def of(self, channel: str) -> Namespace | None:
         """Return the namespace of a channel, valid or not; None if there is none."""

@@ -12,9 +12,10 @@ from loadgen.protocol.appsync.auth import (
     SUBPROTOCOL,
     decode_header_subprotocol,
 )
-from loadgen.server.api import EventApi, RefusedError
-from loadgen.server.authorizer import credentials_from
+from loadgen.server.api import EventApi
+from loadgen.server.auth.base import credentials_from
 from loadgen.server.connection import GOING_AWAY, Connection
+from loadgen.server.refusal import RefusedError
 
 FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
 """A larger message ends the connection with 1009 (assumption). Above the payload limit, as escaping lengthens
@@ -44,7 +45,7 @@ class RealtimeEndpoint:
         transport = request.transport
         if transport is None:
             return socket
-        connection = Connection(self._api, socket, transport)
+        connection = Connection(self._api, socket, transport, credentials_from(request.headers))
         self._connections.add(connection)
         try:
             await self._api.connect(_handshake_credentials(request))

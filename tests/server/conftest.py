@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -40,6 +41,12 @@ class Client:
 
     def ask(self, message: Mapping[str, Any] | str) -> dict[str, Any]:
         return self.send(message).receive()
+
+    def receive_first(self) -> dict[str, Any]:
+        """Log in and return the first answer; a refused connection may be gone before it is asked."""
+        with suppress(ConnectionClosed):
+            self.send({"type": "connection_init"})
+        return self.receive()
 
     def subscribe(self, channel: str, operation_id: str = "s", **replaced: Any) -> dict[str, Any]:
         message = {"type": "subscribe", "id": operation_id, "channel": channel}

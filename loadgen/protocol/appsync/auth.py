@@ -5,6 +5,7 @@ A credential is asked again for every request: an IAM signature covers the body,
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -58,6 +59,25 @@ class ApiKey:
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
         """Return `x-api-key` and the allowed `host` (doc)."""
         return {"x-api-key": self.key, "host": http_host}
+
+
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """Authorization by a token: Cognito, OIDC or Lambda; `token` is asked for every request, as tokens are renewed."""
+
+    token: Callable[[], str] = field(repr=False)
+
+    def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
+        """Return `Authorization` (doc)."""
+        return {"Authorization": self.token()}
+
+    def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
+        """Return `host` and `Authorization` (doc)."""
+        return {"host": http_host, "Authorization": self.token()}
+
+    def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
+        """Return `Authorization` and the allowed `host` (doc)."""
+        return {"Authorization": self.token(), "host": http_host}
 
 
 def subscribe_body(channel: str) -> bytes:

@@ -18,7 +18,9 @@ class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
 
     def __str__(self) -> str:
         text = self.error_type or "error of no type"
-        return f"{text}: {self.message}" if self.message else text
+        # AWS repeats the canonical string of a wrong signature, session token and all: that stays out of every log.
+        message = (self.message or "").partition("The Canonical String")[0].strip()
+        return f"{text}: {message}" if message else text
 
 
 _NOT_AUTHORIZED = "You are not authorized to make this call."
@@ -78,6 +80,30 @@ SUBSCRIPTION_PROCESSING: Final = WireError(
 MESSAGE_PROCESSING: Final = WireError("MessageProcessingError", "There was an error processing the message")
 """`broadcast_error` of the documentation (doc)."""
 
+SIGNATURE_INCOMPLETE: Final = WireError(
+    "BadRequestException", "The request signature is incomplete or malformed"
+)
+"""A SigV4 `Authorization` that cannot be read, or whose signed headers are not there (assumption)."""
+
+SIGNATURE_EXPIRED: Final = WireError("BadRequestException", "Signature expired or not yet valid")
+"""`x-amz-date` too far from now, or of another day than the credential scope (assumption)."""
+
+UNKNOWN_ACCESS_KEY: Final = WireError(
+    "UnrecognizedClientException", "The security token included in the request is invalid."
+)
+"""An access key that nobody has, or a wrong session token (assumption: what AWS services usually say)."""
+
+ACCESS_DENIED: Final = WireError(
+    "AccessDeniedException", "User is not authorized to perform the operation on the resource"
+)
+"""A good signature of a user without the IAM action (assumption: what AWS services usually say)."""
+
+TOKEN_EXPIRED: Final = WireError("UnauthorizedException", "Token has expired.")
+"""A JSON Web Token past its `exp` (assumption: the text of the GraphQL side)."""
+
+HANDLER_UNAUTHORIZED: Final = WireError("Unauthorized", "Unauthorized")
+"""`util.unauthorized()` in a handler (errorType: real, amplify-js #14947; text: assumption)."""
+
 EVENT_TOO_LARGE_CODE: Final = "EventTooLargeException"
 """`failed[].code` of an event above 240 KB, HTTP status 200 (real AUVRED); over WebSocket (inf)."""
 
@@ -93,3 +119,19 @@ def duplicated_operation(operation_id: str) -> WireError:
 def unknown_operation(operation_id: str) -> WireError:
     """Return the error of an unsubscribe with an unknown id (doc)."""
     return WireError("UnknownOperationError", f"Unknown operation id {operation_id}")
+
+
+def signature_mismatch(canonical_request: str) -> WireError:
+    """Return the error of a wrong IAM signature, with the canonical string (real, amplify-js #14001)."""
+    return WireError(
+        "BadRequestException",
+        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "
+        f"Key and signing method. The Canonical String for this request should have been\n'{canonical_request}'",
+    )
+
+
+def signature_scope(region: str, service: str) -> WireError:
+    """Return the error of a credential scope of another region or service (assumption)."""
+    return WireError(
+        "BadRequestException", f"Credential should be scoped to region {region} and service {service}"
+    )

@@ -124,22 +124,24 @@ class FaultingHub(Hub):
         self._journal.event(next(self._events), channel, time.time_ns(), False, event)
         return True
 
-    def publish(self, channel: str, events: Sequence[str]) -> None:
-        """Decide on each delivery of each event."""
+    def publish(self, channel: str, events: Sequence[str]) -> int:
+        """Decide on each delivery of each event; return how many subscriptions match."""
         if not self._begun:
             self._begun = True
             self._schedule()
-        written = 0
+        matching = 0
         for text in events:
             event, now_ns = next(self._events), time.time_ns()
             self._journal.event(event, channel, now_ns, True, text)
             tail = messages.data_tail(text)
+            matching = 0
             for group in self._index.buckets(channel):
                 for subscription in group:
                     self._decide(self._known[subscription], event, tail)
-                    written += 1
+                    matching += 1
         self.counters.events += len(events)
-        self.counters.deliveries += written
+        self.counters.deliveries += matching * len(events)
+        return matching
 
     def close(self) -> None:
         """Stop all timers; what waits is recorded as not written."""

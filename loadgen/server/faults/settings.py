@@ -8,8 +8,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from loadgen.scenario import document
+from loadgen.scenario.base import Part
 from loadgen.scenario.messages import problems_in
-from loadgen.scenario.models import Part
 from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.text import shown
 from loadgen.scenario.units import DurationNs, EventRate, Percent, PositiveDurationNs, problem

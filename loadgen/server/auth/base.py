@@ -1,12 +1,11 @@
-"""Who may connect, publish and subscribe: one class for each authorization mode."""
+"""What an authorizer is asked, and what it answers."""
 
-import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from loadgen.protocol.appsync.errors import UNAUTHORIZED, WireError
+from loadgen.server.auth.modes import Mode
 from loadgen.server.namespaces import Namespace
 
 
@@ -34,24 +33,26 @@ class AuthorizationRequest:
     namespace: Namespace | None = None
 
 
-class Authorizer(Protocol):
-    """Decides on requests; asynchronous, since some modes ask another service."""
+Identity = Mapping[str, Any]
+"""Who asks, in the members that AWS gives `ctx.identity` in that mode; None for an API key, which names nobody."""
 
-    async def authorize(self, request: AuthorizationRequest) -> WireError | None:
-        """Return why the request is refused, or None if it is allowed."""
+
+class Authorizer(Protocol):
+    """Decides on requests in one mode; asynchronous, since some modes ask somebody else."""
+
+    mode: Mode
+
+    def recognises(self, credentials: Mapping[str, str]) -> bool:
+        """Return whether the credentials are of this authorizer's kind, good or not."""
         ...
 
+    async def authorize(self, request: AuthorizationRequest) -> Identity | None:
+        """Return who asks.
 
-class ApiKeyAuthorizer:
-    """Allows every operation that carries one of the keys as `x-api-key`."""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._keys = [key.encode() for key in keys]
-
-    async def authorize(self, request: AuthorizationRequest) -> WireError | None:
-        """Compare in constant time; a missing key is answered as a wrong one (inf)."""
-        given = request.credentials.get("x-api-key", "").encode(errors="surrogateescape")
-        return None if any(hmac.compare_digest(given, key) for key in self._keys) else UNAUTHORIZED
+        Raises:
+            RefusedError: they may not.
+        """
+        ...
 
 
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:

@@ -1,0 +1,131 @@
+"""The credential that a login describes."""
+
+import logging
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from loadgen.credentials import sources
+from loadgen.credentials.errors import CredentialError
+from loadgen.credentials.refreshing import FetchedToken, RefreshingToken
+from loadgen.protocol.appsync.auth import ApiKey, BearerToken, Credential
+from loadgen.scenario.login import Login
+
+_log = logging.getLogger(__name__)
+_AWS_REGION = re.compile(r"\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
+
+
+def credential(login: Login, http_host: str) -> Credential:
+    """Return a credential for the Event API at a host, having asked every source once.
+
+    Raises:
+        CredentialError: a secret is missing or cannot be had.
+    """
+    if login.mode == "api-key":
+        assert login.key_env is not None
+        try:
+            return ApiKey(sources.from_environment(login.key_env))
+        except ValueError as error:
+            raise CredentialError(f"the key in {login.key_env} cannot be used: {error}") from None
+    if login.mode == "iam":
+        return _iam(login, http_host)
+    token = RefreshingToken(_source(login, http_host))
+    token()
+    return BearerToken(token)
+
+
+def _source(login: Login, http_host: str) -> Callable[[], FetchedToken]:
+    if login.token_env is not None:
+        return partial(sources.from_variable, login.token_env)
+    if login.token_file is not None:
+        return partial(sources.from_file, login.token_file)
+    if login.token_command is not None:
+        return partial(sources.from_command, login.token_command)
+    assert login.client_id_env is not None
+    client_id = sources.from_environment(login.client_id_env)
+    if login.mode == "oidc":
+        assert login.token_url is not None
+        assert login.client_secret_env is not None
+        secret = sources.from_environment(login.client_secret_env)
+        return partial(sources.from_client_credentials, login.token_url, client_id, secret, login.scope)
+    assert login.username_env is not None
+    assert login.password_env is not None
+    return partial(
+        sources.from_user_pool,
+        _cognito_client(login, http_host),
+        client_id,
+        sources.from_environment(login.username_env),
+        sources.from_environment(login.password_env),
+    )
+
+
+def _iam(login: Login, http_host: str) -> Credential:
+    from botocore.exceptions import BotoCoreError
+
+    from loadgen.protocol.appsync.sigv4 import IamSignature
+
+    session = _session(login.profile)
+    region = _region(login, session, http_host)
+    try:
+        # Temporary credentials renew themselves when they are asked for, ten to fifteen minutes before they expire.
+        credentials: Any = session.get_credentials()
+        if credentials is None:
+            raise CredentialError(
+                "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile"
+            )
+        latest = _Latest(credentials)
+    except BotoCoreError as error:
+        raise CredentialError(f"the AWS credentials cannot be had: {type(error).__name__}") from None
+    return IamSignature(latest, region)
+
+
+class _Latest:
+    """Credentials that are kept when they cannot be renewed, so that the service's own answer goes on record."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+        self._frozen = credentials.get_frozen_credentials()
+
+    def __call__(self) -> Any:
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            self._frozen = self._credentials.get_frozen_credentials()
+        except (BotoCoreError, RuntimeError) as error:
+            _log.warning("the AWS credentials could not be renewed: %s", type(error).__name__)
+        return self._frozen
+
+
+def _cognito_client(login: Login, http_host: str) -> Any:
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    session = _session(None)
+    return session.create_client(
+        "cognito-idp",
+        region_name=_region(login, session, http_host),
+        config=Config(signature_version=UNSIGNED),
+    )
+
+
+def _session(profile: str | None) -> Any:
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = botocore.session.Session(profile=profile)
+        session.get_scoped_config()
+    except BotoCoreError as error:
+        raise CredentialError(f"the AWS configuration cannot be used: {error}") from None
+    return session
+
+
+def _region(login: Login, session: Any, http_host: str) -> str:
+    of_host = _AWS_REGION.search(http_host)
+    region = login.region or (of_host["region"] if of_host else None) or os.environ.get("AWS_REGION")
+    region = region or session.get_config_variable("region")
+    if not region:
+        raise CredentialError("the AWS region is not known: set AWS_REGION, or 'region' in the login")
+    return str(region)

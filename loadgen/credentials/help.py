@@ -1,0 +1,6 @@
+"""What the command line says of `--auth`; apart, so that `--help` loads nothing."""
+
+HELP = (
+    "How to log in: api-key:NAME, cognito:NAME, oidc:NAME or lambda:NAME (NAME: the environment variable that holds"
+    " the key or token), iam or iam:PROFILE, or a YAML file."
+)

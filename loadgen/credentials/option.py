@@ -1,0 +1,52 @@
+"""`--auth` of the command line."""
+
+from pathlib import Path
+from typing import get_args
+
+from pydantic import ValidationError
+
+from loadgen.credentials.errors import CredentialError
+from loadgen.scenario import document
+from loadgen.scenario.login import AuthMode, Login
+from loadgen.scenario.messages import problems_in
+from loadgen.scenario.problems import ScenarioError
+from loadgen.scenario.text import nearest, shown
+
+_MODES = get_args(AuthMode)
+
+
+def login_from_option(value: str) -> Login:
+    """Return the login that the option describes.
+
+    Raises:
+        CredentialError: it describes none.
+    """
+    mode, _, name = value.partition(":")
+    if mode in _MODES:
+        key = {"api-key": "key_env", "iam": "profile"}.get(mode, "token_env")
+        if not name and mode != "iam":
+            raise CredentialError(
+                f"--auth {mode} lacks a name: write {mode}:NAME, NAME being an environment variable"
+            )
+        try:
+            return Login.model_validate({"mode": mode, **({key: name} if name else {})})
+        except ValidationError:
+            # What was given is not repeated: somebody may have written the secret itself.
+            raise CredentialError(
+                f"--auth {mode}: what follows the colon must be the name of an environment variable,"
+                " such as EVENTS_TOKEN"
+            ) from None
+    path = Path(value)
+    if not path.is_file():
+        raise CredentialError(
+            f"--auth {shown(value)} is neither a mode nor a file{nearest(mode, _MODES)}: modes are {', '.join(_MODES)}"
+        )
+    try:
+        data, places = document.parse(path.read_text(encoding="utf-8"), value)
+        return Login.model_validate(data)
+    except ValidationError as error:
+        raise CredentialError("\n".join(places.sentences(problems_in(error, data, Login)))) from None
+    except ScenarioError as error:
+        raise CredentialError(str(error)) from None
+    except (OSError, UnicodeDecodeError):
+        raise CredentialError(f"--auth: the file {shown(value)} cannot be read") from None

@@ -1,0 +1,121 @@
+"""Where tokens come from."""
+
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import jwt
+
+from loadgen.credentials.errors import CredentialError
+from loadgen.credentials.refreshing import FetchedToken
+
+TIMEOUT_S: Final = 15.0
+
+
+def from_environment(name: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the value of a variable; raises CredentialError."""
+    value = environment.get(name, "").strip()
+    if not value:
+        raise CredentialError(
+            f"the environment variable {name} is not set: export it with the target's secret"
+        )
+    return value
+
+
+def from_variable(name: str) -> FetchedToken:
+    """Return a token that nobody can renew; its expiry is not watched."""
+    return FetchedToken(_printable(from_environment(name), f"${name}"))
+
+
+def from_file(path: str) -> FetchedToken:
+    """Return the token in a file, with the expiry that it states if it is a JWT; raises CredentialError."""
+    try:
+        token = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise CredentialError(f"the token file {path!a} cannot be read: check path and rights") from None
+    return _with_expiry(_printable(token, f"file {path!a}"))
+
+
+def from_command(words: Sequence[str]) -> FetchedToken:
+    """Return what a command prints; its standard error is not repeated, as it may hold a secret."""
+    try:
+        finished = subprocess.run(  # noqa: S603  the user's own command
+            words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        raise CredentialError(
+            f"the token command {words[0]!a} cannot be run or took above {TIMEOUT_S:g} s"
+        ) from None
+    if finished.returncode != 0:
+        raise CredentialError(f"the token command {words[0]!a} ended with exit code {finished.returncode}")
+    return _with_expiry(_printable(finished.stdout.strip(), f"command {words[0]!a}"))
+
+
+def from_client_credentials(url: str, client_id: str, client_secret: str, scope: str | None) -> FetchedToken:
+    """Return an access token by the client credentials grant (RFC 6749, 4.4); raises CredentialError."""
+    form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
+    asked_s = time.time()
+    try:
+        answer = httpx.post(url, data=form, auth=(client_id, client_secret), timeout=TIMEOUT_S)
+        answer.raise_for_status()
+        body: dict[str, Any] = answer.json()
+        token = str(body["access_token"])
+        lifetime_s = body.get("expires_in")
+        expires_s = None if lifetime_s is None else asked_s + float(lifetime_s)
+    except httpx.HTTPStatusError as error:
+        raise CredentialError(f"the token endpoint answered HTTP {error.response.status_code}") from None
+    except (httpx.HTTPError, httpx.InvalidURL):
+        raise CredentialError(f"the token endpoint {url!a} cannot be reached") from None
+    except (ValueError, KeyError, TypeError):
+        raise CredentialError("the token endpoint's answer has no access_token") from None
+    token = _printable(token, "token endpoint")
+    return FetchedToken(token, expires_s) if expires_s is not None else _with_expiry(token)
+
+
+def from_user_pool(client: Any, client_id: str, username: str, password: str) -> FetchedToken:
+    """Return a Cognito access token by USER_PASSWORD_AUTH; `client` is botocore's of `cognito-idp`.
+
+    Raises:
+        CredentialError: the pool refused, or wants a further step such as a new password.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = client.initiate_auth(
+            AuthFlow="USER_PASSWORD_AUTH",
+            ClientId=client_id,
+            AuthParameters={"USERNAME": username, "PASSWORD": password},
+        )
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "an error")
+        raise CredentialError(f"the Cognito user pool refused the user: {code}") from None
+    except BotoCoreError as error:
+        raise CredentialError(f"the Cognito user pool cannot be reached: {type(error).__name__}") from None
+    result = answer.get("AuthenticationResult")
+    if not result:
+        step = answer.get("ChallengeName", "a challenge")
+        raise CredentialError(
+            f"the Cognito user pool asks for {step}: choose a user that needs no further step"
+        )
+    return _with_expiry(str(result["AccessToken"]))
+
+
+def _printable(token: str, source: str) -> str:
+    if not token or not token.isascii() or not token.isprintable():
+        raise CredentialError(
+            f"the token from {source} is empty or has characters that no HTTP header can carry"
+        )
+    return token
+
+
+def _with_expiry(token: str) -> FetchedToken:
+    """Return the token with its `exp`, unverified: it only decides when to ask for the next."""
+    try:
+        expires_s = jwt.decode(token, options={"verify_signature": False}).get("exp")
+        return FetchedToken(token, float(expires_s) if expires_s is not None else None)
+    except (jwt.InvalidTokenError, ValueError, TypeError):
+        return FetchedToken(token)

@@ -1,0 +1,56 @@
+"""IAM authorization of a client: SigV4 signatures, made by botocore."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+
+from loadgen.protocol.appsync.auth import CONNECT_BODY
+from loadgen.protocol.appsync.endpoints import HTTP_PATH
+
+SERVICE: Final = "appsync"
+
+#: What AWS's own clients sign with a connect, a subscribe and a publish frame (real; fact sheet, section 4).
+_FRAME_HEADERS: Final = {
+    "accept": "application/json, text/javascript",
+    "content-encoding": "amz-1.0",
+    "content-type": "application/json; charset=UTF-8",
+}
+#: Over HTTP only what is sent anyway is signed.
+_HTTP_HEADERS: Final = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class IamSignature:
+    """Signs each request; `credentials` is asked every time, as temporary ones are renewed."""
+
+    credentials: Callable[[], ReadOnlyCredentials] = field(repr=False)
+    region: str
+
+    def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
+        """Return the headers of `POST /event` with that body; `Host` is the HTTP client's."""
+        signed = self._sign(http_host, body, _HTTP_HEADERS)
+        del signed["host"]
+        return signed
+
+    def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
+        """Return what the `header-` subprotocol carries: a signature of the path `/event` (real, amplify-js #14001)."""
+        return self._sign(http_host, body, _FRAME_HEADERS)
+
+    def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
+        """Return the `authorization` of a frame whose signed body is `body`."""
+        return self._sign(http_host, body, _FRAME_HEADERS)
+
+    def _sign(self, http_host: str, body: bytes | str, headers: dict[str, str]) -> dict[str, str]:
+        request: Any = AWSRequest(
+            "POST", f"https://{http_host}{HTTP_PATH}", data=body, headers={**headers, "host": http_host}
+        )
+        SigV4Auth(self.credentials(), SERVICE, self.region).add_auth(request)
+        return {
+            # AWS documents this one in lower case and the others as botocore writes them.
+            ("x-amz-date" if name == "X-Amz-Date" else name): value
+            for name, value in request.headers.items()
+        }

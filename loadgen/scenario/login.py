@@ -1,0 +1,97 @@
+"""How to log in to a target: names of things that hold secrets, never the secrets."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from loadgen.scenario.base import ENVIRONMENT_PATTERN, Part
+from loadgen.scenario.units import problem
+
+Variable = Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)]
+AuthMode = Literal["api-key", "iam", "cognito", "oidc", "lambda"]
+
+_TOKEN = frozenset({"token_env", "token_file", "token_command"})
+_CLIENT = frozenset({"token_url", "client_id_env", "client_secret_env", "scope"})
+_USER = frozenset({"region", "client_id_env", "username_env", "password_env"})
+_KEYS = {
+    "api-key": frozenset({"key_env"}),
+    "iam": frozenset({"profile", "region"}),
+    "lambda": _TOKEN,
+    "oidc": _TOKEN | _CLIENT,
+    "cognito": _TOKEN | _USER,
+}
+
+
+class Login(Part):
+    """The authorization mode, and where its secrets are."""
+
+    mode: AuthMode
+    """api-key, iam (SigV4 with AWS credentials), cognito, oidc or lambda (a token each)."""
+    key_env: Variable | None = None
+    """api-key: the environment variable that holds the key."""
+    profile: str | None = None
+    """iam: profile of the AWS configuration; default: what AWS tools take, the environment first."""
+    region: str | None = None
+    """iam, cognito: AWS region; default: that of the URL, the profile or the environment."""
+    token_env: Variable | None = None
+    """The environment variable that holds the token; it cannot be renewed."""
+    token_file: str | None = None
+    """A file that holds the token; read again before the token expires."""
+    token_command: tuple[str, ...] | None = Field(default=None, strict=False, min_length=1)
+    """A command, as a list of words, that prints the token; called again before the token expires."""
+    token_url: str | None = None
+    """oidc: token endpoint for the client credentials grant."""
+    client_id_env: Variable | None = None
+    """oidc, cognito: the environment variable that holds the client's id."""
+    client_secret_env: Variable | None = None
+    """oidc: the environment variable that holds the client's secret."""
+    scope: str | None = None
+    """oidc: the scope to ask for."""
+    username_env: Variable | None = None
+    """cognito: the environment variable that holds the user's name."""
+    password_env: Variable | None = None
+    """cognito: the environment variable that holds the user's password."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = self.given
+        if foreign := sorted(given - _KEYS[self.mode]):
+            raise problem(f"has {foreign[0]}, which mode {self.mode} does not take; drop it")
+        if self.mode == "api-key" and self.key_env is None:
+            raise problem("has no key_env; name the environment variable that holds the API key")
+        if self.mode in ("lambda", "oidc", "cognito"):
+            self._has_a_token(given)
+        return self
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The keys that are set, the mode aside."""
+        return frozenset(name for name in type(self).model_fields if name != "mode" and getattr(self, name))
+
+    def _has_a_token(self, given: frozenset[str]) -> None:
+        flow = given - _TOKEN
+        ways = len(given & _TOKEN) + bool(flow)
+        if ways > 1:
+            raise problem("names more than one source of the token; keep one")
+        if ways == 0:
+            raise problem("names no source of the token; add token_env, token_file or token_command")
+        wanted = {
+            "oidc": {"token_url", "client_id_env", "client_secret_env"},
+            "cognito": {"client_id_env", "username_env", "password_env"},
+        }.get(self.mode, set())
+        if flow and (missing := sorted(wanted - flow)):
+            raise problem(f"has no {missing[0]}, which goes with {', '.join(sorted(flow))}; add it")
+
+    def describe(self) -> str:
+        """Return the mode and where the secret comes from, in one phrase without a secret."""
+        source = {
+            "key_env": f"${self.key_env}",
+            "token_env": f"${self.token_env}",
+            "token_file": f"file {self.token_file!a}",
+            "token_command": "a command",
+            "token_url": "client credentials",
+            "username_env": "user and password",
+            "profile": f"profile {self.profile!a}",
+        }
+        sources = [text for name, text in source.items() if name in self.given]
+        return f"{self.mode} from {sources[0]}" if sources else f"{self.mode} from the environment"

@@ -1,0 +1,30 @@
+"""API keys."""
+
+import hmac
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
+from loadgen.protocol.appsync.errors import UNAUTHORIZED
+from loadgen.server.auth.base import AuthorizationRequest
+from loadgen.server.auth.modes import Mode
+from loadgen.server.refusal import RefusedError
+
+
+class ApiKeyAuthorizer:
+    """Allows every operation that carries one of the keys as `x-api-key`."""
+
+    mode = Mode.API_KEY
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = [key.encode() for key in keys]
+
+    def recognises(self, credentials: Mapping[str, str]) -> bool:
+        """Whatever carries `x-api-key`."""
+        return "x-api-key" in credentials
+
+    async def authorize(self, request: AuthorizationRequest) -> None:
+        """Compare in constant time; raises RefusedError."""
+        given = request.credentials.get("x-api-key", "").encode(errors="surrogatepass")
+        # Every key is compared, so that the time does not tell which one nearly fits.
+        if not sum(hmac.compare_digest(given, key) for key in self._keys):
+            raise RefusedError(UNAUTHORIZED, HTTPStatus.UNAUTHORIZED)

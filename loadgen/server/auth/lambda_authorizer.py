@@ -1,0 +1,101 @@
+"""Lambda authorizers: a Python callable in the place of the function.
+
+It is called with the event that AWS would send (doc, fact sheet section 4) and answers `{"isAuthorized": bool,
+"handlerContext": {...}, "ttlOverride": seconds}`.
+"""
+
+import inspect
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from uuid import uuid4
+
+from loadgen.protocol.appsync import errors
+from loadgen.server.auth.base import AuthorizationRequest, Identity
+from loadgen.server.auth.modes import Mode
+from loadgen.server.refusal import RefusedError
+
+TTL_MAX_S: Final = 3600
+"""Longest time for which an answer is kept (doc)."""
+
+LambdaFunction = Callable[[dict[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+
+_CACHED_MAX = 10_000
+_SECRET_HEADERS = ("authorization", "x-api-key")
+_Key = tuple[str, str, str | None]
+_log = logging.getLogger(__name__)
+
+
+class LambdaAuthorizer:
+    """Asks a callable and keeps its answer for a time.
+
+    An answer is kept by token, operation and channel. AWS may keep it by token alone (unknown); a function that decides
+    by channel is right with either, one that relies on the wider cache is not.
+    """
+
+    mode = Mode.LAMBDA
+
+    def __init__(
+        self, function: LambdaFunction, ttl_s: float = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._function = function
+        self._ttl_s = min(ttl_s, TTL_MAX_S)
+        self._clock = clock
+        self._cache: OrderedDict[_Key, tuple[float, bool, Identity]] = OrderedDict()
+
+    def recognises(self, credentials: Mapping[str, str]) -> bool:
+        """Any `Authorization` that is not somebody else's; it is asked last."""
+        return "authorization" in credentials
+
+    async def authorize(self, request: AuthorizationRequest) -> Identity:
+        """Ask the function or the cache; raises RefusedError, also where the function fails."""
+        key = (request.credentials["authorization"], request.operation.value, request.channel)
+        kept = self._cache.get(key)
+        if kept is None or kept[0] <= self._clock():
+            kept = await self._ask(request)
+            self._keep(key, kept)
+        _, allowed, identity = kept
+        if not allowed:
+            raise RefusedError(errors.UNAUTHORIZED, HTTPStatus.UNAUTHORIZED)
+        return identity
+
+    async def _ask(self, request: AuthorizationRequest) -> tuple[float, bool, Identity]:
+        try:
+            answer = self._function(_event(request))
+            if inspect.isawaitable(answer):
+                answer = await answer
+            allowed = answer["isAuthorized"]
+            ttl_s = answer.get("ttlOverride")
+            ttl_s = self._ttl_s if ttl_s is None else min(max(float(ttl_s), 0.0), TTL_MAX_S)
+            # Only True allows: a truthy "false" must not.
+            return self._clock() + ttl_s, allowed is True, {"handlerContext": answer.get("handlerContext")}
+        except Exception:
+            # For the developer on the server's terminal; the client gets no detail of it.
+            _log.exception("the Lambda authorizer failed")
+            raise RefusedError(errors.UNAUTHORIZED, HTTPStatus.UNAUTHORIZED) from None
+
+    def _keep(self, key: _Key, answer: tuple[float, bool, Identity]) -> None:
+        if answer[0] > self._clock():
+            self._cache[key] = answer
+            self._cache.move_to_end(key)
+            if len(self._cache) > _CACHED_MAX:
+                self._cache.popitem(last=False)
+
+
+def _event(request: AuthorizationRequest) -> dict[str, Any]:
+    headers = {name: value for name, value in request.credentials.items() if name not in _SECRET_HEADERS}
+    return {
+        "authorizationToken": request.credentials["authorization"],
+        "requestContext": {
+            "apiId": "local",
+            "accountId": "000000000000",
+            "requestId": str(uuid4()),
+            "operation": request.operation.value,
+            "channelNamespaceName": request.namespace.name if request.namespace else None,
+            "channel": request.channel,
+        },
+        "requestHeaders": headers,
+    }

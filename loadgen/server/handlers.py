@@ -1,0 +1,166 @@
+"""Channel namespace handlers: Python callables in the place of AWS's JavaScript ones.
+
+A handler gets a :class:`Context` with the members of AWS's `ctx` in Python's spelling and may be a coroutine function.
+
+    def on_publish(ctx):
+        return [event for event in ctx.events if event["payload"].get("public")]
+
+    def on_subscribe(ctx):
+        if ctx.info.channel.segments[-1] == "*":
+            raise Unauthorized
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+import msgspec
+
+from loadgen.protocol.appsync import errors
+from loadgen.protocol.appsync.errors import WireError
+from loadgen.server.refusal import RefusedError
+
+TIMEOUT_S: Final = 30.0
+"""Longest execution of a handler that is a coroutine function (2nd: fact sheet, quotas)."""
+
+_log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Unauthorized(Exception):  # noqa: N818  what `util.unauthorized()` is to a JavaScript handler
+    """Raised by a handler: the request is refused as `Unauthorized` (real, amplify-js #14947)."""
+
+
+class HandlerError(Exception):
+    """Raised by a handler, as `util.error(message, type)`: the request is refused with both."""
+
+    def __init__(self, message: str, error_type: str = "HandlerError") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The channel; of a wildcard subscription literally, with its `*` (doc)."""
+
+    path: str
+    segments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelNamespace:
+    """The namespace by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What is asked for."""
+
+    channel: Channel
+    channel_namespace: ChannelNamespace
+    operation: Literal["PUBLISH", "SUBSCRIBE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Headers of the request, credentials left out."""
+
+    headers: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Context:
+    """`ctx` of a handler. `events` are mappings with `id` and `payload` (parsed JSON); empty on subscribe."""
+
+    identity: Mapping[str, Any] | None
+    info: Info
+    request: Request
+    events: list[dict[str, Any]] = field(default_factory=list)
+    stash: dict[str, Any] = field(default_factory=dict)
+
+
+OutgoingEvents = Sequence[Mapping[str, Any]] | None
+OnPublish = Callable[[Context], OutgoingEvents | Awaitable[OutgoingEvents]]
+OnSubscribe = Callable[[Context], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a handler made of one event: a text to broadcast, or an error; neither: filtered out."""
+
+    text: str | None = None
+    error: str | None = None
+
+
+def context(
+    operation: Literal["PUBLISH", "SUBSCRIBE"],
+    channel: str,
+    namespace: str,
+    identity: Mapping[str, Any] | None,
+    headers: Mapping[str, str],
+) -> Context:
+    """Return the context of a valid, normalised channel; `headers` with lower-case names."""
+    segments = tuple(channel[1:].split("/"))
+    shown = {name: value for name, value in headers.items() if name not in _SECRET_HEADERS}
+    return Context(
+        identity, Info(Channel(channel, segments), ChannelNamespace(namespace), operation), Request(shown)
+    )
+
+
+async def run_on_subscribe(handler: OnSubscribe, ctx: Context) -> None:
+    """Ask the handler whether the subscription may be; raises RefusedError."""
+    await _call(handler, ctx, errors.SUBSCRIPTION_PROCESSING)
+
+
+async def run_on_publish(handler: OnPublish, ctx: Context, events: Mapping[str, str]) -> dict[str, Outcome]:
+    """Return what the handler made of the events, given as JSON texts by id, in the order of its answer.
+
+    What it leaves out is filtered, None stands for an empty list (assumption: the type allows null, no page says what
+    it means). An unknown or repeated id is an error of the whole (doc).
+
+    Raises:
+        RefusedError: it refused, failed, or answered something else than a list of events.
+    """
+    ctx.events = [{"id": identifier, "payload": _decode(text)} for identifier, text in events.items()]
+    returned = await _call(handler, ctx, errors.MESSAGE_PROCESSING)
+    outcomes: dict[str, Outcome] = {}
+    try:
+        for event in returned or ():
+            identifier = event["id"]
+            if identifier not in events or identifier in outcomes:
+                raise ValueError(f"unknown or repeated event id {identifier!r}")
+            error = event.get("error")
+            if error is not None:
+                outcomes[identifier] = Outcome(error=str(error))
+            else:
+                outcomes[identifier] = Outcome(_encode(event["payload"]).decode())
+    except Exception:
+        _log.exception("the onPublish handler answered something else than a list of its events")
+        raise RefusedError(errors.MESSAGE_PROCESSING, HTTPStatus.INTERNAL_SERVER_ERROR) from None
+    return outcomes
+
+
+_SECRET_HEADERS = frozenset({"authorization", "x-api-key", "x-amz-security-token", "sec-websocket-protocol"})
+
+
+async def _call(handler: Callable[[Context], Any], ctx: Context, failed: WireError) -> Any:
+    try:
+        returned = handler(ctx)
+        if inspect.isawaitable(returned):
+            returned = await asyncio.wait_for(returned, TIMEOUT_S)
+    except Unauthorized:
+        raise RefusedError(errors.HANDLER_UNAUTHORIZED, HTTPStatus.UNAUTHORIZED) from None
+    except HandlerError as error:
+        raise RefusedError(WireError(error.error_type, str(error)), HTTPStatus.FORBIDDEN) from None
+    except Exception:
+        # For the developer on the server's terminal; what a client may know is fixed.
+        _log.exception("a handler failed")
+        raise RefusedError(failed, HTTPStatus.INTERNAL_SERVER_ERROR) from None
+    return returned

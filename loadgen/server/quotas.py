@@ -1,0 +1,143 @@
+"""The service's quotas, each of which can be changed or switched off.
+
+Values and sources stand in `protocol/appsync/limits.py`. What AWS does above a rate is unknown: here the request that
+exceeds it is refused with `LimitExceededError` (assumption; the name is in ANDROID's enum), over HTTP with 429. Rates
+are token buckets that hold what one second allows (assumption).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Self
+
+from loadgen.protocol.appsync import errors, limits
+from loadgen.server.refusal import RefusedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """None: no limit. As it stands: the limits of a single request or connection, and no rates."""
+
+    subscriptions_per_connection: int | None = limits.SUBSCRIPTIONS_PER_CONNECTION
+    event_bytes: int | None = limits.EVENT_MAX_BYTES
+    payload_bytes: int | None = limits.PAYLOAD_MAX_BYTES
+    publishes_per_connection_per_s: float | None = None
+    connections_per_s: float | None = None
+    inbound_events_per_s: float | None = None
+    outbound_messages_per_s: float | None = None
+
+    @classmethod
+    def aws(cls) -> Self:
+        """AWS's defaults."""
+        return cls(
+            publishes_per_connection_per_s=limits.PUBLISHES_PER_CONNECTION_PER_SECOND,
+            connections_per_s=limits.NEW_CONNECTIONS_PER_SECOND,
+            inbound_events_per_s=limits.INBOUND_EVENTS_PER_SECOND,
+            outbound_messages_per_s=limits.OUTBOUND_MESSAGES_PER_SECOND,
+        )
+
+    @classmethod
+    def off(cls) -> Self:
+        """No limit; the five events of a publish are no quota but the protocol's."""
+        return cls(subscriptions_per_connection=None, event_bytes=None, payload_bytes=None)
+
+
+class TokenBucket:
+    """Allows `rate_per_s` on average and as much at once as a second brings.
+
+    What has already been spent is charged and may leave the bucket in debt, so that a fan-out whose cost is known only
+    afterwards keeps the rate as well.
+    """
+
+    def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate_per_s = rate_per_s
+        self._capacity = max(rate_per_s, 1.0)
+        self._level = self._capacity
+        self._clock = clock
+        self._at_s = clock()
+
+    def try_take(self, amount: float = 1.0) -> bool:
+        """Take the amount, or nothing and return False if the bucket holds too little of it.
+
+        An amount above what the bucket can ever hold is allowed when it is full, and leaves a debt.
+        """
+        self._refill()
+        if self._level < min(amount, self._capacity):
+            return False
+        self._level -= amount
+        return True
+
+    def in_debt(self) -> bool:
+        """Return whether more was charged than the rate has brought back."""
+        self._refill()
+        return self._level <= 0
+
+    def charge(self, amount: float) -> None:
+        """Take what has already been spent."""
+        self._refill()
+        self._level -= amount
+
+    def _refill(self) -> None:
+        now_s = self._clock()
+        self._level = min(self._capacity, self._level + (now_s - self._at_s) * self._rate_per_s)
+        self._at_s = now_s
+
+
+class ApiRates:
+    """The rates of one API over all its connections."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._connections = _bucket(quotas.connections_per_s)
+        self._inbound = _bucket(quotas.inbound_events_per_s)
+        self._outbound = _bucket(quotas.outbound_messages_per_s)
+
+    def connect(self) -> None:
+        """Count a new connection; raises RefusedError."""
+        if self._connections is not None and not self._connections.try_take():
+            raise _too_fast()
+
+    def publish(self, events: int) -> None:
+        """Count inbound events, and refuse while deliveries are over their rate; raises RefusedError."""
+        if self._outbound is not None and self._outbound.in_debt():
+            raise _too_fast()
+        if self._inbound is not None and not self._inbound.try_take(events):
+            raise _too_fast()
+
+    @property
+    def meters_deliveries(self) -> bool:
+        """Whether `delivered` wants to be told."""
+        return self._outbound is not None
+
+    def delivered(self, subscribers: int, event_bytes: int) -> None:
+        """Charge one event's deliveries in units of 5 KB (doc)."""
+        if self._outbound is not None:
+            self._outbound.charge(subscribers * metered(event_bytes))
+
+
+class ConnectionRates:
+    """The rates of one connection."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._publishes = _bucket(quotas.publishes_per_connection_per_s)
+
+    def publish(self) -> None:
+        """Count a publish request; raises RefusedError."""
+        if self._publishes is not None and not self._publishes.try_take():
+            raise _too_fast()
+
+
+METERED_BYTES: Final = limits.METERED_MESSAGE_BYTES
+
+
+def metered(event_bytes: int) -> int:
+    """Return as how many messages an event of that size counts."""
+    return max(1, -(-event_bytes // METERED_BYTES))
+
+
+def _bucket(rate_per_s: float | None) -> TokenBucket | None:
+    return None if rate_per_s is None else TokenBucket(rate_per_s)
+
+
+def _too_fast() -> RefusedError:
+    return RefusedError(errors.LIMIT_EXCEEDED, HTTPStatus.TOO_MANY_REQUESTS)
