@@ -208,6 +208,9 @@ def _workers(run: Run) -> dict[str, Any]:
         "unfinished": [worker["worker"] for worker in workers if not worker["finished"]],
         "hosts": sorted({worker["hostname"] for worker in workers}),
         **{name: sum(worker.get(name, 0) for worker in workers) for name in _ODD},
+        "deviations": dict(
+            sum((Counter(worker.get("deviations", {})) for worker in workers), Counter()).most_common()
+        ),
     }
 
 

@@ -54,6 +54,8 @@ def notes(summary: dict[str, Any]) -> list[str]:
     ):
         if workers[name]:
             lines.append(f"received {workers[name]:,} {meaning}")
+    for what, number in workers["deviations"].items():
+        lines.append(f"the service deviates from AWS: {text.clean(what)} ({number:,}×)")
     for clock in summary["clock"]["workers"]:
         if not clock["shared"] and clock["error_ns"] is not None:
             where = "behind" if clock["offset_ns"] > 0 else "ahead of"

@@ -1,5 +1,6 @@
 """The recorder of one worker: takes what users report, keeps columns and histograms, writes the spool."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -105,6 +106,8 @@ class Recorder:
         self.foreign = 0
         self.undecodable = 0
         self.unknown_subscription = 0
+        #: What the service did otherwise than its protocol says, and how often.
+        self.deviations: Counter[str] = Counter()
         self._spool = spool
         self._run_in_thread = run_in_thread
         self._buffer = DeliveryBuffer()

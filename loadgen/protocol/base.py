@@ -62,6 +62,9 @@ class SessionHandler(Protocol):
     def on_undecodable(self, reason: str) -> None:
         """A message could not be read."""
 
+    def on_deviation(self, what: str) -> None:
+        """The service did something else than its protocol says; it was understood all the same."""
+
     def on_service_error(self, reason: str) -> None:
         """The service reported an error that belongs to no request."""
 

@@ -287,6 +287,7 @@ class Agent:
                 "foreign": self.recorder.foreign,
                 "undecodable": self.recorder.undecodable,
                 "unknown_subscription": self.recorder.unknown_subscription,
+                "deviations": dict(self.recorder.deviations),
             },
         )
 

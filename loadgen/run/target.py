@@ -3,23 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
-import gevent
 import httpx
-from gevent.event import Event
 
+from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
+from loadgen.client.http import reachable
 from loadgen.credentials.build import credential
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
-from loadgen.protocol.base import PublishAnswer
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
 from loadgen.scenario.login import Login
 from loadgen.transport.errors import TransportError
-from loadgen.transport.websocket import Address, WebSocket
 
 CHECK_TIMEOUT_S = 10.0
 
@@ -130,41 +128,6 @@ def login_of(api_key_env: str | None, auth: str | None) -> Login | None:
         raise RunError(str(error), ExitCode.USAGE) from None
 
 
-class _Login:
-    """A `SessionHandler` that waits for the login and nothing else."""
-
-    def __init__(self) -> None:
-        self.done = Event()
-        self.refused: str | None = None
-        self.connected = False
-
-    def on_connected(self, arrival_ns: int) -> None:
-        self.connected = True
-        self.done.set()
-
-    def on_refused(self, reason: str) -> None:
-        self.refused = reason
-        self.done.set()
-
-    def on_service_error(self, reason: str) -> None:
-        self.on_refused(reason)
-
-    def on_undecodable(self, reason: str) -> None:
-        self.on_refused(f"it answers with something that is no Event API message: {reason}")
-
-    def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None: ...
-
-    def on_subscribe_failed(self, subscription_id: str, reason: str) -> None: ...
-
-    def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None: ...
-
-    def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None: ...
-
-    def on_closed(self, code: int | None, reason: str) -> None:
-        if not self.done.is_set():
-            self.on_refused(f"it closed the connection at once ({reason})")
-
-
 def check(target: Target) -> None:
     """Log in once over WebSocket and knock once over HTTP, so that a mistake is told before thousands repeat it.
 
@@ -172,42 +135,33 @@ def check(target: Target) -> None:
         RunError: unreachable or refused, exit code 4.
     """
     service = target.service()
-    login = _Login()
-    session = service.session(login)
-    handshake = service.handshake()
-    socket = WebSocket(
-        Address(handshake.url),
-        subprotocols=handshake.subprotocols,
-        headers=handshake.headers,
-        on_text=session.receive,
-        on_closed=login.on_closed,
-    )
+    client = EventClient(service)
     try:
-        socket.open(CHECK_TIMEOUT_S)
-        for message in session.opening():
-            socket.send(message)
+        client.open(CHECK_TIMEOUT_S)
     except TransportError as error:
         raise RunError(
-            f"the target cannot be reached at {handshake.url}: {error}; check the URL and that the service is running",
+            f"the target cannot be reached at {service.ws_url}: {error}; check the URL and that the service is running",
             ExitCode.TARGET,
         ) from None
-    login.done.wait(CHECK_TIMEOUT_S)
-    socket.close()
-    gevent.sleep(0)
-    if login.refused is not None:
+    try:
+        client.login(CHECK_TIMEOUT_S)
+    except NoAnswerError:
+        raise RunError(
+            f"the target {service.ws_url} accepted the connection but did not answer the login within"
+            f" {CHECK_TIMEOUT_S:g} s; is it an Event API?",
+            ExitCode.TARGET,
+        ) from None
+    except (ServiceRefusedError, TransportError) as error:
         used = target.login
         hint = "check the key" if used is None else f"check the {used.describe()} and that it has not expired"
         raise RunError(
-            f"the target {handshake.url} refused us: {login.refused.rstrip('.')}; {hint}", ExitCode.TARGET
-        )
-    if not login.connected:
-        raise RunError(
-            f"the target {handshake.url} accepted the connection but did not answer the login within"
-            f" {CHECK_TIMEOUT_S:g} s; is it an Event API?",
-            ExitCode.TARGET,
-        )
+            f"the target {service.ws_url} refused us: {str(error).rstrip('.')}; {hint}", ExitCode.TARGET
+        ) from None
+    finally:
+        client.close()
     try:
-        httpx.request("OPTIONS", service.http_url, timeout=CHECK_TIMEOUT_S)
+        url, headers = reachable(service.http_url)
+        httpx.request("OPTIONS", url, headers=headers, timeout=CHECK_TIMEOUT_S)
     except httpx.TransportError as error:
         raise RunError(
             f"the target cannot be reached at {service.http_url}: {error or type(error).__name__}",

@@ -19,6 +19,7 @@ from geventhttpclient import HTTPClient
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError
 
 from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.names import connect_host
 
 _poll = get_original("select", "poll")
 
@@ -68,7 +69,9 @@ class GeventHttpClient:
             network_timeout=timeout_s,
             **options,
         )
-        self._client._connection_pool._is_socket_alive = _is_idle  # type: ignore[method-assign]
+        pool = self._client._connection_pool
+        pool._is_socket_alive = _is_idle  # type: ignore[method-assign]
+        pool._connection_host = connect_host(pool._connection_host)
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Return (status, body) of the answer; raises TransportError where there is none."""

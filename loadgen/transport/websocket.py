@@ -26,6 +26,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, describe
+from loadgen.transport.names import connect_host
 
 _RawSocket = get_original("socket", "socket")
 _READ, _WRITE = 1, 2
@@ -58,7 +59,7 @@ class Address:
         try:
             if self._resolved is None:
                 self._resolved = gevent.socket.getaddrinfo(
-                    self.uri.host, self.uri.port, type=socket.SOCK_STREAM
+                    connect_host(self.uri.host), self.uri.port, type=socket.SOCK_STREAM
                 )
         except OSError as error:
             raise TransportError(

@@ -201,6 +201,10 @@ class ClientConnection:
         """A message could not be read."""
         self._run.recorder.undecodable += 1
 
+    def on_deviation(self, what: str) -> None:
+        """The service did something else than its protocol says."""
+        self._run.recorder.deviations[what] += 1
+
     def on_service_error(self, reason: str) -> None:
         """The service reported an error that belongs to no request."""
         self._error = reason

@@ -22,6 +22,12 @@ _decode = messages.decode_server_message
 PROBE_SEGMENT = "loadgen-probe"
 
 
+#: What a service does that AWS does not; the harness says so and goes on.
+EVENT_IS_A_LIST = "a data frame's event is a list, as in the documentation; AWS sends a string"
+NO_EVENT = "a data frame has no event"
+NO_TIMEOUT = "connection_ack has no connectionTimeoutMs"
+
+
 class AppSyncSession:
     """One connection's conversation with an Event API."""
 
@@ -63,7 +69,7 @@ class AppSyncSession:
             if type(event) is str:
                 self._on_event(decoded.id, event, arrival_ns, read_ns)
             else:
-                # The documentation shows a list of strings; the service sends a string. Both are read.
+                self._handler.on_deviation(EVENT_IS_A_LIST if event is not None else NO_EVENT)
                 for text in event or ():
                     self._on_event(decoded.id, text, arrival_ns, read_ns)
             return
@@ -77,6 +83,8 @@ class AppSyncSession:
             case "connection_ack":
                 if message.connection_timeout_ms is not None:
                     self.timeout_ns = message.connection_timeout_ms * 1_000_000
+                else:
+                    handler.on_deviation(NO_TIMEOUT)
                 handler.on_connected(arrival_ns)
             case "connection_error":
                 handler.on_refused(message.describe_errors())

@@ -8,9 +8,9 @@ HTTP_PATH = "/event"
 REALTIME_PATH = "/event/realtime"
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
-_AWS_HOST = re.compile(
-    r"(?P<id>[a-z0-9]+)\.appsync-(?P<kind>api|realtime-api)\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?P<china>\.cn)?"
-)
+#: The shape of AWS's hosts; emulators keep it under a domain of their own, as `<id>.appsync-api.<region>.localhost`.
+_TWO_HOSTS = re.compile(r"(?P<id>[a-z0-9]+)\.appsync-(?:api|realtime-api)\.(?P<rest>[a-z0-9.-]+)")
+_AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-(?:api|realtime-api)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
 class EndpointError(ValueError):
@@ -38,8 +38,8 @@ class Endpoints:
     def from_url(cls, url: str) -> "Endpoints":
         """Return the endpoints behind the HTTP or the realtime URL of an Event API.
 
-        On the AWS domain the two hosts differ (`appsync-api`, `appsync-realtime-api`); a custom domain and a
-        local server have one (doc).
+        On the AWS domain the two hosts differ (`appsync-api`, `appsync-realtime-api`), as with emulators that keep
+        its shape; a custom domain and a local server have one (doc).
 
         Raises:
             EndpointError: another scheme or path, or credentials, a query or a fragment in the URL.
@@ -47,14 +47,13 @@ class Endpoints:
         parts, port = _split(url)
         tls = _SCHEMES[parts.scheme]
         hostname = parts.hostname or ""
-        aws = _AWS_HOST.fullmatch(hostname)
-        if aws and not tls:
+        if _AWS_HOST.fullmatch(hostname) and not tls:
             raise EndpointError(f"URL {_shown(url)} would send the key unencrypted to AWS: write 'https://'")
         http_name = realtime_name = f"[{hostname}]" if ":" in hostname else hostname
-        if aws:
-            domain = f"{aws['region']}.amazonaws.com{aws['china'] or ''}"
-            http_name = f"{aws['id']}.appsync-api.{domain}"
-            realtime_name = f"{aws['id']}.appsync-realtime-api.{domain}"
+        two = _TWO_HOSTS.fullmatch(hostname)
+        if two:
+            http_name = f"{two['id']}.appsync-api.{two['rest']}"
+            realtime_name = f"{two['id']}.appsync-realtime-api.{two['rest']}"
         suffix = "" if port in (None, 443 if tls else 80) else f":{port}"
         secure = "s" if tls else ""
         return cls(

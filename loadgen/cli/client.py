@@ -1,0 +1,209 @@
+"""`loadgen publish`, `subscribe` and `probe`: an Event API by hand, ours or AWS's."""
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from loadgen.cli.app import app, fail
+from loadgen.credentials.help import HELP as LOGIN_HELP
+from loadgen.run.exits import ExitCode
+
+if TYPE_CHECKING:
+    from loadgen.protocol.appsync.client import AppSyncEvents
+
+DEFAULT_TARGET = "http://127.0.0.1:8700/event"
+_KEY_VARIABLE = "LOADGEN_API_KEY"
+
+TargetOption = Annotated[
+    str, typer.Option(help="URL of the Event API.", metavar="URL", envvar="LOADGEN_TARGET")
+]
+AuthOption = Annotated[
+    str,
+    typer.Option(
+        help=LOGIN_HELP, metavar="HOW", envvar="LOADGEN_AUTH", show_default=f"api-key:{_KEY_VARIABLE}"
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+
+
+def _service(target: str, auth: str) -> "AppSyncEvents":
+    from loadgen.run.exits import RunError
+    from loadgen.run.target import Target, login_of
+
+    if auth == f"api-key:{_KEY_VARIABLE}" and not os.environ.get(_KEY_VARIABLE):
+        fail(
+            f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve` prints"
+            " it), or say with --auth how to log in"
+        )
+    try:
+        return Target.of(target, login_of(None, auth)).service()
+    except RunError as error:
+        fail(str(error), error.code)
+
+
+def _clean(text: str) -> str:
+    """Return foreign text without characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+@app.command()
+def publish(
+    channel: Annotated[str, typer.Argument(help="The channel, such as /default/greetings.")],
+    events: Annotated[
+        list[str], typer.Argument(help="1 to 5 events: JSON, or text that is sent as a JSON string.")
+    ],
+    target: TargetOption = DEFAULT_TARGET,
+    auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
+    websocket: Annotated[bool, typer.Option("--websocket", help="Publish over WebSocket, not HTTP.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Subscribe first, and print when each event arrived.")
+    ] = False,
+    stamp: Annotated[
+        bool, typer.Option("--stamp", help="Add the time of sending, for `loadgen subscribe`.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish a batch of events.
+
+    Exit codes: 0 every event accepted (and with --wait arrived), 1 some were not, 2 usage, 4 target unreachable or
+    refused.
+    """
+    from loadgen.client.publish import Publication, PublishError, as_events, require_objects
+
+    service = _service(target, auth)
+    texts = as_events(events)
+    try:
+        if stamp:
+            require_objects(texts)
+    except PublishError as error:
+        fail(str(error))
+    publication = Publication(
+        service, channel, texts, "websocket" if websocket else "http", wait=wait, stamp=stamp
+    )
+    try:
+        answer, elapsed_s = publication.send()
+    except PublishError as error:
+        fail(_clean(str(error)), ExitCode.TARGET)
+    if answer.error is not None:
+        fail(f"the publish to {_clean(channel)} was refused: {_clean(answer.error)}", ExitCode.TARGET)
+    arrivals = publication.arrivals() if wait else [None] * len(texts)
+    console = Console(highlight=False, soft_wrap=True)
+    good = True
+    for index, (text, arrival_ns) in enumerate(zip(publication.events, arrivals, strict=True)):
+        rejected = answer.rejected.get(index)
+        latency_ms = None if arrival_ns is None else (arrival_ns - publication.sent_ns) / 1e6
+        good = good and rejected is None and not (wait and arrival_ns is None)
+        if as_json:
+            row = {"index": index, "accepted": rejected is None, "error": rejected, "latency_ms": latency_ms}
+            print(json.dumps(row))
+            continue
+        said = Text("accepted", style="green") if rejected is None else Text(_clean(rejected), style="red")
+        line = Text.assemble(f"{index + 1}  ", said)
+        if wait and rejected is None:
+            line.append("  did not arrive" if latency_ms is None else f"  arrived after {latency_ms:.3f} ms")
+        console.print(line.append(f"  {_clean(text)[:100]}", style="dim"))
+    if not as_json:
+        console.print(f"[dim]answered in {elapsed_s * 1000:.1f} ms[/dim]")
+    _tell(publication.deviations)
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
+def subscribe(
+    channel: Annotated[str, typer.Argument(help="A channel or a pattern such as '/default/*'.")],
+    target: TargetOption = DEFAULT_TARGET,
+    auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
+    count: Annotated[int | None, typer.Option(help="End after so many events.", min=1)] = None,
+    for_: Annotated[
+        float | None, typer.Option("--for", help="End after so many seconds.", metavar="SECONDS", min=0)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print events as they arrive, with the latency of those that carry a time of sending.
+
+    Exit codes: 0 ended by --count or --for, 2 usage, 4 target unreachable, refused or gone, 130 interrupted.
+    """
+    from loadgen.client.subscribe import Listener, SubscribeError, latency_ns
+
+    service = _service(target, auth)
+    console = Console(highlight=False, soft_wrap=True)
+    seen = 0
+    try:
+        with Listener(service, channel) as listener:
+            print(f"loadgen: subscribed to {_clean(channel)}", file=sys.stderr, flush=True)
+            for delivery in listener.events(for_):
+                latency = latency_ns(delivery)
+                if as_json:
+                    row = {"arrival_ns": delivery.arrival_ns, "latency_ns": latency, "event": delivery.event}
+                    print(json.dumps(row), flush=True)
+                else:
+                    at = datetime.fromtimestamp(delivery.arrival_ns / 1e9, UTC).astimezone()
+                    shown = "        –" if latency is None else f"{latency / 1e6:9.3f} ms"
+                    console.print(
+                        Text.assemble(
+                            (f"{at:%H:%M:%S.%f}"[:-3], "dim"), f"  {shown:>12}  ", _clean(delivery.event)
+                        )
+                    )
+                seen += 1
+                if count is not None and seen >= count:
+                    break
+            _tell(listener.deviations)
+    except SubscribeError as error:
+        fail(_clean(str(error)), ExitCode.TARGET)
+
+
+@app.command()
+def probe(
+    target: TargetOption = DEFAULT_TARGET,
+    auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
+    channel: Annotated[str, typer.Option(help="Where to subscribe and publish.")] = "/default/loadgen-probe",
+    as_json: JsonOption = False,
+) -> None:
+    """Check a target step by step: DNS, TCP, TLS, WebSocket, login, subscribe, publish, delivery.
+
+    Exit codes: 0 all is well, 2 usage, 4 a step failed.
+    """
+    from loadgen.client.probe import Probe, Step
+
+    service = _service(target, auth)
+    steps: list[Step] = []
+    for step in Probe(service, channel).run():
+        steps.append(step)
+        if as_json:
+            print(json.dumps(step.to_dict()), flush=True)
+    if not as_json:
+        _show(steps, service.http_url)
+    raise typer.Exit(0 if all(step.ok for step in steps) else int(ExitCode.TARGET))
+
+
+def _show(steps: list[Any], url: str) -> None:
+    console = Console(highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    signs = {True: Text("✓", "green"), False: Text("✗", "red"), None: Text("·", "dim")}
+    for step in steps:
+        elapsed = "" if step.elapsed_ms is None else f"{step.elapsed_ms:,.1f} ms"
+        detail = Text(_clean(step.detail) if step.ok is not None else "not tried", "" if step.ok else "dim")
+        if step.ok is False:
+            detail = Text(_clean(step.detail), "red").append(f"\n{step.advice}", "default")
+        table.add_row(signs[step.ok], step.name, elapsed, detail)
+    console.print(Text(f"\n{_clean(url)}\n", "bold"))
+    console.print(table)
+    failed = next((step for step in steps if step.ok is False), None)
+    said = "all is well" if failed is None else f"{failed.name} fails"
+    console.print(Text(f"\n{said}", "green" if failed is None else "red"))
+
+
+def _tell(deviations: list[str]) -> None:
+    for what in deviations:
+        print(f"loadgen: the service deviates from AWS: {_clean(what)}", file=sys.stderr)

@@ -1,0 +1,172 @@
+"""A client that waits for each answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gevent.event import AsyncResult, Event
+from gevent.timeout import Timeout
+
+from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.transport.errors import TransportError
+from loadgen.transport.websocket import Address, WebSocket
+
+TIMEOUT_S: Final = 10.0
+
+
+class ServiceRefusedError(Exception):
+    """The service said no; the message is what it said."""
+
+
+class NoAnswerError(Exception):
+    """The service did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event that came in; times on this machine's clock (ns since the epoch)."""
+
+    subscription_id: str
+    event: str
+    arrival_ns: int
+
+
+class EventClient:
+    """One connection; implements `SessionHandler`. `on_event` is called from the hub and must not block."""
+
+    def __init__(self, service: Service, on_event: Callable[[Delivery], None] = lambda _: None) -> None:
+        self._service = service
+        self._on_delivery = on_event
+        self._login: AsyncResult = AsyncResult()
+        self._answers: dict[str, AsyncResult] = {}
+        self._number = 0
+        self._session = service.session(self)
+        #: Set when the connection has ended; :attr:`why` then says how.
+        self.ended = Event()
+        self.why = ""
+        self.deviations: list[str] = []
+        handshake = service.handshake()
+        self.socket = WebSocket(
+            Address(handshake.url),
+            subprotocols=handshake.subprotocols,
+            headers=handshake.headers,
+            on_text=self._session.receive,
+            on_closed=self._on_closed,
+        )
+
+    @property
+    def keepalive_timeout_ns(self) -> int | None:
+        """Within what time the service promises to be heard."""
+        return self._session.timeout_ns
+
+    def open(self, timeout_s: float = TIMEOUT_S) -> None:
+        """Connect; raises TransportError."""
+        self.socket.open(timeout_s)
+
+    def login(self, timeout_s: float = TIMEOUT_S) -> None:
+        """Ask to be let in.
+
+        Raises:
+            ServiceRefusedError: the service refused.
+            NoAnswerError: it said nothing in time.
+            TransportError: the connection was lost.
+        """
+        for message in self._session.opening():
+            if self.socket.is_open:
+                self.socket.send(message)
+        self._wait(self._login, timeout_s, "the login")
+
+    def subscribe(self, channel: str, timeout_s: float = TIMEOUT_S) -> str:
+        """Subscribe and return the subscription's id; raises as `login` does."""
+        name = self._next_id("s")
+        answer = self._expect(name)
+        self.socket.send(self._session.subscribe(name, channel))
+        self._wait(answer, timeout_s, "the subscribe")
+        return name
+
+    def publish(self, channel: str, events: Sequence[str], timeout_s: float = TIMEOUT_S) -> PublishAnswer:
+        """Publish over this connection; raises as `login` does, but for a refusal: that is in the answer."""
+        name = self._next_id("p")
+        answer = self._expect(name)
+        self.socket.send(self._session.publish(name, channel, events))
+        published: PublishAnswer = self._wait(answer, timeout_s, "the publish")
+        return published
+
+    def close(self) -> None:
+        """Close and wait a moment for the other side to agree."""
+        self.socket.close()
+        if not self.ended.wait(1.0):
+            self.socket.abort()
+
+    # What the session tells.
+
+    def on_connected(self, arrival_ns: int) -> None:
+        """The service let us in."""
+        self._login.set(None)
+
+    def on_refused(self, reason: str) -> None:
+        """The service did not let us in."""
+        self._login.set_exception(ServiceRefusedError(reason))
+
+    def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
+        """The subscription is acknowledged."""
+        self._answer(subscription_id).set(None)
+
+    def on_subscribe_failed(self, subscription_id: str, reason: str) -> None:
+        """The subscription is refused."""
+        self._answer(subscription_id).set_exception(ServiceRefusedError(reason))
+
+    def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
+        """An event was delivered."""
+        self._on_delivery(Delivery(subscription_id, event, arrival_ns))
+
+    def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
+        """The publish was answered."""
+        self._answer(publish_id).set(answer)
+
+    def on_undecodable(self, reason: str) -> None:
+        """Not the protocol that we speak."""
+        self.deviations.append(f"a message cannot be read: {reason}")
+        self._fail(
+            ServiceRefusedError(f"it answers with something that is no message of the protocol: {reason}")
+        )
+
+    def on_deviation(self, what: str) -> None:
+        """The service did something else than its protocol says."""
+        self.deviations.append(what)
+
+    def on_service_error(self, reason: str) -> None:
+        """An error that belongs to no request: it may well be about the one that waits."""
+        self._fail(ServiceRefusedError(reason))
+
+    # Inside.
+
+    def _on_closed(self, code: int | None, reason: str) -> None:
+        how = "without a close frame" if code is None else f"with code {code}"
+        self.why = f"the service closed the connection {how}" + (f" ({reason})" if reason else "")
+        self.ended.set()
+        self._fail(TransportError(self.why))
+
+    def _fail(self, error: Exception) -> None:
+        for waiting in (self._login, *self._answers.values()):
+            if not waiting.ready():
+                waiting.set_exception(error)
+
+    def _next_id(self, kind: str) -> str:
+        self._number += 1
+        return f"{kind}{self._number}"
+
+    def _expect(self, name: str) -> AsyncResult:
+        answer = self._answers[name] = AsyncResult()
+        return answer
+
+    def _answer(self, name: str) -> AsyncResult:
+        # An answer that nobody waits for, or a second one, goes nowhere.
+        return self._answers.pop(name, AsyncResult())
+
+    def _wait(self, answer: AsyncResult, timeout_s: float, what: str) -> PublishAnswer:
+        try:
+            value: PublishAnswer = answer.get(timeout=timeout_s)
+        except Timeout:
+            raise NoAnswerError(f"no answer to {what} within {timeout_s:g} s") from None
+        return value

@@ -1,0 +1,256 @@
+"""`loadgen probe`: a target checked step by step, from its name to a delivery; the first thing wrong is told."""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import SplitResult, urlsplit
+
+import httpx
+from gevent.queue import Empty, Queue
+
+from loadgen.client.event_client import TIMEOUT_S, Delivery, EventClient, NoAnswerError, ServiceRefusedError
+from loadgen.client.http import HttpPublisher
+from loadgen.measure.clock import now_ns
+from loadgen.protocol.appsync.client import AppSyncEvents
+from loadgen.protocol.base import PublishAnswer
+from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.names import connect_host
+
+DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+_EXPIRY_WARNING_DAYS: Final = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What became of one step; `ok` None: not tried, since an earlier one failed. `advice` says what to do."""
+
+    name: str
+    ok: bool | None
+    elapsed_ms: float | None = None
+    detail: str = ""
+    advice: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return asdict(self)
+
+
+class StepError(Exception):
+    """A step failed: what was seen, and what to do."""
+
+    def __init__(self, detail: str, advice: str) -> None:
+        super().__init__(detail)
+        self.advice = advice
+
+
+class Probe:
+    """The steps against one service; `run` yields them as they are done."""
+
+    def __init__(self, service: AppSyncEvents, channel: str) -> None:
+        self._service = service
+        self._channel = channel
+        self._deliveries: Queue = Queue()
+        self._client: EventClient | None = None
+        self._urls = [urlsplit(service.http_url), urlsplit(service.ws_url)]
+
+    def run(self) -> Iterator[Step]:
+        """Yield each step when it is done; after a failure the rest are yielded as not tried."""
+        steps: list[tuple[str, Callable[[], str]]] = [
+            ("DNS", self._dns),
+            ("TCP", self._tcp),
+            ("TLS", self._tls),
+            ("WebSocket", self._websocket),
+            ("login", self._login),
+            ("subscribe", self._subscribe),
+            ("publish over HTTP", self._publish_http),
+            ("delivery", self._delivery),
+            ("publish over WebSocket", self._publish_websocket),
+            ("delivery", self._delivery),
+        ]
+        failed = False
+        try:
+            for name, step in steps:
+                if failed:
+                    yield Step(name, None)
+                    continue
+                begun = time.perf_counter()
+                try:
+                    detail = step()
+                except StepError as failure:
+                    failed = True
+                    yield Step(name, False, _since_ms(begun), str(failure), failure.advice)
+                else:
+                    yield Step(name, True, _since_ms(begun), detail)
+        finally:
+            if self._client is not None:
+                self._client.close()
+
+    # The steps: each returns what it saw.
+
+    def _dns(self) -> str:
+        seen = []
+        for host in dict.fromkeys(_host(url) for url in self._urls):
+            try:
+                found = socket.getaddrinfo(connect_host(host), None, type=socket.SOCK_STREAM)
+            except OSError as error:
+                raise StepError(
+                    f"{host} has no address ({error.strerror or error})",
+                    "check the URL for typing errors, and that this machine can resolve names",
+                ) from None
+            seen.append(f"{host} is {', '.join(dict.fromkeys(str(entry[4][0]) for entry in found))}")
+        return "; ".join(seen)
+
+    def _tcp(self) -> str:
+        seen = []
+        for host, port in dict.fromkeys((_host(url), _port(url)) for url in self._urls):
+            try:
+                socket.create_connection((connect_host(host), port), TIMEOUT_S).close()
+            except OSError as error:
+                raise StepError(
+                    f"{host}:{port} does not take connections ({error.strerror or error})",
+                    "check the port, that the service is running, and firewalls or proxies on the way",
+                ) from None
+            seen.append(f"{host}:{port}")
+        return "connected to " + " and ".join(seen)
+
+    def _tls(self) -> str:
+        secure = [url for url in self._urls if url.scheme in ("https", "wss")]
+        if not secure:
+            return "none: the target is not encrypted"
+        seen = []
+        for host, port in dict.fromkeys((_host(url), _port(url)) for url in secure):
+            context = ssl.create_default_context()
+            try:
+                with (
+                    socket.create_connection((connect_host(host), port), TIMEOUT_S) as raw,
+                    context.wrap_socket(raw, server_hostname=host) as wrapped,
+                ):
+                    certificate = wrapped.getpeercert() or {}
+                    version = wrapped.version() or "TLS"
+            except ssl.SSLCertVerificationError as error:
+                raise StepError(
+                    f"{host}: the certificate is not trusted ({error.verify_message})",
+                    "name the file of a private authority with SSL_CERT_FILE, or check the host name",
+                ) from None
+            except OSError as error:
+                raise StepError(
+                    f"{host}:{port} does not speak TLS ({error.strerror or error})",
+                    "check that the URL's scheme and port are those of the service",
+                ) from None
+            seen.append(f"{host} {version}, {_expiry(certificate)}")
+        return "; ".join(seen)
+
+    def _websocket(self) -> str:
+        self._client = EventClient(self._service, self._deliveries.put)
+        try:
+            self._client.open()
+        except HandshakeRefusedError as error:
+            raise StepError(
+                str(error), "check that the URL ends in /event and is that of an Event API"
+            ) from None
+        except TransportError as error:
+            raise StepError(
+                str(error), "something on the way does not pass WebSockets: try without a proxy"
+            ) from None
+        stamps = "kernel timestamps" if self._client.socket.kernel_timestamps else "no kernel timestamps"
+        return f"upgraded, {stamps}"
+
+    def _login(self) -> str:
+        client = self._connected()
+        self._said(
+            client.login, "check the key or token, that it has not expired, and that the mode may connect"
+        )
+        timeout_ns = client.keepalive_timeout_ns
+        return "accepted" if timeout_ns is None else f"accepted, keep-alive timeout {timeout_ns / 1e9:g} s"
+
+    def _subscribe(self) -> str:
+        client = self._connected()
+        self._said(
+            lambda: client.subscribe(self._channel),
+            "check that the namespace exists and that the mode may subscribe there (--channel names another)",
+        )
+        return self._channel
+
+    def _publish_http(self) -> str:
+        try:
+            with HttpPublisher(self._service) as publisher:
+                self._event, self._sent_ns = _event()
+                answer, _ = publisher.post(self._channel, [self._event])
+        except httpx.HTTPError as error:
+            raise StepError(
+                f"no answer ({type(error).__name__})", "check that POST /event reaches the service"
+            ) from None
+        return self._accepted(answer)
+
+    def _publish_websocket(self) -> str:
+        client = self._connected()
+        self._event, self._sent_ns = _event()
+        answer: list[PublishAnswer] = []
+        self._said(
+            lambda: answer.append(client.publish(self._channel, [self._event])),
+            "publishing over WebSocket may be switched off, or the mode may not publish",
+        )
+        return self._accepted(answer[0])
+
+    def _delivery(self) -> str:
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                delivery: Delivery = self._deliveries.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                raise StepError(
+                    f"the accepted event did not arrive within {TIMEOUT_S:g} s",
+                    "a handler may have filtered it; right after subscribe_success AWS may lose events: try again",
+                ) from None
+            if delivery.event == self._event:
+                client = self._connected()
+                text = f"{(delivery.arrival_ns - self._sent_ns) / 1e6:.3f} ms after it was sent"
+                return text + "".join(f"; {what}" for what in dict.fromkeys(client.deviations))
+
+    # Inside.
+
+    def _connected(self) -> EventClient:
+        assert self._client is not None
+        return self._client
+
+    def _said(self, ask: Callable[[], object], advice: str) -> None:
+        try:
+            ask()
+        except (ServiceRefusedError, NoAnswerError, TransportError) as error:
+            raise StepError(str(error), advice) from None
+
+    def _accepted(self, answer: PublishAnswer) -> str:
+        reason = answer.error or answer.rejected.get(0)
+        if reason is not None:
+            raise StepError(reason, "check that the namespace exists and that the mode may publish there")
+        return "accepted"
+
+
+def _event() -> tuple[str, int]:
+    sent_ns = now_ns()
+    return f'{{"loadgen":"probe","sent_ns":{sent_ns}}}', sent_ns
+
+
+def _host(url: SplitResult) -> str:
+    return url.hostname or ""
+
+
+def _port(url: SplitResult) -> int:
+    return url.port or DEFAULT_PORTS[url.scheme]
+
+
+def _since_ms(begun: float) -> float:
+    return round((time.perf_counter() - begun) * 1000, 3)
+
+
+def _expiry(certificate: Any) -> str:
+    until = certificate.get("notAfter")
+    if until is None:
+        return "certificate without a date"
+    left = datetime.fromtimestamp(ssl.cert_time_to_seconds(until), UTC) - datetime.now(UTC)
+    soon = " (soon!)" if left.days < _EXPIRY_WARNING_DAYS else ""
+    return f"certificate good for {left.days} days{soon}"

@@ -1,0 +1,144 @@
+"""`loadgen publish`: one batch by hand, and when it arrives."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import gevent
+import httpx
+import msgspec
+from gevent.event import Event
+
+from loadgen.client.event_client import TIMEOUT_S, Delivery, EventClient, NoAnswerError, ServiceRefusedError
+from loadgen.client.http import HttpPublisher
+from loadgen.measure.clock import now_ns
+from loadgen.measure.stamp import STAMP_KEY
+from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.transport.errors import TransportError
+
+Via = Literal["http", "websocket"]
+
+
+class PublishError(Exception):
+    """The batch was not published; one sentence."""
+
+
+def as_events(arguments: Sequence[str]) -> list[str]:
+    """Return each argument as an event's JSON text; what is no JSON is taken as a string, as `hello`."""
+    events = []
+    for argument in arguments:
+        try:
+            msgspec.json.decode(argument)
+        except msgspec.DecodeError:
+            events.append(json.dumps(argument, ensure_ascii=False))
+        else:
+            events.append(argument)
+    return events
+
+
+def require_objects(events: Sequence[str]) -> None:
+    """Check that every event can be stamped; raises PublishError."""
+    if not all(isinstance(msgspec.json.decode(event), dict) for event in events):
+        raise PublishError("--stamp adds a member to events that are JSON objects: one of these is not")
+
+
+def _stamped(event: str) -> str:
+    """Return the event with the time of sending, which `loadgen subscribe` turns into a latency."""
+    content: Any = msgspec.json.decode(event)
+    sent_ns = now_ns()
+    return msgspec.json.encode({**content, STAMP_KEY: [0, 0, 0, sent_ns, sent_ns]}).decode()
+
+
+class Publication:
+    """One batch: `send` publishes it, `arrivals` says when its events came back, if `wait` was asked for.
+
+    `events` are their JSON texts; with `stamp` (see `require_objects`) the time of sending is added to each.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        channel: str,
+        events: list[str],
+        via: Via = "http",
+        *,
+        wait: bool = False,
+        stamp: bool = False,
+    ) -> None:
+        self._service = service
+        self._channel = channel
+        self.events = events
+        self._stamp = stamp
+        self._via = via
+        self._wait = wait
+        self._deliveries: list[Delivery] = []
+        self._complete = Event()
+        self._expected: int | None = None
+        self.sent_ns = 0
+        #: What the service did otherwise than its protocol says.
+        self.deviations: list[str] = []
+
+    def send(self) -> tuple[PublishAnswer, float]:
+        """Publish and, if asked for, wait for the events; return the answer and how long it took (s).
+
+        Raises:
+            PublishError: the service could not be reached, or refused the connection or subscription.
+        """
+        client = EventClient(self._service, self._on_event)
+        needed = self._wait or self._via == "websocket"
+        try:
+            if needed:
+                client.open()
+                client.login()
+                if self._wait:
+                    client.subscribe(self._channel)
+            if self._via == "http":
+                with HttpPublisher(self._service) as publisher:
+                    self._begin()
+                    answer, elapsed_s = publisher.post(self._channel, self.events)
+            else:
+                self._begin()
+                answer = client.publish(self._channel, self.events)
+                elapsed_s = (now_ns() - self.sent_ns) / 1e9
+            if self._wait and answer.error is None:
+                self._expected = len(self.events) - len(answer.rejected)
+                self._check()
+                self._complete.wait(TIMEOUT_S)
+        except (ServiceRefusedError, NoAnswerError, TransportError) as error:
+            raise PublishError(str(error)) from None
+        except httpx.HTTPError as error:
+            raise PublishError(
+                f"{self._service.http_url} does not answer: {error or type(error).__name__}"
+            ) from None
+        finally:
+            self.deviations = list(dict.fromkeys(client.deviations))
+            if needed:
+                client.close()
+            gevent.sleep(0)
+        return answer, elapsed_s
+
+    def arrivals(self) -> list[int | None]:
+        """Return for each event when it arrived (ns since the epoch); None: not seen."""
+        waiting = list(self._deliveries)
+        arrivals: list[int | None] = []
+        for event in self.events:
+            match = next((delivery for delivery in waiting if delivery.event == event), None)
+            arrivals.append(match.arrival_ns if match else None)
+            if match is not None:
+                waiting.remove(match)
+        return arrivals
+
+    def _begin(self) -> None:
+        self.sent_ns = now_ns()
+        if self._stamp:
+            self.events = [_stamped(event) for event in self.events]
+
+    def _on_event(self, delivery: Delivery) -> None:
+        self._deliveries.append(delivery)
+        self._check()
+
+    def _check(self) -> None:
+        if self._expected is None:
+            return
+        if sum(arrival is not None for arrival in self.arrivals()) >= self._expected:
+            self._complete.set()
