@@ -4,6 +4,7 @@ import struct
 import time
 from collections.abc import Iterator
 
+import gevent
 import msgspec
 from gevent.queue import Empty, Queue
 
@@ -40,6 +41,9 @@ class Listener:
 
     def __enter__(self) -> "Listener":
         """Connect and subscribe; raises SubscribeError."""
+        # Ctrl-C is how one leaves; gevent would print it before it passes it on.
+        hub = gevent.get_hub()
+        hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
         try:
             self._client.open()
             self._client.login()
