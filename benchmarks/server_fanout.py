@@ -112,7 +112,7 @@ def read_all(pipe: Connection, server: Announcement, subscribers: int) -> None:
     pipe.send("done")
 
 
-def subscribe(server: Announcement, number: int) -> socket.socket:
+def subscribe(server: Announcement, number: int, channel: str = CHANNEL) -> socket.socket:
     """Return a connected socket whose subscription is live."""
     url = urlsplit(server.ws_url)
     client = socket.create_connection((url.hostname, url.port))
@@ -123,7 +123,7 @@ def subscribe(server: Announcement, number: int) -> socket.socket:
     )
     read_until(client, b"\r\n\r\n")
     operation_id = f"{number:0{ID_CHARACTERS}d}"
-    payload = messages.subscribe(operation_id, CHANNEL, {"x-api-key": server.api_key})
+    payload = messages.subscribe(operation_id, channel, {"x-api-key": server.api_key})
     # Masked with zeros: the payload stays as it is.
     client.sendall(b"\x81\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload)
     read_until(client, messages.subscribe_success(operation_id))

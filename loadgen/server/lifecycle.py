@@ -53,20 +53,50 @@ def serve(config: ServerConfig, *, announce: bool = False, exit_with_stdin: bool
     return EXIT_STOPPED
 
 
+class Server:
+    """A server in the running event loop: `start` listens, `stop` closes every connection and what was opened."""
+
+    def __init__(self, config: ServerConfig, hub: Hub | None = None) -> None:
+        self._config = config
+        if hub is None:
+            hub, self._journal = _hub(config)
+        else:
+            self._journal = None
+        self._hub = hub
+        self.api = EventApi(config, hub=hub)
+        self._runner = web.AppRunner(
+            build_app(self.api), handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
+        )
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen and return the port.
+
+        Raises:
+            StartError: it cannot be.
+        """
+        if self._journal is not None:
+            self._keeping = asyncio.get_running_loop().create_task(self._journal.keep())
+        await self._runner.setup()
+        return await _listen(self._runner, self._config)
+
+    async def stop(self) -> None:
+        """Tell every client that the server goes away, and give back what it holds."""
+        await self._runner.cleanup()
+        self._hub.close()
+        if self._journal is not None and self._keeping is not None:
+            self._keeping.cancel()
+            await _close(self._journal, self._keeping)
+
+
 async def _serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    hub, journal = _hub(config)
-    keeping = loop.create_task(journal.keep()) if journal is not None else None
-    api = EventApi(config, hub=hub)
-    runner = web.AppRunner(
-        build_app(api), handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
-    )
-    await runner.setup()
+    server = Server(config)
     try:
-        port = await _listen(runner, config)
+        port = await server.start()
         if exit_with_stdin:
             _watch_stdin(loop, stop)
         # What exists now lives until the end: spare every later collection the walk through it.
@@ -75,13 +105,8 @@ async def _serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool)
         _say_ready(config, port, announce=announce)
         await stop.wait()
     finally:
-        await runner.cleanup()
-        hub.close()
-        if journal is not None and keeping is not None:
-            keeping.cancel()
-            await _close(journal, keeping)
-    if api.counters.slow_readers_aborted:
-        dropped = api.counters.slow_readers_aborted
+        await server.stop()
+    if dropped := server.api.counters.slow_readers_aborted:
         print(f"loadgen server: dropped {dropped} connections that did not read fast enough", file=sys.stderr)
 
 
@@ -159,12 +184,16 @@ def _tls_context(config: ServerConfig) -> ssl.SSLContext | None:
     return context
 
 
-def _say_ready(config: ServerConfig, port: int, *, announce: bool) -> None:
+def urls(config: ServerConfig, port: int) -> tuple[str, str]:
+    """Return the HTTP and the realtime URL of a server that listens on that port."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     secure = "s" if config.tls else ""
-    http_url = f"http{secure}://{authority}{HTTP_PATH}"
-    ws_url = f"ws{secure}://{authority}{REALTIME_PATH}"
+    return f"http{secure}://{authority}{HTTP_PATH}", f"ws{secure}://{authority}{REALTIME_PATH}"
+
+
+def _say_ready(config: ServerConfig, port: int, *, announce: bool) -> None:
+    http_url, ws_url = urls(config, port)
     if announce:
         ready = {"http_url": http_url, "ws_url": ws_url, "api_key": config.api_key, "pid": os.getpid()}
         print(json.dumps(ready), flush=True)
@@ -176,9 +205,16 @@ def _say_ready(config: ServerConfig, port: int, *, announce: bool) -> None:
         f"  publish     {http_url}\n"
         f"  realtime    {ws_url}\n"
         f"  API key     {key}\n"
-        f"  namespaces  {', '.join(config.namespaces)}",
+        f"  namespaces  {', '.join(config.namespaces)}\n"
+        f"  editor      {_editor_url(config, http_url)}",
         flush=True,
     )
+
+
+def _editor_url(config: ServerConfig, http_url: str) -> str:
+    """Return the page's URL; a generated key, which is printed anyway, comes along in the part that is never sent."""
+    page = http_url.removesuffix(HTTP_PATH) + "/"
+    return page if config.api_key_source else f"{page}#key={config.api_key}"
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
