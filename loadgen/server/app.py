@@ -1,8 +1,9 @@
-"""The two routes on one port; anything else is not found."""
+"""The two routes of an Event API on one port, and the page for people; anything else is not found."""
 
 from aiohttp import web
 
 from loadgen.protocol.appsync.endpoints import HTTP_PATH, REALTIME_PATH
+from loadgen.server import editor
 from loadgen.server.api import EventApi
 from loadgen.server.http import BODY_MAX_BYTES, PublishEndpoint
 from loadgen.server.websocket import RealtimeEndpoint
@@ -14,7 +15,9 @@ def build_app(api: EventApi) -> web.Application:
     publish = PublishEndpoint(api)
     app = web.Application(client_max_size=BODY_MAX_BYTES)
     app.router.add_post(HTTP_PATH, publish.handle)
+    app.router.add_options(HTTP_PATH, publish.preflight)
     app.router.add_get(REALTIME_PATH, realtime.handle, allow_head=False)
+    editor.add_routes(app)
 
     async def close_connections(_: web.Application) -> None:
         await realtime.close_all()

@@ -15,6 +15,8 @@ BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """A larger body is answered 413 unread (assumption). Above the payload limit: escaping lengthens events."""
 
 _JSON: Final = "application/json"
+#: A page of an application in development comes from another port; credentials are in headers, never in cookies.
+_ANY_ORIGIN: Final = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "x-amzn-ErrorType"}
 
 
 class PublishEndpoint:
@@ -45,7 +47,19 @@ class PublishEndpoint:
             )
         except RefusedError as refused:
             return _refusal(refused)
-        return web.Response(body=messages.encode_http(response), content_type=_JSON)
+        return web.Response(body=messages.encode_http(response), content_type=_JSON, headers=_ANY_ORIGIN)
+
+    async def preflight(self, request: web.Request) -> web.StreamResponse:
+        """Answer a browser that asks whether a page from elsewhere may publish (assumption: AWS allows any origin)."""
+        return web.Response(
+            status=HTTPStatus.NO_CONTENT,
+            headers={
+                **_ANY_ORIGIN,
+                "Access-Control-Allow-Methods": "POST, OPTIONS",
+                "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", "*"),
+                "Access-Control-Max-Age": "600",
+            },
+        )
 
 
 def _refusal(refused: RefusedError) -> web.Response:
@@ -56,5 +70,5 @@ def _refusal(refused: RefusedError) -> web.Response:
         body=messages.encode_http(messages.ErrorResponse([error])),
         content_type=_JSON,
         # Amplify reads the name from here, so AWS presumably sends it (inf).
-        headers={"x-amzn-ErrorType": error.error_type or "UnknownError"},
+        headers={**_ANY_ORIGIN, "x-amzn-ErrorType": error.error_type or "UnknownError"},
     )

@@ -1,0 +1,110 @@
+// AppSync Events over WebSocket and HTTP, as far as the page needs it.
+const SUBPROTOCOL = 'aws-appsync-event-ws'
+const TIMEOUT_MS = 10_000
+
+const base64url = (text) =>
+  btoa(String.fromCharCode(...new TextEncoder().encode(text))).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
+
+export function describe(errors) {
+  const parts = (errors ?? []).map(({ errorType, message }) => [errorType, message].filter(Boolean).join(': '))
+  return `The service says ${parts.join('; ') || 'no, without a reason'}`
+}
+
+// One connection. Every request is a promise that the answer with its id settles.
+export class EventConnection {
+  constructor(authorization, { onData, onError, onClosed }) {
+    this.authorization = { host: location.host, ...authorization }
+    this.on = { onData, onError, onClosed }
+    this.pending = new Map()
+    this.number = 0
+    this.live = false
+  }
+
+  open() {
+    const scheme = location.protocol === 'https:' ? 'wss' : 'ws'
+    const login = `header-${base64url(JSON.stringify(this.authorization))}`
+    this.socket = new WebSocket(`${scheme}://${location.host}/event/realtime`, [SUBPROTOCOL, login])
+    this.socket.addEventListener('open', () => this.send({ type: 'connection_init' }))
+    this.socket.addEventListener('message', ({ data }) => this.receive(JSON.parse(data)))
+    this.socket.addEventListener('close', ({ code }) => this.closed(code))
+    return this.answered('login')
+  }
+
+  subscribe(id, channel) {
+    return this.ask({ type: 'subscribe', id, channel, authorization: this.authorization })
+  }
+
+  unsubscribe(id) {
+    return this.ask({ type: 'unsubscribe', id })
+  }
+
+  publish(channel, events) {
+    this.number += 1
+    return this.ask({ type: 'publish', id: `p${this.number}`, channel, events, authorization: this.authorization })
+  }
+
+  close() {
+    this.socket.close(1000)
+  }
+
+  ask(message) {
+    const answer = this.answered(message.id)
+    this.send(message)
+    return answer
+  }
+
+  send(message) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message))
+  }
+
+  answered(id) {
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => this.settle(id, null, 'The service does not answer.'), TIMEOUT_MS)
+      this.pending.set(id, { resolve, reject, late })
+    })
+  }
+
+  settle(id, value, problem) {
+    const waiting = this.pending.get(id)
+    if (!waiting) return
+    this.pending.delete(id)
+    clearTimeout(waiting.late)
+    if (problem) waiting.reject(new Error(problem))
+    else waiting.resolve(value)
+  }
+
+  receive(message) {
+    const { type, id } = message
+    if (type === 'data') this.on.onData(id, message.event)
+    else if (type === 'connection_ack') {
+      this.live = true
+      this.settle('login', message)
+    } else if (type === 'connection_error') this.settle('login', null, describe(message.errors))
+    else if (type.endsWith('_success')) this.settle(id, message)
+    else if (type.endsWith('_error') && this.pending.has(id)) this.settle(id, null, describe(message.errors))
+    else if (type !== 'ka') this.on.onError(describe(message.errors))
+  }
+
+  closed(code) {
+    for (const id of [...this.pending.keys()]) this.settle(id, null, `The connection was closed (code ${code}).`)
+    // A login that failed is told by its own answer.
+    if (this.live) this.on.onClosed(code)
+  }
+}
+
+export async function post(authorization, channel, events) {
+  let answer
+  try {
+    answer = await fetch('/event', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...authorization },
+      body: JSON.stringify({ channel, events }),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    })
+  } catch {
+    throw new Error('The service does not answer.')
+  }
+  const body = await answer.json().catch(() => ({}))
+  if (!answer.ok) throw new Error(`${describe(body.errors)} (HTTP ${answer.status})`)
+  return body
+}

@@ -1,0 +1,182 @@
+"""A headless Chromium, driven over the DevTools protocol: as much as the tests of a page need."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+    "--remote-allow-origins=*",
+)
+WAIT_S = 20.0
+
+
+def chromium() -> str:
+    """Return the browser's path; without one, skip, but fail in CI."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is not installed: apt-get install chromium")
+        pytest.skip("chromium is not installed")
+    return found
+
+
+class Browser:
+    """Context manager around the process."""
+
+    def __enter__(self) -> Self:
+        self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
+        self._process = subprocess.Popen(
+            [chromium(), *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        port_file = Path(self._profile.name) / "DevToolsActivePort"
+        deadline = time.monotonic() + WAIT_S
+        while not (port_file.exists() and port_file.read_text().count("\n") == 1):
+            assert time.monotonic() < deadline, "chromium does not open its debugging port"
+            time.sleep(0.02)
+        self._port = int(port_file.read_text().splitlines()[0])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait(WAIT_S)
+        self._profile.cleanup()
+
+    def page(self, url: str, width: int = 1200, height: int = 900, dark: bool = False) -> "Page":
+        """Open a page in a tab of its own, with storage that no other tab shares."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT")
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+            target = json.load(answer)
+        return Page(target["webSocketDebuggerUrl"], url, width, height, dark)
+
+
+class Page:
+    """One tab. `problems` collects console errors, uncaught exceptions and violations of the security policy."""
+
+    def __init__(self, debugger_url: str, url: str, width: int, height: int, dark: bool) -> None:
+        self._stack = ExitStack()
+        self._socket: ClientConnection = self._stack.enter_context(
+            connect(debugger_url, max_size=64 * 1024 * 1024)
+        )
+        self._number = 0
+        self.problems: list[str] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.command(f"{domain}.enable")
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.command("Emulation.setEmulatedMedia", features=scheme)
+        self.command("Page.navigate", url=url)
+        self.wait("document.readyState === 'complete'")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.command("Page.close")
+        self._stack.close()
+
+    def command(self, method: str, **parameters: Any) -> Any:
+        """Send one command and return its result."""
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=WAIT_S))
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+            self._notice(message)
+
+    def run(self, script: str) -> Any:
+        """Return the value of an expression, of what it promises if it is a promise."""
+        answer = self.command("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait(self, condition: str) -> Any:
+        """Wait until an expression is truthy, and return it."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            value = self.run(condition)
+            if value:
+                return value
+            assert time.monotonic() < deadline, (
+                f"never came true: {condition}; {self.text('body')}; {self.problems}"
+            )
+            time.sleep(0.02)
+
+    def text(self, selector: str) -> str:
+        """Return the text that a person sees there."""
+        value: str = self.run(f"document.querySelector({json.dumps(selector)}).innerText")
+        return value
+
+    def type(self, selector: str, text: str) -> None:
+        """Replace the content of a field as typing does."""
+        self.run(f"document.querySelector({json.dumps(selector)}).select()")
+        self.command("Input.insertText", text=text)
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an entry of a select."""
+        self.run(
+            f"(e => {{ e.value = {json.dumps(value)}; e.dispatchEvent(new Event('change')) }})"
+            f"(document.querySelector({json.dumps(selector)}))"
+        )
+
+    def click(self, selector: str) -> None:
+        """Click the middle of an element."""
+        x, y = self.run(
+            f"(e => {{ e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();"
+            f" return [r.x + r.width / 2, r.y + r.height / 2] }})(document.querySelector({json.dumps(selector)}))"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key: str, modifiers: int = 0, code: int = 0) -> None:
+        """Press a key; modifier 2 is Ctrl."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self.command(
+                "Input.dispatchKeyEvent", type=kind, key=key, modifiers=modifiers, windowsVirtualKeyCode=code
+            )
+
+    def screenshot(self, path: Path) -> None:
+        """Save the whole page as PNG."""
+        image = self.command("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(image["data"]))
+
+    def _notice(self, message: dict[str, Any]) -> None:
+        method, parameters = message.get("method"), message.get("params", {})
+        if method == "Runtime.exceptionThrown":
+            self.problems.append(str(parameters["exceptionDetails"]))
+        elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            self.problems.append(parameters["entry"]["text"])
+        elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning"):
+            self.problems.append(str(parameters["args"]))

@@ -1,0 +1,327 @@
+"""The Pub/Sub editor in a real Chromium: what a person does there, and what must never happen there."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from loadgen.server.testing import LocalEventApi, Namespace
+from tests.editor.browser import Browser, Page
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as started:
+        yield started
+
+
+def refuse_bad(ctx: Any) -> list[dict[str, Any]]:
+    return [
+        {**event, "error": "no bad words"} if event["payload"] == "bad" else event for event in ctx.events
+    ]
+
+
+@pytest.fixture
+def api() -> Iterator[LocalEventApi]:
+    with LocalEventApi(["default", Namespace("strict", on_publish=refuse_bad)]) as started:
+        yield started
+
+
+@pytest.fixture
+def opened(browser: Browser, api: LocalEventApi) -> Iterator[Open]:
+    """Opens the editor, connected by the key in the fragment unless told otherwise."""
+    with ExitStack() as stack:
+
+        def open_page(key: str | None = None, **options: Any) -> Page:
+            fragment = f"#key={api.api_key if key is None else key}" if key != "" else ""
+            page = stack.enter_context(browser.page(root(api) + fragment, **options))
+            if key is None:
+                page.wait("document.querySelector('#state').dataset.state === 'open'")
+            return page
+
+        yield open_page
+
+
+def root(api: LocalEventApi) -> str:
+    return api.http_url.removesuffix("event")
+
+
+def subscribe(page: Page, channel: str) -> None:
+    before = page.run("document.querySelectorAll('#subscriptions li').length")
+    page.type("#subscribe-channel", channel)
+    page.click("#listen")
+    page.wait(f"document.querySelectorAll('#subscriptions li:not(.waiting)').length === {before + 1}")
+
+
+def publish(page: Page, channel: str, events: str, via: str = "http") -> None:
+    page.type("#publish-channel", channel)
+    page.type("#events", events)
+    page.choose("#via", via)
+    page.click("#send")
+
+
+def logged(page: Page) -> list[str]:
+    """The events in the log, the newest first."""
+    found: list[str] = page.run("[...document.querySelectorAll('#log pre')].map(e => e.textContent)")
+    return found
+
+
+def test_the_key_of_the_fragment_connects_and_leaves_the_address_bar(
+    opened: Open, api: LocalEventApi
+) -> None:
+    page = opened()
+    assert page.text("#state") == "connected"
+    assert page.run("location.href") == root(api)
+    assert page.run("document.querySelector('#secret').type") == "password"
+    assert page.problems == []
+
+
+@pytest.mark.parametrize("via", ["http", "websocket"])
+def test_what_is_published_is_seen_as_it_is(opened: Open, api: LocalEventApi, via: str) -> None:
+    page = opened()
+    subscribe(page, "/default/*")
+    events = [{"a": [1, "é😀"]}, "plain", 3.5, None, {"b": {}}]
+    publish(page, "/default/rooms/kitchen", json.dumps(events, indent=1), via)
+    page.wait("document.querySelectorAll('#log li').length === 5")
+    assert [json.loads(text) for text in reversed(logged(page))] == events
+    assert page.text("#answer").startswith("5 of 5 accepted in ")
+    assert "/default/*" in page.text("#log li")
+    assert page.text("#log .latency").endswith(" ms")
+    assert page.text("#count").startswith("5 received, ")
+    assert [json.loads(entry.event) for entry in api.published] == events
+    assert page.problems == []
+
+
+def test_events_of_others_are_seen_live_and_without_a_latency(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    subscribe(page, "/default/a")
+    api.publish("/default/a", {"from": "elsewhere"})
+    page.wait("document.querySelectorAll('#log li').length === 1")
+    assert json.loads(logged(page)[0]) == {"from": "elsewhere"}
+    assert page.run("document.querySelector('#log .latency')") is None
+
+
+def test_unsubscribing_ends_delivery(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    subscribe(page, "/default/a")
+    subscribe(page, "/default/b")
+    page.click("#subscriptions li:first-child button")
+    page.wait("document.querySelectorAll('#subscriptions li').length === 1")
+    assert api.publish("/default/a", 1) == 0
+    assert api.publish("/default/b", 2) == 1
+    page.wait("document.querySelectorAll('#log li').length === 1")
+    assert logged(page) == ["2"]
+
+
+def test_a_wrong_key_is_told_in_words(opened: Open) -> None:
+    page = opened("da2-wrong")
+    page.wait("document.querySelector('#state').dataset.state === 'failed'")
+    assert "UnauthorizedException: You are not authorized" in page.text("#login-problem")
+    publish(page, "/default/a", "[1]")
+    page.wait("document.querySelector('#publish-problem').textContent")
+    assert "UnauthorizedException" in page.text("#publish-problem")
+    assert "(HTTP 401)" in page.text("#publish-problem")
+
+
+def test_without_a_key_one_is_asked_for(opened: Open) -> None:
+    page = opened("")
+    assert page.text("#state") == "not connected"
+    publish(page, "/default/a", "[1]")
+    page.wait("document.querySelector('#login-problem').textContent")
+    assert "Type in the API key first" in page.text("#login-problem")
+
+
+@pytest.mark.parametrize(
+    ("channel", "events", "sentence"),
+    [
+        ("/default/a", "{not json", "This is not JSON"),
+        ("/default/a", '{"a": 1}', "Events must be a JSON array"),
+        ("/default/a", "[]", "There are 0 events: publish 1 to 5 at once."),
+        ("/default/a", "[1,2,3,4,5,6]", "There are 6 events: publish 1 to 5 at once."),
+        ("/default/*", "[1]", "Only a subscription may end in *"),
+        ("/default/a b", "[1]", '"a b" may hold only letters, digits and dashes'),
+        ("/a/b/c/d/e/f", "[1]", "The channel has 6 parts: at most 5 are allowed."),
+        ("", "[1]", "The channel is empty"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_sent(
+    opened: Open, api: LocalEventApi, channel: str, events: str, sentence: str
+) -> None:
+    page = opened()
+    publish(page, channel, events)
+    page.wait("document.querySelector('#publish-problem').textContent")
+    assert sentence in page.text("#publish-problem")
+    assert api.published == []
+    assert api._server is not None
+    assert api._server.api.counters.publishes == 0
+
+
+def test_the_page_and_the_server_agree_on_channels(opened: Open, api: LocalEventApi) -> None:
+    from loadgen.protocol.appsync.channels import ChannelError, validate_publish, validate_subscribe
+
+    page = opened()
+    names = [
+        "/default/a",
+        "default",
+        "/default/",
+        "/default//a",
+        "/*",
+        "/default/*",
+        "/default/*/a",
+        "/-a",
+        "/a-",
+    ]
+    names += ["/a/b/c/d/*", "/a/b/c/d/e/*"]
+    names += ["/" + "a" * 50, "/" + "a" * 51, "/a/b/c/d/e", "/é", "//", "/default/*/", " /a"]
+    for wildcard, validate in ((True, validate_subscribe), (False, validate_publish)):
+        said = page.run(
+            f"import('/editor/channels.js').then(m => {json.dumps(names)}.map(n => m.check(n, {json.dumps(wildcard)})))"
+        )
+        for name, problem in zip(names, said, strict=True):
+            try:
+                validate(name)
+            except ChannelError:
+                assert problem, name
+            else:
+                assert problem is None, name
+
+
+def test_a_refused_subscription_is_told_and_not_listed(opened: Open) -> None:
+    page = opened()
+    page.type("#subscribe-channel", "/nowhere/a")
+    page.click("#listen")
+    page.wait("document.querySelector('#subscribe-problem').textContent")
+    assert "UnauthorizedException" in page.text("#subscribe-problem")
+    assert page.run("document.querySelectorAll('#subscriptions li').length") == 0
+
+
+def test_failed_events_are_told_by_their_number(opened: Open) -> None:
+    page = opened()
+    publish(page, "/strict/a", '["good", "bad"]')
+    page.wait("document.querySelectorAll('#answer li').length === 2")
+    assert page.text("#answer").splitlines()[0].startswith("1 of 2 accepted")
+    assert page.text("#answer .bad") == "event 2: HandlerError: no bad words"
+
+
+def test_hostile_content_stays_text(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    subscribe(page, "/default/a")
+    hostile = '<img src=x onerror="window.owned=1"></script><script>window.owned=1</script>{{7*7}}'
+    api.publish("/default/a", {hostile: hostile})
+    page.wait("document.querySelectorAll('#log li').length === 1")
+    assert json.loads(logged(page)[0]) == {hostile: hostile}
+    page.type("#subscribe-channel", hostile)
+    page.click("#listen")
+    page.wait("document.querySelector('#subscribe-problem').textContent")
+    assert page.run("document.querySelectorAll('#log img, #log script, #subscribe img').length") == 0
+    assert page.run("window.owned") is None
+    assert page.problems == []
+
+
+def test_the_keyboard_publishes_and_pause_and_clear_hold_the_log(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    subscribe(page, "/default/a")
+    page.type("#publish-channel", "/default/a")
+    page.type("#events", "[1]")
+    page.press("Enter", modifiers=2, code=13)
+    page.wait("document.querySelectorAll('#log li').length === 1")
+    page.click("#pause")
+    api.publish("/default/a", 2)
+    page.wait("document.querySelector('#count').textContent.startsWith('2 received')")
+    assert logged(page) == ["1"]
+    page.click("#clear")
+    assert page.text("#count") == "none yet"
+    page.click("#pause")
+    api.publish("/default/a", 3)
+    page.wait("document.querySelectorAll('#log li').length === 1")
+    assert logged(page) == ["3"]
+
+
+def test_the_log_is_bounded(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    subscribe(page, "/default/a")
+    for first in range(0, 600, 100):
+        api.publish("/default/a", *range(first, first + 100))
+    page.wait("document.querySelector('#count').textContent.startsWith('600 received')")
+    shown = logged(page)
+    assert (len(shown), shown[0], shown[-1]) == (500, "599", "100")
+
+
+def test_a_lost_connection_is_told_and_can_be_made_again(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    subscribe(page, "/default/a")
+    page.click("#connect")
+    page.wait("document.querySelector('#state').dataset.state === 'closed'")
+    assert page.run("document.querySelectorAll('#subscriptions li').length") == 0
+    page.click("#connect")
+    page.wait("document.querySelector('#state').dataset.state === 'open'")
+    assert api._server is not None
+    api._run(api._server.stop())
+    page.wait("document.querySelector('#state').dataset.state === 'failed'")
+    assert page.text("#state") == "connection lost (code 1001)"
+
+
+def test_every_file_comes_with_strict_headers(api: LocalEventApi) -> None:
+    for path in ("", "editor/editor.js", "editor/channels.js", "editor/protocol.js", "editor/editor.css"):
+        answer = httpx.get(root(api) + path)
+        assert answer.status_code == 200
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert api.api_key not in answer.text
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """An application's own development server."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><link rel=icon href=data:,><title>elsewhere</title>")
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+def test_a_page_from_elsewhere_may_publish_with_the_key(browser: Browser, api: LocalEventApi) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        body = json.dumps({"channel": "/default/a", "events": ["1"]})
+        with browser.page(f"http://127.0.0.1:{server.server_port}/") as page:
+            statuses = [
+                page.run(
+                    f"fetch({json.dumps(api.http_url)}, {{method: 'POST', body: {json.dumps(body)}, headers:"
+                    f" {{'x-api-key': {json.dumps(key)}, 'content-type': 'application/json'}}}}).then(a => a.status)"
+                )
+                for key in (api.api_key, "da2-wrong")
+            ]
+        server.shutdown()
+    assert statuses == [200, 401]
+    assert len(api.published) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("light", {}), ("dark", {"dark": True}), ("phone", {"width": 360})]
+)
+def test_the_page_fits_its_window(
+    opened: Open, api: LocalEventApi, tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    page = opened(**options)
+    subscribe(page, "/default/*")
+    subscribe(page, "/default/rooms/a-room-with-a-name-that-goes-on-and-on-for-fifty")
+    api.publish("/default/rooms/kitchen", {"user": "ada", "text": "tea? " * 20, "tags": ["a", "b"]})
+    publish(page, "/default/greetings", '[{"hello": "world"}, "' + "x" * 200 + '"]')
+    page.wait("document.querySelectorAll('#log li').length === 3")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    folder = Path(os.environ.get("LOADGEN_SHOTS", tmp_path))
+    page.screenshot(folder / f"editor-{name}.png")
+    assert (folder / f"editor-{name}.png").stat().st_size > 10_000
