@@ -38,7 +38,7 @@ class Login(Part):
     token_file: str | None = None
     """A file that holds the token; read again before the token expires."""
     token_command: tuple[str, ...] | None = Field(default=None, strict=False, min_length=1)
-    """A command, as a list of words, that prints the token; called again before the token expires. The words are kept on
+    """A command, as a list of words, that prints the token; called again before it expires. The words are kept on
     record: no secret may be among them."""
     token_url: str | None = None
     """oidc: token endpoint for the client credentials grant."""
