@@ -6,7 +6,19 @@ run.deliveries      # pandas DataFrame, read when asked for
 analysis.summarise(run)["delivery"]["headline_ns"]
 """
 
-from analysis.run import Run, RunError, load
-from analysis.summary import summarise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.run import Run, RunError, load
+    from analysis.summary import summarise
 
 __all__ = ["Run", "RunError", "load", "summarise"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import pandas when it is asked for: scenario files are checked with `analysis.gates.grammar`, without it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'analysis' has no attribute {name!r}")
+    from analysis import run, summary
+
+    return getattr(summary if name == "summarise" else run, name)

@@ -50,13 +50,16 @@ def finish(run: Run, *, write_files: bool) -> None:
 
 
 def write(run: Run) -> dict[str, object]:
-    """Write summary.json and report.html, each whole or not at all; return the summary."""
+    """Write summary.json, report.html, junit.xml and summary.md, each whole or not at all; return the summary."""
+    from analysis.gates.outputs import junit, markdown
     from analysis.report import render
 
     summary = summarise(run)
     _tables(run)
     _replace(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     _replace(run.path / "report.html", render(run, summary))
+    _replace(run.path / "junit.xml", junit(summary))
+    _replace(run.path / "summary.md", markdown(summary))
     return summary
 
 

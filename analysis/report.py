@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis import plots, style, text
+from analysis.gates import outputs
 from analysis.run import Run
 from analysis.terminal import latency_rows, notes
 
@@ -47,6 +48,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         kind=kind,
         sentence=sentence,
         notes=notes(summary),
+        gates=[_gate(result) for result in summary["gates"]],
         latencies=latency_rows(summary) if summary["ledger"] is not None else [],
         figures=_figures(run),
         started=started.strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -56,6 +58,18 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         faults=json.dumps(run.manifest["target"].get("faults"), ensure_ascii=False),
         own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),
     )
+
+
+def _gate(result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "text": text.clean(result["gate"]),
+        "status": result["status"],
+        "sign": outputs.SIGNS[result["status"]],
+        "value": result["value"],
+        "shown": outputs.shown(result),
+        "margin": outputs.margin(result),
+        "remark": outputs.remark(result),
+    }
 
 
 def _figures(run: Run) -> list[tuple[str, Markup]]:

@@ -14,6 +14,7 @@ import numpy as np
 from analysis import fanout
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
+from analysis.gates.evaluate import FAILED, INCONCLUSIVE, evaluate, gates_of, worst
 from analysis.judgement import judge
 from analysis.ledger import settle
 from analysis.outages import find_outages
@@ -22,7 +23,7 @@ from analysis.run import Ints, Run, Window, codes, ints
 
 FORMAT = 1
 #: Exit codes as in the project's README.
-_INCONCLUSIVE, _TARGET = 3, 4
+_GATE_FAILED, _INCONCLUSIVE, _TARGET = 1, 3, 4
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -75,14 +76,21 @@ def summarise(run: Run) -> dict[str, Any]:
 
 
 def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[str, Any]:
-    """Add the verdict, and the exit code that it and the target's absence make of a run that came to its end."""
+    """Add the verdict, the gates, and the exit code that they and the target's absence make of a whole run."""
     judgement = judge(run, window, summary)
     summary["verdict"] = judgement.to_dict()
+    results = evaluate(run, summary, gates_of(run.manifest))
+    summary["gates"] = [result.to_dict() for result in results]
     if summary["exit_code"] == 0:
+        status = worst(results)
         if judgement.kind == "invalid":
             summary["exit_code"] = _INCONCLUSIVE
         elif summary["outages"]:
             summary["exit_code"] = _TARGET
+        elif status == FAILED:
+            summary["exit_code"] = _GATE_FAILED
+        elif status == INCONCLUSIVE:
+            summary["exit_code"] = _INCONCLUSIVE
     return summary
 
 

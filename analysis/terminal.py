@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import text
+from analysis.gates import outputs
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")
@@ -22,6 +23,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(_figures(summary))
         console.print()
         console.print(_latencies(summary))
+    if summary["gates"]:
+        console.print()
+        console.print(_gates(summary))
     for line in notes(summary):
         console.print(Text(line, style="yellow"))
     console.print()
@@ -81,6 +85,27 @@ def notes(summary: dict[str, Any]) -> list[str]:
             if delivery[name]["negative"]:
                 lines.append(f"{delivery[name]['negative']:,} {meaning} are negative: clocks disagree")
     return lines
+
+
+_GATE_STYLES = {"passed": "green", "failed": "red", "inconclusive": "yellow"}
+
+
+def _gates(summary: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, right in (("", False), ("gate", False), ("measured", True), ("margin", True)):
+        table.add_column(name, justify="right" if right else "left")
+    for result in summary["gates"]:
+        look = _GATE_STYLES[result["status"]]
+        table.add_row(
+            Text(outputs.SIGNS[result["status"]], look),
+            Text(text.clean(result["gate"])),
+            outputs.shown(result),
+            Text(outputs.margin(result), look),
+        )
+        if note := outputs.remark(result):
+            # Beneath: beside it the table would not fit 80 columns.
+            table.add_row("", Text(text.clean(note), "dim"), "", "")
+    return table
 
 
 def _figures(summary: dict[str, Any]) -> Table:

@@ -1,5 +1,6 @@
 """Figures as people read them, and foreign text made harmless."""
 
+from collections.abc import Mapping
 from typing import Any
 
 UNKNOWN = "–"
@@ -75,7 +76,7 @@ def sentence_part(reason: Any) -> str:
     return clean(reason or "no reason is on record").rstrip(". ")
 
 
-def verdict(summary: dict[str, Any]) -> tuple[str, str]:
+def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
     """Return (kind, sentence): kind is 'good', 'warning' or 'bad'. Good is only what is beyond doubt and whole."""
     ledger, judged = summary["ledger"], summary["verdict"]
     found = "nothing was measured"
@@ -88,7 +89,7 @@ def verdict(summary: dict[str, Any]) -> tuple[str, str]:
         if ledger["duplicates"]:
             found += f", {ledger['duplicates']:,} came more than once"
     worst = judged["findings"][0]["reason"] if judged["findings"] else ""
-    if summary["status"] != "complete":
+    if summary["status"] not in ("complete", "aborted"):
         seconds = summary["measured_seconds"]
         how_far = f", {seconds:.1f} s into the measurement" if seconds else ""
         reason = clean(summary["reason"] or summary["status"])
@@ -99,7 +100,21 @@ def verdict(summary: dict[str, Any]) -> tuple[str, str]:
     if summary["outages"]:
         seconds = sum(outage["end_ns"] - outage["start_ns"] for outage in summary["outages"]) / 1e9
         return "bad", f"The target was away for {seconds:.1f} s of the measurement; {found}"
+    gates = summary["gates"]
+    for status, kind, said in (("failed", "bad", "Failed"), ("inconclusive", "warning", "Inconclusive")):
+        names = [clean(gate["gate"]) for gate in gates if gate["status"] == status]
+        if names:
+            of = (
+                f"gate {names[0]}"
+                if len(gates) == 1
+                else f"{len(names)} of {len(gates)} gates, as {names[0]}"
+            )
+            early = "" if summary["status"] == "complete" else " (ended early)"
+            return kind, f"{said}{early}: {of}; {found}"
+    if summary["status"] == "aborted":
+        return "bad", f"Failed: {clean(summary['reason'])}; {found}"
     if judged["kind"] == "degraded":
         return "warning", f"Degraded: {worst}; {found}"
     whole = not (ledger["lost"] or ledger["late"] or ledger["duplicates"])
-    return ("good" if whole else "warning"), f"Valid: {found}"
+    passed = f"{len(gates)} of {len(gates)} gates passed; " if gates else ""
+    return ("good" if whole or gates else "warning"), f"Valid: {passed}{found}"

@@ -14,11 +14,13 @@ from loadgen.measure.clock import boot_id, now_ns
 from loadgen.run import messages
 from loadgen.run.census import Census, numbers_by_role
 from loadgen.run.exits import ExitCode, RunError, why
+from loadgen.run.live_gates import LiveGates
 from loadgen.run.messages import Link, Payload
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
 from loadgen.scenario import Plan, Scenario
+from loadgen.scenario.gates import gate_of
 from loadgen.users.worker import Timeline
 
 _LEAD_NS = 500_000_000
@@ -70,6 +72,10 @@ class _Interrupted(Exception):  # noqa: N818  not an error
     """The run was asked to end early."""
 
 
+class _GateFailedError(Exception):
+    """A gate that ends the run has failed; the message says which."""
+
+
 class Coordinator:
     """One run. ``run`` is the greenlet; everything else is called by messages, signals and the display."""
 
@@ -95,6 +101,7 @@ class Coordinator:
         self._interrupt = Event()
         self._changed = Event()
         self._recent: deque[tuple[int, HdrHistogram]] = deque()
+        self._live_gates = LiveGates([gate_of(written) for written in scenario.gates])
         self.phase = "starting"
         self._phase_end_ns: int | None = None
         #: Set when the record and the report are complete.
@@ -164,7 +171,9 @@ class Coordinator:
             # One that never began has no record to wait for.
             state.gone = state.gone or payload["absent"]
         if payload["histogram"]:
-            self._recent.append((now_ns(), HdrHistogram.decode(payload["histogram"])))
+            received_ns, histogram = now_ns(), HdrHistogram.decode(payload["histogram"])
+            self._recent.append((received_ns, histogram))
+            self._live_gates.observe(received_ns, histogram)
         self._changed.set()
 
     def on_spool(self, payload: Payload) -> None:
@@ -213,6 +222,9 @@ class Coordinator:
         except _Interrupted:
             manifest.status, self.exit_code = "interrupted", ExitCode.INTERRUPTED
             manifest.reason = f"interrupted in phase {self.phase}"
+        except _GateFailedError as error:
+            manifest.status, self.exit_code = "aborted", ExitCode.GATE_FAILED
+            manifest.reason = str(error)
         except RunError as error:
             manifest.status, self.exit_code = "failed", error.code
             manifest.reason = str(error)
@@ -269,6 +281,8 @@ class Coordinator:
             ("drain", measure_end_ns, drain_end_ns),
         ):
             self._enter(name, begin_ns, end_ns)
+            if name == "measure":
+                self._live_gates.begin(begin_ns)
             self._sleep_until(end_ns)
             self.manifest.end_phase(end_ns)
 
@@ -292,6 +306,8 @@ class Coordinator:
             self._check_workers()
             if self.workers and all(state.gone for state in self.workers.values()):
                 raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
+            if (failure := self._live_gates.failure(now_ns())) is not None:
+                raise _GateFailedError(f"ended early: {failure}")
 
     def _check(self) -> None:
         if self._interrupt.is_set():

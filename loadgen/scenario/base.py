@@ -3,6 +3,8 @@
 from pydantic import BaseModel, ConfigDict
 
 ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+# Tags of unions stand in pydantic's error locations; the angle brackets tell them from the file's keys.
+WORD, MAPPING = "<word>", "<mapping>"
 
 
 class Part(BaseModel):

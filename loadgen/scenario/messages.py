@@ -7,8 +7,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from loadgen.scenario.base import ENVIRONMENT_PATTERN
-from loadgen.scenario.models import KEY_PATTERN, MAPPING, NAME_PATTERN, WORD
+from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD
+from loadgen.scenario.models import KEY_PATTERN, NAME_PATTERN
 from loadgen.scenario.problems import Path, Problem
 from loadgen.scenario.text import closest, nearest, shown
 

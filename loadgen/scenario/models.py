@@ -20,7 +20,7 @@ from pydantic import (
 
 from loadgen.pacing import Arrival
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, Part
+from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part
 from loadgen.scenario.login import Login
 from loadgen.scenario.units import (
     ConnectRate,
@@ -46,9 +46,6 @@ _DEFAULT_RAMP_PER_S = 250.0
 _SECOND_NS = 1_000_000_000
 
 _SUBSCRIPTIONS = Field(min_length=1, max_length=SUBSCRIPTIONS_PER_CONNECTION)
-
-# Tags of unions stand in pydantic's error locations; the angle brackets tell them from the scenario's keys.
-WORD, MAPPING = "<word>", "<mapping>"
 
 
 def _kind(value: object) -> str:

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from loadgen.scenario.base import Part
 from loadgen.scenario.checks import check, warnings
+from loadgen.scenario.gates import GateText
 from loadgen.scenario.messages import problems_in
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
 from loadgen.scenario.problems import Places, Problem, ScenarioError
@@ -33,6 +34,8 @@ class Scenario(Part):
     """Groups of clients by name; at least one must subscribe and one publish."""
     phases: Phases = Phases()
     """How the run goes."""
+    gates: tuple[GateText, ...] = Field(default=(), strict=False)
+    """What a run must show to pass, such as delivery.latency.p99 < 150ms."""
 
     @classmethod
     def from_resolved(cls, data: Mapping[str, Any], rules: ProtocolRules = APPSYNC) -> "Scenario":
@@ -72,7 +75,7 @@ def validated(data: object, places: Places, rules: ProtocolRules) -> Scenario:
         stated = {problem.path for problem in problems}
         problems += [each for each in problems_in(error, data, Scenario) if each.path not in stated]
         if isinstance(data, Mapping) and all(
-            problem.path and problem.path[0] in {"version", "name", "description", "seed", "phases"}
+            problem.path and problem.path[0] in {"version", "name", "description", "seed", "phases", "gates"}
             for problem in problems
         ):
             kept = {key: data[key] for key in ("variables", "clients", "target") if key in data}

@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
 from loadgen.scenario import document
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, Part
+from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part
 from loadgen.scenario.messages import problems_in
-from loadgen.scenario.models import MAPPING, WORD
 from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.text import shown
 from loadgen.scenario.units import DurationNs, EventRate, SizeBytes, problem

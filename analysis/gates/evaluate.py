@@ -1,0 +1,329 @@
+"""Deciding gates: passed, failed, or inconclusive because the measurement does not carry the answer.
+
+A gate is decided on the figure and on the interval within which the true figure lies as far as the measurement goes:
+the clocks' error on either side, and below it what a generator without kernel timestamps adds to a latency. If the
+whole interval meets the condition the gate passes, if none of it does it fails, in between nobody can tell.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from analysis import fanout
+from analysis.gates.grammar import OPERATORS, Gate, parse
+from analysis.gates.metrics import Kind
+from analysis.ledger import Settled, settle
+from analysis.percentiles import nearest_rank
+from analysis.run import Ints, Run, Window, ints
+
+PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
+_RANK = {PASSED: 0, INCONCLUSIVE: 1, FAILED: 2}
+#: Between which clocks a distribution is measured: how often the clocks' error counts.
+_CLOCKS = {
+    "delivery.latency": 1,
+    "delivery.service": 2,
+    **{f"fanout.{n}": 1 for n in ("first", "median", "p99", "last")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a gate. Values are in the metric's unit (ns, fraction, count, per second); None: not known."""
+
+    gate: str
+    metric: str
+    kind: str
+    op: str
+    threshold: float
+    status: str
+    value: float | None
+    low: float | None
+    high: float | None
+    #: By how much of the threshold the value is better (negative: worse) than it; None where that has no meaning.
+    margin: float | None
+    reason: str
+    #: The window that decided, in seconds into the measurement; None: the whole of it.
+    window_s: tuple[float, float] | None = None
+    windows: int | None = None
+    windows_failed: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields."""
+        return asdict(self)
+
+
+def gates_of(manifest: Mapping[str, Any]) -> list[Gate]:
+    """Return the gates of the scenario that a manifest holds."""
+    gates = []
+    for written in manifest["scenario"].get("gates", ()):
+        if isinstance(written, str):
+            gates.append(parse(written))
+            continue
+        over = written.get("over")
+        over_ns = None if over is None else round(parse(f"delivery.latency.p50 < {over}").threshold)
+        gates.append(parse(written["check"]).with_options(over_ns, bool(written.get("abort_early", False))))
+    return gates
+
+
+def evaluate(run: Run, summary: Mapping[str, Any], gates: list[Gate]) -> list[Result]:
+    """Decide each gate of a run from its tables."""
+    window = run.measure
+    if window is None or summary["ledger"] is None:
+        return [_undecided(gate, "nothing was measured") for gate in gates]
+    verdict = summary["verdict"]
+    if verdict["kind"] == "invalid":
+        why = verdict["findings"][0]["reason"]
+        return [_undecided(gate, f"the run is invalid: {why}") for gate in gates]
+    figures = _Figures(run, window, summary)
+    return [_decide(gate, figures, window) for gate in gates]
+
+
+def worst(results: list[Result]) -> str:
+    """Return the gravest status; of no gates: passed."""
+    return max((result.status for result in results), key=_RANK.__getitem__, default=PASSED)
+
+
+def _decide(gate: Gate, figures: "_Figures", whole: Window) -> Result:
+    if gate.over_ns is None:
+        return _decide_in(gate, figures, whole, None)
+    windows = list(_windows(whole, gate.over_ns))
+    if not windows:
+        return _undecided(gate, "the measurement is shorter than the gate's window")
+    results = [_decide_in(gate, figures, window, whole) for window in windows]
+    # The gravest; among equals the one with the smallest margin, which is what a reader looks for.
+    gravest = max(
+        results,
+        key=lambda result: (
+            _RANK[result.status],
+            -(result.margin if result.margin is not None else math.inf),
+        ),
+    )
+    failed = sum(result.status == FAILED for result in results)
+    return Result(**{**asdict(gravest), "windows": len(results), "windows_failed": failed})
+
+
+def _windows(whole: Window, length_ns: int) -> Iterator[Window]:
+    """Yield whole windows from the start; what is left at the end belongs to the last."""
+    count = (whole.end_ns - whole.start_ns) // length_ns
+    for number in range(count):
+        start_ns = whole.start_ns + number * length_ns
+        yield Window(start_ns, whole.end_ns if number == count - 1 else start_ns + length_ns)
+
+
+def _decide_in(gate: Gate, figures: "_Figures", window: Window, whole: Window | None) -> Result:
+    value, low, high, doubt = figures.value(gate, window)
+    place = None
+    if whole is not None:
+        place = ((window.start_ns - whole.start_ns) / 1e9, (window.end_ns - whole.start_ns) / 1e9)
+    if value is None or low is None or high is None:
+        return Result(**{**asdict(_undecided(gate, doubt)), "window_s": place})
+    held = {_holds(gate, bound) for bound in (low, value, high)}
+    status = PASSED if held == {True} else FAILED if held == {False} else INCONCLUSIVE
+    if status == FAILED:
+        doubt = ""
+    elif doubt:
+        status = INCONCLUSIVE
+    if not doubt and status == INCONCLUSIVE:
+        doubt = "the threshold lies within the measurement's uncertainty"
+    return Result(
+        gate.text,
+        gate.metric.name,
+        gate.metric.kind.name.lower(),
+        gate.op,
+        gate.threshold,
+        status,
+        value,
+        low,
+        high,
+        _margin(gate, value),
+        doubt,
+        place,
+    )
+
+
+def _holds(gate: Gate, value: float) -> bool:
+    return OPERATORS[gate.op](value, gate.threshold)
+
+
+def _margin(gate: Gate, value: float) -> float | None:
+    if gate.threshold == 0 or gate.op in ("==", "!="):
+        return None
+    better = gate.threshold - value if gate.op in ("<", "<=") else value - gate.threshold
+    return better / gate.threshold
+
+
+def _undecided(gate: Gate, reason: str) -> Result:
+    return Result(
+        gate.text,
+        gate.metric.name,
+        gate.metric.kind.name.lower(),
+        gate.op,
+        gate.threshold,
+        INCONCLUSIVE,
+        None,
+        None,
+        None,
+        None,
+        reason,
+    )
+
+
+_Value = tuple[float | None, float | None, float | None, str]
+
+
+class _Figures:
+    """The samples behind each metric with the time that puts them into a window; read when first asked for."""
+
+    def __init__(self, run: Run, whole: Window, summary: Mapping[str, Any]) -> None:
+        self._run = run
+        self._whole = whole
+        self._summary = summary
+        self._samples: dict[str, tuple[Ints | None, Ints]] = {}
+
+    def value(self, gate: Gate, window: Window) -> _Value:
+        """Return (value, lowest, highest, doubt); without a value the doubt says why there is none."""
+        metric = gate.metric
+        if metric.kind is Kind.DURATION:
+            return self._statistic(gate, window)
+        value = self._number(metric.name, window)
+        if value is None:
+            return None, None, None, "there is nothing to take it of"
+        return value, value, value, ""
+
+    def _statistic(self, gate: Gate, window: Window) -> _Value:
+        metric = gate.metric
+        if metric.distribution not in self._samples:
+            self._samples[metric.distribution] = self._read(metric.distribution)
+        at_ns, values = self._samples[metric.distribution]
+        if at_ns is not None:
+            values = values[(at_ns >= window.start_ns) & (at_ns < window.end_ns)]
+        if not len(values):
+            return None, None, None, "there are no samples"
+        doubt = ""
+        if metric.percentile is not None:
+            ordered = np.sort(values)
+            value = float(nearest_rank(ordered, metric.percentile))
+            beyond = len(ordered) * (1 - metric.percentile / 100)
+            if beyond < 1 and metric.percentile < 100 and not gate.holds(float(ordered[-1])):
+                doubt = f"{len(ordered):,} samples are too few for {metric.statistic}"
+                # What the largest but one exceeds, the percentile exceeds too.
+                least = float(ordered[-2]) if len(ordered) > 1 else -math.inf
+                low, high = self._interval(metric.distribution, value)
+                return value, (None if low is None else min(low, least)), high, doubt
+        else:
+            value = float(values.mean())
+            if metric.statistic != "mean":
+                value = float(values.min() if metric.statistic == "min" else values.max())
+        low, high = self._interval(metric.distribution, value)
+        if low is None or high is None:
+            return value, None, None, "how the clocks stood to each other is not known"
+        return value, low, high, doubt
+
+    def _interval(self, distribution: str, value: float) -> tuple[float | None, float | None]:
+        clocks = _CLOCKS.get(distribution, 0)
+        if not clocks:
+            return value, value
+        errors = [entry["error_ns"] for entry in self._summary["clock"]["workers"]]
+        if None in errors:
+            return None, None
+        error_ns = clocks * max(errors, default=0)
+        stamped = self._summary["connections"]["kernel_timestamps"]
+        late_ns = 0
+        if stamped is not None and stamped < 1:
+            late_ns = (self._summary["health"] or {}).get("lag_worst_ns") or 0
+        return value - error_ns - late_ns, value + error_ns
+
+    def _read(self, distribution: str) -> tuple[Ints | None, Ints]:
+        """Return (when, value) of each sample; no time where it belongs to the whole run."""
+        run, window = self._run, self._whole
+        if distribution in ("delivery.latency", "delivery.service", "delivery.queue"):
+            table = run.table("deliveries", ("intended_ns", "sent_ns", "arrival_ns", "read_ns"), window)
+            intended_ns, sent_ns, arrival_ns, read_ns = (
+                ints(table, name) for name in ("intended_ns", "sent_ns", "arrival_ns", "read_ns")
+            )
+            if distribution == "delivery.latency":
+                return intended_ns, arrival_ns - intended_ns
+            if distribution == "delivery.queue":
+                return intended_ns, read_ns - arrival_ns
+            known = sent_ns >= 0
+            return intended_ns[known], (arrival_ns - sent_ns)[known]
+        if distribution.startswith("fanout."):
+            column = distribution.partition(".")[2] + "_ns"
+            frame = self._fanout[["intended_ns", column]].dropna()
+            return frame["intended_ns"].to_numpy(dtype=np.int64), frame[column].to_numpy(dtype=np.int64)
+        if distribution.startswith("publish."):
+            return self._publishes(distribution)
+        table_name, begin, end = {
+            "connect.time": ("connections", "started_ns", "acknowledged_ns"),
+            "subscribe.time": ("subscriptions", "requested_ns", "acknowledged_ns"),
+            "ready.gap": ("subscriptions", "probed_ns", "ready_ns"),
+        }[distribution]
+        table = run.table(table_name, (begin, end))
+        begin_ns, end_ns = ints(table, begin), ints(table, end)
+        known = (begin_ns >= 0) & (end_ns >= 0)
+        return None, (end_ns - begin_ns)[known]
+
+    def _publishes(self, distribution: str) -> tuple[Ints, Ints]:
+        names = ("publisher", "batch", "intended_ns", "sent_ns", "acked_ns")
+        table = self._run.table("events", names, self._whole)
+        publisher, batch, intended_ns, sent_ns, acked_ns = (ints(table, name) for name in names)
+        _, first = np.unique((publisher << 32) | batch, return_index=True)
+        intended_ns, sent_ns, acked_ns = intended_ns[first], sent_ns[first], acked_ns[first]
+        if distribution == "publish.latency":
+            known = (sent_ns >= 0) & (acked_ns >= 0)
+            return intended_ns[known], (acked_ns - sent_ns)[known]
+        known = sent_ns >= 0
+        return intended_ns[known], (sent_ns - intended_ns)[known]
+
+    @cached_property
+    def _settled(self) -> Settled:
+        return settle(self._run, self._whole)
+
+    @cached_property
+    def _fanout(self) -> Any:
+        return fanout.by_event(self._settled)
+
+    @cached_property
+    def _delivered(self) -> tuple[Ints, Ints]:
+        """Of each event: how many deliveries arrived, and how many of them in time."""
+        matched, events = self._settled.matched, self._settled.events
+        count = len(events.key)
+        arrived = np.bincount(matched.event, minlength=count)
+        if self._run.late_after_ns is None:
+            return arrived, arrived
+        in_time = matched.arrival_ns - events.intended_ns[matched.event] <= self._run.late_after_ns
+        return arrived, np.bincount(matched.event[in_time], minlength=count)
+
+    def _number(self, name: str, window: Window) -> float | None:
+        ledger = self._settled.ledger
+        if name == "delivery.duplicates":
+            return float(ledger.duplicates)
+        if name == "delivery.reordered":
+            return float(ledger.reordered)
+        if name == "connect.errors":
+            table = self._run.table("connections", ("connection", "acknowledged_ns"))
+            tried = ints(table, "acknowledged_ns")
+            return float(np.mean(tried < 0)) if len(tried) else None
+        events, expected = self._settled.events, self._settled.expected
+        arrived, in_time = self._delivered
+        inside = (events.intended_ns >= window.start_ns) & (events.intended_ns < window.end_ns)
+        wanted, due = int(expected[inside].sum()), int(np.count_nonzero(inside))
+        reached, timely = int(arrived[inside].sum()), int(in_time[inside].sum())
+        accepted = int(np.count_nonzero(events.accepted[inside]))
+        owed = inside & (expected > 0)
+        numbers: dict[str, float | None] = {
+            "delivery.loss": (wanted - reached) / wanted if wanted else None,
+            "delivery.lost": float(wanted - reached),
+            "delivery.late": float(reached - timely),
+            "delivery.ratio": timely / wanted if wanted else None,
+            "delivery.rate": timely / window.seconds,
+            "fanout.complete": float(np.mean(arrived[owed] >= expected[owed])) if owed.any() else None,
+            "publish.errors": (due - accepted) / due if due else None,
+            "publish.rate": accepted / window.seconds,
+            "publish.offered": due / window.seconds,
+        }
+        return numbers[name]

@@ -1,0 +1,106 @@
+"""The metrics that a gate may name."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+from typing import Final
+
+
+class Kind(Enum):
+    """What a value is of, with an example of how it is written."""
+
+    DURATION = "a duration such as 150ms"
+    SHARE = "a share such as 0.1%, or 0"
+    COUNT = "a whole number such as 0"
+    RATE = "a rate such as 100/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure of a run. `statistic` of a distribution is min, mean, max or a percentile such as p99.9."""
+
+    name: str
+    kind: Kind
+    #: A distribution's name and what to take of it; both empty for a figure that is one number.
+    distribution: str = ""
+    statistic: str = ""
+
+    @property
+    def percentile(self) -> float | None:
+        """The percentile, if it is one."""
+        return float(self.statistic[1:]) if re.fullmatch(r"p\d.*", self.statistic) else None
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it can be asked for in every window of the measurement."""
+        return (self.distribution or self.name) in _BY_TIME
+
+
+DISTRIBUTIONS: Final = {
+    "delivery.latency": "arrival − intended of a delivery: the headline",
+    "delivery.service": "arrival − sent of a delivery",
+    "delivery.queue": "from the kernel's stamp to the harness's read",
+    "fanout.first": "first subscriber of an event, from its intended time",
+    "fanout.median": "median subscriber of an event",
+    "fanout.p99": "99 % of an event's subscribers",
+    "fanout.last": "last subscriber of an event",
+    "publish.latency": "from sending a publish to its answer",
+    "publish.lateness": "from the intended time of a publish to its sending",
+    "connect.time": "from connecting to the acknowledged login",
+    "subscribe.time": "from a subscribe to its acknowledgement",
+    "ready.gap": "how long probes to an acknowledged subscription went missing",
+}
+NUMBERS: Final = {
+    "delivery.loss": (Kind.SHARE, "lost, of expected deliveries"),
+    "delivery.lost": (Kind.COUNT, "expected deliveries that did not arrive"),
+    "delivery.late": (Kind.COUNT, "expected deliveries that arrived after the drain time"),
+    "delivery.duplicates": (Kind.COUNT, "further arrivals of the same event at the same subscription"),
+    "delivery.reordered": (Kind.COUNT, "deliveries that came after a later event of the same publisher"),
+    "delivery.ratio": (Kind.SHARE, "delivered in time, of expected"),
+    "delivery.rate": (Kind.RATE, "deliveries in time a second"),
+    "fanout.complete": (Kind.SHARE, "events that reached every subscriber"),
+    "publish.errors": (Kind.SHARE, "events that were due and not accepted"),
+    "publish.rate": (Kind.RATE, "accepted events a second"),
+    "publish.offered": (Kind.RATE, "events due a second"),
+    "connect.errors": (Kind.SHARE, "attempts to connect that failed"),
+}
+_BY_TIME = frozenset(
+    name for name in (*DISTRIBUTIONS, *NUMBERS) if name.startswith(("delivery.", "fanout.", "publish."))
+) - {"delivery.duplicates", "delivery.reordered"}
+STATISTICS: Final = ("min", "mean", "max", "p50", "p90", "p95", "p99", "p99.9")
+_STATISTIC = re.compile(r"min|mean|max|p(?:\d|[1-9]\d)(?:\.\d{1,4})?|p100")
+
+
+class UnknownMetricError(ValueError):
+    """There is no such metric; the message is the end of a sentence and names the nearest."""
+
+
+def names() -> Sequence[str]:
+    """Return the name of every metric, of percentiles the usual ones."""
+    of_distributions = [f"{name}.{statistic}" for name in DISTRIBUTIONS for statistic in STATISTICS]
+    return [*of_distributions, *NUMBERS]
+
+
+def find(name: str) -> Metric:
+    """Return the metric of that name.
+
+    Raises:
+        UnknownMetricError: there is none.
+    """
+    if name in NUMBERS:
+        return Metric(name, NUMBERS[name][0])
+    for distribution in sorted(DISTRIBUTIONS, key=len, reverse=True):
+        if name.startswith(distribution + "."):
+            statistic = name[len(distribution) + 1 :]
+            if _STATISTIC.fullmatch(statistic):
+                return Metric(name, Kind.DURATION, distribution, statistic)
+            raise UnknownMetricError(
+                f"{distribution} has no {statistic!a}: take min, mean, max or a percentile such as p99 or p99.9"
+            )
+    if name in DISTRIBUTIONS:
+        raise UnknownMetricError(f"{name} is many values: say which, as {name}.p99")
+    nearest = get_close_matches(name, names(), 1, 0.5)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join((*DISTRIBUTIONS, *NUMBERS))}"
+    raise UnknownMetricError(f"there is no metric {name!a}; {hint}")

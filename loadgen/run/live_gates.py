@@ -1,0 +1,92 @@
+"""Gates that end a run early: decided while it goes on, by the histograms that workers send every second.
+
+They are an approximation of what the record will say: a histogram holds what arrived in a second, not what was due in
+it. Only seconds that lie wholly inside a window are counted, so that one window is never blamed for another.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from hdrh.histogram import HdrHistogram
+
+from analysis.gates.grammar import Gate
+from loadgen.measure import histograms
+
+_SECOND_NS = 1_000_000_000
+
+
+class LiveGates:
+    """Watches the windows of the gates that were marked `abort_early`."""
+
+    def __init__(self, gates: Sequence[Gate]) -> None:
+        self._gates = [gate for gate in gates if gate.abort_early and gate.over_ns]
+        self._seconds: deque[tuple[int, HdrHistogram]] = deque()
+        self._start_ns: int | None = None
+        self._done = [0] * len(self._gates)
+
+    def begin(self, start_ns: int) -> None:
+        """The measurement begins."""
+        self._start_ns = start_ns
+
+    def observe(self, received_ns: int, histogram: HdrHistogram) -> None:
+        """Take a worker's last second."""
+        if self._gates and self._start_ns is not None:
+            self._seconds.append((received_ns, histogram))
+
+    def failure(self, at_ns: int) -> str | None:
+        """Return a sentence on the first gate of which a window that has ended does not hold; None: all do so far."""
+        for number, gate in enumerate(self._gates):
+            if (sentence := self._failure_of(number, gate, at_ns)) is not None:
+                return sentence
+        return None
+
+    def _failure_of(self, number: int, gate: Gate, at_ns: int) -> str | None:
+        assert gate.over_ns is not None
+        if self._start_ns is None:
+            return None
+        while True:
+            begin_ns = self._start_ns + self._done[number] * gate.over_ns
+            end_ns = begin_ns + gate.over_ns
+            if at_ns < end_ns:
+                return None
+            self._done[number] += 1
+            # What a message brings was received in the second before it.
+            inside = [
+                histogram
+                for received_ns, histogram in self._seconds
+                if begin_ns + _SECOND_NS < received_ns <= end_ns
+            ]
+            self._forget()
+            if not inside:
+                continue
+            merged = histograms.merge(inside)
+            value_ns = _value(merged, gate)
+            if merged.total_count and not gate.holds(value_ns):
+                edges = ((ns - self._start_ns) / _SECOND_NS for ns in (begin_ns, end_ns))
+                begin_s, end_s = edges
+                return (
+                    f"gate {gate.text} did not hold from {begin_s:g} s to {end_s:g} s of the measurement"
+                    f" ({gate.metric.statistic} about {value_ns / 1e6:.3g} ms)"
+                )
+
+    def _forget(self) -> None:
+        """Drop the seconds that no window to come can hold."""
+        assert self._start_ns is not None
+        oldest_ns = min(
+            self._start_ns + done * (gate.over_ns or 0)
+            for done, gate in zip(self._done, self._gates, strict=True)
+        )
+        while self._seconds and self._seconds[0][0] <= oldest_ns:
+            self._seconds.popleft()
+
+
+def _value(histogram: HdrHistogram, gate: Gate) -> float:
+    if gate.metric.percentile is not None:
+        return float(histogram.get_value_at_percentile(gate.metric.percentile))
+    return float(
+        {
+            "min": histogram.get_min_value,
+            "max": histogram.get_max_value,
+            "mean": histogram.get_mean_value,
+        }[gate.metric.statistic]()
+    )

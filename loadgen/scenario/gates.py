@@ -1,0 +1,57 @@
+"""Gates in a scenario: what a run must show to pass. The grammar is the analysis' own, so that the two cannot part."""
+
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from analysis.gates.grammar import Gate, GateError, parse
+from loadgen.scenario.base import MAPPING, WORD, Part
+from loadgen.scenario.units import PositiveDurationNs, problem
+
+
+def _readable(text: str) -> str:
+    try:
+        parse(text)
+    except GateError as error:
+        raise problem(f"cannot be: {error}") from None
+    return text
+
+
+class LongGate(Part):
+    """A gate with options."""
+
+    check: Annotated[str, AfterValidator(_readable)]
+    """The condition, such as delivery.latency.p99 < 150ms."""
+    over_ns: PositiveDurationNs | None = Field(default=None, alias="over")
+    """It must hold in every window of this length of the measurement; default: over all of it."""
+    abort_early: bool = False
+    """End the run as soon as a window fails, by the workers' histograms; for delivery.latency."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        try:
+            self.gate()
+        except GateError as error:
+            raise problem(str(error)) from None
+        if self.abort_early and self.gate().over_ns is None:
+            raise problem("has abort_early without a window; add 'over: 5s'")
+        return self
+
+    def gate(self) -> Gate:
+        """Return the gate; raises GateError."""
+        return parse(self.check).with_options(self.over_ns, self.abort_early)
+
+
+def _kind(value: object) -> str:
+    return MAPPING if isinstance(value, dict | LongGate) else WORD
+
+
+GateText = Annotated[
+    Annotated[Annotated[str, AfterValidator(_readable)], Tag(WORD)] | Annotated[LongGate, Tag(MAPPING)],
+    Discriminator(_kind),
+]
+
+
+def gate_of(written: str | LongGate) -> Gate:
+    """Return the gate that an entry stands for."""
+    return written.gate() if isinstance(written, LongGate) else parse(written)
