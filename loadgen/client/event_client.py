@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import gevent
 from gevent.event import AsyncResult, Event
 from gevent.timeout import Timeout
 
@@ -12,6 +13,14 @@ from loadgen.transport.errors import TransportError
 from loadgen.transport.websocket import Address, WebSocket
 
 TIMEOUT_S: Final = 10.0
+
+
+def look_at_the_clock() -> None:
+    """Let the timeouts of the next wait count from now.
+
+    They count from when the event loop last ran, and between two waits these commands do blocking things.
+    """
+    gevent.get_hub().loop.update_now()
 
 
 class ServiceRefusedError(Exception):
@@ -61,6 +70,7 @@ class EventClient:
 
     def open(self, timeout_s: float = TIMEOUT_S) -> None:
         """Connect; raises TransportError."""
+        look_at_the_clock()
         self.socket.open(timeout_s)
 
     def login(self, timeout_s: float = TIMEOUT_S) -> None:
@@ -95,6 +105,7 @@ class EventClient:
     def close(self) -> None:
         """Close and wait a moment for the other side to agree."""
         self.socket.close()
+        look_at_the_clock()
         if not self.ended.wait(1.0):
             self.socket.abort()
 
@@ -165,6 +176,7 @@ class EventClient:
         return self._answers.pop(name, AsyncResult())
 
     def _wait(self, answer: AsyncResult, timeout_s: float, what: str) -> PublishAnswer:
+        look_at_the_clock()
         try:
             value: PublishAnswer = answer.get(timeout=timeout_s)
         except Timeout:

@@ -12,7 +12,14 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 from gevent.queue import Empty, Queue
 
-from loadgen.client.event_client import TIMEOUT_S, Delivery, EventClient, NoAnswerError, ServiceRefusedError
+from loadgen.client.event_client import (
+    TIMEOUT_S,
+    Delivery,
+    EventClient,
+    NoAnswerError,
+    ServiceRefusedError,
+    look_at_the_clock,
+)
 from loadgen.client.http import HttpPublisher
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.appsync.client import AppSyncEvents
@@ -199,6 +206,7 @@ class Probe:
     def _delivery(self) -> str:
         deadline = time.monotonic() + TIMEOUT_S
         while True:
+            look_at_the_clock()
             try:
                 delivery: Delivery = self._deliveries.get(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:

@@ -9,7 +9,14 @@ import httpx
 import msgspec
 from gevent.event import Event
 
-from loadgen.client.event_client import TIMEOUT_S, Delivery, EventClient, NoAnswerError, ServiceRefusedError
+from loadgen.client.event_client import (
+    TIMEOUT_S,
+    Delivery,
+    EventClient,
+    NoAnswerError,
+    ServiceRefusedError,
+    look_at_the_clock,
+)
 from loadgen.client.http import HttpPublisher
 from loadgen.measure.clock import now_ns
 from loadgen.measure.stamp import STAMP_KEY
@@ -103,6 +110,7 @@ class Publication:
             if self._wait and answer.error is None:
                 self._expected = len(self.events) - len(answer.rejected)
                 self._check()
+                look_at_the_clock()
                 self._complete.wait(TIMEOUT_S)
         except (ServiceRefusedError, NoAnswerError, TransportError) as error:
             raise PublishError(str(error)) from None

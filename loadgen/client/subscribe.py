@@ -8,7 +8,13 @@ import gevent
 import msgspec
 from gevent.queue import Empty, Queue
 
-from loadgen.client.event_client import Delivery, EventClient, NoAnswerError, ServiceRefusedError
+from loadgen.client.event_client import (
+    Delivery,
+    EventClient,
+    NoAnswerError,
+    ServiceRefusedError,
+    look_at_the_clock,
+)
 from loadgen.measure.stamp import decode_event
 from loadgen.protocol.base import Service
 from loadgen.transport.errors import TransportError
@@ -73,6 +79,7 @@ class Listener:
             left_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - time.monotonic())
             if left_s <= 0:
                 return
+            look_at_the_clock()
             try:
                 yield self._deliveries.get(timeout=left_s)
             except Empty:

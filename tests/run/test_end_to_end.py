@@ -177,7 +177,7 @@ def test_a_wrong_key_is_named_by_its_variable_and_never_shown(tmp_path: Path) ->
         finished = loadgen(*arguments, env={"K": KEY})
         assert finished.code == 4, finished.said
         assert "UnauthorizedException" in finished.err
-        assert "check the key in $K" in finished.err
+        assert "check the api-key from $K" in finished.err
         assert KEY not in finished.said
 
 

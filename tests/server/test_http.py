@@ -136,7 +136,9 @@ def test_a_payload_above_the_limit_is_413_whether_read_or_not(server: Announceme
 
 def test_other_paths_and_methods_do_not_exist(server: Announcement) -> None:
     root = server.http_url.removesuffix("/event")
-    for path in ("/", "/ping", "/event/", "/event/x"):
+    for path in ("/ping", "/event/", "/event/x", "/editor/", "/editor/page.html"):
         assert httpx.post(root + path).status_code == 404
+        assert httpx.get(root + path).status_code == 404
+    assert httpx.post(root + "/").status_code == 405
     assert httpx.get(server.http_url).status_code == 405
     assert httpx.get(root + "/event/realtime").status_code == 400
