@@ -1,0 +1,226 @@
+"""The statistics of a comparison.
+
+The unit is the run, not the delivery: deliveries of one run have its machine, its moment and its neighbours in common.
+With two or more runs a side the figure of each run is one observation, on a logarithmic scale, since effects are
+ratios. Runs that were taken in turns (A B A B …) are paired, so that slow drifts cancel; others are compared by Welch's
+t. The spread between blocks of time within a run (a block bootstrap, as samples are correlated) is a lower bound of a
+run's own error and all there is where a side has one run; the verdict then says that the spread between runs is not
+known.
+
+A difference counts if its interval excludes zero at a level that holds for all metrics together (Holm) and the ratio is
+beyond the minimum effect; no difference counts as shown only if the whole interval lies within the minimum effect.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from analysis.compare.profile import METRICS, Profile, value_of
+
+BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "same", "can't tell"
+RESAMPLES: Final = 1_000
+POWER: Final = 0.9
+_REPEATS_MAX: Final = 1_000
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What became of one metric. `change` is new / base − 1, `low` and `high` bound it at the stated confidence."""
+
+    metric: str
+    base: float | None
+    new: float | None
+    change: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    #: Runs a side that would show the minimum effect with 90 % power; None: not known.
+    repeats: int | None
+    reason: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """Logarithm of the ratio, its standard error and degrees of freedom, and the spread of a single run's figure."""
+
+    shift: float
+    error: float
+    freedom: float
+    spread: float
+
+
+def compare(
+    base: Sequence[Profile],
+    new: Sequence[Profile],
+    min_effect: float = 0.05,
+    confidence: float = 0.95,
+    seed: int = 1,
+    resamples: int = RESAMPLES,
+) -> list[Difference]:
+    """Compare two sets of runs, metric by metric; each set in the order in which its runs were made."""
+    draws = np.random.default_rng(seed)
+    paired = _interleaved(base, new)
+    estimates = {name: _estimate(name, base, new, paired, draws, resamples) for name in METRICS}
+    known = {name: estimate for name, estimate in estimates.items() if estimate is not None}
+    significant = _holm(known, 1 - confidence)
+    differences = []
+    for name in METRICS:
+        estimate = known.get(name)
+        if estimate is None:
+            differences.append(
+                Difference(name, None, None, None, None, None, UNKNOWN, None, "a run has no such figure")
+            )
+            continue
+        differences.append(
+            _difference(name, base, new, estimate, name in significant, min_effect, confidence)
+        )
+    return differences
+
+
+def _difference(
+    name: str,
+    base: Sequence[Profile],
+    new: Sequence[Profile],
+    estimate: _Estimate,
+    significant: bool,
+    min_effect: float,
+    confidence: float,
+) -> Difference:
+    reach = stats.t.ppf(0.5 + confidence / 2, estimate.freedom) * estimate.error
+    low, high = math.expm1(estimate.shift - reach), math.expm1(estimate.shift + reach)
+    change = math.expm1(estimate.shift)
+    single = min(len(base), len(new)) < 2
+    verdict, reason = UNKNOWN, ""
+    if significant and abs(estimate.shift) > math.log1p(min_effect):
+        verdict = WORSE if (change > 0) == (METRICS[name][2] > 0) else BETTER
+    elif -min_effect < low and high < min_effect:
+        verdict = SAME
+    else:
+        reason = f"the interval reaches beyond ±{min_effect:.0%}"
+    if single:
+        # Blocks of one run say how well that run is known, not how much the next would differ.
+        verdict, reason = UNKNOWN, f"one run a side: within it {verdict}, how much runs differ is not known"
+    return Difference(
+        name,
+        _geometric_mean(name, base),
+        _geometric_mean(name, new),
+        change,
+        low,
+        high,
+        verdict,
+        None if single else _repeats(estimate.spread, min_effect, 1 - confidence),
+        reason,
+    )
+
+
+def _estimate(
+    name: str,
+    base: Sequence[Profile],
+    new: Sequence[Profile],
+    paired: bool,
+    draws: np.random.Generator,
+    resamples: int,
+) -> _Estimate | None:
+    before, after = _logs(name, base), _logs(name, new)
+    if before is None or after is None:
+        return None
+    within = [_block_variance(name, profile, draws, resamples) for profile in (*base, *new)]
+    floor = sum(within[: len(base)]) / len(base) ** 2 + sum(within[len(base) :]) / len(new) ** 2
+    shift = float(after.mean() - before.mean())
+    if len(before) < 2 or len(after) < 2:
+        blocks = max(2, min(len(profile.rates) for profile in (*base, *new)))
+        return _Estimate(shift, math.sqrt(floor), blocks - 1, math.nan)
+    if paired:
+        differences = after - before
+        variance, freedom = float(differences.var(ddof=1)) / len(differences), len(differences) - 1.0
+        spread = float(differences.std(ddof=1)) / math.sqrt(2)
+    else:
+        parts = [float(side.var(ddof=1)) / len(side) for side in (before, after)]
+        variance = sum(parts)
+        weights = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (before, after), strict=True))
+        freedom = variance**2 / weights if weights > 0 else len(before) + len(after) - 2.0
+        spread = math.sqrt((float(before.var(ddof=1)) + float(after.var(ddof=1))) / 2)
+    return _Estimate(shift, math.sqrt(max(variance, floor, 1e-18)), freedom, max(spread, 1e-9))
+
+
+def _interleaved(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
+    """Whether the runs were taken in turns: as many on each side, and each pair before the next."""
+    if len(base) != len(new) or len(base) < 2:
+        return False
+    pairs = [sorted((b.created_ns, n.created_ns)) for b, n in zip(base, new, strict=True)]
+    return all(earlier[1] < later[0] for earlier, later in pairwise(pairs))
+
+
+def _holm(known: dict[str, _Estimate], level: float) -> set[str]:
+    """Return the metrics that differ with the chance of any false one at most `level` (Holm 1979)."""
+    chances = {
+        name: 2 * float(stats.t.sf(abs(estimate.shift) / max(estimate.error, 1e-18), estimate.freedom))
+        for name, estimate in known.items()
+    }
+    found: set[str] = set()
+    for place, name in enumerate(sorted(chances, key=chances.__getitem__)):
+        if chances[name] > level / (len(chances) - place):
+            break
+        found.add(name)
+    return found
+
+
+def _logs(name: str, profiles: Sequence[Profile]) -> Floats | None:
+    figures = [profile.figures.get(name) for profile in profiles]
+    if not figures or any(figure is None or figure <= 0 for figure in figures):
+        return None
+    return np.log(np.array(figures, dtype=np.float64))
+
+
+def _geometric_mean(name: str, profiles: Sequence[Profile]) -> float | None:
+    logs = _logs(name, profiles)
+    return None if logs is None else float(np.exp(logs.mean()))
+
+
+def _block_variance(name: str, profile: Profile, draws: np.random.Generator, resamples: int) -> float:
+    """Return the variance of the logarithm of a run's figure, by drawing its blocks of time again."""
+    distribution, percent, _ = METRICS[name]
+    if percent is None:
+        rates = np.array(profile.rates)
+        if len(rates) < 2 or rates.mean() <= 0:
+            return 0.0
+        return float(rates.var(ddof=1) / len(rates) / rates.mean() ** 2)
+    histograms = profile.blocks[distribution]
+    if len(histograms) < 2:
+        return 0.0
+    numbers = sorted({int(number) for histogram in histograms for number in histogram})
+    place = {number: at for at, number in enumerate(numbers)}
+    matrix = np.zeros((len(histograms), len(numbers)))
+    for row, histogram in enumerate(histograms):
+        for number, count in histogram.items():
+            matrix[row, place[int(number)]] = count
+    weights = draws.multinomial(len(histograms), np.full(len(histograms), 1 / len(histograms)), resamples)
+    pooled = np.cumsum(weights @ matrix, axis=1)
+    wanted = np.ceil(pooled[:, -1:] * (percent / 100))
+    at = np.minimum((pooled < wanted).sum(axis=1), len(numbers) - 1)
+    values = np.array([max(value_of(number), 1.0) for number in numbers])[at]
+    return float(np.log(values).var(ddof=1))
+
+
+def _repeats(spread: float, min_effect: float, level: float) -> int | None:
+    """Return how many runs a side would show the minimum effect with the stated power."""
+    effect = math.log1p(min_effect)
+    for runs in range(2, _REPEATS_MAX):
+        freedom = 2.0 * (runs - 1)
+        error = spread * math.sqrt(2 / runs)
+        needed = stats.t.ppf(1 - level / 2, freedom) + stats.t.ppf(POWER, freedom)
+        if needed * error <= effect:
+            return runs
+    return None

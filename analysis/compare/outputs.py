@@ -1,0 +1,103 @@
+"""A comparison for people."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis import text
+from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
+from analysis.compare.profile import Profile
+
+_LOOKS = {BETTER: "green", SAME: "green", WORSE: "red", UNKNOWN: "yellow"}
+
+
+def figure(metric: str, value: float | None) -> str:
+    """Return a metric's figure with its unit."""
+    return text.rate(value) if metric.endswith(".rate") else text.duration(value)
+
+
+def percent(change: float | None) -> str:
+    """Return a change as +12.3 %."""
+    if change is None:
+        return text.UNKNOWN
+    return f"{'+' if change >= 0 else '−'}{abs(change) * 100:.1f} %"
+
+
+def overall(differences: Sequence[Difference]) -> str:
+    """Return the gravest verdict: worse, else can't tell, else better, else same."""
+    verdicts = {difference.verdict for difference in differences}
+    return next((verdict for verdict in (WORSE, UNKNOWN, BETTER) if verdict in verdicts), SAME)
+
+
+def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
+    """Return what a reader of the comparison must know about its runs, a sentence each."""
+    lines = []
+    for name, side in (("base", base), ("new", new)):
+        for profile in side:
+            if profile.verdict != "valid" or profile.status != "complete":
+                lines.append(
+                    f"{name} run {text.clean(profile.run)} is {profile.verdict} ({text.clean(profile.status)})"
+                )
+    differing = sorted(
+        {key for profile in (*base, *new) for key in _differing(base[0].scenario, profile.scenario)}
+    )
+    if differing:
+        lines.append(f"the scenarios differ in {', '.join(map(text.clean, differing))}")
+    losses = [max((profile.loss or 0.0 for profile in side), default=0.0) for side in (base, new)]
+    if any(losses):
+        lines.append(
+            f"deliveries were lost: up to {text.ratio(losses[0])} (base), {text.ratio(losses[1])} (new)"
+        )
+    return lines
+
+
+def show(
+    console: Console, base: Sequence[Profile], new: Sequence[Profile], differences: Sequence[Difference]
+) -> None:
+    """Print the table, the doubts and the verdict."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, right in (
+        ("", 0),
+        ("base", 1),
+        ("new", 1),
+        ("change", 1),
+        ("95 % interval", 1),
+        ("verdict", 0),
+    ):
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for difference in differences:
+        interval = f"{percent(difference.low)} … {percent(difference.high)}"
+        table.add_row(
+            difference.metric,
+            figure(difference.metric, difference.base),
+            figure(difference.metric, difference.new),
+            percent(difference.change),
+            text.UNKNOWN if difference.low is None else interval,
+            Text(difference.verdict, _LOOKS[difference.verdict]),
+        )
+    console.print(f"{len(base)} runs against {len(new)}\n")
+    console.print(table)
+    console.print()
+    for line in doubts(base, new):
+        console.print(Text(line, "yellow"))
+    for difference in differences:
+        if difference.verdict == UNKNOWN:
+            more = (
+                f"; about {difference.repeats} runs a side would show it"
+                if difference.repeats is not None
+                else "; run each side at least twice, in turns"
+            )
+            console.print(Text(f"{difference.metric}: {difference.reason}{more}", "yellow"))
+    verdict = overall(differences)
+    console.print(Text(f"\n{verdict}", _LOOKS[verdict]))
+
+
+def _differing(one: object, other: object, path: str = "") -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        found = []
+        for key in sorted({*one, *other}, key=str):
+            found += _differing(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
+        return found
+    return [] if one == other else [path]

@@ -1,0 +1,181 @@
+"""A run boiled down to what a comparison needs: small enough to commit as a baseline.
+
+The measurement is cut into blocks of time; of each block every distribution is kept as a sparse histogram with bins of
+equal ratio (0.5 %), so that blocks can be drawn again and pooled. The run's own figures are kept exactly.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from analysis import fanout
+from analysis.ledger import settle
+from analysis.percentiles import nearest_rank
+from analysis.run import Ints, Run, RunError, Window, ints, load
+
+FORMAT: Final = 1
+BINS_PER_E: Final = 200.0
+"""Bins for each factor of e: one is 0.5 % wide."""
+BLOCKS_MAX: Final = 30
+"""Blocks of a run: at least a second long each, as correlation over time is what they are for."""
+
+#: The metrics of a comparison: distribution and percentile, or a number; and which way is worse (+1: more).
+METRICS: Final[dict[str, tuple[str, float | None, int]]] = {
+    "delivery.latency.p50": ("delivery.latency", 50.0, 1),
+    "delivery.latency.p99": ("delivery.latency", 99.0, 1),
+    "fanout.last.p99": ("fanout.last", 99.0, 1),
+    "publish.latency.p99": ("publish.latency", 99.0, 1),
+    "delivery.rate": ("delivery.rate", None, -1),
+}
+
+Histogram = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One run. `figures` by metric (ns, or per second); `blocks` by distribution, one histogram a block of time."""
+
+    run: str
+    scenario: dict[str, Any]
+    verdict: str
+    status: str
+    loss: float | None
+    created_ns: int
+    figures: dict[str, float | None]
+    blocks: dict[str, list[Histogram]] = field(repr=False)
+    rates: list[float] = field(repr=False)
+    format: int = FORMAT
+
+    @classmethod
+    def of(cls, run: Run, summary: Mapping[str, Any]) -> Self:
+        """Return the profile of a run with its summary.
+
+        Raises:
+            RunError: nothing was measured.
+        """
+        window = run.measure
+        if window is None or summary["ledger"] is None:
+            raise RunError(f"{run.path} measured nothing: there is nothing to compare")
+        samples = _samples(run, window)
+        edges = _edges(window)
+        blocks = {name: _histograms(at_ns, values, edges) for name, (at_ns, values) in samples.items()}
+        at_ns, _ = samples["delivery.latency"]
+        counts, _ = np.histogram(at_ns, bins=edges)
+        seconds = np.diff(edges) / 1e9
+        figures = {
+            metric: _percentile(samples[name][1], percent)
+            for metric, (name, percent, _) in METRICS.items()
+            if percent is not None
+        }
+        figures["delivery.rate"] = summary["throughput"]["delivered_per_s"]
+        ratio = summary["ledger"]["delivery_ratio"]
+        return cls(
+            run=run.path.name,
+            scenario=run.manifest["scenario"],
+            verdict=summary["verdict"]["kind"],
+            status=summary["status"],
+            loss=None if ratio is None else 1 - ratio,
+            created_ns=run.manifest["created_ns"],
+            figures=figures,
+            blocks=blocks,
+            rates=[float(rate) for rate in counts / seconds],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields."""
+        return asdict(self)
+
+
+def read(path: Path) -> list[Profile]:
+    """Return the profiles of a run's folder, of a folder of runs, or of a baseline file, the oldest first.
+
+    Raises:
+        RunError: it is none of these.
+    """
+    from analysis.summary import summarise
+
+    if path.is_file():
+        return _read_file(path)
+    folders = (
+        [path]
+        if (path / "manifest.json").exists()
+        else sorted(manifest.parent for manifest in path.glob("*/manifest.json"))
+    )
+    if not folders:
+        raise RunError(f"{path} is neither a run's folder, a folder of runs, nor a baseline file")
+    profiles = []
+    for folder in folders:
+        run = load(folder)
+        profiles.append(Profile.of(run, summarise(run)))
+    return sorted(profiles, key=lambda profile: profile.created_ns)
+
+
+def write(path: Path, profiles: Sequence[Profile]) -> None:
+    """Write a baseline file."""
+    content = {"format": FORMAT, "runs": [profile.to_dict() for profile in profiles]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def _read_file(path: Path) -> list[Profile]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise RunError(f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}")
+        return [Profile(**entry) for entry in content["runs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RunError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
+
+
+def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:
+    """Return (intended time, value) of each sample of each distribution."""
+    table = run.table("deliveries", ("intended_ns", "arrival_ns"), window)
+    intended_ns = ints(table, "intended_ns")
+    frame = fanout.by_event(settle(run, window))[["intended_ns", "last_ns"]].dropna()
+    names = ("publisher", "batch", "intended_ns", "sent_ns", "acked_ns")
+    publisher, batch, due_ns, sent_ns, acked_ns = (
+        ints(run.table("events", names, window), name) for name in names
+    )
+    _, first = np.unique((publisher << 32) | batch, return_index=True)
+    answered = first[(sent_ns[first] >= 0) & (acked_ns[first] >= 0)]
+    return {
+        "delivery.latency": (intended_ns, ints(table, "arrival_ns") - intended_ns),
+        "fanout.last": (
+            frame["intended_ns"].to_numpy(dtype=np.int64),
+            frame["last_ns"].to_numpy(dtype=np.int64),
+        ),
+        "publish.latency": (due_ns[answered], (acked_ns - sent_ns)[answered]),
+    }
+
+
+def _edges(window: Window) -> Ints:
+    blocks = int(max(1, min(BLOCKS_MAX, window.seconds)))
+    return np.linspace(window.start_ns, window.end_ns, blocks + 1).astype(np.int64)
+
+
+def bins(values: Ints) -> Ints:
+    """Return the bin of each value; what is not above zero shares one bin below all others."""
+    return np.where(values > 0, np.rint(np.log(np.maximum(values, 1)) * BINS_PER_E), -1).astype(np.int64)
+
+
+def value_of(bin_number: int) -> float:
+    """Return the middle of a bin."""
+    return 0.0 if bin_number < 0 else float(np.exp(bin_number / BINS_PER_E))
+
+
+def _histograms(at_ns: Ints, values: Ints, edges: Ints) -> list[Histogram]:
+    block = np.clip(np.searchsorted(edges, at_ns, side="right") - 1, 0, len(edges) - 2)
+    numbers = bins(values)
+    found = []
+    for each in range(len(edges) - 1):
+        present, counts = np.unique(numbers[block == each], return_counts=True)
+        found.append({str(number): int(count) for number, count in zip(present, counts, strict=True)})
+    return found
+
+
+def _percentile(values: Ints, percent: float) -> float | None:
+    return float(nearest_rank(np.sort(values), percent)) if len(values) else None
