@@ -1,4 +1,4 @@
-"""`loadgen compare` and `loadgen baseline`: is this build better or worse than that one?"""
+"""`loadgen compare`, `baseline` and `verify`: one build against another, and a report against its record."""
 
 import json
 from pathlib import Path
@@ -69,3 +69,23 @@ def baseline(
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
     print(f"{len(profiles)} runs, {file.stat().st_size / 1024:.0f} KB: {file}")
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+    """Recompute every number of a run's summary, report, JUnit file and Markdown from its tables, and compare.
+
+    The chief figures are also computed a second way, in SQL. Exit codes: 0 all agree, 2 usage, 3 something disagrees.
+    """
+    from analysis.run import RunError, load
+    from analysis.verify.check import sentences
+    from analysis.verify.check import verify as check
+
+    try:
+        found = check(load(folder))
+    except RunError as error:
+        fail(str(error))
+    for line in sentences(found):
+        print(line)
+    print("all agree" if found.agrees else f"{len(found.disagreements)} disagree")
+    raise typer.Exit(0 if found.agrees else int(ExitCode.INCONCLUSIVE))

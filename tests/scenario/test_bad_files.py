@@ -301,7 +301,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path, text, sentence):
         (
             b"- 1\n",
             "x.yaml:1: the scenario must be a mapping with version, name, description, seed, target, variables, "
-            "clients, phases, not a list",
+            "clients, phases, gates, not a list",
         ),
         (
             b"a: \x07\n",
