@@ -6,9 +6,8 @@ from typing import get_args
 from pydantic import ValidationError
 
 from loadgen.credentials.errors import CredentialError
-from loadgen.scenario import document
 from loadgen.scenario.login import AuthMode, Login
-from loadgen.scenario.messages import problems_in
+from loadgen.scenario.part_file import read_part
 from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.text import nearest, shown
 
@@ -42,11 +41,6 @@ def login_from_option(value: str) -> Login:
             f"--auth {shown(value)} is neither a mode nor a file{nearest(mode, _MODES)}: modes are {', '.join(_MODES)}"
         )
     try:
-        data, places = document.parse(path.read_text(encoding="utf-8"), value)
-        return Login.model_validate(data)
-    except ValidationError as error:
-        raise CredentialError("\n".join(places.sentences(problems_in(error, data, Login)))) from None
+        return read_part(path, Login, "the login file", "{mode: iam}")
     except ScenarioError as error:
         raise CredentialError(str(error)) from None
-    except (OSError, UnicodeDecodeError):
-        raise CredentialError(f"--auth: the file {shown(value)} cannot be read") from None

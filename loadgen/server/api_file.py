@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from loadgen.scenario import document
 from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part
-from loadgen.scenario.messages import problems_in
+from loadgen.scenario.part_file import read_part
 from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.text import shown
 from loadgen.scenario.units import DurationNs, EventRate, SizeBytes, problem
@@ -174,22 +173,7 @@ def load_api_file(path: Path) -> ApiFile:
         ConfigError: it cannot be read, or says what cannot be; a line for each problem.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"the API file {shown(str(path))} cannot be read: {why}") from None
-    try:
-        data, places = document.parse(text, str(path))
-        if data is None:
-            return ApiFile()
-        if not isinstance(data, dict):
-            raise ConfigError(
-                f"{path}:1: the API file must be a mapping such as {{namespaces: {{chat: {{}}}}}}"
-            )
-        try:
-            return ApiFile.model_validate(data)
-        except ValidationError as error:
-            raise ScenarioError(places.sentences(problems_in(error, data, ApiFile))) from None
+        return read_part(path, ApiFile, "the API file", "{namespaces: {chat: {}}}")
     except ScenarioError as error:
         raise ConfigError(str(error)) from None
 

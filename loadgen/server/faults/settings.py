@@ -5,13 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from loadgen.scenario import document
 from loadgen.scenario.base import Part
-from loadgen.scenario.messages import problems_in
+from loadgen.scenario.part_file import read_part
 from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.text import shown
 from loadgen.scenario.units import DurationNs, EventRate, Percent, PositiveDurationNs, problem
 from loadgen.server.config import ConfigError
 
@@ -155,19 +153,6 @@ def load_faults(path: Path) -> Faults:
         ConfigError: it cannot be read, or says what cannot be; a line for each problem.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"the faults file {shown(str(path))} cannot be read: {why}") from None
-    try:
-        data, places = document.parse(text, str(path))
-        if data is None:
-            return Faults()
-        if not isinstance(data, dict):
-            raise ConfigError(f"{path}:1: the faults file must be a mapping such as {{drop: 1%}}")
-        try:
-            return Faults.model_validate(data)
-        except ValidationError as error:
-            raise ScenarioError(places.sentences(problems_in(error, data, Faults))) from None
+        return read_part(path, Faults, "the faults file", "{drop: 1%}")
     except ScenarioError as error:
         raise ConfigError(str(error)) from None

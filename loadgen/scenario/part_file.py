@@ -1,0 +1,36 @@
+"""Reading a YAML or JSON file that is one mapping, into its model."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from loadgen.scenario import document
+from loadgen.scenario.base import Part
+from loadgen.scenario.messages import problems_in
+from loadgen.scenario.problems import ScenarioError
+from loadgen.scenario.text import shown
+
+Model = TypeVar("Model", bound=Part)
+
+
+def read_part(path: Path, model: type[Model], what: str, example: str) -> Model:
+    """Return what a file says; an empty one says what the model's defaults are.
+
+    `what` names the file in messages, as "the faults file", `example` is what may stand in it.
+
+    Raises:
+        ScenarioError: it cannot be read, or says what cannot be; a line for each problem.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ScenarioError([f"{what} {shown(str(path))} cannot be read: {why}"]) from None
+    data, places = document.parse(text, str(path))
+    if data is not None and not isinstance(data, dict):
+        raise ScenarioError([f"{path}:1: {what} must be a mapping such as {example}"])
+    try:
+        return model.model_validate({} if data is None else data)
+    except ValidationError as error:
+        raise ScenarioError(places.sentences(problems_in(error, data or {}, model))) from None
