@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, without the yellow that a white page swallows.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
 #: Of a lightness between: at least 4:1 against a white and against a near-black page.
 INK = "#7a7f87"
 _RC: Any = {

@@ -1,0 +1,25 @@
+"""The report's plots. Each takes a run and returns a matplotlib figure, or None where there is nothing to show."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+
+from analysis.plots.heatmap import latency_heatmap
+from analysis.plots.ledger import ledger
+from analysis.plots.over_time import connection_ramp, generator_health, latency_over_time, throughput
+from analysis.plots.spread import by_channel, by_worker, fan_out, percentile_curves
+from analysis.run import Run
+
+#: The report's plots in their order: what a reader asks first stands first.
+ALL: Sequence[Callable[[Run], Figure | None]] = (
+    latency_over_time,
+    latency_heatmap,
+    percentile_curves,
+    throughput,
+    ledger,
+    fan_out,
+    by_channel,
+    by_worker,
+    connection_ramp,
+    generator_health,
+)

@@ -1,0 +1,104 @@
+"""What plots share: the time axis with its phases, units on the axes, sums by the second."""
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from analysis import style
+from analysis.run import Ints, Run
+
+Floats = npt.NDArray[np.float64]
+SECOND_NS = 1_000_000_000
+_PHASE_TINTS = {"ramp": 0.10, "ready": 0.05, "warmup": 0.12, "measure": 0.0, "drain": 0.08}
+
+
+def origin_of(run: Run) -> int:
+    """Return the zero of the time axis: when the run was created (ns)."""
+    created: int = run.manifest["created_ns"]
+    return created
+
+
+def first_publish_of(run: Run) -> int:
+    """The zero of whole seconds: the start of the warm-up, so that no second straddles two phases of whole seconds."""
+    for name in ("warmup", "measure"):
+        if name in run.phases:
+            return run.phases[name][0]
+    return origin_of(run)
+
+
+def per_second(values: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Floats, Ints]:
+    """Return (second since the origin, count in it), with a closing zero; the last, begun second is left out."""
+    seconds = max(1, (end_ns - start_ns) // SECOND_NS)
+    second = (values - start_ns) // SECOND_NS
+    counts = np.bincount(second[(second >= 0) & (second < seconds)], minlength=seconds)
+    at_s = (np.arange(len(counts) + 1) * SECOND_NS + start_ns - origin_ns) / 1e9
+    return at_s, np.append(counts, counts[-1])
+
+
+def worst_by_second(at_s: Floats, values: Ints) -> tuple[Floats, Ints]:
+    """Return (middle of each second, its largest value above zero)."""
+    known = values > 0
+    second = np.floor(at_s[known]).astype(np.int64)
+    present, inverse = np.unique(second, return_inverse=True)
+    worst = np.zeros(len(present), dtype=np.int64)
+    np.maximum.at(worst, inverse, values[known])
+    return np.asarray(present + 0.5, dtype=np.float64), worst
+
+
+def shade_phases(axes: Axes, run: Run, origin_ns: int) -> None:
+    """Tint every phase but the measured one and name them all above the axes."""
+    low, high = axes.get_xlim()
+    for name, (start_ns, end_ns) in run.phases.items():
+        start = (start_ns - origin_ns) / 1e9
+        end = high if end_ns is None else (end_ns - origin_ns) / 1e9
+        visible = (max(low, start), min(high, end))
+        if visible[1] <= visible[0]:
+            continue
+        if tint := _PHASE_TINTS.get(name, 0.0):
+            axes.axvspan(*visible, color=style.INK, alpha=tint, linewidth=0, zorder=0)
+        if visible[1] - visible[0] > (high - low) * 0.06:
+            axes.annotate(
+                name,
+                ((visible[0] + visible[1]) / 2, 1.0),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=8,
+            )
+    axes.set_xlim(low, high)
+
+
+def label_time(axes: Axes) -> None:
+    """Say what the time axis counts."""
+    axes.set_xlabel("seconds since the run began")
+
+
+def label_milliseconds(axes: Axes, low: Floats, high: Floats) -> None:
+    """Label a latency axis with units; logarithmic where the values span more than two decades and none is negative."""
+    bottom, top = float(low.min()), float(high.max())
+    if bottom > 0 and top / bottom > 30:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(lambda *_: "")
+        axes.set_ylim(bottom * 0.7, top * 2)
+    elif bottom >= 0:
+        axes.set_ylim(0, top * 1.25)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_tick(value)))
+
+
+def milliseconds_tick(milliseconds: float) -> str:
+    """Return a tick's label: short, since ticks are round."""
+    for factor, unit in ((1e-3, "s"), (1, "ms"), (1e3, "µs")):
+        if abs(milliseconds) * factor >= 0.9995:
+            return f"{milliseconds * factor:g} {unit}"
+    return "0" if milliseconds == 0 else f"{milliseconds * 1e6:g} ns"
+
+
+def nines_tick(above: float) -> str:
+    """Return a percentile axis's label for the share above."""
+    nines = round(-np.log10(above))
+    if nines == 0:
+        return "0 %"
+    return "90 %" if nines == 1 else ("99 %" if nines == 2 else f"99.{'9' * (nines - 2)} %")

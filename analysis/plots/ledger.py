@@ -1,0 +1,54 @@
+"""The ledger as a picture: what became of every expected delivery, second by second."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from analysis import style
+from analysis.ledger import settle
+from analysis.plots.axes import SECOND_NS, label_time, origin_of, shade_phases
+from analysis.run import Run
+
+
+def ledger(run: Run) -> Figure | None:
+    """Expected deliveries by the second in which their event was due, and of those the share that did not come in time.
+
+    None where everything arrived in time: the report's table says so.
+    """
+    window = run.measure
+    if window is None or window.seconds <= 0:
+        return None
+    settled = settle(run, window)
+    if not settled.ledger.expected or not (settled.ledger.lost or settled.ledger.late):
+        return None
+    events, matched = settled.events, settled.matched
+    seconds = int(np.ceil(window.seconds))
+    second = np.minimum((events.intended_ns - window.start_ns) // SECOND_NS, seconds - 1)
+    arrived = np.bincount(matched.event, minlength=len(events.key))
+    late = np.zeros(len(matched.event), dtype=bool)
+    if run.late_after_ns is not None:
+        late = matched.arrival_ns - events.intended_ns[matched.event] > run.late_after_ns
+    late_by_event = np.bincount(matched.event[late], minlength=len(events.key))
+    expected, lost, overdue = (
+        np.bincount(second, weights=values, minlength=seconds)
+        for values in (settled.expected, settled.expected - arrived, late_by_event)
+    )
+    at_s = (window.start_ns - origin_of(run)) / 1e9 + np.arange(seconds)
+    figure, (top, bottom) = style.new_figure(2, 4.0, sharex=True)
+    intime = expected - lost - overdue
+    top.bar(at_s, intime, 1.0, align="edge", color=style.GREEN, label="in time", linewidth=0)
+    top.bar(at_s, overdue, 1.0, intime, align="edge", color=style.ORANGE, label="late", linewidth=0)
+    top.bar(at_s, lost, 1.0, intime + overdue, align="edge", color=style.VERMILION, label="lost", linewidth=0)
+    top.set_ylabel("expected/s")
+    top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    # Above the bars, which fill the axes.
+    top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.04), ncols=3)
+    top.set_title("Ledger: what became of every expected delivery")
+    share = np.divide((lost + overdue) * 100, expected, out=np.zeros(seconds), where=expected > 0)
+    bottom.bar(at_s, share, 1.0, align="edge", color=style.VERMILION, linewidth=0)
+    bottom.set_ylabel("% lost or late")
+    bottom.set_ylim(bottom=0)
+    for axes in (top, bottom):
+        shade_phases(axes, run, origin_of(run))
+    label_time(bottom)
+    return figure

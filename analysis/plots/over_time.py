@@ -1,0 +1,147 @@
+"""Plots over the time of a run."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from analysis import style
+from analysis.percentiles import nearest_rank
+from analysis.plots.axes import (
+    SECOND_NS,
+    first_publish_of,
+    label_milliseconds,
+    label_time,
+    milliseconds_tick,
+    origin_of,
+    per_second,
+    shade_phases,
+    worst_by_second,
+)
+from analysis.run import Run, codes, ints
+
+_WORKER_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.PURPLE, style.SKY)
+
+
+def throughput(run: Run) -> Figure | None:
+    """Events offered and accepted, and deliveries, each second."""
+    events = run.table("events", ("intended_ns", "sent_ns", "status"))
+    arrival_ns = ints(run.table("deliveries", ("arrival_ns",)), "arrival_ns")
+    if not events.num_rows:
+        return None
+    origin_ns = origin_of(run)
+    intended_ns = ints(events, "intended_ns")
+    status, names = codes(events, "status")
+    accepted = status == names.index("accepted") if "accepted" in names else np.zeros(len(status), dtype=bool)
+    figure, (top, bottom) = style.new_figure(2, 4.4, sharex=True)
+    end_ns = int(max(intended_ns.max(), arrival_ns.max() if len(arrival_ns) else 0))
+    for axes, values, label, colour, width in (
+        (top, intended_ns, "offered (due by the schedule)", style.ORANGE, 3.2),
+        (top, intended_ns[accepted], "accepted by the service", style.BLUE, 1.4),
+        (bottom, arrival_ns, "delivered to subscribers", style.GREEN, 1.6),
+    ):
+        seconds, counts = per_second(values, first_publish_of(run), end_ns, origin_ns)
+        axes.plot(seconds, counts, drawstyle="steps-post", color=colour, label=label, linewidth=width)
+    for axes, unit in ((top, "events/s"), (bottom, "deliveries/s")):
+        axes.set_ylabel(unit)
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.legend(loc="lower center", ncols=2)
+        shade_phases(axes, run, origin_ns)
+    label_time(bottom)
+    top.set_title("Throughput")
+    return figure
+
+
+def latency_over_time(run: Run) -> Figure | None:
+    """Percentiles of the headline latency by the second in which an event was due."""
+    table = run.table("deliveries", ("intended_ns", "arrival_ns"))
+    intended_ns = ints(table, "intended_ns")
+    if not len(intended_ns):
+        return None
+    latency_ns = ints(table, "arrival_ns") - intended_ns
+    origin_ns, start_ns = origin_of(run), first_publish_of(run)
+    second = (intended_ns - start_ns) // SECOND_NS
+    order = np.lexsort((latency_ns, second))
+    second, latency_ns = second[order], latency_ns[order]
+    present, begins = np.unique(second, return_index=True)
+    groups = np.split(latency_ns, begins[1:])
+    at_s = (present * SECOND_NS + start_ns - origin_ns) / 1e9 + 0.5
+    series = {p: np.array([nearest_rank(group, p) for group in groups]) / 1e6 for p in (50, 90, 99, 100)}
+    figure, (axes,) = style.new_figure(1, 3.2)
+    for percent, colour, label in (
+        (100, style.PURPLE, "max"),
+        (99, style.VERMILION, "p99"),
+        (90, style.ORANGE, "p90"),
+        (50, style.BLUE, "p50"),
+    ):
+        axes.plot(at_s, series[percent], color=colour, label=label, marker=".", markersize=4)
+    axes.fill_between(at_s, series[50], series[99], color=style.ORANGE, alpha=0.12, linewidth=0)
+    label_milliseconds(axes, series[50], series[100])
+    axes.set_title("Fan-out latency (arrival − intended), by the second in which an event was due")
+    axes.legend(loc="upper right", ncols=4)
+    shade_phases(axes, run, origin_ns)
+    label_time(axes)
+    return figure
+
+
+def connection_ramp(run: Run) -> Figure | None:
+    """How many clients were connected and how many subscriptions ready, over the ramp."""
+    connections = run.table("connections", ("acknowledged_ns", "started_ns"))
+    subscriptions = run.table("subscriptions", ("acknowledged_ns", "ready_ns"))
+    if not connections.num_rows:
+        return None
+    origin_ns = origin_of(run)
+    figure, (axes,) = style.new_figure(1, 2.8)
+    for values, label, colour in (
+        (ints(connections, "started_ns"), "connect begun", style.INK),
+        (ints(connections, "acknowledged_ns"), "connected", style.BLUE),
+        (ints(subscriptions, "acknowledged_ns"), "subscriptions acknowledged", style.ORANGE),
+        (ints(subscriptions, "ready_ns"), "subscriptions proven ready", style.GREEN),
+    ):
+        values = np.sort(values[values >= 0])
+        if len(values):
+            at_s = (np.concatenate([values[:1], values]) - origin_ns) / 1e9
+            axes.plot(at_s, np.arange(len(at_s)), drawstyle="steps-post", color=colour, label=label)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_title("Ramp")
+    axes.set_ylabel("so far")
+    axes.legend(loc="upper left")
+    label_time(axes)
+    return figure
+
+
+def generator_health(run: Run) -> Figure | None:
+    """CPU, hub lag, schedule lateness and receive-queue delay of each worker."""
+    columns = ("worker", "time_ns", "interval_ns", "cpu_ns", "lag_max_ns", "late_max_ns", "queue_max_ns")
+    table = run.table("health", columns)
+    if not table.num_rows:
+        return None
+    origin_ns = origin_of(run)
+    worker, at_s = ints(table, "worker"), (ints(table, "time_ns") - origin_ns) / 1e9
+    figure, (top, bottom) = style.new_figure(2, 4.4, sharex=True)
+    cpu = ints(table, "cpu_ns") / np.maximum(ints(table, "interval_ns"), 1) * 100
+    for number in np.unique(worker).tolist():
+        mine = np.flatnonzero(worker == number)
+        mine = mine[np.argsort(at_s[mine])]
+        name = f"worker {number}" if number < 6 else None
+        top.plot(at_s[mine], cpu[mine], label=name, color=_WORKER_COLOURS[number % len(_WORKER_COLOURS)])
+    for column, label, colour in (
+        ("lag_max_ns", "event loop lag", style.INK),
+        ("late_max_ns", "schedule lateness", style.ORANGE),
+        ("queue_max_ns", "receive-queue delay", style.BLUE),
+    ):
+        seconds, worst = worst_by_second(at_s, ints(table, column))
+        bottom.plot(seconds, worst / 1e6, color=colour, label=label)
+    top.set_ylim(0, max(100, float(cpu.max()) * 1.05))
+    top.set_ylabel("CPU, % of a core")
+    top.set_title("How the generator itself was doing")
+    top.legend(loc="upper right", ncols=3)
+    bottom.set_yscale("log")
+    bottom.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_tick(value)))
+    bottom.set_ylabel("worst of a second")
+    bottom.legend(loc="upper right", ncols=3)
+    for axes in (top, bottom):
+        shade_phases(axes, run, origin_ns)
+    label_time(bottom)
+    return figure
