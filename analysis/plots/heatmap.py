@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from analysis import style
 from analysis.plots.axes import first_publish_of, label_time, milliseconds_tick, origin_of, shade_phases
@@ -41,12 +41,15 @@ def latency_heatmap(run: Run) -> Figure | None:
     figure, (axes,) = style.new_figure(1, 3.2)
     shown = np.ma.masked_equal(counts.T, 0)
     mesh = axes.pcolormesh(
-        edges_s, edges_ms, shown, norm=LogNorm(1, max(2, counts.max())), cmap=_COLOURS, rasterized=True
+        edges_s, edges_ms, shown, norm=LogNorm(1, max(2, int(counts.max()))), cmap=_COLOURS, rasterized=True
     )
     bar = figure.colorbar(mesh, ax=axes, pad=0.01)
     bar.set_label("deliveries a cell", color=style.INK)
     bar.outline.set_visible(False)
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    most = int(counts.max())
+    decades = [10**power for power in range(9) if 10**power * 2 < most]
+    bar.set_ticks(sorted({1, *decades, max(2, most)}))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
