@@ -92,7 +92,11 @@ class IamAuthorizer:
         timestamp = credentials.get("x-amz-date", "")
         _require_recent(timestamp, parts["date"])
         body = request.signed_body()
-        canonical, expected = _signature(user, parts, credentials, timestamp, body)
+        try:
+            canonical, expected = _signature(user, parts, credentials, timestamp, body)
+        except ValueError:
+            # A host that no URL can have, or a header that cannot be encoded.
+            raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST) from None
         if not hmac.compare_digest(expected, parts["signature"]):
             raise RefusedError(errors.signature_mismatch(canonical), HTTPStatus.BAD_REQUEST)
         if not user.may(request.operation, namespace_of(request.channel) if request.channel else ""):

@@ -301,6 +301,17 @@ def test_a_changed_signature_is_refused(
     assert somebody.client.subscribe("/iam/a", authorization=fields)["type"] == "subscribe_error"
 
 
+@pytest.mark.parametrize("host", ["[", "[::1", "a b", "é", "\n", "x\r\ny: z", "%", "@", "//", "\ud7ff", "h" * 5000])
+def test_a_host_that_is_none_is_refused_and_harms_nobody(
+    host: str, caller: Callable[[Credential], Caller]
+) -> None:
+    somebody = caller(iam())
+    fields = somebody.credential.frame_authorization(somebody._host, subscribe_body("/iam/a"))
+    answer = somebody.client.subscribe("/iam/a", authorization={**fields, "host": host, "accept": host})
+    assert answer["type"] == "subscribe_error"
+    assert somebody.subscribe("/iam/a", "t")["type"] == "subscribe_success"
+
+
 def test_iam_actions_limit_what_a_user_may_do(caller: Callable[[Credential], Caller]) -> None:
     limited = caller(iam("AKIAOTHER", "another", "session-token"))
     assert limited.subscribe("/iam/a")["type"] == "subscribe_success"
