@@ -301,7 +301,9 @@ def test_a_changed_signature_is_refused(
     assert somebody.client.subscribe("/iam/a", authorization=fields)["type"] == "subscribe_error"
 
 
-@pytest.mark.parametrize("host", ["[", "[::1", "a b", "é", "\n", "x\r\ny: z", "%", "@", "//", "\ud7ff", "h" * 5000])
+@pytest.mark.parametrize(
+    "host", ["[", "[::1", "a b", "é", "\n", "x\r\ny: z", "%", "@", "//", "\ud7ff", "h" * 5000]
+)
 def test_a_host_that_is_none_is_refused_and_harms_nobody(
     host: str, caller: Callable[[Credential], Caller]
 ) -> None:
