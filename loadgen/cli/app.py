@@ -2,6 +2,7 @@
 
 import json
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -122,12 +123,34 @@ def scenarios() -> None:
         console.print(f"  [dim]{escape(str(entry.path))}[/dim]", soft_wrap=True)
 
 
+class ReportFormat(Enum):
+    """What a report is written as."""
+
+    HTML = "html"
+    PDF = "pdf"
+    MD = "md"
+
+
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    format_: Annotated[
+        ReportFormat, typer.Option("--format", help="html: report.html; pdf: report.pdf; md: summary.md.")
+    ] = ReportFormat.HTML,
+) -> None:
     """Make summary and report of a run's folder anew."""
     from loadgen.cli import launch
 
-    raise typer.Exit(launch.report(folder))
+    code = launch.report(folder)
+    if code == 0 and format_ is ReportFormat.PDF:
+        from analysis import pdf, run, summary
+
+        record = run.load(folder)
+        pdf.write(record, summary.summarise(record), folder / "report.pdf")
+        print(f"report: {folder / 'report.pdf'}")
+    elif code == 0 and format_ is ReportFormat.MD:
+        print(f"report: {folder / 'summary.md'}")
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -170,7 +193,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
-    from loadgen.cli import client, compare, serve  # noqa: F401  they register their commands
+    from loadgen.cli import client, compare, notebook, serve  # noqa: F401  they register their commands
 
     try:
         app()

@@ -180,6 +180,19 @@ def hostile_run(folder: Path) -> Path:
     )
 
 
+def test_the_pdf_has_the_figures_and_nothing_that_acts(tmp_path: Path) -> None:
+    from analysis import pdf
+    from analysis.summary import summarise
+
+    scenario = {"version": 1, "name": HOSTILE + "$x^2$", "gates": ["delivery.loss == 0"]}
+    run = analysis.load(simple_run(tmp_path / "run", scenario=scenario))
+    pdf.write(run, summarise(run), tmp_path / "report.pdf")
+    content = (tmp_path / "report.pdf").read_bytes()
+    assert content.startswith(b"%PDF-")
+    assert content.count(b"/Type /Page\n") >= 4 or content.count(b"/Type /Page ") >= 4
+    assert b"/JavaScript" not in content
+
+
 def test_foreign_text_cannot_become_markup_or_terminal_commands(tmp_path: Path) -> None:
     run = hostile_run(tmp_path / "run")
     main(["finish", str(run)])

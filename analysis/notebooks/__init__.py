@@ -1,0 +1,65 @@
+"""Notebooks on a run: `loadgen notebook RUN NAME` executes one, or open it in Jupyter with LOADGEN_RUN set."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from analysis.run import Run
+
+FOLDER = Path(__file__).parent
+NAMES = ("throughput", "percentiles", "fan-out", "capacity", "comparison")
+_TIMEOUT_S = 600
+
+
+class NotebookError(Exception):
+    """A notebook cannot be executed; one sentence."""
+
+
+def show(plot: "Callable[[Run], Figure | None]", run: "Run") -> Any:
+    """Return a plot of a run as something that a notebook shows; a sentence where there is nothing to draw."""
+    from IPython.display import SVG
+
+    from analysis import style
+
+    with style.styled():
+        figure = plot(run)
+        return "this run has nothing to draw here" if figure is None else SVG(style.to_svg(figure))
+
+
+def execute(name: str, run: Path, base: Path | None = None) -> Path:
+    """Execute a notebook on a run and return the copy with its outputs, in the run's own folder.
+
+    Raises:
+        NotebookError: Jupyter is not installed, or a cell failed.
+    """
+    try:
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError
+    except ImportError:
+        raise NotebookError("Jupyter is not installed: pip install 'fanout-loadgen[notebooks]'") from None
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    client = NotebookClient(notebook, timeout=_TIMEOUT_S, kernel_name="python3")
+    variables = {"LOADGEN_RUN": str(run.resolve())}
+    if base is not None:
+        variables["LOADGEN_BASE"] = str(base.resolve())
+    try:
+        client.execute(env=_environment(variables))
+    except CellExecutionError as error:
+        raise NotebookError(f"notebook {name} failed: {error.ename}: {error.evalue}") from None
+    folder = run / "notebooks" if run.is_dir() else run.parent / "notebooks"
+    folder.mkdir(exist_ok=True)
+    target = folder / f"{name}.ipynb"
+    nbformat.write(notebook, target)
+    return target
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    import os
+
+    # The kernel finds `analysis` where this process did, installed or not.
+    paths = [str(FOLDER.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(paths)}

@@ -1,0 +1,87 @@
+"""The report as PDF, for those who file it: a page of figures in words, then the plots."""
+
+import textwrap
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+
+from analysis import plots, style, text
+from analysis.gates import outputs
+from analysis.run import Run
+from analysis.terminal import latency_rows, notes
+
+_PAGE = (8.27, 11.69)
+_COLUMNS = ("p50", "p90", "p99", "p999", "max")
+_WIDTH = 92
+
+
+def write(run: Run, summary: dict[str, Any], path: Path) -> None:
+    """Write the report; the same figures as report.html, from the same summary."""
+    with PdfPages(path, metadata={"Title": text.clean(summary["run"]), "CreationDate": None}) as pages:
+        for lines in _pages(_lines(run, summary)):
+            figure = Figure(figsize=_PAGE)
+            # Plain text: nothing of a run is markup here, so no dollar sign starts a formula.
+            figure.text(
+                0.07, 0.95, "\n".join(lines), va="top", family="monospace", fontsize=8, parse_math=False
+            )
+            pages.savefig(figure)
+        for plot in plots.ALL:
+            with style.styled():
+                drawn = plot(run)
+                if drawn is not None:
+                    pages.savefig(drawn, facecolor="white")
+
+
+def _lines(run: Run, summary: dict[str, Any]) -> list[str]:
+    _, sentence = text.verdict(summary)
+    started = datetime.fromtimestamp(run.manifest["created_ns"] / 1e9).astimezone()
+    lines = [text.clean(summary["scenario"]), f"{started:%Y-%m-%d %H:%M:%S %Z}", "", *_wrapped(sentence), ""]
+    for note in notes(summary):
+        lines += _wrapped(f"- {text.clean(note)}")
+    if summary["gates"]:
+        lines += ["", f"{'gate':<50} {'result':<13} {'measured':>12} {'margin':>10}"]
+        for gate in summary["gates"]:
+            lines.append(
+                f"{text.clean(gate['gate'])[:50]:<50} {gate['status']:<13}"
+                f" {outputs.value(gate, gate['value']):>12} {outputs.margin(gate):>10}"
+            )
+    ledger = summary["ledger"]
+    if ledger is None:
+        return lines
+    lines += [
+        "",
+        f"{'latency':<32}" + "".join(f"{name:>11}" for name in ("p50", "p90", "p99", "p99.9", "max", "±")),
+    ]
+    for name, figures in latency_rows(summary):
+        values = [text.duration(figures[column]) for column in _COLUMNS]
+        values.append(text.duration(figures.get("error_ns", 0)))
+        lines.append(f"{name:<32}" + "".join(f"{value:>11}" for value in values))
+    lines.append("")
+    throughput = summary["throughput"]
+    for name, value in (
+        ("offered", text.rate(throughput["offered_per_s"])),
+        ("accepted", text.rate(throughput["accepted_per_s"])),
+        ("delivered", text.rate(throughput["delivered_per_s"])),
+        ("expected deliveries", text.count(ledger["expected"])),
+        ("delivered in time", text.count(ledger["delivered"])),
+        ("delivery ratio", text.ratio(ledger["delivery_ratio"])),
+        ("late", text.count(ledger["late"])),
+        ("lost before ready", text.count(ledger["lost_before_ready"])),
+        ("lost in a reconnect", text.count(ledger["lost_in_reconnect"])),
+        ("lost otherwise", text.count(ledger["lost_otherwise"])),
+        ("duplicates", text.count(ledger["duplicates"])),
+        ("the ledger balances", "yes" if ledger["balances"] else "NO"),
+    ):
+        lines.append(f"{name:<32}{value:>11}")
+    return lines
+
+
+def _wrapped(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, _WIDTH) or [""]
+
+
+def _pages(lines: list[str], length: int = 85) -> list[list[str]]:
+    return [lines[begin : begin + length] for begin in range(0, max(1, len(lines)), length)]

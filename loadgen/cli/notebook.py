@@ -1,0 +1,53 @@
+"""`loadgen notebook`: a run in a notebook."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.cli.app import app, fail
+
+
+@app.command()
+def notebook(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="throughput, percentiles, fan-out, capacity or comparison; all: each of them."),
+    ] = "all",
+    base: Annotated[
+        Path | None, typer.Option(help="For comparison: run, folder of runs or baseline file.")
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in JupyterLab instead.")] = False,
+) -> None:
+    """Execute a notebook on a run; the copy with its outputs is kept in the run's folder.
+
+    Exit codes: 0 executed, 2 usage, no Jupyter, or a cell failed.
+    """
+    from analysis.notebooks import FOLDER, NAMES, NotebookError, execute
+    from analysis.run import RunError, load
+
+    names = NAMES if name == "all" else (name,)
+    if unknown := set(names) - set(NAMES):
+        fail(f"there is no notebook {min(unknown)!a}: known are {', '.join(NAMES)} and all")
+    try:
+        load(run)
+    except RunError as error:
+        fail(str(error))
+    if open_:
+        lab = shutil.which("jupyter-lab")
+        if lab is None:
+            fail("JupyterLab is not installed: pip install jupyterlab")
+        variables = {"LOADGEN_RUN": str(run.resolve())} | (
+            {"LOADGEN_BASE": str(base.resolve())} if base else {}
+        )
+        path = FOLDER / f"{names[0]}.ipynb"
+        raise typer.Exit(subprocess.call([lab, str(path)], env={**os.environ, **variables}))  # noqa: S603
+    for each in names:
+        try:
+            print(execute(each, run, base))
+        except NotebookError as error:
+            fail(str(error))
