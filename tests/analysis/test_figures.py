@@ -116,7 +116,7 @@ def test_finish_writes_summary_and_report_and_ends_with_the_path(
     assert "30 of 30 expected deliveries arrived" in out
     assert json.loads((run / "summary.json").read_text())["ledger"]["delivery_ratio"] == 1.0
     page = (run / "report.html").read_text()
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 7
     # Self-contained: nothing that a browser would fetch.
     assert not re.findall(r'(?:src|href)="(?!#|data:)[^"]*"', page.replace("xlink:href", "href"))
 
