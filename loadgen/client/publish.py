@@ -36,7 +36,7 @@ def as_events(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         try:
             msgspec.json.decode(argument)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             events.append(json.dumps(argument, ensure_ascii=False))
         else:
             events.append(argument)

@@ -33,7 +33,7 @@ def latency_ns(delivery: Delivery) -> int | None:
     """
     try:
         return delivery.arrival_ns - decode_event(delivery.event).stamp[4]
-    except (msgspec.MsgspecError, struct.error):
+    except (msgspec.MsgspecError, struct.error, RecursionError):
         return None
 
 

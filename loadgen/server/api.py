@@ -12,7 +12,7 @@ from loadgen.protocol.appsync import errors, limits
 from loadgen.protocol.appsync.auth import CONNECT_BODY, publish_body, subscribe_body
 from loadgen.protocol.appsync.channels import ChannelError, validate_publish, validate_subscribe
 from loadgen.protocol.appsync.errors import WireError
-from loadgen.protocol.appsync.messages import FailedEvent, PublishResponse, SuccessfulEvent
+from loadgen.protocol.appsync.messages import UNREADABLE, FailedEvent, PublishResponse, SuccessfulEvent
 from loadgen.server import handlers
 from loadgen.server.auth.access import AccessControl
 from loadgen.server.auth.base import AuthorizationRequest, Identity, Operation
@@ -200,6 +200,6 @@ class EventApi:
         try:
             for event in events:
                 _require_json(event)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             raise RefusedError(errors.INVALID_EVENTS) from None
         return events

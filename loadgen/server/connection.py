@@ -6,7 +6,6 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-import msgspec
 from aiohttp import WSMsgType, web
 
 from loadgen.protocol.appsync import errors, messages
@@ -171,7 +170,7 @@ class Connection:
     async def _receive(self, text: str | bytes) -> None:
         try:
             message = messages.decode_client_message(text)
-        except msgspec.MsgspecError:
+        except messages.UNREADABLE:
             self.send_error("error", errors.UNSUPPORTED_OPERATION)
             return
         answer = self._answers.get(message.type, self._on_unsupported)

@@ -3,7 +3,6 @@
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from loadgen.protocol.appsync import errors, messages
@@ -33,7 +32,7 @@ class PublishEndpoint:
             return _refusal(RefusedError(errors.PAYLOAD_TOO_LARGE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
         try:
             publish = messages.decode_publish_request(body)
-        except msgspec.MsgspecError:
+        except messages.UNREADABLE:
             return _refusal(RefusedError(errors.INVALID_BODY))
         credentials = credentials_from(request.headers)
         try:

@@ -128,7 +128,7 @@ class Journal(NoJournal):
         """An event was accepted or rejected; its stamp is read where it has one."""
         try:
             token, publisher, sequence, *_ = decode_event(text).stamp
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             token = publisher = sequence = None  # type: ignore[assignment]
         self._rows["events"].append((event, channel, received_ns, accepted, token, publisher, sequence))
 

@@ -148,7 +148,7 @@ class ClientConnection:
         except KeyError:
             self._run.recorder.unknown_subscription += 1
             return
-        except (msgspec.MsgspecError, struct.error):
+        except (msgspec.MsgspecError, struct.error, RecursionError):
             # Somebody else's event, or one that is no JSON at all: the channel is not ours alone.
             self._run.recorder.foreign += 1
             return

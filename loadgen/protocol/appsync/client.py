@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import msgspec
-
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import (
     SUBPROTOCOL,
@@ -61,7 +59,7 @@ class AppSyncSession:
         """Take a message from the service and tell the handler."""
         try:
             decoded = _decode(message)
-        except msgspec.MsgspecError as error:
+        except messages.UNREADABLE as error:
             self._handler.on_undecodable(str(error))
             return
         if decoded.type == "data" and decoded.id is not None:
@@ -140,7 +138,7 @@ class AppSyncEvents:
             if status == 200:
                 return _answer(messages.decode_publish_response(body).failed)
             errors = messages.decode_error_response(body).errors
-        except msgspec.MsgspecError:
+        except messages.UNREADABLE:
             return PublishAnswer(error=f"HTTP {status} with a body that is no publish answer")
         return PublishAnswer(error="; ".join(map(str, errors)) or f"HTTP {status}")
 
