@@ -137,9 +137,8 @@ def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:
     intended_ns = ints(table, "intended_ns")
     frame = fanout.by_event(settle(run, window))[["intended_ns", "last_ns"]].dropna()
     names = ("publisher", "batch", "intended_ns", "sent_ns", "acked_ns")
-    publisher, batch, due_ns, sent_ns, acked_ns = (
-        ints(run.table("events", names, window), name) for name in names
-    )
+    events = run.table("events", names, window)
+    publisher, batch, due_ns, sent_ns, acked_ns = (ints(events, name) for name in names)
     _, first = np.unique((publisher << 32) | batch, return_index=True)
     answered = first[(sent_ns[first] >= 0) & (acked_ns[first] >= 0)]
     return {

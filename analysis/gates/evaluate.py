@@ -7,14 +7,14 @@ whole interval meets the condition the gate passes, if none of it does it fails,
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from analysis import fanout
-from analysis.gates.grammar import OPERATORS, Gate, parse
+from analysis.gates.grammar import Gate, duration_ns, parse
 from analysis.gates.metrics import Kind
 from analysis.ledger import Settled, settle
 from analysis.percentiles import nearest_rank
@@ -64,7 +64,7 @@ def gates_of(manifest: Mapping[str, Any]) -> list[Gate]:
             gates.append(parse(written))
             continue
         over = written.get("over")
-        over_ns = None if over is None else round(parse(f"delivery.latency.p50 < {over}").threshold)
+        over_ns = None if over is None else duration_ns(over, "the window")
         gates.append(parse(written["check"]).with_options(over_ns, bool(written.get("abort_early", False))))
     return gates
 
@@ -103,7 +103,7 @@ def _decide(gate: Gate, figures: "_Figures", whole: Window) -> Result:
         ),
     )
     failed = sum(result.status == FAILED for result in results)
-    return Result(**{**asdict(gravest), "windows": len(results), "windows_failed": failed})
+    return replace(gravest, windows=len(results), windows_failed=failed)
 
 
 def _windows(whole: Window, length_ns: int) -> Iterator[Window]:
@@ -120,8 +120,8 @@ def _decide_in(gate: Gate, figures: "_Figures", window: Window, whole: Window | 
     if whole is not None:
         place = ((window.start_ns - whole.start_ns) / 1e9, (window.end_ns - whole.start_ns) / 1e9)
     if value is None or low is None or high is None:
-        return Result(**{**asdict(_undecided(gate, doubt)), "window_s": place})
-    held = {_holds(gate, bound) for bound in (low, value, high)}
+        return replace(_undecided(gate, doubt), window_s=place)
+    held = {gate.holds(bound) for bound in (low, value, high)}
     status = PASSED if held == {True} else FAILED if held == {False} else INCONCLUSIVE
     if status == FAILED:
         doubt = ""
@@ -129,24 +129,15 @@ def _decide_in(gate: Gate, figures: "_Figures", window: Window, whole: Window | 
         status = INCONCLUSIVE
     if not doubt and status == INCONCLUSIVE:
         doubt = "the threshold lies within the measurement's uncertainty"
-    return Result(
-        gate.text,
-        gate.metric.name,
-        gate.metric.kind.name.lower(),
-        gate.op,
-        gate.threshold,
-        status,
-        value,
-        low,
-        high,
-        _margin(gate, value),
-        doubt,
-        place,
+    return replace(
+        _undecided(gate, doubt),
+        status=status,
+        value=value,
+        low=low,
+        high=high,
+        margin=_margin(gate, value),
+        window_s=place,
     )
-
-
-def _holds(gate: Gate, value: float) -> bool:
-    return OPERATORS[gate.op](value, gate.threshold)
 
 
 def _margin(gate: Gate, value: float) -> float | None:

@@ -96,7 +96,7 @@ def parse(text: str) -> Gate:
     threshold = _value(found["value"], metric)
     over_ns = None
     if found["over"] is not None:
-        over_ns = round(_duration(found["over"], "the window"))
+        over_ns = duration_ns(found["over"], "the window")
     gate = Gate(text.strip(), metric, found["op"], threshold, over_ns)
     _check_window(gate)
     return gate
@@ -126,6 +126,15 @@ def _value(text: str, metric: Metric) -> float:
     if metric.kind is Kind.RATE and unit == "/s":
         return number
     raise GateError(f"{metric.name} is compared with {text!a}: write {metric.kind.value}")
+
+
+def duration_ns(text: str, what: str) -> int:
+    """Return a duration in whole nanoseconds; `what` names it in the error.
+
+    Raises:
+        GateError: it is none.
+    """
+    return round(_duration(text, what))
 
 
 def _duration(text: str, what: str) -> float:
