@@ -387,10 +387,8 @@ def test_every_file_comes_with_strict_headers(api: LocalEventApi) -> None:
 @pytest.mark.parametrize("host", ["a;script-src *", "a b", "[::1]:80", "a'b", "*"])
 def test_a_strange_host_stays_out_of_the_policy(api: LocalEventApi, host: str) -> None:
     answer = httpx.get(root(api), headers={"host": host})
-    if answer.status_code == 200:
-        assert "connect-src 'self';" in answer.headers["content-security-policy"]
-    else:
-        assert answer.status_code == 400
+    assert answer.status_code == 200
+    assert "connect-src 'self';" in answer.headers["content-security-policy"]
 
 
 class Elsewhere(BaseHTTPRequestHandler):

@@ -260,12 +260,14 @@ function entry({ at, channel, text, latencyMs }) {
   return item
 }
 
-// Arrivals a second, over the last whole seconds.
+// Arrivals a second, over the last seconds with the one that runs.
 function rate() {
-  const current = Math.floor(performance.now() / 1000)
-  for (const second of [...recent.keys()]) if (second < current - RATE_WINDOW_S) recent.delete(second)
+  const first = Math.floor(performance.now() / 1000) - RATE_WINDOW_S + 1
   let count = 0
-  for (const [second, arrivals] of recent) if (second < current) count += arrivals
+  for (const [second, arrivals] of recent) {
+    if (second < first) recent.delete(second)
+    else count += arrivals
+  }
   return count / RATE_WINDOW_S
 }
 
