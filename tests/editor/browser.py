@@ -54,7 +54,9 @@ class Browser:
         port_file = Path(self._profile.name) / "DevToolsActivePort"
         deadline = time.monotonic() + WAIT_S
         while not (port_file.exists() and port_file.read_text().count("\n") == 1):
-            assert time.monotonic() < deadline, "chromium does not open its debugging port"
+            if time.monotonic() > deadline:
+                self._stop()
+                pytest.fail("chromium does not open its debugging port")
             time.sleep(0.02)
         self._port = int(port_file.read_text().splitlines()[0])
         return self
@@ -62,8 +64,15 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         self._process.terminate()
-        self._process.wait(WAIT_S)
+        try:
+            self._process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(WAIT_S)
         self._profile.cleanup()
 
     def page(self, url: str, width: int = 1200, height: int = 900, dark: bool = False) -> "Page":

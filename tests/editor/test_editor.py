@@ -110,6 +110,97 @@ def test_events_of_others_are_seen_live_and_without_a_latency(opened: Open, api:
     assert page.run("document.querySelector('#log .latency')") is None
 
 
+def test_an_equal_event_of_somebody_else_has_no_latency(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    subscribe(page, "/default/*")
+    subscribe(page, "/default/b")
+    publish(page, "/default/a", '["same"]')
+    page.wait("document.querySelectorAll('#log li').length === 1")
+    api.publish("/default/a", "same")
+    page.wait("document.querySelectorAll('#log li').length === 2")
+    assert page.run("[...document.querySelectorAll('#log li')].map(e => !!e.querySelector('.latency'))") == [
+        False,
+        True,
+    ]
+    # What went to one subscription is not expected on another.
+    api.publish("/default/b", "same")
+    page.wait("document.querySelectorAll('#log li').length === 4")
+    assert page.run("document.querySelectorAll('#log .latency').length") == 1
+
+
+@pytest.mark.parametrize("via", ["http", "websocket"])
+def test_numbers_stay_as_they_are_written(opened: Open, api: LocalEventApi, via: str) -> None:
+    page = opened()
+    subscribe(page, "/default/*")
+    publish(page, "/default/a", '[12345678901234567890, {"a": 1.10, "b": 1e400}]', via)
+    page.wait("document.querySelectorAll('#log li').length === 2")
+    assert [entry.event for entry in api.published] == ["12345678901234567890", '{"a":1.10,"b":1e400}']
+    assert logged(page) == ['{\n  "a": 1.10,\n  "b": 1e400\n}', "12345678901234567890"]
+
+
+def test_two_clicks_unsubscribe_once(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    subscribe(page, "/default/a")
+    page.run("(b => { b.click(); b.click() })(document.querySelector('#subscriptions button'))")
+    page.wait("document.querySelectorAll('#subscriptions li').length === 0")
+    # An answer to a second request would have come before this one's.
+    subscribe(page, "/default/b")
+    assert page.text("#login-problem") == page.text("#subscribe-problem") == ""
+    assert page.problems == []
+
+
+def test_a_key_that_no_header_can_hold_is_told(opened: Open, api: LocalEventApi) -> None:
+    page = opened("")
+    page.type("#secret", "da2\u2013key")
+    page.click("#connect")
+    page.wait("document.querySelector('#login-problem').textContent")
+    assert "has a space or a character that no API key has" in page.text("#login-problem")
+    assert page.text("#state") == "not connected"
+
+
+def test_key_and_token_are_kept_apart(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    page.choose("#mode", "token")
+    assert page.run("document.querySelector('#secret').value") == ""
+    page.type("#secret", "a.b.c")
+    publish(page, "/default/a", "[1]")
+    page.wait("document.querySelector('#publish-problem').textContent")
+    assert "(HTTP 401)" in page.text("#publish-problem")
+    page.choose("#mode", "key")
+    assert page.run("document.querySelector('#secret').value") == api.api_key
+
+
+def test_the_key_is_kept_for_this_tab_only(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    page.command("Page.reload")
+    page.wait("document.querySelector('#state')?.dataset.state === 'open'")
+    assert page.run("[localStorage.length, document.cookie]") == [0, ""]
+    assert page.run("sessionStorage.getItem('key')") == api.api_key
+
+
+def test_a_key_in_a_later_fragment_vanishes_too(opened: Open, api: LocalEventApi) -> None:
+    page = opened("")
+    page.run(f"location.hash = 'key={api.api_key}'")
+    page.wait("document.querySelector('#state').dataset.state === 'open'")
+    assert page.run("location.href") == root(api)
+
+
+def test_a_silent_service_is_a_lost_connection(opened: Open, api: LocalEventApi) -> None:
+    page = opened()
+    lost = page.run(
+        """import('/editor/protocol.js').then(({ EventConnection }) => new Promise((resolve, reject) => {
+            const authorization = { 'x-api-key': sessionStorage.getItem('key') }
+            const handlers = { onClosed: resolve, onError: reject, onData: reject }
+            const connection = new EventConnection(authorization, handlers)
+            const receive = connection.receive.bind(connection)
+            connection.receive = (message) =>
+              receive('connectionTimeoutMs' in message ? { ...message, connectionTimeoutMs: 50 } : message)
+            connection.open().catch(reject)
+        }))"""
+    )
+    assert lost == 1006
+
+
 def test_unsubscribing_ends_delivery(opened: Open, api: LocalEventApi) -> None:
     page = opened()
     subscribe(page, "/default/a")
@@ -238,6 +329,7 @@ def test_the_keyboard_publishes_and_pause_and_clear_hold_the_log(opened: Open, a
     api.publish("/default/a", 2)
     page.wait("document.querySelector('#count').textContent.startsWith('2 received')")
     assert logged(page) == ["1"]
+    assert page.text("#count").endswith("1 not shown while paused")
     page.click("#clear")
     assert page.text("#count") == "none yet"
     page.click("#pause")
@@ -271,13 +363,32 @@ def test_a_lost_connection_is_told_and_can_be_made_again(opened: Open, api: Loca
 
 
 def test_every_file_comes_with_strict_headers(api: LocalEventApi) -> None:
-    for path in ("", "editor/editor.js", "editor/channels.js", "editor/protocol.js", "editor/editor.css"):
+    own = root(api).removeprefix("http://").removesuffix("/")
+    scripts = ("editor.js", "channels.js", "json.js", "latency.js", "protocol.js")
+    for path in ("", "editor/editor.css", *(f"editor/{name}" for name in scripts)):
         answer = httpx.get(root(api) + path)
         assert answer.status_code == 200
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["content-security-policy"].split("; ") == [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src data:",
+            f"connect-src 'self' ws://{own} wss://{own}",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["cache-control"] == "no-store"
         assert api.api_key not in answer.text
+
+
+@pytest.mark.parametrize("host", ["a;script-src *", "a b", "[::1]:80", "a'b", "*"])
+def test_a_strange_host_stays_out_of_the_policy(api: LocalEventApi, host: str) -> None:
+    answer = httpx.get(root(api), headers={"host": host})
+    assert answer.status_code == 200
+    assert "connect-src 'self';" in answer.headers["content-security-policy"]
 
 
 class Elsewhere(BaseHTTPRequestHandler):

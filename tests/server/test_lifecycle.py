@@ -74,6 +74,20 @@ def test_the_announcement_is_one_line_of_json(start: Start) -> None:
     assert process.communicate(timeout=WAIT_S) == ("", "")
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_the_editor_is_named_with_a_generated_key_only(start: Start, given: bool) -> None:
+    process = start("--port", "0", *(["--api-key-env", "EDITOR_KEY"] if given else []), EDITOR_KEY=SECRET)
+    assert process.stdout is not None
+    said = dict(line.split(maxsplit=1) for line in (process.stdout.readline()[2:] for _ in range(6)))
+    page, _, fragment = said["editor"].strip().partition("#")
+    assert page == said["publish"].strip().removesuffix("event")
+    assert fragment == ("" if given else f"key={said['API'].removeprefix('key').strip()}")
+    assert httpx.get(page).status_code == 200
+    process.terminate()
+    out, err = process.communicate(timeout=WAIT_S)
+    assert SECRET not in out + err + str(said)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_a_clean_stop_that_tells_the_clients(
     start: Start, client: Callable[..., Client], number: signal.Signals

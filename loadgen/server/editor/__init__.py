@@ -4,6 +4,7 @@ It is a client like any other: it speaks the protocol, with the key that is type
 but send its files.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Final
@@ -14,15 +15,19 @@ _FILES: Final = {
     "/": ("page.html", "text/html"),
     "/editor/editor.js": ("editor.js", "text/javascript"),
     "/editor/channels.js": ("channels.js", "text/javascript"),
+    "/editor/json.js": ("json.js", "text/javascript"),
+    "/editor/latency.js": ("latency.js", "text/javascript"),
     "/editor/protocol.js": ("protocol.js", "text/javascript"),
     "/editor/editor.css": ("editor.css", "text/css"),
 }
+# Nothing but its own files, and connections back to where it came from.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src {};"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+#: What a policy may name as a host. An IPv6 address may not be; 'self' alone stands for it.
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?", re.ASCII)
 _HEADERS: Final = {
-    # Nothing but its own files, and connections back to where it came from.
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self';"
-        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -37,7 +42,16 @@ def add_routes(app: web.Application) -> None:
 
 
 def _sender(body: bytes, content_type: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def send(_: web.Request) -> web.StreamResponse:
-        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=_HEADERS)
+    async def send(request: web.Request) -> web.StreamResponse:
+        headers = {**_HEADERS, "Content-Security-Policy": _POLICY.format(_connections(request.host))}
+        return web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
 
     return send
+
+
+def _connections(host: str) -> str:
+    """Return where the page may connect to: not every browser takes 'self' for the WebSocket of the same host.
+
+    The host is what the client says: anything that is not plainly one stays out of the policy.
+    """
+    return f"'self' ws://{host} wss://{host}" if _HOST.fullmatch(host) else "'self'"

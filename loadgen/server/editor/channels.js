@@ -1,9 +1,19 @@
 // The grammar of channels, as a sentence about what is wrong; null where nothing is.
 const SEGMENT = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?$/
 
+const normal = (channel) => `/${channel.replace(/^\//, '').replace(/\/$/, '')}`
+
+// Whether a subscription to the pattern receives what is published to the channel; both valid.
+export function matches(pattern, channel) {
+  const [subscribed, published] = [normal(pattern), normal(channel)]
+  if (!subscribed.endsWith('/*')) return subscribed === published
+  const prefix = subscribed.slice(0, -1)
+  return published.startsWith(prefix) && published.length > prefix.length
+}
+
 export function check(channel, wildcardAllowed) {
   if (!channel) return 'The channel is empty: write one such as /default/greetings.'
-  const segments = channel.replace(/^\//, '').replace(/\/$/, '').split('/')
+  const segments = normal(channel).slice(1).split('/')
   if (segments.length > 5) return `The channel has ${segments.length} parts: at most 5 are allowed.`
   if (segments.at(-1) === '*') {
     if (!wildcardAllowed) return 'Only a subscription may end in *: publish to one channel.'

@@ -1,17 +1,26 @@
 // The page's own logic: forms in, protocol out. Everything foreign reaches the page as text, never as markup.
 import { check } from '/editor/channels.js'
+import { parse, pretty } from '/editor/json.js'
+import { RoundTrips } from '/editor/latency.js'
 import { EventConnection, post } from '/editor/protocol.js'
 
 const LOG_LENGTH = 500
-const RATE_WINDOW_MS = 5000
+const RATE_WINDOW_S = 5
+const DRAW_EVERY_MS = 30
+const SENDABLE = /^[\x21-\x7e]+$/ // what a header may hold
 const $ = (id) => document.getElementById(id)
 
-const subscriptions = new Map() // subscription id -> { channel, item }
-const sent = new Map() // event text -> when it was sent, for the latency
+const subscriptions = new Map() // subscription id -> { channel, item, live }
+const roundTrips = new RoundTrips()
+const secrets = { key: '', token: '' }
 let connection = null
 let paused = false
+let publishing = false
 let total = 0
-let recent = []
+let unseen = 0 // arrived while paused
+let recent = new Map() // second -> arrivals in it
+let waiting = [] // arrivals not drawn yet, the oldest first
+let drawing = null
 let seconds = null
 
 // --- small helpers ---
@@ -32,8 +41,9 @@ function say(name, problem, field) {
 function show(state, text) {
   $('state').dataset.state = state
   $('state').textContent = text
-  $('connect').textContent = state === 'open' ? 'Disconnect' : 'Connect'
+  $('connect').textContent = { open: 'Disconnect', connecting: 'Cancel' }[state] ?? 'Connect'
   $('listen').disabled = state !== 'open'
+  $('listen-hint').hidden = state === 'open'
 }
 
 function authorization() {
@@ -42,22 +52,41 @@ function authorization() {
 }
 
 function credentials() {
-  if ($('secret').value.trim()) return say('login', null, 'secret')
-  return say('login', `Type in the ${$('secret-label').textContent} first: the server prints it when it starts.`, 'secret')
+  const secret = $('secret').value.trim()
+  const name = $('secret-label').textContent
+  const where = $('mode').value === 'key' ? ': the server prints it when it starts' : ''
+  if (!secret) return say('login', `Type in the ${name} first${where}.`, 'secret')
+  if (SENDABLE.test(secret)) return say('login', null, 'secret')
+  return say('login', `The ${name} has a space or a character that no ${name} has: copy it again.`, 'secret')
 }
 
 // --- connection ---
 
 function remember() {
+  secrets[$('mode').value] = $('secret').value
   sessionStorage.setItem('mode', $('mode').value)
-  sessionStorage.setItem('secret', $('secret').value)
+  for (const mode of Object.keys(secrets)) sessionStorage.setItem(mode, secrets[mode])
 }
 
 function recall() {
   const given = new URLSearchParams(location.hash.slice(1)).get('key')
   if (given) history.replaceState(null, '', location.pathname)
+  for (const mode of Object.keys(secrets)) secrets[mode] = sessionStorage.getItem(mode) ?? ''
+  if (given) secrets.key = given
   $('mode').value = given ? 'key' : (sessionStorage.getItem('mode') ?? 'key')
-  $('secret').value = given ?? sessionStorage.getItem('secret') ?? ''
+  showSecret()
+}
+
+// A link with another key, opened in this tab, does not load the page again.
+function onFragment() {
+  if (!new URLSearchParams(location.hash.slice(1)).get('key')) return
+  recall()
+  if (connection) say('login', 'The new key is used from the next connection on: disconnect and connect.')
+  else connect()
+}
+
+function showSecret() {
+  $('secret').value = secrets[$('mode').value]
   nameSecret()
 }
 
@@ -69,12 +98,14 @@ async function connect() {
   if (!credentials()) return
   remember()
   show('connecting', 'connecting …')
-  connection = new EventConnection(authorization(), { onData, onError, onClosed })
+  const own = new EventConnection(authorization(), { onData, onError, onClosed })
+  connection = own
   try {
-    await connection.open()
+    await own.open()
     show('open', 'connected')
   } catch (error) {
     connection = null
+    if (own.cancelled) return show('closed', 'not connected')
     show('failed', 'not connected')
     say('login', error.message)
   }
@@ -83,8 +114,14 @@ async function connect() {
 function onClosed(code) {
   connection = null
   subscriptions.clear()
+  roundTrips.clear()
   $('subscriptions').replaceChildren()
   show(code === 1000 ? 'closed' : 'failed', code === 1000 ? 'not connected' : `connection lost (code ${code})`)
+}
+
+function disconnect() {
+  connection.cancelled = true
+  connection.close()
 }
 
 function onError(message) {
@@ -100,12 +137,17 @@ async function subscribe() {
   const item = element('li', undefined, 'waiting')
   const stop = element('button', 'Unsubscribe', 'quiet')
   stop.type = 'button'
-  stop.addEventListener('click', () => unsubscribe(id))
+  stop.disabled = true // until the service has said yes
+  stop.setAttribute('aria-label', `Unsubscribe from ${channel}`)
+  stop.addEventListener('click', () => unsubscribe(id, stop))
   item.append(element('code', channel), stop)
   $('subscriptions').append(item)
-  subscriptions.set(id, { channel, item })
+  const subscription = { channel, item, live: false }
+  subscriptions.set(id, subscription)
   try {
     await connection.subscribe(id, channel)
+    subscription.live = true
+    stop.disabled = false
     item.className = ''
   } catch (error) {
     subscriptions.delete(id)
@@ -114,14 +156,16 @@ async function subscribe() {
   }
 }
 
-async function unsubscribe(id) {
+async function unsubscribe(id, stop) {
   const { item } = subscriptions.get(id)
+  stop.disabled = true
   try {
     await connection.unsubscribe(id)
   } catch (error) {
     say('subscribe', error.message)
   }
   subscriptions.delete(id)
+  roundTrips.forget(id)
   item.remove()
 }
 
@@ -130,7 +174,7 @@ async function unsubscribe(id) {
 function readEvents() {
   let events
   try {
-    events = JSON.parse($('events').value)
+    events = parse($('events').value)
   } catch (error) {
     return [null, `This is not JSON: ${error.message}.`]
   }
@@ -140,6 +184,7 @@ function readEvents() {
 }
 
 async function publish() {
+  if (publishing) return
   const channel = $('publish-channel').value.trim()
   const [events, problem] = readEvents()
   $('answer').replaceChildren()
@@ -150,17 +195,21 @@ async function publish() {
     say('publish', 'Connect first: publishing over WebSocket uses the connection.')
     return
   }
+  publishing = true
   $('send').disabled = true
   const began = performance.now()
-  for (const event of events) sent.set(event, began)
+  const takeBack = roundTrips.sent(subscriptions, channel, events, began)
   try {
     const answer = $('via').value === 'http'
       ? await post(authorization(), channel, events)
       : await connection.publish(channel, events)
     showAnswer(answer, events.length, performance.now() - began)
+    for (const { index } of answer.failed ?? []) takeBack(index)
   } catch (error) {
     say('publish', error.message)
+    if (!error.unanswered) events.forEach((_, index) => takeBack(index))
   } finally {
+    publishing = false
     $('send').disabled = false
   }
 }
@@ -177,56 +226,72 @@ function showAnswer(answer, count, elapsedMs) {
 
 // --- events ---
 
-function pretty(text) {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2)
-  } catch {
-    return text
-  }
-}
-
+// Arrivals are noted at once and drawn together: thousands a second must not stop the page.
 function onData(id, text) {
   const now = performance.now()
+  const at = new Date()
+  const latencyMs = roundTrips.arrived(id, text, now)
+  const second = Math.floor(now / 1000)
   total += 1
-  recent.push(now)
-  const began = sent.get(text)
-  if (!paused) addToLog(subscriptions.get(id)?.channel ?? id, text, began === undefined ? null : now - began)
+  recent.set(second, (recent.get(second) ?? 0) + 1)
+  if (paused) unseen += 1
+  else waiting.push({ at, channel: subscriptions.get(id)?.channel ?? id, text, latencyMs })
+  if (waiting.length > 2 * LOG_LENGTH) waiting = waiting.slice(-LOG_LENGTH)
+  drawing ??= setTimeout(draw, DRAW_EVERY_MS)
+}
+
+function draw() {
+  clearTimeout(drawing)
+  drawing = null
+  const fresh = waiting.slice(-LOG_LENGTH).reverse().map(entry)
+  waiting = []
+  $('log').prepend(...fresh)
+  while ($('log').children.length > LOG_LENGTH) $('log').lastChild.remove()
   countEvents()
 }
 
-function addToLog(channel, text, latencyMs) {
-  const at = new Date()
-  const clock = `${at.toLocaleTimeString([], { hour12: false })}.${String(at.getMilliseconds()).padStart(3, '0')}`
+function entry({ at, channel, text, latencyMs }) {
+  const clock = `${at.toLocaleTimeString([], { hourCycle: 'h23' })}.${String(at.getMilliseconds()).padStart(3, '0')}`
   const about = element('div', undefined, 'about')
   about.append(element('time', clock), element('span', channel))
   if (latencyMs !== null) about.append(element('span', `${latencyMs.toFixed(1)} ms`, 'latency'))
   const item = element('li')
   item.append(about, element('pre', pretty(text)))
-  $('log').prepend(item)
-  while ($('log').children.length > LOG_LENGTH) $('log').lastChild.remove()
+  return item
+}
+
+// Arrivals a second, over the last seconds with the one that runs.
+function rate() {
+  const first = Math.floor(performance.now() / 1000) - RATE_WINDOW_S + 1
+  let count = 0
+  for (const [second, arrivals] of recent) {
+    if (second < first) recent.delete(second)
+    else count += arrivals
+  }
+  return count / RATE_WINDOW_S
 }
 
 function countEvents() {
-  const since = performance.now() - RATE_WINDOW_MS
-  recent = recent.filter((at) => at >= since)
-  const rate = (recent.length * 1000) / RATE_WINDOW_MS
-  const shown = Math.min(total, LOG_LENGTH)
-  const cut = total > LOG_LENGTH ? `, the last ${shown} kept` : ''
-  $('count').textContent = total ? `${total} received${cut}, ${rate.toFixed(1)} a second` : 'none yet'
+  const shown = $('log').children.length
+  const parts = [`${total} received`, `${rate().toFixed(1)} a second`]
+  if (total - unseen > shown) parts.push(`the last ${shown} kept`)
+  if (unseen) parts.push(`${unseen} not shown while paused`)
+  $('count').textContent = total ? parts.join(', ') : 'none yet'
   clearTimeout(seconds)
-  if (recent.length) seconds = setTimeout(countEvents, 1000)
+  if (recent.size) seconds = setTimeout(countEvents, 1000)
 }
 
 function togglePause() {
+  draw() // what arrived before the click is shown
   paused = !paused
   $('pause').textContent = paused ? 'Go on' : 'Pause'
-  $('pause').setAttribute('aria-pressed', String(paused))
 }
 
 function clear() {
   total = 0
-  recent = []
-  sent.clear()
+  unseen = 0
+  recent.clear()
+  waiting = []
   $('log').replaceChildren()
   countEvents()
 }
@@ -240,21 +305,21 @@ function onSubmit(form, action) {
   })
 }
 
-onSubmit('login', () => (connection ? connection.close() : connect()))
+onSubmit('login', () => (connection ? disconnect() : connect()))
 onSubmit('subscribe', subscribe)
 onSubmit('publish', publish)
-$('mode').addEventListener('change', nameSecret)
+$('mode').addEventListener('change', showSecret)
+$('secret').addEventListener('input', () => { secrets[$('mode').value] = $('secret').value })
 $('show').addEventListener('click', () => {
   const hidden = $('secret').type === 'password'
   $('secret').type = hidden ? 'text' : 'password'
   $('show').textContent = hidden ? 'Hide' : 'Show'
-  $('show').setAttribute('aria-pressed', String(hidden))
 })
 for (const [name, wildcard] of [['publish', false], ['subscribe', true]]) {
   const field = `${name}-channel`
   $(field).addEventListener('input', () => say(name, check($(field).value.trim(), wildcard), field))
 }
-$('events').addEventListener('keydown', (event) => {
+$('publish').addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
     event.preventDefault()
     publish()
@@ -262,6 +327,7 @@ $('events').addEventListener('keydown', (event) => {
 })
 $('pause').addEventListener('click', togglePause)
 $('clear').addEventListener('click', clear)
+addEventListener('hashchange', onFragment)
 recall()
 show('closed', 'not connected')
 if ($('secret').value) connect()

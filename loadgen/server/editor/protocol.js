@@ -10,6 +10,11 @@ export function describe(errors) {
   return `The service says ${parts.join('; ') || 'no, without a reason'}`
 }
 
+// Without an answer the service may have done it all the same.
+function unanswered(text = 'The service does not answer.') {
+  return Object.assign(new Error(text), { unanswered: true })
+}
+
 // One connection. Every request is a promise that the answer with its id settles.
 export class EventConnection {
   constructor(authorization, { onData, onError, onClosed }) {
@@ -18,6 +23,8 @@ export class EventConnection {
     this.pending = new Map()
     this.number = 0
     this.live = false
+    this.silence = null
+    this.patienceMs = 300_000
   }
 
   open() {
@@ -27,7 +34,10 @@ export class EventConnection {
     this.socket.addEventListener('open', () => this.send({ type: 'connection_init' }))
     this.socket.addEventListener('message', ({ data }) => this.receive(JSON.parse(data)))
     this.socket.addEventListener('close', ({ code }) => this.closed(code))
-    return this.answered('login')
+    return this.answered('login').catch((problem) => {
+      this.close()
+      throw problem
+    })
   }
 
   subscribe(id, channel) {
@@ -45,6 +55,7 @@ export class EventConnection {
 
   close() {
     this.socket.close(1000)
+    clearTimeout(this.silence)
   }
 
   ask(message) {
@@ -59,7 +70,7 @@ export class EventConnection {
 
   answered(id) {
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => this.settle(id, null, 'The service does not answer.'), TIMEOUT_MS)
+      const late = setTimeout(() => this.settle(id, null, unanswered()), TIMEOUT_MS)
       this.pending.set(id, { resolve, reject, late })
     })
   }
@@ -69,8 +80,19 @@ export class EventConnection {
     if (!waiting) return
     this.pending.delete(id)
     clearTimeout(waiting.late)
-    if (problem) waiting.reject(new Error(problem))
+    if (problem) waiting.reject(problem instanceof Error ? problem : new Error(problem))
     else waiting.resolve(value)
+  }
+
+  // The service promises a sign of life within the time that it names; without one the line is dead.
+  heard() {
+    clearTimeout(this.silence)
+    if (!this.live || this.socket.readyState !== WebSocket.OPEN) return
+    this.silence = setTimeout(() => {
+      this.close()
+      // The close frame of a dead line is never answered: do not wait for it.
+      this.closed(1006)
+    }, this.patienceMs)
   }
 
   receive(message) {
@@ -78,17 +100,22 @@ export class EventConnection {
     if (type === 'data') this.on.onData(id, message.event)
     else if (type === 'connection_ack') {
       this.live = true
+      this.patienceMs = message.connectionTimeoutMs ?? this.patienceMs
       this.settle('login', message)
     } else if (type === 'connection_error') this.settle('login', null, describe(message.errors))
     else if (type.endsWith('_success')) this.settle(id, message)
-    else if (type.endsWith('_error') && this.pending.has(id)) this.settle(id, null, describe(message.errors))
+    else if (/(^|_)error$/.test(type) && this.pending.has(id)) this.settle(id, null, describe(message.errors))
     else if (type !== 'ka') this.on.onError(describe(message.errors))
+    this.heard()
   }
 
   closed(code) {
-    for (const id of [...this.pending.keys()]) this.settle(id, null, `The connection was closed (code ${code}).`)
+    for (const id of [...this.pending.keys()]) this.settle(id, null, unanswered(`The connection was closed (code ${code}).`))
     // A login that failed is told by its own answer.
-    if (this.live) this.on.onClosed(code)
+    const told = this.live
+    this.live = false
+    clearTimeout(this.silence)
+    if (told) this.on.onClosed(code)
   }
 }
 
@@ -102,7 +129,7 @@ export async function post(authorization, channel, events) {
       signal: AbortSignal.timeout(TIMEOUT_MS),
     })
   } catch {
-    throw new Error('The service does not answer.')
+    throw unanswered()
   }
   const body = await answer.json().catch(() => ({}))
   if (!answer.ok) throw new Error(`${describe(body.errors)} (HTTP ${answer.status})`)
