@@ -1,15 +1,41 @@
 // Amplify as an application sets it up, pointed at a local Event API by the environment.
+import { test as nodeTest } from 'node:test'
 import WS from 'ws'
 import { Amplify } from 'aws-amplify'
 import { events } from 'aws-amplify/data'
 
+// What went over the wire, in the order of opening. Amplify keeps much of it to itself: `failed`, `ka`, the end of a
+// subscription; and it reads an array of one event as if it were the event.
+export const sockets = []
+
 // Node 20 has no WebSocket of its own.
-globalThis.WebSocket ??= WS
+globalThis.WebSocket = class extends (globalThis.WebSocket ?? WS) {
+  sent = []
+  received = []
+  closeCode = null
+
+  constructor(url, protocols) {
+    super(url, protocols)
+    this.login = JSON.parse(Buffer.from(protocols[1].replace('header-', ''), 'base64url').toString())
+    this.addEventListener('message', ({ data }) => this.received.push(JSON.parse(data)))
+    this.addEventListener('close', ({ code }) => { this.closeCode = code })
+    sockets.push(this)
+  }
+
+  send(data) {
+    this.sent.push(JSON.parse(data))
+    super.send(data)
+  }
+}
 
 const env = process.env
 export const overTls = env.EVENTS_HTTP.startsWith('https:')
 export const credentials = { accessKeyId: env.EVENTS_ACCESS_KEY, secretAccessKey: env.EVENTS_SECRET_KEY }
 export const TIMEOUT_MS = 10_000
+const CASE_TIMEOUT_MS = 25_000
+
+// Bounds also what a case awaits without `within`.
+export const test = (name, body) => nodeTest(name, { timeout: CASE_TIMEOUT_MS }, body)
 
 const libraryOptions = {
   Auth: {
@@ -42,10 +68,18 @@ export function within(promise, what, ms = TIMEOUT_MS) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
+export async function until(condition, what, ms = TIMEOUT_MS) {
+  const end = Date.now() + ms
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`${what}: not within ${ms} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
 // What becomes of a promise that should be rejected.
-export async function rejection(promise, what) {
+export async function rejection(promise, what, ms) {
   try {
-    const value = await within(promise, what)
+    const value = await within(promise, what, ms)
     throw Object.assign(new Error(`${what} was not refused but gave ${JSON.stringify(value)}`), { unexpected: true })
   } catch (error) {
     if (error.unexpected) throw error
@@ -62,10 +96,27 @@ export async function connect(channel, options) {
   return within(events.connect(channel, options), `connect to ${channel}`)
 }
 
+// Amplify uses a socket that is ready whatever the mode asked for; this makes the next connect open one.
+export async function connectAnew(channel, options) {
+  await within(events.closeAll(), 'closing everything')
+  const before = sockets.length
+  const connection = await connect(channel, options)
+  if (sockets.length !== before + 1) throw new Error(`${sockets.length - before} sockets were opened, not 1`)
+  return connection
+}
+
+// The last publish as it was sent, and the server's answer to it.
+export function lastPublish() {
+  const { sent, received } = sockets.at(-1)
+  const request = sent.findLast((frame) => frame.type === 'publish')
+  return { request, answer: received.find((frame) => frame.id === request.id) }
+}
+
 // A subscription that keeps what it receives and can be waited for.
 export function listen(channel, options) {
   const received = []
   const errors = []
+  let id
   const waiting = []
   const look = () => {
     for (const entry of waiting.splice(0)) {
@@ -86,10 +137,13 @@ export function listen(channel, options) {
   return {
     received,
     errors,
-    ready: () => within(subscription.ready, 'subscription'),
+    ready: async () => {
+      id = (await within(subscription.ready, 'subscription')).subscriptionId
+    },
     settled: () => rejection(subscription.ready, 'subscription'),
     atLeast: (count) =>
       within(new Promise((resolve) => { waiting.push({ count, resolve }); look() }), `event number ${count}`),
+    frames: () => sockets.flatMap((socket) => socket.received).filter((frame) => frame.id === id),
     payloads: () => received.map((data) => data.event),
     stop: () => subscription.unsubscribe(),
   }
@@ -107,7 +161,8 @@ export async function post(channel, event, options) {
 }
 
 // What was sent before has arrived when an event sent later has: for 'nothing more comes'.
-export async function fence(channel, listener, name = `/default/fence-${Math.random().toString(36).slice(2)}`) {
+export async function fence() {
+  const name = `/default/fence-${Math.random().toString(36).slice(2)}`
   const connection = await connect(name)
   const mark = await subscribed(connection)
   await post(name, 'mark')

@@ -1,7 +1,8 @@
 """The real Amplify client (npm `aws-amplify`, pinned) against the embedded Event API, over plain sockets and over TLS.
 
-`suite.mjs` and `refusals.mjs` hold the cases; each shows here as a test of its own. Over TLS Amplify is used as an
-application would use it, unmodified, with one https endpoint and a private certificate authority.
+`suite.mjs`, `refusals.mjs` and `endings.mjs` hold the cases; each shows here as a test of its own. Over TLS Amplify is
+used as an application would use it, unmodified, with one https endpoint and a private certificate authority. The cases
+also look at the frames themselves, since Amplify keeps much of what it is told to itself.
 """
 
 import hashlib
@@ -23,8 +24,20 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from loadgen.server.process import Announcement, ServerProcess
 
 HERE = Path(__file__).parent
-FILES = ("suite.mjs", "refusals.mjs")
+#: The longest first, so that it waits for its timers while the others work.
+FILES = ("endings.mjs", "suite.mjs", "refusals.mjs")
+INSTALL_TIMEOUT_S = 170
 SUITE_TIMEOUT_S = 150
+#: Age at which the second server ends a connection: enough for a subscription and an event before.
+BRIEF_LIFETIME_S = "2"
+OLDEST_NODE = (20, 14)
+"""`--test-force-exit`, without which Amplify's timers hold the process for fifteen seconds."""
+
+#: The server sends `connection_error` without waiting for `connection_init`: without TLS it may be there before Amplify
+#: listens, which then takes the closed connection for an accident.
+RACES_ON_PLAIN = ("Amplify understands a refused connect at once and does not try again",)
+
+pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + SUITE_TIMEOUT_S + 30)
 ISSUER = "https://login.example"
 ACCESS_KEY, SECRET_KEY = "AKIAAMPLIFY", "amplify/secret+key"
 API = """
@@ -64,10 +77,11 @@ CASES = case_names()
 @pytest.fixture(scope="session")
 def node_modules() -> None:
     """Install what the lock file says, once."""
-    if shutil.which("npm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("npm is not installed: apt-get install nodejs npm")
-        pytest.skip("npm is not installed")
+    missing = what_is_missing()
+    if missing and os.environ.get("CI"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
     stamp = HERE / "node_modules" / ".installed"
     wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
@@ -77,11 +91,24 @@ def node_modules() -> None:
         cwd=HERE,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=INSTALL_TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     stamp.write_text(wanted)
+
+
+def what_is_missing() -> str | None:
+    """Say what keeps the cases from running; None if nothing does."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return "node or npm is not installed: apt-get install nodejs npm"
+    said = subprocess.run(
+        ["node", "--version"], capture_output=True, text=True, timeout=20, check=True
+    ).stdout
+    version = tuple(int(part) for part in said.strip().removeprefix("v").split(".")[:2])
+    if version < OLDEST_NODE:
+        return f"node {said.strip()} is older than {'.'.join(map(str, OLDEST_NODE))}"
+    return None
 
 
 @pytest.fixture(scope="module", params=["plain", "tls"])
@@ -104,8 +131,19 @@ def results(
         environment["NODE_EXTRA_CA_CERTS"] = str(folder / "ca.pem")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AMPLIFY_SECRET", SECRET_KEY)
-        with ServerProcess(options) as server:
-            yield run_suite(server.announcement, environment)
+        brief_options = [*options, "--lifetime", BRIEF_LIFETIME_S]
+        with ServerProcess(options) as server, ServerProcess(brief_options) as brief:
+            environment |= endpoints("EVENTS", server.announcement)
+            environment |= endpoints("EVENTS_BRIEF", brief.announcement)
+            yield run_suite(environment, folder / "cases.jsonl")
+
+
+def endpoints(prefix: str, server: Announcement) -> dict[str, str]:
+    return {
+        f"{prefix}_HTTP": server.http_url,
+        f"{prefix}_WS": server.http_url.replace("http", "ws", 1),
+        f"{prefix}_KEY": server.api_key,
+    }
 
 
 def certificate(folder: Path) -> list[str]:
@@ -117,35 +155,45 @@ def certificate(folder: Path) -> list[str]:
     return ["--certfile", str(folder / "cert.pem"), "--keyfile", str(folder / "key.pem")]
 
 
-def run_suite(server: Announcement, environment: dict[str, str]) -> dict[str, Any]:
+def run_suite(environment: dict[str, str], output: Path) -> dict[str, Any]:
     """Run the cases and return why each failed, None where it passed."""
-    done = subprocess.run(
-        ["node", "--test-force-exit", "--test-reporter=./reporter.mjs", "--test", *FILES],
-        cwd=HERE,
-        env={
-            **os.environ,
-            **environment,
-            "EVENTS_HTTP": server.http_url,
-            "EVENTS_WS": server.http_url.replace("http", "ws", 1),
-            "EVENTS_KEY": server.api_key,
-        },
-        capture_output=True,
-        text=True,
-        timeout=SUITE_TIMEOUT_S,
-        check=False,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith('{"name"')]
-    assert lines, done.stdout + done.stderr
+    # A file, so that what had finished is known of a suite that did not come to its end.
+    with output.open("w") as stdout:
+        try:
+            done = subprocess.run(
+                [
+                    "node",
+                    "--test-force-exit",
+                    "--test-concurrency=2",
+                    "--test-reporter=./reporter.mjs",
+                    "--test",
+                    *FILES,
+                ],
+                cwd=HERE,
+                env={**os.environ, **environment},
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=SUITE_TIMEOUT_S,
+                check=False,
+            )
+            said = done.stderr
+        except subprocess.TimeoutExpired:
+            said = f"stopped after {SUITE_TIMEOUT_S} s"
+    lines = [line for line in output.read_text().splitlines() if line.startswith('{"name"')]
+    assert lines, output.read_text() + said
     return {row["name"]: row["why"] for row in map(json.loads, lines)}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_amplify(case: str, results: dict[str, Any]) -> None:
-    assert case in results, f"the case did not run; these did: {sorted(results)}"
+def test_amplify(case: str, results: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    if case in RACES_ON_PLAIN and request.node.callspec.params["results"] == "plain":
+        request.applymarker(pytest.mark.xfail(reason="connection_error before Amplify listens", strict=False))
+    assert case in results, f"the case did not run; what failed: { {k: v for k, v in results.items() if v} }"
     assert results[case] is None, results[case]
 
 
 def test_no_case_is_left_out(results: dict[str, Any]) -> None:
     cases = {name for name in results if not name.endswith(".mjs")}
     assert cases == set(CASES)
-    assert len(CASES) >= 40
+    assert len(CASES) >= 55
