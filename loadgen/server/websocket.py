@@ -1,6 +1,7 @@
 """`GET /event/realtime`: the upgrade, its two forms of authorization, and the connections that live."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,6 +23,7 @@ FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
 events and Amplify sends them twice."""
 
 _CLOSE_TIMEOUT_S: Final = 5.0
+_FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
 
 
@@ -35,8 +37,8 @@ class RealtimeEndpoint:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade, authorize, converse.
 
-        A refused client gets 101, `connection_error`, then close 1000 (real); that the error does not wait
-        for `connection_init` is an assumption.
+        A refused client gets 101, `connection_error`, then close 1000 (real). The error waits a moment for the client's
+        first frame (assumption): sent at once, it can reach a client whose socket is open but that does not listen yet.
         """
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,), compress=False, max_msg_size=FRAME_MAX_BYTES, timeout=_CLOSE_TIMEOUT_S
@@ -53,6 +55,7 @@ class RealtimeEndpoint:
             await connection.run()
         except RefusedError as refused:
             self._api.counters.connections_refused += 1
+            await _first_frame(socket)
             connection.send_error("connection_error", refused.error)
             await connection.close()
         finally:
@@ -64,6 +67,13 @@ class RealtimeEndpoint:
         closing = [asyncio.ensure_future(connection.close(GOING_AWAY)) for connection in self._connections]
         if closing:
             await asyncio.wait(closing, timeout=_SHUTDOWN_TIMEOUT_S)
+
+
+async def _first_frame(socket: web.WebSocketResponse) -> None:
+    """Wait until the client has said something, whatever it is, or gone, or for a second."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_FRAME_TIMEOUT_S):
+            await socket.receive()
 
 
 def _handshake_credentials(request: web.Request) -> Mapping[str, str]:

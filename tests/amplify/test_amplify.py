@@ -33,10 +33,6 @@ BRIEF_LIFETIME_S = "2"
 OLDEST_NODE = (20, 14)
 """`--test-force-exit`, without which Amplify's timers hold the process for fifteen seconds."""
 
-#: The server sends `connection_error` without waiting for `connection_init`: without TLS it may be there before Amplify
-#: listens, which then takes the closed connection for an accident.
-RACES_ON_PLAIN = ("Amplify understands a refused connect at once and does not try again",)
-
 pytestmark = pytest.mark.timeout(INSTALL_TIMEOUT_S + SUITE_TIMEOUT_S + 30)
 ISSUER = "https://login.example"
 ACCESS_KEY, SECRET_KEY = "AKIAAMPLIFY", "amplify/secret+key"
@@ -186,9 +182,7 @@ def run_suite(environment: dict[str, str], output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_amplify(case: str, results: dict[str, Any], request: pytest.FixtureRequest) -> None:
-    if case in RACES_ON_PLAIN and request.node.callspec.params["results"] == "plain":
-        request.applymarker(pytest.mark.xfail(reason="connection_error before Amplify listens", strict=False))
+def test_amplify(case: str, results: dict[str, Any]) -> None:
     assert case in results, f"the case did not run; what failed: { {k: v for k, v in results.items() if v} }"
     assert results[case] is None, results[case]
 
