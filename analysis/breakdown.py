@@ -21,6 +21,7 @@ _LOST = {
 }
 COUNTS = ("expected", "delivered", "late", *_LOST, "duplicates", "reordered")
 Pairs = tuple[Ints, Ints]
+Counts = tuple[Ints, Ints]
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,16 @@ class Breakdown:
         expected: Ints,
         expected_by_segment: Ints,
         *,
-        delivered: Pairs,
-        late: Pairs,
+        delivered: Counts,
+        late: Counts,
         duplicates: Pairs,
         reordered: Pairs,
         losses: Losses,
     ) -> Self:
-        """Count; the pairs are (event, subscription) of each delivery of that kind, event -1 where it is unknown."""
+        """Count. Of the many there are counts, by event and by subscription (as `losses.numbers`); of the few the pairs
+        (event, subscription) of each, event -1 where it is unknown."""
         count = len(events.key)
-        pairs = {"delivered": delivered, "late": late, "duplicates": duplicates, "reordered": reordered}
+        pairs = {"duplicates": duplicates, "reordered": reordered}
         by_event: dict[str, Ints] = {"expected": expected}
         by_subscription: dict[str, Ints] = {
             "expected": np.bincount(
@@ -58,6 +60,8 @@ class Breakdown:
                 minlength=len(losses.numbers),
             ).astype(np.int64)
         }
+        for name, (of_events, of_subscriptions) in (("delivered", delivered), ("late", late)):
+            by_event[name], by_subscription[name] = of_events, of_subscriptions
         for name, (event, subscription) in pairs.items():
             by_event[name] = np.bincount(event[event >= 0], minlength=count)
             place = np.searchsorted(losses.numbers, subscription)

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.ledger import Settled
+from analysis.matching import RANKS
 from analysis.percentiles import Percentiles
-
-_SHARES = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
 
 
 def by_event(settled: Settled) -> pd.DataFrame:
@@ -17,14 +16,8 @@ def by_event(settled: Settled) -> pd.DataFrame:
     Columns: publisher, sequence, channel, intended_ns, expected, arrived, first_ns, median_ns, p99_ns, last_ns. The
     last four count from the intended time, over the expected deliveries that arrived (nearest rank); null: none did.
     """
-    events, matched, expected = settled.events, settled.matched, settled.expected
+    events, expected, arrived = settled.events, settled.expected, settled.arrived
     count = len(events.key)
-    arrived = np.bincount(matched.event, minlength=count)
-    latency_ns = (
-        matched.arrival_ns - events.intended_ns[matched.event] if len(matched.event) else matched.arrival_ns
-    )
-    latency_ns = latency_ns[np.lexsort((latency_ns, matched.event))]
-    begins = np.cumsum(arrived) - arrived
     reached = arrived > 0
     frame = pd.DataFrame(
         {
@@ -38,11 +31,10 @@ def by_event(settled: Settled) -> pd.DataFrame:
             "arrived": arrived.astype(np.int32),
         }
     )
-    for name, share in _SHARES.items():
-        rank = np.maximum(np.ceil(share * arrived[reached] - 1e-9).astype(np.int64), 1)
+    for name in RANKS:
         values = pd.array(np.zeros(count, dtype=np.int64), dtype="Int64")
         values[~reached] = pd.NA
-        values[reached] = latency_ns[begins[reached] + rank - 1]
+        values[reached] = settled.ranks_ns[name][reached]
         frame[name] = values
     return frame[expected > 0].sort_values("intended_ns", kind="stable", ignore_index=True)
 
@@ -53,5 +45,5 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
         "events": len(frame),
         "complete": int((frame["arrived"] >= frame["expected"]).sum()),
         "subscribers_per_event": float(frame["expected"].mean()) if len(frame) else None,
-        **{name: Percentiles.of(frame[name].dropna().to_numpy(dtype=np.int64)).to_dict() for name in _SHARES},
+        **{name: Percentiles.of(frame[name].dropna().to_numpy(dtype=np.int64)).to_dict() for name in RANKS},
     }

@@ -8,7 +8,7 @@ from the presence of subscriptions, delivered from the rows, and losses one by o
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,13 +17,13 @@ import numpy as np
 from analysis import presence
 from analysis.breakdown import Breakdown
 from analysis.losses import BEFORE_READY, IN_RECONNECT, OTHERWISE, find_losses
+from analysis.matching import find_reordered, match
 from analysis.presence import Flags, Segments, matching_patterns, pattern_matches
 from analysis.run import Ints, Run, Window, codes, ints
 
-__all__ = ["Events", "Ledger", "Matched", "Settled", "pattern_matches", "settle"]
+__all__ = ["Events", "Ledger", "Settled", "pattern_matches", "settle"]
 
 _EVENT_COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", "status")
-_DELIVERY_COLUMNS = ("publisher", "sequence", "subscription", "arrival_ns", "read_ns", "intended_ns")
 
 
 @dataclass(frozen=True)
@@ -112,28 +112,18 @@ class Events:
 
 
 @dataclass(frozen=True)
-class Matched:
-    """Deliveries joined to their events: the first rows of each expected pair; arrays of one length."""
-
-    #: Place among all rows (a subscription's stand in the order in which they were received), index into Events,
-    #: subscription number, segment of its presence, and arrival.
-    row: Ints
-    event: Ints
-    subscription: Ints
-    segment: Ints
-    arrival_ns: Ints
-    read_ns: Ints
-
-
-@dataclass(frozen=True)
 class Settled:
-    """A ledger and what it was made from."""
+    """A ledger and what it was made from. Arrays are of one length and stand for the events."""
 
     ledger: Ledger
     events: Events
-    matched: Matched
-    #: How many subscriptions each event should have reached.
+    #: How many subscriptions each event should have reached, how many it did reach, and how many of those too late.
     expected: Ints
+    arrived: Ints
+    late: Ints
+    #: Latencies from the intended time by name of the rank (see `matching.RANKS`), over the expected deliveries that
+    #: arrived; without meaning where none did.
+    ranks_ns: dict[str, Ints]
     breakdown: Breakdown
 
 
@@ -143,72 +133,51 @@ def settle(run: Run, window: Window) -> Settled:
     events, present = _events(run, window), presence.segments(run)
     reach = _reach(events, present)
     expected, expected_by_segment = _expected(events, present, reach)
-    table = run.table("deliveries", _DELIVERY_COLUMNS, window)
-    rows = table.num_rows
-    key = _key(ints(table, "publisher"), ints(table, "sequence"))
-    subscription = ints(table, "subscription")
-    arrival_ns, read_ns = ints(table, "arrival_ns"), ints(table, "read_ns")
-    del table
-
-    # Earliest first, so that the first of a pair is the one that counts.
-    order = np.lexsort((read_ns, arrival_ns))
-    row, key, subscription, arrival_ns, read_ns = (
-        a[order] for a in (np.arange(rows), key, subscription, arrival_ns, read_ns)
+    found = match(run, window, events, present, reach, expected)
+    losses = find_losses(
+        events,
+        present,
+        reach,
+        found.arrived,
+        found.incomplete,
+        expected,
+        found.last_sent_ns,
+        run.late_after_ns,
     )
-    first = _first_of_pairs(key, subscription)
-    again = np.ones(rows, dtype=bool)
-    again[first] = False
-    twice_event, twice_subscription = _place(events, key[again]), subscription[again]
-    row, key, subscription, arrival_ns, read_ns = (
-        a[first] for a in (row, key, subscription, arrival_ns, read_ns)
-    )
-
-    place = _place(events, key)
-    known = place >= 0
-    accepted = np.zeros(len(key), dtype=bool)
-    accepted[known] = events.accepted[place[known]]
-    segment = np.full(len(key), -1, dtype=np.int64)
-    segment[accepted] = _segment(events, present, reach, place[accepted], subscription[accepted])
-    there = segment >= 0
-    matched = Matched(*(a[there] for a in (row, place, subscription, segment, arrival_ns, read_ns)))
-
-    arrived = np.bincount(matched.event, minlength=len(events.key))
-    late = _late(run, events, matched)
-    reordered = _reordered(events, matched)
-    losses = find_losses(events, present, reach, matched, expected, run.late_after_ns)
+    reordered = find_reordered(run, found.expected_rows, found.places, losses.numbers)
     breakdown = Breakdown.of(
         events,
         present,
         expected,
         expected_by_segment,
-        delivered=(matched.event[~late], matched.subscription[~late]),
-        late=(matched.event[late], matched.subscription[late]),
-        duplicates=(twice_event, twice_subscription),
-        reordered=(matched.event[reordered], matched.subscription[reordered]),
+        delivered=(found.arrived - found.late, found.arrived_by_subscription - found.late_by_subscription),
+        late=(found.late, found.late_by_subscription),
+        duplicates=found.duplicates,
+        reordered=reordered,
         losses=losses,
     )
+    arrived, late = int(found.arrived.sum()), int(found.late.sum())
     ledger = Ledger(
         events_due=len(events.key),
         events_accepted=int(np.count_nonzero(events.accepted)),
         expected=int(expected.sum()),
-        delivered=len(matched.event) - int(np.count_nonzero(late)),
-        late=int(np.count_nonzero(late)),
+        delivered=arrived - late,
+        late=late,
         lost_before_ready=losses.total(BEFORE_READY),
         lost_in_reconnect=losses.total(IN_RECONNECT),
         lost_otherwise=losses.total(OTHERWISE),
-        duplicates=rows - len(first),
-        not_acknowledged=int(np.count_nonzero(known & ~accepted)),
-        outside_live_window=int(np.count_nonzero(accepted & ~there)),
-        unrecorded=int(np.count_nonzero(~known)),
-        rows=rows,
-        reordered=int(np.count_nonzero(reordered)),
-        events_with_loss=int(np.count_nonzero(arrived < expected)),
+        duplicates=len(found.duplicates[0]),
+        not_acknowledged=found.not_acknowledged,
+        outside_live_window=found.outside_live_window,
+        unrecorded=found.unrecorded,
+        rows=found.rows,
+        reordered=len(reordered[0]),
+        events_with_loss=int(np.count_nonzero(found.arrived < expected)),
         subscriptions_with_loss=losses.subscriptions,
     )
-    agrees = breakdown.agrees_with(ledger)
-    if not agrees:
-        ledger = Ledger(**{**asdict(ledger), "breakdown_agrees": False})
-    return Settled(ledger, events, matched, expected, breakdown)
+    if not breakdown.agrees_with(ledger):
+        ledger = replace(ledger, breakdown_agrees=False)
+    return Settled(ledger, events, expected, found.arrived, found.late, found.ranks_ns, breakdown)
 
 
 #: For each channel with accepted events: its events by time of sending, and the segments whose pattern matches.
@@ -261,63 +230,6 @@ def _events(run: Run, window: Window) -> Events:
 def _key(publisher: Ints, sequence: Ints) -> Ints:
     """One number for an event: publishers have 31 bits at most, sequences stay below 2**32 here."""
     return (publisher << 32) | sequence
-
-
-def _place(events: Events, key: Ints) -> Ints:
-    """Return where each key stands among the events; -1: nowhere."""
-    if not len(events.key):
-        return np.full(len(key), -1, dtype=np.int64)
-    place = np.minimum(np.searchsorted(events.key, key), len(events.key) - 1)
-    return np.where(events.key[place] == key, place, -1)
-
-
-def _first_of_pairs(key: Ints, subscription: Ints) -> Ints:
-    """Return where each pair of event and subscription stands first."""
-    order = np.lexsort((subscription, key))  # stable: within a pair the earliest row stays first
-    if not len(order):
-        return order
-    sorted_key, sorted_subscription = key[order], subscription[order]
-    begins = np.empty(len(order), dtype=bool)
-    begins[0] = True
-    begins[1:] = (sorted_key[1:] != sorted_key[:-1]) | (sorted_subscription[1:] != sorted_subscription[:-1])
-    return order[begins]
-
-
-def _segment(events: Events, present: Segments, reach: Reach, event: Ints, subscription: Ints) -> Ints:
-    """Return the segment of presence that each pair falls into; -1 where there is none or its pattern is another."""
-    segment = present.at(subscription, events.sent_ns[event])
-    inside = segment >= 0
-    width = len(present.patterns)
-    pairs = [channel * width + np.unique(present.pattern[members]) for channel, (_, members) in reach.items()]
-    matching = np.sort(np.concatenate(pairs)) if pairs else np.empty(0, dtype=np.int64)
-    pair = events.channel[event[inside]] * width + present.pattern[segment[inside]]
-    segment[inside] = np.where(np.isin(pair, matching), segment[inside], -1)
-    return segment
-
-
-def _late(run: Run, events: Events, matched: Matched) -> Flags:
-    if run.late_after_ns is None:
-        return np.zeros(len(matched.event), dtype=bool)
-    return matched.arrival_ns - events.intended_ns[matched.event] > run.late_after_ns
-
-
-def _reordered(events: Events, matched: Matched) -> Flags:
-    """Whether each delivery came after one with a higher sequence of the same publisher to the same subscription."""
-    late = np.zeros(len(matched.event), dtype=bool)
-    if not len(matched.event):
-        return late
-    key = events.key[matched.event]
-    publisher = key >> 32
-    # By row, not by stamp: frames of one read share a stamp.
-    order = np.lexsort((matched.row, publisher, matched.subscription))
-    sequence, publisher = (key & 0xFFFFFFFF)[order], publisher[order]
-    subscription = matched.subscription[order]
-    starts = np.ones(len(order), dtype=bool)
-    starts[1:] = (publisher[1:] != publisher[:-1]) | (subscription[1:] != subscription[:-1])
-    # A running maximum within each stream: lift each stream above all before it.
-    lifted = sequence + (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
-    late[order] = lifted < np.maximum.accumulate(lifted)
-    return late
 
 
 def _by_code(values: Ints, count: int) -> Iterator[tuple[int, Ints]]:

@@ -10,7 +10,7 @@ from analysis.presence import Segments
 from analysis.run import Ints
 
 if TYPE_CHECKING:
-    from analysis.ledger import Events, Matched, Reach
+    from analysis.ledger import Events, Reach
 
 #: Classes of loss; 0 stands for "not expected".
 OTHERWISE, BEFORE_READY, IN_RECONNECT = 1, 2, 3
@@ -49,25 +49,29 @@ def find_losses(
     events: "Events",
     present: Segments,
     reach: "Reach",
-    matched: "Matched",
+    arrived: Ints,
+    incomplete: tuple[Ints, Ints],
     expected: Ints,
+    last_sent_ns: Ints,
     late_after_ns: int | None,
 ) -> Losses:
     """Go through the events that did not reach everybody and find whom they did not reach.
 
     A loss on a connection that then broke belongs to the reconnect when nothing that was sent later came through that
     connection any more and the event was not yet overdue when it broke: it was on its way, or would never have been.
+
+    `arrived` counts by event; `incomplete` holds (event, subscription) of what did arrive of the events that did not
+    reach everybody; `last_sent_ns` is when the last event was sent that came through in each segment that broke.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
     by_event = np.zeros((4, len(events.key)), dtype=np.int64)
     by_subscription = np.zeros((4, len(numbers)), dtype=np.int64)
-    arrived = np.bincount(matched.event, minlength=len(events.key))
     lossy = arrived < expected
     if not lossy.any():
         return Losses(by_event, by_subscription, numbers)
-    break_ns = _break_begins_ns(events, present, matched, late_after_ns)
-    order = np.argsort(matched.event, kind="stable")
-    sorted_event, sorted_subscription = matched.event[order], matched.subscription[order]
+    break_ns = _break_begins_ns(present, last_sent_ns, late_after_ns)
+    order = np.argsort(incomplete[0], kind="stable")
+    sorted_event, sorted_subscription = incomplete[0][order], incomplete[1][order]
     for rows, members in reach.values():
         affected = rows[lossy[rows]]
         if not len(affected):
@@ -106,16 +110,13 @@ def _classes(
     return cells
 
 
-def _break_begins_ns(
-    events: "Events", present: Segments, matched: "Matched", late_after_ns: int | None
-) -> Ints:
+def _break_begins_ns(present: Segments, last_sent_ns: Ints, late_after_ns: int | None) -> Ints:
     """Return from what sending time on a loss in each segment belongs to the break at its end."""
     begins_ns = np.full(len(present), presence.FOREVER, dtype=np.int64)
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:
         begins_ns[broken] = np.maximum(begins_ns[broken], present.end_ns[broken] - late_after_ns)
-    inside = broken[matched.segment]
     # After the last event that came through.
-    np.maximum.at(begins_ns, matched.segment[inside], events.sent_ns[matched.event[inside]] + 1)
+    begins_ns[broken] = np.maximum(begins_ns[broken], last_sent_ns[broken] + 1)
     return begins_ns

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.run import Ints
 
@@ -34,9 +35,13 @@ class Percentiles:
     @classmethod
     def of(cls, values: Ints) -> Self:
         """Compute from samples in any order."""
-        if not len(values):
+        return cls.of_sorted(np.sort(values))
+
+    @classmethod
+    def of_sorted(cls, ordered: npt.NDArray[Any]) -> Self:
+        """Compute from sorted samples, integers of any size."""
+        if not len(ordered):
             return cls(0, 0)
-        ordered = np.sort(values)
         p50, p90, p99, p999 = (nearest_rank(ordered, p) for p in POINTS)
         return cls(
             count=len(ordered),

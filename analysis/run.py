@@ -47,6 +47,17 @@ class Window:
         return (self.end_ns - self.start_ns) / 1e9
 
 
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A part of deliveries.parquet that can be read by itself: its rows, and where their intended times lie."""
+
+    number: int
+    first_row: int
+    rows: int
+    start_ns: int
+    end_ns: int
+
+
 @dataclass(eq=False)
 class Run:
     """One run. Tables are read from Parquet when first asked for; a missing file is an empty table."""
@@ -96,6 +107,15 @@ class Run:
         if end_ns is None:
             end_ns = int(self.health["time_ns"].max()) if len(self.health) else start_ns
         return Window(start_ns, max(start_ns, end_ns))
+
+    @property
+    def first_publish_ns(self) -> int:
+        """The zero of whole seconds: the warm-up's start, so that no second straddles two phases of whole seconds."""
+        for name in ("warmup", "measure"):
+            if name in self.phases:
+                return self.phases[name][0]
+        created: int = self.manifest["created_ns"]
+        return created
 
     @property
     def late_after_ns(self) -> int | None:
@@ -153,6 +173,64 @@ class Run:
         return self._corrected(name, self._read(name, sorted({*columns, *more}), window)).select(
             list(columns)
         )
+
+    @cached_property
+    def _deliveries_metadata(self) -> pq.FileMetaData:
+        path = self.path / "deliveries.parquet"
+        try:
+            return pq.read_metadata(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+
+    @cached_property
+    def row_groups(self) -> list[RowGroup]:
+        """The row groups of the deliveries, in the file's order; those without rows are left out."""
+        if not (self.path / "deliveries.parquet").exists():
+            return []
+        metadata = self._deliveries_metadata
+        column = metadata.schema.names.index("intended_ns")
+        groups, first_row = [], 0
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            known = group.column(column).statistics
+            if group.num_rows:
+                low, high = (0, np.iinfo(np.int64).max - 1) if known is None else (known.min, known.max)
+                groups.append(RowGroup(number, first_row, group.num_rows, int(low), int(high) + 1))
+            first_row += group.num_rows
+        return groups
+
+    def deliveries_in(
+        self, columns: Sequence[str], window: Window | None = None, group: RowGroup | None = None
+    ) -> tuple[Ints, pa.Table]:
+        """Read the deliveries of a window, or of a row group: (place in the file of each row, columns as by `table`).
+
+        In a subscription's rows of one worker the file's order is the order in which they were received.
+        """
+        groups = self.row_groups if group is None else [group]
+        if window is not None:
+            groups = [g for g in groups if g.start_ns < window.end_ns and g.end_ns > window.start_ns]
+        if not groups:
+            return np.empty(0, dtype=np.int64), self._read("none", columns)
+        names = {*columns, "intended_ns"}
+        raw = all(fit.shared for fit in self.clocks.values()) or not names & _LOCAL_TIMES["deliveries"]
+        if not raw:
+            names |= {"worker", "publisher"}
+        path = self.path / "deliveries.parquet"
+        try:
+            file = pq.ParquetFile(path, metadata=self._deliveries_metadata)
+            # Without threads: who reads slices has threads of its own.
+            table = file.read_row_groups([g.number for g in groups], columns=sorted(names), use_threads=False)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+        rows = np.concatenate([np.arange(g.first_row, g.first_row + g.rows) for g in groups])
+        if window is not None:
+            intended_ns = ints(table, "intended_ns")
+            inside = (intended_ns >= window.start_ns) & (intended_ns < window.end_ns)
+            if not inside.all():
+                table, rows = table.filter(pa.array(inside)), rows[inside]
+        if not raw:
+            table = self._corrected("deliveries", table)
+        return rows, table.select(list(columns))
 
     def _corrected(self, name: str, table: pa.Table) -> pa.Table:
         by_worker = ints(table, "worker")

@@ -16,6 +16,7 @@ from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE, evaluate, gates_of, worst
 from analysis.judgement import judge
+from analysis.latencies import latencies
 from analysis.ledger import settle
 from analysis.outages import find_outages
 from analysis.percentiles import Percentiles
@@ -65,7 +66,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "accepted_per_s": ledger.events_accepted / window.seconds,
         "delivered_per_s": ledger.delivered / window.seconds,
     }
-    summary["delivery"] = _delivery(run, window)
+    summary["delivery"] = _delivery(run)
     summary["publish"] = _publish(run, window)
     summary["fanout"] = fanout.summarise(fanout.by_event(settled))
     summary["health"] = _health(run, window)
@@ -124,31 +125,18 @@ def _say_error(run: Run, summary: dict[str, Any]) -> None:
         summary[where][name]["error_ns"] = None if worst is None else clocks * worst
 
 
-def _delivery(run: Run, window: Window) -> dict[str, Any]:
+def _delivery(run: Run) -> dict[str, Any]:
     """Latencies of all rows: duplicates arrived too, and hiding them would hide their latency."""
-    table = run.table(
-        "deliveries", ("subscription", "intended_ns", "sent_ns", "arrival_ns", "read_ns"), window
-    )
-    arrival_ns, sent_ns = ints(table, "arrival_ns"), ints(table, "sent_ns")
-    # Only where clocks had to be corrected and the publisher's worker was lost.
-    known = sent_ns >= 0
+    found = latencies(run)
+    none = Percentiles(0, 0).to_dict()
     return {
-        "stamps_shared": _stamps_shared(ints(table, "subscription"), arrival_ns, ints(table, "intended_ns")),
-        "headline_ns": Percentiles.of(arrival_ns - ints(table, "intended_ns")).to_dict(),
-        "service_ns": Percentiles.of(arrival_ns[known] - sent_ns[known]).to_dict(),
-        "service_unknown": int(np.count_nonzero(~known)),
-        "receive_queue_ns": Percentiles.of(ints(table, "read_ns") - arrival_ns).to_dict(),
+        "stamps_shared": found.stamps_shared if found else None,
+        "headline_ns": found.headline.percentiles.to_dict() if found else none,
+        "service_ns": found.service.percentiles.to_dict() if found else none,
+        # Only where clocks had to be corrected and the publisher's worker was lost.
+        "service_unknown": found.service_unknown if found else 0,
+        "receive_queue_ns": found.queue.percentiles.to_dict() if found else none,
     }
-
-
-def _stamps_shared(subscription: Ints, arrival_ns: Ints, intended_ns: Ints) -> float | None:
-    """Return the share of deliveries whose stamp is that of a later event: they waited together for one read."""
-    if not len(arrival_ns):
-        return None
-    order = np.lexsort((intended_ns, arrival_ns, subscription))
-    subscription, arrival_ns, intended_ns = (a[order] for a in (subscription, arrival_ns, intended_ns))
-    same = (subscription[1:] == subscription[:-1]) & (arrival_ns[1:] == arrival_ns[:-1])
-    return float(np.count_nonzero(same & (intended_ns[1:] != intended_ns[:-1]))) / len(arrival_ns)
 
 
 def _publish(run: Run, window: Window) -> dict[str, Any]:

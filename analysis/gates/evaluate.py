@@ -12,10 +12,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis import fanout
 from analysis.gates.grammar import Gate, duration_ns, parse
 from analysis.gates.metrics import Kind
+from analysis.latencies import KINDS, samples
 from analysis.ledger import Settled, settle
 from analysis.percentiles import nearest_rank
 from analysis.run import Ints, Run, Window, ints
@@ -187,11 +189,7 @@ class _Figures:
 
     def _statistic(self, gate: Gate, window: Window) -> _Value:
         metric = gate.metric
-        if metric.distribution not in self._samples:
-            self._samples[metric.distribution] = self._read(metric.distribution)
-        at_ns, values = self._samples[metric.distribution]
-        if at_ns is not None:
-            values = values[(at_ns >= window.start_ns) & (at_ns < window.end_ns)]
+        values = self._values(metric.distribution, window)
         if not len(values):
             return None, None, None, "there are no samples"
         doubt = ""
@@ -214,6 +212,17 @@ class _Figures:
             return value, None, None, "how the clocks stood to each other is not known"
         return value, low, high, doubt
 
+    def _values(self, distribution: str, window: Window) -> npt.NDArray[Any]:
+        """Return the samples that belong to a window."""
+        if distribution in KINDS:
+            return samples(self._run, window, distribution)
+        if distribution not in self._samples:
+            self._samples[distribution] = self._read(distribution)
+        at_ns, values = self._samples[distribution]
+        if at_ns is None:
+            return values
+        return values[(at_ns >= window.start_ns) & (at_ns < window.end_ns)]
+
     def _interval(self, distribution: str, value: float) -> tuple[float | None, float | None]:
         clocks = _CLOCKS.get(distribution, 0)
         if not clocks:
@@ -230,18 +239,7 @@ class _Figures:
 
     def _read(self, distribution: str) -> tuple[Ints | None, Ints]:
         """Return (when, value) of each sample; no time where it belongs to the whole run."""
-        run, window = self._run, self._whole
-        if distribution in ("delivery.latency", "delivery.service", "delivery.queue"):
-            table = run.table("deliveries", ("intended_ns", "sent_ns", "arrival_ns", "read_ns"), window)
-            intended_ns, sent_ns, arrival_ns, read_ns = (
-                ints(table, name) for name in ("intended_ns", "sent_ns", "arrival_ns", "read_ns")
-            )
-            if distribution == "delivery.latency":
-                return intended_ns, arrival_ns - intended_ns
-            if distribution == "delivery.queue":
-                return intended_ns, read_ns - arrival_ns
-            known = sent_ns >= 0
-            return intended_ns[known], (arrival_ns - sent_ns)[known]
+        run = self._run
         if distribution.startswith("fanout."):
             column = distribution.partition(".")[2] + "_ns"
             frame = self._fanout[["intended_ns", column]].dropna()
@@ -278,17 +276,6 @@ class _Figures:
     def _fanout(self) -> Any:
         return fanout.by_event(self._settled)
 
-    @cached_property
-    def _delivered(self) -> tuple[Ints, Ints]:
-        """Of each event: how many deliveries arrived, and how many of them in time."""
-        matched, events = self._settled.matched, self._settled.events
-        count = len(events.key)
-        arrived = np.bincount(matched.event, minlength=count)
-        if self._run.late_after_ns is None:
-            return arrived, arrived
-        in_time = matched.arrival_ns - events.intended_ns[matched.event] <= self._run.late_after_ns
-        return arrived, np.bincount(matched.event[in_time], minlength=count)
-
     def _number(self, name: str, window: Window) -> float | None:
         ledger = self._settled.ledger
         if name == "delivery.duplicates":
@@ -300,7 +287,8 @@ class _Figures:
             tried = ints(table, "acknowledged_ns")
             return float(np.mean(tried < 0)) if len(tried) else None
         events, expected = self._settled.events, self._settled.expected
-        arrived, in_time = self._delivered
+        arrived = self._settled.arrived
+        in_time = arrived - self._settled.late
         inside = (events.intended_ns >= window.start_ns) & (events.intended_ns < window.end_ns)
         wanted, due = int(expected[inside].sum()), int(np.count_nonzero(inside))
         reached, timely = int(arrived[inside].sum()), int(in_time[inside].sum())

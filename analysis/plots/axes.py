@@ -19,19 +19,16 @@ def origin_of(run: Run) -> int:
     return created
 
 
-def first_publish_of(run: Run) -> int:
-    """The zero of whole seconds: the start of the warm-up, so that no second straddles two phases of whole seconds."""
-    for name in ("warmup", "measure"):
-        if name in run.phases:
-            return run.phases[name][0]
-    return origin_of(run)
+def counts_by_second(values: Ints, start_ns: int) -> Ints:
+    """Return how many lie in each second from the start on; those before it in none."""
+    second = (values - start_ns) // SECOND_NS
+    return np.bincount(second[second >= 0])
 
 
-def per_second(values: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Floats, Ints]:
+def steps_by_second(counts: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Floats, Ints]:
     """Return (second since the origin, count in it), with a closing zero; the last, begun second is left out."""
     seconds = max(1, (end_ns - start_ns) // SECOND_NS)
-    second = (values - start_ns) // SECOND_NS
-    counts = np.bincount(second[(second >= 0) & (second < seconds)], minlength=seconds)
+    counts = np.pad(counts, (0, max(0, seconds - len(counts))))[:seconds]
     at_s = (np.arange(len(counts) + 1) * SECOND_NS + start_ns - origin_ns) / 1e9
     return at_s, np.append(counts, counts[-1])
 

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from analysis import style
-from analysis.plots.axes import first_publish_of, label_time, milliseconds_tick, origin_of, shade_phases
-from analysis.run import Run, ints
+from analysis.latencies import ROWS_A_DECADE, latencies
+from analysis.plots.axes import label_time, milliseconds_tick, origin_of, shade_phases
+from analysis.run import Run
 
-_COLUMNS_MAX = 240
-_ROWS = 60
+_ROWS_MAX = 90
 # Made for colour-blind readers; without its ends, which a dark and a white page would swallow.
 _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0.3, 0.9, 256)))
 
@@ -21,23 +21,19 @@ def latency_heatmap(run: Run) -> Figure | None:
 
     What is not above zero cannot stand on a logarithmic axis and is counted in the title.
     """
-    table = run.table("deliveries", ("intended_ns", "arrival_ns"))
-    intended_ns = ints(table, "intended_ns")
-    start_ns = first_publish_of(run)
-    inside = intended_ns >= start_ns
-    intended_ns = intended_ns[inside]
-    latency_ns = ints(table, "arrival_ns")[inside] - intended_ns
-    positive = latency_ns > 0
-    if np.count_nonzero(positive) < 2:
+    found = latencies(run)
+    if found is None or found.heat is None:
         return None
-    at_s = (intended_ns - origin_of(run))[positive] / 1e9
-    milliseconds = latency_ns[positive] / 1e6
-    seconds = max(1.0, float(at_s.max() - at_s.min()))
-    columns = int(min(_COLUMNS_MAX, max(10, seconds * 4)))
-    edges_s = np.linspace(at_s.min(), at_s.max() + 1e-9, columns + 1)
-    low, high = float(milliseconds.min()), float(milliseconds.max())
-    edges_ms = np.geomspace(low * 0.98, max(high, low * 1.5) * 1.02, _ROWS + 1)
-    counts, _, _ = np.histogram2d(at_s, milliseconds, bins=(edges_s, edges_ms))
+    heat = found.heat
+    edges_s = (heat.edges_ns - origin_of(run)) / 1e9
+    # Only the part of the grid with something in it, with as many of its rows together as leaves few enough.
+    low = int(np.log10(heat.lowest_ns) * ROWS_A_DECADE)
+    high = max(int(np.log10(heat.highest_ns) * ROWS_A_DECADE) + 1, low + ROWS_A_DECADE // 6)
+    together = -(-(high - low) // _ROWS_MAX)
+    rows = -(-(high - low) // together)
+    shown_rows = np.pad(heat.counts[:, low : low + rows * together], ((0, 0), (0, rows * together)))
+    counts = shown_rows[:, : rows * together].reshape(len(heat.counts), rows, together).sum(axis=2)
+    edges_ms = 10.0 ** ((low + np.arange(rows + 1) * together) / ROWS_A_DECADE) / 1e6
     figure, (axes,) = style.new_figure(1, 3.2)
     shown = np.ma.masked_equal(counts.T, 0)
     mesh = axes.pcolormesh(
@@ -56,8 +52,7 @@ def latency_heatmap(run: Run) -> Figure | None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_tick(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=False)
-    left_out = int(np.count_nonzero(~positive))
-    note = f" ({left_out:,} not above zero are left out)" if left_out else ""
+    note = f" ({heat.left_out:,} not above zero are left out)" if heat.left_out else ""
     axes.set_title(f"Every delivery: fan-out latency over time{note}")
     shade_phases(axes, run, origin_of(run))
     label_time(axes)

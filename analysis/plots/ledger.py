@@ -21,17 +21,11 @@ def ledger(run: Run) -> Figure | None:
     settled = settle(run, window)
     if not settled.ledger.expected or not (settled.ledger.lost or settled.ledger.late):
         return None
-    events, matched = settled.events, settled.matched
     seconds = int(np.ceil(window.seconds))
-    second = np.minimum((events.intended_ns - window.start_ns) // SECOND_NS, seconds - 1)
-    arrived = np.bincount(matched.event, minlength=len(events.key))
-    late = np.zeros(len(matched.event), dtype=bool)
-    if run.late_after_ns is not None:
-        late = matched.arrival_ns - events.intended_ns[matched.event] > run.late_after_ns
-    late_by_event = np.bincount(matched.event[late], minlength=len(events.key))
+    second = np.minimum((settled.events.intended_ns - window.start_ns) // SECOND_NS, seconds - 1)
     expected, lost, overdue = (
         np.bincount(second, weights=values, minlength=seconds)
-        for values in (settled.expected, settled.expected - arrived, late_by_event)
+        for values in (settled.expected, settled.expected - settled.arrived, settled.late)
     )
     at_s = (window.start_ns - origin_of(run)) / 1e9 + np.arange(seconds)
     figure, (top, bottom) = style.new_figure(2, 4.0, sharex=True)

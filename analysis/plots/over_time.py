@@ -5,16 +5,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from analysis import style
-from analysis.percentiles import nearest_rank
+from analysis.latencies import latencies
 from analysis.plots.axes import (
     SECOND_NS,
-    first_publish_of,
+    counts_by_second,
     label_milliseconds,
     label_time,
     milliseconds_tick,
     origin_of,
-    per_second,
     shade_phases,
+    steps_by_second,
     worst_by_second,
 )
 from analysis.run import Run, codes, ints
@@ -25,7 +25,7 @@ _WORKER_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style
 def throughput(run: Run) -> Figure | None:
     """Events offered and accepted, and deliveries, each second."""
     events = run.table("events", ("intended_ns", "sent_ns", "status"))
-    arrival_ns = ints(run.table("deliveries", ("arrival_ns",)), "arrival_ns")
+    found = latencies(run)
     if not events.num_rows:
         return None
     origin_ns = origin_of(run)
@@ -33,13 +33,15 @@ def throughput(run: Run) -> Figure | None:
     status, names = codes(events, "status")
     accepted = status == names.index("accepted") if "accepted" in names else np.zeros(len(status), dtype=bool)
     figure, (top, bottom) = style.new_figure(2, 4.4, sharex=True)
-    end_ns = int(max(intended_ns.max(), arrival_ns.max() if len(arrival_ns) else 0))
-    for axes, values, label, colour, width in (
-        (top, intended_ns, "offered (due by the schedule)", style.ORANGE, 3.2),
-        (top, intended_ns[accepted], "accepted by the service", style.BLUE, 1.4),
-        (bottom, arrival_ns, "delivered to subscribers", style.GREEN, 1.6),
+    start_ns = run.first_publish_ns
+    end_ns = int(max(intended_ns.max(), found.last_arrival_ns if found else 0))
+    arrivals = found.arrivals if found else np.zeros(0, dtype=np.int64)
+    for axes, of_seconds, label, colour, width in (
+        (top, counts_by_second(intended_ns, start_ns), "offered (due by the schedule)", style.ORANGE, 3.2),
+        (top, counts_by_second(intended_ns[accepted], start_ns), "accepted by the service", style.BLUE, 1.4),
+        (bottom, arrivals, "delivered to subscribers", style.GREEN, 1.6),
     ):
-        seconds, counts = per_second(values, first_publish_of(run), end_ns, origin_ns)
+        seconds, counts = steps_by_second(of_seconds, start_ns, end_ns, origin_ns)
         axes.plot(seconds, counts, drawstyle="steps-post", color=colour, label=label, linewidth=width)
     for axes, unit in ((top, "events/s"), (bottom, "deliveries/s")):
         axes.set_ylabel(unit)
@@ -54,19 +56,12 @@ def throughput(run: Run) -> Figure | None:
 
 def latency_over_time(run: Run) -> Figure | None:
     """Percentiles of the headline latency by the second in which an event was due."""
-    table = run.table("deliveries", ("intended_ns", "arrival_ns"))
-    intended_ns = ints(table, "intended_ns")
-    if not len(intended_ns):
+    found = latencies(run)
+    if found is None or not len(found.seconds):
         return None
-    latency_ns = ints(table, "arrival_ns") - intended_ns
-    origin_ns, start_ns = origin_of(run), first_publish_of(run)
-    second = (intended_ns - start_ns) // SECOND_NS
-    order = np.lexsort((latency_ns, second))
-    second, latency_ns = second[order], latency_ns[order]
-    present, begins = np.unique(second, return_index=True)
-    groups = np.split(latency_ns, begins[1:])
-    at_s = (present * SECOND_NS + start_ns - origin_ns) / 1e9 + 0.5
-    series = {p: np.array([nearest_rank(group, p) for group in groups]) / 1e6 for p in (50, 90, 99, 100)}
+    origin_ns = origin_of(run)
+    at_s = (found.seconds * SECOND_NS + run.first_publish_ns - origin_ns) / 1e9 + 0.5
+    series = {percent: values / 1e6 for percent, values in found.bands_ns.items()}
     figure, (axes,) = style.new_figure(1, 3.2)
     for percent, colour, label in (
         (100, style.PURPLE, "max"),
@@ -126,18 +121,21 @@ def generator_health(run: Run) -> Figure | None:
         mine = mine[np.argsort(at_s[mine])]
         name = f"worker {number}" if number < 6 else None
         top.plot(at_s[mine], cpu[mine], label=name, color=_WORKER_COLOURS[number % len(_WORKER_COLOURS)])
+    drawn = False
     for column, label, colour in (
         ("lag_max_ns", "event loop lag", style.INK),
         ("late_max_ns", "schedule lateness", style.ORANGE),
         ("queue_max_ns", "receive-queue delay", style.BLUE),
     ):
         seconds, worst = worst_by_second(at_s, ints(table, column))
+        drawn = drawn or len(worst) > 0
         bottom.plot(seconds, worst / 1e6, color=colour, label=label)
     top.set_ylim(0, max(100, float(cpu.max()) * 1.05))
     top.set_ylabel("CPU, % of a core")
     top.set_title("How the generator itself was doing")
     top.legend(loc="upper right", ncols=3)
-    bottom.set_yscale("log")
+    if drawn:
+        bottom.set_yscale("log")
     bottom.yaxis.set_major_formatter(FuncFormatter(lambda value, _: milliseconds_tick(value)))
     bottom.set_ylabel("worst of a second")
     bottom.legend(loc="upper right", ncols=3)
