@@ -168,7 +168,9 @@ class _Pass:
         end_ns = max(group.end_ns for group in groups)
         seconds = max(1.0, (end_ns - start_ns) / SECOND_NS)
         columns = int(min(COLUMNS_MAX, max(10, seconds * 4)))
-        self._edges_ns = np.linspace(start_ns, max(end_ns, start_ns + 1), columns + 1).astype(np.int64)
+        self._edges_ns = start_ns + np.linspace(0, max(end_ns - start_ns, columns), columns + 1).astype(
+            np.int64
+        )
         events = run.table("events", ("publisher", "sequence", "channel"), window)
         key = (ints(events, "publisher") << 32) | ints(events, "sequence")
         order = np.argsort(key, kind="stable")

@@ -246,12 +246,6 @@ def find_reordered(
     ``subscriptions`` are those that ever were present, ascending.
     """
     people = Places(subscriptions)
-    streams = len(people) * places.publishers
-    if streams > _STREAMS_MAX:
-        raise ValueError(
-            f"{streams:,} pairs of publisher and subscription are too many to follow their order"
-        )
-    highest = np.full(streams, -1, dtype=np.int64)
     found: list[_Pairs] = [(_NONE, _NONE)]
 
     def read(group: RowGroup) -> tuple[Ints, Ints, Ints, Ints]:

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.run import Ints, Run, Window
 
 #: Deliveries looked at in one turn: some 100 bytes of memory each while they are.
-SLICE_ROWS = 2_000_000
+SLICE_ROWS = 1_500_000
 _THREADS = 2
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from analysis import text
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
+from analysis.compare.history import RUNS_MIN, Change
 from analysis.compare.profile import Profile
 
 _LOOKS = {BETTER: "green", SAME: "green", WORSE: "red", UNKNOWN: "yellow"}
@@ -101,3 +102,27 @@ def _differing(one: object, other: object, path: str = "") -> list[str]:
             found += _differing(one.get(key), other.get(key), f"{path}.{key}" if path else str(key))
         return found
     return [] if one == other else [path]
+
+
+def show_history(console: Console, profiles: Sequence[Profile], changes: Sequence[Change]) -> None:
+    """Print what changed from which run on."""
+    if len(profiles) < 2 * RUNS_MIN:
+        console.print(f"{len(profiles)} runs are too few for a history: it takes {2 * RUNS_MIN}")
+        return
+    if not changes:
+        console.print(f"no change of level in {len(profiles)} runs")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("from run", "metric", "before", "after", "change", ""):
+        table.add_column(name, justify="right" if name in ("before", "after", "change") else "left")
+    for change in changes:
+        verdict = WORSE if change.worse else BETTER
+        table.add_row(
+            Text(text.clean(change.run)),
+            change.metric,
+            figure(change.metric, change.before),
+            figure(change.metric, change.after),
+            percent(change.ratio),
+            Text(verdict, style=_LOOKS[verdict]),
+        )
+    console.print(table)

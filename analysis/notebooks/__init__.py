@@ -29,8 +29,8 @@ def show(plot: "Callable[[Run], Figure | None]", run: "Run") -> Any:
         return "this run has nothing to draw here" if figure is None else SVG(style.to_svg(figure))
 
 
-def execute(name: str, run: Path, base: Path | None = None) -> Path:
-    """Execute a notebook on a run and return the copy with its outputs, in the run's own folder.
+def execute(name: str, run: Path, base: Path | None = None, into: Path | None = None) -> Path:
+    """Execute a notebook on a run and return the copy with its outputs, in the run's own folder unless told otherwise.
 
     Raises:
         NotebookError: Jupyter is not installed, or a cell failed.
@@ -50,11 +50,36 @@ def execute(name: str, run: Path, base: Path | None = None) -> Path:
         client.execute(env=_environment(variables))
     except CellExecutionError as error:
         raise NotebookError(f"notebook {name} failed: {error.ename}: {error.evalue}") from None
-    folder = run / "notebooks" if run.is_dir() else run.parent / "notebooks"
+    folder = into or (run / "notebooks" if run.is_dir() else run.parent / "notebooks")
     folder.mkdir(exist_ok=True)
+    notebook.metadata["loadgen"] = {"base": variables.get("LOADGEN_BASE")}
     target = folder / f"{name}.ipynb"
     nbformat.write(notebook, target)
     return target
+
+
+def shown(path: Path) -> tuple[Path | None, list[str]]:
+    """Return the base that an executed notebook compared with, and the text of each of its outputs; plots have none.
+
+    Raises:
+        NotebookError: Jupyter is not installed, or the file is no notebook.
+    """
+    try:
+        import nbformat
+    except ImportError:
+        raise NotebookError("Jupyter is not installed: pip install 'fanout-loadgen[notebooks]'") from None
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        raise NotebookError(f"it cannot be read: {type(error).__name__}") from None
+    texts = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/svg+xml" not in data:
+                texts.append(data.get("text/plain", output.get("text", "")))
+    base = notebook.metadata.get("loadgen", {}).get("base")
+    return (None if base is None else Path(base)), texts
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:

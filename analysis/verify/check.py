@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -41,7 +42,40 @@ def verify(run: Run) -> Verification:
     _report(run, summary, found)
     for name, content in (("junit.xml", junit(summary)), ("summary.md", markdown(summary))):
         _same_text(run.path / name, content, found)
+    _notebooks(run, found)
     return found
+
+
+def _notebooks(run: Run, found: Verification) -> None:
+    """Execute again the notebooks that were executed on this run, and compare what their cells show."""
+    from analysis.notebooks import NAMES, NotebookError, execute, shown
+
+    for name in NAMES:
+        path = run.path / "notebooks" / f"{name}.ipynb"
+        if not path.exists():
+            continue
+        try:
+            base, written = shown(path)
+            with tempfile.TemporaryDirectory() as folder:
+                _, again = shown(execute(name, run.path, base, Path(folder)))
+        except NotebookError as error:
+            found.disagreements.append(f"notebooks/{name}.ipynb: {error}")
+            continue
+        for number, (here, there) in enumerate(zip(again, written, strict=False), start=1):
+            if here != there:
+                numbers, others = _NUMBER.findall(here), _NUMBER.findall(there)
+                place = next((n for n, (a, b) in enumerate(zip(numbers, others, strict=False)) if a != b), -1)
+                what = (
+                    f"{_at(others, place)} is {_at(numbers, place)} by the tables"
+                    if place >= 0
+                    else "differs"
+                )
+                found.disagreements.append(f"notebooks/{name}.ipynb, output {number}: {what}")
+        if len(again) != len(written):
+            found.disagreements.append(
+                f"notebooks/{name}.ipynb has {len(written)} outputs, and {len(again)} by the tables"
+            )
+        found.compared[f"notebooks/{name}.ipynb"] = sum(len(_NUMBER.findall(here)) for here in again)
 
 
 def _summary(run: Run, summary: dict[str, Any], found: Verification) -> None:

@@ -1,6 +1,10 @@
 """`loadgen compare`, `baseline` and `verify`: one build against another, and a report against its record."""
 
 import json
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +73,71 @@ def baseline(
     except OSError as error:
         fail(f"{file} cannot be written: {error.strerror}")
     print(f"{len(profiles)} runs, {file.stat().st_size / 1024:.0f} KB: {file}")
+
+
+@app.command()
+def history(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs and baseline files, in any order.")],
+    min_effect: Annotated[
+        float, typer.Option(help="Smallest change that is shown, in per cent.", min=0, max=100)
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find where a metric's level changed over a history of runs of one scenario, and by how much.
+
+    It takes six runs at least. Exit codes: 0 no change or only for the better, 1 a change for the worse, 2 usage.
+    """
+    from analysis.compare import outputs, profile
+    from analysis.compare.history import changes
+    from analysis.run import RunError
+
+    try:
+        profiles = [found for path in runs for found in profile.read(path)]
+    except RunError as error:
+        fail(str(error))
+    profiles.sort(key=lambda found: found.created_ns)
+    found = changes(profiles, min_effect / 100)
+    if as_json:
+        content = {
+            "runs": [each.run for each in profiles],
+            "changes": [{**asdict(change), "ratio": change.ratio} for change in found],
+        }
+        print(json.dumps(content, indent=1))
+    else:
+        outputs.show_history(Console(highlight=False), profiles, found)
+    raise typer.Exit(int(ExitCode.GATE_FAILED if any(change.worse for change in found) else ExitCode.PASSED))
+
+
+@app.command()
+def ab(
+    base: Annotated[str, typer.Argument(help="What `loadgen run` takes for a base run, in quotes.")],
+    new: Annotated[str, typer.Argument(help="The same, of what is to be judged.")],
+    repeats: Annotated[int, typer.Option(help="Runs of each side.", min=2, max=100)] = 5,
+    results: Annotated[Path, typer.Option(help="Folder for the runs, in base/ and new/.")] = Path(
+        "results/ab"
+    ),
+    min_effect: Annotated[
+        float, typer.Option(help="Smallest change that matters, in per cent.", min=0.1, max=100)
+    ] = 5.0,
+) -> None:
+    """Run two variants in turns and compare them: `loadgen ab comments "comments --set publish.rate=200"`.
+
+    A run that fails ends it; one that only fails a gate does not. Exit codes: as `loadgen compare`, else that of the
+    run that failed.
+    """
+    for side in ("base", "new"):
+        if (results / side).exists() and any((results / side).iterdir()):
+            fail(f"{results / side} has runs in it already: choose another folder with --results")
+    for turn in range(repeats):
+        # Every second pair the other way round: what changes steadily falls on both sides alike.
+        pair = [("base", base), ("new", new)]
+        for side, arguments in pair if turn % 2 == 0 else reversed(pair):
+            print(f"{side}, run {turn + 1} of {repeats}", flush=True)
+            command = [sys.executable, "-m", "loadgen", "run", *shlex.split(arguments)]
+            done = subprocess.run([*command, "--results", str(results / side)], check=False)  # noqa: S603  ours
+            if done.returncode not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
+                raise typer.Exit(done.returncode)
+    compare(results / "base", results / "new", min_effect, as_json=False)
 
 
 @app.command()

@@ -1,0 +1,90 @@
+"""Where the level of a metric changed over a history of runs: change points, found by PELT (the `ruptures` library).
+
+Killick, Fearnhead, Eckley 2012: the segmentation with the least squared deviation plus a penalty for each change. It
+works on logarithms, so that a change is a ratio. The noise is estimated from neighbouring runs, which a change of level
+does not touch; the penalty is set so that a history without any change shows one in at most 5 % of cases (by
+simulation, `tests/analysis/test_history.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import ruptures
+
+from analysis.compare.profile import METRICS, Profile
+
+#: Runs on either side of a change, at least.
+RUNS_MIN = 3
+#: Penalty of a change, in squares of the noise: this plus twice the logarithm of the number of runs.
+_PENALTY = 10.0
+#: Noise below which differences are taken for those of rounding.
+_NOISE_MIN = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Runs between two changes."""
+
+    first: int
+    last: int
+    median: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of level: the first run of the new one, its medians before and after (ns, or per second)."""
+
+    metric: str
+    run: str
+    place: int
+    before: float
+    after: float
+    worse: bool
+
+    @property
+    def ratio(self) -> float:
+        """How much it changed by, as a share of before."""
+        return self.after / self.before - 1
+
+
+def changes(profiles: Sequence[Profile], min_effect: float = 0.0) -> list[Change]:
+    """Return the changes of level of every metric, in the order of the runs; the profiles in the order of time.
+
+    ``min_effect`` is the smallest change, as a share, that is worth a word. Runs that lack a metric are left out of its
+    history.
+    """
+    found = []
+    for metric, (_, _, sign) in METRICS.items():
+        known = [(place, profile.figures.get(metric)) for place, profile in enumerate(profiles)]
+        runs = [(place, value) for place, value in known if value is not None and value > 0]
+        values = np.array([value for _, value in runs])
+        levels = split(values)
+        for before, after in pairwise(levels):
+            change = after.median / before.median - 1
+            if abs(change) >= min_effect:
+                place = runs[after.first][0]
+                found.append(
+                    Change(metric, profiles[place].run, place, before.median, after.median, change * sign > 0)
+                )
+    return sorted(found, key=lambda change: change.place)
+
+
+def split(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[Level]:
+    """Return the levels of a history of positive figures; one, if too short to tell."""
+    if not len(values):
+        return []
+    ends = [len(values)]
+    if len(values) >= 2 * RUNS_MIN:
+        logs = np.log(values)
+        # The median of |difference of two| is 0.954 standard deviations for normal noise (0.6745 * sqrt 2).
+        noise = max(_NOISE_MIN, float(np.median(np.abs(np.diff(logs)))) / 0.954)
+        search = ruptures.KernelCPD(kernel="linear", min_size=RUNS_MIN).fit((logs / noise).reshape(-1, 1))
+        ends = search.predict(pen=_PENALTY + 2 * np.log(len(values)))
+    begins = [0, *ends[:-1]]
+    return [
+        Level(begin, end - 1, float(np.median(values[begin:end])))
+        for begin, end in zip(begins, ends, strict=True)
+    ]

@@ -1,0 +1,77 @@
+"""Change points: a history without a change rarely shows one, a real change is found where it is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.compare import profile
+from analysis.compare.history import changes, split
+from analysis.compare.profile import Profile
+from tests.run.harness import loadgen
+
+
+def histories(count: int, length: int, step: float, seed: int = 5) -> list[np.ndarray]:
+    """Figures with 3 % of noise; in the second half higher by ``step``."""
+    random = np.random.default_rng(seed)
+    level = np.where(np.arange(length) >= length // 2, np.log1p(step), 0.0)
+    return [np.exp(random.normal(10, 0.03, length) + level) for _ in range(count)]
+
+
+@pytest.mark.parametrize("length", [8, 12, 20, 50])
+def test_a_history_without_a_change_shows_one_in_at_most_five_per_cent(length: int) -> None:
+    found = sum(len(split(values)) > 1 for values in histories(400, length, 0.0))
+    assert found <= 20
+
+
+def test_a_change_of_a_tenth_over_twenty_runs_is_found_where_it_is() -> None:
+    hits = 0
+    for values in histories(200, 20, 0.10):
+        levels = split(values)
+        hits += len(levels) == 2 and abs(levels[1].first - 10) <= 1
+    assert hits >= 180
+
+
+def test_what_is_too_short_or_empty_has_no_change() -> None:
+    assert split(np.array([])) == []
+    assert len(split(np.array([1.0, 1.0, 9.0, 9.0, 9.0]))) == 1
+    assert [(level.first, level.last) for level in split(np.array([1.0] * 4 + [2.0] * 4))] == [(0, 3), (4, 7)]
+
+
+def made_up(number: int, p99_ns: float | None, rate: float) -> Profile:
+    figures = {"delivery.latency.p99": p99_ns, "delivery.rate": rate}
+    return Profile(f"run-{number}", {}, "valid", "complete", 0.0, number, figures, {}, [])
+
+
+def test_the_way_of_a_change_depends_on_the_metric() -> None:
+    values = [100.0, 101, 99, 100, 130, 131, 129, 130]
+    found = changes([made_up(n, value, value) for n, value in enumerate(values)])
+    assert {(change.metric, change.worse, change.run) for change in found} == {
+        ("delivery.latency.p99", True, "run-4"),
+        ("delivery.rate", False, "run-4"),
+    }
+    assert all(change.ratio == pytest.approx(0.3) for change in found)
+    assert changes([made_up(n, value, value) for n, value in enumerate(values)], min_effect=0.4) == []
+
+
+def test_runs_without_a_figure_are_left_out_and_places_stay_right() -> None:
+    values = [None, 100.0, 101, 99, 100, None, 130, 131, 129, 130]
+    (change,) = changes([made_up(n, value, 5.0) for n, value in enumerate(values)])
+    assert (change.run, change.place) == ("run-6", 6)
+
+
+def test_the_command_sorts_by_time_and_names_the_run(tmp_path: Path) -> None:
+    values = [100.0, 101, 99, 100, 130, 131, 129, 130]
+    runs = [made_up(n, value * 1e6, 5.0) for n, value in enumerate(values)]
+    profile.write(tmp_path / "new.json", runs[4:])
+    profile.write(tmp_path / "old.json", runs[:4])
+    done = loadgen("history", str(tmp_path / "new.json"), str(tmp_path / "old.json"))
+    assert done.code == 1
+    assert "run-4" in done.out
+    assert "+30.0 %" in done.out
+    assert "worse" in done.out
+    done = loadgen("history", str(tmp_path / "old.json"))
+    assert (done.code, "too few" in done.out) == (0, True)
+    done = loadgen("history", str(tmp_path / "new.json"), str(tmp_path / "old.json"), "--json")
+    assert json.loads(done.out)["changes"][0]["place"] == 4
