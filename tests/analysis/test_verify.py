@@ -10,6 +10,7 @@ import pytest
 
 import analysis
 from analysis.__main__ import main
+from analysis.notebooks import execute
 from analysis.verify.check import Verification, verify
 from tests.analysis.synthetic import simple_run
 from tests.run.harness import REPO, loadgen
@@ -103,3 +104,19 @@ def test_the_command(sample: Path, tmp_path: Path) -> None:
     assert done.code == 3, done.said
     assert "summary.json: ledger.lost is 1, and 0 by the tables" in done.out
     assert loadgen("verify", str(tmp_path)).code == 2
+
+
+def test_a_notebook_that_was_executed_is_compared_too(sample: Path) -> None:
+    path = execute("throughput", sample)
+    found = check(sample)
+    assert found.disagreements == []
+    assert found.compared["notebooks/throughput.ipynb"] > 20
+    content = path.read_text()
+    assert "434.8" in content
+    path.write_text(content.replace("434.8", "434.9"))
+    (said,) = check(sample).disagreements
+    assert said.startswith("notebooks/throughput.ipynb, output 1: ")
+    assert "434.9" in said
+    path.write_text("{")
+    (said,) = check(sample).disagreements
+    assert "cannot be read" in said
