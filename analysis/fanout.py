@@ -1,5 +1,6 @@
 """Fan-out by event: when its first, median, 99th percentile and last subscriber had it, and whether all had."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from analysis.matching import RANKS
 from analysis.percentiles import Percentiles
 
 
+@lru_cache(maxsize=1)
 def by_event(settled: Settled) -> pd.DataFrame:
     """Return one row an event that somebody should receive, by intended time.
 
     Columns: publisher, sequence, channel, intended_ns, expected, arrived, first_ns, median_ns, p99_ns, last_ns. The
     last four count from the intended time, over the expected deliveries that arrived (nearest rank); null: none did.
+    The last frame is kept, as several figures need it: it is not to be changed.
     """
     events, expected, arrived = settled.events, settled.expected, settled.arrived
     count = len(events.key)

@@ -111,7 +111,7 @@ class Events:
         return self.key >> 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Settled:
     """A ledger and what it was made from. Arrays are of one length and stand for the events."""
 

@@ -57,6 +57,8 @@ def summarise(run: Run) -> dict[str, Any]:
         summary["outages"] = []
         summary["clock"] = _clock(run)
         return _judged(run, None, summary)
+    # Before the ledger, whose arrays stay in memory: in a large run each of the two takes much for a while.
+    delivery = _delivery(run)
     settled = settle(run, window)
     ledger = settled.ledger
     summary["ledger"] = ledger.to_dict()
@@ -66,7 +68,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "accepted_per_s": ledger.events_accepted / window.seconds,
         "delivered_per_s": ledger.delivered / window.seconds,
     }
-    summary["delivery"] = _delivery(run)
+    summary["delivery"] = delivery
     summary["publish"] = _publish(run, window)
     summary["fanout"] = fanout.summarise(fanout.by_event(settled))
     summary["health"] = _health(run, window)

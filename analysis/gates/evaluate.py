@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from analysis import fanout
 from analysis.gates.grammar import Gate, duration_ns, parse
-from analysis.gates.metrics import Kind
+from analysis.gates.metrics import Kind, Metric
 from analysis.latencies import KINDS, samples
 from analysis.ledger import Settled, settle
 from analysis.percentiles import nearest_rank
@@ -189,10 +189,11 @@ class _Figures:
 
     def _statistic(self, gate: Gate, window: Window) -> _Value:
         metric = gate.metric
+        if (known := self._of_summary(metric, window)) is not None:
+            return self._bounded(metric.distribution, known)
         values = self._values(metric.distribution, window)
         if not len(values):
             return None, None, None, "there are no samples"
-        doubt = ""
         if metric.percentile is not None:
             ordered = np.sort(values)
             value = float(nearest_rank(ordered, metric.percentile))
@@ -207,10 +208,27 @@ class _Figures:
             value = float(values.mean())
             if metric.statistic != "mean":
                 value = float(values.min() if metric.statistic == "min" else values.max())
-        low, high = self._interval(metric.distribution, value)
+        return self._bounded(metric.distribution, value)
+
+    def _bounded(self, distribution: str, value: float) -> _Value:
+        low, high = self._interval(distribution, value)
         if low is None or high is None:
             return value, None, None, "how the clocks stood to each other is not known"
-        return value, low, high, doubt
+        return value, low, high, ""
+
+    def _of_summary(self, metric: Metric, window: Window) -> float | None:
+        """Return a figure that the summary has of the same samples; None: it has not, or of too few of them."""
+        name = {
+            "delivery.latency": "headline_ns",
+            "delivery.service": "service_ns",
+            "delivery.queue": "receive_queue_ns",
+        }
+        if window != self._whole or metric.distribution not in name or self._summary["delivery"] is None:
+            return None
+        figures = self._summary["delivery"][name[metric.distribution]]
+        enough = metric.percentile is None or figures["count"] * (1 - metric.percentile / 100) >= 1
+        value = figures.get(metric.statistic.replace("p99.9", "p999"))
+        return float(value) if value is not None and enough else None
 
     def _values(self, distribution: str, window: Window) -> npt.NDArray[Any]:
         """Return the samples that belong to a window."""
