@@ -1,0 +1,72 @@
+"""Our receive path as a worker has it, with everything recorded: `receive_ours.py PORT SUBSCRIBERS FOLDER`."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import json  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import SimpleNamespace  # noqa: E402
+from typing import Any, cast  # noqa: E402
+
+import gevent  # noqa: E402
+from gevent.pool import Pool  # noqa: E402
+
+from loadgen.measure.health import HealthSampler  # noqa: E402
+from loadgen.measure.recorder import Recorder  # noqa: E402
+from loadgen.measure.spool import SpoolWriter  # noqa: E402
+from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
+from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
+from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.run.readiness import SettledReadiness  # noqa: E402
+from loadgen.run.threads import run_in_thread  # noqa: E402
+from loadgen.scenario import ClientPlan, SubscriptionPlan  # noqa: E402
+from loadgen.transport.websocket import Address  # noqa: E402
+from loadgen.users.connection import ClientConnection  # noqa: E402
+from loadgen.users.worker import Progress, WorkerRun  # noqa: E402
+
+TOKEN = 7
+
+
+def main() -> None:
+    """Receive until the sender hangs up on everybody; print what was recorded."""
+    port, count, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    endpoints = Endpoints.from_url(f"http://127.0.0.1:{port}/event")
+    service = AppSyncEvents(endpoints, ApiKey("da2-benchmark"))
+    recorder = Recorder(TOKEN, SpoolWriter(folder, 0), run_in_thread)
+    health = HealthSampler(gevent.sleep)
+    run = SimpleNamespace(
+        recorder=recorder,
+        service=service,
+        address=Address(service.ws_url),
+        readiness=SettledReadiness(0),
+        progress=Progress(),
+        publishing_over=False,
+        stopping=False,
+        complain=lambda reason, fatal: print(reason, file=sys.stderr),
+    )
+    plans = [
+        ClientPlan(number, "g", number, (SubscriptionPlan(number, "/default/bench"),), None, 0)
+        for number in range(count)
+    ]
+    connections = [ClientConnection(cast(WorkerRun, run), plan) for plan in plans]
+    gevent.spawn(health.watch)
+    pool = Pool(50)
+    pool.map(lambda connection: connection.open(30.0), connections)
+
+    def flush() -> None:
+        while True:
+            gevent.sleep(1.0)
+            recorder.flush(health)
+
+    flusher = gevent.spawn(flush)
+    for connection in connections:
+        connection.ended.wait()
+    flusher.kill()
+    recorder.flush(health)
+    result: dict[str, Any] = {"deliveries": recorder.deliveries, "undecodable": recorder.undecodable}
+    print(json.dumps(result))
+
+
+main()
