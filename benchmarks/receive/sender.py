@@ -1,7 +1,8 @@
 """The one sender of all receivers: an Event API as far as subscribing goes, then one frame after another.
 
 It speaks to whoever connects (the protocol's handshake if asked for it), answers `connection_init` and `subscribe`,
-and when told to go writes `data` frames, each in a write of its own, to one connection after the other. Its CPU does not count.
+and when told to go writes `data` frames, each in a write of its own, to one connection after the other. Its CPU
+does not count.
 """
 
 import json
