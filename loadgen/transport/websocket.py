@@ -1,9 +1,9 @@
 """One WebSocket connection on the gevent hub: the receive path.
 
 A hub I/O watcher calls :meth:`WebSocket._on_readable`, which reads once with `recvmsg_into` (so that the kernel's
-receive timestamp comes along), decrypts where the connection is TLS, steps the `websockets` Sans-I/O protocol and hands
-each text message to ``on_text``. There is no greenlet a connection. Compression is never offered: it would spend the
-generator's CPU on what is not being measured.
+receive timestamp comes along), decrypts where the connection is TLS, and hands each text message to ``on_text``: plain
+frames directly (see `framing`), all else by way of the `websockets` Sans-I/O protocol. There is no greenlet a
+connection. Compression is never offered: it would spend the generator's CPU on what is not being measured.
 """
 
 import socket
@@ -26,6 +26,7 @@ from websockets.uri import WebSocketURI, parse_uri
 from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, describe
+from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.names import connect_host
 
 _RawSocket = get_original("socket", "socket")
@@ -38,8 +39,6 @@ _unpack_timespec = kernel_time.TIMESPEC.unpack_from
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 _TLS_CHUNK = 64 * 1024
 
-#: Called with a text message, its kernel arrival and the time the read returned. The message is valid after the call.
-OnText = Callable[[bytes | bytearray, int, int], None]
 #: Called once when an opened connection ends, with the close code (None: no close frame) and the reason.
 OnClosed = Callable[[int | None, str], None]
 
@@ -112,6 +111,9 @@ class WebSocket:
         self._writer: Any = None
         self._unsent = bytearray()
         self._fragments: bytearray | None = None
+        self._max_message_bytes = max_message_bytes
+        #: Takes over from the library once the upgrade is done.
+        self._frames: TextFrames | None = None
         self._tls: ssl.SSLObject | None = None
         self._tls_ready = False
         self._opening: AsyncResult | None = None
@@ -216,6 +218,15 @@ class WebSocket:
             self._on_ciphertext(arrival_ns, read_ns)
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+        if self._frames is not None:
+            self._frames.feed(data, arrival_ns, read_ns)
+        else:
+            self._step_library(data, arrival_ns, read_ns)
+            if self._protocol.state is OPEN and _ends_with_headers(data):
+                self._frames = TextFrames(self._on_text, self._step_library, self._max_message_bytes)
+
+    def _step_library(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
+        """Step the protocol; returns whether the next plain text frame may be taken past it."""
         protocol = self._protocol
         protocol.receive_data(data)  # type: ignore[arg-type]  # appended to a bytearray, so any buffer does
         frames = protocol.events_received()
@@ -233,6 +244,7 @@ class WebSocket:
         if not plain:
             # A ping, a close, a protocol error or the upgrade: the protocol may have something to say.
             self._send_pending()
+        return self._fragments is None and protocol.close_rcvd is None and protocol.parser_exc is None
 
     def _on_other_frame(self, frame: Frame, arrival_ns: int, read_ns: int) -> None:
         if frame.opcode in (_TEXT, _BINARY):
@@ -368,3 +380,13 @@ class WebSocket:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _ends_with_headers(data: bytes | memoryview) -> bool:
+    """Whether the headers' end is that of the data, so that the next byte begins a frame.
+
+    Where it is not, as a server sent frames along with its answer to the upgrade, the library reads the connection to
+    its end: it may have taken in a part of one.
+    """
+    text = bytes(data)
+    return text.endswith(b"\r\n\r\n") and text.count(b"\r\n\r\n") == 1

@@ -7,6 +7,9 @@ from typing import Any
 
 import gevent
 import pytest
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 from websockets.sync.server import ServerConnection, serve
 
 from loadgen.measure.clock import now_ns
@@ -259,3 +262,46 @@ def test_pooled_connections_are_kept_when_descriptors_are_past_the_reach_of_sele
         for opened in many:
             opened.close()
         assert len(accepted) == 1
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_frames_that_come_along_with_the_upgrade_are_not_lost(together: bool) -> None:
+    """With a part of a frame behind the answer, the library has begun to read it and must go on."""
+    messages = [b'{"n":1}', b"[2]" * 100, b"3"]
+    stream = b"".join(Frame(Opcode.TEXT, message).serialize(mask=False) for message in messages)
+
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        protocol = ServerProtocol()
+        while not (events := protocol.events_received()):
+            protocol.receive_data(connection.recv(65536))
+        (request,) = events
+        assert isinstance(request, Request)
+        protocol.send_response(protocol.accept(request))
+        upgrade = b"".join(protocol.data_to_send())
+        parts = [upgrade + stream[:12], stream[12:]] if together else [upgrade, stream[:12], stream[12:]]
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.1)
+        connection.close()
+
+    received: list[bytes] = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=answer, args=(listener,))
+        thread.start()
+        connection = WebSocket(
+            Address(f"ws://127.0.0.1:{listener.getsockname()[1]}/"),
+            subprotocols=(),
+            headers={},
+            on_text=lambda message, *_: received.append(bytes(message)),
+            on_closed=lambda *_: None,
+        )
+        connection.open(10)
+        wait_for(lambda: len(received) == 3)
+        # The short way is in use exactly where it is safe.
+        assert (connection._frames is None) is together
+        connection.abort()
+        thread.join()
+    assert received == messages

@@ -1,0 +1,74 @@
+"""The frames that are nearly all of what a load test receives, taken from the stream without an object for each.
+
+A whole, unmasked text frame (RFC 6455, section 5.2) is a few bytes of header and the message. Everything else
+(fragments, control frames, errors) is left to the `websockets` library, which is given whole frames, so that it is
+always at a frame's beginning when the next text frame is taken past it.
+"""
+
+from collections.abc import Callable
+
+_TEXT_AND_FINAL = 0x81
+_TWO_BYTES, _EIGHT_BYTES = 126, 127
+
+#: Called with a text message, its kernel arrival and the time the read returned (ns).
+OnText = Callable[[bytes | bytearray, int, int], None]
+#: Steps the library; false: from now on it must see every frame (a fragmented message is open, or the end is near).
+Library = Callable[[bytes, int, int], bool]
+
+
+class TextFrames:
+    """Takes the bytes of one direction of a connection from a frame's beginning on."""
+
+    def __init__(self, on_text: OnText, library: Library, max_bytes: int | None) -> None:
+        """``max_bytes`` is the longest frame that is waited for; of a longer one the library says what is wrong."""
+        self._on_text = on_text
+        self._library = library
+        self._max_bytes = max_bytes if max_bytes is not None else 1 << 62
+        self._direct = True
+        self._given_up = False
+        self._partial = bytearray()
+        #: Bytes of the frame that has begun, as far as its header tells.
+        self._wanted = 0
+
+    def feed(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+        """Take what was read: any number of frames, and a part of one."""
+        if self._given_up:
+            self._library(bytes(data), arrival_ns, read_ns)
+            return
+        if self._partial:
+            self._partial += data
+            if len(self._partial) < self._wanted:
+                return
+            data, self._partial = bytes(self._partial), bytearray()
+        self._wanted = 0
+        place, end = 0, len(data)
+        while end - place >= 2:
+            length = data[place + 1]
+            begin = place + 2
+            if length >= _TWO_BYTES:
+                if length > _EIGHT_BYTES:
+                    # Masked, which a server must not do: the library says so.
+                    self._give_up(data[place:], arrival_ns, read_ns)
+                    return
+                begin += 2 if length == _TWO_BYTES else 8
+                if begin > end:
+                    break
+                length = int.from_bytes(data[place + 2 : begin], "big")
+                if length > self._max_bytes:
+                    self._give_up(data[place:], arrival_ns, read_ns)
+                    return
+            stop = begin + length
+            if stop > end:
+                self._wanted = stop - place
+                break
+            if data[place] == _TEXT_AND_FINAL and self._direct:
+                self._on_text(bytes(data[begin:stop]), arrival_ns, read_ns)
+            else:
+                self._direct = self._library(bytes(data[place:stop]), arrival_ns, read_ns)
+            place = stop
+        if place < end:
+            self._partial += data[place:]
+
+    def _give_up(self, rest: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+        self._given_up = True
+        self._library(bytes(rest), arrival_ns, read_ns)

@@ -1,0 +1,96 @@
+"""Taken past the library or not: the same messages, pongs, errors and ends, however the bytes are cut."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.uri import parse_uri
+
+from loadgen.transport.framing import TextFrames
+
+MAX_BYTES = 100_000
+SIZES = st.one_of(
+    st.integers(0, 300), st.sampled_from([125, 126, 127, 65_535, 65_536, 70_000, MAX_BYTES + 1])
+)
+
+
+class Reader:
+    """A client's protocol past its handshake, and what came of the bytes."""
+
+    def __init__(self) -> None:
+        self.protocol = ClientProtocol(parse_uri("ws://x/"), max_size=MAX_BYTES)
+        self.protocol.state = OPEN
+        # As after the upgrade: the parser waits for a frame.
+        self.protocol.parser = self.protocol.parse()
+        next(self.protocol.parser)
+        self.seen: list[tuple[int, bool, bytes]] = []
+        self.said = b""
+        self._open = False
+
+    def text(self, data: bytes | bytearray, *_: int) -> None:
+        self.seen.append((Opcode.TEXT, True, bytes(data)))
+
+    def library(self, data: bytes, *_: int) -> bool:
+        self.protocol.receive_data(data)
+        for event in self.protocol.events_received():
+            assert isinstance(event, Frame)
+            self.seen.append((event.opcode, event.fin, bytes(event.data)))
+            if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                self._open = not event.fin
+        self.said += b"".join(self.protocol.data_to_send())
+        return not self._open and self.protocol.close_rcvd is None and self.protocol.parser_exc is None
+
+    def outcome(self) -> Any:
+        error = self.protocol.parser_exc
+        return self.seen, self.protocol.close_rcvd, type(error), str(error)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> bytes:
+    opcode = draw(st.sampled_from([Opcode.TEXT] * 8 + [Opcode.BINARY, Opcode.CONT, Opcode.PING, Opcode.PONG]))
+    size = draw(SIZES if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT) else st.integers(0, 125))
+    fin = opcode in (Opcode.PING, Opcode.PONG) or draw(st.integers(0, 5)) > 0
+    if draw(st.integers(0, 40)) == 0:
+        opcode, fin, size = Opcode.CLOSE, True, 0
+    data = Frame(opcode, b"x" * size, fin).serialize(mask=draw(st.integers(0, 40)) == 0)
+    if draw(st.integers(0, 40)) == 0:
+        data = bytes([data[0] | draw(st.sampled_from([0x40, 0x03]))]) + data[1:]
+    return data
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(frames(), max_size=12), st.data())
+def test_it_is_as_if_the_library_had_read_everything(parts: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(parts)
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=12).map(sorted))
+    alone, together = Reader(), Reader()
+    reader = TextFrames(together.text, together.library, MAX_BYTES)
+    for begin, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        alone.library(stream[begin:end])
+        reader.feed(memoryview(stream)[begin:end], 1, 2)
+    assert together.outcome() == alone.outcome()
+
+
+def test_a_frame_that_drips_in_byte_by_byte_is_one_message() -> None:
+    stream = Frame(Opcode.TEXT, b"y" * 70_000).serialize(mask=False) + Frame(Opcode.TEXT, b"z").serialize(
+        mask=False
+    )
+    reader = Reader()
+    frames_of = TextFrames(reader.text, reader.library, MAX_BYTES)
+    for place in range(len(stream)):
+        frames_of.feed(stream[place : place + 1], 1, 2)
+    assert [len(text) for _, _, text in reader.seen] == [70_000, 1]
+
+
+def test_the_stamps_are_those_of_the_read_that_completed_the_message() -> None:
+    seen: list[tuple[int, int]] = []
+    stream = Frame(Opcode.TEXT, b"abc").serialize(mask=False)
+    reader = TextFrames(
+        lambda _, arrival_ns, read_ns: seen.append((arrival_ns, read_ns)), lambda *_: True, None
+    )
+    reader.feed(stream[:3], 10, 11)
+    reader.feed(stream[3:] + stream, 20, 21)
+    assert seen == [(20, 21), (20, 21)]
