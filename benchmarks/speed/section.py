@@ -1,0 +1,45 @@
+"""What a part of the speed benchmark returns: a table, the bars that it is held to, and what went wrong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure: ``seconds`` for each figure; ``scratch`` is a folder that goes when all is over."""
+
+    seconds: float
+    subscribers: int
+    scratch: Path
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A stated bar: ``value`` must be at least ``bound``, or at most it; None: could not be measured."""
+
+    name: str
+    value: float | None
+    bound: float
+    at_most: bool = False
+    unit: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is met; None where there is no value."""
+        if self.value is None:
+            return None
+        return self.value <= self.bound if self.at_most else self.value >= self.bound
+
+
+@dataclass
+class Section:
+    """One table. ``missing`` names peers that are not installed, ``failures`` what makes a figure wrong."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    bars: list[Bar] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    note: str = ""
