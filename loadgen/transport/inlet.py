@@ -33,8 +33,6 @@ class Source(Protocol):
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Takes a message where a read may bring just one whole text frame; None: `take` must see every byte.
     whole: OnText | None
-    #: When the last bytes came in.
-    heard_ns: int
 
     def take(self, data: memoryview, arrival_ns: int, read_ns: int) -> None:
         """Take what was read; nothing: the stream is at its end. The bytes are only there until this returns."""
@@ -95,12 +93,13 @@ class Inlet:
             readable = poll(0, left)
 
     def _read(self, readable: Iterable[tuple[int, int]]) -> None:
-        find, buffer, view, buffers = self._sources.get, self._buffer, self._view, (self._buffer,)
+        sources, buffer, view, buffers = self._sources, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
         now = now_ns
         for descriptor, _ in readable:
-            source = find(descriptor)
-            if source is None:
+            try:
+                source = sources[descriptor]
+            except KeyError:
                 # Ended by what was read before it in this turn.
                 continue
             try:
@@ -110,10 +109,12 @@ class Inlet:
             except OSError as error:
                 source.broke(error)
                 continue
-            source.heard_ns = arrival_ns = read_ns = now()
+            read_ns = now()
             if control:
                 seconds, nanoseconds = unpack(control[0][2])
                 arrival_ns = seconds * 1_000_000_000 + nanoseconds
+            else:
+                arrival_ns = read_ns
             whole = source.whole
             if whole is not None and size > 2 and buffer[0] == 0x81:
                 # A whole, unmasked text frame (RFC 6455, 5.2) and nothing else, as nearly every read of a fan-out is.

@@ -62,7 +62,6 @@ class WebSocket:
         "_tls_ready",
         "_unsent",
         "_writer",
-        "heard_ns",
         "kernel_timestamps",
         "recvmsg_into",
         "whole",
@@ -99,8 +98,6 @@ class WebSocket:
         self._opening: AsyncResult | None = None
         #: See `inlet.Source`.
         self.whole: OnText | None = None
-        #: When the last bytes came in; what a keep-alive timeout is measured from.
-        self.heard_ns = 0
         self.kernel_timestamps = False
 
     @property

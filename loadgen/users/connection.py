@@ -20,6 +20,7 @@ _NOT_OURS = (msgspec.MsgspecError, struct.error, RecursionError)
 
 OnAnswer = Callable[[PublishAnswer | None, int], None]
 OnDelivery = Callable[[str, str], None]
+OnEvent = Callable[[str, str, int, int], None]
 
 
 @dataclass(slots=True)
@@ -44,7 +45,6 @@ class ClientConnection:
         "_client",
         "_closing",
         "_connected_ns",
-        "_deliver",
         "_error",
         "_life",
         "_login",
@@ -60,13 +60,16 @@ class ClientConnection:
         "_unready",
         "_watching",
         "ended",
+        "on_event",
     )
+
+    on_event: OnEvent
+    """Records a delivery: see `SessionHandler`."""
 
     def __init__(self, run: WorkerRun, client: ClientPlan, on_delivery: OnDelivery | None = None) -> None:
         self._run = run
         self._client = client
         self._on_delivery = on_delivery
-        self._deliver = run.recorder.deliver
         self._life = -1
         self._socket: WebSocket | None = None
         self._numbers: dict[str, int] = {}
@@ -75,6 +78,7 @@ class ClientConnection:
         #: Whether deliveries are looked at beyond being recorded: until all is ready, or for a user's own method.
         self._watching = True
         self._answers: dict[str, OnAnswer] = {}
+        self.on_event = self._make_on_event()
         self._started_ns = 0
         self._opened_ns: int | None = None
         self._connected_ns: int | None = None
@@ -165,22 +169,32 @@ class ClientConnection:
         if self._socket is not None:
             self._socket.abort()
 
-    # What the session tells (from the hub).
+    def _make_on_event(self) -> OnEvent:
+        # The hot path: a closure finds what it needs in fewer steps than a method.
+        numbers, deliver, decode, recorder = (
+            self._numbers,
+            self._run.recorder.deliver,
+            decode_event,
+            self._run.recorder,
+        )
 
-    def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
-        """Record a delivery: the hot path."""
-        try:
-            stamp = decode_event(event).stamp
-            self._deliver(self._numbers[subscription_id], arrival_ns, read_ns, stamp)
-        except KeyError:
-            self._run.recorder.unknown_subscription += 1
-            return
-        except _NOT_OURS:
-            # Somebody else's event, or one that is no JSON at all: the channel is not ours alone.
-            self._run.recorder.foreign += 1
-            return
-        if self._watching:
-            self._on_watched_event(subscription_id, event, arrival_ns, stamp)
+        def on_event(subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
+            try:
+                stamp = decode(event).stamp
+                deliver(numbers[subscription_id], arrival_ns, read_ns, stamp)
+            except KeyError:
+                recorder.unknown_subscription += 1
+                return
+            except _NOT_OURS:
+                # Somebody else's event, or one that is no JSON at all: the channel is not ours alone.
+                recorder.foreign += 1
+                return
+            if self._watching:
+                self._on_watched_event(subscription_id, event, arrival_ns, stamp)
+
+        return on_event
+
+    # What the session tells (from the hub).
 
     def _on_watched_event(self, subscription_id: str, event: str, arrival_ns: int, stamp: Stamp) -> None:
         if subscription_id in self._unready and stamp[0] == self._run.recorder.token:
