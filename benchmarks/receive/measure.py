@@ -1,0 +1,338 @@
+"""Measures receivers: starts one with a sender of its own, sends to it, and reads what it cost and what arrived."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from loadgen.measure.spool import read_batches, spool_name
+from receive import sender
+from receive.receivers import HERE, Receiver
+from receive.sender import FRAME_BYTES, Order, Sent
+
+READY_TIMEOUT_S = 60
+END_TIMEOUT_S = 60
+#: A receiver's share of a core at which it is measured. Idle it wakes up for each frame, late it reads in bursts.
+BUSY = 0.5
+#: Frames a second that every receiver can take, with which the search for the rate begins.
+FIRST_RATE = 5_000.0
+TRIAL_S = (1.0, 1.5)
+#: More than the second between two flushes of our recorder, which belong to what is measured.
+SETTLE_S = 1.3
+_MARKER = "BENCH_RUN"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """How events reach a subscriber: frames in one write, and at most how many frames a read should bring."""
+
+    name: str
+    frames_per_write: int
+    most_per_read: float | None = None
+
+
+FAN_OUT = Pattern("fan-out", 1, 1.15)
+BURST = Pattern("burst", 20)
+
+
+class ReceiverError(RuntimeError):
+    """A receiver did not do what it should; the message says what it said."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a receiver did while it was sent to."""
+
+    sent: Sent
+    cpu_s: float
+    rss_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it was sent to."""
+        return (self.sent.ended_ns - self.sent.began_ns) / 1e9
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.sent.frames / self.seconds
+
+    @property
+    def cpu_per_frame_s(self) -> float:
+        """CPU seconds of the receiver for each frame."""
+        return self.cpu_s / self.sent.frames
+
+
+class Running:
+    """A receiver that has subscribed, and its sender."""
+
+    def __init__(self, receiver: Receiver, subscribers: int, scratch: Path) -> None:
+        """Start both; raises ReceiverError where it does not subscribe."""
+        self.name = receiver.name
+        self.subscribers = subscribers
+        self.folder = Path(tempfile.mkdtemp(dir=scratch))
+        self.sent = 0
+        self.result: dict[str, Any] = {}
+        self._lines: list[dict[str, Any]] = []
+        self._marker = uuid.uuid4().hex
+        context = multiprocessing.get_context("spawn")
+        self._pipe, there = context.Pipe()
+        authority = self.folder / "authority.pem" if receiver.tls else None
+        self._sender = context.Process(target=sender.serve, args=(there, subscribers, authority), daemon=True)
+        self._sender.start()
+        there.close()
+        port = self._pipe.recv()
+        self._environment = {
+            **os.environ,
+            **receiver.environment,
+            "PYTHONPATH": str(HERE.parents[1]),
+            "BENCH_PORT": str(port),
+            "BENCH_SUBSCRIBERS": str(subscribers),
+            _MARKER: self._marker,
+        }
+        if authority is not None:
+            self._environment["SSL_CERT_FILE"] = str(authority)
+        with (self.folder / "stdout").open("w") as out, (self.folder / "stderr").open("w") as errors:
+            self._process = subprocess.Popen(
+                receiver.command(port, subscribers, self.folder),
+                env=self._environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
+            )  # fmt: skip
+        try:
+            if not self._pipe.poll(READY_TIMEOUT_S):
+                raise self._failed(f"not all subscribed within {READY_TIMEOUT_S} s")
+            self._pipe.recv()
+            self._settled()
+        except BaseException:
+            self.kill()
+            raise
+
+    def send(self, order: Order) -> Phase:
+        """Send, and wait until what was sent is dealt with."""
+        before = self._cpu_s()
+        sent: Sent = self.begin(order)()
+        return Phase(sent, self._settled() - before, self._rss_bytes())
+
+    def begin(self, order: Order) -> Callable[[], Sent]:
+        """Begin to send; return what waits for the end of it."""
+        self._pipe.send(order)
+
+        def end() -> Sent:
+            sent: Sent = self._pipe.recv()
+            self.sent += sent.frames
+            return sent
+
+        return end
+
+    def stop(self) -> None:
+        """Hang up, and take what the receiver says it has received."""
+        self._pipe.send(None)
+        try:
+            self._process.wait(timeout=END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise self._failed("it did not end when the sender hung up") from None
+        said = (self.folder / "stdout").read_text().splitlines()
+        self._lines = [json.loads(line) for line in said if line.startswith("{")]
+        if not self._lines:
+            raise self._failed("it did not say what it has received")
+        self.result = self._lines[-1]
+
+    @property
+    def received(self) -> int:
+        """Return how many frames arrived in all; known when it has stopped."""
+        deliveries: int = self.result.get("deliveries", self.result.get("bytes", 0) // FRAME_BYTES)
+        return deliveries
+
+    def frames_per_read(self, phase: Phase) -> float | None:
+        """Return how many frames a read brought in a phase, where the receiver can tell; when it has stopped."""
+        since_ns, until_ns = phase.sent.began_ns, phase.sent.ended_ns + int(SETTLE_S * 1e9)
+        if "reads" in self.result:
+            before = max((line["reads"] for line in self._lines if line["at_ns"] < since_ns), default=0)
+            after = max((line["reads"] for line in self._lines if line["at_ns"] < until_ns), default=0)
+            return phase.sent.frames / (after - before) if after > before else None
+        rows = self.recorded(since_ns, until_ns)
+        # One read has one time and one connection, and there is a subscription a connection.
+        return len(rows) / len(np.unique(rows, axis=0)) if len(rows) else None
+
+    def recorded(self, since_ns: int, until_ns: int) -> npt.NDArray[np.int64]:
+        """Return (time of the read, subscription) of the deliveries that our receiver recorded between two times."""
+        taken = [np.empty((0, 2), dtype=np.int64)]
+        for batch in read_batches(self.folder / spool_name("deliveries", 0)):
+            times = batch.column("read_ns").to_numpy()
+            inside = (times >= since_ns) & (times < until_ns)
+            subscriptions = batch.column("subscription").to_numpy().astype(np.int64)
+            taken.append(np.column_stack((times[inside], subscriptions[inside])))
+        return np.concatenate(taken)
+
+    def kill(self) -> None:
+        """End what still runs of both."""
+        for process in self._processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self._process.wait()
+        self._sender.kill()
+        self._sender.join()
+
+    def _failed(self, what: str) -> ReceiverError:
+        said = (self.folder / "stderr").read_text() or (self.folder / "stdout").read_text()
+        return ReceiverError(f"{self.name}: {what}. {said.strip()[-500:]}")
+
+    def _settled(self) -> float:
+        """Wait until the receiver has little to do; return its CPU seconds."""
+        time.sleep(SETTLE_S)
+        last = self._cpu_s()
+        for _ in range(60):
+            time.sleep(0.3)
+            now = self._cpu_s()
+            if now - last < 0.03:
+                return now
+            last = now
+        raise self._failed("it is busy without being sent anything")
+
+    def _processes(self) -> list[psutil.Process]:
+        """Return all processes of the receiver, also those that left its tree: they have the run's marker."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.pid == self._process.pid or process.environ().get(_MARKER) == self._marker:
+                    found.append(process)
+        return found
+
+    def _cpu_s(self) -> float:
+        total = 0.0
+        for process in self._processes():
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def _rss_bytes(self) -> int:
+        total = 0
+        for process in self._processes():
+            with contextlib.suppress(psutil.Error):
+                total += process.memory_info().rss
+        return total
+
+
+@contextlib.contextmanager
+def running(receiver: Receiver, subscribers: int, scratch: Path) -> Iterator[Running]:
+    """Run a receiver with its sender, and end both however it goes."""
+    one = Running(receiver, subscribers, scratch)
+    try:
+        yield one
+    finally:
+        one.kill()
+
+
+def half_busy_rate(one: Running, pattern: Pattern) -> float:
+    """Return the events a second at which the receiver is about half busy, found by trials from below."""
+    frames = pattern.frames_per_write * one.subscribers
+    rate = FIRST_RATE / frames
+    for seconds in TRIAL_S:
+        # Two events at least, however slowly they come.
+        phase = one.send(Order(rate, pattern.frames_per_write, max(seconds, 2 / rate)))
+        # A tick of the CPU clock at least.
+        rate = BUSY * phase.sent.frames / max(phase.cpu_s, 0.01) / frames
+    return rate
+
+
+@dataclass
+class Row:
+    """What one receiver did in one pattern, a phase a round."""
+
+    name: str
+    pattern: Pattern
+    phases: list[Phase]
+    frames_per_read: list[float]
+
+    @property
+    def per_cpu_s(self) -> float:
+        """Frames for each CPU second: of the mean of what a frame costs."""
+        return 1 / fmean(phase.cpu_per_frame_s for phase in self.phases)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The least and the most frames for each CPU second of a round."""
+        each = [1 / phase.cpu_per_frame_s for phase in self.phases]
+        return min(each), max(each)
+
+    @property
+    def busy(self) -> float:
+        """CPU seconds of the receiver for each second that it was sent to."""
+        return fmean(phase.cpu_s / phase.seconds for phase in self.phases)
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return fmean(phase.rate for phase in self.phases)
+
+    @property
+    def rss_bytes(self) -> float:
+        """The memory of its processes."""
+        return fmean(phase.rss_bytes for phase in self.phases)
+
+
+def compare(
+    receivers: Sequence[Receiver],
+    patterns: Sequence[Pattern],
+    rounds: int,
+    subscribers: int,
+    seconds: float,
+    scratch: Path,
+) -> tuple[dict[tuple[str, str], Row], list[str]]:
+    """Measure all receivers, all in each round; return the rows by (name, pattern), and what is wrong with them.
+
+    A receiver that failed is not tried again.
+    """
+    rows: dict[tuple[str, str], Row] = {}
+    wrong: list[str] = []
+    rates: dict[tuple[str, str], float] = {}
+    failed: set[str] = set()
+    for number in range(rounds):
+        for receiver in receivers:
+            if receiver.name in failed:
+                continue
+            phases: list[tuple[Pattern, Phase]] = []
+            try:
+                with running(receiver, subscribers, scratch) as one:
+                    for pattern in patterns:
+                        key = (receiver.name, pattern.name)
+                        if key not in rates:
+                            rates[key] = half_busy_rate(one, pattern)
+                        order = Order(rates[key], pattern.frames_per_write, max(seconds, 4 / rates[key]))
+                        phases.append((pattern, one.send(order)))
+                    one.stop()
+                    if one.received != one.sent:
+                        wrong.append(
+                            f"{receiver.name}, round {number + 1}: received {one.received:,} of {one.sent:,}"
+                        )
+            except ReceiverError as error:
+                wrong.append(str(error))
+                failed.add(receiver.name)
+                continue
+            for pattern, phase in phases:
+                key = (receiver.name, pattern.name)
+                row = rows.setdefault(key, Row(receiver.name, pattern, [], []))
+                row.phases.append(phase)
+                per_read = one.frames_per_read(phase)
+                if per_read is None:
+                    continue
+                row.frames_per_read.append(per_read)
+                if pattern.most_per_read and per_read > pattern.most_per_read:
+                    wrong.append(
+                        f"{receiver.name}, {pattern.name}, round {number + 1}: {per_read:.2f} frames a read, "
+                        f"more than {pattern.most_per_read}: it was late, and a read of many is cheaper"
+                    )
+    return rows, wrong

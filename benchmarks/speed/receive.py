@@ -1,0 +1,74 @@
+"""Deliveries per CPU-second of the receive path: ours with everything recorded, the limit in C, and peers."""
+
+import os
+from statistics import fmean
+
+from receive import measure, receivers
+from receive.measure import BURST, FAN_OUT, Row
+from receive.sender import FRAME_BYTES
+
+from speed.section import Bar, Options, Section
+
+ROUNDS = 2
+COLUMNS = (
+    "receiver", "pattern", "per CPU-s", "least–most", "of limit", "ours is", "at", "busy", "frames/read", "memory"
+)  # fmt: skip
+NOTE = (
+    f"Events to all subscribers, {FRAME_BYTES}-byte frames. Fan-out: one frame a write, burst: "
+    f"{BURST.frames_per_write}. CPU and memory are those of all of the receiver's processes, not the sender's."
+)
+
+
+def run(options: Options) -> Section:
+    """Measure all receivers that are there.
+
+    BENCH_ONLY=k6,ours measures only those whose names hold one of these.
+    """
+    section = Section("Receiving", COLUMNS, note=NOTE)
+    everyone = receivers.everyone(options.scratch)
+    only = [part.lower() for part in os.environ.get("BENCH_ONLY", "").split(",") if part]
+    chosen = [one for one in everyone if not only or any(part in one.name.lower() for part in only)]
+    section.missing = [one.missing for one in chosen if one.missing]
+    rows, section.failures = measure.compare(
+        [one for one in chosen if not one.missing],
+        (FAN_OUT, BURST),
+        ROUNDS,
+        options.subscribers,
+        options.seconds,
+        options.scratch,
+    )
+    limit, ours, tls, k6, locust = (one.name for one in everyone[:5])
+
+    def ratio(over: str, under: str, pattern: str = FAN_OUT.name) -> float | None:
+        top, bottom = rows.get((over, pattern)), rows.get((under, pattern))
+        return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
+
+    for pattern in (FAN_OUT, BURST):
+        for one in chosen:
+            if row := rows.get((one.name, pattern.name)):
+                section.rows.append(
+                    _shown(row, ratio(one.name, limit, pattern.name), ratio(ours, one.name, pattern.name))
+                )
+    section.bars = [
+        Bar("receive: ours of the C limit", ratio(ours, limit), 0.55),
+        Bar("receive: ours ÷ k6", ratio(ours, k6), 6),
+        Bar("receive: ours ÷ Locust with websocket-client", ratio(ours, locust), 10),
+        Bar("receive: ours over TLS ÷ ours plain", ratio(tls, ours), 0.6),
+    ]
+    return section
+
+
+def _shown(row: Row, of_limit: float | None, times: float | None) -> tuple[str, ...]:
+    least, most = row.spread
+    return (
+        row.name,
+        row.pattern.name,
+        f"{row.per_cpu_s:,.0f}",
+        f"{least:,.0f}–{most:,.0f}",
+        f"{of_limit:.2f}" if of_limit else "–",
+        f"{times:.1f} ×" if times else "–",
+        f"{row.rate:,.0f}/s",
+        f"{row.busy:.0%}",
+        f"{fmean(row.frames_per_read):.2f}" if row.frames_per_read else "–",
+        f"{row.rss_bytes / 1e6:.0f} MB",
+    )
