@@ -27,7 +27,7 @@ from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
 from loadgen.run.threads import run_in_thread  # noqa: E402
 from loadgen.scenario import ClientPlan, SubscriptionPlan  # noqa: E402
-from loadgen.transport.websocket import Address  # noqa: E402
+from loadgen.transport.address import Address  # noqa: E402
 from loadgen.users.connection import ClientConnection  # noqa: E402
 from loadgen.users.worker import Progress, WorkerRun  # noqa: E402
 

@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
+
 from speed.section import Options, Section  # noqa: E402
 
 #: Modules of this folder with a function `run(options) -> Section`, in the order in which they run.

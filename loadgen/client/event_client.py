@@ -9,8 +9,9 @@ from gevent.event import AsyncResult, Event
 from gevent.timeout import Timeout
 
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
-from loadgen.transport.websocket import Address, WebSocket
+from loadgen.transport.websocket import WebSocket
 
 TIMEOUT_S: Final = 10.0
 

@@ -87,7 +87,12 @@ class DeliveryBuffer(RowBuffer):
 
         def add(subscription: int, arrival_ns: int, read_ns: int, stamp: Stamp) -> None:
             offset = self._offset
-            pack_into(self._buffer, offset, subscription, arrival_ns, read_ns, *stamp)
+            # Unpacked by name: a call with a star makes a list and a tuple first.
+            token, publisher, sequence, intended_ns, sent_ns = stamp
+            pack_into(
+                self._buffer, offset,
+                subscription, arrival_ns, read_ns, token, publisher, sequence, intended_ns, sent_ns,
+            )  # fmt: skip
             offset += ROW_BYTES
             self._offset = offset
             if offset == self._capacity_bytes:

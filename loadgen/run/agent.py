@@ -28,8 +28,8 @@ from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
+from loadgen.transport.address import Address
 from loadgen.transport.timer import PreciseTimer
-from loadgen.transport.websocket import Address
 from loadgen.users.worker import Progress, Readiness, Timeline
 
 STATUS_INTERVAL_S = 0.25

@@ -19,6 +19,8 @@ Library = Callable[[bytes, int, int], bool]
 class TextFrames:
     """Takes the bytes of one direction of a connection from a frame's beginning on."""
 
+    __slots__ = ("_direct", "_given_up", "_library", "_max_bytes", "_on_text", "_partial", "_wanted", "whole")
+
     def __init__(self, on_text: OnText, library: Library, max_bytes: int | None) -> None:
         """``max_bytes`` is the longest frame that is waited for; of a longer one the library says what is wrong."""
         self._on_text = on_text
@@ -26,20 +28,23 @@ class TextFrames:
         self._max_bytes = max_bytes if max_bytes is not None else 1 << 62
         self._direct = True
         self._given_up = False
-        self._partial = bytearray()
+        #: The beginning of a frame; none for nearly all connections nearly always, and so no buffer for each.
+        self._partial: bytearray | None = None
         #: Bytes of the frame that has begun, as far as its header tells.
         self._wanted = 0
+        #: Where the stream is at a frame's beginning: takes the text of a frame that was read alone. Else None.
+        self.whole: OnText | None = on_text
 
     def feed(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         """Take what was read: any number of frames, and a part of one."""
         if self._given_up:
             self._library(bytes(data), arrival_ns, read_ns)
             return
-        if self._partial:
+        if self._partial is not None:
             self._partial += data
             if len(self._partial) < self._wanted:
                 return
-            data, self._partial = bytes(self._partial), bytearray()
+            data, self._partial = memoryview(self._partial), None
         self._wanted = 0
         place, end = 0, len(data)
         while end - place >= 2:
@@ -67,8 +72,10 @@ class TextFrames:
                 self._direct = self._library(bytes(data[place:stop]), arrival_ns, read_ns)
             place = stop
         if place < end:
-            self._partial += data[place:]
+            self._partial = bytearray(data[place:])
+        self.whole = self._on_text if self._direct and self._partial is None else None
 
     def _give_up(self, rest: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         self._given_up = True
+        self.whole = None
         self._library(bytes(rest), arrival_ns, read_ns)

@@ -1,84 +1,38 @@
-"""One WebSocket connection on the gevent hub: the receive path.
+"""One WebSocket connection on the gevent hub.
 
-A hub I/O watcher calls :meth:`WebSocket._on_readable`, which reads once with `recvmsg_into` (so that the kernel's
-receive timestamp comes along), decrypts where the connection is TLS, and hands each text message to ``on_text``: plain
-frames directly (see `framing`), all else by way of the `websockets` Sans-I/O protocol. There is no greenlet a
-connection. Compression is never offered: it would spend the generator's CPU on what is not being measured.
+The process's `Inlet` reads the socket; text messages go to ``on_text``: plain frames directly (see `framing`), all
+else by way of the `websockets` Sans-I/O protocol. There is no greenlet a connection, and of the library's objects there
+is only one while it has something to remember. Compression is never offered: it would spend the generator's CPU on
+what is not being measured.
 """
 
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import gevent
-import gevent.socket
 from gevent.event import AsyncResult
-from gevent.monkey import get_original
 from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
-from websockets.protocol import CONNECTING, OPEN
+from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 from websockets.typing import Subprotocol
-from websockets.uri import WebSocketURI, parse_uri
 
-from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
+from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, describe
 from loadgen.transport.framing import OnText, TextFrames
-from loadgen.transport.names import connect_host
+from loadgen.transport.inlet import Inlet, inlet
 
-_RawSocket = get_original("socket", "socket")
-_READ, _WRITE = 1, 2
-_BUFFER = bytearray(256 * 1024)
-_BUFFERS = [_BUFFER]
-_VIEW = memoryview(_BUFFER)
-_CONTROL_BYTES = kernel_time.CONTROL_BYTES
-_unpack_timespec = kernel_time.TIMESPEC.unpack_from
+_WRITE = 2
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
-_TLS_CHUNK = 64 * 1024
+_PLAINTEXT = bytearray(64 * 1024)
+_PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
 #: Called once when an opened connection ends, with the close code (None: no close frame) and the reason.
 OnClosed = Callable[[int | None, str], None]
-
-
-class Address:
-    """Where to connect: resolved once, so that thousands of connects do not ask the resolver thousands of times."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.uri: WebSocketURI = parse_uri(url)
-        self.name = f"{self.uri.host}:{self.uri.port}"
-        self.ssl_context = ssl.create_default_context() if self.uri.secure else None
-        self._resolved: list[tuple[Any, ...]] | None = None
-
-    def connect(self, timeout_s: float) -> socket.socket:
-        """Return a connected, non-blocking socket; raises TransportError."""
-        try:
-            if self._resolved is None:
-                self._resolved = gevent.socket.getaddrinfo(
-                    connect_host(self.uri.host), self.uri.port, type=socket.SOCK_STREAM
-                )
-        except OSError as error:
-            raise TransportError(
-                f"the host name {self.uri.host} cannot be resolved: {describe(error, self.name)}"
-            ) from None
-        failure: OSError | None = None
-        for family, kind, proto, _name, address in self._resolved:
-            sock = gevent.socket.socket(family, kind, proto)
-            sock.settimeout(timeout_s)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect(address)
-            except OSError as error:
-                sock.close()
-                failure = error
-                continue
-            raw: socket.socket = _RawSocket(fileno=sock.detach())
-            raw.setblocking(False)
-            return raw
-        raise TransportError(describe(failure or OSError("no address"), self.name)) from None
 
 
 class WebSocket:
@@ -86,6 +40,33 @@ class WebSocket:
 
     ``on_text`` and ``on_closed`` are called from the hub: they must not block and must not raise.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_descriptor",
+        "_fragments",
+        "_frames",
+        "_headers",
+        "_incoming",
+        "_inlet",
+        "_max_message_bytes",
+        "_on_closed",
+        "_on_text",
+        "_opening",
+        "_outgoing",
+        "_protocol",
+        "_socket",
+        "_subprotocols",
+        "_tls",
+        "_tls_ready",
+        "_unsent",
+        "_writer",
+        "heard_ns",
+        "kernel_timestamps",
+        "recvmsg_into",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -98,18 +79,17 @@ class WebSocket:
         max_message_bytes: int | None = 4 * 1024 * 1024,
     ) -> None:
         self._address = address
+        self._subprotocols = subprotocols
         self._headers = headers
         self._on_text = on_text
         self._on_closed = on_closed
-        self._protocol = ClientProtocol(
-            address.uri,
-            subprotocols=[Subprotocol(s) for s in subprotocols] or None,
-            max_size=max_message_bytes,
-        )
+        #: The library's part: through the handshake, and again while it has something to remember.
+        self._protocol: Protocol | None = None
         self._socket: socket.socket | None = None
-        self._reader: Any = None
+        self._inlet: Inlet | None = None
+        self._descriptor = -1
         self._writer: Any = None
-        self._unsent = bytearray()
+        self._unsent: bytearray | None = None
         self._fragments: bytearray | None = None
         self._max_message_bytes = max_message_bytes
         #: Takes over from the library once the upgrade is done.
@@ -117,6 +97,8 @@ class WebSocket:
         self._tls: ssl.SSLObject | None = None
         self._tls_ready = False
         self._opening: AsyncResult | None = None
+        #: See `inlet.Source`.
+        self.whole: OnText | None = None
         #: When the last bytes came in; what a keep-alive timeout is measured from.
         self.heard_ns = 0
         self.kernel_timestamps = False
@@ -129,7 +111,11 @@ class WebSocket:
     @property
     def is_open(self) -> bool:
         """Whether the handshake is done and neither side has begun to close."""
-        return self._socket is not None and self._opening is None and self._protocol.state is OPEN
+        return (
+            self._socket is not None
+            and self._opening is None
+            and (self._protocol is None or self._protocol.state is OPEN)
+        )
 
     def open(self, timeout_s: float = 10.0) -> None:
         """Connect and do the TLS and WebSocket handshakes; blocks the calling greenlet.
@@ -140,11 +126,11 @@ class WebSocket:
         """
         self._socket = self._address.connect(timeout_s)
         self.kernel_timestamps = kernel_time.enable(self._socket)
-        self._opening = AsyncResult()
-        loop = gevent.get_hub().loop
-        self._recvmsg_into = self._socket.recvmsg_into
-        self._reader = loop.io(self._socket.fileno(), _READ)
-        self._reader.start(self._on_readable)
+        self._opening = opening = AsyncResult()
+        self.recvmsg_into = self._socket.recvmsg_into
+        self._descriptor = self._socket.fileno()
+        self._inlet = inlet()
+        self._inlet.add(self._descriptor, self)
         try:
             if self._address.ssl_context is not None:
                 self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -154,7 +140,7 @@ class WebSocket:
                 self._tls_handshake()
             else:
                 self._request_upgrade()
-            self._opening.get(timeout=timeout_s)
+            opening.get(timeout=timeout_s)
             self._opening = None
         except BaseException as error:
             self._dispose()
@@ -174,60 +160,57 @@ class WebSocket:
         Raises:
             TransportError: the connection is not open.
         """
-        if self._protocol.state is not OPEN:
+        if not self.is_open:
             raise TransportError(f"{self._address.name}: the connection is closed")
-        self._protocol.send_text(message)
-        self._send_pending()
+        self._write(Frame(_TEXT, message).serialize(mask=True))
 
     def close(self) -> None:
         """Begin the closing handshake; ``on_closed`` follows."""
-        if self._socket is None:
-            return
-        if self._protocol.state is OPEN:
-            self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
-            self._send_pending()
+        if self.is_open:
+            protocol = self._library()
+            protocol.send_close(CloseCode.NORMAL_CLOSURE)
+            self._write_pending(protocol)
 
     def abort(self) -> None:
         """Drop the connection without ceremony; ``on_closed`` is called before this returns."""
         self._ended()
 
-    # The receive path.
+    # The receive path, from `Inlet`.
 
-    def _on_readable(self) -> None:
-        try:
-            size, control, _flags, _address = self._recvmsg_into(_BUFFERS, _CONTROL_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as error:
-            self._fail(TransportError(describe(error, self._address.name)))
-            return
-        read_ns = now_ns()
-        if not size:
+    def take(self, data: memoryview, arrival_ns: int, read_ns: int) -> None:
+        """Take what was read, where it is not just one whole text frame."""
+        if not data:
             self._end_of_stream()
-            return
-        self.heard_ns = read_ns
-        if control:
-            seconds, nanoseconds = _unpack_timespec(control[0][2])
-            arrival_ns = seconds * 1_000_000_000 + nanoseconds
+        elif self._tls is not None:
+            self._incoming.write(data)
+            self._on_ciphertext(self._tls, arrival_ns, read_ns)
         else:
-            arrival_ns = read_ns
-        if self._tls is None:
-            self._step(_VIEW[:size], arrival_ns, read_ns)
-        else:
-            self._incoming.write(_VIEW[:size])
-            self._on_ciphertext(arrival_ns, read_ns)
+            self._step(data, arrival_ns, read_ns)
+            if self._frames is not None:
+                self.whole = self._frames.whole
 
-    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+    def broke(self, error: OSError) -> None:
+        """The socket cannot be read any more."""
+        self._fail(TransportError(describe(error, self._address.name)))
+
+    def _step(self, data: memoryview, arrival_ns: int, read_ns: int) -> None:
         if self._frames is not None:
             self._frames.feed(data, arrival_ns, read_ns)
-        else:
-            self._step_library(data, arrival_ns, read_ns)
-            if self._protocol.state is OPEN and _ends_with_headers(data):
-                self._frames = TextFrames(self._on_text, self._step_library, self._max_message_bytes)
+            return
+        self._step_library(data, arrival_ns, read_ns)
+        if self._protocol is not None and self._protocol.state is OPEN and _ends_with_headers(data):
+            self._protocol = None
+            self._frames = TextFrames(self._on_text, self._step_library, self._max_message_bytes)
+
+    def _library(self) -> Protocol:
+        """Return the library's state of the connection; made when it is needed."""
+        if self._protocol is None:
+            self._protocol = Protocol(Side.CLIENT, state=OPEN, max_size=self._max_message_bytes)
+        return self._protocol
 
     def _step_library(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
         """Step the protocol; returns whether the next plain text frame may be taken past it."""
-        protocol = self._protocol
+        protocol = self._library()
         protocol.receive_data(data)  # type: ignore[arg-type]  # appended to a bytearray, so any buffer does
         frames = protocol.events_received()
         plain = bool(frames)
@@ -239,12 +222,15 @@ class WebSocket:
                     continue
                 self._on_other_frame(frame, arrival_ns, read_ns)
             elif isinstance(frame, Response):
-                self._on_upgrade_answer()
+                self._on_upgrade_answer(protocol)
             plain = False
         if not plain:
             # A ping, a close, a protocol error or the upgrade: the protocol may have something to say.
-            self._send_pending()
-        return self._fragments is None and protocol.close_rcvd is None and protocol.parser_exc is None
+            self._write_pending(protocol)
+        direct = self._fragments is None and protocol.close_rcvd is None and protocol.parser_exc is None
+        if direct and self._frames is not None and protocol.state is OPEN:
+            self._protocol = None
+        return direct
 
     def _on_other_frame(self, frame: Frame, arrival_ns: int, read_ns: int) -> None:
         if frame.opcode in (_TEXT, _BINARY):
@@ -258,10 +244,10 @@ class WebSocket:
                 message, self._fragments = self._fragments, None
                 self._on_text(message, arrival_ns, read_ns)
 
-    def _on_upgrade_answer(self) -> None:
+    def _on_upgrade_answer(self, protocol: Protocol) -> None:
         if self._opening is None:
             return
-        error = self._protocol.handshake_exc
+        error = protocol.handshake_exc
         if error is None:
             self._opening.set(None)
         else:
@@ -271,25 +257,30 @@ class WebSocket:
 
     # TLS over memory buffers: the raw socket stays ours, and so does the kernel's timestamp.
 
-    def _on_ciphertext(self, arrival_ns: int, read_ns: int) -> None:
-        tls = self._tls
-        assert tls is not None
+    def _on_ciphertext(self, tls: ssl.SSLObject, arrival_ns: int, read_ns: int) -> None:
+        incoming = self._incoming
         try:
             if not self._tls_ready:
                 self._tls_handshake()
                 if not self._tls_ready:
                     return
             while True:
-                data = tls.read(_TLS_CHUNK)
-                if not data:
+                # Into a buffer that is there: asked for bytes, the object would make 64 KB each time.
+                size = cast(int, tls.read(len(_PLAINTEXT), _PLAINTEXT))
+                if not size:
                     self._end_of_stream()
                     return
-                self._step(data, arrival_ns, read_ns)
+                self._step(_PLAINTEXT_VIEW[:size], arrival_ns, read_ns)
+                if not incoming.pending and not tls.pending():
+                    # To read again would raise SSLWantReadError, which costs as much as all the rest.
+                    break
         except ssl.SSLWantReadError:
-            if self._outgoing.pending:
-                self._transmit(self._outgoing.read())
+            pass
         except ssl.SSLError as error:
             self._fail(TransportError(f"{self._address.name}: TLS failed: {error}"))
+            return
+        if self._outgoing.pending:
+            self._transmit(self._outgoing.read())
 
     def _tls_handshake(self) -> None:
         assert self._tls is not None
@@ -305,16 +296,26 @@ class WebSocket:
     # Sending.
 
     def _request_upgrade(self) -> None:
-        request = self._protocol.connect()
+        protocol = ClientProtocol(
+            self._address.uri,
+            subprotocols=[Subprotocol(name) for name in self._subprotocols] or None,
+            max_size=self._max_message_bytes,
+        )
+        self._protocol = protocol
+        request = protocol.connect()
         for name, value in self._headers.items():
             request.headers[name] = value
-        self._protocol.send_request(request)
-        self._send_pending()
+        # Credentials and all: asked for anew for the next connection.
+        self._subprotocols, self._headers = (), {}
+        protocol.send_request(request)
+        self._write_pending(protocol)
 
-    def _send_pending(self) -> None:
-        data = b"".join(self._protocol.data_to_send())
-        if not data:
-            return
+    def _write_pending(self, protocol: Protocol) -> None:
+        data = b"".join(protocol.data_to_send())
+        if data:
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
         if self._tls is not None:
             self._tls.write(data)
             data = self._outgoing.read()
@@ -323,7 +324,7 @@ class WebSocket:
     def _transmit(self, data: bytes) -> None:
         if self._socket is None or not data:
             return
-        if self._unsent:
+        if self._unsent is not None:
             self._unsent += data
             return
         try:
@@ -334,24 +335,25 @@ class WebSocket:
             # The reader will see the same and say it; saying it twice helps nobody.
             return
         if sent < len(data):
-            self._unsent += memoryview(data)[sent:]
+            self._unsent = bytearray(memoryview(data)[sent:])
             if self._writer is None:
-                self._writer = gevent.get_hub().loop.io(self._socket.fileno(), _WRITE)
+                self._writer = gevent.get_hub().loop.io(self._descriptor, _WRITE)
             self._writer.start(self._on_writable)
 
     def _on_writable(self) -> None:
-        data, self._unsent = bytes(self._unsent), bytearray()
+        data, self._unsent = bytes(self._unsent or b""), None
         self._writer.stop()
         self._transmit(data)
 
     # The end.
 
     def _end_of_stream(self) -> None:
-        try:
-            self._protocol.receive_eof()
-            self._protocol.data_to_send()
-        except (EOFError, WebSocketException):
-            pass
+        if self._protocol is not None:
+            try:
+                self._protocol.receive_eof()
+                self._protocol.data_to_send()
+            except (EOFError, WebSocketException):
+                pass
         self._fail(TransportError(f"{self._address.name}: the server closed the connection"))
 
     def _fail(self, error: TransportError) -> None:
@@ -364,20 +366,23 @@ class WebSocket:
     def _ended(self, why: str = "") -> None:
         if self._socket is None:
             return
-        state = self._protocol.state
-        received = self._protocol.close_rcvd
+        protocol = self._protocol
         self._dispose()
-        if state is CONNECTING:
+        if protocol is not None and protocol.state is CONNECTING:
             return
+        received = protocol.close_rcvd if protocol is not None else None
         self._on_closed(received.code if received else None, (received.reason if received else "") or why)
 
     def _dispose(self) -> None:
-        for watcher in (self._reader, self._writer):
-            if watcher is not None:
-                watcher.stop()
-                watcher.close()
-        self._reader = self._writer = None
+        self.whole = None
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer.close()
+            self._writer = None
         if self._socket is not None:
+            if self._inlet is not None:
+                self._inlet.remove(self._descriptor)
+                self._inlet = None
             self._socket.close()
             self._socket = None
 

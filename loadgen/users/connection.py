@@ -9,12 +9,14 @@ from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.recorder import ConnectionRow, SubscriptionRow
-from loadgen.measure.stamp import decode_event
+from loadgen.measure.stamp import Stamp, decode_event
 from loadgen.protocol.base import PublishAnswer
 from loadgen.scenario import ClientPlan, SubscriptionPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.websocket import WebSocket
 from loadgen.users.worker import WorkerRun
+
+_NOT_OURS = (msgspec.MsgspecError, struct.error, RecursionError)
 
 OnAnswer = Callable[[PublishAnswer | None, int], None]
 OnDelivery = Callable[[str, str], None]
@@ -37,6 +39,29 @@ class ClientConnection:
     ``on_delivery`` is called with (channel pattern, event text) after a delivery was recorded, if given.
     """
 
+    __slots__ = (
+        "_answers",
+        "_client",
+        "_closing",
+        "_connected_ns",
+        "_deliver",
+        "_error",
+        "_life",
+        "_login",
+        "_numbers",
+        "_on_delivery",
+        "_opened_ns",
+        "_refused",
+        "_run",
+        "_session",
+        "_socket",
+        "_started_ns",
+        "_subscriptions",
+        "_unready",
+        "_watching",
+        "ended",
+    )
+
     def __init__(self, run: WorkerRun, client: ClientPlan, on_delivery: OnDelivery | None = None) -> None:
         self._run = run
         self._client = client
@@ -47,6 +72,8 @@ class ClientConnection:
         self._numbers: dict[str, int] = {}
         self._subscriptions: dict[str, _Subscription] = {}
         self._unready: set[str] = set()
+        #: Whether deliveries are looked at beyond being recorded: until all is ready, or for a user's own method.
+        self._watching = True
         self._answers: dict[str, OnAnswer] = {}
         self._started_ns = 0
         self._opened_ns: int | None = None
@@ -148,11 +175,15 @@ class ClientConnection:
         except KeyError:
             self._run.recorder.unknown_subscription += 1
             return
-        except (msgspec.MsgspecError, struct.error, RecursionError):
+        except _NOT_OURS:
             # Somebody else's event, or one that is no JSON at all: the channel is not ours alone.
             self._run.recorder.foreign += 1
             return
-        if self._unready and subscription_id in self._unready and stamp[0] == self._run.recorder.token:
+        if self._watching:
+            self._on_watched_event(subscription_id, event, arrival_ns, stamp)
+
+    def _on_watched_event(self, subscription_id: str, event: str, arrival_ns: int, stamp: Stamp) -> None:
+        if subscription_id in self._unready and stamp[0] == self._run.recorder.token:
             self._ready(subscription_id, arrival_ns)
         if self._on_delivery is not None and stamp[1] >= 0:
             self._on_delivery(self._subscriptions[subscription_id].plan.channel, event)
@@ -187,7 +218,7 @@ class ClientConnection:
         subscription = self._subscriptions.get(subscription_id)
         if subscription is not None:
             subscription.error = reason
-            self._unready.discard(subscription_id)
+            self._no_longer_unready(subscription_id)
             self._run.progress.failed += 1
             self._run.complain(f"subscription to {subscription.plan.channel} refused: {reason}", fatal=True)
 
@@ -218,12 +249,13 @@ class ClientConnection:
         self._numbers[subscription_id] = plan.number
         self._subscriptions[subscription_id] = _Subscription(plan, now_ns())
         self._unready.add(subscription_id)
+        self._watching = True
         self._socket.send(self._session.subscribe(subscription_id, plan.channel))
 
     def _ready(self, subscription_id: str, at_ns: int) -> None:
         if subscription_id not in self._unready:
             return
-        self._unready.discard(subscription_id)
+        self._no_longer_unready(subscription_id)
         subscription = self._subscriptions[subscription_id]
         subscription.ready_ns = at_ns
         self._run.progress.ready += 1
@@ -235,6 +267,10 @@ class ClientConnection:
             self._run.readiness.proven(subscription.plan.channel)
         # As with the connection: what is ready is on record before it ends.
         self._record_subscription(subscription, None)
+
+    def _no_longer_unready(self, subscription_id: str) -> None:
+        self._unready.discard(subscription_id)
+        self._watching = bool(self._unready) or self._on_delivery is not None
 
     def _on_closed(self, code: int | None, reason: str) -> None:
         socket, self._socket = self._socket, None

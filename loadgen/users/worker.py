@@ -10,7 +10,7 @@ from typing import Protocol
 from loadgen.measure.recorder import Recorder
 from loadgen.protocol.base import Service
 from loadgen.scenario import ClientPlan
-from loadgen.transport.websocket import Address
+from loadgen.transport.address import Address
 
 
 @dataclass(frozen=True, slots=True)

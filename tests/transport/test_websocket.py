@@ -18,9 +18,10 @@ from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import PublishAnswer
 from loadgen.server.process import Announcement
+from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient, HttpxClient
-from loadgen.transport.websocket import Address, WebSocket
+from loadgen.transport.websocket import WebSocket
 
 
 class Recording:

@@ -14,7 +14,9 @@ from loadgen.protocol.appsync.channels import normalise
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler
 
+_decode_data = messages.decode_data_message
 _decode = messages.decode_server_message
+_UNREADABLE = messages.UNREADABLE
 
 #: Last segment of the channel that a readiness probe of a wildcard subscription is published to.
 PROBE_SEGMENT = "loadgen-probe"
@@ -28,6 +30,8 @@ NO_TIMEOUT = "connection_ack has no connectionTimeoutMs"
 
 class AppSyncSession:
     """One connection's conversation with an Event API."""
+
+    __slots__ = ("_handler", "_on_event", "_service", "timeout_ns")
 
     def __init__(self, service: "AppSyncEvents", handler: SessionHandler) -> None:
         self.timeout_ns: int | None = None
@@ -58,23 +62,29 @@ class AppSyncSession:
     def receive(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
         """Take a message from the service and tell the handler."""
         try:
-            decoded = _decode(message)
-        except messages.UNREADABLE as error:
+            decoded = _decode_data(message)
+        except _UNREADABLE as error:
             self._handler.on_undecodable(str(error))
             return
-        if decoded.type == "data" and decoded.id is not None:
-            event = decoded.event
-            if type(event) is str:
-                self._on_event(decoded.id, event, arrival_ns, read_ns)
-            else:
-                self._handler.on_deviation(EVENT_IS_A_LIST if event is not None else NO_EVENT)
-                for text in event or ():
-                    self._on_event(decoded.id, text, arrival_ns, read_ns)
+        if decoded.type != "data" or decoded.id is None:
+            self._on_control(message, arrival_ns)
             return
-        self._on_control(decoded, arrival_ns)
+        event = decoded.event
+        if type(event) is str:
+            self._on_event(decoded.id, event, arrival_ns, read_ns)
+        else:
+            self._handler.on_deviation(EVENT_IS_A_LIST if event is not None else NO_EVENT)
+            for text in event or ():
+                self._on_event(decoded.id, text, arrival_ns, read_ns)
 
-    def _on_control(self, message: messages.ServerMessage, arrival_ns: int) -> None:
-        handler, request = self._handler, message.id
+    def _on_control(self, text: bytes | bytearray, arrival_ns: int) -> None:
+        handler = self._handler
+        try:
+            message = _decode(text)
+        except _UNREADABLE as error:
+            handler.on_undecodable(str(error))
+            return
+        request = message.id
         match message.type:
             case "ka":
                 pass

@@ -158,6 +158,18 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
 decode_server_message = msgspec.json.Decoder(ServerMessage).decode
 """Raises msgspec.MsgspecError (a ValueError) for what is not such a message."""
 
+
+class DataMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message of the server as far as a delivery needs it: nearly all are deliveries."""
+
+    type: str
+    id: str | None = None
+    event: str | list[str] | None = None
+
+
+decode_data_message = msgspec.json.Decoder(DataMessage).decode
+"""As `decode_server_message`, for the hot path: a message whose type is not `data` is to be decoded again, whole."""
+
 KEEPALIVE: Final = b'{"type":"ka"}'
 
 

@@ -1,0 +1,131 @@
+"""Where all of a process's connections are read: the innermost loop of the receive path.
+
+The sockets are in an epoll set of our own, and the hub watches that one descriptor (an epoll set is readable while one
+of its sockets is). A turn of the hub then costs one callback for all sockets that are readable instead of one for each,
+and the loop below keeps what it needs in local variables. Each socket is read once a turn with `recvmsg_into`, so that
+the kernel's receive timestamp comes along; what is left is there again in the next turn.
+"""
+
+import os
+import select
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import gevent
+from gevent.monkey import get_original
+
+from loadgen.measure.clock import now_ns
+from loadgen.transport import kernel_time
+from loadgen.transport.framing import OnText
+
+_READ = 1
+_BUFFER_BYTES = 256 * 1024
+_READABLE = getattr(select, "EPOLLIN", 1)
+#: Sockets a turn; others of the hub's business waits no longer than these take.
+_MOST_A_TURN = 256
+
+
+class Source(Protocol):
+    """A connection as it is read."""
+
+    #: `recvmsg_into` of its socket.
+    recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
+    #: Takes a message where a read may bring just one whole text frame; None: `take` must see every byte.
+    whole: OnText | None
+    #: When the last bytes came in.
+    heard_ns: int
+
+    def take(self, data: memoryview, arrival_ns: int, read_ns: int) -> None:
+        """Take what was read; nothing: the stream is at its end. The bytes are only there until this returns."""
+
+    def broke(self, error: OSError) -> None:
+        """The socket cannot be read any more."""
+
+
+class Inlet:
+    """Reads the sockets of one hub."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._sources: dict[int, Source] = {}
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._loop = gevent.get_hub().loop
+        # Without epoll (macOS) each socket has a watcher of the hub's.
+        self._watchers: dict[int, Any] = {}
+        self._epoll = get_original("select", "epoll")() if hasattr(select, "epoll") else None
+        if self._epoll is not None:
+            self._watcher = self._loop.io(self._epoll.fileno(), _READ)
+
+    def add(self, descriptor: int, source: Source) -> None:
+        """Read the socket from now on."""
+        self._sources[descriptor] = source
+        if self._epoll is None:
+            self._watchers[descriptor] = watcher = self._loop.io(descriptor, _READ)
+            watcher.start(self._read, ((descriptor, _READ),))
+            return
+        self._epoll.register(descriptor, _READABLE)
+        if not self._watcher.active:
+            self._watcher.start(self._on_readable)
+
+    def remove(self, descriptor: int) -> None:
+        """Read the socket no more; call before it is closed."""
+        del self._sources[descriptor]
+        if self._epoll is None:
+            watcher = self._watchers.pop(descriptor)
+            watcher.stop()
+            watcher.close()
+            return
+        self._epoll.unregister(descriptor)
+        if not self._sources:
+            self._watcher.stop()
+
+    def _on_readable(self) -> None:
+        assert self._epoll is not None
+        self._read(self._epoll.poll(0, _MOST_A_TURN))
+
+    def _read(self, readable: Iterable[tuple[int, int]]) -> None:
+        find, buffer, view, buffers = self._sources.get, self._buffer, self._view, (self._buffer,)
+        control_bytes, unpack = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
+        now = now_ns
+        for descriptor, _ in readable:
+            source = find(descriptor)
+            if source is None:
+                # Ended by what was read before it in this turn.
+                continue
+            try:
+                size, control, _, _ = source.recvmsg_into(buffers, control_bytes)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as error:
+                source.broke(error)
+                continue
+            source.heard_ns = arrival_ns = read_ns = now()
+            if control:
+                seconds, nanoseconds = unpack(control[0][2])
+                arrival_ns = seconds * 1_000_000_000 + nanoseconds
+            whole = source.whole
+            if whole is not None and size > 2 and buffer[0] == 0x81:
+                # A whole, unmasked text frame (RFC 6455, 5.2) and nothing else, as nearly every read of a fan-out is.
+                length = buffer[1]
+                if length < 126:
+                    if length + 2 == size:
+                        whole(buffer[2:size], arrival_ns, read_ns)
+                        continue
+                elif length == 126 and ((buffer[2] << 8) | buffer[3]) + 4 == size:
+                    whole(buffer[4:size], arrival_ns, read_ns)
+                    continue
+            source.take(view[:size], arrival_ns, read_ns)
+
+
+_inlets: "WeakKeyDictionary[Any, Inlet]" = WeakKeyDictionary()
+
+
+def inlet() -> Inlet:
+    """Return the one of the calling thread's hub; a forked process gets its own."""
+    hub = gevent.get_hub()
+    found = _inlets.get(hub)
+    if found is None or found.process != os.getpid():
+        found = _inlets[hub] = Inlet()
+    return found
