@@ -85,7 +85,8 @@ class Running:
         self.subscribers = subscribers
         self.folder = Path(tempfile.mkdtemp(dir=scratch))
         self.sent = 0
-        self.result: dict[str, Any] = {}
+        #: Frames that arrived in all, known when it has stopped.
+        self.received = 0.0
         self._lines: list[dict[str, Any]] = []
         self._marker = uuid.uuid4().hex
         context = multiprocessing.get_context("spawn")
@@ -113,7 +114,7 @@ class Running:
         try:
             if not self._pipe.poll(READY_TIMEOUT_S):
                 raise self._failed(f"not all subscribed within {READY_TIMEOUT_S} s")
-            self._pipe.recv()
+            self._handshake_bytes: int = self._pipe.recv()
             self._settled()
         except BaseException:
             self.kill()
@@ -147,18 +148,19 @@ class Running:
         self._lines = [json.loads(line) for line in said if line.startswith("{")]
         if not self._lines:
             raise self._failed("it did not say what it has received")
-        self.result = self._lines[-1]
-
-    @property
-    def received(self) -> int:
-        """Return how many frames arrived in all; known when it has stopped."""
-        deliveries: int = self.result.get("deliveries", self.result.get("bytes", 0) // FRAME_BYTES)
-        return deliveries
+        last = self._lines[-1]
+        if "deliveries" in last:
+            # A line of each of its threads.
+            self.received = sum(line["deliveries"] for line in self._lines)
+        elif "bytes_with_handshakes" in last:
+            self.received = (last["bytes_with_handshakes"] - self._handshake_bytes) / FRAME_BYTES
+        else:
+            self.received = last["bytes"] / FRAME_BYTES
 
     def frames_per_read(self, phase: Phase) -> float | None:
         """Return how many frames a read brought in a phase, where the receiver can tell; when it has stopped."""
         since_ns, until_ns = phase.sent.began_ns, phase.sent.ended_ns + int(SETTLE_S * 1e9)
-        if "reads" in self.result:
+        if self._lines and "reads" in self._lines[-1]:
             before = max((line["reads"] for line in self._lines if line["at_ns"] < since_ns), default=0)
             after = max((line["reads"] for line in self._lines if line["at_ns"] < until_ns), default=0)
             return phase.sent.frames / (after - before) if after > before else None
@@ -316,7 +318,7 @@ def compare(
                     one.stop()
                     if one.received != one.sent:
                         wrong.append(
-                            f"{receiver.name}, round {number + 1}: received {one.received:,} of {one.sent:,}"
+                            f"{receiver.name}, round {number + 1}: received {one.received:,.10g} of {one.sent:,}"
                         )
             except ReceiverError as error:
                 wrong.append(str(error))

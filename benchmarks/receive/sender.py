@@ -55,6 +55,8 @@ class Subscriber:
     def __init__(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.socket = connection
         self.subscribed = False
+        #: What was written to it before the first event.
+        self.handshake_bytes = 0
         self._protocol = ServerProtocol(select_subprotocol=lambda _, offered: offered[0] if offered else None)
         self._before = self._between = self._after = b""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -77,6 +79,7 @@ class Subscriber:
             else:
                 self._protocol.send_response(self._protocol.accept(event))  # type: ignore[arg-type]
         if answer := b"".join(self._protocol.data_to_send()):
+            self.handshake_bytes += len(answer)
             self.socket.sendall(self._wire(answer))
         return True
 
@@ -135,7 +138,7 @@ def _stamp(sequence: int, at_ns: int) -> bytes:
 
 
 def serve(pipe: Connection, subscribers: int, authority: Path | None) -> None:
-    """Say the port, and "ready" once all are subscribed; then obey each :class:`Order`, until it is None.
+    """Say the port, and once all are subscribed what they were sent; then obey each :class:`Order`, until it is None.
 
     With ``authority`` it is over TLS, and the authority's certificate is written there.
     """
@@ -144,7 +147,7 @@ def serve(pipe: Connection, subscribers: int, authority: Path | None) -> None:
     listener.setblocking(False)
     pipe.send(listener.getsockname()[1])
     people = _subscribed(listener, subscribers, tls)
-    pipe.send("ready")
+    pipe.send(sum(person.handshake_bytes for person in people))
     sequence = 0
     while (order := pipe.recv()) is not None:
         sent = _send(people, sequence, order)

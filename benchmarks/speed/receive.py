@@ -37,7 +37,7 @@ def run(options: Options) -> Section:
         options.seconds,
         options.scratch,
     )
-    limit, ours, tls, k6, locust = (one.name for one in everyone[:5])
+    ours = receivers.OURS.name
 
     def ratio(over: str, under: str, pattern: str = FAN_OUT.name) -> float | None:
         top, bottom = rows.get((over, pattern)), rows.get((under, pattern))
@@ -47,13 +47,17 @@ def run(options: Options) -> Section:
         for one in chosen:
             if row := rows.get((one.name, pattern.name)):
                 section.rows.append(
-                    _shown(row, ratio(one.name, limit, pattern.name), ratio(ours, one.name, pattern.name))
+                    _shown(
+                        row,
+                        ratio(one.name, receivers.LIMIT, pattern.name),
+                        ratio(ours, one.name, pattern.name),
+                    )
                 )
     section.bars = [
-        Bar("receive: ours of the C limit", ratio(ours, limit), 0.55),
-        Bar("receive: ours ÷ k6", ratio(ours, k6), 6),
-        Bar("receive: ours ÷ Locust with websocket-client", ratio(ours, locust), 10),
-        Bar("receive: ours over TLS ÷ ours plain", ratio(tls, ours), 0.6),
+        Bar("receive: ours of the C limit", ratio(ours, receivers.LIMIT), 0.55),
+        Bar("receive: ours ÷ k6", ratio(ours, receivers.K6), 6),
+        Bar("receive: ours ÷ Locust with websocket-client", ratio(ours, receivers.LOCUST), 10),
+        Bar("receive: ours over TLS ÷ ours plain", ratio(receivers.OURS_TLS.name, ours), 0.6),
     ]
     return section
 
