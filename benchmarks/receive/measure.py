@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import subprocess
@@ -29,7 +30,10 @@ END_TIMEOUT_S = 60
 BUSY = 0.5
 #: Frames a second that every receiver can take, with which the search for the rate begins.
 FIRST_RATE = 5_000.0
-TRIAL_S = (1.0, 1.5)
+TRIAL_S, TRIALS = 1.5, 4
+#: How far from half busy is near enough.
+NEAR = 0.1
+FEWEST_EVENTS = 4
 #: More than the second between two flushes of our recorder, which belong to what is measured.
 SETTLE_S = 1.3
 _MARKER = "BENCH_RUN"
@@ -69,6 +73,11 @@ class Phase:
     def rate(self) -> float:
         """Frames a second."""
         return self.sent.frames / self.seconds
+
+    @property
+    def busy(self) -> float:
+        """CPU seconds of the receiver for each second that it was sent to; where it was late, more than it had."""
+        return self.cpu_s / self.seconds
 
     @property
     def cpu_per_frame_s(self) -> float:
@@ -122,9 +131,9 @@ class Running:
 
     def send(self, order: Order) -> Phase:
         """Send, and wait until what was sent is dealt with."""
-        before = self._cpu_s()
+        before = self.cpu_s()
         sent: Sent = self.begin(order)()
-        return Phase(sent, self._settled() - before, self._rss_bytes())
+        return Phase(sent, self._settled() - before, self.rss_bytes())
 
     def begin(self, order: Order) -> Callable[[], Sent]:
         """Begin to send; return what waits for the end of it."""
@@ -194,10 +203,10 @@ class Running:
     def _settled(self) -> float:
         """Wait until the receiver has little to do; return its CPU seconds."""
         time.sleep(SETTLE_S)
-        last = self._cpu_s()
+        last = self.cpu_s()
         for _ in range(60):
             time.sleep(0.3)
-            now = self._cpu_s()
+            now = self.cpu_s()
             if now - last < 0.03:
                 return now
             last = now
@@ -212,7 +221,8 @@ class Running:
                     found.append(process)
         return found
 
-    def _cpu_s(self) -> float:
+    def cpu_s(self) -> float:
+        """Return the CPU seconds of all of the receiver's processes."""
         total = 0.0
         for process in self._processes():
             with contextlib.suppress(psutil.Error):
@@ -220,7 +230,8 @@ class Running:
                 total += times.user + times.system
         return total
 
-    def _rss_bytes(self) -> int:
+    def rss_bytes(self) -> int:
+        """Return the memory of all of the receiver's processes."""
         total = 0
         for process in self._processes():
             with contextlib.suppress(psutil.Error):
@@ -242,12 +253,18 @@ def half_busy_rate(one: Running, pattern: Pattern) -> float:
     """Return the events a second at which the receiver is about half busy, found by trials from below."""
     frames = pattern.frames_per_write * one.subscribers
     rate = FIRST_RATE / frames
-    for seconds in TRIAL_S:
-        # Two events at least, however slowly they come.
-        phase = one.send(Order(rate, pattern.frames_per_write, max(seconds, 2 / rate)))
+    for _ in range(TRIALS):
+        phase = one.send(paced(rate, pattern, TRIAL_S))
+        if abs(phase.busy - BUSY) < NEAR:
+            break
         # A tick of the CPU clock at least.
-        rate = BUSY * phase.sent.frames / max(phase.cpu_s, 0.01) / frames
+        rate *= BUSY / max(phase.busy, 0.01 / phase.seconds)
     return rate
+
+
+def paced(rate: float, pattern: Pattern, seconds: float) -> Order:
+    """Return the order for so many events a second, for so long at least, and for a few events and their periods."""
+    return Order(rate, pattern.frames_per_write, max(FEWEST_EVENTS, math.ceil(seconds * rate)) / rate)
 
 
 @dataclass
@@ -273,7 +290,7 @@ class Row:
     @property
     def busy(self) -> float:
         """CPU seconds of the receiver for each second that it was sent to."""
-        return fmean(phase.cpu_s / phase.seconds for phase in self.phases)
+        return fmean(phase.busy for phase in self.phases)
 
     @property
     def rate(self) -> float:
@@ -285,6 +302,11 @@ class Row:
         """The memory of its processes."""
         return fmean(phase.rss_bytes for phase in self.phases)
 
+    @property
+    def shown_frames_per_read(self) -> str:
+        """Frames that a read brought, where the receiver can tell."""
+        return f"{fmean(self.frames_per_read):.2f}" if self.frames_per_read else "–"
+
 
 def compare(
     receivers: Sequence[Receiver],
@@ -293,10 +315,13 @@ def compare(
     subscribers: int,
     seconds: float,
     scratch: Path,
+    *,
+    one_rate: bool = False,
 ) -> tuple[dict[tuple[str, str], Row], list[str]]:
     """Measure all receivers, all in each round; return the rows by (name, pattern), and what is wrong with them.
 
-    A receiver that failed is not tried again.
+    With ``one_rate`` all are sent to at the rate at which the first is half busy. A receiver that failed is not tried
+    again.
     """
     rows: dict[tuple[str, str], Row] = {}
     wrong: list[str] = []
@@ -310,11 +335,10 @@ def compare(
             try:
                 with running(receiver, subscribers, scratch) as one:
                     for pattern in patterns:
-                        key = (receiver.name, pattern.name)
+                        key = (receivers[0].name if one_rate else receiver.name, pattern.name)
                         if key not in rates:
                             rates[key] = half_busy_rate(one, pattern)
-                        order = Order(rates[key], pattern.frames_per_write, max(seconds, 4 / rates[key]))
-                        phases.append((pattern, one.send(order)))
+                        phases.append((pattern, one.send(paced(rates[key], pattern, seconds))))
                     one.stop()
                     if one.received != one.sent:
                         wrong.append(

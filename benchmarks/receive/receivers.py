@@ -11,12 +11,12 @@ from speed.peers import COMMAND, SYSTEM_PEERS, program
 
 HERE = Path(__file__).resolve().parent
 
-LIMIT = "C, epoll and read (the limit)"
+LIMIT = "C, epoll and read (limit)"
 K6 = "k6"
 ARTILLERY = "Artillery"
 LOCUST = "Locust with websocket-client"
-#: It has no way to wait for one message after another.
-TSUNG = "Tsung (bytes counted, nothing decoded)"
+#: It counts the bytes that come while it waits: it has no step that takes one message after another.
+TSUNG = "Tsung (bytes, undecoded)"
 
 #: (port, subscribers, the run's folder, which is also where it runs) -> the command.
 Command = Callable[[int, int, Path], list[str]]

@@ -75,7 +75,7 @@ class Subscriber:
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
                 if event.opcode is Opcode.TEXT:
-                    self._answer(json.loads(event.data))
+                    self._answer(json.loads(bytes(event.data)))
             else:
                 self._protocol.send_response(self._protocol.accept(event))  # type: ignore[arg-type]
         if answer := b"".join(self._protocol.data_to_send()):
@@ -204,5 +204,7 @@ def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
         for write, data in writes:
             write(data)
         events += 1
+    # The last event has its period, too.
+    time.sleep(max(0.0, order.seconds - (time.monotonic() - began_s)))
     frames = events * order.frames_per_write * len(people)
     return Sent(frames, began_ns, time.time_ns(), time.process_time() - cpu_s)

@@ -1,7 +1,6 @@
 """Deliveries per CPU-second of the receive path: ours with everything recorded, the limit in C, and peers."""
 
 import os
-from statistics import fmean
 
 from receive import measure, receivers
 from receive.measure import BURST, FAN_OUT, Row
@@ -10,12 +9,10 @@ from receive.sender import FRAME_BYTES
 from speed.section import Bar, Options, Section
 
 ROUNDS = 2
-COLUMNS = (
-    "receiver", "pattern", "per CPU-s", "least–most", "of limit", "ours is", "at", "busy", "frames/read", "memory"
-)  # fmt: skip
+COLUMNS = ("receiver", "per CPU-s", "from–to", "of limit", "ours is", "at", "busy", "a read", "memory")
 NOTE = (
-    f"Events to all subscribers, {FRAME_BYTES}-byte frames. Fan-out: one frame a write, burst: "
-    f"{BURST.frames_per_write}. CPU and memory are those of all of the receiver's processes, not the sender's."
+    f"Events to all subscribers, {FRAME_BYTES}-byte frames. Per CPU-s: mean of {ROUNDS} rounds, from–to: the rounds, "
+    "a read:\nframes that a read brought. CPU and memory are those of all of the receiver's processes."
 )
 
 
@@ -44,6 +41,8 @@ def run(options: Options) -> Section:
         return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
 
     for pattern in (FAN_OUT, BURST):
+        frames = "one frame" if pattern.frames_per_write == 1 else f"{pattern.frames_per_write} frames"
+        section.rows.append((f"[b]{pattern.name}, {frames} a write[/b]", *[""] * (len(COLUMNS) - 1)))
         for one in chosen:
             if row := rows.get((one.name, pattern.name)):
                 section.rows.append(
@@ -66,13 +65,12 @@ def _shown(row: Row, of_limit: float | None, times: float | None) -> tuple[str, 
     least, most = row.spread
     return (
         row.name,
-        row.pattern.name,
         f"{row.per_cpu_s:,.0f}",
-        f"{least:,.0f}–{most:,.0f}",
+        f"{least / 1e3:,.1f}–{most / 1e3:,.1f}k",
         f"{of_limit:.2f}" if of_limit else "–",
         f"{times:.1f} ×" if times else "–",
         f"{row.rate:,.0f}/s",
         f"{row.busy:.0%}",
-        f"{fmean(row.frames_per_read):.2f}" if row.frames_per_read else "–",
+        row.shown_frames_per_read,
         f"{row.rss_bytes / 1e6:.0f} MB",
     )

@@ -1,0 +1,101 @@
+"""Whether two worker processes receive twice what one does: on two cores, each as much as it can take.
+
+Each has a sender of its own, whose writes of 64 KB hold so many frames that sending takes little of the cores that the
+receivers need: how little is a column.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from statistics import fmean
+
+from receive.measure import ReceiverError, Running, running
+from receive.receivers import OURS
+from receive.sender import FRAME_BYTES, Order, Sent
+
+from speed.section import Bar, Options, Section
+
+ROUNDS = 3
+#: Connections of each process: few, as what waits in their buffers is received before a process ends.
+CONNECTIONS = 20
+FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
+#: Until the buffers are full.
+LEAD_S = 1.0
+COLUMNS = ("worker processes", "frames/s", "least–most", "their CPU", "the senders' CPU", "memory")
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """Of all of the processes together; CPU in cores."""
+
+    frames_per_s: float
+    cpu: float
+    sender_cpu: float
+    rss_bytes: int
+
+
+def run(options: Options) -> Section:
+    """Measure one and two, in turn."""
+    note = f"Saturated: {CONNECTIONS} connections a process, {FRAMES_PER_WRITE} frames of {FRAME_BYTES} bytes a write."
+    section = Section("Worker processes", COLUMNS, note=note)
+    figures: dict[int, list[_Figure]] = {1: [], 2: []}
+    try:
+        for _ in range(ROUNDS):
+            for processes, measured in figures.items():
+                measured.append(_measure(processes, options, section.failures))
+    except ReceiverError as error:
+        section.failures.append(str(error))
+    for processes, measured in figures.items():
+        if measured:
+            section.rows.append(_shown(processes, measured))
+    value = _mean(figures[2]) / _mean(figures[1]) if all(figures.values()) else None
+    section.bars = [Bar("workers: two processes ÷ one", value, 1.8)]
+    return section
+
+
+def _measure(processes: int, options: Options, failures: list[str]) -> _Figure:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(running(OURS, CONNECTIONS, options.scratch)) for _ in range(processes)]
+        # Half a second more than what counts, so that all senders go on until the end of it.
+        order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds + 0.5)
+        ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
+        time.sleep(LEAD_S)
+        since_ns, before_s = time.time_ns(), _cpu_s(workers)
+        time.sleep(options.seconds)
+        until_ns, after_s = time.time_ns(), _cpu_s(workers)
+        rss_bytes = sum(worker.rss_bytes() for worker in workers)
+        sent = [end() for end in ends]
+        for worker in workers:
+            worker.stop()
+            if worker.received != worker.sent:
+                failures.append(
+                    f"one of {processes} processes received {worker.received:,.10g} of {worker.sent:,}"
+                )
+        seconds = (until_ns - since_ns) / 1e9
+        return _Figure(
+            sum(len(worker.recorded(since_ns, until_ns)) for worker in workers) / seconds,
+            (after_s - before_s) / seconds,
+            sum(one.cpu_s / (one.ended_ns - one.began_ns) * 1e9 for one in sent),
+            rss_bytes,
+        )
+
+
+def _cpu_s(workers: Sequence[Running]) -> float:
+    return sum(worker.cpu_s() for worker in workers)
+
+
+def _mean(figures: list[_Figure]) -> float:
+    return fmean(figure.frames_per_s for figure in figures)
+
+
+def _shown(processes: int, figures: list[_Figure]) -> tuple[str, ...]:
+    each = [figure.frames_per_s for figure in figures]
+    return (
+        str(processes),
+        f"{fmean(each):,.0f}",
+        f"{min(each):,.0f}–{max(each):,.0f}",
+        f"{fmean(figure.cpu for figure in figures):.0%}",
+        f"{fmean(figure.sender_cpu for figure in figures):.0%}",
+        f"{fmean(figure.rss_bytes for figure in figures) / 1e6:.0f} MB",
+    )
