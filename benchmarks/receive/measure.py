@@ -115,10 +115,12 @@ class Running:
         }
         if authority is not None:
             self._environment["SSL_CERT_FILE"] = str(authority)
+        core = receiver.core
         with (self.folder / "stdout").open("w") as out, (self.folder / "stderr").open("w") as errors:
             self._process = subprocess.Popen(
                 receiver.command(port, subscribers, self.folder),
                 env=self._environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
+                preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
             )  # fmt: skip
         try:
             if not self._pipe.poll(READY_TIMEOUT_S):

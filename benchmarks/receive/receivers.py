@@ -34,6 +34,8 @@ class Receiver:
     command: Command
     environment: Mapping[str, str] = field(default_factory=dict)
     tls: bool = False
+    #: The one core that it may use; None: all.
+    core: int | None = None
     missing: str | None = None
 
 

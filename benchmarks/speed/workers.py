@@ -1,17 +1,20 @@
-"""Whether two worker processes receive twice what one does: on two cores, each as much as it can take.
+"""Whether two worker processes, a core each, receive twice what one does on one core: each as much as it can take.
 
 Each has a sender of its own, whose writes of 64 KB hold so many frames that sending takes little of the cores that the
-receivers need: how little is a column.
+receivers need: how little is a column. A process that has two cores to itself uses a little more than one, as the
+record is written in a thread of its own: with two processes there are no cores for that, so that one is held to its
+core, too; what it does without is the last row.
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from receive.measure import ReceiverError, Running, running
-from receive.receivers import OURS
+from receive.receivers import OURS, Receiver
 from receive.sender import FRAME_BYTES, Order, Sent
 
 from speed.section import Bar, Options, Section
@@ -22,6 +25,7 @@ CONNECTIONS = 20
 FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
 #: Until the buffers are full.
 LEAD_S = 1.0
+ONE, TWO, FREE = "one, on one core", "two, a core each", "one, both cores free"
 COLUMNS = ("worker processes", "frames/s", "least–most", "their CPU", "the senders' CPU", "memory")
 
 
@@ -39,24 +43,30 @@ def run(options: Options) -> Section:
     """Measure one and two, in turn."""
     note = f"Saturated: {CONNECTIONS} connections a process, {FRAMES_PER_WRITE} frames of {FRAME_BYTES} bytes a write."
     section = Section("Worker processes", COLUMNS, note=note)
-    figures: dict[int, list[_Figure]] = {1: [], 2: []}
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    held = [replace(OURS, core=core) for core in cores]
+    settings = {ONE: held[:1], TWO: held, FREE: [OURS]}
+    if len(cores) < 2:
+        section.missing.append("a second core")
+        del settings[TWO]
+    figures: dict[str, list[_Figure]] = {name: [] for name in settings}
     try:
         for _ in range(ROUNDS):
-            for processes, measured in figures.items():
-                measured.append(_measure(processes, options, section.failures))
+            for name, receivers in settings.items():
+                figures[name].append(_measure(name, receivers, options, section.failures))
     except ReceiverError as error:
         section.failures.append(str(error))
-    for processes, measured in figures.items():
+    for name, measured in figures.items():
         if measured:
-            section.rows.append(_shown(processes, measured))
-    value = _mean(figures[2]) / _mean(figures[1]) if all(figures.values()) else None
+            section.rows.append(_shown(name, measured))
+    value = _mean(figures[TWO]) / _mean(figures[ONE]) if figures.get(TWO) and figures[ONE] else None
     section.bars = [Bar("workers: two processes ÷ one", value, 1.8)]
     return section
 
 
-def _measure(processes: int, options: Options, failures: list[str]) -> _Figure:
+def _measure(name: str, receivers: Sequence[Receiver], options: Options, failures: list[str]) -> _Figure:
     with ExitStack() as stack:
-        workers = [stack.enter_context(running(OURS, CONNECTIONS, options.scratch)) for _ in range(processes)]
+        workers = [stack.enter_context(running(one, CONNECTIONS, options.scratch)) for one in receivers]
         # Half a second more than what counts, so that all senders go on until the end of it.
         order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds + 0.5)
         ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
@@ -69,9 +79,7 @@ def _measure(processes: int, options: Options, failures: list[str]) -> _Figure:
         for worker in workers:
             worker.stop()
             if worker.received != worker.sent:
-                failures.append(
-                    f"one of {processes} processes received {worker.received:,.10g} of {worker.sent:,}"
-                )
+                failures.append(f"workers, {name}: received {worker.received:,.10g} of {worker.sent:,}")
         seconds = (until_ns - since_ns) / 1e9
         return _Figure(
             sum(len(worker.recorded(since_ns, until_ns)) for worker in workers) / seconds,
@@ -89,10 +97,10 @@ def _mean(figures: list[_Figure]) -> float:
     return fmean(figure.frames_per_s for figure in figures)
 
 
-def _shown(processes: int, figures: list[_Figure]) -> tuple[str, ...]:
+def _shown(name: str, figures: list[_Figure]) -> tuple[str, ...]:
     each = [figure.frames_per_s for figure in figures]
     return (
-        str(processes),
+        name,
         f"{fmean(each):,.0f}",
         f"{min(each):,.0f}–{max(each):,.0f}",
         f"{fmean(figure.cpu for figure in figures):.0%}",
