@@ -10,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -126,7 +126,7 @@ class Running:
             if not self._pipe.poll(READY_TIMEOUT_S):
                 raise self._failed(f"not all subscribed within {READY_TIMEOUT_S} s")
             self._handshake_bytes: int = self._pipe.recv()
-            self._settled()
+            self.settled()
         except BaseException:
             self.kill()
             raise
@@ -135,7 +135,7 @@ class Running:
         """Send, and wait until what was sent is dealt with."""
         before = self.cpu_s()
         sent: Sent = self.begin(order)()
-        return Phase(sent, self._settled() - before, self.rss_bytes())
+        return Phase(sent, self.settled() - before, self.rss_bytes())
 
     def begin(self, order: Order) -> Callable[[], Sent]:
         """Begin to send; return what waits for the end of it."""
@@ -202,7 +202,7 @@ class Running:
         said = (self.folder / "stderr").read_text() or (self.folder / "stdout").read_text()
         return ReceiverError(f"{self.name}: {what}. {said.strip()[-500:]}")
 
-    def _settled(self) -> float:
+    def settled(self) -> float:
         """Wait until the receiver has little to do; return its CPU seconds."""
         time.sleep(SETTLE_S)
         last = self.cpu_s()
@@ -275,8 +275,22 @@ class Row:
 
     name: str
     pattern: Pattern
-    phases: list[Phase]
-    frames_per_read: list[float]
+    phases: list[Phase] = field(default_factory=list)
+    frames_per_read: list[float] = field(default_factory=list)
+
+    def add(self, one: Running, phase: Phase) -> str | None:
+        """Add what the receiver, which has stopped, did in a round; return what makes the figure wrong."""
+        self.phases.append(phase)
+        per_read = one.frames_per_read(phase)
+        if per_read is None:
+            return None
+        self.frames_per_read.append(per_read)
+        if self.pattern.most_per_read is None or per_read <= self.pattern.most_per_read:
+            return None
+        return (
+            f"{self.name}, {self.pattern.name}: {per_read:.2f} frames a read, more than "
+            f"{self.pattern.most_per_read}: it was late, and a read of many is cheaper"
+        )
 
     @property
     def per_cpu_s(self) -> float:
@@ -317,19 +331,16 @@ def compare(
     subscribers: int,
     seconds: float,
     scratch: Path,
-    *,
-    one_rate: bool = False,
 ) -> tuple[dict[tuple[str, str], Row], list[str]]:
-    """Measure all receivers, all in each round; return the rows by (name, pattern), and what is wrong with them.
+    """Measure all receivers, one at a time, all in each round, each at the rate at which it is half busy.
 
-    With ``one_rate`` all are sent to at the rate at which the first is half busy. A receiver that failed is not tried
-    again.
+    Returns the rows by (name, pattern), and what is wrong with them; a receiver that failed is not tried again.
     """
     rows: dict[tuple[str, str], Row] = {}
     wrong: list[str] = []
     rates: dict[tuple[str, str], float] = {}
     failed: set[str] = set()
-    for number in range(rounds):
+    for number in range(1, rounds + 1):
         for receiver in receivers:
             if receiver.name in failed:
                 continue
@@ -337,30 +348,58 @@ def compare(
             try:
                 with running(receiver, subscribers, scratch) as one:
                     for pattern in patterns:
-                        key = (receivers[0].name if one_rate else receiver.name, pattern.name)
+                        key = (receiver.name, pattern.name)
                         if key not in rates:
                             rates[key] = half_busy_rate(one, pattern)
                         phases.append((pattern, one.send(paced(rates[key], pattern, seconds))))
                     one.stop()
-                    if one.received != one.sent:
-                        wrong.append(
-                            f"{receiver.name}, round {number + 1}: received {one.received:,.10g} of {one.sent:,}"
-                        )
             except ReceiverError as error:
                 wrong.append(str(error))
                 failed.add(receiver.name)
                 continue
+            if lost := not_received(one):
+                wrong.append(f"{lost} (round {number})")
             for pattern, phase in phases:
-                key = (receiver.name, pattern.name)
-                row = rows.setdefault(key, Row(receiver.name, pattern, [], []))
-                row.phases.append(phase)
-                per_read = one.frames_per_read(phase)
-                if per_read is None:
-                    continue
-                row.frames_per_read.append(per_read)
-                if pattern.most_per_read and per_read > pattern.most_per_read:
-                    wrong.append(
-                        f"{receiver.name}, {pattern.name}, round {number + 1}: {per_read:.2f} frames a read, "
-                        f"more than {pattern.most_per_read}: it was late, and a read of many is cheaper"
-                    )
+                row = rows.setdefault((receiver.name, pattern.name), Row(receiver.name, pattern))
+                if late := row.add(one, phase):
+                    wrong.append(f"{late} (round {number})")
     return rows, wrong
+
+
+def in_turn(
+    receivers: Sequence[Receiver],
+    pattern: Pattern,
+    rounds: int,
+    subscribers: int,
+    seconds: float,
+    scratch: Path,
+) -> tuple[list[Row], list[str]]:
+    """Measure receivers that cost next to nothing while they wait: all run, and are sent to in turn.
+
+    What a frame costs changes with the machine's temper from minute to minute, so that the turns follow closely. All
+    are sent to at the rate at which the first is half busy. Returns a row each, and what is wrong with them.
+
+    Raises:
+        ReceiverError: one did not do what it should.
+    """
+    wrong: list[str] = []
+    with contextlib.ExitStack() as stack:
+        everyone = [stack.enter_context(running(one, subscribers, scratch)) for one in receivers]
+        order = paced(half_busy_rate(everyone[0], pattern), pattern, seconds)
+        phases = [[one.send(order) for one in everyone] for _ in range(rounds)]
+        rows = [Row(one.name, pattern) for one in everyone]
+        for place, (one, row) in enumerate(zip(everyone, rows, strict=True)):
+            one.stop()
+            if lost := not_received(one):
+                wrong.append(lost)
+            for number, turn in enumerate(phases, 1):
+                if late := row.add(one, turn[place]):
+                    wrong.append(f"{late} (round {number})")
+    return rows, wrong
+
+
+def not_received(one: Running) -> str | None:
+    """Return what a receiver that has stopped did not receive of what it was sent."""
+    if one.received == one.sent:
+        return None
+    return f"{one.name}: received {one.received:,.10g} of {one.sent:,}"

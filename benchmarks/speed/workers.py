@@ -13,20 +13,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from receive.measure import ReceiverError, Running, running
-from receive.receivers import OURS, Receiver
+import psutil
+from receive.measure import ReceiverError, Running, not_received, running
+from receive.receivers import OURS
 from receive.sender import FRAME_BYTES, Order, Sent
 
 from speed.section import Bar, Options, Section
 
-ROUNDS = 3
+ROUNDS = 5
 #: Connections of each process: few, as what waits in their buffers is received before a process ends.
 CONNECTIONS = 20
 FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
 #: Until the buffers are full.
 LEAD_S = 1.0
+#: Cores that other processes may take: a figure by the wall clock is wrong where they take more.
+OTHERS = 0.1
 ONE, TWO, FREE = "one, on one core", "two, a core each", "one, both cores free"
-COLUMNS = ("worker processes", "frames/s", "least–most", "their CPU", "the senders' CPU", "memory")
+COLUMNS = ("worker processes", "frames/s", "least–most", "their CPU", "the senders'", "others'", "memory")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class _Figure:
     frames_per_s: float
     cpu: float
     sender_cpu: float
+    other_cpu: float
     rss_bytes: int
 
 
@@ -43,50 +47,69 @@ def run(options: Options) -> Section:
     """Measure one and two, in turn."""
     note = f"Saturated: {CONNECTIONS} connections a process, {FRAMES_PER_WRITE} frames of {FRAME_BYTES} bytes a write."
     section = Section("Worker processes", COLUMNS, note=note)
+    figures: dict[str, list[_Figure]] = {ONE: [], TWO: [], FREE: []}
     cores = sorted(os.sched_getaffinity(0))[:2]
-    held = [replace(OURS, core=core) for core in cores]
-    settings = {ONE: held[:1], TWO: held, FREE: [OURS]}
     if len(cores) < 2:
         section.missing.append("a second core")
-        del settings[TWO]
-    figures: dict[str, list[_Figure]] = {name: [] for name in settings}
     try:
-        for _ in range(ROUNDS):
-            for name, receivers in settings.items():
-                figures[name].append(_measure(name, receivers, options, section.failures))
+        with ExitStack() as stack:
+            first, *others = (
+                stack.enter_context(running(one, CONNECTIONS, options.scratch))
+                for one in (*(replace(OURS, core=core) for core in cores), OURS)
+            )
+            second, free = others if len(cores) == 2 else (None, others[0])
+            # All run all the time and are sent to in turn, closely: the machine's temper changes from minute to minute.
+            for _ in range(ROUNDS):
+                figures[ONE].append(_measure([first], options))
+                if second:
+                    figures[TWO].append(_measure([first, second], options))
+                figures[FREE].append(_measure([free], options))
+            for worker in filter(None, (first, second, free)):
+                worker.stop()
+                if lost := not_received(worker):
+                    section.failures.append(f"workers: {lost}")
     except ReceiverError as error:
         section.failures.append(str(error))
     for name, measured in figures.items():
         if measured:
             section.rows.append(_shown(name, measured))
-    value = _mean(figures[TWO]) / _mean(figures[ONE]) if figures.get(TWO) and figures[ONE] else None
+        if measured and fmean(figure.other_cpu for figure in measured) > OTHERS:
+            section.failures.append(
+                f"workers, {name}: something else ran meanwhile, and took the cores' time"
+            )
+    value = _mean(figures[TWO]) / _mean(figures[ONE]) if figures[TWO] else None
     section.bars = [Bar("workers: two processes ÷ one", value, 1.8)]
     return section
 
 
-def _measure(name: str, receivers: Sequence[Receiver], options: Options, failures: list[str]) -> _Figure:
-    with ExitStack() as stack:
-        workers = [stack.enter_context(running(one, CONNECTIONS, options.scratch)) for one in receivers]
-        # Half a second more than what counts, so that all senders go on until the end of it.
-        order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds + 0.5)
-        ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
-        time.sleep(LEAD_S)
-        since_ns, before_s = time.time_ns(), _cpu_s(workers)
-        time.sleep(options.seconds)
-        until_ns, after_s = time.time_ns(), _cpu_s(workers)
-        rss_bytes = sum(worker.rss_bytes() for worker in workers)
-        sent = [end() for end in ends]
-        for worker in workers:
-            worker.stop()
-            if worker.received != worker.sent:
-                failures.append(f"workers, {name}: received {worker.received:,.10g} of {worker.sent:,}")
-        seconds = (until_ns - since_ns) / 1e9
-        return _Figure(
-            sum(len(worker.recorded(since_ns, until_ns)) for worker in workers) / seconds,
-            (after_s - before_s) / seconds,
-            sum(one.cpu_s / (one.ended_ns - one.began_ns) * 1e9 for one in sent),
-            rss_bytes,
-        )
+def _measure(workers: Sequence[Running], options: Options) -> _Figure:
+    # Half a second more than what counts, so that all senders go on until the end of it.
+    order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds / 2 + 0.5)
+    ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
+    time.sleep(LEAD_S)
+    since_ns, before_s, all_before_s = time.time_ns(), _cpu_s(workers), _machine_s()
+    time.sleep(options.seconds / 2)
+    until_ns, after_s, all_after_s = time.time_ns(), _cpu_s(workers), _machine_s()
+    rss_bytes = sum(worker.rss_bytes() for worker in workers)
+    sent = [end() for end in ends]
+    for worker in workers:
+        worker.settled()
+    seconds = (until_ns - since_ns) / 1e9
+    cpu = (after_s - before_s) / seconds
+    sender_cpu = sum(one.cpu_s / (one.ended_ns - one.began_ns) * 1e9 for one in sent)
+    return _Figure(
+        sum(len(worker.recorded(since_ns, until_ns)) for worker in workers) / seconds,
+        cpu,
+        sender_cpu,
+        max(0.0, (all_after_s - all_before_s) / seconds - cpu - sender_cpu),
+        rss_bytes,
+    )
+
+
+def _machine_s() -> float:
+    """Return the CPU seconds that were not idle of all cores together, the host's part included."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
 
 
 def _cpu_s(workers: Sequence[Running]) -> float:
@@ -105,5 +128,6 @@ def _shown(name: str, figures: list[_Figure]) -> tuple[str, ...]:
         f"{min(each):,.0f}–{max(each):,.0f}",
         f"{fmean(figure.cpu for figure in figures):.0%}",
         f"{fmean(figure.sender_cpu for figure in figures):.0%}",
+        f"{fmean(figure.other_cpu for figure in figures):.0%}",
         f"{fmean(figure.rss_bytes for figure in figures) / 1e6:.0f} MB",
     )
