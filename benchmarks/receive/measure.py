@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -63,6 +63,8 @@ class Phase:
     sent: Sent
     cpu_s: float
     rss_bytes: int
+    #: Cores that neither the receiver nor the sender took, nor were idle: something else ran.
+    others: float
 
     @property
     def seconds(self) -> float:
@@ -133,9 +135,11 @@ class Running:
 
     def send(self, order: Order) -> Phase:
         """Send, and wait until what was sent is dealt with."""
-        before = self.cpu_s()
+        began_s, machine_s, before_s = time.monotonic(), machine_cpu_s(), self.cpu_s()
         sent: Sent = self.begin(order)()
-        return Phase(sent, self.settled() - before, self.rss_bytes())
+        cpu_s = self.settled() - before_s
+        others_s = machine_cpu_s() - machine_s - cpu_s - sent.cpu_s
+        return Phase(sent, cpu_s, self.rss_bytes(), max(0.0, others_s / (time.monotonic() - began_s)))
 
     def begin(self, order: Order) -> Callable[[], Sent]:
         """Begin to send; return what waits for the end of it."""
@@ -241,6 +245,12 @@ class Running:
         return total
 
 
+def machine_cpu_s() -> float:
+    """Return the CPU seconds of all cores together that were not idle, what the host took included."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
+
+
 @contextlib.contextmanager
 def running(receiver: Receiver, subscribers: int, scratch: Path) -> Iterator[Running]:
     """Run a receiver with its sender, and end both however it goes."""
@@ -317,6 +327,11 @@ class Row:
     def rss_bytes(self) -> float:
         """The memory of its processes."""
         return fmean(phase.rss_bytes for phase in self.phases)
+
+    @property
+    def others(self) -> float:
+        """The most cores that something else took in a round."""
+        return max(phase.others for phase in self.phases)
 
     @property
     def shown_frames_per_read(self) -> str:
@@ -396,6 +411,12 @@ def in_turn(
                 if late := row.add(one, turn[place]):
                     wrong.append(f"{late} (round {number})")
     return rows, wrong
+
+
+def others_note(rows: Iterable[Row]) -> str:
+    """Say how much else ran: it makes what is measured dearer, though not in proportion."""
+    most = max((row.others for row in rows), default=0.0)
+    return f"Other processes took at most {most:.0%} of a core meanwhile."
 
 
 def not_received(one: Running) -> str | None:

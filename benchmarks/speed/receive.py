@@ -34,6 +34,7 @@ def run(options: Options) -> Section:
         options.seconds,
         options.scratch,
     )
+    section.note += f"\n{measure.others_note(rows.values())}"
     ours = receivers.OURS.name
 
     def ratio(over: str, under: str, pattern: str = FAN_OUT.name) -> float | None:

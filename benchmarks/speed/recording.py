@@ -27,6 +27,7 @@ def run(options: Options) -> Section:
         )
     except measure.ReceiverError as error:
         rows, section.failures = [], [str(error)]
+    section.note += f" {measure.others_note(rows)}"
     for row in rows:
         least, most = row.spread
         section.rows.append(

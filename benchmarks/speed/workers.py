@@ -13,8 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-import psutil
-from receive.measure import ReceiverError, Running, not_received, running
+from receive.measure import ReceiverError, Running, machine_cpu_s, not_received, running
 from receive.receivers import OURS
 from receive.sender import FRAME_BYTES, Order, Sent
 
@@ -87,9 +86,9 @@ def _measure(workers: Sequence[Running], options: Options) -> _Figure:
     order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds / 2 + 0.5)
     ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
     time.sleep(LEAD_S)
-    since_ns, before_s, all_before_s = time.time_ns(), _cpu_s(workers), _machine_s()
+    since_ns, before_s, all_before_s = time.time_ns(), _cpu_s(workers), machine_cpu_s()
     time.sleep(options.seconds / 2)
-    until_ns, after_s, all_after_s = time.time_ns(), _cpu_s(workers), _machine_s()
+    until_ns, after_s, all_after_s = time.time_ns(), _cpu_s(workers), machine_cpu_s()
     rss_bytes = sum(worker.rss_bytes() for worker in workers)
     sent = [end() for end in ends]
     for worker in workers:
@@ -104,12 +103,6 @@ def _measure(workers: Sequence[Running], options: Options) -> _Figure:
         max(0.0, (all_after_s - all_before_s) / seconds - cpu - sender_cpu),
         rss_bytes,
     )
-
-
-def _machine_s() -> float:
-    """Return the CPU seconds that were not idle of all cores together, the host's part included."""
-    times = psutil.cpu_times()
-    return times.user + times.nice + times.system + times.irq + times.softirq + times.steal
 
 
 def _cpu_s(workers: Sequence[Running]) -> float:
