@@ -42,8 +42,8 @@ def run(options: Options) -> Section:
         return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
 
     for pattern in (FAN_OUT, BURST):
-        frames = "one frame" if pattern.frames_per_write == 1 else f"{pattern.frames_per_write} frames"
-        section.rows.append((f"[b]{pattern.name}, {frames} a write[/b]", *[""] * (len(COLUMNS) - 1)))
+        heading = f"[b]{pattern.name}, {pattern.frames_per_write} a write[/b]"
+        section.rows.append((heading, *[""] * (len(COLUMNS) - 1)))
         for one in chosen:
             if row := rows.get((one.name, pattern.name)):
                 section.rows.append(
