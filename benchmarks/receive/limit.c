@@ -1,8 +1,22 @@
-/* The limit: epoll and read, nothing decoded. The sockets come connected and subscribed as descriptors FIRST..LAST. */
+/* The limit: epoll and read, nothing decoded. The sockets come connected and subscribed as descriptors FIRST..LAST.
+   After each pause, and at the end, it says what it has read so far, in one line. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
+
+#define PAUSE_MS 500
+
+static unsigned long long bytes, reads, waits;
+
+static void say(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    printf("{\"at_ns\": %lld, \"bytes\": %llu, \"reads\": %llu, \"waits\": %llu}\n",
+           now.tv_sec * 1000000000LL + now.tv_nsec, bytes, reads, waits);
+    fflush(stdout);
+}
 
 int main(int argc, char **argv) {
     if (argc != 3) return 2;
@@ -14,9 +28,12 @@ int main(int argc, char **argv) {
     }
     static char buffer[1 << 16];
     struct epoll_event events[512];
-    unsigned long long bytes = 0, reads = 0;
+    int said = 1;
     while (open_ones > 0) {
-        int count = epoll_wait(poll, events, 512, -1);
+        int count = epoll_wait(poll, events, 512, said ? -1 : PAUSE_MS);
+        if (count <= 0) { say(); said = 1; continue; }
+        said = 0;
+        waits++;
         for (int place = 0; place < count; place++) {
             ssize_t got = read(events[place].data.fd, buffer, sizeof buffer);
             if (got > 0) { bytes += got; reads++; continue; }
@@ -24,6 +41,6 @@ int main(int argc, char **argv) {
             open_ones--;
         }
     }
-    printf("{\"bytes\": %llu, \"reads\": %llu}\n", bytes, reads);
+    say();
     return 0;
 }

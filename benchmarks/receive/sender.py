@@ -1,17 +1,23 @@
-"""The one sender of all receivers: an Event API as far as subscribing goes, then one frame after another.
+"""The one sender of all receivers: an Event API as far as subscribing goes, then events to all subscribers at once.
 
-It speaks to whoever connects (the protocol's handshake if asked for it), answers `connection_init` and `subscribe`,
-and when told to go writes `data` frames, each in a write of its own, to one connection after the other. Its CPU
-does not count.
+It speaks to whoever connects (the protocol's handshake if asked for it, over TLS if told so), answers
+`connection_init` and `subscribe`, and when told to go sends events as a service's fan-out does: each to every
+subscriber, one write a connection. What is written is made (and encrypted) before the event is due, so that the writes
+follow one another as quickly as the kernel takes them, and TLS costs the event no time. Its CPU does not count.
 """
 
 import json
 import selectors
 import socket
+import ssl
 import struct
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
+import trustme
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
@@ -19,34 +25,89 @@ from loadgen.measure.stamp import STAMP_KEY
 
 TOKEN = 7
 FRAME_BYTES = 251
-TICK_S = 0.002
+HOST = "127.0.0.1"
+#: Small, so that what is on its way to a receiver that is too slow is soon read.
+_SEND_BUFFER_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to send: events a second (None: as fast as they are read), frames in the one write to each subscriber."""
+
+    events_per_s: float | None
+    frames_per_write: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was sent, from when until when (ns since 1970), and the CPU seconds that it took the sender."""
+
+    frames: int
+    began_ns: int
+    ended_ns: int
+    cpu_s: float
 
 
 class Subscriber:
-    """One connection: its handshake, then the frame that it is sent, around the time."""
+    """One connection: its handshakes, then the frames that it is sent, around the stamps."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.socket = connection
         self.subscribed = False
+        #: What was written to it before the first event.
+        self.handshake_bytes = 0
         self._protocol = ServerProtocol(select_subprotocol=lambda _, offered: offered[0] if offered else None)
-        self._before = self._after = b""
+        self._before = self._between = self._after = b""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_side=True) if tls else None
+        self._tls_ready = False
 
     def read(self) -> bool:
         """Take what has come; false: the connection is at its end."""
         data = self.socket.recv(65536)
         if not data:
             return False
-        self._protocol.receive_data(data)
+        if self._tls is not None:
+            data = self._decrypted(data)
+        if data:
+            self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
                 if event.opcode is Opcode.TEXT:
-                    self._answer(json.loads(event.data))
+                    self._answer(json.loads(bytes(event.data)))
             else:
                 self._protocol.send_response(self._protocol.accept(event))  # type: ignore[arg-type]
-        for part in self._protocol.data_to_send():
-            if part:
-                self.socket.sendall(part)
+        if answer := b"".join(self._protocol.data_to_send()):
+            self.handshake_bytes += len(answer)
+            self.socket.sendall(self._wire(answer))
         return True
+
+    def frames(self, stamps: list[bytes]) -> bytes:
+        """Return what to write for a frame a stamp."""
+        return self._wire(self._before + self._between.join(stamps) + self._after)
+
+    def _wire(self, data: bytes) -> bytes:
+        if self._tls is None:
+            return data
+        self._tls.write(data)
+        return self._outgoing.read()
+
+    def _decrypted(self, data: bytes) -> bytes:
+        assert self._tls is not None
+        self._incoming.write(data)
+        plain = b""
+        try:
+            if not self._tls_ready:
+                self._tls.do_handshake()
+                self._tls_ready = True
+            while part := self._tls.read(65536):
+                plain += part
+        except ssl.SSLWantReadError:
+            pass
+        if answer := self._outgoing.read():
+            self.socket.sendall(answer)
+        return plain
 
     def _answer(self, frame: dict[str, str]) -> None:
         if frame["type"] == "connection_init":
@@ -60,26 +121,51 @@ class Subscriber:
         self._protocol.send_text(json.dumps(message).encode())
 
     def _prepare(self, number: str) -> None:
-        """Make the frame with places of fixed width for sequence and times; as long for every receiver."""
+        """Make the frame around the stamp; as long for every receiver, however long its subscriptions' ids."""
         event = f'{{\\"{STAMP_KEY}\\":[{TOKEN},1,'
         head = f'{{"id":"{number}","type":"data","event":"{event}'
-        fixed = len(head) + 10 + 1 + 19 + 1 + 19 + len("]") + len(',\\"pad\\":\\"\\"}"}')
+        tail = '],\\"pad\\":\\"%s\\"}"}'
         body = FRAME_BYTES - 4
-        pad = "x" * (body - fixed)
-        header = struct.pack("!BBH", 0x80 | Opcode.TEXT, 126, body)
-        self._before = header + head.encode()
-        self._after = f'],\\"pad\\":\\"{pad}\\"}}"}}'.encode()
-
-    def frame(self, sequence: int, now_ns: int) -> bytes:
-        """Return the next frame; a sequence has ten digits, so that every frame is of one length."""
-        return b"%b%d,%d,%d%b" % (self._before, 1_000_000_000 + sequence, now_ns, now_ns, self._after)
+        tail %= "x" * (body - len(head) - len(_stamp(0, 0)) - len(tail % ""))
+        self._before = struct.pack("!BBH", 0x80 | Opcode.TEXT, 126, body) + head.encode()
+        self._after = tail.encode()
+        self._between = self._after + self._before
 
 
-def serve(pipe: Connection, subscribers: int) -> None:
-    """Say the port, and "ready" once all are subscribed; then obey ("send", frames a second, seconds) and ("stop",)."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+def _stamp(sequence: int, at_ns: int) -> bytes:
+    """Return sequence, intended and sent time, always of one length."""
+    return b"%010d,%019d,%019d" % (1_000_000_000 + sequence, at_ns or 10**18, at_ns or 10**18)
+
+
+def serve(pipe: Connection, subscribers: int, authority: Path | None) -> None:
+    """Say the port, and once all are subscribed what they were sent; then obey each :class:`Order`, until it is None.
+
+    With ``authority`` it is over TLS, and the authority's certificate is written there.
+    """
+    tls = _tls(authority) if authority else None
+    listener = socket.create_server((HOST, 0), backlog=4096)
     listener.setblocking(False)
     pipe.send(listener.getsockname()[1])
+    people = _subscribed(listener, subscribers, tls)
+    pipe.send(sum(person.handshake_bytes for person in people))
+    sequence = 0
+    while (order := pipe.recv()) is not None:
+        sent = _send(people, sequence, order)
+        sequence += sent.frames
+        pipe.send(sent)
+    for person in people:
+        person.socket.close()
+
+
+def _tls(authority: Path) -> ssl.SSLContext:
+    issuer = trustme.CA()
+    issuer.cert_pem.write_to_path(str(authority))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issuer.issue_cert(HOST).configure_cert(context)
+    return context
+
+
+def _subscribed(listener: socket.socket, subscribers: int, tls: ssl.SSLContext | None) -> list[Subscriber]:
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     people: list[Subscriber] = []
@@ -88,33 +174,37 @@ def serve(pipe: Connection, subscribers: int) -> None:
             if key.data is None:
                 connection, _ = listener.accept()
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                person = Subscriber(connection)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+                person = Subscriber(connection, tls)
                 people.append(person)
                 selector.register(connection, selectors.EVENT_READ, person)
             elif not key.data.read():
                 selector.unregister(key.fileobj)
                 people.remove(key.data)
-    pipe.send("ready")
-    sequence = 0
-    while (order := pipe.recv())[0] == "send":
-        sent = _send(people, sequence, *order[1:])
-        sequence += sent
-        pipe.send(sent)
-    for person in people:
-        person.socket.close()
+    return people
 
 
-def _send(people: list[Subscriber], sequence: int, rate: float, seconds: float) -> int:
-    """Write frames at a rate, one connection after the other; what falls due together goes to different connections."""
-    began_ns = time.monotonic_ns()
-    sent = 0
-    while (elapsed_s := (time.monotonic_ns() - began_ns) / 1e9) < seconds:
-        due = int(elapsed_s * rate)
-        # At most one frame a connection in a turn: a reader that keeps up finds one frame a read.
-        for _ in range(min(due - sent, len(people))):
-            person = people[sent % len(people)]
-            person.socket.sendall(person.frame(sequence + sent, time.time_ns()))
-            sent += 1
-        if sent >= due:
-            time.sleep(TICK_S / 4)
-    return sent
+def _send(people: list[Subscriber], sequence: int, order: Order) -> Sent:
+    """Send events, evenly spaced; one that is due while the last is still being written follows it at once."""
+    began_ns, began_s, cpu_s = time.time_ns(), time.monotonic(), time.process_time()
+    period_s = 1 / order.events_per_s if order.events_per_s else 0.0
+    events = 0
+    while True:
+        due_s = max(events * period_s, time.monotonic() - began_s)
+        if due_s >= order.seconds:
+            break
+        first, at_ns = sequence + events * order.frames_per_write, began_ns + int(due_s * 1e9)
+        stamps = [_stamp(first + place, at_ns) for place in range(order.frames_per_write)]
+        writes: list[tuple[Callable[[bytes], None], bytes]] = [
+            (person.socket.sendall, person.frames(stamps)) for person in people
+        ]
+        early_s = due_s - (time.monotonic() - began_s)
+        if early_s > 0:
+            time.sleep(early_s)
+        for write, data in writes:
+            write(data)
+        events += 1
+    # The last event has its period, too.
+    time.sleep(max(0.0, order.seconds - (time.monotonic() - began_s)))
+    frames = events * order.frames_per_write * len(people)
+    return Sent(frames, began_ns, time.time_ns(), time.process_time() - cpu_s)

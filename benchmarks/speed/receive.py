@@ -1,0 +1,77 @@
+"""Deliveries per CPU-second of the receive path: ours with everything recorded, the limit in C, and peers."""
+
+import os
+
+from receive import measure, receivers
+from receive.measure import BURST, FAN_OUT, Row
+from receive.sender import FRAME_BYTES
+
+from speed.section import Bar, Options, Section
+
+ROUNDS = 2
+COLUMNS = ("receiver", "per CPU-s", "from–to", "of limit", "ours is", "at", "busy", "a read", "memory")
+NOTE = (
+    f"Events to all subscribers, {FRAME_BYTES}-byte frames. Per CPU-s: mean of {ROUNDS} rounds, from–to: the rounds, "
+    "a read:\nframes that a read brought. CPU and memory are those of all of the receiver's processes."
+)
+
+
+def run(options: Options) -> Section:
+    """Measure all receivers that are there.
+
+    BENCH_ONLY=k6,ours measures only those whose names hold one of these.
+    """
+    section = Section("Receiving", COLUMNS, note=NOTE)
+    everyone = receivers.everyone(options.scratch)
+    only = [part.lower() for part in os.environ.get("BENCH_ONLY", "").split(",") if part]
+    chosen = [one for one in everyone if not only or any(part in one.name.lower() for part in only)]
+    section.missing = [one.missing for one in chosen if one.missing]
+    rows, section.failures = measure.compare(
+        [one for one in chosen if not one.missing],
+        (FAN_OUT, BURST),
+        ROUNDS,
+        options.subscribers,
+        options.seconds,
+        options.scratch,
+    )
+    section.note += f"\n{measure.others_note(rows.values())}"
+    ours = receivers.OURS.name
+
+    def ratio(over: str, under: str, pattern: str = FAN_OUT.name) -> float | None:
+        top, bottom = rows.get((over, pattern)), rows.get((under, pattern))
+        return top.per_cpu_s / bottom.per_cpu_s if top and bottom else None
+
+    for pattern in (FAN_OUT, BURST):
+        heading = f"[b]{pattern.name}, {pattern.frames_per_write} a write[/b]"
+        section.rows.append((heading, *[""] * (len(COLUMNS) - 1)))
+        for one in chosen:
+            if row := rows.get((one.name, pattern.name)):
+                section.rows.append(
+                    _shown(
+                        row,
+                        ratio(one.name, receivers.LIMIT, pattern.name),
+                        ratio(ours, one.name, pattern.name),
+                    )
+                )
+    section.bars = [
+        Bar("receive: ours of the C limit", ratio(ours, receivers.LIMIT), 0.55),
+        Bar("receive: ours ÷ k6", ratio(ours, receivers.K6), 6),
+        Bar("receive: ours ÷ Locust with websocket-client", ratio(ours, receivers.LOCUST), 10),
+        Bar("receive: ours over TLS ÷ ours plain", ratio(receivers.OURS_TLS.name, ours), 0.6),
+    ]
+    return section
+
+
+def _shown(row: Row, of_limit: float | None, times: float | None) -> tuple[str, ...]:
+    least, most = row.spread
+    return (
+        row.name,
+        f"{row.per_cpu_s:,.0f}",
+        f"{least / 1e3:,.1f}–{most / 1e3:,.1f}k",
+        f"{of_limit:.2f}" if of_limit else "–",
+        f"{times:.1f} ×" if times else "–",
+        f"{row.rate:,.0f}/s",
+        f"{row.busy:.0%}",
+        row.shown_frames_per_read,
+        f"{row.rss_bytes / 1e6:.0f} MB",
+    )

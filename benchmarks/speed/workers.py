@@ -1,0 +1,126 @@
+"""Whether two worker processes, a core each, receive twice what one does on one core: each as much as it can take.
+
+Each has a sender of its own, whose writes of 64 KB hold so many frames that sending takes little of the cores that the
+receivers need: how little is a column. A process that has two cores to itself uses a little more than one, as the
+record is written in a thread of its own: with two processes there are no cores for that, so that one is held to its
+core, too; what it does without is the last row.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from receive.measure import ReceiverError, Running, machine_cpu_s, not_received, running
+from receive.receivers import OURS
+from receive.sender import FRAME_BYTES, Order, Sent
+
+from speed.section import Bar, Options, Section
+
+ROUNDS = 5
+#: Connections of each process: few, as what waits in their buffers is received before a process ends.
+CONNECTIONS = 20
+FRAMES_PER_WRITE = 65_536 // FRAME_BYTES
+#: Until the buffers are full.
+LEAD_S = 1.0
+#: Cores that other processes may take: a figure by the wall clock is wrong where they take more.
+OTHERS = 0.1
+ONE, TWO, FREE = "one, on one core", "two, a core each", "one, both cores free"
+COLUMNS = ("worker processes", "frames/s", "least–most", "their CPU", "the senders'", "others'", "memory")
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """Of all of the processes together; CPU in cores."""
+
+    frames_per_s: float
+    cpu: float
+    sender_cpu: float
+    other_cpu: float
+    rss_bytes: int
+
+
+def run(options: Options) -> Section:
+    """Measure one and two, in turn."""
+    note = f"Saturated: {CONNECTIONS} connections a process, {FRAMES_PER_WRITE} frames of {FRAME_BYTES} bytes a write."
+    section = Section("Worker processes", COLUMNS, note=note)
+    figures: dict[str, list[_Figure]] = {ONE: [], TWO: [], FREE: []}
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    if len(cores) < 2:
+        section.missing.append("a second core")
+    try:
+        with ExitStack() as stack:
+            first, *others = (
+                stack.enter_context(running(one, CONNECTIONS, options.scratch))
+                for one in (*(replace(OURS, core=core) for core in cores), OURS)
+            )
+            second, free = others if len(cores) == 2 else (None, others[0])
+            # All run all the time and are sent to in turn, closely: the machine's temper changes from minute to minute.
+            for _ in range(ROUNDS):
+                figures[ONE].append(_measure([first], options))
+                if second:
+                    figures[TWO].append(_measure([first, second], options))
+                figures[FREE].append(_measure([free], options))
+            for worker in filter(None, (first, second, free)):
+                worker.stop()
+                if lost := not_received(worker):
+                    section.failures.append(f"workers: {lost}")
+    except ReceiverError as error:
+        section.failures.append(str(error))
+    for name, measured in figures.items():
+        if measured:
+            section.rows.append(_shown(name, measured))
+        if measured and fmean(figure.other_cpu for figure in measured) > OTHERS:
+            section.failures.append(
+                f"workers, {name}: something else ran meanwhile, and took the cores' time"
+            )
+    value = _mean(figures[TWO]) / _mean(figures[ONE]) if figures[TWO] else None
+    section.bars = [Bar("workers: two processes ÷ one", value, 1.8)]
+    return section
+
+
+def _measure(workers: Sequence[Running], options: Options) -> _Figure:
+    # Half a second more than what counts, so that all senders go on until the end of it.
+    order = Order(None, FRAMES_PER_WRITE, LEAD_S + options.seconds / 2 + 0.5)
+    ends: list[Callable[[], Sent]] = [worker.begin(order) for worker in workers]
+    time.sleep(LEAD_S)
+    since_ns, before_s, all_before_s = time.time_ns(), _cpu_s(workers), machine_cpu_s()
+    time.sleep(options.seconds / 2)
+    until_ns, after_s, all_after_s = time.time_ns(), _cpu_s(workers), machine_cpu_s()
+    rss_bytes = sum(worker.rss_bytes() for worker in workers)
+    sent = [end() for end in ends]
+    for worker in workers:
+        worker.settled()
+    seconds = (until_ns - since_ns) / 1e9
+    cpu = (after_s - before_s) / seconds
+    sender_cpu = sum(one.cpu_s / (one.ended_ns - one.began_ns) * 1e9 for one in sent)
+    return _Figure(
+        sum(len(worker.recorded(since_ns, until_ns)) for worker in workers) / seconds,
+        cpu,
+        sender_cpu,
+        max(0.0, (all_after_s - all_before_s) / seconds - cpu - sender_cpu),
+        rss_bytes,
+    )
+
+
+def _cpu_s(workers: Sequence[Running]) -> float:
+    return sum(worker.cpu_s() for worker in workers)
+
+
+def _mean(figures: list[_Figure]) -> float:
+    return fmean(figure.frames_per_s for figure in figures)
+
+
+def _shown(name: str, figures: list[_Figure]) -> tuple[str, ...]:
+    each = [figure.frames_per_s for figure in figures]
+    return (
+        name,
+        f"{fmean(each):,.0f}",
+        f"{min(each):,.0f}–{max(each):,.0f}",
+        f"{fmean(figure.cpu for figure in figures):.0%}",
+        f"{fmean(figure.sender_cpu for figure in figures):.0%}",
+        f"{fmean(figure.other_cpu for figure in figures):.0%}",
+        f"{fmean(figure.rss_bytes for figure in figures) / 1e6:.0f} MB",
+    )
