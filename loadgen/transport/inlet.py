@@ -93,9 +93,16 @@ class Inlet:
             readable = poll(0, left)
 
     def _read(self, readable: Iterable[tuple[int, int]]) -> None:
+        """Read each socket once, then deal with what was read.
+
+        In two loops, since the kernel's code and ours would otherwise drive each other out of the processor's caches
+        with every frame: ours then took twice as long.
+        """
         sources, buffer, view, buffers = self._sources, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
         now = now_ns
+        texts: list[tuple[OnText, bytearray, int, int]] = []
+        add = texts.append
         for descriptor, _ in readable:
             try:
                 source = sources[descriptor]
@@ -121,12 +128,14 @@ class Inlet:
                 length = buffer[1]
                 if length < 126:
                     if length + 2 == size:
-                        whole(buffer[2:size], arrival_ns, read_ns)
+                        add((whole, buffer[2:size], arrival_ns, read_ns))
                         continue
                 elif length == 126 and ((buffer[2] << 8) | buffer[3]) + 4 == size:
-                    whole(buffer[4:size], arrival_ns, read_ns)
+                    add((whole, buffer[4:size], arrival_ns, read_ns))
                     continue
             source.take(view[:size], arrival_ns, read_ns)
+        for whole, text, arrival_ns, read_ns in texts:
+            whole(text, arrival_ns, read_ns)
 
 
 _inlets: "WeakKeyDictionary[Any, Inlet]" = WeakKeyDictionary()
