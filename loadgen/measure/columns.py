@@ -19,7 +19,9 @@ COLUMNS = (
     "intended_ns",
     "sent_ns",
 )
-_ROW = struct.Struct("=8q")
+#: A number of 64 bits. Where a native long is one, packing it takes a third of the time: CPython has a shorter way.
+_INT64 = "l" if struct.calcsize("l") == 8 else "q"
+_ROW = struct.Struct(f"8{_INT64}")
 ROW_BYTES = _ROW.size
 
 Rows = npt.NDArray[np.int64]
@@ -33,7 +35,7 @@ class RowBuffer:
 
     def __init__(self, columns: int, rows: int = 65_536) -> None:
         self._columns = columns
-        self._row = struct.Struct(f"={columns}q")
+        self._row = struct.Struct(f"{columns}{_INT64}")
         self._capacity_bytes = rows * self._row.size
         self._buffer = bytearray(self._capacity_bytes)
         self._offset = 0

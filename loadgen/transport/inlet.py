@@ -7,6 +7,7 @@ the kernel's receive timestamp comes along; what is left is there again in the n
 """
 
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -21,7 +22,13 @@ from loadgen.transport.framing import OnText
 
 _READ = 1
 _EPOLLIN = 1
-_BUFFER_BYTES = 256 * 1024
+#: One frame of the longest kind whose length is in two bytes, so that no read is taken for a longer one.
+_BUFFER_BYTES = 4 + 65_535
+#: The header of a whole, unmasked text frame (RFC 6455, 5.2): of up to 125 bytes, and of up to 65,535 as one number,
+#: which with the read's size added is the header with the frame's length: the four bytes of the header do not count.
+_TEXT = 0x81
+_HEADER = struct.Struct("!I")
+_LONGER_TEXT = 0x817E0000 - 4
 #: Sockets a turn; others of the hub's business waits no longer than these take.
 _MOST_A_TURN = 256
 
@@ -99,43 +106,45 @@ class Inlet:
         with every frame: ours then took twice as long.
         """
         sources, buffer, view, buffers = self._sources, self._buffer, self._view, (self._buffer,)
-        control_bytes, unpack = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
-        now = now_ns
-        texts: list[tuple[OnText, bytearray, int, int]] = []
+        control_bytes, unpack_time = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
+        unpack_header, now = _HEADER.unpack_from, now_ns
+        texts: list[tuple[OnText, bytearray, list[tuple[int, int, bytes]], int]] = []
         add = texts.append
         for descriptor, _ in readable:
             try:
                 source = sources[descriptor]
-            except KeyError:
-                # Ended by what was read before it in this turn.
-                continue
-            try:
                 size, control, _, _ = source.recvmsg_into(buffers, control_bytes)
-            except (BlockingIOError, InterruptedError):
+                read_ns = now()
+            except (KeyError, BlockingIOError, InterruptedError):
+                # The first: ended by what was read before it in this turn.
                 continue
             except OSError as error:
                 source.broke(error)
                 continue
-            read_ns = now()
-            if control:
-                seconds, nanoseconds = unpack(control[0][2])
-                arrival_ns = seconds * 1_000_000_000 + nanoseconds
-            else:
-                arrival_ns = read_ns
             whole = source.whole
-            if whole is not None and size > 2 and buffer[0] == 0x81:
-                # A whole, unmasked text frame (RFC 6455, 5.2) and nothing else, as nearly every read of a fan-out is.
-                length = buffer[1]
-                if length < 126:
-                    if length + 2 == size:
-                        add((whole, buffer[2:size], arrival_ns, read_ns))
-                        continue
-                elif length == 126 and ((buffer[2] << 8) | buffer[3]) + 4 == size:
-                    add((whole, buffer[4:size], arrival_ns, read_ns))
+            if whole is not None:
+                # A whole text frame and nothing else, as nearly every read of a fan-out is.
+                if unpack_header(buffer)[0] == _LONGER_TEXT + size and size >= 4:
+                    add((whole, buffer[4:size], control, read_ns))
                     continue
-            source.take(view[:size], arrival_ns, read_ns)
-        for whole, text, arrival_ns, read_ns in texts:
-            whole(text, arrival_ns, read_ns)
+                if buffer[0] == _TEXT and buffer[1] == size - 2 < 126:
+                    add((whole, buffer[2:size], control, read_ns))
+                    continue
+            source.take(view[:size], _arrival_ns(control, read_ns), read_ns)
+        for whole, text, control, read_ns in texts:
+            if control:
+                seconds, nanoseconds = unpack_time(control[0][2])
+                whole(text, seconds * 1_000_000_000 + nanoseconds, read_ns)
+            else:
+                whole(text, read_ns, read_ns)
+
+
+def _arrival_ns(control: list[tuple[int, int, bytes]], read_ns: int) -> int:
+    """Return the kernel's stamp; where it gave none, the time of the read."""
+    if not control:
+        return read_ns
+    seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
+    return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 _inlets: "WeakKeyDictionary[Any, Inlet]" = WeakKeyDictionary()

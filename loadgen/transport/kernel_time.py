@@ -14,7 +14,8 @@ from loadgen.measure.clock import now_ns
 
 # Python's socket module does not name it; asm-generic/socket.h: SO_TIMESTAMPNS_OLD, the 64-bit timespec on 64-bit.
 SO_TIMESTAMPNS = 35
-TIMESPEC = struct.Struct("=qq")
+#: In native longs, which on a 64-bit system (see `enable`) are 64 bits: read several times as fast as "=qq".
+TIMESPEC = struct.Struct("ll")
 CONTROL_BYTES = socket.CMSG_SPACE(TIMESPEC.size)
 
 

@@ -66,27 +66,20 @@ class AppSyncSession:
 
     def _make_receive(self) -> OnMessage:
         # The hot path: a closure finds what it needs in fewer steps than a method.
-        decode, on_event, on_control = _decode_data, self._handler.on_event, self._on_control
+        decode, on_event, on_other = _decode_data, self._handler.on_event, self._on_other
 
         def receive(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
             try:
-                decoded = decode(message)
-            except _UNREADABLE as error:
-                self._handler.on_undecodable(str(error))
+                delivery = decode(message)
+            except _UNREADABLE:
+                on_other(message, arrival_ns, read_ns)
                 return
-            subscription, event = decoded.id, decoded.event
-            if decoded.type != "data" or subscription is None:
-                on_control(message, arrival_ns)
-            elif type(event) is str:
-                on_event(subscription, event, arrival_ns, read_ns)
-            else:
-                self._handler.on_deviation(EVENT_IS_A_LIST if event is not None else NO_EVENT)
-                for text in event or ():
-                    on_event(subscription, text, arrival_ns, read_ns)
+            on_event(delivery.id, delivery.event, arrival_ns, read_ns)
 
         return receive
 
-    def _on_control(self, text: bytes | bytearray, arrival_ns: int) -> None:
+    def _on_other(self, text: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        """Take whatever is not a delivery as AWS sends them."""
         handler = self._handler
         try:
             message = _decode(text)
@@ -94,6 +87,11 @@ class AppSyncSession:
             handler.on_undecodable(str(error))
             return
         request = message.id
+        if message.type == "data" and request is not None:
+            handler.on_deviation(EVENT_IS_A_LIST if message.event is not None else NO_EVENT)
+            for event in message.event or ():
+                handler.on_event(request, event, arrival_ns, read_ns)
+            return
         match message.type:
             case "ka":
                 pass
