@@ -109,6 +109,14 @@ class Hub:
         self.counters = counters
         self._index: SubscriptionIndex[Subscription] = SubscriptionIndex()
 
+    @property
+    def full(self) -> bool:
+        """Whether to call `wait_for_room` before `publish`; this hub never makes anybody wait."""
+        return False
+
+    async def wait_for_room(self) -> None:
+        """Return when publishing may go on."""
+
     def __len__(self) -> int:
         """Return the number of live subscriptions."""
         return len(self._index)
