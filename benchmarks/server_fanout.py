@@ -9,6 +9,7 @@ Loopback, no TLS.
 
 import argparse
 import multiprocessing
+import os
 import selectors
 import socket
 import time
@@ -72,6 +73,8 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
     context = multiprocessing.get_context("spawn")
     with ServerProcess(["--processes", str(processes)]) as server:
         pids = server.announcement.pids
+        allowed = os.sched_getaffinity(0)
+        keep_apart(pids)
         here, there = context.Pipe()
         arguments = (there, server.announcement, subscribers)
         reader = context.Process(target=read_all, args=arguments, daemon=True)
@@ -88,10 +91,25 @@ def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) ->
         elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
         after = cpu_of(pids)
         reader.join()
+        # The next server is a child of this process, too.
+        os.sched_setaffinity(0, allowed)
     cpu_s = [sum(end) - sum(begin) for begin, end in zip(before, after, strict=True)]
     user_s = sum(end[0] - begin[0] for begin, end in zip(before, after, strict=True))
     deliveries = publishes * batch * (subscribers + len(seen_by))
     return Fanout(subscribers, batch, deliveries, elapsed_s, cpu_s, user_s)
+
+
+def keep_apart(pids: Sequence[int]) -> None:
+    """Give the server's processes one core, and this one and its children to come the others.
+
+    A CPU-second of a process is worth less while something else runs on the other half of its core, so several
+    processes could not be compared with one where they run beside each other and it runs beside the reader.
+    """
+    first, *others = sorted(os.sched_getaffinity(0))
+    if others:
+        for pid in pids:
+            os.sched_setaffinity(pid, [first])
+        os.sched_setaffinity(0, others)
 
 
 def cpu_of(pids: Sequence[int]) -> list[tuple[float, float]]:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from server_fanout import FRAME_BYTES, Fanout, measure
+
 from speed.section import Bar, Options, Section
 
 #: One process and two take turns, so that a machine whose speed changes changes both.
