@@ -9,9 +9,12 @@ Loopback, no TLS.
 
 import argparse
 import multiprocessing
+import os
 import selectors
 import socket
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from urllib.parse import urlsplit
 
@@ -29,47 +32,112 @@ ID_CHARACTERS = 36
 FRAME_BYTES = 251
 
 
+@dataclass(frozen=True)
+class Fanout:
+    """What one size of batch cost: CPU seconds, of each of the server's processes, and how many were in user code."""
+
+    subscribers: int
+    batch: int
+    deliveries: int
+    elapsed_s: float
+    cpu_s: Sequence[float]
+    user_s: float
+
+    @property
+    def per_cpu_s(self) -> float:
+        """Deliveries per CPU-second of all processes together."""
+        return self.deliveries / sum(self.cpu_s)
+
+    def __str__(self) -> str:
+        shares = " + ".join(f"{cpu_s:.2f}" for cpu_s in self.cpu_s)
+        return (
+            f"{self.subscribers} subscribers, batch of {self.batch}, {FRAME_BYTES}-byte frames: "
+            f"{self.deliveries:,} deliveries in {self.elapsed_s:.2f} s, {shares} server CPU-s "
+            f"({self.user_s:.2f} in user) = {self.per_cpu_s:,.0f} deliveries/CPU-s"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--subscribers", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each batch size")
     parser.add_argument("--batch", type=int, action="append", help="events a publish, repeatable (1 and 5)")
+    parser.add_argument("--processes", type=int, default=1, help="of the server")
     options = parser.parse_args()
     for batch in options.batch or (1, 5):
-        print(measure(options.subscribers, batch, options.seconds), flush=True)
+        print(measure(options.subscribers, batch, options.seconds, options.processes), flush=True)
 
 
-def measure(subscribers: int, batch: int, seconds: float) -> str:
-    """Return one line with the figure of one batch size."""
+def measure(subscribers: int, batch: int, seconds: float, processes: int = 1) -> Fanout:
+    """Return the figure of one batch size."""
     context = multiprocessing.get_context("spawn")
-    with ServerProcess() as server:
+    with ServerProcess(["--processes", str(processes)]) as server:
+        pids = server.announcement.pids
+        allowed = os.sched_getaffinity(0)
+        keep_apart(pids)
         here, there = context.Pipe()
         arguments = (there, server.announcement, subscribers)
         reader = context.Process(target=read_all, args=arguments, daemon=True)
         reader.start()
         if here.recv() != "ready":
             raise RuntimeError("the readers could not subscribe")
-        process = psutil.Process(server.announcement.pid)
-        before = process.cpu_times()
+        # The answer of a single process comes behind its deliveries.
+        seen_by = witnesses(server.announcement) if processes > 1 else []
+        before = cpu_of(pids)
         began_ns = time.monotonic_ns()
-        publishes = publish_for(server.announcement, batch, seconds)
+        publishes = publish_for(server.announcement, batch, seconds, seen_by)
         here.send(publishes * batch)
         here.recv()
         elapsed_s = (time.monotonic_ns() - began_ns) / 1e9
-        after = process.cpu_times()
+        after = cpu_of(pids)
         reader.join()
-    cpu_s = after.user + after.system - before.user - before.system
-    deliveries = publishes * batch * subscribers
-    user_s = after.user - before.user
-    return (
-        f"{subscribers} subscribers, batch of {batch}, {FRAME_BYTES}-byte frames: "
-        f"{deliveries:,} deliveries in {elapsed_s:.2f} s, {cpu_s:.2f} server CPU-s ({user_s:.2f} in user) "
-        f"= {deliveries / cpu_s:,.0f} deliveries/CPU-s"
-    )
+        # The next server is a child of this process, too.
+        os.sched_setaffinity(0, allowed)
+    cpu_s = [sum(end) - sum(begin) for begin, end in zip(before, after, strict=True)]
+    user_s = sum(end[0] - begin[0] for begin, end in zip(before, after, strict=True))
+    deliveries = publishes * batch * (subscribers + len(seen_by))
+    return Fanout(subscribers, batch, deliveries, elapsed_s, cpu_s, user_s)
 
 
-def publish_for(server: Announcement, batch: int, seconds: float) -> int:
-    """Publish batches, each after the answer to the one before; return how many."""
+def keep_apart(pids: Sequence[int]) -> None:
+    """Give the server's processes one core, and this one and its children to come the others.
+
+    A CPU-second of a process is worth less while something else runs on the other half of its core, so several
+    processes could not be compared with one where they run beside each other and it runs beside the reader.
+    """
+    first, *others = sorted(os.sched_getaffinity(0))
+    if others:
+        for pid in pids:
+            os.sched_setaffinity(pid, [first])
+        os.sched_setaffinity(0, others)
+
+
+def cpu_of(pids: Sequence[int]) -> list[tuple[float, float]]:
+    """Return the seconds of each process in user code and in the kernel."""
+    times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return [(one.user, one.system) for one in times]
+
+
+def witnesses(server: Announcement) -> list[socket.socket]:
+    """Return a subscriber at each of the server's processes."""
+    found: dict[int, socket.socket] = {}
+    while len(found) < len(server.pids):
+        client = subscribe(server, 0)
+        port = client.getsockname()[1]
+        for pid in server.pids:
+            if any(one.raddr and one.raddr.port == port for one in psutil.Process(pid).net_connections()):
+                if pid in found:
+                    client.close()
+                found.setdefault(pid, client)
+    return list(found.values())
+
+
+def publish_for(server: Announcement, batch: int, seconds: float, seen_by: Sequence[socket.socket]) -> int:
+    """Publish batches, each after the answer to the one before and its arrival at the witnesses; return how many.
+
+    Without witnesses another process than the publisher's could have several publishes to deliver at once, which
+    costs one write a subscriber then.
+    """
     key = ApiKey(server.api_key)
     host = urlsplit(server.http_url).netloc
     events = [event_of_size()] * batch
@@ -84,6 +152,10 @@ def publish_for(server: Announcement, batch: int, seconds: float) -> int:
             if answer.type != "publish_success":
                 raise RuntimeError(answer.describe_errors())
             publishes += 1
+            for witness in seen_by:
+                missing = batch * FRAME_BYTES
+                while missing:
+                    missing -= len(witness.recv(missing))
     return publishes
 
 

@@ -53,6 +53,9 @@ def serve(
         Preset | None,
         typer.Option(help="aws: AWS's defaults; limits: no rates (default); off: none."),
     ] = None,
+    processes: Annotated[
+        int, typer.Option(help="Serve with so many processes on the one port, a core each.", metavar="N")
+    ] = 1,
     certfile: Annotated[Path | None, typer.Option(help="PEM certificate: serve TLS only.")] = None,
     keyfile: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     faults: Annotated[
@@ -84,6 +87,7 @@ def serve(
             connection_timeout_ms=round(connection_timeout * 1000),
             certfile=certfile,
             keyfile=keyfile,
+            processes=processes,
         )
     except ConfigError as error:
         fail(str(error))

@@ -52,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BYTES",
         help="drop a client that leaves more than this unread (default %(default)s)",
     )
+    add(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="serve with so many processes on the one port, a core each (default %(default)s)",
+    )
     add("--certfile", type=Path, help="PEM certificate: serve TLS only")
     add("--keyfile", type=Path, help="PEM key of the certificate")
     add(
@@ -110,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_buffer_limit_bytes=options.write_buffer_limit,
             certfile=options.certfile,
             keyfile=options.keyfile,
+            processes=options.processes,
         )
     except ConfigError as error:
         for line in str(error).splitlines():

@@ -35,13 +35,13 @@ _NO_HEADERS: Mapping[str, str] = {}
 class EventApi:
     """One Event API: its namespaces, authorization, handlers, quotas and hub. Both transports call it."""
 
-    def __init__(self, config: ServerConfig, hub: Hub | None = None) -> None:
+    def __init__(self, config: ServerConfig, hub: Hub | None = None, rates: ApiRates | None = None) -> None:
         definition = config.definition or ApiDefinition.simple(config.namespaces, config.api_key)
         self.config = config
         self.quotas = config.quotas
         self.hub = Hub(config.write_buffer_limit_bytes, Counters()) if hub is None else hub
         self.counters = self.hub.counters
-        self._rates = ApiRates(config.quotas)
+        self._rates = ApiRates(config.quotas) if rates is None else rates
         self._namespaces = Namespaces(definition.namespaces)
         self.has_handlers = any(
             namespace.on_publish or namespace.on_subscribe for namespace in definition.namespaces
@@ -126,6 +126,8 @@ class EventApi:
                 namespace.on_publish, ctx, dict(zip(identifiers, texts, strict=True))
             )
             outcomes = [handled.get(identifier) for identifier in identifiers]
+        if self.hub.full:
+            await self.hub.wait_for_room()
         return self._broadcast(normal, identifiers, outcomes)
 
     def _broadcast(

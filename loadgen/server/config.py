@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
+PROCESSES_MAX: Final = 64
+"""Every two processes share a socket pair: their number grows with the square."""
+
 _KEY_ALPHABET = string.ascii_lowercase + string.digits
 _KEY_CHARACTERS = 26
 
@@ -54,6 +57,8 @@ class ServerConfig:
     #: What goes wrong on purpose, and where to write down what was done; None: nothing, nowhere.
     faults: "Faults | None" = None
     journal: Path | None = None
+    #: How many processes share the port and the connections.
+    processes: int = 1
 
     @classmethod
     def from_options(
@@ -120,12 +125,26 @@ class ServerConfig:
         ):
             if not value > 0:
                 raise ConfigError(f"the {what} is {value}: it must be above zero")
+        self._check_processes()
         self._check_tls_files()
 
     @property
     def tls(self) -> bool:
         """Whether the server speaks HTTPS and WSS only."""
         return self.certfile is not None
+
+    def _check_processes(self) -> None:
+        if not 1 <= self.processes <= PROCESSES_MAX:
+            raise ConfigError(
+                f"the number of processes is {self.processes}: choose 1-{PROCESSES_MAX}, at most one a core"
+            )
+        if self.processes == 1:
+            return
+        for option, given in (("--faults", self.faults), ("--journal", self.journal)):
+            if given is not None:
+                raise ConfigError(
+                    f"{option} needs one process, which sees every delivery in order: leave out {option} or --processes"
+                )
 
     def _check_tls_files(self) -> None:
         if (self.certfile is None) != (self.keyfile is None):

@@ -44,6 +44,11 @@ class Connection:
         self._headers = headers if api.has_handlers else {}
         self._socket = socket
         self._transport = transport
+        # The transport's own methods: the fan-out calls both for every delivery, and a frame of Python costs.
+        self.write: Callable[[bytes], None] = transport.write
+        """Put whole frames behind what was written before; raises RuntimeError when the socket is gone."""
+        self.buffered_bytes: Callable[[], int] = transport.get_write_buffer_size
+        """Return how many written bytes the kernel has not taken."""
         self._subscriptions: dict[str, Subscription] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closing: asyncio.Task[None] | None = None
@@ -58,14 +63,6 @@ class Connection:
         }
 
     # --- what the fan-out uses ---
-
-    def write(self, data: bytes) -> None:
-        """Put whole frames behind what was written before; raises RuntimeError when the socket is gone."""
-        self._transport.write(data)
-
-    def buffered_bytes(self) -> int:
-        """Return how many written bytes the kernel has not taken."""
-        return self._transport.get_write_buffer_size()
 
     def abort_slow_reader(self) -> None:
         """Drop the connection at once, since its peer does not read what it is sent."""

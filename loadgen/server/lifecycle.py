@@ -1,16 +1,14 @@
-"""Starting and stopping a server: its socket, its signals, and what it says when it is ready."""
+"""Starting and stopping a server: its signals, and what it says when it is ready."""
 
 import asyncio
-import errno
 import gc
 import json
 import logging
 import os
 import signal
-import socket
-import ssl
 import sys
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -20,19 +18,17 @@ from loadgen.server.api import EventApi
 from loadgen.server.app import build_app
 from loadgen.server.config import ServerConfig
 from loadgen.server.hub import Counters, Hub
+from loadgen.server.listening import Listeners, StartError, accept, listen
+from loadgen.server.quotas import ApiRates
 
 if TYPE_CHECKING:
     from loadgen.server.journal import Journal
 
 EXIT_STOPPED: Final = 0
+EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 
-_BACKLOG: Final = 4096
 _SHUTDOWN_TIMEOUT_S: Final = 2.0
-
-
-class StartError(Exception):
-    """The server cannot start; the message is one sentence."""
 
 
 def serve(config: ServerConfig, *, announce: bool = False, exit_with_stdin: bool = False) -> int:
@@ -40,12 +36,17 @@ def serve(config: ServerConfig, *, announce: bool = False, exit_with_stdin: bool
 
     A stop is 0 whichever way it came: to end a server with Ctrl-C is no failure. A server that cannot start
     (port taken, bad certificate) says why in one sentence on standard error and returns 2. With `announce`
-    the only output is one line of JSON once the server accepts: `http_url`, `ws_url`, `api_key`, `pid`.
+    the only output is one line of JSON once the server accepts: `http_url`, `ws_url`, `api_key`, `pid`, and
+    `pids` of the processes that serve. Of several, one that dies ends the others, and the code is 1.
     """
     _raise_open_file_limit()
     _silence_handshake_log()
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        if config.processes > 1:
+            from loadgen.server import cluster
+
+            return cluster.serve(config, announce=announce, exit_with_stdin=exit_with_stdin)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(config, announce=announce, exit_with_stdin=exit_with_stdin))
     except StartError as error:
         print(f"loadgen server: {error}", file=sys.stderr)
@@ -56,21 +57,21 @@ def serve(config: ServerConfig, *, announce: bool = False, exit_with_stdin: bool
 class Server:
     """A server in the running event loop: `start` listens, `stop` closes every connection and what was opened."""
 
-    def __init__(self, config: ServerConfig, hub: Hub | None = None) -> None:
+    def __init__(self, config: ServerConfig, hub: Hub | None = None, rates: ApiRates | None = None) -> None:
         self._config = config
         if hub is None:
             hub, self._journal = _hub(config)
         else:
             self._journal = None
         self._hub = hub
-        self.api = EventApi(config, hub=hub)
+        self.api = EventApi(config, hub, rates)
         self._runner = web.AppRunner(
             build_app(self.api), handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
         )
         self._keeping: asyncio.Task[None] | None = None
 
-    async def start(self) -> int:
-        """Listen and return the port.
+    async def start(self, listeners: Listeners | None = None) -> int:
+        """Listen, or serve on what listens already, and return the port.
 
         Raises:
             StartError: it cannot be.
@@ -78,7 +79,9 @@ class Server:
         if self._journal is not None:
             self._keeping = asyncio.get_running_loop().create_task(self._journal.keep())
         await self._runner.setup()
-        return await _listen(self._runner, self._config)
+        if listeners is not None:
+            return await accept(self._runner, listeners)
+        return await listen(self._runner, self._config)
 
     async def stop(self) -> None:
         """Tell every client that the server goes away, and give back what it holds."""
@@ -98,14 +101,19 @@ async def _serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool)
     try:
         port = await server.start()
         if exit_with_stdin:
-            _watch_stdin(loop, stop)
+            watch_stdin(loop, stop)
         # What exists now lives until the end: spare every later collection the walk through it.
         gc.collect()
         gc.freeze()
-        _say_ready(config, port, announce=announce)
+        say_ready(config, port, [os.getpid()], announce=announce)
         await stop.wait()
     finally:
         await server.stop()
+    report_dropped(server)
+
+
+def report_dropped(server: Server) -> None:
+    """Say on standard error how many clients were dropped, if any."""
     if dropped := server.api.counters.slow_readers_aborted:
         print(f"loadgen server: dropped {dropped} connections that did not read fast enough", file=sys.stderr)
 
@@ -144,46 +152,6 @@ def _hub(config: ServerConfig) -> "tuple[Hub, Journal | None]":
     return FaultingHub(config.write_buffer_limit_bytes, Counters(), faults, journal or NoJournal()), journal
 
 
-async def _listen(runner: web.AppRunner, config: ServerConfig) -> int:
-    """Open the port and return it."""
-    site = web.TCPSite(runner, config.host, config.port, ssl_context=_tls_context(config), backlog=_BACKLOG)
-    try:
-        await site.start()
-    except socket.gaierror:
-        raise StartError(f"host {config.host!a} has no address: name a local one, as 127.0.0.1") from None
-    except OSError as error:
-        raise StartError(_why_not_listening(config, error)) from None
-    port: int = runner.addresses[0][1]
-    return port
-
-
-def _why_not_listening(config: ServerConfig, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"port {config.port} on {config.host} is taken by another program: "
-            "stop that one, or choose another port with --port (0 takes a free one)"
-        )
-    if error.errno == errno.EACCES:
-        return f"port {config.port} on {config.host} needs privileges: choose one above 1023 with --port"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"host {config.host!a} is not an address of this machine: choose one that is with --host"
-    return f"cannot listen on port {config.port} of {config.host}: {os.strerror(error.errno or 0)}"
-
-
-def _tls_context(config: ServerConfig) -> ssl.SSLContext | None:
-    if config.certfile is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(config.certfile, config.keyfile)
-    except (ssl.SSLError, OSError):
-        raise StartError(
-            f"{str(config.certfile)!a} and {str(config.keyfile)!a} are not a PEM certificate and its key: "
-            "check that they belong together"
-        ) from None
-    return context
-
-
 def urls(config: ServerConfig, port: int) -> tuple[str, str]:
     """Return the HTTP and the realtime URL of a server that listens on that port."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104
@@ -192,13 +160,21 @@ def urls(config: ServerConfig, port: int) -> tuple[str, str]:
     return f"http{secure}://{authority}{HTTP_PATH}", f"ws{secure}://{authority}{REALTIME_PATH}"
 
 
-def _say_ready(config: ServerConfig, port: int, *, announce: bool) -> None:
+def say_ready(config: ServerConfig, port: int, pids: Sequence[int], *, announce: bool) -> None:
+    """Print where the server is, for a program or for people; `pids` are those of the processes that serve."""
     http_url, ws_url = urls(config, port)
     if announce:
-        ready = {"http_url": http_url, "ws_url": ws_url, "api_key": config.api_key, "pid": os.getpid()}
+        ready = {
+            "http_url": http_url,
+            "ws_url": ws_url,
+            "api_key": config.api_key,
+            "pid": os.getpid(),
+            "pids": list(pids),
+        }
         print(json.dumps(ready), flush=True)
         return
     # A key that the person gave is known to them and stays out of the terminal.
+    processes = f"  processes   {len(pids)}\n" if len(pids) > 1 else ""
     key = f"the one in {config.api_key_source}" if config.api_key_source else config.api_key
     print(
         "AppSync Events server is ready; stop it with Ctrl-C.\n"
@@ -206,6 +182,7 @@ def _say_ready(config: ServerConfig, port: int, *, announce: bool) -> None:
         f"  realtime    {ws_url}\n"
         f"  API key     {key}\n"
         f"  namespaces  {', '.join(config.namespaces)}\n"
+        f"{processes}"
         f"  editor      {_editor_url(config, http_url)}",
         flush=True,
     )
@@ -217,7 +194,7 @@ def _editor_url(config: ServerConfig, http_url: str) -> str:
     return page if config.api_key_source else f"{page}#key={config.api_key}"
 
 
-def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """Stop when standard input ends: the server does not outlive the process that holds the other end."""
 
     def wait_for_end() -> None:
@@ -253,7 +230,8 @@ def _silence_handshake_log() -> None:
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 
-def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    """Return what makes the event loop of a server; None: as asyncio has it."""
     try:
         import uvloop
     except ImportError:

@@ -33,6 +33,8 @@ class Announcement:
     ws_url: str
     api_key: str = field(repr=False)
     pid: int
+    pids: Sequence[int] = ()
+    """The processes that serve, where they are told; `pid` itself unless there are several."""
 
 
 class ServerProcess:

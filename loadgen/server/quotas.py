@@ -87,10 +87,10 @@ class TokenBucket:
 class ApiRates:
     """The rates of one API over all its connections."""
 
-    def __init__(self, quotas: Quotas) -> None:
-        self._connections = _bucket(quotas.connections_per_s)
-        self._inbound = _bucket(quotas.inbound_events_per_s)
-        self._outbound = _bucket(quotas.outbound_messages_per_s)
+    def __init__(self, quotas: Quotas, make_bucket: Callable[[float], TokenBucket] = TokenBucket) -> None:
+        self._connections = _bucket(quotas.connections_per_s, make_bucket)
+        self._inbound = _bucket(quotas.inbound_events_per_s, make_bucket)
+        self._outbound = _bucket(quotas.outbound_messages_per_s, make_bucket)
 
     def connect(self) -> None:
         """Count a new connection; raises RefusedError."""
@@ -119,7 +119,7 @@ class ConnectionRates:
     """The rates of one connection."""
 
     def __init__(self, quotas: Quotas) -> None:
-        self._publishes = _bucket(quotas.publishes_per_connection_per_s)
+        self._publishes = _bucket(quotas.publishes_per_connection_per_s, TokenBucket)
 
     def publish(self) -> None:
         """Count a publish request; raises RefusedError."""
@@ -135,8 +135,8 @@ def metered(event_bytes: int) -> int:
     return max(1, -(-event_bytes // METERED_BYTES))
 
 
-def _bucket(rate_per_s: float | None) -> TokenBucket | None:
-    return None if rate_per_s is None else TokenBucket(rate_per_s)
+def _bucket(rate_per_s: float | None, make: Callable[[float], TokenBucket]) -> TokenBucket | None:
+    return None if rate_per_s is None else make(rate_per_s)
 
 
 def _too_fast() -> RefusedError:

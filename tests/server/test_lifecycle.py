@@ -60,7 +60,8 @@ def test_the_announcement_is_one_line_of_json(start: Start) -> None:
     process = start("--announce")
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
-    assert set(ready) == {"http_url", "ws_url", "api_key", "pid"}
+    assert set(ready) == {"http_url", "ws_url", "api_key", "pid", "pids"}
+    assert ready["pids"] == [process.pid]
     assert ready["pid"] == process.pid
     assert ready["api_key"].startswith("da2-")
     assert len(ready["api_key"]) == 30

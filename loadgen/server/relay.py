@@ -1,0 +1,260 @@
+"""Events between the processes of one server: what one of them accepts, every one delivers to its own subscribers.
+
+Each two processes share a pair of stream sockets. A publish is one small message to each peer, however many subscribers
+it has there; a process hears all publishes, whether or not anybody there has subscribed, so that a subscription is live
+everywhere from the moment in which its own process has it. What one publisher's connection publishes goes through one
+process and along one stream, so its order stays.
+
+A message is its length (4 bytes, little endian) and a msgpack array of channel and events. A length of 0 is a mark: see
+`Relay.settle`.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from loadgen.server.hub import Counters, Hub
+from loadgen.server.quotas import ApiRates
+
+BUFFER_LIMIT_BYTES: Final = 1024 * 1024
+"""Publishing waits while more than this has not gone out to a peer, beyond what the kernel holds for it."""
+
+_READ_BYTES: Final = 256 * 1024
+#: A process looks after its connections again after so many deliveries of its peers' events.
+_DELIVERIES_A_TURN: Final = 1000
+_SETTLE_TIMEOUT_S: Final = 1.0
+_LENGTH: Final = struct.Struct("<I")
+_MARK: Final = _LENGTH.pack(0)
+
+
+class _Publish(msgspec.Struct, array_like=True, gc=False):
+    channel: str
+    events: list[str]
+
+
+_encode_into = msgspec.msgpack.Encoder().encode_into
+_decode = msgspec.msgpack.Decoder(_Publish).decode
+
+
+def mesh(processes: int) -> list[list[socket.socket]]:
+    """Return for each process its ends of the socket pairs, one to each other process.
+
+    Raises:
+        OSError: the system has no descriptors left.
+    """
+    ends: list[list[socket.socket]] = [[] for _ in range(processes)]
+    for one in range(processes):
+        for other in range(one):
+            for owner, end in zip((one, other), socket.socketpair(), strict=True):
+                end.setblocking(False)
+                ends[owner].append(end)
+    return ends
+
+
+class _Link:
+    """The stream to and from one peer."""
+
+    def __init__(
+        self,
+        end: socket.socket,
+        deliver: Callable[[str, Sequence[str]], int],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._end = end
+        self._deliver = deliver
+        self._on_change = on_change
+        self._loop = asyncio.get_running_loop()
+        self._unsent = bytearray()
+        self._received = bytearray()
+        self.open = True
+        self.marked = False
+        """Whether the peer has sent its mark."""
+        self._loop.add_reader(end, self._read)
+
+    @property
+    def full(self) -> bool:
+        """Whether more waits for the peer than may."""
+        return len(self._unsent) > BUFFER_LIMIT_BYTES
+
+    def send(self, message: bytes | bytearray) -> None:
+        """Write now what the kernel takes, and the rest when it can: the peer begins while we see to our own."""
+        if not self.open:
+            return
+        sent = 0
+        if not self._unsent:
+            sent = self._write(message)
+            if sent == len(message) or not self.open:
+                return
+            self._loop.add_writer(self._end, self._write_rest)
+        with memoryview(message) as view:
+            self._unsent += view[sent:]
+
+    def close(self) -> None:
+        """Let go of the stream; what waits for it goes nowhere."""
+        if not self.open:
+            return
+        self.open = False
+        self._loop.remove_reader(self._end)
+        self._loop.remove_writer(self._end)
+        self._unsent.clear()
+        self._end.close()
+        self._on_change()
+
+    def _write(self, data: bytes | bytearray) -> int:
+        try:
+            return self._end.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            # The peer has ended; the parent has seen it too and ends the server.
+            self.close()
+            return 0
+
+    def _write_rest(self) -> None:
+        del self._unsent[: self._write(self._unsent)]
+        if not self.open:
+            return
+        if not self._unsent:
+            self._loop.remove_writer(self._end)
+        self._on_change()
+
+    def _read(self) -> None:
+        try:
+            data = self._end.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self._received += data
+        if not self._take():
+            self._loop.remove_reader(self._end)
+            self._loop.call_soon(self._take_rest)
+
+    def _take_rest(self) -> None:
+        if not self.open:
+            return
+        if self._take():
+            self._loop.add_reader(self._end, self._read)
+        else:
+            self._loop.call_soon(self._take_rest)
+
+    def _take(self) -> bool:
+        """Deliver what has come whole; return False if there is more of it than fits in one turn of the loop."""
+        received, begin, delivered = self._received, 0, 0
+        with memoryview(received) as view:
+            while delivered < _DELIVERIES_A_TURN:
+                body = begin + _LENGTH.size
+                if body > len(received):
+                    break
+                end = body + _LENGTH.unpack_from(received, begin)[0]
+                if end > len(received):
+                    break
+                begin = end
+                if body == end:
+                    self.marked = True
+                    self._on_change()
+                    continue
+                publish = _decode(view[body:end])
+                # A publish without subscribers is not for nothing either.
+                delivered += 1 + self._deliver(publish.channel, publish.events) * len(publish.events)
+        del received[:begin]
+        return delivered < _DELIVERIES_A_TURN
+
+
+class Relay:
+    """The streams from this process to all its peers; needs a running event loop."""
+
+    def __init__(self, ends: Sequence[socket.socket], deliver: Callable[[str, Sequence[str]], int]) -> None:
+        self._message = bytearray()
+        self._changed = asyncio.Event()
+        self._links = [_Link(end, deliver, self._changed.set) for end in ends]
+
+    @property
+    def full(self) -> bool:
+        """Whether a peer is so far behind that publishing has to wait."""
+        return any(link.full for link in self._links)
+
+    def send(self, channel: str, events: Sequence[str]) -> None:
+        """Tell every peer of the events."""
+        message = self._message
+        _encode_into(_Publish(channel, list(events)), message, _LENGTH.size)
+        _LENGTH.pack_into(message, 0, len(message) - _LENGTH.size)
+        for link in self._links:
+            link.send(message)
+
+    async def wait_for_room(self) -> None:
+        """Return when no peer is too far behind."""
+        await self._wait(lambda: not self.full)
+
+    async def settle(self) -> None:
+        """Return when all that peers published before they settled has been delivered here, or after a second.
+
+        Every process does this when it stops, before it closes its connections: what was acknowledged before then
+        still reaches the subscribers.
+        """
+        for link in self._links:
+            link.send(_MARK)
+        try:
+            async with asyncio.timeout(_SETTLE_TIMEOUT_S):
+                await self._wait(lambda: all(link.marked or not link.open for link in self._links))
+        except TimeoutError:
+            return  # a peer that stands still must not keep the others from saying good-bye
+
+    def close(self) -> None:
+        """Let go of all streams."""
+        for link in self._links:
+            link.close()
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class RelayingHub(Hub):
+    """A hub whose events also reach the subscribers of the other processes."""
+
+    def __init__(
+        self,
+        write_buffer_limit_bytes: int,
+        counters: Counters,
+        ends: Sequence[socket.socket],
+        rates: ApiRates,
+    ) -> None:
+        super().__init__(write_buffer_limit_bytes, counters)
+        self._rates = rates
+        self.relay = Relay(ends, self._deliver)
+
+    @property
+    def full(self) -> bool:
+        """Whether publishing has to wait until a peer has taken what waits for it."""
+        return self.relay.full
+
+    async def wait_for_room(self) -> None:
+        """Return when publishing may go on."""
+        await self.relay.wait_for_room()
+
+    def publish(self, channel: str, events: Sequence[str]) -> int:
+        """Deliver to the subscriptions of all processes; return how many match in this one."""
+        if events:
+            self.relay.send(channel, events)
+        return super().publish(channel, events)
+
+    def close(self) -> None:
+        """Let go of the peers."""
+        self.relay.close()
+
+    def _deliver(self, channel: str, events: Sequence[str]) -> int:
+        """Deliver a peer's events here; what the deliveries cost is charged where they are made."""
+        written = super().publish(channel, events)
+        if self._rates.meters_deliveries:
+            for event in events:
+                self._rates.delivered(written, len(event.encode()))
+        return written

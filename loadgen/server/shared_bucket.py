@@ -1,0 +1,54 @@
+"""A token bucket that several processes draw from: the rates of an API are those of all its processes together."""
+
+import mmap
+import multiprocessing
+import time
+from collections.abc import Callable
+
+from loadgen.server.quotas import TokenBucket
+
+_STATE_BYTES = 16
+
+
+class SharedTokenBucket(TokenBucket):
+    """One bucket for this process and all that are forked from it later; the clock must be the same in all of them.
+
+    A share for each process would refuse the one publisher who uses the whole rate on one connection.
+    """
+
+    def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        # Level and time, in memory that a fork does not copy.
+        self._state = memoryview(mmap.mmap(-1, _STATE_BYTES)).cast("d")
+        self._lock = multiprocessing.get_context("fork").Lock()
+        super().__init__(rate_per_s, clock)
+
+    @property
+    def _level(self) -> float:
+        return self._state[0]
+
+    @_level.setter
+    def _level(self, level: float) -> None:
+        self._state[0] = level
+
+    @property
+    def _at_s(self) -> float:
+        return self._state[1]
+
+    @_at_s.setter
+    def _at_s(self, at_s: float) -> None:
+        self._state[1] = at_s
+
+    def try_take(self, amount: float = 1.0) -> bool:
+        """Take the amount, or nothing and return False if the bucket holds too little of it."""
+        with self._lock:
+            return super().try_take(amount)
+
+    def in_debt(self) -> bool:
+        """Return whether more was charged than the rate has brought back."""
+        with self._lock:
+            return super().in_debt()
+
+    def charge(self, amount: float) -> None:
+        """Take what has already been spent."""
+        with self._lock:
+            super().charge(amount)
