@@ -1,7 +1,7 @@
 """What a subscriber costs the generator: memory each, plain and over TLS, and connects a second; by real runs.
 
-`loadgen run` plays a broadcast to few and to many subscribers; its own record says how much memory the process had, when
-each connection was accepted, and who got an event. The difference of the two runs is what the subscribers cost.
+`loadgen run` plays a broadcast to few and to many subscribers; its own record says how much memory the process had,
+when each connection was accepted, and who got an event. The difference of the two runs is what the subscribers cost.
 """
 
 import json
