@@ -5,7 +5,7 @@ An event is a JSON object whose member ``_lg`` is ``[token, publisher, sequence,
 said it was due, and when it was handed to the socket. Other members are payload.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -53,3 +53,31 @@ def encode_event(
     if room < 0:
         return head + "}"
     return f'{head},"pad":"{_PADDING[:room]}"}}'
+
+
+def encode_batch(
+    token: int,
+    publisher: int,
+    sequence: int,
+    intended_ns: int,
+    sent_ns: int,
+    size_bytes: int,
+    payloads: Sequence[Mapping[str, Any] | None],
+) -> list[str]:
+    """Return the texts of events with numbers from ``sequence`` on, one a payload; each as of :func:`encode_event`."""
+    if any(payloads):
+        return [
+            encode_event(token, publisher, sequence + k, intended_ns, sent_ns, size_bytes, payload)
+            for k, payload in enumerate(payloads)
+        ]
+    # All but the number is the same for the whole batch.
+    before = f'{{"{STAMP_KEY}":[{token},{publisher},'
+    after = f",{intended_ns},{sent_ns}]"
+    free = size_bytes - len(before) - len(after) - _EMPTY_PAD
+    events = []
+    for number in range(sequence, sequence + len(payloads)):
+        digits = str(number)
+        room = free - len(digits)
+        tail = f',"pad":"{_PADDING[:room]}"}}' if room >= 0 else "}"
+        events.append(f"{before}{digits}{after}{tail}")
+    return events

@@ -4,13 +4,14 @@ How an event travels (`Sender`) is apart from when it is due (`OpenLoopPublisher
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from gevent.pool import Pool
+import gevent
+from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.recorder import EventRow
-from loadgen.measure.stamp import encode_event
+from loadgen.measure.stamp import encode_batch
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import TransportError
@@ -21,34 +22,51 @@ from loadgen.users.worker import Timeline, WorkerRun
 #: Told the answer (None: there was none), its arrival, and the transport's error if there was one.
 OnOutcome = Callable[[PublishAnswer | None, int, str | None], None]
 
+#: Requests that one client sends without a pause before the hub has its turn.
+_LATE_IN_A_ROW = 64
+#: The event loop's highest priority.
+_FIRST = 2
+_NOTHING: Mapping[int, str] = {}
+
 
 class Sender(Protocol):
     """Sends one publish request."""
 
     def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
-        """Send; ``on_outcome`` is called once, now or later."""
+        """Send without waiting for the answer; ``on_outcome`` is called once, now or later, and must not block."""
+
+    def close(self) -> None:
+        """Nothing more will be sent."""
 
 
 class HttpSender:
-    """Over HTTP: blocks its greenlet until the answer is there."""
+    """Over HTTP."""
 
     def __init__(self, service: Service, client: HttpClient) -> None:
         self._service = service
         self._client = client
 
     def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
-        """Send and wait for the answer."""
-        request = self._service.http_publish(channel, events)
-        try:
-            status, body = self._client.post(request.body, request.headers)
-        except TransportError as error:
-            on_outcome(None, now_ns(), str(error))
-            return
-        on_outcome(self._service.http_answer(status, body), now_ns(), None)
+        """Send; the answer is told when it comes."""
+        service = self._service
+
+        def on_response(status: int, body: bytes, error: TransportError | None) -> None:
+            arrival_ns = now_ns()
+            if error is None:
+                on_outcome(service.http_answer(status, body), arrival_ns, None)
+            else:
+                on_outcome(None, arrival_ns, str(error))
+
+        request = service.http_publish(channel, events)
+        self._client.send(request.body, request.headers, on_response)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
 
 
 class WebSocketSender:
-    """Over the client's WebSocket: returns at once, the answer comes later."""
+    """Over the client's WebSocket."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -68,12 +86,26 @@ class WebSocketSender:
         except TransportError as error:
             on_outcome(None, now_ns(), str(error))
 
+    def close(self) -> None:
+        """Nothing to do: the connection is the client's."""
+
+
+class _Request(NamedTuple):
+    """A request under way, as far as it goes into the record."""
+
+    sequence: int
+    channel: str
+    intended_ns: int
+    slot_ns: int
+    sent_ns: int
+    sizes: Sequence[int]
+
 
 class OpenLoopPublisher:
     """Runs one client's schedule.
 
-    ``in_flight`` bounds how many requests may block at once (0: the sender never blocks). When all are under way, the
-    next waits for a slot: slot − intended is on record as the target's doing, sent − slot as our own lateness.
+    ``in_flight`` bounds how many requests may be under way at once (0: nothing does). When all are, the next waits for
+    a slot: slot − intended is on record as the target's doing, sent − slot as our own lateness.
     """
 
     def __init__(
@@ -90,111 +122,133 @@ class OpenLoopPublisher:
         self._plan = client.publish
         self._sender = sender
         self._payload = payload
-        self._pool = Pool(in_flight) if in_flight else None
+        self._in_flight = in_flight
+        self._slot_free = Event()
         self._draw = self._plan.channels()
         self._sequence = 0
-        self._open: dict[int, list[EventRow]] = {}
+        self._open: dict[int, _Request] = {}
 
     def publish_all(self, timeline: Timeline) -> None:
         """Publish from the start of the warm-up to the end of the measure phase, then return."""
-        wait_until, pool, run = self._run.wait_until, self._pool, self._run
-        free_ns = 0
+        run, in_flight = self._run, self._in_flight
+        free_ns = late_in_a_row = 0
         for number, offset_ns in enumerate(self._plan.offsets_ns()):
             intended_ns = timeline.warmup_ns + offset_ns
-            if run.publishing_over and run.local_ns(intended_ns) > now_ns():
-                return
-            wait_until(intended_ns)
-            if pool is not None and not run.publishing_over and pool.full():
-                pool.wait_available()
+            if run.local_ns(intended_ns) > now_ns():
+                if run.publishing_over:
+                    return
+                run.wait_until(intended_ns)
+                late_in_a_row = 0
+            elif (late_in_a_row := late_in_a_row + 1) == _LATE_IN_A_ROW:
+                # A burst, or behind the schedule: the hub must read what is answered. `sleep(0)` would come back fifty
+                # times before it does; at the highest priority, idle comes back once it has.
+                gevent.idle(_FIRST)
+                late_in_a_row = 0
+            if in_flight and len(self._open) >= in_flight and not run.publishing_over:
+                self._wait_for_slot()
                 free_ns = now_ns()
             channel = self._draw.next()
             sequence, self._sequence = self._sequence, self._sequence + self._plan.batch
             if run.publishing_over:
                 # Due, and too late now: on record, so that it is not taken for never offered.
-                self._record_unsent(number, sequence, channel, intended_ns)
+                unsent = (self._plan.payload_bytes,) * self._plan.batch
+                self._record(number, sequence, channel, intended_ns, None, None, unsent, None, "unsent", None)
                 continue
             # A wait for a free request slot is the target's doing; what comes after it is ours.
-            slot_ns = max(run.local_ns(intended_ns), free_ns)
-            if pool is not None:
-                pool.spawn(self._publish, number, sequence, channel, intended_ns, slot_ns)
-            else:
-                self._publish(number, sequence, channel, intended_ns, slot_ns)
+            self._publish(number, sequence, channel, intended_ns, max(run.local_ns(intended_ns), free_ns))
 
     def give_up(self) -> None:
         """Record as unanswered what has no answer yet; call when the drain is over."""
-        if self._pool is not None:
-            self._pool.kill()
         for number in list(self._open):
-            for row in self._open.pop(number):
-                self._run.recorder.event(row)
+            self._settle(number, None, None, "unanswered", None)
+        self._sender.close()
 
-    def _record_unsent(self, number: int, sequence: int, channel: str, intended_ns: int) -> None:
-        for k in range(self._plan.batch):
-            self._run.recorder.event(
-                EventRow(
-                    publisher=self._client.number,
-                    sequence=sequence + k,
-                    batch=number,
-                    channel=channel,
-                    intended_ns=intended_ns,
-                    slot_ns=None,
-                    sent_ns=None,
-                    acked_ns=None,
-                    status="unsent",
-                    error=None,
-                    bytes=self._plan.payload_bytes,
-                )
-            )
+    def _wait_for_slot(self) -> None:
+        while len(self._open) >= self._in_flight:
+            self._slot_free.clear()
+            self._slot_free.wait()
 
     def _publish(self, number: int, sequence: int, channel: str, intended_ns: int, slot_ns: int) -> None:
         plan = self._plan
-        token = self._run.recorder.token
-        publisher = self._client.number
         sent_ns = now_ns()
-        events = [
-            encode_event(
-                token, publisher, sequence + k, intended_ns, sent_ns, plan.payload_bytes, self._payload()
-            )
-            for k in range(plan.batch)
-        ]
-        self._open[number] = [
-            EventRow(
-                publisher=publisher,
-                sequence=sequence + k,
-                batch=number,
-                channel=channel,
-                intended_ns=intended_ns,
-                slot_ns=slot_ns,
-                sent_ns=sent_ns,
-                acked_ns=None,
-                status="unanswered",
-                error=None,
-                bytes=len(event) if event.isascii() else len(event.encode()),
-            )
-            for k, event in enumerate(events)
-        ]
+        events = encode_batch(
+            self._run.recorder.token,
+            self._client.number,
+            sequence,
+            intended_ns,
+            sent_ns,
+            plan.payload_bytes,
+            [self._payload() for _ in range(plan.batch)],
+        )
+        sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
+        self._open[number] = _Request(sequence, channel, intended_ns, slot_ns, sent_ns, sizes)
         self._run.progress.sent += len(events)
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
-            self._settle(number, answer, arrival_ns, error)
+            if answer is None:
+                self._settle(number, None, None, "error", error)
+            else:
+                self._settle(number, answer, arrival_ns, "accepted", None)
 
         self._sender.send(f"p{number}", channel, events, on_outcome)
 
-    def _settle(self, number: int, answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
-        rows = self._open.pop(number, None)
-        if rows is None:
+    def _settle(
+        self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
+    ) -> None:
+        """Record what became of a request, unless it was given up before."""
+        request = self._open.pop(number, None)
+        if request is None:
             return
-        progress, recorder = self._run.progress, self._run.recorder
-        if answer is None:
-            for row in rows:
-                recorder.event(row._replace(status="error", error=error))
-            progress.rejected += len(rows)
-            return
-        for index, row in enumerate(rows):
-            reason = answer.error or answer.rejected.get(index)
-            if reason is None:
-                recorder.event(row._replace(status="accepted", acked_ns=arrival_ns))
-                progress.accepted += 1
-            else:
-                recorder.event(row._replace(status="rejected", acked_ns=arrival_ns, error=reason))
-                progress.rejected += 1
+        self._slot_free.set()
+        count, progress = len(request.sizes), self._run.progress
+        refused: Mapping[int, str] = {}
+        if answer is not None:
+            refused = dict.fromkeys(range(count), answer.error) if answer.error else answer.rejected
+        sequence, channel, intended_ns, slot_ns, sent_ns, sizes = request
+        rejected = self._record(
+            number, sequence, channel, intended_ns, slot_ns, sent_ns, sizes, acked_ns, status, error, refused
+        )
+        if answer is not None:
+            progress.accepted += count - rejected
+            progress.rejected += rejected
+        elif status == "error":
+            progress.rejected += count
+
+    def _record(
+        self,
+        number: int,
+        sequence: int,
+        channel: str,
+        intended_ns: int,
+        slot_ns: int | None,
+        sent_ns: int | None,
+        sizes: Sequence[int],
+        acked_ns: int | None,
+        status: str,
+        error: str | None,
+        refused: Mapping[int, str] = _NOTHING,
+    ) -> int:
+        """Record each event of a request; return how many the service has refused."""
+        add, publisher = self._run.recorder.event, self._client.number
+        rejected = 0
+        for index, size in enumerate(sizes):
+            reason = refused.get(index) if refused else None
+            if reason is not None:
+                rejected += 1
+            # By position: names would cost as much as the row.
+            add(
+                EventRow(
+                    publisher,
+                    sequence + index,
+                    number,
+                    channel,
+                    intended_ns,
+                    slot_ns,
+                    sent_ns,
+                    acked_ns,
+                    status if reason is None else "rejected",
+                    error if reason is None else reason,
+                    size,
+                )
+            )
+        return rejected

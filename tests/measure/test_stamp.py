@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.stamp import decode_event, encode_event
+from loadgen.measure.stamp import decode_event, encode_batch, encode_event
 
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
@@ -47,3 +47,15 @@ def test_a_payload_of_the_users_own_rides_along(payload: dict[str, int | str]) -
 def test_what_is_not_ours_is_refused(text: str) -> None:
     with pytest.raises(msgspec.MsgspecError):
         decode_event(text)
+
+
+PAYLOADS = st.lists(st.none() | st.dictionaries(st.sampled_from("ab"), st.text(max_size=5)), max_size=5)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 400), PAYLOADS)
+def test_a_batch_is_what_its_events_are_one_by_one(
+    sequence: int, size: int, payloads: list[dict[str, str] | None]
+) -> None:
+    assert encode_batch(1, 2, sequence, 3, 4, size, payloads) == [
+        encode_event(1, 2, sequence + k, 3, 4, size, payload) for k, payload in enumerate(payloads)
+    ]

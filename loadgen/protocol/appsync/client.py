@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import (
     SUBPROTOCOL,
+    ApiKey,
+    BearerToken,
     Credential,
     encode_header_subprotocol,
     publish_body,
@@ -125,6 +127,8 @@ class AppSyncEvents:
         self.http_url = endpoints.http_url
         self._host = endpoints.http_host
         self._credential = credential
+        #: Neither a key nor a token signs what it goes with.
+        self._signs = not isinstance(credential, ApiKey | BearerToken)
 
     def handshake(self) -> Handshake:
         """Return the documented handshake: the protocol's name and the authorization as a second subprotocol."""
@@ -141,7 +145,8 @@ class AppSyncEvents:
 
     def publish_authorization(self, channel: str, events: Sequence[str]) -> dict[str, str]:
         """Return the `authorization` of a publish frame."""
-        return self._credential.frame_authorization(self._host, publish_body(channel, list(events)))
+        body = publish_body(channel, list(events)) if self._signs else b""
+        return self._credential.frame_authorization(self._host, body)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Return the `POST /event` of a batch."""

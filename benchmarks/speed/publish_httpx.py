@@ -1,0 +1,70 @@
+"""httpx in gevent, as fast as it goes: `publish_httpx.py PORT each|shared SECONDS`.
+
+The same bodies and as many users as ours, each with one request after the other: no schedule, no timer, no record but
+the latency of each request in a list.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import json  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+
+import gevent  # noqa: E402
+import httpx  # noqa: E402
+
+from loadgen.measure.stamp import encode_event  # noqa: E402
+
+CLIENTS = 20
+BATCH = 5
+PAYLOAD_BYTES = 200
+LEAD_S = 0.5
+HEADERS = {"content-type": "application/json", "x-api-key": "da2-benchmark"}
+
+
+def main() -> None:
+    url = f"http://127.0.0.1:{sys.argv[1]}/event"
+    seconds = float(sys.argv[3])
+    shared = httpx.Client() if sys.argv[2] == "shared" else None
+    latencies: list[float] = []
+    accepted = 0
+    over = False
+
+    def publish(user: int) -> None:
+        nonlocal accepted
+        client = shared or httpx.Client()
+        sequence = 0
+        while not over:
+            began = time.time_ns()
+            events = [
+                encode_event(7, user, sequence + k, began, began, PAYLOAD_BYTES, None) for k in range(BATCH)
+            ]
+            sequence += BATCH
+            body = json.dumps({"channel": "/default/bench", "events": events}).encode()
+            response = client.post(url, content=body, headers=HEADERS)
+            if response.status_code == 200:
+                answer = response.json()
+                accepted += len(answer["successful"])
+            latencies.append((time.time_ns() - began) / 1e9)
+
+    users = [gevent.spawn(publish, user) for user in range(CLIENTS)]
+    gevent.sleep(LEAD_S)
+    began, cpu_s, requests = time.monotonic(), time.process_time(), len(latencies)
+    gevent.sleep(seconds)
+    cpu_s, requests = time.process_time() - cpu_s, len(latencies) - requests
+    took_s = time.monotonic() - began
+    over = True
+    gevent.joinall(users)
+    result = {
+        "requests": requests,
+        "cpu_s": cpu_s,
+        "seconds": took_s,
+        "events": len(latencies) * BATCH,
+        "accepted": accepted,
+    }
+    print(json.dumps(result))
+
+
+main()

@@ -1,0 +1,169 @@
+"""Our publishers as a worker has them, with everything recorded: `PORT VIA REQUESTS_PER_S SECONDS FOLDER`.
+
+The clients and their schedule are those of a scenario file; requests are sent when they are due, as in a run.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import json  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections import Counter  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any, cast  # noqa: E402
+
+import gevent  # noqa: E402
+
+from loadgen.measure.clock import now_ns  # noqa: E402
+from loadgen.measure.health import HealthSampler  # noqa: E402
+from loadgen.measure.recorder import Recorder  # noqa: E402
+from loadgen.measure.spool import SpoolWriter, read_batches, spool_name  # noqa: E402
+from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
+from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
+from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.run.readiness import SettledReadiness  # noqa: E402
+from loadgen.run.threads import run_in_thread  # noqa: E402
+from loadgen.run.worker_clock import WorkerClock  # noqa: E402
+from loadgen.scenario import ClientPlan, Plan, load  # noqa: E402
+from loadgen.transport.http import GeventHttpClient  # noqa: E402
+from loadgen.transport.timer import PreciseTimer  # noqa: E402
+from loadgen.transport.websocket import Address  # noqa: E402
+from loadgen.users.connection import ClientConnection  # noqa: E402
+from loadgen.users.publishing import HttpSender, OpenLoopPublisher, Sender, WebSocketSender  # noqa: E402
+from loadgen.users.worker import Progress, Timeline, WorkerRun  # noqa: E402
+
+TOKEN = 7
+CLIENTS = 20
+BATCH = 5
+PAYLOAD = "200B"
+LEAD_NS = 500_000_000
+#: Connects, imports that the first flush brings about, and the first flush: as in a run, not measured.
+WARMUP_S = 2
+#: Longer than a publish waits for its answer.
+SETTLE_S = 12.0
+SCENARIO = """
+version: 1
+clients:
+  publishers:
+    count: {clients}
+    publish: {{channel: /default/bench, rate: {events}/s, batch: {batch}, via: {via}, payload: {payload}}}
+  # A scenario needs somebody who subscribes; not played here.
+  readers: {{count: 1, subscribe: /default/nobody}}
+phases: {{ready: {{settle: 0s}}, warmup: {warmup}s, measure: {seconds}s, drain: 1s}}
+"""
+
+
+class Worker:
+    """What `loadgen.run.agent.Agent` is to its users, without a coordinator."""
+
+    def __init__(self, service: AppSyncEvents, folder: Path) -> None:
+        self.service = service
+        self.address = Address(service.ws_url)
+        self.recorder = Recorder(TOKEN, SpoolWriter(folder, 0), run_in_thread)
+        self.readiness = SettledReadiness(0)
+        self.progress = Progress()
+        self.publishing_over = False
+        self.stopping = False
+        self._timer = PreciseTimer()
+        self._clock = WorkerClock(same_machine=True, same_process=True)
+
+    def wait_until(self, due_ns: int) -> None:
+        self._timer.wait_until(self._clock.local_ns(due_ns))
+
+    def local_ns(self, master_ns: int) -> int:
+        return self._clock.local_ns(master_ns)
+
+    def complain(self, reason: str, fatal: bool) -> None:
+        print(reason, file=sys.stderr)
+
+
+def main() -> None:
+    port, via, requests_per_s, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
+    folder = Path(sys.argv[5])
+    written = folder / "scenario.yaml"
+    events_per_s = round(requests_per_s) * BATCH
+    written.write_text(
+        SCENARIO.format(
+            clients=CLIENTS,
+            events=events_per_s,
+            batch=BATCH,
+            via=via,
+            payload=PAYLOAD,
+            warmup=WARMUP_S,
+            seconds=f"{seconds:g}",
+        )
+    )
+    plan = Plan(load(str(written)))
+    worker = Worker(
+        AppSyncEvents(Endpoints.from_url(f"http://127.0.0.1:{port}/event"), ApiKey("da2-benchmark")), folder
+    )
+    run = cast(WorkerRun, worker)
+    publishers = [_publisher(run, plan.client(number)) for number in range(CLIENTS)]
+    health = HealthSampler(gevent.sleep)
+    gevent.spawn(health.watch)
+
+    def flush() -> None:
+        while True:
+            gevent.sleep(1.0)
+            worker.recorder.flush(health)
+
+    flusher = gevent.spawn(flush)
+    begin_ns = now_ns() + LEAD_NS
+    measure_ns = begin_ns + WARMUP_S * 1_000_000_000
+    end_ns = measure_ns + int(seconds * 1e9)
+    timeline = Timeline(begin_ns, measure_ns, end_ns, end_ns)
+    busy = [gevent.spawn(publisher.publish_all, timeline) for publisher in publishers]
+    worker.wait_until(measure_ns)
+    cpu_s, before = time.process_time(), worker.progress.sent
+    gevent.joinall(busy)
+    took_s = (now_ns() - measure_ns) / 1e9
+    progress = worker.progress
+    deadline = time.monotonic() + SETTLE_S
+    while progress.accepted + progress.rejected < progress.sent and time.monotonic() < deadline:
+        gevent.sleep(0.01)
+    flusher.kill()
+    worker.recorder.flush(health)
+    cpu_s = time.process_time() - cpu_s
+    for publisher in publishers:
+        publisher.give_up()
+    statuses, lateness_ns = _recorded(folder, measure_ns)
+    result: dict[str, Any] = {
+        "requests": (progress.sent - before) // BATCH,
+        "cpu_s": cpu_s,
+        "seconds": took_s,
+        "events": progress.sent,
+        "accepted": statuses["accepted"],
+        "late_p99_us": lateness_ns / 1e3,
+    }
+    print(json.dumps(result))
+
+
+def _publisher(run: WorkerRun, client: ClientPlan) -> OpenLoopPublisher:
+    """Return a client's publisher as `loadgen.users.roles` makes it."""
+    assert client.publish is not None
+    sender: Sender
+    if client.publish.via == "websocket":
+        connection = ClientConnection(run, client)
+        connection.open(10.0)
+        sender, in_flight = WebSocketSender(connection), 0
+    else:
+        in_flight = client.publish.in_flight or 1
+        sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
+    return OpenLoopPublisher(run, client, sender, in_flight, lambda: None)
+
+
+def _recorded(folder: Path, since_ns: int) -> tuple[Counter[str], int]:
+    """Return what the record says became of the events, and how late the latest hundredth of them was sent."""
+    statuses: Counter[str] = Counter()
+    late: list[int] = []
+    for batch in read_batches(folder / spool_name("events", 0)):
+        statuses.update(batch.column("status").to_pylist())
+        sent, slot = batch.column("sent_ns").to_pylist(), batch.column("slot_ns").to_pylist()
+        late += [after - due for after, due in zip(sent, slot, strict=True) if due >= since_ns]
+    late.sort()
+    return statuses, late[len(late) * 99 // 100] if late else 0
+
+
+main()

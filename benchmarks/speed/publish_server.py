@@ -1,0 +1,115 @@
+"""Answers publishes as an Event API does, as cheaply as Python can, so that the publisher is what is measured.
+
+`python publish_server.py`: prints its port, serves until its input ends. It accepts five events of every `POST /event`,
+and every publish over a WebSocket whose id stands in the first bytes of the frame, and looks at nothing else.
+"""
+
+import asyncio
+import base64
+import hashlib
+import re
+import sys
+
+import uvloop
+
+_BODY = (
+    b'{"failed":[],"successful":['
+    + b",".join(b'{"identifier":"00000000-0000-4000-8000-%012d","index":%d}' % (k, k) for k in range(5))
+    + b"]}"
+)
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(_BODY),
+    _BODY,
+)
+_SUCCESS = b'{"type":"publish_success",' + _BODY[1:-1] + b',"id":"'
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_KEY = re.compile(rb"sec-websocket-key: *(\S+)", re.IGNORECASE)
+_PROTOCOL = re.compile(rb"sec-websocket-protocol: *([^,\r]+)", re.IGNORECASE)
+_ID = re.compile(rb'"id":"([^"]+)"')
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_SEEN_BYTES = 64
+
+
+class Connection(asyncio.Protocol):
+    """One connection: requests until it asks for the upgrade, frames from then on."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._rest = b""
+        self._upgraded = False
+
+    def data_received(self, data: bytes) -> None:
+        data = self._rest + data if self._rest else data
+        self._rest = data[self._frames(data) if self._upgraded else self._requests(data) :]
+
+    def _requests(self, data: bytes) -> int:
+        """Answer the whole requests; return where they end."""
+        place = 0
+        while (headers_end := data.find(b"\r\n\r\n", place)) >= 0:
+            if key := _KEY.search(data, place, headers_end):
+                self._upgrade(key[1], data[place:headers_end])
+                return headers_end + 4
+            length = _LENGTH.search(data, place, headers_end)
+            end = headers_end + 4 + (int(length[1]) if length else 0)
+            if end > len(data):
+                break
+            self._transport.write(_ANSWER)
+            place = end
+        return place
+
+    def _upgrade(self, key: bytes, headers: bytes) -> None:
+        accept = base64.b64encode(hashlib.sha1(key + _GUID).digest())
+        protocol = _PROTOCOL.search(headers)
+        self._transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            + b"Sec-WebSocket-Accept: %b\r\n" % accept
+            + (b"Sec-WebSocket-Protocol: %b\r\n" % protocol[1] if protocol else b"")
+            + b"\r\n"
+        )
+        self._upgraded = True
+
+    def _frames(self, data: bytes) -> int:
+        """Answer the whole frames; return where they end."""
+        place, size, answers = 0, len(data), []
+        while place + 14 <= size:
+            length, begin = data[place + 1] & 0x7F, place + 2
+            if length >= 126:
+                begin += 2 if length == 126 else 8
+                length = int.from_bytes(data[place + 2 : begin], "big")
+            end = begin + 4 + length
+            if end > size:
+                break
+            if data[place] & 0x0F == 8:
+                self._transport.close()
+                return size
+            answers.append(self._answer(data[begin : begin + 4], data[begin + 4 : end]))
+            place = end
+        self._transport.write(b"".join(answers))
+        return place
+
+    def _answer(self, mask: bytes, payload: bytes) -> bytes:
+        found = _ID.search(_unmasked(mask, payload[:_SEEN_BYTES])) or _ID.search(_unmasked(mask, payload))
+        message = (
+            _SUCCESS + found[1] + b'"}'
+            if found
+            else b'{"type":"connection_ack","connectionTimeoutMs":300000}'
+        )
+        size = len(message)
+        return (b"\x81%c" % size if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")) + message
+
+
+def _unmasked(mask: bytes, payload: bytes) -> bytes:
+    size = len(payload)
+    repeated = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
+
+
+async def main() -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

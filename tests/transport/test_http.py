@@ -1,0 +1,211 @@
+import gc
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import gevent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.protocol.appsync.client import AppSyncEvents
+from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.protocol.base import PublishAnswer
+from loadgen.server.process import Announcement
+from loadgen.transport.errors import TransportError
+from loadgen.transport.http import GeventHttpClient, _whole_answer
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+Answer = Callable[[socket.socket, int], bool]
+
+
+@contextmanager
+def served(answer: Answer) -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server whose ``answer(peer, number of the request on it)`` says whether the connection goes on."""
+    accepted: list[socket.socket] = []
+
+    def converse(peer: socket.socket) -> None:
+        number = 0
+        with peer:
+            while peer.recv(1 << 20) and answer(peer, number):
+                number += 1
+
+    def accept() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            accepted.append(peer)
+            threading.Thread(target=converse, args=(peer,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/event", accepted
+
+
+def says(*parts: bytes, go_on: bool = True, pause_s: float = 0.02) -> Answer:
+    def answer(peer: socket.socket, _number: int) -> bool:
+        for part in parts:
+            peer.sendall(part)
+            time.sleep(pause_s)
+        return go_on
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [OK],
+        [OK[:20], OK[20:-1], OK[-1:]],
+        [OK[:-2], OK[-2:]],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", OK],
+        [b"HTTP/1.1 100 Continue\r\n\r\n" + OK],
+        [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n", b"1\r\n}\r\n0\r\n\r\n"],
+        [b"HTTP/1.1 200 OK\r\nconnection: Keep-Alive\r\ncontent-length:2\r\n\r\n{}"],
+    ],
+)
+def test_an_answer_is_read_however_it_comes(parts: list[bytes]) -> None:
+    with served(says(*parts)) as (url, accepted):
+        client = GeventHttpClient(url, 1)
+        for _ in range(3):
+            assert client.post(b"{}", {"a": "b"}) == (200, b"{}")
+        client.close()
+    assert len(accepted) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\n\r\n{}",
+        b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+    ],
+)
+def test_a_connection_that_the_server_ends_is_not_used_again(answer: bytes) -> None:
+    with served(says(answer, go_on=False)) as (url, accepted):
+        client = GeventHttpClient(url, 1)
+        for _ in range(3):
+            assert client.post(b"{}", {}) == (200, b"{}")
+    assert len(accepted) == 3
+
+
+def test_a_connection_that_was_closed_while_idle_is_replaced_and_not_tried() -> None:
+    with served(says(OK, go_on=False, pause_s=0)) as (url, accepted):
+        client = GeventHttpClient(url, 1)
+        for _ in range(3):
+            assert client.post(b"{}", {}) == (200, b"{}")
+            # Not `gevent.sleep`: the hub has not seen the end yet when the next is sent.
+            time.sleep(0.05)
+    assert len(accepted) == 3
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n{}", b"nonsense\r\n\r\n"]
+)
+def test_an_answer_that_breaks_off_is_an_error_and_the_next_request_has_a_connection(said: bytes) -> None:
+    def answer(peer: socket.socket, _number: int) -> bool:
+        peer.sendall(OK if broken else said)
+        return bool(broken)
+
+    broken: list[bool] = []
+    with served(answer) as (url, _):
+        client = GeventHttpClient(url, 1)
+        with pytest.raises(TransportError, match="the connection broke off"):
+            client.post(b"{}", {})
+        broken.append(True)
+        assert client.post(b"{}", {}) == (200, b"{}")
+
+
+def test_no_answer_in_time_is_an_error_for_each_that_waited_so_long() -> None:
+    with served(lambda peer, number: True) as (url, _):
+        client = GeventHttpClient(url, 2, timeout_s=0.3)
+        told: list[tuple[float, str]] = []
+        began = time.monotonic()
+
+        def on_response(_status: int, _body: bytes, error: TransportError | None) -> None:
+            told.append((time.monotonic() - began, str(error)))
+
+        client.send(b"{}", {}, on_response)
+        gevent.sleep(0.2)
+        client.send(b"{}", {}, on_response)
+        gevent.sleep(0.5)
+    assert [text.partition(": ")[2] for _, text in told] == ["no answer to the publish in time"] * 2
+    assert told[0][0] == pytest.approx(0.3, abs=0.1)
+    assert told[1][0] == pytest.approx(0.5, abs=0.1)
+
+
+def test_more_requests_than_connections_wait_their_turn() -> None:
+    with served(says(OK)) as (url, accepted):
+        client = GeventHttpClient(url, 2)
+        told: list[int] = []
+        for _ in range(10):
+            client.send(b"{}", {}, lambda status, _body, _error: told.append(status))
+        gevent.sleep(1)
+        assert told == [200] * 10
+    assert len(accepted) == 2
+
+
+def test_a_large_body_is_sent_whole_to_a_slow_reader() -> None:
+    body = b"x" * 4_000_000
+    received = 0
+
+    def answer(peer: socket.socket, _number: int) -> bool:
+        nonlocal received
+        peer.settimeout(0.5)
+        try:
+            while True:
+                received += peer.recv(1 << 16).count(b"x")
+                time.sleep(0.001)
+        except TimeoutError:
+            peer.settimeout(None)
+            peer.sendall(OK)
+        return True
+
+    with served(answer) as (url, _):
+        assert GeventHttpClient(url, 1).post(body, {}) == (200, b"{}")
+    # All but what was read to find out that there is a request.
+    assert len(body) - (1 << 20) <= received <= len(body)
+
+
+def test_over_tls(trusted: Announcement) -> None:
+    service = AppSyncEvents(Endpoints.from_url(trusted.http_url), ApiKey(trusted.api_key))
+    client = GeventHttpClient(service.http_url, 2)
+    for size in (10, 40_000):
+        request = service.http_publish("/default/a", [f'"{"x" * size}"'] * 5)
+        for _ in range(3):
+            assert service.http_answer(*client.post(request.body, request.headers)) == PublishAnswer()
+    client.close()
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tls_server: tuple[Announcement, object]) -> None:
+    client = GeventHttpClient(tls_server[0].http_url, 1)
+    with pytest.raises(TransportError, match=r"(?i)certificate.verify.failed"):
+        client.post(b"{}", {})
+
+
+@pytest.mark.parametrize("value", ["x\r\nsmuggled: y", "x\n", "\u20ac"])
+def test_a_header_cannot_smuggle_in_another(value: str) -> None:
+    client = GeventHttpClient("http://127.0.0.1:9/event", 1)
+    with pytest.raises(ValueError, match="no HTTP header") as raised:
+        client.send(b"{}", {"authorization": value}, lambda *_: None)
+    assert "smuggled" not in str(raised.value)
+
+
+@given(st.binary(max_size=80) | st.binary(max_size=20).map(lambda tail: OK + tail))
+def test_whatever_is_not_plainly_one_answer_is_left_to_the_parser(data: bytes) -> None:
+    assert _whole_answer(data) == ((200, b"{}") if data == OK else None)
+
+
+def test_connections_that_are_closed_leave_nothing_behind() -> None:
+    with served(says(OK)) as (url, _):
+        client = GeventHttpClient(url, 1)
+        client.post(b"{}", {})
+        client.close()
+        gc.collect()
+        assert not client._idle
+        assert not client._busy
