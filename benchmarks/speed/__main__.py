@@ -25,7 +25,7 @@ from rich.table import Table  # noqa: E402
 from speed.section import Options, Section  # noqa: E402
 
 #: Modules of this folder with a function `run(options) -> Section`, in the order in which they run.
-SECTIONS = ("receive", "recording", "workers", "subscribers", "server")
+SECTIONS = ("receive", "recording", "workers", "publish", "subscribers", "server")
 
 
 def show(console: Console, section: Section) -> None:
