@@ -113,8 +113,8 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
             return kind, f"{said}{early}: {of}; {found}"
     if summary["status"] == "aborted":
         return "bad", f"Failed: {clean(summary['reason'])}; {found}"
-    if judged["kind"] == "degraded":
-        return "warning", f"Degraded: {worst}; {found}"
-    whole = not (ledger["lost"] or ledger["late"] or ledger["duplicates"])
     passed = f"{len(gates)} of {len(gates)} gates passed; " if gates else ""
+    if judged["kind"] == "degraded":
+        return "warning", f"Degraded: {worst}; {passed}{found}"
+    whole = not (ledger["lost"] or ledger["late"] or ledger["duplicates"])
     return ("good" if whole or gates else "warning"), f"Valid: {passed}{found}"

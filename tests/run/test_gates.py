@@ -32,7 +32,8 @@ def test_gates_that_hold_pass(tmp_path: Path) -> None:
     assert [gate["status"] for gate in read(folder / "summary.json")["gates"]] == ["passed", "passed"]
     suite = ElementTree.parse(folder / "junit.xml").getroot()[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "0", "0")
-    assert "2 of 2 gates passed" in done.out
+    # On a loaded machine the run is degraded, and the longer sentence goes over two lines.
+    assert "2 of 2 gates passed" in " ".join(done.out.split())
     assert all(len(line) <= 80 for line in done.out.splitlines() if not line.startswith("report: ")), done.out
 
 

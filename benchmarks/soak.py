@@ -1,0 +1,80 @@
+"""Our receiver with everything recorded at full rate for minutes: does its memory grow?
+
+    python benchmarks/soak.py --minutes 10
+
+Events come as fast as they are read, in bursts of twenty a write, so that the receiver has all that one core gives. Its
+memory is read every five seconds. Bar: at the end it is within 10 % of what it was after the first minute. Ends with 1
+where it is not, or where something was not recorded.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+
+from streams.process import Receiver, Shape, StreamError, receiving, sending  # noqa: E402
+from streams.sender import Order  # noqa: E402
+
+SAMPLE_S = 5.0
+FIRST_S = 60.0
+WITHIN = 0.10
+SIZE_BYTES = 200
+IN_ONE_WRITE = 20
+
+
+def main() -> int:
+    """Print the samples and the verdict; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--subscribers", type=int, default=500)
+    options = parser.parse_args()
+    if options.minutes * 60 < FIRST_S + SAMPLE_S:
+        parser.error("what comes after the first minute is compared with it: --minutes 2 at least")
+    shape = Shape(options.subscribers)
+    # Not in memory, should /tmp be: the record grows by what is received.
+    with tempfile.TemporaryDirectory(prefix="loadgen-soak-", dir="/var/tmp") as folder:
+        try:
+            with sending(shape) as (url, pipe), receiving(shape, url, Path(folder)) as receiver:
+                pipe.recv()
+                pipe.send(Order(None, options.minutes * 60, SIZE_BYTES, IN_ONE_WRITE))
+                samples = _watch(receiver, options.minutes * 60)
+                sent = pipe.recv()
+                receiver.settled_cpu_s()
+                recorded = receiver.stop()
+        except StreamError as error:
+            print(error)
+            return 1
+        written = sum(path.stat().st_size for path in Path(folder).glob("*.arrows"))
+    print(f"{sent:,} events sent, {recorded:,} recorded, {written / 1e6:,.0f} MB of record")
+    first = next(rss for at_s, rss, _ in samples if at_s >= FIRST_S)
+    last = samples[-1][1]
+    change = last / first - 1
+    good = abs(change) <= WITHIN and sent == recorded
+    most = max(rss for _, rss, _ in samples)
+    print(
+        f"memory after 1 minute {first / 1e6:,.1f} MB, at the end {last / 1e6:,.1f} MB: {change:+.1%}"
+        f" (bar: ±{WITHIN:.0%}), at most {most / 1e6:,.1f} MB: {'met' if good else 'MISSED'}"
+    )
+    return 0 if good else 1
+
+
+def _watch(receiver: Receiver, seconds: float) -> list[tuple[float, int, float]]:
+    """Return (seconds since the beginning, memory, share of a core), one every five seconds."""
+    began = last = time.monotonic()
+    used = receiver.cpu_s
+    samples = []
+    print(f"{'s':>6} {'memory':>10} {'core':>6}")
+    while (at := time.monotonic()) - began < seconds:
+        time.sleep(min(SAMPLE_S, seconds - (at - began)))
+        now, cpu = time.monotonic(), receiver.cpu_s
+        samples.append((now - began, receiver.rss_bytes, (cpu - used) / (now - last)))
+        used, last = cpu, now
+        print(f"{now - began:>6.0f} {samples[-1][1] / 1e6:>7.1f} MB {samples[-1][2]:>6.0%}", flush=True)
+    return samples
+
+
+if __name__ == "__main__":
+    sys.exit(main())

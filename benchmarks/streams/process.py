@@ -1,0 +1,122 @@
+"""Our receiver in a process of its own, and what it costs."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from streams import sender
+
+HERE = Path(__file__).resolve().parent
+READY_TIMEOUT_S = 90
+END_TIMEOUT_S = 60
+
+
+class StreamError(RuntimeError):
+    """A receiver did not do what it should."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a receiver holds; see `receiver`."""
+
+    connections: int
+    subscriptions: int = 1
+    channels: int = 1
+
+
+class Receiver:
+    """A running receiver."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self._watched = psutil.Process(process.pid)
+
+    @property
+    def cpu_s(self) -> float:
+        """Its CPU time until now."""
+        return cpu_s(self._watched)
+
+    @property
+    def rss_bytes(self) -> int:
+        """Its memory now."""
+        return self._watched.memory_info().rss
+
+    def settled_cpu_s(self) -> float:
+        """Return its CPU time when it has dealt with all that is on its way."""
+        last = self.cpu_s
+        while True:
+            time.sleep(0.5)
+            now = self.cpu_s
+            if now - last < 0.05:
+                return now
+            last = now
+
+    def stop(self) -> int:
+        """End it; return how many deliveries it has recorded."""
+        try:
+            said, _ = self._process.communicate("", timeout=END_TIMEOUT_S)
+            return int(json.loads(said.splitlines()[-1])["deliveries"])
+        except (subprocess.TimeoutExpired, ValueError, IndexError):
+            raise StreamError("the receiver did not end as it should") from None
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Return a process's CPU time."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def receiving(shape: Shape, url: str, folder: Path, api_key: str | None = None) -> Iterator[Receiver]:
+    """Start a receiver and wait until it has subscribed; raises StreamError."""
+    asked: dict[str, Any] = {
+        "url": url,
+        "connections": shape.connections,
+        "subscriptions": shape.subscriptions,
+        "channels": shape.channels,
+        "folder": str(folder),
+    }
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    if api_key is not None:
+        environment["BENCH_API_KEY"] = api_key
+    with (folder / "stderr").open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(HERE / "receiver.py"), json.dumps(asked)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True,
+        )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != "ready":
+            raise StreamError(f"the receiver did not subscribe: {(folder / 'stderr').read_text()[-500:]}")
+        yield Receiver(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def sending(shape: Shape) -> Iterator[tuple[str, Connection]]:
+    """Start a sender; yield its URL and the pipe that takes orders once it has said "ready"."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(
+        target=sender.serve, args=(there, shape.connections, shape.subscriptions), daemon=True
+    )
+    process.start()
+    there.close()
+    try:
+        yield f"http://127.0.0.1:{here.recv()}/event", here
+    finally:
+        process.kill()
+        process.join()

@@ -1,0 +1,92 @@
+"""Our receive path as a worker has it, with everything recorded: a JSON object of what to be on the command line.
+
+`url`, `connections`, `subscriptions` (of each), `channels` (of all subscriptions, the first that many each have one of
+their own and the others share one), `folder`. Says "ready" when it has subscribed, and at the end what was recorded.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import json  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+from types import SimpleNamespace  # noqa: E402
+from typing import cast  # noqa: E402
+
+import gevent  # noqa: E402
+from gevent.pool import Pool  # noqa: E402
+
+from loadgen.measure.health import HealthSampler  # noqa: E402
+from loadgen.measure.recorder import Recorder  # noqa: E402
+from loadgen.measure.spool import SpoolWriter  # noqa: E402
+from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
+from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
+from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.run.readiness import SettledReadiness  # noqa: E402
+from loadgen.run.threads import run_in_thread  # noqa: E402
+from loadgen.scenario import ClientPlan, SubscriptionPlan  # noqa: E402
+from loadgen.transport.address import Address  # noqa: E402
+from loadgen.users.connection import ClientConnection  # noqa: E402
+from loadgen.users.worker import Progress, WorkerRun  # noqa: E402
+
+TOKEN = 7
+
+
+def main() -> None:
+    asked = json.loads(sys.argv[1])
+    service = AppSyncEvents(
+        Endpoints.from_url(asked["url"]), ApiKey(os.environ.get("BENCH_API_KEY", "da2-benchmark"))
+    )
+    recorder = Recorder(TOKEN, SpoolWriter(Path(asked["folder"]), 0), run_in_thread)
+    health = HealthSampler(gevent.sleep)
+    progress = Progress()
+    run = SimpleNamespace(
+        recorder=recorder,
+        service=service,
+        address=Address(service.ws_url),
+        readiness=SettledReadiness(0),
+        progress=progress,
+        publishing_over=False,
+        stopping=False,
+        complain=lambda reason, fatal: print(reason, file=sys.stderr),
+    )
+    each, channels = asked["subscriptions"], asked["channels"]
+
+    def plan(number: int) -> ClientPlan:
+        subscriptions = tuple(
+            SubscriptionPlan(place, channel(place, channels))
+            for place in range(number * each, (number + 1) * each)
+        )
+        return ClientPlan(number, "g", number, subscriptions, None, 0)
+
+    connections = [
+        ClientConnection(cast(WorkerRun, run), plan(number)) for number in range(asked["connections"])
+    ]
+    gevent.spawn(health.watch)
+    Pool(50).map(lambda connection: connection.open(60.0), connections)
+    while progress.ready < asked["connections"] * each:
+        gevent.sleep(0.05)
+    print("ready", flush=True)
+
+    def flush() -> None:
+        while True:
+            gevent.sleep(1.0)
+            recorder.flush(health)
+
+    flusher = gevent.spawn(flush)
+    told = gevent.spawn(sys.stdin.read)
+    told.join()
+    flusher.kill()
+    recorder.flush(health)
+    print(json.dumps({"deliveries": recorder.deliveries, "undecodable": recorder.undecodable}), flush=True)
+    os._exit(0)
+
+
+def channel(subscription: int, channels: int) -> str:
+    """Return what a subscription is to."""
+    return f"/default/growth/{subscription}" if subscription < channels else "/default/growth/idle"
+
+
+main()
