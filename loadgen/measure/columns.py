@@ -1,4 +1,7 @@
-"""The buffer that the receive path writes a delivery into: one `pack_into` a delivery, no object kept."""
+"""The buffer that the receive path writes a delivery into: one `pack_into` a delivery, no object kept.
+
+Where `loadgen.native` was built the buffer is its, so that deliveries get there without Python too.
+"""
 
 import struct
 from collections.abc import Callable
@@ -6,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from loadgen import native
 from loadgen.measure.stamp import Stamp
 
 #: Columns of one row, in order; all int64.
@@ -31,7 +35,7 @@ class RowBuffer:
     """Rows of int64 in a preallocated buffer; full buffers are set aside for the recorder, never dropped."""
 
     add: Callable[..., None]
-    """Append a row, one number a column; raises struct.error where one does not fit int64."""
+    """Append a row, one number a column; raises struct.error (natively OverflowError) where one does not fit int64."""
 
     def __init__(self, columns: int, rows: int = 65_536) -> None:
         self._columns = columns
@@ -101,3 +105,21 @@ class DeliveryBuffer(RowBuffer):
                 self._rotate()
 
         return add
+
+
+class NativeDeliveryBuffer:
+    """The same over `loadgen.native`'s rows, which its lanes write to as well."""
+
+    def __init__(self, rows: int = 65_536) -> None:
+        self.rows = native.Rows(len(COLUMNS), rows)
+        self.add: Callable[[int, int, int, Stamp], None] = self.rows.add
+
+    def take(self) -> list[Rows]:
+        """Return what was added since the last call, as arrays of shape (n, columns); they own their memory."""
+        arrays = []
+        for buffer, end in self.rows.take():
+            arrays.append(
+                np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, len(COLUMNS)).copy()
+            )
+            self.rows.give_back(buffer)
+        return arrays

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from loadgen import native
 from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
-from loadgen.measure.columns import COLUMNS, DeliveryBuffer, Rows
+from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.spool import SpoolWriter, spool_schema
 
@@ -110,8 +111,10 @@ class Recorder:
         self.deviations: Counter[str] = Counter()
         self._spool = spool
         self._run_in_thread = run_in_thread
-        self._buffer = DeliveryBuffer()
+        self._buffer = NativeDeliveryBuffer() if native.available else DeliveryBuffer()
         self.deliver = self._buffer.add
+        #: Where native lanes write deliveries to; None: there are none.
+        self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
         self._event_rows: list[EventRow] = []
         self._subscription_rows: list[SubscriptionRow] = []
         self._connection_rows: list[ConnectionRow] = []

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from loadgen.native import Lane, Rows
+
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
@@ -89,6 +91,12 @@ class Session(Protocol):
 
     def receive(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
         """Take a message from the service and tell the handler."""
+
+    def lane(self, rows: Rows, numbers: Mapping[str, int]) -> Lane | None:
+        """Return what takes stamped deliveries in `receive`'s stead and writes them to ``rows``.
+
+        ``numbers`` says which number each subscription id has there. None: everything goes to `receive`.
+        """
 
 
 class Service(Protocol):

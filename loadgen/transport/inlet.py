@@ -4,6 +4,8 @@ The sockets are in an epoll set of our own, and the hub watches that one descrip
 of its sockets is). A turn of the hub then costs one callback for all sockets that are readable instead of one for each,
 and the loop below keeps what it needs in local variables. Each socket is read once a turn with `recvmsg_into`, so that
 the kernel's receive timestamp comes along; what is left is there again in the next turn.
+
+There are two that do the same: `NativeInlet` by `loadgen.native`, and `Inlet` in Python where that was not built.
 """
 
 import os
@@ -16,6 +18,7 @@ from weakref import WeakKeyDictionary
 import gevent
 from gevent.monkey import get_original
 
+from loadgen import native
 from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
 from loadgen.transport.framing import OnText
@@ -41,11 +44,39 @@ class Source(Protocol):
     #: Takes a message where a read may bring just one whole text frame; None: `take` must see every byte.
     whole: OnText | None
 
-    def take(self, data: memoryview, arrival_ns: int, read_ns: int) -> None:
+    def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         """Take what was read; nothing: the stream is at its end. The bytes are only there until this returns."""
 
     def broke(self, error: OSError) -> None:
         """The socket cannot be read any more."""
+
+
+class NativeInlet:
+    """Reads the sockets of one hub by way of `loadgen.native`."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._poller = native.Poller()
+        self._sockets = 0
+        self._watcher = gevent.get_hub().loop.io(self._poller.fileno(), _READ)
+
+    def add(self, descriptor: int, source: Source) -> None:
+        """Read the socket from now on."""
+        self._poller.add(descriptor, source)
+        self._sockets += 1
+        if not self._watcher.active:
+            self._watcher.start(self._poller.read, _MOST_A_TURN)
+
+    def remove(self, descriptor: int) -> None:
+        """Read the socket no more; call before it is closed."""
+        self._poller.remove(descriptor)
+        self._sockets -= 1
+        if not self._sockets:
+            self._watcher.stop()
+
+    def route(self, descriptor: int, whole: OnText | None, lane: native.Lane | None) -> None:
+        """Tell that the source's ``whole`` has changed, and which lane takes what it knows before that."""
+        self._poller.route(descriptor, whole, lane)
 
 
 class Inlet:
@@ -86,6 +117,9 @@ class Inlet:
         self._epoll.unregister(descriptor)
         if not self._sources:
             self._watcher.stop()
+
+    def route(self, descriptor: int, whole: OnText | None, lane: native.Lane | None) -> None:
+        """Do nothing: ``whole`` is asked of the source at each read, and lanes are the native inlet's."""
 
     def _on_readable(self) -> None:
         assert self._epoll is not None
@@ -147,13 +181,13 @@ def _arrival_ns(control: list[tuple[int, int, bytes]], read_ns: int) -> int:
     return int(seconds * 1_000_000_000 + nanoseconds)
 
 
-_inlets: "WeakKeyDictionary[Any, Inlet]" = WeakKeyDictionary()
+_inlets: "WeakKeyDictionary[Any, Inlet | NativeInlet]" = WeakKeyDictionary()
 
 
-def inlet() -> Inlet:
+def inlet() -> Inlet | NativeInlet:
     """Return the one of the calling thread's hub; a forked process gets its own."""
     hub = gevent.get_hub()
     found = _inlets.get(hub)
     if found is None or found.process != os.getpid():
-        found = _inlets[hub] = Inlet()
+        found = _inlets[hub] = NativeInlet() if native.available else Inlet()
     return found

@@ -20,11 +20,12 @@ from websockets.http11 import Response
 from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 from websockets.typing import Subprotocol
 
+from loadgen.native import Lane
 from loadgen.transport import kernel_time
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, describe
 from loadgen.transport.framing import OnText, TextFrames
-from loadgen.transport.inlet import Inlet, inlet
+from loadgen.transport.inlet import Inlet, NativeInlet, inlet
 
 _WRITE = 2
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
@@ -50,6 +51,7 @@ class WebSocket:
         "_headers",
         "_incoming",
         "_inlet",
+        "_lane",
         "_max_message_bytes",
         "_on_closed",
         "_on_text",
@@ -85,7 +87,8 @@ class WebSocket:
         #: The library's part: through the handshake, and again while it has something to remember.
         self._protocol: Protocol | None = None
         self._socket: socket.socket | None = None
-        self._inlet: Inlet | None = None
+        self._inlet: Inlet | NativeInlet | None = None
+        self._lane: Lane | None = None
         self._descriptor = -1
         self._writer: Any = None
         self._unsent: bytearray | None = None
@@ -172,9 +175,20 @@ class WebSocket:
         """Drop the connection without ceremony; ``on_closed`` is called before this returns."""
         self._ended()
 
+    def express(self, lane: Lane | None) -> None:
+        """Let a lane of `loadgen.native` take what it knows, past ``on_text``; None: no more."""
+        if lane is not self._lane:
+            self._lane = lane
+            self._route()
+
     # The receive path, from `Inlet`.
 
-    def take(self, data: memoryview, arrival_ns: int, read_ns: int) -> None:
+    def _route(self) -> None:
+        if self._inlet is not None:
+            # Of a stream that is in the midst of a frame, or of TLS, every byte is to be seen.
+            self._inlet.route(self._descriptor, self.whole, self._lane if self.whole is not None else None)
+
+    def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         """Take what was read, where it is not just one whole text frame."""
         if not data:
             self._end_of_stream()
@@ -183,15 +197,22 @@ class WebSocket:
             self._on_ciphertext(self._tls, arrival_ns, read_ns)
         else:
             self._step(data, arrival_ns, read_ns)
-            if self._frames is not None:
+            if self._frames is not None and self._frames.whole is not self.whole:
                 self.whole = self._frames.whole
+                self._route()
 
     def broke(self, error: OSError) -> None:
         """The socket cannot be read any more."""
         self._fail(TransportError(describe(error, self._address.name)))
 
-    def _step(self, data: memoryview, arrival_ns: int, read_ns: int) -> None:
+    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         if self._frames is not None:
+            if self._lane is not None and self._frames.whole is not None:
+                # Of TLS; else the inlet has asked the lane.
+                taken = self._lane.take_frames(data, arrival_ns, read_ns)
+                if taken == len(data):
+                    return
+                data = data[taken:]
             self._frames.feed(data, arrival_ns, read_ns)
             return
         self._step_library(data, arrival_ns, read_ns)

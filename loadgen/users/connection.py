@@ -16,7 +16,7 @@ from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.websocket import WebSocket
 from loadgen.users.worker import WorkerRun
 
-_NOT_OURS = (msgspec.MsgspecError, struct.error, RecursionError)
+_NOT_OURS = (msgspec.MsgspecError, struct.error, OverflowError, RecursionError)
 
 OnAnswer = Callable[[PublishAnswer | None, int], None]
 OnDelivery = Callable[[str, str], None]
@@ -263,7 +263,7 @@ class ClientConnection:
         self._numbers[subscription_id] = plan.number
         self._subscriptions[subscription_id] = _Subscription(plan, now_ns())
         self._unready.add(subscription_id)
-        self._watching = True
+        self._watch()
         self._socket.send(self._session.subscribe(subscription_id, plan.channel))
 
     def _ready(self, subscription_id: str, at_ns: int) -> None:
@@ -284,7 +284,14 @@ class ClientConnection:
 
     def _no_longer_unready(self, subscription_id: str) -> None:
         self._unready.discard(subscription_id)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Look at deliveries while one may make a subscription ready, or the user wants to; else just record them."""
         self._watching = bool(self._unready) or self._on_delivery is not None
+        rows = self._run.recorder.native_rows
+        if self._socket is not None and rows is not None:
+            self._socket.express(None if self._watching else self._session.lane(rows, self._numbers))
 
     def _on_closed(self, code: int | None, reason: str) -> None:
         socket, self._socket = self._socket, None

@@ -1,7 +1,8 @@
 """AWS AppSync Events as a target: the client side of the protocol behind the seam of `loadgen.protocol.base`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from loadgen import native
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import (
     SUBPROTOCOL,
@@ -65,6 +66,13 @@ class AppSyncSession:
         """Return a `publish` with its authorization."""
         authorization = self._service.publish_authorization(channel, events)
         return messages.publish(publish_id, channel, events, authorization)
+
+    def lane(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.Lane | None:
+        """Return a lane for stamped deliveries to these subscriptions."""
+        lane = native.DeliveryLane(rows)
+        for subscription_id, number in numbers.items():
+            lane.add(subscription_id, number)
+        return lane
 
     def _make_receive(self) -> OnMessage:
         # The hot path: a closure finds what it needs in fewer steps than a method.

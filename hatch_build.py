@@ -1,0 +1,62 @@
+"""Builds the native receive path (`loadgen/native`) where that is possible; elsewhere the package is plain Python.
+
+``LOADGEN_NATIVE=require`` turns a build without it into an error, ``LOADGEN_NATIVE=0`` leaves it out.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDER = "loadgen/native"
+SOURCES = ("module.c", "rows.c", "lane.c", "deliveries.c", "poller.c")
+
+
+class NativeReceivePath(BuildHookInterface[Any]):
+    """Compiles the extension module next to its sources, for the wheel and for editable installs alike."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compile, and say what the wheel then is."""
+        wish = os.environ.get("LOADGEN_NATIVE", "")
+        if self.target_name != "wheel" or wish == "0":
+            return
+        try:
+            built = self._build()
+        except Exception as error:
+            # Whatever the compiler's trouble is: the Python path does the same.
+            if wish == "require":
+                raise
+            self.app.display_warning(
+                f"the native receive path was not built, the Python one is used: {error}"
+            )
+            return
+        build_data["artifacts"].append(f"/{built.relative_to(self.root).as_posix()}")
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def _build(self) -> Path:
+        if not sys.platform.startswith("linux") or sys.maxsize < 2**32:
+            raise RuntimeError("it needs a 64-bit Linux")
+        from setuptools import Distribution, Extension
+        from setuptools.command.build_ext import build_ext
+
+        folder = Path(self.root, FOLDER)
+        extension = Extension(
+            "loadgen.native._native",
+            [str(folder / name) for name in SOURCES],
+            depends=[str(folder / "native.h")],
+            extra_compile_args=["-O2", "-g0", "-fvisibility=hidden"],
+        )
+        command = build_ext(Distribution({"name": "loadgen-native", "ext_modules": [extension]}))
+        command.build_lib = command.build_temp = str(Path(self.root, "build", "native"))
+        command.ensure_finalized()
+        command.run()
+        made = Path(command.get_ext_fullpath(extension.name))
+        target = folder / made.name
+        # Put there in one step: a process that runs has the old one mapped.
+        temporary = target.with_suffix(".new")
+        temporary.write_bytes(made.read_bytes())
+        temporary.replace(target)
+        return target

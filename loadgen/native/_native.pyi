@@ -1,0 +1,57 @@
+"""What the extension module holds."""
+
+from collections.abc import Callable
+from typing import Any
+
+from loadgen.transport.inlet import Source
+
+class Rows:
+    """Rows of int64 in bytearrays."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        """Raises ValueError where one of them is out of range."""
+
+    def add(self, first: int, second: int, third: int, others: tuple[int, ...], /) -> None:
+        """Append a row; raises OverflowError where a number does not fit, TypeError where their count does not."""
+
+    def take(self) -> list[tuple[bytearray, int]]:
+        """Return the buffers that were written since the last call, and how many bytes of each."""
+
+    def give_back(self, buffer: bytearray, /) -> None:
+        """Write to a buffer of these rows again."""
+
+class Lane:
+    """Takes the messages that it knows for sure."""
+
+    def take_frames(self, data: bytes | bytearray | memoryview, arrival_ns: int, read_ns: int, /) -> int:
+        """Take the whole text frames at the beginning as far as they are known; return how many bytes those were."""
+
+class DeliveryLane(Lane):
+    """Takes AppSync Events' deliveries that carry our stamp; for one connection."""
+
+    def __init__(self, rows: Rows) -> None:
+        """Write deliveries to these rows, which must have 8 columns."""
+
+    def add(self, subscription_id: str, number: int, /) -> None:
+        """Take the deliveries of a subscription; raises ValueError for an id that is not short printable ASCII."""
+
+    def clear(self) -> None:
+        """Take nothing any more."""
+
+class Poller:
+    """Reads sockets when they are readable."""
+
+    def fileno(self) -> int:
+        """Return what is readable while one of the sockets is."""
+
+    def add(self, descriptor: int, source: Source, /) -> None:
+        """Read a socket from now on."""
+
+    def remove(self, descriptor: int, /) -> None:
+        """Read it no more; call before it is closed. Raises KeyError where it was not read."""
+
+    def route(self, descriptor: int, whole: Callable[..., Any] | None, lane: Lane | None, /) -> None:
+        """Say who takes what: first the lane, then, if a read left just one whole text frame, `whole`, else `take`."""
+
+    def read(self, most: int, /) -> None:
+        """Read the sockets that are readable, once each a round, and not many more than so many."""

@@ -1,0 +1,229 @@
+/* The lane of AppSync Events' deliveries that carry our stamp.
+
+   It takes a message only in the very form that `encode_event` gives an event and that a service gives a delivery:
+
+       {"type":"data","id":"s12","event":"{\"_lg\":[token,publisher,sequence,intended_ns,sent_ns],\"pad\":\"xx\"}"}
+
+   with the members in any order, the pad or none, and nothing else. Whatever differs by a byte is left to the Python path,
+   which decides what it is: so the lane never has to say no, and can't take for ours what Python would not. */
+#include <string.h>
+
+#include "native.h"
+
+#define ID_MAX 23
+
+typedef struct {
+    unsigned char length; /* 0: free */
+    char id[ID_MAX];
+    int64_t number;
+} Subscription;
+
+typedef struct {
+    Lane lane;
+    Rows *rows;
+    /* Of most connections the only one: found without the table. */
+    Subscription first;
+    Subscription *table;
+    size_t size, used; /* of the table; the size is a power of two */
+} DeliveryLane;
+
+/* FNV-1a, 64 bits: draft-eastlake-fnv. */
+static size_t hash_of(const char *id, size_t length) {
+    uint64_t hash = 14695981039346656037ULL;
+    for (size_t at = 0; at < length; at++) hash = (hash ^ (unsigned char)id[at]) * 1099511628211ULL;
+    return (size_t)(hash ^ (hash >> 32));
+}
+
+static int is(const Subscription *entry, const char *id, size_t length) {
+    return entry->length == length && memcmp(entry->id, id, length) == 0;
+}
+
+static Subscription *place_of(Subscription *table, size_t size, const char *id, size_t length) {
+    size_t at = hash_of(id, length) & (size - 1);
+    while (table[at].length && !is(&table[at], id, length)) at = (at + 1) & (size - 1);
+    return &table[at];
+}
+
+static const Subscription *find(DeliveryLane *self, const char *id, size_t length) {
+    if (is(&self->first, id, length)) return &self->first;
+    if (self->table == NULL) return NULL;
+    Subscription *entry = place_of(self->table, self->size, id, length);
+    return entry->length ? entry : NULL;
+}
+
+/* Whether the text goes on like this; then past it. */
+#define GOES_ON(literal) \
+    ((size_t)(end - at) >= sizeof(literal) - 1 && memcmp(at, literal, sizeof(literal) - 1) == 0 \
+         ? (at += sizeof(literal) - 1, 1) \
+         : 0)
+
+/* A whole number as JSON writes it, of at most 18 digits: all of those fit. NULL where it is another. */
+static const unsigned char *number(const unsigned char *at, const unsigned char *end, int64_t *value) {
+    int negative = at < end && *at == '-';
+    at += negative;
+    const unsigned char *first = at;
+    int64_t sum = 0;
+    while (at < end && *at >= '0' && *at <= '9') {
+        if (at - first == 18) return NULL;
+        sum = sum * 10 + (*at++ - '0');
+    }
+    if (at == first || (*first == '0' && (at - first > 1 || negative))) return NULL;
+    *value = negative ? -sum : sum;
+    return at;
+}
+
+static const unsigned char *past_padding(const unsigned char *at, const unsigned char *end) {
+    uint64_t eight;
+    while (end - at >= 8) {
+        memcpy(&eight, at, 8);
+        if (eight != 0x7878787878787878ULL) break;
+        at += 8;
+    }
+    while (at < end && *at == 'x') at++;
+    return at;
+}
+
+/* The event's text within the message's, up to its closing quote. */
+static const unsigned char *stamp(const unsigned char *at, const unsigned char *end, int64_t *values) {
+    if (!GOES_ON("{\\\"_lg\\\":[")) return NULL;
+    for (int which = 0; which < 5; which++) {
+        if (which && (at == end || *at++ != ',')) return NULL;
+        if ((at = number(at, end, &values[which])) == NULL) return NULL;
+    }
+    if (GOES_ON("],\\\"pad\\\":\\\"")) {
+        at = past_padding(at, end);
+        return GOES_ON("\\\"}") ? at : NULL;
+    }
+    return GOES_ON("]}") ? at : NULL;
+}
+
+static int deliveries_take(
+    Lane *lane, const unsigned char *text, Py_ssize_t length, int64_t arrival_ns, int64_t read_ns
+) {
+    DeliveryLane *self = (DeliveryLane *)lane;
+    const unsigned char *at = text, *end = text + length;
+    int type = 0, event = 0;
+    const Subscription *subscription = NULL;
+    int64_t values[5];
+    if (at == end || *at++ != '{') return 0;
+    for (int member = 0;; member++) {
+        if (!type && GOES_ON("\"type\":\"data\"")) {
+            type = 1;
+        } else if (subscription == NULL && GOES_ON("\"id\":\"")) {
+            const unsigned char *quote = memchr(at, '"', (size_t)(end - at) < ID_MAX + 1 ? (size_t)(end - at) : ID_MAX + 1);
+            if (quote == NULL || (subscription = find(self, (const char *)at, quote - at)) == NULL) return 0;
+            at = quote + 1;
+        } else if (!event && GOES_ON("\"event\":\"")) {
+            if ((at = stamp(at, end, values)) == NULL || at == end || *at++ != '"') return 0;
+            event = 1;
+        } else {
+            return 0;
+        }
+        if (at == end) return 0;
+        if (*at++ != (member < 2 ? ',' : '}')) return 0;
+        if (member == 2) break;
+    }
+    if (at != end) return 0;
+    int64_t *row = rows_place(self->rows);
+    row[0] = subscription->number;
+    row[1] = arrival_ns;
+    row[2] = read_ns;
+    memcpy(row + 3, values, sizeof values);
+    return rows_advance(self->rows) ? -1 : 1;
+}
+
+/* --- as Python sees it --- */
+
+static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"rows", NULL};
+    PyObject *rows;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!", names, &RowsType, &rows)) return NULL;
+    if (((Rows *)rows)->row_bytes != 8 * sizeof(int64_t)) {
+        PyErr_SetString(PyExc_ValueError, "a delivery has 8 columns");
+        return NULL;
+    }
+    DeliveryLane *self = (DeliveryLane *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    self->lane.take = deliveries_take;
+    self->rows = (Rows *)Py_NewRef(rows);
+    return (PyObject *)self;
+}
+
+static void lane_dealloc(PyObject *object) {
+    DeliveryLane *self = (DeliveryLane *)object;
+    Py_XDECREF(self->rows);
+    PyMem_Free(self->table);
+    Py_TYPE(object)->tp_free(object);
+}
+
+static int grow(DeliveryLane *self) {
+    size_t size = self->size ? self->size * 2 : 8;
+    Subscription *table = PyMem_Calloc(size, sizeof(Subscription));
+    if (table == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t at = 0; at < self->size; at++) {
+        Subscription *entry = &self->table[at];
+        if (entry->length) *place_of(table, size, entry->id, entry->length) = *entry;
+    }
+    PyMem_Free(self->table);
+    self->table = table;
+    self->size = size;
+    return 0;
+}
+
+static PyObject *lane_add(PyObject *object, PyObject *args) {
+    DeliveryLane *self = (DeliveryLane *)object;
+    const char *id;
+    Py_ssize_t length;
+    long long number;
+    if (!PyArg_ParseTuple(args, "s#L", &id, &length, &number)) return NULL;
+    if (length < 1 || length > ID_MAX || memchr(id, '"', length) || memchr(id, '\\', length)) {
+        PyErr_Format(PyExc_ValueError, "an id has 1 to %d bytes, and no quotes or backslashes", ID_MAX);
+        return NULL;
+    }
+    for (Py_ssize_t at = 0; at < length; at++) {
+        if ((unsigned char)id[at] < 0x20 || (unsigned char)id[at] > 0x7e) {
+            PyErr_SetString(PyExc_ValueError, "an id is printable ASCII");
+            return NULL;
+        }
+    }
+    Subscription entry = {.length = (unsigned char)length, .number = number};
+    memcpy(entry.id, id, length);
+    if (self->first.length == 0 || is(&self->first, id, length)) {
+        self->first = entry;
+        Py_RETURN_NONE;
+    }
+    if (self->used * 2 >= self->size && grow(self)) return NULL;
+    Subscription *place = place_of(self->table, self->size, id, length);
+    self->used += place->length == 0;
+    *place = entry;
+    Py_RETURN_NONE;
+}
+
+static PyObject *lane_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    DeliveryLane *self = (DeliveryLane *)object;
+    PyMem_Free(self->table);
+    self->table = NULL;
+    self->size = self->used = 0;
+    self->first.length = 0;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef lane_methods[] = {
+    {"add", lane_add, METH_VARARGS, NULL},
+    {"clear", lane_clear, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject DeliveryLaneType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "loadgen.native._native.DeliveryLane",
+    .tp_basicsize = sizeof(DeliveryLane),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_base = &LaneType,
+    .tp_new = lane_new,
+    .tp_dealloc = lane_dealloc,
+    .tp_methods = lane_methods,
+};

@@ -1,0 +1,46 @@
+/* The seam between transport and protocol: what takes whole text messages without any Python. */
+#include "native.h"
+
+Py_ssize_t lane_take_frames(
+    Lane *lane, const unsigned char *data, Py_ssize_t length, int64_t arrival_ns, int64_t read_ns
+) {
+    Py_ssize_t place = 0;
+    while (length - place >= 2 && data[place] == 0x81) {
+        Py_ssize_t size = data[place + 1], begin = place + 2;
+        if (size == 126) {
+            if (length - place < 4) break;
+            size = data[place + 2] << 8 | data[place + 3];
+            begin += 2;
+        } else if (size > 126) {
+            break;
+        }
+        if (begin + size > length) break;
+        int taken = lane->take(lane, data + begin, size, arrival_ns, read_ns);
+        if (taken < 0) return -1;
+        if (!taken) break;
+        place = begin + size;
+    }
+    return place;
+}
+
+static PyObject *lane_frames(PyObject *object, PyObject *args) {
+    Py_buffer data;
+    long long arrival_ns, read_ns;
+    if (!PyArg_ParseTuple(args, "y*LL", &data, &arrival_ns, &read_ns)) return NULL;
+    Py_ssize_t taken = lane_take_frames((Lane *)object, data.buf, data.len, arrival_ns, read_ns);
+    PyBuffer_Release(&data);
+    return taken < 0 ? NULL : PyLong_FromSsize_t(taken);
+}
+
+static PyMethodDef lane_methods[] = {
+    {"take_frames", lane_frames, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject LaneType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "loadgen.native._native.Lane",
+    .tp_basicsize = sizeof(Lane),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_methods = lane_methods,
+};

@@ -1,0 +1,336 @@
+/* Reads sockets: an epoll set, a receive with the kernel's timestamp for each socket that is readable, and the frames that a
+   lane takes without any Python. What is left goes to Python when all have been read: the kernel's code and the
+   interpreter's would otherwise drive each other out of the processor's caches with every frame. */
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "native.h"
+
+#define AT_ONCE 128
+/* One frame of the longest kind whose length is in two bytes, and its header. */
+#define BUFFER_BYTES (4 + 65535)
+#define SECOND_NS 1000000000LL
+/* asm-generic/socket.h: SO_TIMESTAMPNS_OLD, whose control message holds the 64-bit timespec of a 64-bit system. */
+#define TIMESTAMPNS 35
+
+typedef struct {
+    PyObject *source, *whole; /* NULL: no socket; every byte goes to the source's `take` */
+    Lane *lane;
+} Slot;
+
+typedef struct {
+    PyObject *source, *whole, *data; /* data NULL: broken */
+    int descriptor, error;
+    int64_t arrival_ns, read_ns;
+} Later;
+
+typedef struct {
+    PyObject_HEAD
+    int epoll, count; /* count: of slots, which descriptors index */
+    Slot *slots;
+    Later later[AT_ONCE];
+    int laters, reading;
+    unsigned char buffer[BUFFER_BYTES];
+} Poller;
+
+static PyObject *name_take, *name_broke;
+
+/* Where the text begins if the data is one whole text frame and nothing else; else 0. */
+static Py_ssize_t whole_text(const unsigned char *data, Py_ssize_t length) {
+    if (length < 2 || data[0] != 0x81) return 0;
+    if (data[1] < 126) return data[1] == length - 2 ? 2 : 0;
+    return data[1] == 126 && length >= 4 && (data[2] << 8 | data[3]) == length - 4 ? 4 : 0;
+}
+
+static int64_t arrival(struct msghdr *message, int64_t read_ns) {
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
+        if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == TIMESTAMPNS) {
+            struct timespec stamp;
+            memcpy(&stamp, CMSG_DATA(control), sizeof stamp);
+            return stamp.tv_sec * SECOND_NS + stamp.tv_nsec;
+        }
+    }
+    return read_ns;
+}
+
+/* Reads a socket once. -1 with an exception. */
+static int read_one(Poller *self, int descriptor) {
+    if (descriptor < 0 || descriptor >= self->count || self->slots[descriptor].source == NULL) return 0;
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec into = {.iov_base = self->buffer, .iov_len = BUFFER_BYTES};
+    struct msghdr message = {
+        .msg_iov = &into, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t size = recvmsg(descriptor, &message, MSG_DONTWAIT);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t read_ns = now.tv_sec * SECOND_NS + now.tv_nsec;
+    Slot *slot = &self->slots[descriptor];
+    Later *later = &self->later[self->laters];
+    if (size < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return 0;
+        *later = (Later){.source = Py_NewRef(slot->source), .descriptor = descriptor, .error = errno};
+        self->laters++;
+        return 0;
+    }
+    int64_t arrival_ns = arrival(&message, read_ns);
+    const unsigned char *data = self->buffer;
+    if (slot->lane != NULL) {
+        Py_ssize_t taken = lane_take_frames(slot->lane, data, size, arrival_ns, read_ns);
+        if (taken < 0) return -1;
+        if (taken == size && size > 0) return 0;
+        data += taken;
+        size -= taken;
+    }
+    Py_ssize_t begin = slot->whole != NULL ? whole_text(data, size) : 0;
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)data + begin, size - begin);
+    if (bytes == NULL) return -1;
+    *later = (Later){
+        .source = Py_NewRef(slot->source), .whole = begin ? Py_NewRef(slot->whole) : NULL, .data = bytes,
+        .descriptor = descriptor, .arrival_ns = arrival_ns, .read_ns = read_ns};
+    self->laters++;
+    return 0;
+}
+
+static int is_still_there(Poller *self, const Later *one) {
+    return one->descriptor < self->count && self->slots[one->descriptor].source == one->source;
+}
+
+/* Tells Python of one read; -1 with an exception. */
+static int tell(Poller *self, Later *one) {
+    PyObject *result = NULL;
+    if (one->whole == NULL && !is_still_there(self, one)) return 0;
+    if (one->data == NULL) {
+        PyObject *error = PyObject_CallFunction(PyExc_OSError, "is", one->error, strerror(one->error));
+        if (error == NULL) return -1;
+        result = PyObject_CallMethodObjArgs(one->source, name_broke, error, NULL);
+        Py_DECREF(error);
+    } else {
+        PyObject *arrival_ns = PyLong_FromLongLong(one->arrival_ns), *read_ns = PyLong_FromLongLong(one->read_ns);
+        if (arrival_ns != NULL && read_ns != NULL) {
+            if (one->whole != NULL) {
+                PyObject *arguments[] = {one->data, arrival_ns, read_ns};
+                result = PyObject_Vectorcall(one->whole, arguments, 3, NULL);
+            } else {
+                PyObject *arguments[] = {one->source, one->data, arrival_ns, read_ns};
+                result = PyObject_VectorcallMethod(name_take, arguments, 4, NULL);
+            }
+        }
+        Py_XDECREF(arrival_ns);
+        Py_XDECREF(read_ns);
+    }
+    if (result == NULL) return -1;
+    Py_DECREF(result);
+    return 0;
+}
+
+/* Tells Python of what was read. All of it, whatever is raised on the way: the bytes are nowhere else. */
+static int tell_all(Poller *self) {
+    int failed = 0;
+    for (int at = 0; at < self->laters; at++) {
+        Later one = self->later[at];
+        PyObject *kind = NULL, *value = NULL, *traceback = NULL;
+        if (failed) PyErr_Fetch(&kind, &value, &traceback);
+        if (tell(self, &one)) {
+            if (failed) PyErr_WriteUnraisable(one.source);
+            failed = 1;
+        }
+        if (kind != NULL) PyErr_Restore(kind, value, traceback);
+        Py_DECREF(one.source);
+        Py_XDECREF(one.whole);
+        Py_XDECREF(one.data);
+    }
+    self->laters = 0;
+    return failed ? -1 : 0;
+}
+
+/* Reads each readable socket once a round, as long as there are some and for so many in all; -1 with an exception. */
+static int read_rounds(Poller *self, long left) {
+    struct epoll_event events[AT_ONCE];
+    while (left > 0) {
+        int count = epoll_wait(self->epoll, events, left < AT_ONCE ? (int)left : AT_ONCE, 0);
+        if (count == 0 || (count < 0 && errno == EINTR)) return 0;
+        if (count < 0) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        int failed = 0;
+        for (int at = 0; at < count && !failed; at++) failed = read_one(self, events[at].data.fd);
+        if (failed) {
+            /* Out of memory; what was read is still dealt with. */
+            PyObject *kind, *value, *traceback;
+            PyErr_Fetch(&kind, &value, &traceback);
+            if (tell_all(self)) PyErr_WriteUnraisable((PyObject *)self);
+            PyErr_Restore(kind, value, traceback);
+            return -1;
+        }
+        if (tell_all(self)) return -1;
+        left -= count;
+    }
+    return 0;
+}
+
+static PyObject *poller_read(PyObject *object, PyObject *most) {
+    Poller *self = (Poller *)object;
+    long left = PyLong_AsLong(most);
+    if (left == -1 && PyErr_Occurred()) return NULL;
+    if (self->reading) {
+        PyErr_SetString(PyExc_RuntimeError, "the sockets are being read; who takes a message must not read others");
+        return NULL;
+    }
+    self->reading = 1;
+    int failed = read_rounds(self, left);
+    self->reading = 0;
+    if (failed) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* --- which sockets --- */
+
+static PyObject *poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {NULL};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "", names)) return NULL;
+    Poller *self = (Poller *)type->tp_alloc(type, 0);
+    if (self == NULL) return NULL;
+    self->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (self->epoll < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
+    Poller *self = (Poller *)object;
+    for (int at = 0; at < self->count; at++) {
+        Py_VISIT(self->slots[at].source);
+        Py_VISIT(self->slots[at].whole);
+        Py_VISIT(self->slots[at].lane);
+    }
+    return 0;
+}
+
+static void empty(Slot *slot) {
+    Py_CLEAR(slot->source);
+    Py_CLEAR(slot->whole);
+    Py_CLEAR(slot->lane);
+}
+
+static int poller_clear(PyObject *object) {
+    Poller *self = (Poller *)object;
+    for (int at = 0; at < self->count; at++) empty(&self->slots[at]);
+    return 0;
+}
+
+static void poller_dealloc(PyObject *object) {
+    Poller *self = (Poller *)object;
+    PyObject_GC_UnTrack(object);
+    poller_clear(object);
+    PyMem_Free(self->slots);
+    if (self->epoll >= 0) close(self->epoll);
+    Py_TYPE(object)->tp_free(object);
+}
+
+static PyObject *poller_fileno(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    return PyLong_FromLong(((Poller *)object)->epoll);
+}
+
+static PyObject *poller_add(PyObject *object, PyObject *args) {
+    Poller *self = (Poller *)object;
+    int descriptor;
+    PyObject *source;
+    if (!PyArg_ParseTuple(args, "iO", &descriptor, &source)) return NULL;
+    if (descriptor < 0) {
+        PyErr_SetString(PyExc_ValueError, "the socket is closed");
+        return NULL;
+    }
+    if (descriptor >= self->count) {
+        int count = self->count ? self->count : 64;
+        while (count <= descriptor) count *= 2;
+        Slot *slots = PyMem_Realloc(self->slots, count * sizeof(Slot));
+        if (slots == NULL) return PyErr_NoMemory();
+        memset(slots + self->count, 0, (count - self->count) * sizeof(Slot));
+        self->slots = slots;
+        self->count = count;
+    }
+    if (self->slots[descriptor].source != NULL) {
+        PyErr_SetString(PyExc_ValueError, "the socket is read already");
+        return NULL;
+    }
+    struct epoll_event wanted = {.events = EPOLLIN, .data.fd = descriptor};
+    if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, descriptor, &wanted)) return PyErr_SetFromErrno(PyExc_OSError);
+    self->slots[descriptor].source = Py_NewRef(source);
+    Py_RETURN_NONE;
+}
+
+static Slot *slot_of(Poller *self, int descriptor) {
+    if (descriptor < 0 || descriptor >= self->count || self->slots[descriptor].source == NULL) {
+        PyErr_SetString(PyExc_KeyError, "no such socket is read");
+        return NULL;
+    }
+    return &self->slots[descriptor];
+}
+
+static PyObject *poller_route(PyObject *object, PyObject *args) {
+    int descriptor;
+    PyObject *whole, *lane;
+    if (!PyArg_ParseTuple(args, "iOO", &descriptor, &whole, &lane)) return NULL;
+    if (lane != Py_None && !PyObject_TypeCheck(lane, &LaneType)) {
+        PyErr_SetString(PyExc_TypeError, "not a lane");
+        return NULL;
+    }
+    Slot *slot = slot_of((Poller *)object, descriptor);
+    if (slot == NULL) return NULL;
+    Py_XSETREF(slot->whole, whole == Py_None ? NULL : Py_NewRef(whole));
+    Py_XSETREF(slot->lane, lane == Py_None ? NULL : (Lane *)Py_NewRef(lane));
+    Py_RETURN_NONE;
+}
+
+static PyObject *poller_remove(PyObject *object, PyObject *number) {
+    Poller *self = (Poller *)object;
+    int descriptor = (int)PyLong_AsLong(number);
+    if (descriptor == -1 && PyErr_Occurred()) return NULL;
+    Slot *slot = slot_of(self, descriptor);
+    if (slot == NULL) return NULL;
+    Slot was = *slot;
+    memset(slot, 0, sizeof *slot);
+    int failed = epoll_ctl(self->epoll, EPOLL_CTL_DEL, descriptor, NULL);
+    /* Last, and from a copy: what goes with them may come back here. */
+    empty(&was);
+    if (failed) return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef poller_methods[] = {
+    {"fileno", poller_fileno, METH_NOARGS, NULL},
+    {"add", poller_add, METH_VARARGS, NULL},
+    {"route", poller_route, METH_VARARGS, NULL},
+    {"remove", poller_remove, METH_O, NULL},
+    {"read", poller_read, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject PollerType = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "loadgen.native._native.Poller",
+    .tp_basicsize = sizeof(Poller),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = poller_new,
+    .tp_dealloc = poller_dealloc,
+    .tp_traverse = poller_traverse,
+    .tp_clear = poller_clear,
+    .tp_methods = poller_methods,
+};
+
+int poller_names(void) {
+    name_take = PyUnicode_InternFromString("take");
+    name_broke = PyUnicode_InternFromString("broke");
+    return name_take == NULL || name_broke == NULL ? -1 : 0;
+}
