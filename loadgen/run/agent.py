@@ -15,6 +15,7 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
+from loadgen import native
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import ClockRow, Interval, Recorder
@@ -286,6 +287,7 @@ class Agent:
             messages.FINISHED,
             {
                 "worker": self.worker_id,
+                "receive_path": "native" if native.available else "python",
                 "deliveries": self.recorder.deliveries,
                 "events": self.recorder.events,
                 "foreign": self.recorder.foreign,
