@@ -50,8 +50,21 @@ class Poller:
     def remove(self, descriptor: int, /) -> None:
         """Read it no more; call before it is closed. Raises KeyError where it was not read."""
 
-    def route(self, descriptor: int, whole: Callable[..., Any] | None, lane: Lane | None, /) -> None:
-        """Say who takes what: first the lane, then, if a read left just one whole text frame, `whole`, else `take`."""
+    def route(
+        self,
+        descriptor: int,
+        whole: Callable[..., Any] | None,
+        lane: Lane | None,
+        tls_write: Callable[[bytes], Any] | None = None,
+        tls_read: Callable[[int, bytearray], int] | None = None,
+        /,
+    ) -> None:
+        """Say who takes what: first the lane, then, if a read left just one whole text frame, `whole`, else `take`.
+
+        With the last two (of a TLS object that is at a record's beginning) a lane's frames are those within whole
+        records; what it leaves goes to `take_plaintext`, and what `tls_read` raises to `tls_stopped`. Raises
+        ValueError where only one of them is given, or `whole` as well.
+        """
 
     def read(self, most: int, /) -> None:
         """Read the sockets that are readable, once each a round, and not many more than so many."""

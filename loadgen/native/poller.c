@@ -20,6 +20,8 @@
 typedef struct {
     PyObject *source, *whole; /* NULL: no socket; every byte goes to the source's `take` */
     Lane *lane;
+    /* Of TLS, whose plaintext is then the lane's: what takes ciphertext, and what gives plaintext. */
+    PyObject *tls_write, *tls_read;
 } Slot;
 
 typedef struct {
@@ -34,10 +36,14 @@ typedef struct {
     Slot *slots;
     Later later[AT_ONCE];
     int laters, reading;
+    PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a number */
     unsigned char buffer[BUFFER_BYTES];
 } Poller;
 
-static PyObject *name_take, *name_broke;
+/* A record's plaintext is at most 16 KiB (RFC 8446, 5.1). */
+#define PLAINTEXT_BYTES (1 << 14)
+
+static PyObject *name_take, *name_take_plaintext, *name_tls_stopped, *name_broke;
 
 /* Where the text begins if the data is one whole text frame and nothing else; else 0. */
 static Py_ssize_t whole_text(const unsigned char *data, Py_ssize_t length) {
@@ -81,7 +87,7 @@ static int read_one(Poller *self, int descriptor) {
     }
     int64_t arrival_ns = arrival(&message, read_ns);
     const unsigned char *data = self->buffer;
-    if (slot->lane != NULL) {
+    if (slot->lane != NULL && slot->tls_read == NULL) {
         Py_ssize_t taken = lane_take_frames(slot->lane, data, size, arrival_ns, read_ns);
         if (taken < 0) return -1;
         if (taken == size && size > 0) return 0;
@@ -102,28 +108,97 @@ static int is_still_there(Poller *self, const Later *one) {
     return one->descriptor < self->count && self->slots[one->descriptor].source == one->source;
 }
 
+/* How many records of application data the ciphertext is, and nothing else (RFC 8446, 5.1); 0: it is something else. */
+static int records(const unsigned char *data, Py_ssize_t length) {
+    int count = 0;
+    for (Py_ssize_t at = 0; at < length; count++) {
+        if (length - at < 5 || data[at] != 0x17) return 0;
+        at += 5 + (data[at + 3] << 8 | data[at + 4]);
+        if (at > length) return 0;
+    }
+    return count;
+}
+
+static int call_source(PyObject *source, PyObject *name, PyObject *what, int64_t arrival_ns, int64_t read_ns) {
+    PyObject *arguments[] = {source, what, PyLong_FromLongLong(arrival_ns), PyLong_FromLongLong(read_ns)};
+    PyObject *result = NULL;
+    if (arguments[2] != NULL && arguments[3] != NULL) result = PyObject_VectorcallMethod(name, arguments, 4, NULL);
+    Py_XDECREF(arguments[2]);
+    Py_XDECREF(arguments[3]);
+    if (result == NULL) return -1;
+    Py_DECREF(result);
+    return 0;
+}
+
+/* Decrypts whole records and gives the lane what they hold; what it does not take goes to the source as plaintext. */
+static int tell_tls(Poller *self, Later *one, int count) {
+    /* Held, since the source may say that it is routed otherwise. */
+    Slot *slot = &self->slots[one->descriptor];
+    PyObject *write = Py_NewRef(slot->tls_write), *read = Py_NewRef(slot->tls_read);
+    Lane *lane = (Lane *)Py_NewRef(slot->lane);
+    PyObject *written = PyObject_CallOneArg(write, one->data);
+    int failed = written == NULL;
+    Py_XDECREF(written);
+    int direct = 1;
+    while (!failed && count-- > 0) {
+        PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
+        PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
+        if (size == NULL) {
+            /* At the end of what there is (a record held no application data), or TLS failed: the source knows which. */
+            PyObject *kind, *error, *traceback;
+            PyErr_Fetch(&kind, &error, &traceback);
+            PyErr_NormalizeException(&kind, &error, &traceback);
+            failed = call_source(one->source, name_tls_stopped, error, one->arrival_ns, one->read_ns);
+            Py_XDECREF(kind);
+            Py_XDECREF(error);
+            Py_XDECREF(traceback);
+            break;
+        }
+        Py_ssize_t length = PyLong_AsSsize_t(size), taken = 0;
+        Py_DECREF(size);
+        const unsigned char *data = (const unsigned char *)PyByteArray_AS_STRING(self->plaintext);
+        if (length < 0 || length > PLAINTEXT_BYTES) {
+            PyErr_SetString(PyExc_RuntimeError, "TLS read an impossible number of bytes");
+            failed = 1;
+            break;
+        }
+        /* Once the source has had something it may be in the midst of a frame. */
+        if (direct) taken = lane_take_frames(lane, data, length, one->arrival_ns, one->read_ns);
+        if (taken < 0) {
+            failed = 1;
+        } else if (taken < length || length == 0) {
+            direct = 0;
+            PyObject *rest = PyBytes_FromStringAndSize((const char *)data + taken, length - taken);
+            failed = rest == NULL || call_source(one->source, name_take_plaintext, rest, one->arrival_ns, one->read_ns);
+            Py_XDECREF(rest);
+            if (length == 0 || !is_still_there(self, one)) break;
+        }
+    }
+    Py_DECREF(write);
+    Py_DECREF(read);
+    Py_DECREF(lane);
+    return failed ? -1 : 0;
+}
+
 /* Tells Python of one read; -1 with an exception. */
 static int tell(Poller *self, Later *one) {
     PyObject *result = NULL;
     if (one->whole == NULL && !is_still_there(self, one)) return 0;
+    if (one->data != NULL && one->whole == NULL && self->slots[one->descriptor].tls_read != NULL) {
+        int count = records((unsigned char *)PyBytes_AS_STRING(one->data), PyBytes_GET_SIZE(one->data));
+        if (count > 0) return tell_tls(self, one, count);
+    }
     if (one->data == NULL) {
         PyObject *error = PyObject_CallFunction(PyExc_OSError, "is", one->error, strerror(one->error));
         if (error == NULL) return -1;
         result = PyObject_CallMethodObjArgs(one->source, name_broke, error, NULL);
         Py_DECREF(error);
     } else {
-        PyObject *arrival_ns = PyLong_FromLongLong(one->arrival_ns), *read_ns = PyLong_FromLongLong(one->read_ns);
-        if (arrival_ns != NULL && read_ns != NULL) {
-            if (one->whole != NULL) {
-                PyObject *arguments[] = {one->data, arrival_ns, read_ns};
-                result = PyObject_Vectorcall(one->whole, arguments, 3, NULL);
-            } else {
-                PyObject *arguments[] = {one->source, one->data, arrival_ns, read_ns};
-                result = PyObject_VectorcallMethod(name_take, arguments, 4, NULL);
-            }
-        }
-        Py_XDECREF(arrival_ns);
-        Py_XDECREF(read_ns);
+        if (one->whole == NULL) return call_source(one->source, name_take, one->data, one->arrival_ns, one->read_ns);
+        PyObject *arguments[] = {one->data, PyLong_FromLongLong(one->arrival_ns), PyLong_FromLongLong(one->read_ns)};
+        if (arguments[1] != NULL && arguments[2] != NULL) result = PyObject_Vectorcall(one->whole, arguments, 3, NULL);
+        Py_XDECREF(arguments[1]);
+        Py_XDECREF(arguments[2]);
     }
     if (result == NULL) return -1;
     Py_DECREF(result);
@@ -199,6 +274,12 @@ static PyObject *poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Poller *self = (Poller *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->epoll = epoll_create1(EPOLL_CLOEXEC);
+    self->plaintext = PyByteArray_FromStringAndSize(NULL, PLAINTEXT_BYTES);
+    self->plaintext_bytes = PyLong_FromLong(PLAINTEXT_BYTES);
+    if (self->plaintext == NULL || self->plaintext_bytes == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
     if (self->epoll < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(self);
@@ -213,6 +294,8 @@ static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
         Py_VISIT(self->slots[at].source);
         Py_VISIT(self->slots[at].whole);
         Py_VISIT(self->slots[at].lane);
+        Py_VISIT(self->slots[at].tls_write);
+        Py_VISIT(self->slots[at].tls_read);
     }
     return 0;
 }
@@ -221,6 +304,8 @@ static void empty(Slot *slot) {
     Py_CLEAR(slot->source);
     Py_CLEAR(slot->whole);
     Py_CLEAR(slot->lane);
+    Py_CLEAR(slot->tls_write);
+    Py_CLEAR(slot->tls_read);
 }
 
 static int poller_clear(PyObject *object) {
@@ -234,6 +319,8 @@ static void poller_dealloc(PyObject *object) {
     PyObject_GC_UnTrack(object);
     poller_clear(object);
     PyMem_Free(self->slots);
+    Py_XDECREF(self->plaintext);
+    Py_XDECREF(self->plaintext_bytes);
     if (self->epoll >= 0) close(self->epoll);
     Py_TYPE(object)->tp_free(object);
 }
@@ -280,8 +367,12 @@ static Slot *slot_of(Poller *self, int descriptor) {
 
 static PyObject *poller_route(PyObject *object, PyObject *args) {
     int descriptor;
-    PyObject *whole, *lane;
-    if (!PyArg_ParseTuple(args, "iOO", &descriptor, &whole, &lane)) return NULL;
+    PyObject *whole, *lane, *write = Py_None, *read = Py_None;
+    if (!PyArg_ParseTuple(args, "iOO|OO", &descriptor, &whole, &lane, &write, &read)) return NULL;
+    if ((write == Py_None) != (read == Py_None) || (read != Py_None && (lane == Py_None || whole != Py_None))) {
+        PyErr_SetString(PyExc_ValueError, "TLS has both a write and a read, and a lane for all that it brings");
+        return NULL;
+    }
     if (lane != Py_None && !PyObject_TypeCheck(lane, &LaneType)) {
         PyErr_SetString(PyExc_TypeError, "not a lane");
         return NULL;
@@ -290,6 +381,8 @@ static PyObject *poller_route(PyObject *object, PyObject *args) {
     if (slot == NULL) return NULL;
     Py_XSETREF(slot->whole, whole == Py_None ? NULL : Py_NewRef(whole));
     Py_XSETREF(slot->lane, lane == Py_None ? NULL : (Lane *)Py_NewRef(lane));
+    Py_XSETREF(slot->tls_write, write == Py_None ? NULL : Py_NewRef(write));
+    Py_XSETREF(slot->tls_read, read == Py_None ? NULL : Py_NewRef(read));
     Py_RETURN_NONE;
 }
 
@@ -331,6 +424,8 @@ PyTypeObject PollerType = {
 
 int poller_names(void) {
     name_take = PyUnicode_InternFromString("take");
+    name_take_plaintext = PyUnicode_InternFromString("take_plaintext");
+    name_tls_stopped = PyUnicode_InternFromString("tls_stopped");
     name_broke = PyUnicode_InternFromString("broke");
-    return name_take == NULL || name_broke == NULL ? -1 : 0;
+    return name_take && name_take_plaintext && name_tls_stopped && name_broke ? 0 : -1;
 }

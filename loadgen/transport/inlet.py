@@ -50,6 +50,16 @@ class Source(Protocol):
     def broke(self, error: OSError) -> None:
         """The socket cannot be read any more."""
 
+    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int) -> None:
+        """Take what the native inlet has decrypted and its lane has not taken; nothing: TLS is at its end."""
+
+    def tls_stopped(self, error: Exception, arrival_ns: int, read_ns: int) -> None:
+        """There was nothing more to decrypt, or TLS has failed."""
+
+
+#: What takes ciphertext, and what gives plaintext.
+TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
+
 
 class NativeInlet:
     """Reads the sockets of one hub by way of `loadgen.native`."""
@@ -74,9 +84,11 @@ class NativeInlet:
         if not self._sockets:
             self._watcher.stop()
 
-    def route(self, descriptor: int, whole: OnText | None, lane: native.Lane | None) -> None:
+    def route(
+        self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
+    ) -> None:
         """Tell that the source's ``whole`` has changed, and which lane takes what it knows before that."""
-        self._poller.route(descriptor, whole, lane)
+        self._poller.route(descriptor, whole, lane, *(tls or ()))
 
 
 class Inlet:
@@ -118,7 +130,9 @@ class Inlet:
         if not self._sources:
             self._watcher.stop()
 
-    def route(self, descriptor: int, whole: OnText | None, lane: native.Lane | None) -> None:
+    def route(
+        self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
+    ) -> None:
         """Do nothing: ``whole`` is asked of the source at each read, and lanes are the native inlet's."""
 
     def _on_readable(self) -> None:

@@ -26,6 +26,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, describe
 from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.inlet import Inlet, NativeInlet, inlet
+from loadgen.transport.records import RecordBoundary
 
 _WRITE = 2
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
@@ -58,9 +59,11 @@ class WebSocket:
         "_opening",
         "_outgoing",
         "_protocol",
+        "_records",
         "_socket",
         "_subprotocols",
         "_tls",
+        "_tls_direct",
         "_tls_ready",
         "_unsent",
         "_writer",
@@ -98,6 +101,8 @@ class WebSocket:
         self._frames: TextFrames | None = None
         self._tls: ssl.SSLObject | None = None
         self._tls_ready = False
+        #: Whether the inlet decrypts.
+        self._tls_direct = False
         self._opening: AsyncResult | None = None
         #: See `inlet.Source`.
         self.whole: OnText | None = None
@@ -134,6 +139,7 @@ class WebSocket:
         try:
             if self._address.ssl_context is not None:
                 self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+                self._records = RecordBoundary()
                 self._tls = self._address.ssl_context.wrap_bio(
                     self._incoming, self._outgoing, server_hostname=self._address.uri.host
                 )
@@ -184,22 +190,56 @@ class WebSocket:
     # The receive path, from `Inlet`.
 
     def _route(self) -> None:
-        if self._inlet is not None:
-            # Of a stream that is in the midst of a frame, or of TLS, every byte is to be seen.
+        if self._inlet is None:
+            return
+        if self._tls is None:
+            # Of a stream that is in the midst of a frame every byte is to be seen.
             self._inlet.route(self._descriptor, self.whole, self._lane if self.whole is not None else None)
+            return
+        direct = (
+            self._lane is not None
+            and self._frames is not None
+            and self._frames.whole is not None
+            and self._records.reached
+            and not self._incoming.pending
+            and not self._tls.pending()
+        )
+        if direct or self._tls_direct:
+            self._tls_direct = direct
+            ends = (self._incoming.write, cast(Any, self._tls.read)) if direct else None
+            self._inlet.route(self._descriptor, None, self._lane if direct else None, ends)
 
     def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         """Take what was read, where it is not just one whole text frame."""
         if not data:
             self._end_of_stream()
         elif self._tls is not None:
+            self._records.follow(data)
             self._incoming.write(data)
             self._on_ciphertext(self._tls, arrival_ns, read_ns)
+            if self._lane is not None:
+                self._route()
         else:
             self._step(data, arrival_ns, read_ns)
             if self._frames is not None and self._frames.whole is not self.whole:
                 self.whole = self._frames.whole
                 self._route()
+
+    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int) -> None:
+        """Take what the inlet has decrypted."""
+        if data:
+            self._step(data, arrival_ns, read_ns)
+            self._route()
+        else:
+            self._end_of_stream()
+
+    def tls_stopped(self, error: Exception, arrival_ns: int, read_ns: int) -> None:
+        """The inlet found nothing more to decrypt, or TLS has failed."""
+        if isinstance(error, ssl.SSLWantReadError):
+            if self._outgoing.pending:
+                self._transmit(self._outgoing.read())
+        else:
+            self._fail(TransportError(f"{self._address.name}: TLS failed: {error}"))
 
     def broke(self, error: OSError) -> None:
         """The socket cannot be read any more."""

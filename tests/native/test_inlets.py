@@ -1,14 +1,17 @@
 """Both inlets make the same of the same stream, whatever it is cut into."""
 
+import contextlib
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import gevent
 import pytest
+import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
@@ -61,10 +64,13 @@ class Handler:
 
     def __init__(self, buffer: DeliveryBuffer | NativeDeliveryBuffer) -> None:
         self.buffer = buffer
+        #: Deliveries that came the Python way.
+        self.events = 0
         self.calls: list[tuple[str, Any]] = []
 
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         assert arrival_ns <= read_ns
+        self.events += 1
         try:
             stamp = decode_event(event).stamp
         except ValueError:
@@ -79,16 +85,87 @@ class Handler:
         return lambda *arguments: self.calls.append((name, arguments[0] if arguments else None))
 
 
-def serve(listener: socket.socket, parts: Sequence[bytes]) -> None:
+class Plain:
+    """The server's side of a connection."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.peer = peer
+
+    def read(self) -> bytes:
+        return self.peer.recv(65536)
+
+    def wire(self, parts: Sequence[bytes]) -> list[bytes]:
+        return list(parts)
+
+    def wire_end(self) -> bytes:
+        return b""
+
+
+class Tls(Plain):
+    """The same over TLS; each part is a record, or several where it is long."""
+
+    def __init__(self, peer: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(peer)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        while True:
+            try:
+                self.tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                peer.sendall(self.outgoing.read())
+                self.incoming.write(peer.recv(65536))
+        peer.sendall(self.outgoing.read())
+
+    def read(self) -> bytes:
+        while True:
+            try:
+                return self.tls.read(65536)
+            except ssl.SSLWantReadError:
+                self.incoming.write(self.peer.recv(65536))
+
+    def wire(self, parts: Sequence[bytes]) -> list[bytes]:
+        sealed = []
+        for part in parts:
+            if part:
+                self.tls.write(part)
+            sealed.append(self.outgoing.read())
+        return sealed
+
+    def wire_end(self) -> bytes:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        return self.outgoing.read()
+
+
+def cut(stream: bytes, cuts: Sequence[int]) -> list[bytes]:
+    places = sorted({place % (len(stream) + 1) for place in cuts} | {0, len(stream)})
+    return [stream[begin:end] for begin, end in pairwise(places)]
+
+
+def serve(
+    listener: socket.socket,
+    stream: bytes,
+    cuts: Sequence[int],
+    again: Sequence[int],
+    context: ssl.SSLContext | None,
+) -> None:
+    """Send the stream, cut, and over TLS cut once more, as the records need not be what is read at once."""
     peer, _ = listener.accept()
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    side = Plain(peer) if context is None else Tls(peer, context)
     protocol = ServerProtocol()
     while not (events := protocol.events_received()):
-        protocol.receive_data(peer.recv(65536))
+        protocol.receive_data(side.read())
     (request,) = events
     assert isinstance(request, Request)
     protocol.send_response(protocol.accept(request))
-    peer.sendall(b"".join(protocol.data_to_send()))
+    for part in side.wire([b"".join(protocol.data_to_send())]):
+        peer.sendall(part)
+    parts = side.wire(cut(stream, cuts))
+    end = side.wire_end()
+    if context is not None:
+        parts = cut(b"".join(parts) + end, again)
     for part in parts:
         time.sleep(0.002)
         peer.sendall(part)
@@ -99,8 +176,22 @@ def serve(listener: socket.socket, parts: Sequence[bytes]) -> None:
     peer.close()
 
 
-def receive(parts: Sequence[bytes], kind: str) -> tuple[list[list[int]], list[tuple[str, Any]]]:
-    """Return (rows without their times, what else the handler was told) of a stream that comes in these parts."""
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
+    folder = tmp_path_factory.mktemp("authority")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+        yield context
+
+
+def receive(
+    kind: str, stream: bytes, cuts: Sequence[int], again: Sequence[int], context: ssl.SSLContext | None
+) -> tuple[list[list[int]], list[tuple[str, Any]], int]:
+    """Return (rows without their times, what else the handler was told, how many deliveries it was told)."""
     native.available = kind == "native"
     inlets._inlets.clear()
     buffer = NativeDeliveryBuffer() if kind == "native" else DeliveryBuffer()
@@ -109,10 +200,10 @@ def receive(parts: Sequence[bytes], kind: str) -> tuple[list[list[int]], list[tu
     session = service.session(handler)
     closed: list[int | None] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener, parts))
+        thread = threading.Thread(target=serve, args=(listener, stream, cuts, again, context))
         thread.start()
         connection = WebSocket(
-            Address(f"ws://127.0.0.1:{listener.getsockname()[1]}/"),
+            Address(f"{'ws' if context is None else 'wss'}://127.0.0.1:{listener.getsockname()[1]}/"),
             subprotocols=(),
             headers={},
             on_text=session.receive,
@@ -127,17 +218,37 @@ def receive(parts: Sequence[bytes], kind: str) -> tuple[list[list[int]], list[tu
         thread.join()
     rows = [row for taken in buffer.take() for row in taken.tolist()]
     assert all(0 < row[1] <= row[2] for row in rows)
-    return [[row[0], *row[3:]] for row in rows], handler.calls
+    return [[row[0], *row[3:]] for row in rows], handler.calls, handler.events
 
 
-@given(STREAMS, st.lists(st.integers(0, 1 << 20), max_size=6))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_the_same_stream_gives_the_same_record(stream: bytes, cuts: list[int]) -> None:
-    places = sorted({cut % (len(stream) + 1) for cut in cuts} | {0, len(stream)})
-    parts = [stream[begin:end] for begin, end in pairwise(places)]
+CUTS = st.lists(st.integers(0, 1 << 20), max_size=6)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@given(stream=STREAMS, cuts=CUTS, again=CUTS)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_the_same_stream_gives_the_same_record(
+    context: ssl.SSLContext, tls: bool, stream: bytes, cuts: list[int], again: list[int]
+) -> None:
+    chosen = context if tls else None
     was = native.available
     try:
-        assert receive(parts, "native") == receive(parts, "python")
+        natively, in_python = (receive(kind, stream, cuts, again, chosen) for kind in ("native", "python"))
+        assert natively[:2] == in_python[:2]
     finally:
         native.available = was
         inlets._inlets.clear()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_deliveries_in_whole_records_take_the_lane(
+    context: ssl.SSLContext, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "available", True)
+    frames = [frame(delivery(n, 200)) for n in range(40)]
+    ends = [sum(map(len, frames[: n + 1])) for n in range(40)]
+    rows, calls, told = receive("native", b"".join(frames), ends, (), context if tls else None)
+    assert [row[3] for row in rows] == list(range(40))
+    assert calls == []
+    assert told == 0
+    inlets._inlets.clear()
