@@ -57,18 +57,18 @@ static const Subscription *find(DeliveryLane *self, const char *id, size_t lengt
          ? (at += sizeof(literal) - 1, 1) \
          : 0)
 
-/* A whole number as JSON writes it, of at most 18 digits: all of those fit. NULL where it is another. */
+/* A whole number as JSON writes it, that fits (the smallest of all aside). NULL where it is another. */
 static const unsigned char *number(const unsigned char *at, const unsigned char *end, int64_t *value) {
     int negative = at < end && *at == '-';
     at += negative;
     const unsigned char *first = at;
-    int64_t sum = 0;
+    uint64_t sum = 0; /* which holds any number of 19 digits */
     while (at < end && *at >= '0' && *at <= '9') {
-        if (at - first == 18) return NULL;
-        sum = sum * 10 + (*at++ - '0');
+        if (at - first == 19) return NULL;
+        sum = sum * 10 + (uint64_t)(*at++ - '0');
     }
-    if (at == first || (*first == '0' && (at - first > 1 || negative))) return NULL;
-    *value = negative ? -sum : sum;
+    if (at == first || sum > INT64_MAX || (*first == '0' && (at - first > 1 || negative))) return NULL;
+    *value = negative ? -(int64_t)sum : (int64_t)sum;
     return at;
 }
 

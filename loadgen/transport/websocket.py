@@ -206,7 +206,7 @@ class WebSocket:
         )
         if direct or self._tls_direct:
             self._tls_direct = direct
-            ends = (self._incoming.write, cast(Any, self._tls.read)) if direct else None
+            ends = (self._incoming.write, cast(Any, _innermost(self._tls).read)) if direct else None
             self._inlet.route(self._descriptor, None, self._lane if direct else None, ends)
 
     def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
@@ -443,6 +443,12 @@ class WebSocket:
                 self._inlet = None
             self._socket.close()
             self._socket = None
+
+
+def _innermost(tls: ssl.SSLObject) -> ssl.SSLObject:
+    """Return the C object that the `ssl` module's Python object hands every call to, where it still has one."""
+    inner: ssl.SSLObject = getattr(tls, "_sslobj", tls)
+    return inner
 
 
 def _ends_with_headers(data: bytes | memoryview) -> bool:

@@ -37,7 +37,10 @@ def frame(message: bytes, opcode: Opcode = Opcode.TEXT, fin: bool = True) -> byt
 
 
 def delivery(sequence: int, size: int, subscription_id: str = "s1") -> bytes:
-    return messages.data(subscription_id, encode_event(7, 1, sequence, 3, 4, size))
+    return messages.data(
+        subscription_id,
+        encode_event(7, 1, sequence, 1_790_000_000_000_000_001, 1_790_000_000_000_000_002, size),
+    )
 
 
 FRAMES = st.one_of(
