@@ -36,6 +36,9 @@ from loadgen.scenario import Plan, Scenario, ScenarioError, load
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.users.roles import LoadUser, attach
 
+# Else gevent keeps for each greenlet by which stack it was spawned, and there are some for each client.
+gevent.config.track_greenlet_tree = False
+
 #: Set by `loadgen run`: leave Locust's own closing tables out.
 QUIET = "LOADGEN_QUIET"
 _TO_COORDINATOR = (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED, messages.PING)
