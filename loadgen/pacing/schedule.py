@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import cached_property
 from itertools import count
 from random import Random
 
@@ -21,7 +22,7 @@ class Arrival(StrEnum):
     BURSTS = "bursts"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Pace:
     """The offered load of a whole group of clients.
 
@@ -44,6 +45,11 @@ class Pace:
             raise ValueError(f"burst must be at least 1, not {self.burst}")
         if self.burst > 1 and self.arrival is not Arrival.BURSTS:
             raise ValueError(f"burst has no meaning with {self.arrival} arrival")
+
+    @cached_property
+    def integral(self) -> Curve:
+        """The load curve in requests per second; made once, as a long one is shared by many clients."""
+        return Curve(self.requests_per_s, self.curve or (Point(0, 1.0),))
 
 
 def offsets_ns(pace: Pace, *, clients: int, index: int, seed: int | str, duration_ns: int) -> Iterator[int]:
@@ -72,7 +78,7 @@ def offsets_ns(pace: Pace, *, clients: int, index: int, seed: int | str, duratio
 def request_count(pace: Pace, duration_ns: int) -> int:
     """Return how many requests the whole group has due before ``duration_ns``; for Poisson the mean."""
     if pace.curve:
-        due = Curve(pace.requests_per_s, pace.curve).requests_before(duration_ns)
+        due = pace.integral.requests_before(duration_ns)
     else:
         due = Fraction(pace.requests_per_s) * duration_ns / _NS_PER_S
     return math.ceil(due / pace.burst) * pace.burst
@@ -87,8 +93,7 @@ def _even_times(requests_per_s: float, first: int, step: int) -> Iterator[int]:
 
 
 def _timed(pace: Pace, positions: Iterator[float]) -> Iterator[int]:
-    points = pace.curve or (Point(0, 1.0),)
-    return Curve(pace.requests_per_s, points).offsets_ns(positions)
+    return pace.integral.offsets_ns(positions)
 
 
 def _poisson_positions(clients: int, random: Random) -> Iterator[float]:

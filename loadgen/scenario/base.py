@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 # Tags of unions stand in pydantic's error locations; the angle brackets tell them from the file's keys.
-WORD, MAPPING = "<word>", "<mapping>"
+WORD, MAPPING, LIST = "<word>", "<mapping>", "<list>"
 
 
 class Part(BaseModel):

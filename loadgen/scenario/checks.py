@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, product
 from math import prod
 
+from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts, Points, Replay
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
 from loadgen.scenario.problems import Path, Problem
 from loadgen.scenario.rules import ProtocolRules
@@ -21,7 +22,7 @@ _NS_PER_S = 1_000_000_000
 
 
 def check(
-    variables: Variables, clients: Groups, target: Target | None, rules: ProtocolRules
+    variables: Variables, clients: Groups, target: Target | None, phases: Phases, rules: ProtocolRules
 ) -> Iterator[Problem]:
     """Yield what makes a scenario of sound parts one that cannot be run."""
     if target is not None:
@@ -30,6 +31,9 @@ def check(
         except ValueError as error:
             yield Problem(("target", "url"), f"cannot be used: {error}")
     yield from _check_clients(clients)
+    for name, group in clients.items():
+        if group.publish is not None:
+            yield from _check_profile(("clients", name, "publish", "profile"), group.publish.profile, phases)
     used: set[str] = set()
     for path, source, validate in _templates(clients, rules):
         try:
@@ -52,6 +56,18 @@ def _check_clients(clients: Groups) -> Iterator[Problem]:
     total = sum(group.count for group in clients.values())
     if total > MAX_CLIENTS:
         yield Problem(("clients",), f"has {total} clients in all; at most {MAX_CLIENTS} are possible")
+
+
+def _check_profile(path: Path, profile: Points | Form, phases: Phases) -> Iterator[Problem]:
+    if isinstance(profile, Replay):
+        yield Problem(
+            (*path, "csv"),
+            "names a file, which is read with a scenario's own file only; give the points instead",
+        )
+    if isinstance(profile, LoadBursts):
+        count = phases.measure_ns // profile.bursts.every_ns
+        if count > MAX_BURSTS:
+            yield Problem(path, f"has {count} bursts in the measure phase; at most {MAX_BURSTS} are possible")
 
 
 def _check_template(
@@ -133,12 +149,24 @@ def _publish_warnings(
             f"{where}.payload is {publish.payload_bytes}B, less than the stamp that every event carries; "
             f"events will be about {_STAMP_BYTES}B"
         )
-    for point in publish.profile:
-        if point.at_ns > phases.measure_ns:
-            yield (
-                f"{where}.profile has a point at {format_duration(point.at_ns)}, "
-                f"after the end of the measure phase ({format_duration(phases.measure_ns)})"
-            )
+    yield from _profile_warnings(f"{where}.profile", publish.profile, phases)
+
+
+def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Iterator[str]:
+    measure = f"the measure phase ({format_duration(phases.measure_ns)})"
+    if isinstance(profile, tuple):
+        beyond = [point.at_ns for point in profile if point.at_ns > phases.measure_ns]
+        if len(beyond) == 1:
+            yield f"{where} has a point at {format_duration(beyond[0])}, after the end of {measure}"
+        elif beyond:
+            last = format_duration(beyond[-1])
+            yield f"{where} has {len(beyond)} points after the end of {measure}, the last at {last}"
+    elif isinstance(profile, LoadBursts):
+        if profile.bursts.begin_ns >= phases.measure_ns:
+            first = format_duration(profile.bursts.begin_ns)
+            yield f"{where} has its first burst at {first}, after the end of {measure}"
+    elif profile.length_ns is not None and profile.length_ns > phases.measure_ns:
+        yield f"{where} lasts {format_duration(profile.length_ns)}, longer than {measure}"
 
 
 def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:

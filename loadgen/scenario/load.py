@@ -8,6 +8,7 @@ from loadgen.paths import bundle
 from loadgen.scenario import document
 from loadgen.scenario.overrides import override
 from loadgen.scenario.problems import ScenarioError
+from loadgen.scenario.recordings import read_recordings
 from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.scenario import Scenario, validated
 from loadgen.scenario.text import nearest, redacted, shown
@@ -56,7 +57,14 @@ def load(
         data.setdefault("name", path.stem)
         places.of.setdefault(("name",), f"{source} (its file's name; write 'name: …')")
     override(data, places, overrides or {})
-    return validated(data, places, rules)
+    problems = read_recordings(data, places, path.parent)
+    try:
+        scenario = validated(data, places, rules)
+    except ScenarioError as error:
+        raise ScenarioError([*error.problems, *problems]) from None
+    if problems:
+        raise ScenarioError(problems)
+    return scenario
 
 
 def _find(name_or_path: str) -> Path:

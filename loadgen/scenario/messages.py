@@ -7,12 +7,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD
+from loadgen.scenario.base import ENVIRONMENT_PATTERN, LIST, MAPPING, WORD
+from loadgen.scenario.curves import FORM_TAGS
 from loadgen.scenario.models import KEY_PATTERN, NAME_PATTERN
 from loadgen.scenario.problems import Path, Problem
 from loadgen.scenario.text import closest, nearest, shown
 
-_NOT_KEYS = {WORD, MAPPING, "[key]"}
+_NOT_KEYS = {WORD, MAPPING, LIST, "[key]", *FORM_TAGS.values()}
 _FORMS = {
     NAME_PATTERN: "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first",
     KEY_PATTERN: "made of letters, digits, '_' and '-', at most 50 of them, a letter first",
@@ -26,14 +27,14 @@ def problems_in(error: ValidationError, data: object, model: type[BaseModel]) ->
     """Yield what is wrong with ``data``, which ``model`` has refused."""
     found = [(_path(details["loc"], data), details) for details in error.errors(include_url=False)]
     misspelt = {
-        (*path[:-1], closest(str(path[-1]), keys_of(_model_at(path[:-1], model))))
+        (*path[:-1], closest(str(path[-1]), keys_of(_model_at(path[:-1], model, data))))
         for path, details in found
         if details["type"] == "extra_forbidden"
     }
     for path, details in found:
         # A key that is there under a wrong name is one mistake, not two.
         if details["type"] != "missing" or path not in misspelt:
-            yield Problem(path, _message(details, path, model))
+            yield Problem(path, _message(details, path, model, data))
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -59,13 +60,13 @@ def _has(data: object, step: int | str) -> bool:
     return isinstance(data, list | tuple) and isinstance(step, int)
 
 
-def _message(details: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
+def _message(details: ErrorDetails, path: Path, model: type[BaseModel], data: object) -> str:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     match kind:
         case "extra_forbidden":
-            return "is not a known key" + nearest(str(path[-1]), keys_of(_model_at(path[:-1], model)))
+            return "is not a known key" + nearest(str(path[-1]), keys_of(_model_at(path[:-1], model, data)))
         case "missing":
-            about = keys_of(_model_at(path[:-1], model))[str(path[-1])].description or ""
+            about = keys_of(_model_at(path[:-1], model, data))[str(path[-1])].description or ""
             first = about.split(". ")[0].split(";")[0].rstrip(".")
             return f"is missing; add it ({first[:1].lower()}{first[1:]})"
         case "literal_error":
@@ -83,7 +84,7 @@ def _message(details: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
         case "too_long":
             return f"has {context['actual_length']} entries; at most {context['max_length']} are allowed"
         case "model_type" | "mapping_type" | "dict_type":
-            keys = "" if kind != "model_type" else " with " + ", ".join(keys_of(_model_at(path, model)))
+            keys = "" if kind != "model_type" else " with " + ", ".join(keys_of(_model_at(path, model, data)))
             return f"must be a mapping{keys}, not {shown(value)}"
     wanted = {
         "int_type": "a whole number",
@@ -96,16 +97,25 @@ def _message(details: ErrorDetails, path: Path, model: type[BaseModel]) -> str:
     return f"must be {wanted}, not {shown(value)}" if wanted else details["msg"]
 
 
-def _model_at(path: Path, model: type[BaseModel]) -> type[BaseModel]:
+def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
     """Return the model that describes the mapping at the path; the path's last key may be unknown to it."""
     steps = iter(path)
     for step in steps:
         info = keys_of(model).get(str(step))
         if info is None:
             break
-        model = next(_models(info.annotation), model)
-        if get_origin(info.annotation) in (Mapping, tuple):
-            next(steps, None)  # a name or a number that stands between the key and what the model describes
+        data = data[step] if _has(data, step) else None
+        if get_origin(info.annotation) in (Mapping, tuple) or isinstance(data, list):
+            # A name or a number stands between the key and what the model describes.
+            key = next(steps, None)
+            data = data[key] if key is not None and _has(data, key) else None
+        written = data if isinstance(data, Mapping) else {}
+        # Of several forms that of which most keys are there; of equal ones the first.
+        model = max(
+            _models(info.annotation),
+            key=lambda form: len(keys_of(form).keys() & written.keys()),
+            default=model,
+        )
     return model
 
 

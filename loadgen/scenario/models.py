@@ -3,7 +3,6 @@
 The docstrings of fields are the descriptions in the JSON Schema.
 """
 
-from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,18 +17,17 @@ from pydantic import (
     model_validator,
 )
 
-from loadgen.pacing import Arrival
+from loadgen.pacing import Arrival, Point
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
 from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part
+from loadgen.scenario.curves import Profile, as_tuple, points_of
 from loadgen.scenario.login import Login
 from loadgen.scenario.units import (
     ConnectRate,
     DurationNs,
     EventRate,
-    Percent,
     PositiveDurationNs,
     SizeBytes,
-    format_duration,
     format_size,
     problem,
 )
@@ -52,12 +50,8 @@ def _kind(value: object) -> str:
     return MAPPING if isinstance(value, dict | BaseModel) else WORD
 
 
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _one_or_more(value: object) -> object:
-    return (value,) if isinstance(value, str) else _as_tuple(value)
+    return (value,) if isinstance(value, str) else as_tuple(value)
 
 
 def _payload_size(value: int) -> int:
@@ -119,31 +113,6 @@ class Bursts(Part):
     """How many publish requests a client sends at once; the mean rate stays what it is."""
 
 
-class ProfilePoint(Part):
-    """A corner of the load curve."""
-
-    at_ns: DurationNs = Field(alias="at")
-    """When, counted from the start of the measure phase."""
-    load_percent: Percent = Field(alias="load")
-    """How much of the rate is then offered."""
-
-
-def _profile_in_order(points: tuple[ProfilePoint, ...]) -> tuple[ProfilePoint, ...]:
-    if not points:
-        raise problem("is an empty list; give it points such as {at: 0s, load: 10%} or remove it")
-    for earlier, later in pairwise(points):
-        if later.at_ns < earlier.at_ns:
-            before, after = format_duration(earlier.at_ns), format_duration(later.at_ns)
-            raise problem(f"goes back from {before} to {after}; points stand in the order of time")
-    for first, third in zip(points, points[2:], strict=False):
-        if first.at_ns == third.at_ns:
-            at = format_duration(first.at_ns)
-            raise problem(f"has three points at {at}; a step is two, the load before and the load after")
-    if all(point.load_percent == 0 for point in points):
-        raise problem("has no load above 0%; at least one point needs one")
-    return points
-
-
 class Publish(Part):
     """What a group publishes, in open loop: the schedule does not wait for answers."""
 
@@ -172,13 +141,9 @@ class Publish(Part):
     """Size of one event's JSON text; at most 240KiB."""
     in_flight: int | None = Field(default=None, ge=1, le=100_000)
     """With via http, how many requests of one client may be under way at once; default 64."""
-    profile: Annotated[
-        tuple[ProfilePoint, ...],
-        BeforeValidator(_as_tuple, json_schema_input_type=Annotated[list[ProfilePoint], Field(min_length=1)]),
-        AfterValidator(_profile_in_order),
-    ] = ()
-    """A load curve: linear between its points; two points at one time make a step. The first point's load
-    holds before it, the warm-up included, and the last point's after it."""
+    profile: Profile = ()
+    """A load curve: a list of points, linear between them (two points at one time make a step), or a short form such
+    as {steps: [50%, 100%], each: 30s}. The first load holds before it, the warm-up included, the last load after it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -214,10 +179,24 @@ class Publish(Part):
         assert self.rate_per_client_per_s is not None
         return self.rate_per_client_per_s * clients
 
+    def curve(self, until_ns: int) -> tuple[Point, ...]:
+        """Return the profile's points up to ``until_ns`` or beyond, from the start of the measure phase on.
+
+        Loads are multiples of the rate; without a profile there are no points.
+        """
+        return points_of(self.profile) if isinstance(self.profile, tuple) else self.profile.curve(until_ns)
+
+    @property
+    def curve_length_ns(self) -> int | None:
+        """How long the profile is; None: it has no end of its own, as a list of points."""
+        return None if isinstance(self.profile, tuple) else self.profile.length_ns
+
     @property
     def peak_load(self) -> float:
         """The highest load of the profile as a multiple of the rate; 1 without a profile."""
-        return max((point.load_percent / 100 for point in self.profile), default=1.0)
+        if isinstance(self.profile, tuple):
+            return max((point.load_percent / 100 for point in self.profile), default=1.0)
+        return self.profile.peak_percent / 100
 
 
 class Group(Part):
@@ -274,7 +253,7 @@ class Phases(Part):
     warmup_ns: DurationNs = Field(default=5 * _SECOND_NS, alias="warmup")
     """How long to publish before what is published counts."""
     measure_ns: PositiveDurationNs = Field(default=20 * _SECOND_NS, alias="measure")
-    """How long to publish what counts."""
+    """How long to publish what counts; default is as long as the longest load curve that has an end, else 20s."""
     drain_ns: DurationNs = Field(default=2 * _SECOND_NS, alias="drain")
     """How long to wait for deliveries after the last publish; what comes later is late."""
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from loadgen.pacing import Pace, Point, offsets_ns
 from loadgen.scenario.draws import ChannelDraw, ChannelTable, draw_channel
-from loadgen.scenario.models import Group, Publish
+from loadgen.scenario.models import Group, Phases, Publish
 from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template
@@ -113,7 +113,7 @@ class Plan:
             if group.publish is not None
         }
         self._paces = {
-            name: _pace(group, group.publish, scenario.phases.warmup_ns)
+            name: _pace(group, group.publish, scenario.phases)
             for name, group in scenario.clients.items()
             if group.publish is not None
         }
@@ -193,10 +193,11 @@ def _groups(scenario: Scenario) -> Iterator[GroupPlan]:
         first_subscription += group.count * per_client
 
 
-def _pace(group: Group, publish: Publish, warmup_ns: int) -> Pace:
+def _pace(group: Group, publish: Publish, phases: Phases) -> Pace:
+    curve = publish.curve(phases.measure_ns)
     return Pace(
         requests_per_s=publish.events_per_s(group.count) / publish.batch,
         arrival=publish.arrival_kind,
         burst=publish.burst,
-        curve=tuple(Point(warmup_ns + point.at_ns, point.load_percent / 100) for point in publish.profile),
+        curve=tuple(Point(phases.warmup_ns + point.at_ns, point.load) for point in curve),
     )

@@ -1,9 +1,9 @@
 """The whole scenario: validated, cross-checked, and written back in the YAML's own terms."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from loadgen.scenario.base import Part
 from loadgen.scenario.checks import check, warnings
@@ -36,6 +36,19 @@ class Scenario(Part):
     """How the run goes."""
     gates: tuple[GateText, ...] = Field(default=(), strict=False)
     """What a run must show to pass, such as delivery.latency.p99 < 150ms."""
+
+    @model_validator(mode="after")
+    def _as_long_as_its_curves(self) -> Self:
+        """Let the measure phase last as long as the longest load curve, where nobody has said how long."""
+        if "measure_ns" not in self.phases.model_fields_set:
+            publishes = [group.publish for group in self.clients.values() if group.publish is not None]
+            lengths = [p.curve_length_ns for p in publishes if p.curve_length_ns is not None]
+            if lengths:
+                # The model is frozen; pydantic's own way around that while it is being made.
+                object.__setattr__(
+                    self, "phases", self.phases.model_copy(update={"measure_ns": max(lengths)})
+                )
+        return self
 
     @classmethod
     def from_resolved(cls, data: Mapping[str, Any], rules: ProtocolRules = APPSYNC) -> "Scenario":
@@ -80,9 +93,9 @@ def validated(data: object, places: Places, rules: ProtocolRules) -> Scenario:
         ):
             kept = {key: data[key] for key in ("variables", "clients", "target") if key in data}
             sound = Scenario.model_validate({"version": 1, **kept})
-            problems += check(sound.variables, sound.clients, sound.target, rules)
+            problems += check(sound.variables, sound.clients, sound.target, sound.phases, rules)
     else:
-        problems += check(scenario.variables, scenario.clients, scenario.target, rules)
+        problems += check(scenario.variables, scenario.clients, scenario.target, scenario.phases, rules)
         if not problems:
             return scenario
     raise ScenarioError(places.sentences(problems))

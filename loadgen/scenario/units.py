@@ -17,6 +17,9 @@ from loadgen.scenario.text import shown
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
 _QUANTITY = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<unit>\S.*)?", re.ASCII)
 
+_TIME_OF_DAY_PATTERN = r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?"
+_TIME_OF_DAY = re.compile(_TIME_OF_DAY_PATTERN, re.ASCII)
+
 _TIMES_NS = {
     "h": 3600 * 10**9,
     "m": 60 * 10**9,
@@ -142,6 +145,22 @@ def format_percent(percent: float) -> str:
     return f"{percent!r}%".replace(".0%", "%")
 
 
+def parse_time_of_day(value: object) -> int:
+    """Return seconds after midnight of ``20:00`` or ``08:30:15``."""
+    match = _TIME_OF_DAY.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 60 else None
+    if match is None:
+        # Some readers of YAML take 20:00 without quotes for the number 1200, so the example has them.
+        raise problem(f'must be a time of day in quotes such as "20:00", not {shown(value)}')
+    hour, minute, second = (int(part or 0) for part in match.groups())
+    return hour * 3600 + minute * 60 + second
+
+
+def format_time_of_day(seconds: int) -> str:
+    """Write seconds after midnight."""
+    minutes, second = divmod(seconds, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}" + (f":{second:02}" if second else "")
+
+
 def _schema(units: str, description: str, examples: list[str]) -> WithJsonSchema:
     pattern = rf"^\s*{_NUMBER}\s*{units}\s*$"
     return WithJsonSchema(
@@ -190,4 +209,17 @@ Percent = Annotated[
     BeforeValidator(parse_percent),
     PlainSerializer(format_percent, return_type=str),
     _schema("%", "A share of the group's rate in per cent.", ["10%", "100%"]),
+]
+TimeOfDay = Annotated[
+    int,
+    BeforeValidator(parse_time_of_day),
+    PlainSerializer(format_time_of_day, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": rf"^\s*{_TIME_OF_DAY_PATTERN}\s*$",
+            "description": "A time of day, 24 hours.",
+            "examples": ["20:00"],
+        }
+    ),
 ]

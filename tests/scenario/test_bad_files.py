@@ -99,7 +99,10 @@ MISTAKES = [
         with_publish("profile: []"),
         "13: clients.writers.publish.profile is an empty list; give it points such as {at: 0s, load: 10%} or remove it",
     ),
-    (with_publish("profile: ramp"), "13: clients.writers.publish.profile must be a list, not 'ramp'"),
+    (
+        with_publish("profile: ramp"),
+        "13: clients.writers.publish.profile must be a list of points or a mapping such as {steps: [50%, 100%], each: 30s}, not 'ramp'",
+    ),
     (
         with_publish("profile:\n      - {at: 5s, load: 10%}\n      - {at: 1s, load: 10%}"),
         "13: clients.writers.publish.profile goes back from 5s to 1s; points stand in the order of time",

@@ -1,0 +1,414 @@
+"""Load curves as a scenario writes them: a list of points, or a short form that stands for one.
+
+Loads are shares of the group's rate, times count from the start of the measure phase. Every form says what curve it
+stands for, how long it is (``length_ns``; None: it has no end of its own), and its highest load.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from loadgen.pacing import Point, shapes
+from loadgen.scenario.base import LIST, MAPPING, Part
+from loadgen.scenario.text import nearest, shown
+from loadgen.scenario.units import (
+    MAX_DURATION_NS,
+    DurationNs,
+    Percent,
+    PositiveDurationNs,
+    TimeOfDay,
+    format_duration,
+    format_percent,
+    problem,
+)
+
+MAX_STEPS = 10_000
+#: Bursts of one run, of 3 or 4 points each.
+MAX_BURSTS = 50_000
+_DAY_NS = 24 * 3600 * 1_000_000_000
+_DAY_S = 24 * 3600
+_DEFAULT_PEAK = 100.0
+
+
+def as_tuple(value: object) -> object:
+    """Return a list as the tuple that a frozen model holds; leave anything else alone."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _bounded(length_ns: int) -> None:
+    if length_ns > MAX_DURATION_NS:
+        raise problem(f"lasts {format_duration(length_ns)}, longer than the 168h that a phase may last")
+
+
+class ProfilePoint(Part):
+    """A corner of the load curve."""
+
+    at_ns: DurationNs = Field(alias="at")
+    """When, counted from the start of the measure phase."""
+    load_percent: Percent = Field(alias="load")
+    """How much of the rate is then offered."""
+
+
+def _in_order(points: tuple[ProfilePoint, ...]) -> tuple[ProfilePoint, ...]:
+    if not points:
+        raise problem("is an empty list; give it points such as {at: 0s, load: 10%} or remove it")
+    for earlier, later in pairwise(points):
+        if later.at_ns < earlier.at_ns:
+            before, after = format_duration(earlier.at_ns), format_duration(later.at_ns)
+            raise problem(f"goes back from {before} to {after}; points stand in the order of time")
+    for first, third in zip(points, points[2:], strict=False):
+        if first.at_ns == third.at_ns:
+            at = format_duration(first.at_ns)
+            raise problem(f"has three points at {at}; a step is two, the load before and the load after")
+    if all(point.load_percent == 0 for point in points):
+        raise problem("has no load above 0%; at least one point needs one")
+    return points
+
+
+Points = Annotated[
+    tuple[ProfilePoint, ...],
+    BeforeValidator(as_tuple, json_schema_input_type=Annotated[list[ProfilePoint], Field(min_length=1)]),
+    AfterValidator(_in_order),
+]
+
+
+class StepRange(Part):
+    """Steps in even strides."""
+
+    from_percent: Percent = Field(alias="from")
+    """Load of the first step."""
+    to_percent: Percent = Field(alias="to")
+    """Load of the last step."""
+    count: int = Field(ge=2, le=MAX_STEPS)
+    """How many steps, the first and the last included."""
+
+
+_LOADS = Field(min_length=1, max_length=MAX_STEPS)
+
+
+def _levels_kind(value: object) -> str:
+    return MAPPING if isinstance(value, dict | StepRange) else LIST
+
+
+class Steps(Part):
+    """Flat steps, one after another."""
+
+    steps: Annotated[
+        Annotated[
+            tuple[Percent, ...],
+            _LOADS,
+            BeforeValidator(as_tuple, json_schema_input_type=Annotated[list[Percent], _LOADS]),
+            Tag(LIST),
+        ]
+        | Annotated[StepRange, Tag(MAPPING)],
+        Discriminator(_levels_kind),
+    ]
+    """The loads in their order, or {from: 10%, to: 100%, count: 10}."""
+    each_ns: PositiveDurationNs = Field(alias="each")
+    """How long each step lasts."""
+
+    @property
+    def levels_percent(self) -> tuple[float, ...]:
+        """The load of each step."""
+        if isinstance(self.steps, StepRange):
+            return shapes.even_loads(self.steps.from_percent, self.steps.to_percent, self.steps.count)
+        return self.steps
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.peak_percent == 0:
+            raise problem("has no load above 0%; at least one step needs one")
+        _bounded(self.length_ns)
+        return self
+
+    @property
+    def length_ns(self) -> int:
+        """How long all steps last."""
+        return len(self.levels_percent) * self.each_ns
+
+    @property
+    def peak_percent(self) -> float:
+        """The highest load."""
+        return max(self.levels_percent)
+
+    def curve(self, until_ns: int) -> tuple[Point, ...]:
+        """Return what it stands for."""
+        return shapes.steps([level / 100 for level in self.levels_percent], self.each_ns)
+
+
+class RampShape(Part):
+    """From one load to another."""
+
+    from_percent: Percent = Field(alias="from")
+    """The load at the start."""
+    to_percent: Percent = Field(alias="to")
+    """The load at the end."""
+    over_ns: PositiveDurationNs = Field(alias="over")
+    """How long it takes."""
+
+
+class Ramp(Part):
+    """A straight line."""
+
+    ramp: RampShape
+    """From where to where, and over how long, such as {from: 0%, to: 100%, over: 1m}."""
+
+    @model_validator(mode="after")
+    def _goes_somewhere(self) -> Self:
+        if self.peak_percent == 0:
+            raise problem("has no load above 0%; one end of the ramp needs one")
+        return self
+
+    @property
+    def length_ns(self) -> int:
+        """How long it goes up or down."""
+        return self.ramp.over_ns
+
+    @property
+    def peak_percent(self) -> float:
+        """The highest load."""
+        return max(self.ramp.from_percent, self.ramp.to_percent)
+
+    def curve(self, until_ns: int) -> tuple[Point, ...]:
+        """Return what it stands for."""
+        ramp = self.ramp
+        return (Point(0, ramp.from_percent / 100), Point(ramp.over_ns, ramp.to_percent / 100))
+
+
+class BurstShape(Part):
+    """Bursts at even distances."""
+
+    base_percent: Percent = Field(alias="base")
+    """The load between bursts."""
+    peak_percent: Percent = Field(alias="peak")
+    """The load in a burst."""
+    every_ns: PositiveDurationNs = Field(alias="every")
+    """From the start of one burst to the start of the next."""
+    for_ns: PositiveDurationNs = Field(alias="for")
+    """How long a burst lasts; shorter than every."""
+    first_ns: DurationNs | None = Field(default=None, alias="first")
+    """When the first burst begins; default is every less for, so that each period ends with its burst."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.for_ns >= self.every_ns:
+            every, lasting = format_duration(self.every_ns), format_duration(self.for_ns)
+            raise problem(f"has bursts of {lasting} every {every}; 'for' must be shorter than 'every'")
+        if self.peak_percent <= self.base_percent:
+            peak, base = format_percent(self.peak_percent), format_percent(self.base_percent)
+            raise problem(f"has the peak {peak} and the base {base}; the peak must be above the base")
+        return self
+
+    @property
+    def begin_ns(self) -> int:
+        """When the first burst begins."""
+        return self.every_ns - self.for_ns if self.first_ns is None else self.first_ns
+
+
+class LoadBursts(Part):
+    """A base load with bursts for as long as the run publishes."""
+
+    bursts: BurstShape
+    """How high, how often and how long, such as {base: 20%, peak: 100%, every: 30s, for: 5s}."""
+
+    @property
+    def length_ns(self) -> None:
+        """They have no end of their own."""
+        return None
+
+    @property
+    def peak_percent(self) -> float:
+        """The highest load."""
+        return self.bursts.peak_percent
+
+    def curve(self, until_ns: int) -> tuple[Point, ...]:
+        """Return what it stands for: every burst that begins before ``until_ns``."""
+        shape = self.bursts
+        return shapes.bursts(
+            shape.base_percent / 100,
+            shape.peak_percent / 100,
+            every_ns=shape.every_ns,
+            lasting_ns=shape.for_ns,
+            first_ns=shape.begin_ns,
+            until_ns=until_ns,
+        )
+
+
+class DayShape(Part):
+    """The rhythm of a day."""
+
+    low_percent: Percent = Field(alias="low")
+    """The load half a day from the peak."""
+    peak_percent: Percent = Field(default=_DEFAULT_PEAK, alias="peak")
+    """The load at the peak."""
+    peak_at: TimeOfDay
+    """Time of day of the peak, such as '20:00'."""
+    starts_at: TimeOfDay = 0
+    """Time of day at which the measure phase begins."""
+    day_ns: PositiveDurationNs = Field(default=_DAY_NS, alias="day")
+    """How long the 24 hours take in the run: 'day: 10m' compresses them."""
+    days: int = Field(default=1, ge=1, le=366)
+    """How many days."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.peak_percent <= self.low_percent:
+            peak, low = format_percent(self.peak_percent), format_percent(self.low_percent)
+            raise problem(f"has the peak {peak} and the low {low}; the peak must be above the low")
+        _bounded(self.day_ns * self.days)
+        return self
+
+
+class Daily(Part):
+    """A raised cosine: highest once a day, lowest half a day from there."""
+
+    daily: DayShape
+    """The low, the peak and when it is, such as {low: 10%, peak: 100%, peak_at: '20:00', day: 10m}."""
+
+    @property
+    def length_ns(self) -> int:
+        """How long all days last."""
+        return self.daily.day_ns * self.daily.days
+
+    @property
+    def peak_percent(self) -> float:
+        """The highest load."""
+        return self.daily.peak_percent
+
+    def curve(self, until_ns: int) -> tuple[Point, ...]:
+        """Return what it stands for, a point every 5 minutes of the day; see ``shapes.daily`` for its error."""
+        day = self.daily
+        return shapes.daily(
+            day.low_percent / 100,
+            day.peak_percent / 100,
+            day_ns=day.day_ns,
+            peak_at=day.peak_at / _DAY_S,
+            starts_at=day.starts_at / _DAY_S,
+            days=day.days,
+        )
+
+
+class Replay(Part):
+    """A recorded series of rates, read from a CSV file."""
+
+    csv: str = Field(min_length=1)
+    """The file: a header, then a row for each point of time; relative to the scenario's folder."""
+    speed: float = Field(default=1.0, gt=0, le=1e6)
+    """How many times faster than recorded it is replayed."""
+    values: Literal["relative", "events/s"] = "relative"
+    """relative: the highest rate of the file becomes the load 'peak'. events/s: rates are what the group publishes."""
+    relative_peak_percent: Percent | None = Field(default=None, alias="peak")
+    """With relative values, the load of the highest rate; default 100%."""
+    between: Literal["steps", "lines"] = "steps"
+    """What holds between two rows: the earlier row's rate, or a straight line."""
+    time_column: str = "time"
+    """Name of the column of times: seconds, or ISO 8601 timestamps; the first row is the start."""
+    rate_column: str = "rate"
+    """Name of the column of rates."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.values == "events/s" and self.relative_peak_percent is not None:
+            raise problem("has a peak, which only relative values take; drop it or 'values: events/s'")
+        if self.relative_peak_percent == 0:
+            raise problem("has the peak 0%, with which nothing would be published; give it one above")
+        if self.time_column == self.rate_column:
+            raise problem(f"has the column {shown(self.time_column)} for both time and rate; name two")
+        return self
+
+    @property
+    def peak_percent(self) -> float:
+        """With relative values, the load of the highest rate."""
+        return _DEFAULT_PEAK if self.relative_peak_percent is None else self.relative_peak_percent
+
+    @property
+    def length_ns(self) -> None:
+        """Not known before the file is read."""
+        return None
+
+    def curve(self, until_ns: int) -> tuple[Point, ...]:
+        """Return nothing: ``recordings`` puts what the file holds in this one's place."""
+        raise NotImplementedError("the file has not been read")
+
+
+class Recorded(Part):
+    """Points with a length, which is how a run's record holds a curve that was read from a file."""
+
+    points: Points
+    """The curve, as a list of points."""
+    lasts_ns: PositiveDurationNs = Field(alias="lasts")
+    """How long it is."""
+    source: str = Field(default="", max_length=1000)
+    """Where it was read from; only a note."""
+
+    @property
+    def length_ns(self) -> int:
+        """How long it is."""
+        return self.lasts_ns
+
+    @property
+    def peak_percent(self) -> float:
+        """The highest load."""
+        return max(point.load_percent for point in self.points)
+
+    def curve(self, until_ns: int) -> tuple[Point, ...]:
+        """Return the points."""
+        return points_of(self.points)
+
+
+def points_of(written: Sequence[ProfilePoint]) -> tuple[Point, ...]:
+    """Return points as the schedule takes them."""
+    return tuple(Point(point.at_ns, point.load_percent / 100) for point in written)
+
+
+Form = Steps | Ramp | LoadBursts | Daily | Replay | Recorded
+#: The key that tells a form, and its tag in pydantic's error locations.
+_FORMS: dict[str, type[Part]] = {
+    "steps": Steps,
+    "ramp": Ramp,
+    "bursts": LoadBursts,
+    "daily": Daily,
+    "csv": Replay,
+    "points": Recorded,
+}
+FORM_TAGS = {key: f"<{key}>" for key in _FORMS}
+
+
+def _one_form(value: object) -> object:
+    """Refuse what is neither a list nor a mapping with the key of one form."""
+    if isinstance(value, list | tuple | Part):
+        return value
+    if not isinstance(value, dict):
+        raise problem(
+            f"must be a list of points or a mapping such as {{steps: [50%, 100%], each: 30s}}, not {shown(value)}"
+        )
+    found = [key for key in _FORMS if key in value]
+    if len(found) > 1:
+        raise problem(f"has both {found[0]} and {found[1]}; a load curve has one form")
+    if not found:
+        first = next(iter(value), None)
+        hint = nearest(str(first), _FORMS) if first is not None else f"; forms are {', '.join(_FORMS)}"
+        what = f"is of no known form: {shown(first)}" if first is not None else "is empty"
+        raise problem(f"{what}{hint}")
+    return value
+
+
+def _tag(value: object) -> str | None:
+    if isinstance(value, dict):
+        return next((tag for key, tag in FORM_TAGS.items() if key in value), None)
+    return next((FORM_TAGS[key] for key, form in _FORMS.items() if isinstance(value, form)), LIST)
+
+
+Profile = Annotated[
+    Annotated[Points, Tag(LIST)]
+    | Annotated[Steps, Tag("<steps>")]
+    | Annotated[Ramp, Tag("<ramp>")]
+    | Annotated[LoadBursts, Tag("<bursts>")]
+    | Annotated[Daily, Tag("<daily>")]
+    | Annotated[Replay, Tag("<csv>")]
+    | Annotated[Recorded, Tag("<points>")],
+    Discriminator(_tag),
+    BeforeValidator(_one_form),
+]

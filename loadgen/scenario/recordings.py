@@ -1,0 +1,265 @@
+"""Load curves that were recorded: reading a CSV file of rates, every mistake with the file's line."""
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from loadgen.pacing import shapes
+from loadgen.scenario.curves import ProfilePoint, Recorded, Replay
+from loadgen.scenario.models import Group
+from loadgen.scenario.problems import Places, ScenarioError
+from loadgen.scenario.text import dotted, redacted, shown
+from loadgen.scenario.units import MAX_DURATION_NS
+
+MAX_ROWS = 100_000
+_MAX_FILE_BYTES = 10_000_000
+_MAX_LOAD_PERCENT = 100_000
+_SHOWN = 10
+_NS_PER_S = 1_000_000_000
+
+
+def read_recordings(data: Any, places: Places, folder: Path) -> list[str]:
+    """Put the points of each CSV file in the place of the profile that names it, in the data of a scenario.
+
+    Profiles of groups that are not sound are left alone: what is wrong with them is found when they are validated.
+    Those whose file cannot be used are removed, and the sentences that say why returned.
+    """
+    problems: list[str] = []
+    clients = data.get("clients") if isinstance(data, dict) else None
+    for name, written in clients.items() if isinstance(clients, dict) else ():
+        try:
+            group = Group.model_validate(written)
+        except ValidationError:
+            continue
+        if group.publish is None or not isinstance(group.publish.profile, Replay):
+            continue
+        path = ("clients", name, "publish", "profile", "csv")
+        try:
+            written["publish"]["profile"] = _recorded(
+                group.publish.profile, group.publish.events_per_s(group.count), folder
+            )
+        except _Unreadable as error:
+            del written["publish"]["profile"]
+            problems.append(redacted(f"{places.place(path)}: {dotted(path)} {error}"))
+        except ScenarioError as error:
+            del written["publish"]["profile"]
+            problems += error.problems
+    return problems
+
+
+class _Unreadable(Exception):  # noqa: N818  told as the profile's problem, not the file's
+    """The file as a whole cannot be used; the message reads on from the path of the profile."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    line: int
+    at_s: Fraction
+    rate: Fraction
+
+
+def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
+    """Return the points of a file.
+
+    Raises:
+        _Unreadable: there is no such file, or it is none of this kind.
+        ScenarioError: rows are wrong; a sentence for each, of the first ten.
+    """
+    path = folder / replay.csv
+    rows, wrong = _rows(path, replay)
+    if not wrong:
+        wrong = list(_disorder(rows))
+    if wrong:
+        more = [f"{path}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+        raise ScenarioError([redacted(f"{path}:{each}") for each in wrong[:_SHOWN]] + more)
+    if len(rows) < 2:
+        raise _Unreadable(f"names {shown(replay.csv)}, which has {len(rows)} rows; a curve takes 2 or more")
+    speed = Fraction(replay.speed)
+    at_ns = [round((row.at_s - rows[0].at_s) * _NS_PER_S / speed) for row in rows]
+    for (earlier, later), (row, following) in zip(pairwise(at_ns), pairwise(rows), strict=True):
+        if earlier == later:
+            lines = f"lines {row.line} and {following.line}"
+            raise _Unreadable(f"names {shown(replay.csv)}, whose {lines} fall together at this speed")
+    loads = _loads_percent(replay, rows, events_per_s)
+    points = shapes.series(at_ns, loads, flat=replay.between == "steps")
+    if points[-1].at_ns > MAX_DURATION_NS:
+        hours = points[-1].at_ns / _NS_PER_S / 3600
+        raise _Unreadable(
+            f"names {shown(replay.csv)}, which lasts {hours:.1f}h, longer than the 168h that a phase may last; "
+            "give it a higher speed"
+        )
+    # Not validated once more: there may be many.
+    return Recorded.model_construct(
+        points=tuple(
+            ProfilePoint.model_construct(at_ns=point.at_ns, load_percent=point.load) for point in points
+        ),
+        lasts_ns=points[-1].at_ns,
+        source=replay.csv[:1000],
+    )
+
+
+def _loads_percent(replay: Replay, rows: list[_Row], events_per_s: float) -> list[float]:
+    """Return the loads as percentages of the group's rate."""
+    highest = max(row.rate for row in rows)
+    if highest == 0:
+        raise _Unreadable(f"names {shown(replay.csv)}, which has no rate above 0")
+    relative = replay.values == "relative"
+    scale = Fraction(replay.peak_percent) / highest if relative else 100 / Fraction(events_per_s)
+    if highest * scale > _MAX_LOAD_PERCENT:
+        raise _Unreadable(
+            f"names {shown(replay.csv)}, whose highest rate {float(highest):g} is more than "
+            f"{_MAX_LOAD_PERCENT}% of the group's rate"
+        )
+    return [float(row.rate * scale) for row in rows]
+
+
+def _rows(path: Path, replay: Replay) -> tuple[list[_Row], list[str]]:
+    """Return the rows of a file, and what is wrong with some as ``line: sentence``."""
+    lines = _Lines(path, replay)
+    rows: list[_Row] = []
+    wrong: list[str] = []
+    kinds: dict[bool, int] = {}
+    try:
+        for line, cells in lines:
+            if len(rows) + len(wrong) >= MAX_ROWS:
+                raise _Unreadable(
+                    f"names {shown(replay.csv)}, which has more than the {MAX_ROWS} rows that it may have"
+                )
+            try:
+                at_s, zoned = _time(cells[lines.time])
+                rate = _rate(cells[lines.rate])
+                first = kinds.setdefault(zoned is not None, line)
+                if len(kinds) > 1 and first == line:
+                    raise ValueError("mixes seconds and timestamps; keep to one of them")
+                if zoned is not None:
+                    lines.check_zone(zoned)
+                rows.append(_Row(line, at_s, rate))
+            except ValueError as error:
+                wrong.append(f"{line}: {error}")
+            except IndexError:
+                wrong.append(f"{line}: has {len(cells)} values where the header has {lines.width}")
+    except csv.Error as error:
+        wrong.append(f"{lines.line}: cannot be read as CSV: {error}")
+    return rows, wrong
+
+
+class _Lines:
+    """The rows of a file that are not empty, each with its line."""
+
+    def __init__(self, path: Path, replay: Replay) -> None:
+        self._reader = csv.reader(_text(path, replay).splitlines(keepends=True), strict=True)
+        name = shown(replay.csv)
+        header = [cell.strip() for cell in next(self._reader, [])]
+        if not any(header):
+            raise _Unreadable(
+                f"names {name}, which has no header; its first line is '{replay.time_column},{replay.rate_column}'"
+            )
+        for column in (replay.time_column, replay.rate_column):
+            if header.count(column) != 1:
+                count = "no column" if column not in header else "several columns"
+                raise _Unreadable(
+                    f"names {name}, which has {count} {shown(column)}; it has {_listed(header)}"
+                )
+        self.time, self.rate = header.index(replay.time_column), header.index(replay.rate_column)
+        self.width = len(header)
+        self._zoned: bool | None = None
+
+    @property
+    def line(self) -> int:
+        """The line that was read last."""
+        return self._reader.line_num
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        for cells in self._reader:
+            if any(cell.strip() for cell in cells):
+                yield self.line, cells
+
+    def check_zone(self, zoned: bool) -> None:
+        """Refuse timestamps with an offset from UTC beside timestamps without."""
+        if self._zoned is None:
+            self._zoned = zoned
+        if self._zoned != zoned:
+            raise ValueError("mixes timestamps with and without an offset from UTC; keep to one of them")
+
+
+def _text(path: Path, replay: Replay) -> str:
+    name = shown(replay.csv)
+    try:
+        if path.is_dir():
+            raise _Unreadable(f"names {name}, which is a directory; name a CSV file")
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise _Unreadable(f"names {name}, which is larger than 10 MB")
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise _Unreadable(f"names {name}, which is not there; looked for {shown(str(path))}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise _Unreadable(f"names {name}, whose line {line} is not UTF-8; save it as UTF-8") from None
+    except OSError as error:
+        raise _Unreadable(f"names {name}, which cannot be read: {error.strerror}") from None
+    except ValueError:  # a null character in the path
+        raise _Unreadable(f"names {name}; no file can have this name") from None
+
+
+def _time(cell: str) -> tuple[Fraction, bool | None]:
+    """Return seconds from some start, and of a timestamp whether it has an offset from UTC; of seconds None."""
+    text = cell.strip()
+    if (number := _number(text)) is not None:
+        return number, None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"time must be seconds such as 12.5 or a timestamp such as 2026-01-31T18:00:00Z, not {shown(text)}"
+        ) from None
+    zoned = moment.tzinfo is not None
+    since = moment - datetime.fromisoformat("1970-01-01T00:00:00Z" if zoned else "1970-01-01T00:00:00")
+    return Fraction(since.days * 86_400 + since.seconds) + Fraction(since.microseconds, 1_000_000), zoned
+
+
+def _rate(cell: str) -> Fraction:
+    text = cell.strip()
+    number = _number(text)
+    if number is None:
+        raise ValueError(f"rate must be a number such as 120.5, not {shown(text)}")
+    if number < 0:
+        raise ValueError(f"rate must be at least 0, not {shown(text)}")
+    return number
+
+
+def _number(text: str) -> Fraction | None:
+    try:
+        number = Decimal(text) if len(text) <= 60 and "_" not in text else None
+    except InvalidOperation:
+        return None
+    # Bounded: a fraction of 1e999999 would have a million digits.
+    if (
+        number is None
+        or not number.is_finite()
+        or not math.isfinite(float(number))
+        or number.adjusted() < -60
+    ):
+        return Fraction(0) if number == 0 else None
+    return Fraction(number)
+
+
+def _disorder(rows: list[_Row]) -> Iterator[str]:
+    """Yield a sentence for each row that is not after the one before it."""
+    for earlier, later in pairwise(rows):
+        if later.at_s == earlier.at_s:
+            yield f"{later.line}: has the time of line {earlier.line}; each row needs its own"
+        elif later.at_s < earlier.at_s:
+            yield f"{later.line}: goes back in time behind line {earlier.line}; rows stand in the order of time"
+
+
+def _listed(header: list[str]) -> str:
+    return ", ".join(shown(cell) for cell in header[:8]) + (", …" if len(header) > 8 else "")
