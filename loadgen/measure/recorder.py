@@ -48,6 +48,8 @@ class SubscriptionRow(NamedTuple):
     ready_ns: int | None
     ended_ns: int | None
     error: str | None
+    turn: int = 0
+    intent: str | None = None
 
 
 class ConnectionRow(NamedTuple):
@@ -64,6 +66,8 @@ class ConnectionRow(NamedTuple):
     error: str | None
     kernel_timestamps: bool
     tls: bool
+    intent: str | None = None
+    slow: bool = False
 
 
 class ClockRow(NamedTuple):

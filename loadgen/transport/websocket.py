@@ -172,6 +172,18 @@ class WebSocket:
         """Drop the connection without ceremony; ``on_closed`` is called before this returns."""
         self._ended()
 
+    def pause_reading(self) -> None:
+        """Leave what comes in the kernel's buffer until :meth:`resume_reading`; costs the other connections nothing."""
+        if self._inlet is not None:
+            self._inlet.remove(self._descriptor)
+            self._inlet = None
+
+    def resume_reading(self) -> None:
+        """Read again; nothing happens where the connection has ended meanwhile."""
+        if self._socket is not None and self._inlet is None:
+            self._inlet = inlet()
+            self._inlet.add(self._descriptor, self)
+
     # The receive path, from `Inlet`.
 
     def take(self, data: memoryview, arrival_ns: int, read_ns: int) -> None:
