@@ -112,6 +112,8 @@ class Recorder:
         self.unknown_subscription = 0
         #: What the service did otherwise than its protocol says, and how often.
         self.deviations: Counter[str] = Counter()
+        #: Subscriptions that are read slowly on purpose: their wait in the socket is not the generator's delay.
+        self.slow: set[int] = set()
         self._spool = spool
         self._run_in_thread = run_in_thread
         self._buffer = DeliveryBuffer()
@@ -155,6 +157,8 @@ class Recorder:
         if self.clock_offset_ns:
             latency = latency + self.clock_offset_ns
         queue = rows[:, _AT["read_ns"]] - rows[:, _AT["arrival_ns"]]
+        if self.slow:
+            queue = queue[~np.isin(rows[:, _AT["subscription"]], list(self.slow))]
         late_max_ns = max(
             (e.sent_ns - e.slot_ns for e in events if e.sent_ns is not None and e.slot_ns is not None),
             default=None,

@@ -143,6 +143,7 @@ class ClientConnection:
         self._opened_ns = now_ns()
         if (bytes_per_s := self._client.behaviour.read_bytes_per_s) is not None:
             self._slow = SlowReading(socket, bytes_per_s)
+            self._run.recorder.slow.update(plan.number for plan in self._client.subscriptions)
         for message in self._session.opening():
             socket.send(message)
         if not self._login.wait(timeout_s):
