@@ -284,7 +284,7 @@ class _Pass:
             place = self._places.of(at["publisher"], at["sequence"])
             channel = np.append(self._channel, -1)[place]
             worker = at["worker"]
-            prompt = slice(None)
+            prompt: Any = slice(None)
             if len(self._slow):
                 prompt = ~np.isin(at["subscription"], self._slow)
                 queue_ns = queue_ns[prompt]

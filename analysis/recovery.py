@@ -130,7 +130,8 @@ class _Lives:
         if ended is None:
             return np.empty(0, dtype=np.int64)
         chosen = ended & (self.group == self.groups.index(group)) & (self.ready_ns >= 0)
-        return following[chosen]
+        times_ns: Ints = following[chosen]
+        return times_ns
 
 
 def _lives_of_subscriptions(run: Run) -> _Lives:

@@ -85,7 +85,10 @@ def _distribution(database: Any, path: str, value: str, source: str) -> dict[str
 
 
 #: Rows of clients that do not read slowly on purpose.
-_SLOW = " AND subscription NOT IN (SELECT subscription FROM subscriptions JOIN connections USING (connection) WHERE slow)"
+_SLOW = (
+    " AND subscription NOT IN"
+    " (SELECT subscription FROM subscriptions JOIN connections USING (connection) WHERE slow)"
+)
 
 
 def _has_intents(database: Any) -> bool:

@@ -25,7 +25,8 @@ class SlowReading:
         self._turn_bytes = max(_LEAST_BYTES, min(_MOST_BYTES, int(bytes_per_s / _TURNS_PER_S)))
         self._recvmsg_into = socket.recvmsg_into
         self._waiting: Any = None
-        socket.recvmsg_into = self._read
+        read: Any = self._read
+        socket.recvmsg_into = read
 
     def stop(self) -> None:
         """Read as fast as it comes from now on."""
