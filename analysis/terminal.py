@@ -101,7 +101,7 @@ def _purposes(summary: dict[str, Any]) -> list[str]:
         f"{purpose[name]:,} {meaning}"
         for name, meaning in (
             ("dropped", "connections were cut"),
-            ("left", "were left"),
+            ("left", "connections were left by their clients"),
             ("unsubscribed", "subscriptions were given up"),
             ("slow_clients", "clients read slowly"),
         )
