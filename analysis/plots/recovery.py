@@ -21,13 +21,14 @@ def recovery_over_time(run: Run) -> Figure | None:
     origin_ns = origin_of(run)
     figure, (axes,) = style.new_figure(1, 3.0)
     end_ns = max((end for _, end in run.phases.values() if end is not None), default=None)
-    for table, begin, end, label, colour in (
-        ("connections", "acknowledged_ns", "closed_ns", "clients connected", style.BLUE),
-        ("subscriptions", "ready_ns", "ended_ns", "subscriptions ready", style.GREEN),
+    # The first one wider, since the two often lie on each other.
+    for table, begin, end, label, colour, width in (
+        ("connections", "acknowledged_ns", "closed_ns", "clients connected", style.SKY, 3.2),
+        ("subscriptions", "ready_ns", "ended_ns", "subscriptions ready", style.GREEN, 1.4),
     ):
         rows = run.table(table, (begin, end))
         at_s, count = _standing(ints(rows, begin), ints(rows, end, missing=_NEVER), origin_ns, end_ns)
-        axes.plot(at_s, count, drawstyle="steps-post", color=colour, label=label)
+        axes.plot(at_s, count, drawstyle="steps-post", color=colour, label=label, linewidth=width)
     axes.set_ylim(bottom=0)
     for drop in recovery.drops(run):
         at_s_of_drop = (drop.at_ns - origin_ns) / 1e9
@@ -52,4 +53,7 @@ def _standing(begin_ns: Ints, end_ns: Ints, origin_ns: int, until_ns: int | None
     order = np.lexsort((-steps, times))
     times, count = times[order], np.cumsum(steps[order])
     inside = times < (_NEVER if until_ns is None else until_ns)
-    return np.asarray((times[inside] - origin_ns) / 1e9, dtype=np.float64), count[inside]
+    times, count = times[inside], count[inside]
+    if until_ns is not None and len(times):
+        times, count = np.append(times, until_ns), np.append(count, count[-1])
+    return np.asarray((times - origin_ns) / 1e9, dtype=np.float64), count

@@ -243,7 +243,12 @@ def test_what_is_written_is_verified_and_shown(tmp_path: Path, capsys: pytest.Ca
     page = (folder / "report.html").read_text()
     assert "<h2>Recovery</h2>" in page
     assert "49 of 50" in page
-    assert recovery_over_time(analysis.load(folder)) is not None
+    figure = recovery_over_time(analysis.load(folder))
+    assert figure is not None
+    connected, ready, dropped = figure.axes[0].get_lines()
+    assert (max(connected.get_ydata()), max(ready.get_ydata()), ready.get_ydata()[-1]) == (100, 100, 99)
+    assert min(ready.get_ydata()[100:]) == 50
+    assert set(dropped.get_xdata()) == {1.2}
     path = folder / "summary.json"
     content = path.read_text()
     for old, new in (('"to_90_ns": 225000000', '"to_90_ns": 225000001'), ('"failed": 50', '"failed": 49')):
