@@ -151,7 +151,8 @@ def dropped_run(folder: Path, never: int = 0) -> Path:
         lives.append(subscription(number, "/default/a", -MS, cut_ns, intent="drop 1"))
         cut = connection(number, closed_ns=ZERO + cut_ns, intent="drop 1")
         failed = connection(number, 1, "refused", started_ns=ZERO + cut_ns + 20 * MS, acknowledged_ns=None)
-        again = connection(number, 2, started_ns=ZERO + 210 * MS + 4 * number * MS)
+        begun_ns = ZERO + 210 * MS + 4 * number * MS
+        again = connection(number, 2, started_ns=begun_ns, acknowledged_ns=begun_ns + MS)
         connections += [cut, failed, again]
         if number < 50 - never:
             lives.append(
