@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from analysis.losses import BEFORE_READY, IN_RECONNECT, OTHERWISE, Losses
+from analysis.losses import BEFORE_READY, IN_RECONNECT, MISSED_AWAY, MISSED_IN_GAP, OTHERWISE, Losses
 from analysis.presence import Segments
 from analysis.run import Ints
 
@@ -19,7 +19,8 @@ _LOST = {
     "lost_in_reconnect": IN_RECONNECT,
     "lost_otherwise": OTHERWISE,
 }
-COUNTS = ("expected", "delivered", "late", *_LOST, "duplicates", "reordered")
+_MISSED = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY}
+COUNTS = ("expected", "delivered", "late", *_LOST, *_MISSED, "duplicates", "reordered")
 Pairs = tuple[Ints, Ints]
 Counts = tuple[Ints, Ints]
 
@@ -41,6 +42,7 @@ class Breakdown:
         present: Segments,
         expected: Ints,
         expected_by_segment: Ints,
+        missed_by_subscription: Ints,
         *,
         delivered: Counts,
         late: Counts,
@@ -49,7 +51,8 @@ class Breakdown:
         losses: Losses,
     ) -> Self:
         """Count. Of the many there are counts, by event and by subscription (as `losses.numbers`); of the few the pairs
-        (event, subscription) of each, event -1 where it is unknown."""
+        (event, subscription) of each, event -1 where it is unknown. What was missed on purpose is taken off
+        ``expected`` already, and is in ``expected_by_segment`` still."""
         count = len(events.key)
         pairs = {"duplicates": duplicates, "reordered": reordered}
         by_event: dict[str, Ints] = {"expected": expected}
@@ -59,6 +62,7 @@ class Breakdown:
                 weights=expected_by_segment,
                 minlength=len(losses.numbers),
             ).astype(np.int64)
+            - missed_by_subscription
         }
         for name, (of_events, of_subscriptions) in (("delivered", delivered), ("late", late)):
             by_event[name], by_subscription[name] = of_events, of_subscriptions
@@ -67,7 +71,7 @@ class Breakdown:
             place = np.searchsorted(losses.numbers, subscription)
             found = np.isin(subscription, losses.numbers)
             by_subscription[name] = np.bincount(place[found], minlength=len(losses.numbers))
-        for name, loss in _LOST.items():
+        for name, loss in (_LOST | _MISSED).items():
             by_event[name] = losses.by_event[loss]
             by_subscription[name] = losses.by_subscription[loss]
         frames = [

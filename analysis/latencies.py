@@ -82,7 +82,8 @@ class Heat:
 class Latencies:
     """Everything about the latencies of a run."""
 
-    #: Of the measure phase: arrival − intended, arrival − sent, read − arrival.
+    #: Of the measure phase: arrival − intended, arrival − sent, read − arrival (without clients that are slow on
+    #: purpose, as with the shared stamps).
     headline: Distribution
     service: Distribution
     queue: Distribution
@@ -113,10 +114,15 @@ def samples(run: Run, window: Window, kind: str) -> npt.NDArray[Any]:
     """Return all latencies of a kind of the events due in a window; those whose beginning nobody knows are left out."""
     end, begin = KINDS[kind]
 
+    slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)
+
     def read(part: Window) -> Ints:
-        _, table = run.deliveries_in((begin, end), part)
+        _, table = run.deliveries_in((begin, end, *(("subscription",) if len(slow) else ())), part)
         begin_ns = ints(table, begin)
-        found: Ints = (ints(table, end) - begin_ns)[begin_ns >= 0]
+        known = begin_ns >= 0
+        if len(slow):
+            known &= ~np.isin(ints(table, "subscription"), slow)
+        found: Ints = (ints(table, end) - begin_ns)[known]
         return found
 
     groups = run.row_groups
@@ -125,6 +131,19 @@ def samples(run: Run, window: Window, kind: str) -> npt.NDArray[Any]:
     for values in in_turn(read, (cut for cut in cuts if window.start_ns <= cut.start_ns < window.end_ns)):
         found.add(values)
     return found.all()
+
+
+def slow_subscriptions(run: Run) -> Ints:
+    """Return the subscriptions of clients that read slowly on purpose, ascending.
+
+    How long their deliveries waited to be read, and which share a stamp, says nothing of the generator.
+    """
+    connections = run.table("connections", ("connection", "slow"))
+    clients = np.unique(ints(connections, "connection")[ints(connections, "slow") > 0])
+    if not len(clients):
+        return clients
+    table = run.table("subscriptions", ("connection", "subscription"))
+    return np.unique(ints(table, "subscription")[np.isin(ints(table, "connection"), clients)])
 
 
 @dataclass
@@ -179,6 +198,7 @@ class _Pass:
         self._places = EventPlaces(key[order])
         subscriptions = run.table("subscriptions", ("subscription",))
         self._people = Places(np.unique(ints(subscriptions, "subscription")))
+        self._slow = slow_subscriptions(run)
 
     def result(self) -> Latencies:
         run, window = self._run, self._window
@@ -214,7 +234,7 @@ class _Pass:
             channel.add(part.channel)
             worker.add(part.worker)
             shared.add(part.stamps, part.end_ns)
-        count = len(headline.all())
+        count, own_pace = len(headline.all()), len(queue.all())
         by_channel = _groups(headline.all(), channel.all())
         by_worker = _groups(headline.all(), worker.all())
         del channel, worker
@@ -224,7 +244,7 @@ class _Pass:
             service=Distribution.of(service.all()),
             queue=Distribution.of(queue.all()),
             service_unknown=count - len(service.all()),
-            stamps_shared=shared.count / count if count else None,
+            stamps_shared=shared.count / own_pace if own_pace else None,
             by_channel=by_channel,
             channels=self._channels,
             by_worker=by_worker,
@@ -264,7 +284,13 @@ class _Pass:
             place = self._places.of(at["publisher"], at["sequence"])
             channel = np.append(self._channel, -1)[place]
             worker = at["worker"]
-            stamps = _Stamps.of(at["subscription"], arrival_ns, intended_ns, self._people)
+            prompt: Any = slice(None)
+            if len(self._slow):
+                prompt = ~np.isin(at["subscription"], self._slow)
+                queue_ns = queue_ns[prompt]
+            stamps = _Stamps.of(
+                at["subscription"][prompt], arrival_ns[prompt], intended_ns[prompt], self._people
+            )
         return _Slice(
             seconds=seconds,
             bands_ns=bands_ns,

@@ -5,6 +5,9 @@ present (see :mod:`analysis.presence`) when the event was sent. Each expected pa
 a loss has a class; each row that is not the first of an expected pair is counted by its reason. Expected is counted
 from the presence of subscriptions, delivered from the rows, and losses one by one: that the three agree is what
 :attr:`Ledger.balances` says.
+
+Where clients cut connections, leave or unsubscribe on purpose, what they missed by that is counted one by one too and
+taken off what was expected: it is reported beside the losses, not among them.
 """
 
 from collections.abc import Iterator
@@ -16,7 +19,14 @@ import numpy as np
 
 from analysis import presence
 from analysis.breakdown import Breakdown
-from analysis.losses import BEFORE_READY, IN_RECONNECT, OTHERWISE, find_losses
+from analysis.losses import (
+    BEFORE_READY,
+    IN_RECONNECT,
+    MISSED_AWAY,
+    MISSED_IN_GAP,
+    OTHERWISE,
+    find_losses,
+)
 from analysis.matching import find_reordered, match
 from analysis.presence import Flags, Segments, matching_patterns, pattern_matches
 from analysis.run import Ints, Run, Window, codes, ints
@@ -43,6 +53,10 @@ class Ledger:
     lost_before_ready: int
     lost_in_reconnect: int
     lost_otherwise: int
+    #: Not expected and not lost: pairs that did not arrive since the scenario had cut the connection, or since the
+    #: client had left or unsubscribed, up to when the subscription was ready again.
+    missed_in_gap: int
+    missed_away: int
     #: Rows beyond the first of the same event and subscription.
     duplicates: int
     #: First rows of events that the service did not accept (it may deliver them all the same).
@@ -144,12 +158,15 @@ def settle(run: Run, window: Window) -> Settled:
         found.last_sent_ns,
         run.late_after_ns,
     )
+    missed_by_event, missed_by_subscription = losses.missed
+    expected -= missed_by_event
     reordered = find_reordered(run, found.expected_rows, found.places, losses.numbers)
     breakdown = Breakdown.of(
         events,
         present,
         expected,
         expected_by_segment,
+        missed_by_subscription,
         delivered=(found.arrived - found.late, found.arrived_by_subscription - found.late_by_subscription),
         late=(found.late, found.late_by_subscription),
         duplicates=found.duplicates,
@@ -166,6 +183,8 @@ def settle(run: Run, window: Window) -> Settled:
         lost_before_ready=losses.total(BEFORE_READY),
         lost_in_reconnect=losses.total(IN_RECONNECT),
         lost_otherwise=losses.total(OTHERWISE),
+        missed_in_gap=losses.total(MISSED_IN_GAP),
+        missed_away=losses.total(MISSED_AWAY),
         duplicates=len(found.duplicates[0]),
         not_acknowledged=found.not_acknowledged,
         outside_live_window=found.outside_live_window,

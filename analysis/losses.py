@@ -12,14 +12,19 @@ from analysis.run import Ints
 if TYPE_CHECKING:
     from analysis.ledger import Events, Reach
 
-#: Classes of loss; 0 stands for "not expected".
-OTHERWISE, BEFORE_READY, IN_RECONNECT = 1, 2, 3
-CLASSES = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
+#: Classes of what did not arrive; 0 stands for "not expected".
+OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY = 1, 2, 3, 4, 5
+LOST = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
+#: Missed by the client's own doing: no loss, and not expected in the end.
+MISSED = (MISSED_IN_GAP, MISSED_AWAY)
+CLASSES = (*LOST, *MISSED)
 
 _CLASS_OF_KIND = {
     presence.LIVE: OTHERWISE,
     presence.BEFORE_READY: BEFORE_READY,
     presence.IN_RECONNECT: IN_RECONNECT,
+    presence.DROPPED: MISSED_IN_GAP,
+    presence.AWAY: MISSED_AWAY,
 }
 #: Cells of (subscription, event) looked at in one turn: bounds the memory.
 _CELLS = 20_000_000
@@ -27,7 +32,7 @@ _CELLS = 20_000_000
 
 @dataclass(frozen=True)
 class Losses:
-    """Counts of lost deliveries by class; arrays of shape (4, events) and (4, subscriptions)."""
+    """Counts by class of deliveries that did not arrive; arrays of shape (6, events) and (6, subscriptions)."""
 
     by_event: Ints
     #: By position in `numbers`.
@@ -41,8 +46,14 @@ class Losses:
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions miss something."""
-        return int(np.count_nonzero(self.by_subscription.sum(axis=0)))
+        """How many subscriptions have lost something."""
+        return int(np.count_nonzero(self.by_subscription[list(LOST)].sum(axis=0)))
+
+    @property
+    def missed(self) -> tuple[Ints, Ints]:
+        """What was missed on purpose, by event and by subscription."""
+        classes = list(MISSED)
+        return self.by_event[classes].sum(axis=0), self.by_subscription[classes].sum(axis=0)
 
 
 def find_losses(
@@ -59,13 +70,14 @@ def find_losses(
 
     A loss on a connection that then broke belongs to the reconnect when nothing that was sent later came through that
     connection any more and the event was not yet overdue when it broke: it was on its way, or would never have been.
+    Likewise where the client ended it: what was on its way then was missed, not lost.
 
     `arrived` counts by event; `incomplete` holds (event, subscription) of what did arrive of the events that did not
     reach everybody; `last_sent_ns` is when the last event was sent that came through in each segment that broke.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
-    by_event = np.zeros((4, len(events.key)), dtype=np.int64)
-    by_subscription = np.zeros((4, len(numbers)), dtype=np.int64)
+    by_event = np.zeros((6, len(events.key)), dtype=np.int64)
+    by_subscription = np.zeros((6, len(numbers)), dtype=np.int64)
     lossy = arrived < expected
     if not lossy.any():
         return Losses(by_event, by_subscription, numbers)
@@ -100,13 +112,12 @@ def _classes(
     begins = np.searchsorted(sent_ns, present.start_ns[members], side="left")
     breaks = np.searchsorted(sent_ns, np.minimum(break_ns[members], present.end_ns[members]), side="left")
     ends = np.searchsorted(sent_ns, present.end_ns[members], side="left")
-    kinds = present.kind[members]
+    kinds, endings = present.kind[members], present.ending[members]
     for place in np.flatnonzero(begins < ends).tolist():
         row = cells[column[place]]
         row[begins[place] : ends[place]] = _CLASS_OF_KIND[int(kinds[place])]
-        row[max(begins[place], breaks[place]) : ends[place]] = (
-            IN_RECONNECT if kinds[place] == presence.LIVE else _CLASS_OF_KIND[int(kinds[place])]
-        )
+        if endings[place]:
+            row[max(begins[place], breaks[place]) : ends[place]] = _CLASS_OF_KIND[int(endings[place])]
     return cells
 
 

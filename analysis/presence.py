@@ -4,20 +4,26 @@ A client wants its events from the first acknowledgement of its subscription unt
 into segments of three kinds: live (proven ready), before ready (acknowledged, not yet proven), and in reconnect (its
 connection was lost and the subscription not yet acknowledged anew). An event sent in any of them is expected; the kind
 says what a loss is to be called.
+
+Two more kinds are gaps that the client made itself, from then until the subscription is proven ready again: dropped (a
+drop of the scenario cut the connection) and away (it unsubscribed or left). What arrives of the events sent in them
+counts as any other; what does not was missed on purpose and is no loss.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from analysis.run import Ints, Run, codes, ints
 
 FOREVER = np.iinfo(np.int64).max
-LIVE, BEFORE_READY, IN_RECONNECT = 1, 2, 3
+LIVE, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY = 1, 2, 3, 4, 5
 
 _SUBSCRIPTION_COLUMNS = (
-    "worker", "subscription", "connection", "life", "channel", "acknowledged_ns", "ready_ns", "ended_ns",
+    "worker", "subscription", "connection", "life", "turn", "channel", "acknowledged_ns", "ready_ns", "ended_ns",
+    "intent",
 )  # fmt: skip
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -31,9 +37,14 @@ class Segments:
     start_ns: Ints
     end_ns: Ints
     kind: Ints
-    #: Whether the connection was lost at its end, rather than closed by the client.
-    broken: Flags
+    #: Of a live one the kind of the gap that began at its end; 0: it ended with the client's part in the run.
+    ending: Ints
     patterns: list[str | None]
+
+    @property
+    def broken(self) -> Flags:
+        """Whether events could be under way to it at its end that it did not get because of that end."""
+        return self.ending > 0
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -64,27 +75,32 @@ def segments(run: Run) -> Segments:
     columns = [ints(table, name) for name in ("subscription", "life", "acknowledged_ns", "ready_ns")]
     ended_ns = ints(table, "ended_ns", missing=FOREVER)
     ended_ns = np.minimum(ended_ns, _record_ends_ns(run, ints(table, "worker")))
-    lost = _lost(run, ints(table, "connection"), columns[1])
-    order = np.lexsort((columns[1], columns[0]))
+    gap = _gaps(run, table, ints(table, "connection"), columns[1])
+    order = np.lexsort((ints(table, "turn"), columns[1], columns[0]))
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
-    pattern, ended_ns, lost = pattern[order], ended_ns[order], lost[order]
+    pattern, ended_ns, gap = pattern[order], ended_ns[order], gap[order]
 
     # A life without an acknowledgement is an attempt; what it was lost for goes on.
     begun = (acknowledged_ns >= 0) | (ready_ns >= 0)
-    subscription, pattern, ended_ns, lost = subscription[begun], pattern[begun], ended_ns[begun], lost[begun]
+    subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
     ready_ns = np.where(ready_ns[begun] >= 0, np.minimum(ready_ns[begun], ended_ns), ended_ns)
     acknowledged_ns = acknowledged_ns[begun]
     acknowledged_ns = np.where(acknowledged_ns >= 0, np.minimum(acknowledged_ns, ready_ns), ready_ns)
     again_ns = np.full(len(subscription), FOREVER, dtype=np.int64)
     same = subscription[1:] == subscription[:-1]
     again_ns[:-1][same] = acknowledged_ns[1:][same]
-    gap_end_ns = np.where(lost, np.maximum(again_ns, ended_ns), ended_ns)
+    gap_end_ns = np.where(gap > 0, np.maximum(again_ns, ended_ns), ended_ns)
+    # A gap of the client's own making lasts until the next life is ready.
+    unready = np.full(len(subscription), BEFORE_READY, dtype=np.int64)
+    after_own = np.zeros(len(subscription), dtype=bool)
+    after_own[1:] = same & (gap[:-1] >= DROPPED)
+    unready[after_own] = gap[np.flatnonzero(after_own) - 1]
 
     count = len(subscription)
     start_ns = np.concatenate((acknowledged_ns, ready_ns, ended_ns))
     end_ns = np.concatenate((ready_ns, ended_ns, gap_end_ns))
-    kind = np.repeat(np.array([BEFORE_READY, LIVE, IN_RECONNECT], dtype=np.int64), count)
-    broken = (kind == LIVE) & np.tile(lost, 3)
+    kind = np.concatenate((unready, np.full(count, LIVE, dtype=np.int64), gap))
+    ending = np.where(kind == LIVE, np.tile(gap, 3), 0)
     subscription, pattern = np.tile(subscription, 3), np.tile(pattern, 3)
     order = np.lexsort((start_ns, subscription))
     order = order[start_ns[order] < end_ns[order]]
@@ -94,7 +110,7 @@ def segments(run: Run) -> Segments:
         start_ns[order],
         end_ns[order],
         kind[order],
-        broken[order],
+        ending[order],
         patterns,
     )
 
@@ -105,6 +121,21 @@ def _record_ends_ns(run: Run, worker: Ints) -> Ints:
     for number, end_ns in run.broken_off_ns.items():
         ends_ns[worker == number] = end_ns
     return ends_ns
+
+
+def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
+    """Return the kind of the gap that begins at the end of each row of subscriptions; 0: none does."""
+    intent, intents = codes(table, "intent")
+    of_intent = np.array([gap_of(text) for text in intents], dtype=np.int64)
+    own = of_intent[intent] if len(intents) else np.zeros(len(intent), dtype=np.int64)
+    return np.where(own == 0, np.where(_lost(run, connection, life), IN_RECONNECT, 0), own)
+
+
+def gap_of(intent: str | None) -> int:
+    """Return the kind of gap that a client began with an intent; 0: with none."""
+    if intent is None:
+        return 0
+    return DROPPED if intent.startswith("drop ") else AWAY
 
 
 def _lost(run: Run, connection: Ints, life: Ints) -> Flags:

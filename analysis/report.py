@@ -10,7 +10,7 @@ from markupsafe import Markup
 from analysis import plots, style, text
 from analysis.gates import outputs
 from analysis.run import Run
-from analysis.terminal import latency_rows, notes
+from analysis.terminal import DROP_COLUMNS, drop_rows, latency_rows, notes
 
 _PHASE_NAMES = {
     "ramp": "connect and subscribe",
@@ -50,6 +50,8 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         notes=notes(summary),
         gates=[_gate(result) for result in summary["gates"]],
         latencies=latency_rows(summary) if summary["ledger"] is not None else [],
+        drop_columns=DROP_COLUMNS,
+        drops=drop_rows(summary) if summary["recovery"] is not None else [],
         figures=_figures(run),
         started=started.strftime("%Y-%m-%d %H:%M:%S %Z"),
         phase_names=_PHASE_NAMES,

@@ -27,6 +27,11 @@ _LOCAL_TIMES = {
     "connections": {"started_ns", "opened_ns", "acknowledged_ns", "closed_ns"},
     "health": {"time_ns"},
 }
+#: Columns that records of earlier versions lack: there they are null.
+_LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
+    "subscriptions": {"turn": pa.int32(), "intent": pa.string()},
+    "connections": {"intent": pa.string(), "slow": pa.bool_()},
+}
 Ints = npt.NDArray[np.int64]
 
 
@@ -269,10 +274,18 @@ class Run:
         filters = None
         if window is not None:
             filters = (pc.field("intended_ns") >= window.start_ns) & (pc.field("intended_ns") < window.end_ns)
+        later = _LATER_COLUMNS.get(name, {})
         try:
-            return pq.read_table(path, columns=list(columns), filters=filters)
+            missing = set(columns) & set(later)
+            if missing:
+                missing -= set(pq.read_schema(path).names)
+            there = [column for column in columns if column not in missing]
+            table = pq.read_table(path, columns=there, filters=filters)
         except (pa.ArrowInvalid, OSError) as error:
             raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+        for column in sorted(missing):
+            table = table.append_column(column, pa.nulls(len(table), later[column]))
+        return table.select(list(columns)) if missing else table
 
     def _frame(self, name: str) -> pd.DataFrame:
         path = self.path / f"{name}.parquet"

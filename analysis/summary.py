@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import fanout
+from analysis import fanout, recovery
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE, evaluate, gates_of, worst
@@ -54,6 +54,7 @@ def summarise(run: Run) -> dict[str, Any]:
     if window is None or window.seconds <= 0:
         for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):
             summary[name] = None
+        summary["recovery"] = recovery.summarise(run)
         summary["outages"] = []
         summary["clock"] = _clock(run)
         return _judged(run, None, summary)
@@ -72,6 +73,7 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["publish"] = _publish(run, window)
     summary["fanout"] = fanout.summarise(fanout.by_event(settled))
     summary["health"] = _health(run, window)
+    summary["recovery"] = recovery.summarise(run)
     summary["outages"] = [outage.to_dict() for outage in find_outages(run, window)]
     summary["clock"] = _clock(run)
     _say_error(run, summary)

@@ -23,6 +23,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(_figures(summary))
         console.print()
         console.print(_latencies(summary))
+    if summary["recovery"] is not None and summary["recovery"]["drops"]:
+        console.print()
+        console.print(_drops(summary))
     if summary["gates"]:
         console.print()
         console.print(_gates(summary))
@@ -36,6 +39,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     lines = [f"{f['severity']}: {f['reason']} – {f['advice']}" for f in summary["verdict"]["findings"]]
     if summary["faults"]:
         lines.append("the target injected faults on purpose: these figures are not its own")
+    lines += _purposes(summary)
     for outage in summary["outages"]:
         start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")
         begin_s, end_s = ((outage[edge] - start_ns) / 1e9 for edge in ("start_ns", "end_ns"))
@@ -85,6 +89,69 @@ def notes(summary: dict[str, Any]) -> list[str]:
             if delivery[name]["negative"]:
                 lines.append(f"{delivery[name]['negative']:,} {meaning} are negative: clocks disagree")
     return lines
+
+
+def _purposes(summary: dict[str, Any]) -> list[str]:
+    """Return what clients did because the scenario said so, and what came of it; a sentence."""
+    recovery = summary["recovery"]
+    if recovery is None:
+        return []
+    purpose, again, ledger = recovery["on_purpose"], recovery["reconnects"], summary["ledger"]
+    parts = [
+        f"{purpose[name]:,} {meaning}"
+        for name, meaning in (
+            ("dropped", "connections were cut"),
+            ("left", "connections were left by their clients"),
+            ("unsubscribed", "subscriptions were given up"),
+            ("slow_clients", "clients read slowly"),
+        )
+        if purpose[name]
+    ]
+    lines = []
+    if parts:
+        missed = ""
+        if ledger is not None and (ledger["missed_in_gap"] or ledger["missed_away"]):
+            missed = (
+                f"; missed in the gap {ledger['missed_in_gap']:,}, while away {ledger['missed_away']:,}"
+                " (no losses)"
+            )
+        lines.append(f"on purpose: {', '.join(parts)}{missed}")
+    if again["attempts"]:
+        lines.append(
+            f"reconnects: {again['attempts']:,} attempts, {again['failed']:,} failed,"
+            f" at most {again['peak_per_s']:,} in one second"
+        )
+    return lines
+
+
+def drop_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the table of drops, as text; the head is `DROP_COLUMNS`."""
+    if not summary["recovery"]["drops"]:
+        return []
+    # There are drops in the measure phase only.
+    start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")
+    return [
+        (
+            f"{text.clean(drop['group'])} {drop['drop']}",
+            f"{(drop['at_ns'] - start_ns) / 1e9:.1f} s",
+            text.count(drop["connections"]),
+            f"{drop['ready_again']:,} of {drop['subscriptions']:,}",
+            *(text.duration(drop[f"to_{share}_ns"]) for share in ("50", "99", "all")),
+        )
+        for drop in summary["recovery"]["drops"]
+    ]
+
+
+DROP_COLUMNS = ("drop", "at", "cut", "ready again", "50 %", "99 %", "all")
+
+
+def _drops(summary: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(DROP_COLUMNS):
+        table.add_column(name, justify="right" if place else "left")
+    for row in drop_rows(summary):
+        table.add_row(*row)
+    return table
 
 
 _GATE_STYLES = {"passed": "green", "failed": "red", "inconclusive": "yellow"}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis import fanout
+from analysis import fanout, recovery
 from analysis.gates.grammar import Gate, duration_ns, parse
 from analysis.gates.metrics import Kind, Metric
 from analysis.latencies import KINDS, samples
@@ -191,6 +191,8 @@ class _Figures:
         metric = gate.metric
         if (known := self._of_summary(metric, window)) is not None:
             return self._bounded(metric.distribution, known)
+        if metric.distribution == "recovery.time":
+            return self._recovery_time(gate)
         values = self._values(metric.distribution, window)
         if not len(values):
             return None, None, None, "there are no samples"
@@ -209,6 +211,26 @@ class _Figures:
             if metric.statistic != "mean":
                 value = float(values.min() if metric.statistic == "min" else values.max())
         return self._bounded(metric.distribution, value)
+
+    def _recovery_time(self, gate: Gate) -> _Value:
+        """Decide with those in mind that never were ready again: they took longer than the record reaches."""
+        known, waited = recovery.times_ns(self._run)
+        times = np.sort(np.concatenate((known, waited)))
+        if not len(times):
+            return None, None, None, "nothing was dropped"
+        statistic, percentile = gate.metric.statistic, gate.metric.percentile
+        if percentile is not None:
+            value = float(nearest_rank(times, percentile))
+        elif statistic == "mean":
+            value = float(times.mean())
+        else:
+            value = float(times.min() if statistic == "min" else times.max())
+        if not len(waited) or (statistic != "mean" and value < waited.min()):
+            return value, value, value, ""
+        doubt = f"{len(waited):,} of {len(times):,} never were ready again: it is at least this"
+        # The least that it can be: more than a bound fails it, less decides nothing.
+        least = value if statistic == "mean" else max(float(waited.min()), 0.0)
+        return least, least, least, doubt
 
     def _bounded(self, distribution: str, value: float) -> _Value:
         low, high = self._interval(distribution, value)
@@ -300,6 +322,8 @@ class _Figures:
             return float(ledger.duplicates)
         if name == "delivery.reordered":
             return float(ledger.reordered)
+        if name.startswith("recovery."):
+            return self._of_recovery(name)
         if name == "connect.errors":
             table = self._run.table("connections", ("connection", "acknowledged_ns"))
             tried = ints(table, "acknowledged_ns")
@@ -324,3 +348,14 @@ class _Figures:
             "publish.offered": due / window.seconds,
         }
         return numbers[name]
+
+    def _of_recovery(self, name: str) -> float | None:
+        found = self._summary["recovery"]
+        if found is None:
+            return None
+        if name == "recovery.missed":
+            return None if found["missed"] is None else float(found["missed"]["events"])
+        again = found["reconnects"]
+        if name == "recovery.failed":
+            return again["failed"] / again["attempts"] if again["attempts"] else None
+        return None if again["peak_per_s"] is None else float(again["peak_per_s"])

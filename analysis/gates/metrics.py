@@ -51,6 +51,7 @@ DISTRIBUTIONS: Final = {
     "connect.time": "from connecting to the acknowledged login",
     "subscribe.time": "from a subscribe to its acknowledgement",
     "ready.gap": "how long probes to an acknowledged subscription went missing",
+    "recovery.time": "from a drop until a subscription that it cut was ready again",
 }
 NUMBERS: Final = {
     "delivery.loss": (Kind.SHARE, "lost, of expected deliveries"),
@@ -65,6 +66,9 @@ NUMBERS: Final = {
     "publish.rate": (Kind.RATE, "accepted events a second"),
     "publish.offered": (Kind.RATE, "events due a second"),
     "connect.errors": (Kind.SHARE, "attempts to connect that failed"),
+    "recovery.missed": (Kind.COUNT, "deliveries that were missed between a drop and being ready again"),
+    "recovery.failed": (Kind.SHARE, "attempts to connect again that failed"),
+    "recovery.peak": (Kind.RATE, "attempts to connect again in the second with the most"),
 }
 _BY_TIME = frozenset(
     name for name in (*DISTRIBUTIONS, *NUMBERS) if name.startswith(("delivery.", "fanout.", "publish."))

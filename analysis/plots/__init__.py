@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from analysis.plots.heatmap import latency_heatmap
 from analysis.plots.ledger import ledger
 from analysis.plots.over_time import connection_ramp, generator_health, latency_over_time, throughput
+from analysis.plots.recovery import recovery_over_time
 from analysis.plots.spread import by_channel, by_worker, fan_out, percentile_curves
 from analysis.run import Run
 
@@ -17,6 +18,7 @@ ALL: Sequence[Callable[[Run], Figure | None]] = (
     percentile_curves,
     throughput,
     ledger,
+    recovery_over_time,
     fan_out,
     by_channel,
     by_worker,

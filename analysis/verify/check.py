@@ -108,7 +108,7 @@ def _second_opinion(run: Run, summary: dict[str, Any], found: Verification) -> N
             found.disagreements.append(f"in SQL {path} is {value}, and {_show(leaves, path)} in the summary")
     found.compared["in SQL"] = len(figures)
     if "ledger.expected" not in figures:
-        found.notes.append("connections were lost: the ledger has no second opinion")
+        found.notes.append("connections were lost or ended on purpose: the ledger has no second opinion")
 
 
 def _report(run: Run, summary: dict[str, Any], found: Verification) -> None:

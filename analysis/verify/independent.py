@@ -21,16 +21,20 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
         for name in ("deliveries", "events", "subscriptions", "connections"):
             source = str(run.path / f"{name}.parquet").replace("'", "''")
             database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{source}')")  # noqa: S608  a path
+        later = _has_intents(database)
+        slow = _SLOW if later else ""
         inside = f"intended_ns >= {window.start_ns} AND intended_ns < {window.end_ns}"
         found = _counts(database, inside, window)
         for path, value, source in (
             ("delivery.headline_ns", "arrival_ns - intended_ns", f"deliveries WHERE {inside}"),
             ("delivery.service_ns", "arrival_ns - sent_ns", f"deliveries WHERE {inside}"),
-            ("delivery.receive_queue_ns", "read_ns - arrival_ns", f"deliveries WHERE {inside}"),
+            ("delivery.receive_queue_ns", "read_ns - arrival_ns", f"deliveries WHERE {inside}{slow}"),
             ("publish.answer_ns", "took_ns", _requests(inside)),
         ):
             found |= _distribution(database, path, value, source)
-        if _simple(database):
+        if later:
+            found |= _recovery(database)
+        if _simple(database, later):
             found |= _ledger(database, inside)
             for name, statistic in (("first", "min"), ("last", "max")):
                 source = (
@@ -80,9 +84,49 @@ def _distribution(database: Any, path: str, value: str, source: str) -> dict[str
     }
 
 
-def _simple(database: Any) -> bool:
-    """Return whether every subscription had one life and no connection was lost."""
-    (again,) = database.execute("SELECT count(*) FROM subscriptions WHERE life > 0").fetchone()
+#: Rows of clients that do not read slowly on purpose.
+_SLOW = (
+    " AND subscription NOT IN"
+    " (SELECT subscription FROM subscriptions JOIN connections USING (connection) WHERE slow)"
+)
+
+
+def _has_intents(database: Any) -> bool:
+    """Return whether the record says what clients ended themselves; those of earlier versions do not."""
+    columns = {row[0] for row in database.execute("DESCRIBE connections").fetchall()}
+    return "intent" in columns
+
+
+def _recovery(database: Any) -> dict[str, float | None]:
+    """Return the figures of recovery; none where nothing was dropped."""
+    drops = database.execute(
+        'SELECT min(closed_ns) AS at_ns, "group", intent, count(*) FROM connections'
+        " WHERE starts_with(intent, 'drop ') AND closed_ns IS NOT NULL GROUP BY \"group\", intent"
+        ' ORDER BY at_ns, "group", CAST(substr(intent, 6) AS INTEGER)'
+    ).fetchall()
+    found: dict[str, float | None] = {}
+    for place, (at_ns, group, intent, connections) in enumerate(drops):
+        count, ready, time_ns = database.execute(
+            "WITH again AS (SELECT cut.subscription, (SELECT arg_min(next.ready_ns, (next.life, next.turn)) FROM"
+            " subscriptions next WHERE next.subscription = cut.subscription AND next.ready_ns IS NOT NULL"
+            " AND (next.life, next.turn) > (cut.life, cut.turn)) AS ready_ns FROM subscriptions cut"
+            ' WHERE cut.intent = ? AND cut."group" = ? AND cut.ready_ns IS NOT NULL)'
+            " SELECT count(*), count(ready_ns), quantile_disc(coalesce(ready_ns, 9223372036854775807), 0.99)"
+            " FROM again",
+            [intent, group],
+        ).fetchone()
+        name = f"recovery.drops.{place}"
+        found |= {f"{name}.at_ns": at_ns, f"{name}.connections": connections}
+        found |= {f"{name}.subscriptions": count, f"{name}.ready_again": ready}
+        if count:
+            found[f"{name}.to_99_ns"] = None if time_ns == 2**63 - 1 else time_ns - at_ns
+    return found
+
+
+def _simple(database: Any, later: bool) -> bool:
+    """Return whether every subscription had one life, no connection was lost and none was ended before its time."""
+    own = " OR turn > 0 OR intent IS NOT NULL" if later else ""
+    (again,) = database.execute(f"SELECT count(*) FROM subscriptions WHERE life > 0{own}").fetchone()  # noqa: S608
     (lost,) = database.execute("SELECT count(*) FROM connections WHERE error IS NOT NULL").fetchone()
     return not again and not lost
 

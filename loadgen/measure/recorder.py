@@ -49,6 +49,8 @@ class SubscriptionRow(NamedTuple):
     ready_ns: int | None
     ended_ns: int | None
     error: str | None
+    turn: int = 0
+    intent: str | None = None
 
 
 class ConnectionRow(NamedTuple):
@@ -65,6 +67,8 @@ class ConnectionRow(NamedTuple):
     error: str | None
     kernel_timestamps: bool
     tls: bool
+    intent: str | None = None
+    slow: bool = False
 
 
 class ClockRow(NamedTuple):
@@ -109,6 +113,8 @@ class Recorder:
         self.unknown_subscription = 0
         #: What the service did otherwise than its protocol says, and how often.
         self.deviations: Counter[str] = Counter()
+        #: Subscriptions that are read slowly on purpose: their wait in the socket is not the generator's delay.
+        self.slow: set[int] = set()
         self._spool = spool
         self._run_in_thread = run_in_thread
         self._buffer = NativeDeliveryBuffer() if native.available else DeliveryBuffer()
@@ -154,6 +160,8 @@ class Recorder:
         if self.clock_offset_ns:
             latency = latency + self.clock_offset_ns
         queue = rows[:, _AT["read_ns"]] - rows[:, _AT["arrival_ns"]]
+        if self.slow:
+            queue = queue[~np.isin(rows[:, _AT["subscription"]], list(self.slow))]
         late_max_ns = max(
             (e.sent_ns - e.slot_ns for e in events if e.sent_ns is not None and e.slot_ns is not None),
             default=None,

@@ -61,6 +61,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("ready_ns", pa.int64()),
             ("ended_ns", pa.int64()),
             ("error", _TEXT),
+            ("turn", pa.int32()),
+            ("intent", _TEXT),
         ]
     ),
     "connections": pa.schema(
@@ -77,6 +79,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("error", _TEXT),
             ("kernel_timestamps", pa.bool_()),
             ("tls", pa.bool_()),
+            ("intent", _TEXT),
+            ("slow", pa.bool_()),
         ]
     ),
     "clock": pa.schema(

@@ -25,8 +25,8 @@ from loadgen.measure.spool import MARKER, SCHEMAS, read_batches
 from loadgen.run.exits import ExitCode, RunError, why
 
 FORMAT = 2
-#: Tables of lives, and what numbers the thing that lives.
-_LIVES = {"subscriptions": "subscription", "connections": "connection"}
+#: Tables of lives, and what numbers a life of the thing that lives.
+_LIVES = {"subscriptions": ("subscription", "life", "turn"), "connections": ("connection", "life")}
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
     "locust",
@@ -210,14 +210,16 @@ def _batches(spool: Path, table: str) -> Iterator[pa.RecordBatch]:
         yield from read_batches(path)
 
 
-def _last_of_each_life(batches: Iterator[pa.RecordBatch], number: str) -> Iterator[pa.RecordBatch]:
+def _last_of_each_life(
+    batches: Iterator[pa.RecordBatch], numbers: tuple[str, ...]
+) -> Iterator[pa.RecordBatch]:
     """Yield one row a life: it was written when it began and again, whole, when it ended."""
     kept = list(batches)
     if not kept:
         return
     table = pa.Table.from_batches(kept)
     place = pa.array(np.arange(len(table)))
-    last = table.append_column("_place", place).group_by([number, "life"]).aggregate([("_place", "max")])
+    last = table.append_column("_place", place).group_by(list(numbers)).aggregate([("_place", "max")])
     yield from table.take(last["_place_max"].combine_chunks().sort()).to_batches()
 
 

@@ -3,6 +3,13 @@
 A scenario has groups of clients and phases. ``load`` reads and checks one, ``Plan`` says what each client does.
 """
 
+from loadgen.scenario.behaviour_plan import (
+    Behaviour,
+    DropPlan,
+    LifetimePlan,
+    ReconnectPlan,
+    SubscriptionChurnPlan,
+)
 from loadgen.scenario.draws import ChannelDraw
 from loadgen.scenario.json_schema import json_schema
 from loadgen.scenario.load import CatalogueEntry, catalogue, load
@@ -14,20 +21,25 @@ from loadgen.scenario.scenario import Scenario
 
 __all__ = [
     "APPSYNC",
+    "Behaviour",
     "CatalogueEntry",
     "ChannelDraw",
     "ClientPlan",
+    "DropPlan",
     "Group",
     "GroupPlan",
+    "LifetimePlan",
     "Phases",
     "Plan",
     "ProtocolRules",
     "Publish",
     "PublishPlan",
+    "ReconnectPlan",
     "Role",
     "Scenario",
     "ScenarioError",
     "Settle",
+    "SubscriptionChurnPlan",
     "SubscriptionPlan",
     "Target",
     "Variable",

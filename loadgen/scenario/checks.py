@@ -102,6 +102,13 @@ def warnings(
     ``target`` is None for the embedded server, to which the service's quotas do not apply.
     """
     publishers = {name: group for name, group in clients.items() if group.publish is not None}
+    for name, group in clients.items():
+        for number, drop in enumerate(group.drops):
+            if drop.at_ns + drop.over_ns >= phases.measure_ns:
+                yield (
+                    f"clients.{name}.drops.{number} is not over before the end of the measure phase "
+                    f"({format_duration(phases.measure_ns)}): nobody would see it whole"
+                )
     for name, group in publishers.items():
         assert group.publish is not None
         where = f"clients.{name}.publish"

@@ -6,12 +6,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from loadgen.scenario.base import Part
+from loadgen.scenario.behaviours import Churn, Drop, Reconnect
 from loadgen.scenario.messages import keys_of
 from loadgen.scenario.models import Group, Phases, Publish, Variable
 from loadgen.scenario.scenario import Scenario
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_WITH_DEFAULTS: tuple[type[Part], ...] = (Scenario, Variable, Group, Publish, Phases)
+_WITH_DEFAULTS: tuple[type[Part], ...] = (Scenario, Variable, Group, Publish, Phases, Reconnect, Drop, Churn)
 
 
 def json_schema() -> dict[str, Any]:

@@ -20,7 +20,11 @@ _FORMS = {
     ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
 }
 #: The other form of what may be a word or a mapping.
-_OR_MAPPING = {"arrival": " or a mapping such as {bursts: 10}", "ready": " or a mapping such as {settle: 2s}"}
+_OR_MAPPING = {
+    "arrival": " or a mapping such as {bursts: 10}",
+    "ready": " or a mapping such as {settle: 2s}",
+    "reconnect": " or a mapping such as {first: 100ms, most: 5s}",
+}
 
 
 def problems_in(error: ValidationError, data: object, model: type[BaseModel]) -> Iterator[Problem]:

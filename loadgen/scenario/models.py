@@ -20,6 +20,7 @@ from pydantic import (
 from loadgen.pacing import Arrival, Point
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
 from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part
+from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile, as_tuple, points_of
 from loadgen.scenario.login import Login
 from loadgen.scenario.units import (
@@ -219,12 +220,41 @@ class Group(Part):
     of a channel may be *."""
     publish: Publish | None = None
     """What the group publishes."""
+    reconnect: ReconnectPolicy | None = None
+    """How clients come back after a lost connection: a mapping, or never; default: {first: 100ms, most: 5s, jitter:
+    full}. The first connection is always tried again."""
+    drops: Drops = ()
+    """When the clients cut some of their connections."""
+    churn: Churn | None = None
+    """How clients come and go."""
+    slow: Slow | None = None
+    """How many clients read slowly, and how slowly."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
         if not self.subscribe and self.publish is None:
             raise problem("neither subscribes nor publishes; give it 'subscribe', 'publish' or both")
         return self
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if not self.holds_connections:
+            for name in ("reconnect", "drops", "churn", "slow"):
+                if getattr(self, name):
+                    raise problem(
+                        f"has {name}, but only publishes over HTTP: it holds no connection; drop it"
+                    )
+        if not self.subscribe:
+            if self.churn is not None and self.churn.changes_per_s is not None:
+                raise problem("has churn.subscriptions and subscribes to nothing; give it 'subscribe'")
+            if self.slow is not None:
+                raise problem("has slow and subscribes to nothing; give it 'subscribe'")
+        return self
+
+    @property
+    def holds_connections(self) -> bool:
+        """Whether its clients have a WebSocket connection."""
+        return bool(self.subscribe) or (self.publish is not None and self.publish.via == "websocket")
 
     @property
     def role(self) -> Literal["subscriber", "publisher", "participant"]:

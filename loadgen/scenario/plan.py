@@ -12,6 +12,7 @@ from random import Random
 from typing import Literal
 
 from loadgen.pacing import Pace, Point, offsets_ns
+from loadgen.scenario.behaviour_plan import ORDINARY, Behaviour, behaviour_of
 from loadgen.scenario.draws import ChannelDraw, ChannelTable, draw_channel
 from loadgen.scenario.models import Group, Phases, Publish
 from loadgen.scenario.rules import APPSYNC, ProtocolRules
@@ -93,6 +94,7 @@ class ClientPlan:
     publish: PublishPlan | None
     ramp_offset_ns: int
     """When it connects, in ns from the start of the ramp."""
+    behaviour: Behaviour = ORDINARY
 
 
 class Plan:
@@ -144,13 +146,16 @@ class Plan:
             raise IndexError(f"client numbers are 0..{len(self) - 1}, not {number}")
         group = self.groups[bisect_right(self._firsts, number) - 1]
         index = number - group.first
+        ramp_offset_ns = int(index * _NS_PER_S / Fraction(group.ramp))
+        model = self._scenario.clients[group.name]
         return ClientPlan(
             number=number,
             group=group.name,
             index=index,
             subscriptions=self._subscriptions(group, number, index),
             publish=self._publish(group, number, index),
-            ramp_offset_ns=int(index * _NS_PER_S / Fraction(group.ramp)),
+            ramp_offset_ns=ramp_offset_ns,
+            behaviour=behaviour_of(model, group.name, self._seed, number, index, ramp_offset_ns),
         )
 
     def _subscriptions(self, group: GroupPlan, number: int, index: int) -> tuple[SubscriptionPlan, ...]:

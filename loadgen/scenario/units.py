@@ -140,6 +140,28 @@ def parse_percent(value: object) -> float:
     return float(number)
 
 
+def parse_share(value: object) -> float:
+    """Return the percentage of ``30%`` as the number 30; above 0 and at most 100."""
+    number, _ = _parts(value, "a share", "30%", {"%": 1})
+    if not 0 < number <= 100:
+        raise problem(f"must be above 0% and at most 100%, not {shown(value)}")
+    return float(number)
+
+
+def parse_byte_rate(value: object) -> float:
+    """Return bytes per second of ``20KB/s``."""
+    units = {f"{unit}/s": factor for unit, factor in _SIZES.items()}
+    number, unit = _parts(value, "bytes per second", "20KB/s", units)
+    if float(number * units[unit]) == 0:
+        raise problem(f"must be above 0, not {shown(value)}")
+    return float(number * units[unit])
+
+
+def format_byte_rate(bytes_per_s: float) -> str:
+    """Write a rate of bytes so that it reads back as the same float."""
+    return f"{bytes_per_s!r}B/s".replace(".0B", "B")
+
+
 def format_percent(percent: float) -> str:
     """Write a percentage so that it reads back as the same float."""
     return f"{percent!r}%".replace(".0%", "%")
@@ -222,4 +244,22 @@ TimeOfDay = Annotated[
             "examples": ["20:00"],
         }
     ),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    PlainSerializer(format_percent, return_type=str),
+    _schema("%", "A share in per cent, above 0% and at most 100%.", ["30%"]),
+]
+ChangeRate = Annotated[
+    float,
+    BeforeValidator(rate_parser("subscriptions", "20/s")),
+    PlainSerializer(format_rate, return_type=str),
+    _rate_schema("subscriptions", ["20/s"]),
+]
+ByteRate = Annotated[
+    float,
+    BeforeValidator(parse_byte_rate),
+    PlainSerializer(format_byte_rate, return_type=str),
+    _schema("(?:MB|KB|KiB|B)/s", "Bytes per second: B, KB (1,000), KiB (1,024), MB.", ["20KB/s"]),
 ]

@@ -195,13 +195,25 @@ def _arrival_ns(control: list[tuple[int, int, bytes]], read_ns: int) -> int:
     return int(seconds * 1_000_000_000 + nanoseconds)
 
 
-_inlets: "WeakKeyDictionary[Any, Inlet | NativeInlet]" = WeakKeyDictionary()
+_inlets: "WeakKeyDictionary[Any, NativeInlet]" = WeakKeyDictionary()
+_python_inlets: "WeakKeyDictionary[Any, Inlet]" = WeakKeyDictionary()
 
 
 def inlet() -> Inlet | NativeInlet:
     """Return the one of the calling thread's hub; a forked process gets its own."""
+    if not native.available:
+        return python_inlet()
     hub = gevent.get_hub()
     found = _inlets.get(hub)
     if found is None or found.process != os.getpid():
-        found = _inlets[hub] = NativeInlet() if native.available else Inlet()
+        found = _inlets[hub] = NativeInlet()
+    return found
+
+
+def python_inlet() -> Inlet:
+    """Return the hub's one in Python: it reads by the source's own ``recvmsg_into``, which may be another's."""
+    hub = gevent.get_hub()
+    found = _python_inlets.get(hub)
+    if found is None or found.process != os.getpid():
+        found = _python_inlets[hub] = Inlet()
     return found

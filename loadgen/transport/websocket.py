@@ -25,7 +25,7 @@ from loadgen.transport import kernel_time
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, describe
 from loadgen.transport.framing import OnText, TextFrames
-from loadgen.transport.inlet import Inlet, NativeInlet, inlet
+from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
 from loadgen.transport.records import RecordBoundary
 
 _WRITE = 2
@@ -185,6 +185,20 @@ class WebSocket:
         """Let a lane of `loadgen.native` take what it knows, past ``on_text``; None: no more."""
         if lane is not self._lane:
             self._lane = lane
+            self._route()
+
+    def pause_reading(self) -> None:
+        """Leave what comes in the kernel's buffer until :meth:`resume_reading`; costs the other connections nothing."""
+        if self._inlet is not None:
+            self._inlet.remove(self._descriptor)
+            self._inlet = None
+
+    def resume_reading(self) -> None:
+        """Read again, by :attr:`recvmsg_into`; nothing happens where the connection has ended meanwhile."""
+        if self._socket is not None and self._inlet is None:
+            self._inlet = python_inlet()
+            self._inlet.add(self._descriptor, self)
+            self._tls_direct = False
             self._route()
 
     # The receive path, from `Inlet`.

@@ -13,7 +13,9 @@ from loadgen.measure.stamp import Stamp, decode_event
 from loadgen.protocol.base import PublishAnswer
 from loadgen.scenario import ClientPlan, SubscriptionPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.websocket import WebSocket
+from loadgen.users.reconnect import UNSUBSCRIBE
 from loadgen.users.worker import WorkerRun
 
 _NOT_OURS = (msgspec.MsgspecError, struct.error, OverflowError, RecursionError)
@@ -28,6 +30,8 @@ class _Subscription:
     """A subscription of this life of the connection."""
 
     plan: SubscriptionPlan
+    #: How often it was given up and made anew in this life.
+    turn: int
     requested_ns: int
     acknowledged_ns: int | None = None
     ready_ns: int | None = None
@@ -46,7 +50,6 @@ class ClientConnection:
         "_closing",
         "_connected_ns",
         "_error",
-        "_life",
         "_login",
         "_numbers",
         "_on_delivery",
@@ -54,12 +57,16 @@ class ClientConnection:
         "_refused",
         "_run",
         "_session",
+        "_slow",
         "_socket",
         "_started_ns",
         "_subscriptions",
+        "_turns",
         "_unready",
         "_watching",
         "ended",
+        "intent",
+        "life",
         "on_event",
     )
 
@@ -70,11 +77,16 @@ class ClientConnection:
         self._run = run
         self._client = client
         self._on_delivery = on_delivery
-        self._life = -1
+        #: Number of the latest life, from 0.
+        self.life = -1
+        #: Why the client has ended this life itself (see `reconnect`); None: it has not.
+        self.intent: str | None = None
         self._socket: WebSocket | None = None
         self._numbers: dict[str, int] = {}
         self._subscriptions: dict[str, _Subscription] = {}
+        self._turns: dict[int, int] = {}
         self._unready: set[str] = set()
+        self._slow: SlowReading | None = None
         #: Whether deliveries are looked at beyond being recorded: until all is ready, or for a user's own method.
         self._watching = True
         self._answers: dict[str, OnAnswer] = {}
@@ -98,9 +110,11 @@ class ClientConnection:
             TransportError: it could not be reached, or did not answer in time.
             HandshakeRefusedError: it answered no; trying again cannot help.
         """
-        self._life += 1
+        self.life += 1
+        self.intent = None
         self._numbers.clear()
         self._subscriptions.clear()
+        self._turns.clear()
         self._unready.clear()
         self._error = None
         self._refused = False
@@ -127,6 +141,9 @@ class ClientConnection:
             self.ended.set()
             raise
         self._opened_ns = now_ns()
+        if (bytes_per_s := self._client.behaviour.read_bytes_per_s) is not None:
+            self._slow = SlowReading(socket, bytes_per_s)
+            self._run.recorder.slow.update(plan.number for plan in self._client.subscriptions)
         for message in self._session.opening():
             socket.send(message)
         if not self._login.wait(timeout_s):
@@ -140,7 +157,7 @@ class ClientConnection:
             raise kind(reason)
         self._run.progress.connected += 1
         for plan in self._client.subscriptions:
-            self._subscribe(plan)
+            self._subscribe(plan, 0)
 
     def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
         """Publish over this connection; ``on_answer`` gets the answer and its arrival, or None if it was lost.
@@ -157,9 +174,53 @@ class ClientConnection:
             del self._answers[publish_id]
             raise
 
+    def unsubscribe(self, plan: SubscriptionPlan) -> Callable[[], None] | None:
+        """Give up a subscription; returns what makes it anew if the connection still lives then.
+
+        None: it is not ready, or there is no connection, and nothing was done.
+        """
+        turn = self._turns.get(plan.number, 0)
+        subscription_id = _id_of(plan, turn)
+        subscription = self._subscriptions.get(subscription_id)
+        if subscription is None or subscription.ready_ns is None or self.intent is not None:
+            return None
+        if self._socket is None or not self._socket.is_open:
+            return None
+        ended_ns = now_ns()
+        self._socket.send(self._session.unsubscribe(subscription_id))
+        del self._subscriptions[subscription_id]
+        # What is still under way comes under this id; what came under the one before has come long ago.
+        self._numbers.pop(_id_of(plan, turn - 1), None)
+        self._watch()
+        self._run.progress.acknowledged -= 1
+        self._run.progress.ready -= 1
+        self._record_subscription(subscription, ended_ns, UNSUBSCRIBE)
+        life = self.life
+
+        def again() -> None:
+            socket = self._socket
+            if self.life == life and socket is not None and socket.is_open and not self._closing:
+                self._turns[plan.number] = turn + 1
+                self._subscribe(plan, turn + 1)
+
+        return again
+
+    def cut(self, intent: str, with_close_frame: bool) -> bool:
+        """End this life as the client's own doing; ``intent`` goes on record. False: there is none to end."""
+        if self._socket is None or self._connected_ns is None or self._closing:
+            return False
+        self.intent = intent
+        if with_close_frame:
+            self._read_on()
+            self._socket.close()
+        else:
+            self._socket.abort()
+        return True
+
     def close(self) -> None:
         """Begin to close; :attr:`ended` is set when the other side has agreed."""
         self._closing = True
+        self._read_on()
         if self._socket is not None:
             self._socket.close()
 
@@ -223,8 +284,11 @@ class ClientConnection:
             return
         subscription.acknowledged_ns = arrival_ns
         self._run.progress.acknowledged += 1
+        life = self.life
         self._run.readiness.watch(
-            subscription.plan.channel, lambda at_ns: self._ready(subscription_id, at_ns)
+            subscription.plan.channel,
+            # In a later life the same id is another subscription.
+            lambda at_ns: self._ready(subscription_id, at_ns) if self.life == life else None,
         )
 
     def on_subscribe_failed(self, subscription_id: str, reason: str) -> None:
@@ -257,11 +321,17 @@ class ClientConnection:
 
     # Inside.
 
-    def _subscribe(self, plan: SubscriptionPlan) -> None:
+    def _read_on(self) -> None:
+        """Read at full speed what a slow client has left: the answer to a close frame stands behind it."""
+        slow, self._slow = self._slow, None
+        if slow is not None:
+            slow.stop()
+
+    def _subscribe(self, plan: SubscriptionPlan, turn: int) -> None:
         assert self._socket is not None
-        subscription_id = f"s{plan.number}"
+        subscription_id = _id_of(plan, turn)
         self._numbers[subscription_id] = plan.number
-        self._subscriptions[subscription_id] = _Subscription(plan, now_ns())
+        self._subscriptions[subscription_id] = _Subscription(plan, turn, now_ns())
         self._unready.add(subscription_id)
         self._watch()
         self._socket.send(self._session.subscribe(subscription_id, plan.channel))
@@ -280,7 +350,7 @@ class ClientConnection:
         else:
             self._run.readiness.proven(subscription.plan.channel)
         # As with the connection: what is ready is on record before it ends.
-        self._record_subscription(subscription, None)
+        self._record_subscription(subscription, None, None)
 
     def _no_longer_unready(self, subscription_id: str) -> None:
         self._unready.discard(subscription_id)
@@ -297,7 +367,8 @@ class ClientConnection:
         socket, self._socket = self._socket, None
         at_ns = now_ns()
         progress = self._run.progress
-        if not self._closing:
+        self._slow = None
+        if not self._closing and self.intent is None:
             why = f"closed with code {code}" if code is not None else "closed without a close frame"
             self._error = self._error or (f"{why}: {reason}" if reason else why)
             if self._connected_ns is not None:
@@ -311,7 +382,7 @@ class ClientConnection:
                     progress.ready -= 1
                 else:
                     self._run.readiness.withdraw(subscription.plan.channel)
-            self._record_subscription(subscription, at_ns)
+            self._record_subscription(subscription, at_ns, self.intent)
         if socket is not None:
             self._record_connection(socket, code, at_ns)
         answers, self._answers = self._answers, {}
@@ -320,12 +391,14 @@ class ClientConnection:
         self._login.set()
         self.ended.set()
 
-    def _record_subscription(self, subscription: _Subscription, ended_ns: int | None) -> None:
+    def _record_subscription(
+        self, subscription: _Subscription, ended_ns: int | None, intent: str | None
+    ) -> None:
         self._run.recorder.subscription(
             SubscriptionRow(
                 subscription=subscription.plan.number,
                 connection=self._client.number,
-                life=self._life,
+                life=self.life,
                 group=self._client.group,
                 channel=subscription.plan.channel,
                 requested_ns=subscription.requested_ns,
@@ -334,6 +407,8 @@ class ClientConnection:
                 ready_ns=subscription.ready_ns,
                 ended_ns=ended_ns,
                 error=subscription.error,
+                turn=subscription.turn,
+                intent=intent,
             )
         )
 
@@ -348,15 +423,22 @@ class ClientConnection:
         self._run.recorder.connection(
             ConnectionRow(
                 connection=self._client.number,
-                life=self._life,
+                life=self.life,
                 group=self._client.group,
                 started_ns=self._started_ns,
                 opened_ns=self._opened_ns,
                 acknowledged_ns=self._connected_ns,
                 closed_ns=closed_ns,
                 close_code=code,
-                error=None if self._closing else self._error,
+                error=None if self._closing or self.intent is not None else self._error,
                 kernel_timestamps=socket.kernel_timestamps,
                 tls=socket.secure,
+                intent=self.intent,
+                slow=self._client.behaviour.read_bytes_per_s is not None,
             )
         )
+
+
+def _id_of(plan: SubscriptionPlan, turn: int) -> str:
+    """Return the id of a subscription on its connection; each turn has its own, so that answers are not mixed up."""
+    return f"s{plan.number}" if turn == 0 else f"s{plan.number}-{turn}"

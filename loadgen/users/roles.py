@@ -4,7 +4,6 @@ A user takes its identity from the run's plan: which client of the scenario it i
 publishes and when. So the same scenario gives the same clients, however many processes share them.
 """
 
-import random
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -17,15 +16,13 @@ from locust.exception import StopUser
 from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
+from loadgen.users.behaving import CLOSE_TIMEOUT_S, doings
 from loadgen.users.connection import ClientConnection
 from loadgen.users.publishing import HttpSender, OpenLoopPublisher, Sender, WebSocketSender
+from loadgen.users.reconnect import Returning
 from loadgen.users.worker import WorkerRun
 
 CONNECT_TIMEOUT_S = 15.0
-CLOSE_TIMEOUT_S = 3.0
-_BACKOFF_FIRST_S = 0.1
-_BACKOFF_MOST_S = 5.0
-
 
 _RUN = "loadgen_run"
 
@@ -62,6 +59,8 @@ class LoadUser(User):
             deliver = type(self).on_delivery is not LoadUser.on_delivery
             self._connection = ClientConnection(run, client, self.on_delivery if deliver else None)
             self._helpers.spawn(self._keep_connected, self._connection)
+            for doing in doings(run, client, self._connection):
+                self._helpers.spawn(doing)
 
     def on_delivery(self, channel: str, event: str) -> None:
         """Override to look at each delivery after it was recorded; costs CPU on the receive path, must not block.
@@ -105,9 +104,10 @@ class LoadUser(User):
         return OpenLoopPublisher(run, client, sender, in_flight, self.payload)
 
     def _keep_connected(self, connection: ClientConnection) -> None:
-        """Connect, and connect again after a loss, with exponential backoff and full jitter."""
-        run, wait_s = self.run_of_worker, _BACKOFF_FIRST_S
+        """Connect, and connect again after the connection has ended, by the client's policy."""
+        run, returning = self.run_of_worker, Returning(self.client_plan.behaviour)
         while not run.stopping:
+            intent = None
             try:
                 connection.open(CONNECT_TIMEOUT_S)
             except HandshakeRefusedError as error:
@@ -115,12 +115,15 @@ class LoadUser(User):
             except TransportError as error:
                 run.complain(str(error), fatal=False)
             else:
-                wait_s = _BACKOFF_FIRST_S
+                returning.connected()
                 connection.ended.wait()
                 if run.stopping:
                     return
-            gevent.sleep(random.uniform(0, wait_s))
-            wait_s = min(wait_s * 2, _BACKOFF_MOST_S)
+                intent = connection.intent
+            wait_s = returning.wait_s(intent)
+            if wait_s is None:
+                return
+            gevent.sleep(wait_s)
 
     def _hang_up(self) -> None:
         if self._connection is not None:

@@ -58,6 +58,8 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "ready_ns": _INT64,
         "ended_ns": _INT64,
         "error": _TEXT,
+        "turn": _INT32,
+        "intent": _TEXT,
     },
     "connections": {
         "worker": _INT16,
@@ -72,6 +74,8 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "error": _TEXT,
         "kernel_timestamps": pa.bool_(),
         "tls": pa.bool_(),
+        "intent": _TEXT,
+        "slow": pa.bool_(),
     },
     "health": {
         "worker": _INT16,
@@ -92,7 +96,15 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "clock_moved_ns": _INT64,
     },
 }
-_DEFAULTS: dict[str, Any] = {"worker": 0, "life": 0, "group": "g", "kernel_timestamps": True, "tls": False}
+_DEFAULTS: dict[str, Any] = {
+    "worker": 0,
+    "life": 0,
+    "turn": 0,
+    "group": "g",
+    "kernel_timestamps": True,
+    "tls": False,
+    "slow": False,
+}
 
 Row = Mapping[str, Any]
 

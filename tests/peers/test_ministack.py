@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 VERSIONS = ("1.5.33", "1.4.0")
 EVENT_IS_A_LIST = "a data frame's event is a list, as in the documentation; AWS sends a string"
 RUN = (
+    "gates=[]",
     "clients.readers.count=40",
     "clients.commenters.publish.rate=50/s",
     "phases.warmup=1s",

@@ -13,8 +13,10 @@ from typing import Any
 
 REPO = Path(__file__).parents[2]
 
-#: A small `comments`: a few seconds, so that the suite stays quick.
+#: A small `comments`: a few seconds, so that the suite stays quick; without its gates, which are about a service and
+#: not about what a test does to it.
 SMALL = (
+    "gates=[]",
     "clients.readers.count=40",
     "clients.readers.ramp=200/s",
     "clients.commenters.count=3",

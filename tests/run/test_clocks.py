@@ -18,6 +18,7 @@ from tests.run.harness import REPO, Finished, free_port, only_run, overrides, re
 SHIFTED = Path(__file__).parent / "shifted"
 MS = 1_000_000
 LOAD = (
+    "gates=[]",
     "clients.readers.count=40",
     "clients.readers.ramp=200/s",
     "clients.commenters.count=4",

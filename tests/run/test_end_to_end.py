@@ -75,6 +75,7 @@ def test_the_histograms_hold_as_many_values_as_the_tables(tmp_path: Path) -> Non
 
 
 CURSORS = (
+    "gates=[]",
     "clients.editors.count=10",
     "variables.room.count=2",
     "clients.editors.ramp=100/s",

@@ -106,7 +106,10 @@ def test_a_run_logs_in_from_the_environment(
 
 
 def test_tokens_are_renewed_all_through_a_run(world: World, tmp_path: Path) -> None:
-    """Tokens live for 2 s (the server allows 5 more), the run publishes for 12: with one token it would fail."""
+    """Tokens live for 2 s (the server allows 5 more), the run publishes for 12: with one token it would fail.
+
+    Connections live for 3 s, as in `token-expiry`, so that each one that follows logs in with the token of that moment.
+    """
     log = tmp_path / "fetched"
     script = tmp_path / "get_token.py"
     script.write_text(
@@ -119,7 +122,17 @@ print(jwt.encode({{"iss": "https://login.example", "exp": int(time.time()) + 2}}
     )
     login = tmp_path / "login.yaml"
     login.write_text(f"mode: oidc\ntoken_command: [{sys.executable}, {script}]\n")
-    said = run(world, tmp_path / "results", str(login), {}, "phases.measure=12s", "clients.readers.count=10")
+    said = run(
+        world,
+        tmp_path / "results",
+        str(login),
+        {},
+        "phases.measure=12s",
+        "clients.readers.count=10",
+        "clients.readers.churn={lifetime: 3s, spread: constant}",
+    )
+    recovery = read(only_run(tmp_path / "results") / "summary.json")["recovery"]
+    assert recovery["on_purpose"]["left"] >= 30
     assert "ImtpZCI6ImsiLCJ0eXAiOiJKV1QifQ" not in said, "a token's header stands somewhere"
     assert len(log.read_text()) >= 6
 

@@ -24,6 +24,11 @@ def edited(old: str, new: str) -> str:
     return GOOD.replace(old, new)
 
 
+def with_readers(line: str) -> str:
+    """Return the good scenario with one more line, or several, for its readers."""
+    return edited("    count: 5\n", f"    count: 5\n    {line}\n")
+
+
 def with_publish(line: str) -> str:
     """Return the good scenario with one more line, or several, in its ``publish``."""
     return edited("      rate: 100/s\n", f"      rate: 100/s\n      {line}\n")

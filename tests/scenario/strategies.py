@@ -53,6 +53,53 @@ def _publishes(draw: st.DrawFn) -> dict[str, Any]:
     return publish
 
 
+SHARES = st.builds("{!r}%".format, st.floats(0.001, 100))
+
+
+@st.composite
+def _drops(draw: st.DrawFn) -> list[dict[str, str]]:
+    times = sorted(draw(st.lists(st.integers(0, 10_000), min_size=1, max_size=4, unique=True)))
+    return [
+        {
+            "at": f"{at}ms",
+            "share": draw(SHARES),
+            "over": "1ms",
+            "close": draw(st.sampled_from(["abrupt", "frame"])),
+        }
+        for at in times
+    ]
+
+
+_BEHAVIOURS: dict[str, st.SearchStrategy[Any]] = {
+    "reconnect": st.one_of(
+        st.just("never"),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "first": st.just("20ms"),
+                "most": st.just("7s"),
+                "jitter": st.sampled_from(["full", "none"]),
+            },
+        ),
+    ),
+    "drops": _drops(),
+    "churn": st.one_of(
+        st.builds(lambda rate, away: {"subscriptions": rate, "away": away}, RAMPS, DURATIONS),
+        st.builds(
+            lambda life, spread: {"lifetime": life, "spread": spread},
+            DURATIONS,
+            st.sampled_from(["exponential", "constant"]),
+        ),
+    ),
+    "slow": st.fixed_dictionaries(
+        {
+            "share": SHARES,
+            "read": st.builds("{}{}/s".format, st.integers(300, 9999), st.sampled_from(["B", "KB"])),
+        }
+    ),
+}
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     """Valid scenarios."""
@@ -72,7 +119,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
         "count": draw(st.integers(1, 40)),
         "subscribe": draw(st.one_of(templates, st.lists(templates, min_size=1, max_size=4))),
     }
-    readers |= draw(st.fixed_dictionaries({}, optional={"ramp": RAMPS}))
+    readers |= draw(st.fixed_dictionaries({}, optional={"ramp": RAMPS, **_BEHAVIOURS}))
     writers = {"count": draw(st.integers(1, 5)), "publish": draw(_publishes())}
     both = {"count": draw(st.integers(1, 5)), "subscribe": "/d/{day}", "publish": draw(_publishes())}
     groups = [("readers", readers), ("writers", writers), ("both", both)]

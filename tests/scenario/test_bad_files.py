@@ -5,7 +5,7 @@
 import pytest
 
 from loadgen.scenario import ScenarioError, load
-from tests.scenario.examples import GOOD, edited, with_publish
+from tests.scenario.examples import GOOD, edited, with_publish, with_readers
 
 #: The file's text and what follows ``x.yaml:``.
 MISTAKES = [
@@ -30,7 +30,7 @@ MISTAKES = [
     ),
     (
         edited("count: 5", 'count: 5\n    "\\e[1m": 6'),
-        "7: clients.readers.'\\x1b[1m' is not a known key; known are count, ramp, subscribe, publish",
+        "7: clients.readers.'\\x1b[1m' is not a known key; known are count, ramp, subscribe, publish, reconnect, drops, churn, slow",
     ),
     (
         edited("rate: 100/s", "rate: 100"),
@@ -118,6 +118,76 @@ MISTAKES = [
     (
         with_publish("profile: [{at: 1s, load: 1%}, {at: 1s, load: 2%}, {at: 1s, load: 3%}]"),
         "13: clients.writers.publish.profile has three points at 1s; a step is two, the load before and the load after",
+    ),
+    (
+        with_readers("reconnect: sometimes"),
+        "7: clients.readers.reconnect must be 'never' or a mapping such as {first: 100ms, most: 5s}, not 'sometimes'",
+    ),
+    (
+        with_readers("reconnect: {first: 2s, most: 1s}"),
+        "7: clients.readers.reconnect waits 2s at first and 1s at most; the first must not be longer",
+    ),
+    (
+        with_readers("reconnect: {first: 1us}"),
+        "7: clients.readers.reconnect has a first wait of 1us; at least 1ms is needed",
+    ),
+    (
+        with_readers("reconnect: {jitter: half}"),
+        "7: clients.readers.reconnect.jitter must be 'full' or 'none', not 'half'",
+    ),
+    (
+        with_readers("drops: []"),
+        "7: clients.readers.drops is an empty list; give it drops such as {at: 10s, share: 30%} or remove it",
+    ),
+    (
+        with_readers("drops:\n      - {at: 1s}"),
+        "8: clients.readers.drops.0.share is missing; add it (how many of the group's connections, drawn at random, in per cent)",
+    ),
+    (
+        with_readers("drops: [{at: 1s, share: 0%}]"),
+        "7: clients.readers.drops.0.share must be above 0% and at most 100%, not '0%'",
+    ),
+    (
+        with_readers("drops: [{at: 1s, share: 101%}]"),
+        "7: clients.readers.drops.0.share must be above 0% and at most 100%, not '101%'",
+    ),
+    (
+        with_readers("drops: [{at: 5s, share: 10%, over: 2s}, {at: 6s, share: 10%}]"),
+        "7: clients.readers.drops has a drop at 6s, before the one that stands before it is over (7s); drops stand in the order of time and follow each other",
+    ),
+    (
+        with_readers("churn: {away: 1s}"),
+        "7: clients.readers.churn has neither of subscriptions and lifetime; give 'subscriptions: 20/s' or 'lifetime: 30s'",
+    ),
+    (
+        with_readers("churn: {subscriptions: 5/s, lifetime: 1s}"),
+        "7: clients.readers.churn has both of subscriptions and lifetime; give 'subscriptions: 20/s' or 'lifetime: 30s'",
+    ),
+    (
+        with_readers("churn: {subscriptions: 5/s, spread: constant}"),
+        "7: clients.readers.churn has a spread, which only lifetime takes; drop it",
+    ),
+    (
+        with_readers("slow: {share: 10%, read: 10KB}"),
+        "7: clients.readers.slow.read has the unknown unit 'KB'; units are MB/s, KB/s, KiB/s, B/s",
+    ),
+    (
+        with_readers("slow: {share: 10%, read: 1B/s}"),
+        "7: clients.readers.slow.read must be at least 256B/s: slower, not even a login is read in time",
+    ),
+    (
+        edited("count: 2\n", "count: 2\n    drops: [{at: 1s, share: 10%}]\n"),
+        "8: clients.writers has drops, but only publishes over HTTP: it holds no connection; drop it",
+    ),
+    (
+        with_publish("via: websocket").replace("count: 2\n", "count: 2\n    churn: {subscriptions: 1/s}\n"),
+        "8: clients.writers has churn.subscriptions and subscribes to nothing; give it 'subscribe'",
+    ),
+    (
+        with_publish("via: websocket").replace(
+            "count: 2\n", "count: 2\n    slow: {share: 1%, read: 1KB/s}\n"
+        ),
+        "8: clients.writers has slow and subscribes to nothing; give it 'subscribe'",
     ),
     (edited("warmup: 1s", "warmup: 1"), "14: phases.warmup is 1 without a unit; write '1s' if that is meant"),
     (

@@ -20,7 +20,22 @@ def folder(tmp_path, monkeypatch):
 
 def test_the_catalogue_has_every_scenario_with_its_description():
     entries = catalogue()
-    assert {entry.name for entry in entries} >= {"broadcast", "comments", "cursors"}
+    assert [entry.name for entry in entries] == [
+        "broadcast",
+        "chat",
+        "comments",
+        "cursors",
+        "deploy-drop",
+        "large-payloads",
+        "notifications",
+        "reconnect-storm",
+        "slow-consumers",
+        "soak",
+        "sports-burst",
+        "subscription-churn",
+        "telemetry",
+        "token-expiry",
+    ]
     for entry in entries:
         assert entry.path.stem == entry.name
         assert entry.description.strip()
@@ -31,6 +46,7 @@ def test_a_catalogue_scenario_loads_by_name_without_a_warning(entry):
     scenario = load(entry.name)
     assert scenario.name == entry.name
     assert scenario.warnings() == []
+    assert len(scenario.gates) >= 3
 
 
 def test_defaults_are_as_documented(folder):

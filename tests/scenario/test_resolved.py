@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from ruamel.yaml import YAML
 
 from loadgen.scenario import Plan, Scenario, ScenarioError, catalogue, json_schema, load
-from tests.scenario.examples import GOOD, edited, with_publish
+from tests.scenario.examples import GOOD, edited, with_publish, with_readers
 from tests.scenario.strategies import scenarios
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
@@ -97,6 +97,11 @@ def test_the_schema_accepts_the_catalogue(entry):
         with_publish("batch: 6"),
         with_publish("arrival: {bursts: 0}"),
         with_publish("in_flight: null"),
+        with_readers("reconnect: sometimes"),
+        with_readers("drops: []"),
+        with_readers("drops: [{at: 1, share: 10%}]"),
+        with_readers("churn: {away: 1}"),
+        with_readers("slow: {share: 10%}"),
     ],
 )
 def test_the_schema_refuses_what_the_loader_does(text):

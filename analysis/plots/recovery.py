@@ -1,0 +1,59 @@
+"""Connected clients and ready subscriptions against time, where some were dropped, lost or away."""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from analysis import recovery, style
+from analysis.plots.axes import Floats, label_time, origin_of, shade_phases
+from analysis.run import Ints, Run, ints
+
+_NEVER = np.iinfo(np.int64).max
+
+
+def recovery_over_time(run: Run) -> Figure | None:
+    """Connected clients and ready subscriptions over time, with the drops marked.
+
+    None where nobody was dropped, lost or away.
+    """
+    if recovery.summarise(run) is None:
+        return None
+    origin_ns = origin_of(run)
+    figure, (axes,) = style.new_figure(1, 3.0)
+    end_ns = max((end for _, end in run.phases.values() if end is not None), default=None)
+    # The first one wider, since the two often lie on each other.
+    for table, begin, end, label, colour, width in (
+        ("connections", "acknowledged_ns", "closed_ns", "clients connected", style.SKY, 3.2),
+        ("subscriptions", "ready_ns", "ended_ns", "subscriptions ready", style.GREEN, 1.4),
+    ):
+        rows = run.table(table, (begin, end))
+        at_s, count = _standing(ints(rows, begin), ints(rows, end, missing=_NEVER), origin_ns, end_ns)
+        axes.plot(at_s, count, drawstyle="steps-post", color=colour, label=label, linewidth=width)
+    axes.set_ylim(bottom=0)
+    for drop in recovery.drops(run):
+        at_s_of_drop = (drop.at_ns - origin_ns) / 1e9
+        axes.axvline(at_s_of_drop, color=style.VERMILION, linestyle="--", linewidth=1.2)
+        if (time_ns := drop.after_ns(99)) is not None:
+            axes.axvspan(
+                at_s_of_drop, at_s_of_drop + time_ns / 1e9, color=style.VERMILION, alpha=0.12, linewidth=0
+            )
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_title("Recovery: dashed a drop, shaded until 99 % of what it cut were ready again")
+    axes.legend(loc="lower right", ncols=2)
+    shade_phases(axes, run, origin_ns)
+    label_time(axes)
+    return figure
+
+
+def _standing(begin_ns: Ints, end_ns: Ints, origin_ns: int, until_ns: int | None) -> tuple[Floats, Ints]:
+    """Return (seconds since the origin, how many stand from then on), up to the end of the last phase."""
+    begun = begin_ns >= 0
+    times = np.concatenate((begin_ns[begun], end_ns[begun]))
+    steps = np.repeat(np.array([1, -1], dtype=np.int64), int(np.count_nonzero(begun)))
+    order = np.lexsort((-steps, times))
+    times, count = times[order], np.cumsum(steps[order])
+    inside = times < (_NEVER if until_ns is None else until_ns)
+    times, count = times[inside], count[inside]
+    if until_ns is not None and len(times):
+        times, count = np.append(times, until_ns), np.append(count, count[-1])
+    return np.asarray((times - origin_ns) / 1e9, dtype=np.float64), count

@@ -1,0 +1,41 @@
+"""When a client connects again after its connection ended."""
+
+from loadgen.scenario import Behaviour, LifetimePlan
+
+#: Why a client ended its connection or subscription itself, as it stands in the record; of a drop with its number.
+LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
+_DOUBLINGS_MAX = 40
+
+
+class Returning:
+    """One client's waits: exponential backoff with full jitter or none, begun anew after each success.
+
+    Full jitter draws the whole wait: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._plan = behaviour.reconnect
+        self._away_s = behaviour.churn.away_ns / 1e9 if isinstance(behaviour.churn, LifetimePlan) else 0.0
+        self._random = behaviour.reconnect.random()
+        self._failed = 0
+        self._was_connected = False
+
+    def connected(self) -> None:
+        """An attempt has succeeded."""
+        self._failed = 0
+        self._was_connected = True
+
+    def wait_s(self, intent: str | None) -> float | None:
+        """Return how long to wait before the next attempt; None: there is none.
+
+        ``intent`` says why the connection that just ended was ended by the client; None: it was lost, or an attempt
+        has failed.
+        """
+        if intent == LEAVE:
+            return self._away_s
+        if self._was_connected and not self._plan.again:
+            return None
+        wait_ns = min(self._plan.first_ns << min(self._failed, _DOUBLINGS_MAX), self._plan.most_ns)
+        self._failed += 1
+        # Of random draws only this one is promised to stay the same between Python versions.
+        return wait_ns / 1e9 * (self._random.random() if self._plan.jitter else 1.0)
