@@ -11,6 +11,7 @@ from typing import Any
 KINDS = {
     "publish": "publish",
     "delivery": "delivery",
+    "foreign": "delivery",
     "probe_publish": "publish",
     "probe_delivery": "delivery",
     "connect": "connect",

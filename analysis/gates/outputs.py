@@ -150,6 +150,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f" ({text.ratio(ledger['delivery_ratio'])}), {text.rate(throughput['delivered_per_s'])}",
             f"- offered {text.rate(throughput['offered_per_s'])}, accepted {text.rate(throughput['accepted_per_s'])}",
         ]
+    if (cost := text.cost(summary)) is not None:
+        lines.append(f"- {escaped(cost)}")
     lines += [
         f"- {finding['severity']}: {escaped(finding['reason'])}" for finding in summary["verdict"]["findings"]
     ]

@@ -149,6 +149,7 @@ def _usage(
         {
             "publish": published,
             "delivery": delivered,
+            "foreign": 0.0,
             "probe_publish": probes[0],
             "probe_delivery": probes[1],
             "connect": connects,

@@ -30,6 +30,7 @@ def operations(plan: Estimate) -> list[Row]:
     bills = [usage.bill(plan.prices) for usage in stretches]
     rows: list[Row] = []
     for name, label in _LABELS.items():
+        # Others' events, which nobody can know of beforehand, have no row.
         numbers = [usage.operations[name] for usage in stretches]
         if name in _OPTIONAL and not any(numbers) and None not in numbers:
             continue

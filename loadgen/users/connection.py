@@ -127,6 +127,7 @@ class ClientConnection:
             self.ended.set()
             raise
         self._opened_ns = now_ns()
+        self._run.progress.opened += 1
         for message in self._session.opening():
             socket.send(message)
         if not self._login.wait(timeout_s):
@@ -264,6 +265,7 @@ class ClientConnection:
         self._subscriptions[subscription_id] = _Subscription(plan, now_ns())
         self._unready.add(subscription_id)
         self._watching = True
+        self._run.progress.requested += 1
         self._socket.send(self._session.subscribe(subscription_id, plan.channel))
 
     def _ready(self, subscription_id: str, at_ns: int) -> None:
