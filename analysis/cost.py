@@ -59,7 +59,7 @@ def _of_workers(run: Run, name: str) -> int | None:
     workers = run.manifest["workers"]
     if not all(worker["finished"] and name in worker for worker in workers):
         return None
-    return sum(worker[name] for worker in workers)
+    return sum(int(worker[name]) for worker in workers)
 
 
 def _connections(run: Run) -> tuple[int, Ints]:

@@ -62,7 +62,7 @@ def totals(plan: Estimate) -> Row:
 
 def quotas(plan: Estimate) -> list[Row]:
     """Return rows of (what, asked at the peak, quota, share, whether it can be raised, how sure it is)."""
-    rows = []
+    rows: list[Row] = []
     for use in plan.uses:
         raised = {True: "yes", False: "no", None: text.UNKNOWN}[use.quota.adjustable]
         rows.append(
