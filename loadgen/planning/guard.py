@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from analysis import pricing
 from loadgen.planning.estimate import Cost, cost_of
@@ -27,6 +28,8 @@ def check(scenario: Scenario, plan: Plan, prices: Prices, max_usd: float | None,
     """Return whether a run may begin; ``url`` is that of a target that bills, None for one on this machine."""
     if max_usd is None and url is None:
         return Check()
+    if max_usd is not None and not (isfinite(max_usd) and max_usd >= 0):
+        return Check(f"--max-cost must be an amount of US dollars such as 0.50, not {max_usd}")
     cost = cost_of(scenario, plan, prices)
     name, usd = scenario.name, cost.usd
     if usd is None:

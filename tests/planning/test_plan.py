@@ -212,6 +212,10 @@ def test_a_run_above_its_limit_is_refused_and_one_below_is_not() -> None:
     plan = Plan(scenario)
     assert "more than --max-cost $0.10" in str(guard.check(scenario, plan, load_prices(), 0.1, None).refusal)
     assert guard.check(scenario, plan, load_prices(), 1.0, None) == guard.Check()
+    for odd in (float("nan"), float("inf"), -1.0):
+        assert "must be an amount of US dollars" in str(
+            guard.check(scenario, plan, load_prices(), odd, None).refusal
+        )
 
 
 def test_only_what_costs_something_at_a_real_target_must_be_confirmed() -> None:
