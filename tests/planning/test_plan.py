@@ -25,7 +25,7 @@ def planned(name: str, handlers: frozenset[Handler] = frozenset(), **overrides: 
     return estimate(load(name, settings), load_prices(), handlers)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=scenarios())
 def test_expected_deliveries_are_those_of_simulated_draws(data) -> None:
     # Slow and short, so that a draw of all is quick.
@@ -49,7 +49,7 @@ def test_expected_deliveries_are_those_of_simulated_draws(data) -> None:
             draw, due = publish.channels(), sum(1 for _ in publish.offsets_ns())
             requests += due
             # Many draws of each client's channel, weighed by what it publishes.
-            many = 400
+            many = 200
             heard = []
             for _ in range(many):
                 channel = draw.next()
@@ -64,7 +64,7 @@ def test_expected_deliveries_are_those_of_simulated_draws(data) -> None:
         assert load_.deliveries == pytest.approx(reached, abs=6 * squares**0.5 + 1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=scenarios())
 def test_each_clients_requests_are_those_of_its_schedule(data) -> None:
     data["phases"] = {"warmup": "100ms", "measure": "300ms"}
