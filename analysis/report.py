@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from analysis import plots, style, text
 from analysis.gates import outputs
+from analysis.pricing import money
 from analysis.run import Run
 from analysis.terminal import DROP_COLUMNS, drop_rows, latency_rows, notes
 
@@ -18,6 +19,18 @@ _PHASE_NAMES = {
     "warmup": "publish, not counted",
     "measure": "publish, counted",
     "drain": "wait for what is under way",
+}
+#: The rows of the cost table; what is not there is left out where it is nothing.
+_COST_NAMES = {
+    "publish": "events published",
+    "delivery": "events delivered",
+    "foreign": "events of others delivered",
+    "probe_publish": "readiness probes published",
+    "probe_delivery": "readiness probes delivered",
+    "connect": "connects",
+    "subscribe": "subscribes",
+    "handler": "handler invocations",
+    "keepalive": "keep-alives",
 }
 
 
@@ -39,6 +52,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         size=text.size,
         clean=text.clean,
         significant=text.significant,
+        money=money,
     )
     kind, sentence = text.verdict(summary)
     started = datetime.fromtimestamp(run.manifest["created_ns"] / 1e9).astimezone()
@@ -55,6 +69,8 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         figures=_figures(run),
         started=started.strftime("%Y-%m-%d %H:%M:%S %Z"),
         phase_names=_PHASE_NAMES,
+        cost_sentence=text.cost(summary),
+        cost_names=_COST_NAMES,
         scenario=json.dumps(run.manifest["scenario"], indent=2, ensure_ascii=False),
         unknown=text.UNKNOWN,
         faults=json.dumps(run.manifest["target"].get("faults"), ensure_ascii=False),

@@ -14,6 +14,7 @@ import numpy as np
 from analysis import fanout, recovery
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
+from analysis.cost import cost
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE, evaluate, gates_of, worst
 from analysis.judgement import judge
 from analysis.latencies import latencies
@@ -50,6 +51,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "connections": _connections(run),
         "readiness": _readiness(run),
         "workers": _workers(run),
+        "cost": cost(run),
     }
     if window is None or window.seconds <= 0:
         for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):

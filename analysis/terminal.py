@@ -29,6 +29,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary["gates"]:
         console.print()
         console.print(_gates(summary))
+    if (cost := text.cost(summary)) is not None:
+        console.print()
+        console.print(Text(cost))
     for line in notes(summary):
         console.print(Text(line, style="yellow"))
     console.print()

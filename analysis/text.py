@@ -3,7 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
+from analysis.pricing import money
+
 UNKNOWN = "–"
+#: What a cost may lack, in words.
+UNPRICED = {
+    "publish": "events published",
+    "delivery": "events delivered",
+    "foreign": "events of others",
+    "probe_publish": "probes",
+    "probe_delivery": "deliveries of probes",
+    "connect": "connects",
+    "subscribe": "subscribes",
+    "handler": "handler invocations",
+    "keepalive": "keep-alives",
+    "connection_minutes": "connection-minutes",
+    "data_out": "data transfer",
+}
 _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
 
 
@@ -74,6 +90,24 @@ def printable(value: Any) -> Any:
 def sentence_part(reason: Any) -> str:
     """Return a foreign reason as it stands within a sentence: harmless, no full stop."""
     return clean(reason or "no reason is on record").rstrip(". ")
+
+
+def cost(summary: Mapping[str, Any]) -> str | None:
+    """Return what a run cost, or would have cost on AWS, in a sentence; None: its record holds no prices."""
+    found = summary.get("cost")
+    if found is None:
+        return None
+    began = "this run cost" if found["billed"] else "on AWS this run would have cost"
+    prices = found["prices"]
+    said = (
+        f"{began} about {money(found['usd_total'])}: {count(found['operations_billed'])} operations,"
+        f" {significant(found['connection_minutes'])} connection-minutes ({clean(prices['service'])},"
+        f" {clean(prices['region'])}, {clean(prices['as_of'] or 'no date')})"
+    )
+    if found["unknown"]:
+        names = [UNPRICED.get(name, name) for name in found["unknown"]]
+        said += f"; not known: {', '.join(names)}"
+    return said
 
 
 def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:

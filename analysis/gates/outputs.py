@@ -115,7 +115,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     """Return a summary for a CI job's page: verdict, gates, key figures."""
     kind, sentence = text.verdict(summary)
     sign = {"good": "✅", "warning": "⚠️", "bad": "❌"}.get(kind, "")
-    lines = [f"### {sign} {_escaped(summary['scenario'])}: {_escaped(sentence)}", ""]
+    lines = [f"### {sign} {escaped(summary['scenario'])}: {escaped(sentence)}", ""]
     if summary["gates"]:
         lines += ["| gate | result | measured | margin | |", "|---|---|---|---|---|"]
         for result in summary["gates"]:
@@ -126,7 +126,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
                 margin(result),
                 remark(result),
             )
-            lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
+            lines.append("| " + " | ".join(escaped(cell) for cell in cells) + " |")
         lines.append("")
     if summary["ledger"] is not None:
         ledger, throughput, headline = (
@@ -145,14 +145,15 @@ def markdown(summary: Mapping[str, Any]) -> str:
             )
         )
         lines += [
-            f"- fan-out latency: {_escaped(latency)}",
+            f"- fan-out latency: {escaped(latency)}",
             f"- delivered {ledger['delivered']:,} of {ledger['expected']:,} expected"
             f" ({text.ratio(ledger['delivery_ratio'])}), {text.rate(throughput['delivered_per_s'])}",
             f"- offered {text.rate(throughput['offered_per_s'])}, accepted {text.rate(throughput['accepted_per_s'])}",
         ]
+    if (cost := text.cost(summary)) is not None:
+        lines.append(f"- {escaped(cost)}")
     lines += [
-        f"- {finding['severity']}: {_escaped(finding['reason'])}"
-        for finding in summary["verdict"]["findings"]
+        f"- {finding['severity']}: {escaped(finding['reason'])}" for finding in summary["verdict"]["findings"]
     ]
     return "\n".join(lines) + "\n"
 
@@ -166,6 +167,6 @@ def _xml(content: object) -> str:
     return "".join(c for c in text.clean(str(content)) if c.isprintable())
 
 
-def _escaped(content: object) -> str:
+def escaped(content: object) -> str:
     """Return text that Markdown shows as it is, on one line."""
     return _MARKDOWN.sub(r"\\\1", text.clean(str(content)).replace("\n", " "))

@@ -34,6 +34,7 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
             found |= _distribution(database, path, value, source)
         if later:
             found |= _recovery(database)
+        found |= _cost(database, run)
         if _simple(database, later):
             found |= _ledger(database, inside)
             for name, statistic in (("first", "min"), ("last", "max")):
@@ -61,6 +62,36 @@ def _counts(database: Any, inside: str, window: Window) -> dict[str, float | Non
         "ledger.rows": rows,
         "throughput.offered_per_s": due / window.seconds,
         "throughput.accepted_per_s": accepted / window.seconds,
+    }
+
+
+def _cost(database: Any, run: Run) -> dict[str, float | None]:
+    """Return the operations of the whole run, by a join that the summary's own code avoids."""
+    prices = run.manifest.get("prices")
+    if prices is None or run.broken_off_ns:
+        return {}
+    unit = int(prices["message_unit_bytes"])
+    messages = f"greatest(1, (bytes + {unit - 1}) // {unit})"
+    (published,) = database.execute(
+        f"SELECT coalesce(sum({messages}), 0) FROM events WHERE sent_ns IS NOT NULL"  # noqa: S608
+    ).fetchone()
+    delivered, bytes_out, unmatched = database.execute(
+        f"SELECT coalesce(sum({messages}), 0), coalesce(sum(bytes), 0), count(*) FILTER (WHERE bytes IS NULL)"  # noqa: S608
+        " FROM deliveries LEFT JOIN events USING (publisher, sequence)"
+    ).fetchone()
+    if unmatched:
+        return {}
+    end_ns = max((end_ns for _, end_ns in run.phases.values() if end_ns is not None), default=0)
+    connects, open_ns = database.execute(
+        f"SELECT count(*), coalesce(sum(greatest(0, coalesce(closed_ns, {end_ns}) - opened_ns)), 0)"  # noqa: S608
+        " FROM connections WHERE opened_ns IS NOT NULL"
+    ).fetchone()
+    (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
+    found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}
+    return {
+        **{f"cost.operations.{name}": int(number) for name, number in found.items()},
+        "cost.bytes_out": int(bytes_out),
+        "cost.connection_minutes": int(open_ns) / 60_000_000_000,
     }
 
 

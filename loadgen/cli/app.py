@@ -68,6 +68,21 @@ def run(
     master_bind_host: Annotated[
         str, typer.Option(help="With --master: address to listen on for workers.")
     ] = "127.0.0.1",
+    max_cost: Annotated[
+        float | None,
+        typer.Option(
+            help="Do not start a run that is estimated to cost more on AWS, and stop one that has.",
+            metavar="USD",
+            min=0,
+        ),
+    ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(help="Prices and quotas of your own (YAML); see docs/prices.md.", metavar="FILE"),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before a run against a real target that costs money.")
+    ] = False,
     web: Annotated[bool, typer.Option(help="Show Locust's web UI and wait for its start button.")] = False,
     web_port: Annotated[int, typer.Option(help="Port of the web UI.", min=1, max=65535)] = 8089,
 ) -> None:
@@ -98,6 +113,9 @@ def run(
                 web_port=web_port,
                 faults=faults,
                 journal=journal,
+                max_cost=max_cost,
+                prices=prices,
+                yes=yes,
             )
         )
     )
@@ -193,7 +211,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
-    from loadgen.cli import client, compare, notebook, serve  # noqa: F401  they register their commands
+    from loadgen.cli import client, compare, notebook, plan, serve  # noqa: F401  they register their commands
 
     try:
         app()

@@ -18,15 +18,18 @@ import psutil
 
 from loadgen import children
 from loadgen.paths import bundle
+from loadgen.planning import guard
+from loadgen.planning.prices import Prices, load_prices
+from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.scenario import ScenarioError, load
+from loadgen.scenario import Plan, Scenario, ScenarioError, load
 
 _WORKERS_TIMEOUT_S = 15.0
 #: A child that ends with one of these has said and kept what there was; 1 is also what Locust ends with when it fails.
 _OWN_CODES = frozenset(int(code) for code in ExitCode if code is not ExitCode.GATE_FAILED)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Request:
     """What the command line asked for."""
 
@@ -47,6 +50,9 @@ class Request:
     web_port: int
     faults: Path | None = None
     journal: Path | None = None
+    max_cost: float | None = None
+    prices: Path | None = None
+    yes: bool = False
 
 
 def run(request: Request) -> int:
@@ -100,9 +106,12 @@ def _problem(request: Request) -> str | None:
         if "=" not in item:
             return f"--set {item}: write KEY=VALUE, such as clients.readers.count=100"
     try:
-        load(request.scenario, dict(item.partition("=")[::2] for item in request.overrides))
+        scenario = load(request.scenario, dict(item.partition("=")[::2] for item in request.overrides))
+        known = load_prices(request.prices)
     except ScenarioError as error:
         return str(error)
+    if not request.worker and (problem := _cost_problem(request, scenario, known)) is not None:
+        return problem
     port = request.web_port if request.web else None
     for number, name, option in (
         (port, "web UI", "--web-port"),
@@ -112,6 +121,30 @@ def _problem(request: Request) -> str | None:
             return (
                 f"port {number} for the {name} is taken: stop what uses it, or choose another with {option}"
             )
+    return None
+
+
+def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str | None:
+    """Return why a run costs too much; asks on a terminal where it costs something at all.
+
+    The child that runs it checks the same, for whoever starts it as plain Locust; what is confirmed here is told to it.
+    """
+    url = request.target or (scenario.target.url if scenario.target is not None else None)
+    try:
+        billing = None if url is None or Endpoints.from_url(url).loopback else url
+    except EndpointError:
+        return None  # told in the child's words
+    found = guard.check(scenario, Plan(scenario), prices, request.max_cost, billing)
+    if found.refusal is not None:
+        return found.refusal
+    if found.question is None or request.yes:
+        return None
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return guard.unconfirmed(found.question)
+    print(f"loadgen: {found.question}. Run it? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        return "not confirmed: the run is not started"
+    request.yes = True
     return None
 
 
@@ -126,7 +159,12 @@ def _command(request: Request) -> list[str]:
         command += ["--api-key-env", request.api_key_env]
     if request.auth is not None:
         command += ["--auth", request.auth]
-    for option, path in (("--faults", request.faults), ("--journal", request.journal)):
+    if request.max_cost is not None:
+        command += ["--max-cost", repr(request.max_cost)]
+    if request.yes:
+        command.append("--yes")
+    files = {"--faults": request.faults, "--journal": request.journal, "--prices": request.prices}
+    for option, path in files.items():
         if path is not None:
             command += [option, str(path)]
     if request.worker:

@@ -51,7 +51,7 @@ class HealthSampler:
         # What is open before any connection is: the rest are sockets, each with a port of its own.
         self._files_at_start = _open_files()
         self._open_files_limit = _open_files_limit()
-        self._ports_limit = _ports_limit()
+        self._ports_limit = local_ports()
         self._clock = ClockWatch()
         self.running = False
 
@@ -121,7 +121,7 @@ def _open_files_limit() -> int | None:
     return None if soft == resource.RLIM_INFINITY else min(soft, 2**31 - 1)
 
 
-def _ports_limit() -> int | None:
+def local_ports() -> int | None:
     """Return how many local ports there are to connect from to one address and port; None: not known."""
     try:
         low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()

@@ -111,6 +111,8 @@ class Recorder:
         self.foreign = 0
         self.undecodable = 0
         self.unknown_subscription = 0
+        #: Readiness probes that arrived.
+        self.probe_deliveries = 0
         #: What the service did otherwise than its protocol says, and how often.
         self.deviations: Counter[str] = Counter()
         #: Subscriptions that are read slowly on purpose: their wait in the socket is not the generator's delay.
@@ -214,6 +216,7 @@ class Recorder:
         foreign = len(rows) - int(np.count_nonzero(ours))
         self.foreign += foreign
         keep = ours & (rows[:, _AT["publisher"]] >= 0)
+        self.probe_deliveries += int(np.count_nonzero(ours)) - int(np.count_nonzero(keep))
         return rows if keep.all() else rows[keep]
 
     def _batch(self, rows: Rows) -> pa.RecordBatch:

@@ -252,7 +252,11 @@ class Agent:
             messages.STATUS,
             _status(
                 self.worker_id,
-                progress=asdict(self.progress),
+                progress={
+                    **asdict(self.progress),
+                    "probes": self._readiness.probes,
+                    "probe_deliveries": self.recorder.probe_deliveries,
+                },
                 deliveries=self.recorder.deliveries,
                 complaints=dict(self._complaints),
                 fatal=self._fatal,
@@ -294,6 +298,8 @@ class Agent:
                 "foreign": self.recorder.foreign,
                 "undecodable": self.recorder.undecodable,
                 "unknown_subscription": self.recorder.unknown_subscription,
+                "probes": self._readiness.probes,
+                "probe_deliveries": self.recorder.probe_deliveries,
                 "deviations": dict(self.recorder.deviations),
             },
         )

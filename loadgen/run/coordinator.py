@@ -11,6 +11,8 @@ from hdrh.histogram import HdrHistogram
 
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id, now_ns
+from loadgen.planning.guard import Budget
+from loadgen.planning.prices import Prices
 from loadgen.run import messages
 from loadgen.run.census import Census, numbers_by_role
 from loadgen.run.exits import ExitCode, RunError, why
@@ -26,6 +28,7 @@ from loadgen.users.worker import Timeline
 _LEAD_NS = 500_000_000
 _FINISH_TIMEOUT_S = 60.0
 _RECENT_SECONDS = 5
+_BUDGET_INTERVAL_S = 0.25
 _SECOND_NS = 1_000_000_000
 
 
@@ -76,11 +79,22 @@ class _GateFailedError(Exception):
     """A gate that ends the run has failed; the message says which."""
 
 
+class _BudgetError(Exception):
+    """The run has cost more than it may; the message says how much."""
+
+
 class Coordinator:
     """One run. ``run`` is the greenlet; everything else is called by messages, signals and the display."""
 
     def __init__(
-        self, link: Link, scenario: Scenario, target: Target, results: Path, workers: dict[str, int]
+        self,
+        link: Link,
+        scenario: Scenario,
+        target: Target,
+        results: Path,
+        workers: dict[str, int],
+        prices: Prices,
+        max_usd: float | None = None,
     ) -> None:
         self._link = link
         self.scenario = scenario
@@ -92,6 +106,10 @@ class Coordinator:
         self.folder = RunFolder.create(results, scenario.resolved(), target.describe(), token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = scenario.phases.drain_ns or None
+        self.manifest.prices = prices.snapshot()
+        self._budget = Budget.of(scenario, plan, prices, max_usd)
+        self._connected_s = 0.0
+        self._counted_ns = self._begun_ns
         self.workers: dict[str, WorkerState] = {}
         for worker_id, worker in workers.items():
             self.workers[worker_id] = WorkerState(worker, worker_id)
@@ -225,6 +243,9 @@ class Coordinator:
         except _GateFailedError as error:
             manifest.status, self.exit_code = "aborted", ExitCode.GATE_FAILED
             manifest.reason = str(error)
+        except _BudgetError as error:
+            manifest.status, self.exit_code = "stopped", ExitCode.INCONCLUSIVE
+            manifest.reason = str(error)
         except RunError as error:
             manifest.status, self.exit_code = "failed", error.code
             manifest.reason = str(error)
@@ -300,7 +321,7 @@ class Coordinator:
 
     def _sleep_until(self, at_ns: int) -> None:
         while (left_ns := at_ns - now_ns()) > 0:
-            self._interrupt.wait(min(left_ns / 1e9, 1.0))
+            self._interrupt.wait(min(left_ns / 1e9, 1.0 if self._budget is None else _BUDGET_INTERVAL_S))
             if self._interrupt.is_set():
                 raise _Interrupted
             self._check_workers()
@@ -308,10 +329,23 @@ class Coordinator:
                 raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
             if (failure := self._live_gates.failure(now_ns())) is not None:
                 raise _GateFailedError(f"ended early: {failure}")
+            self._check_budget()
+
+    def _check_budget(self) -> None:
+        """End a run that has cost more than it may."""
+        if self._budget is None:
+            return
+        at_ns, total = now_ns(), self._totals()
+        self._connected_s += total["connected"] * (at_ns - self._counted_ns) / 1e9
+        self._counted_ns = at_ns
+        deliveries = sum(state.deliveries for state in self.workers.values())
+        if (sentence := self._budget.exceeded(total, deliveries, self._connected_s)) is not None:
+            raise _BudgetError(sentence)
 
     def _check(self) -> None:
         if self._interrupt.is_set():
             raise _Interrupted
+        self._check_budget()
         self._check_workers()
         for state in self.workers.values():
             if state.fatal is not None:

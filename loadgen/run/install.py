@@ -23,6 +23,8 @@ from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunne
 
 from loadgen import children
 from loadgen.credentials.help import HELP as LOGIN_HELP
+from loadgen.planning import guard
+from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
 from loadgen.run import limits, messages, target
 from loadgen.run.agent import Agent
@@ -147,6 +149,7 @@ class Controller:
             self.scenario = load(options.scenario, overrides)
             plan = Plan(self.scenario)
             census = Census.of(self.scenario, plan)
+            self.prices = load_prices(None if options.prices is None else Path(options.prices))
             self._restrict_users(plan)
             if isinstance(self.runner, WorkerRunner):
                 return
@@ -164,6 +167,7 @@ class Controller:
                     "--faults and --journal are the embedded server's: leave them out, or the target",
                     ExitCode.USAGE,
                 )
+            self._check_cost(plan)
             if self.target is None:
                 self.target = self._serve(census.namespaces)
             target.check(self.target)
@@ -171,6 +175,16 @@ class Controller:
             self.stop_process(str(error), ExitCode.USAGE)
         except RunError as error:
             self.stop_process(str(error), error.code)
+
+    def _check_cost(self, plan: Plan) -> None:
+        """Refuse a run that would cost too much, or that nobody has confirmed; raises RunError."""
+        assert self.scenario is not None
+        billing = None if self.target is None or self.target.endpoints().loopback else self.target.url
+        found = guard.check(self.scenario, plan, self.prices, self.options.max_cost, billing)
+        if found.refusal is not None:
+            raise RunError(found.refusal, ExitCode.USAGE)
+        if found.question is not None and not self.options.yes:
+            raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
 
     def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
         """Start the embedded server; it ends when this process does, whichever way that is."""
@@ -237,7 +251,15 @@ class Controller:
             workers = {"local": 0}
         options = self.options
         try:
-            coordinator = Coordinator(self, self.scenario, self.target, Path(options.results), workers)
+            coordinator = Coordinator(
+                self,
+                self.scenario,
+                self.target,
+                Path(options.results),
+                workers,
+                self.prices,
+                options.max_cost,
+            )
         except RunError as error:
             self.stop_process(str(error), error.code)
             return
@@ -389,6 +411,18 @@ def install() -> None:
             "--journal", default=None, help="where the embedded server writes down what it did"
         )
         group.add_argument("--results", default="results", help="folder for run folders")
+        group.add_argument("--prices", default=None, help="prices and quotas of the service (YAML)")
+        group.add_argument(
+            "--max-cost",
+            type=float,
+            default=None,
+            help="stop a run that would cost more on AWS, in US dollars",
+        )
+        group.add_argument(
+            "--yes",
+            action="store_true",
+            help="begin a run against a real target whatever it is estimated to cost",
+        )
         group.add_argument(
             "--set",
             dest="overrides",

@@ -19,6 +19,16 @@ def raise_open_files(wanted: int) -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
+def hard_limit() -> int | None:
+    """Return how many files a process may be allowed to open; None: no limit, or the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # no such limit on Windows
+        return None
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if hard == resource.RLIM_INFINITY else hard
+
+
 def check_open_files(sockets: int, processes: int) -> None:
     """Refuse a run whose connections do not fit the limit of open files.
 

@@ -49,6 +49,11 @@ class ProbedReadiness:
         self._client = GeventHttpClient(service.http_url, _PROBE_CONNECTIONS)
         self._prober = gevent.spawn(self._probe)
 
+    @property
+    def probes(self) -> int:
+        """How many were published."""
+        return self._sequence
+
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Await the first event of one more subscription to ``channel``."""
         self._awaited[channel] += 1
@@ -102,6 +107,9 @@ class ProbedReadiness:
 
 class SettledReadiness:
     """Takes a subscription for ready when a settle time has passed since its acknowledgement."""
+
+    #: None is ever published.
+    probes = 0
 
     def __init__(self, settle_ns: int) -> None:
         self._settle_s = settle_ns / 1e9

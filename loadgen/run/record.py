@@ -51,6 +51,8 @@ class Manifest:
     target: dict[str, Any]
     created_ns: int
     late_after_ns: int | None = None
+    #: What the service charges, as it was known then: `planning.prices.Prices.snapshot`.
+    prices: dict[str, Any] | None = None
     status: str = "running"
     exit_code: int | None = None
     reason: str | None = None

@@ -111,6 +111,7 @@ class Target:
             "http_url": endpoints.http_url,
             "ws_url": endpoints.ws_url,
             "embedded": self.embedded,
+            "loopback": endpoints.loopback,
             "auth": auth,
             "faults": self.faults,
         }

@@ -90,12 +90,13 @@ class ChannelTable:
         """Return the running share of all combinations in their order; None where all are alike."""
         if all(variable.popularity == "uniform" for variable in self._random.values()):
             return None
-        shares = [_shares(variable) for variable in self._random.values()]
+        shares = [shares_of(variable) for variable in self._random.values()]
         sums = list(accumulate(prod(combination) for combination in product(*shares)))
         return tuple(each / sums[-1] for each in sums)
 
 
-def _shares(variable: Variable) -> list[float]:
+def shares_of(variable: Variable) -> list[float]:
+    """Return the probability of each value of a variable that is drawn at random."""
     if variable.popularity == "uniform":
         return [1 / variable.count] * variable.count
     cumulative = _cumulative(variable)

@@ -144,6 +144,7 @@ class ClientConnection:
         if (bytes_per_s := self._client.behaviour.read_bytes_per_s) is not None:
             self._slow = SlowReading(socket, bytes_per_s)
             self._run.recorder.slow.update(plan.number for plan in self._client.subscriptions)
+        self._run.progress.opened += 1
         for message in self._session.opening():
             socket.send(message)
         if not self._login.wait(timeout_s):
@@ -334,6 +335,7 @@ class ClientConnection:
         self._subscriptions[subscription_id] = _Subscription(plan, turn, now_ns())
         self._unready.add(subscription_id)
         self._watch()
+        self._run.progress.requested += 1
         self._socket.send(self._session.subscribe(subscription_id, plan.channel))
 
     def _ready(self, subscription_id: str, at_ns: int) -> None:

@@ -25,7 +25,7 @@ class Timeline:
 
 @dataclass(slots=True)
 class Progress:
-    """Counts that a worker reports to the coordinator; all cumulative."""
+    """Counts that a worker reports to the coordinator; those that are not of what is there now are cumulative."""
 
     connected: int = 0
     acknowledged: int = 0
@@ -35,6 +35,10 @@ class Progress:
     accepted: int = 0
     rejected: int = 0
     lost_connections: int = 0
+    opened: int = 0
+    """Connections that were opened, those that have gone included."""
+    requested: int = 0
+    """Subscriptions that were asked for, those that have gone included."""
 
 
 class Readiness(Protocol):

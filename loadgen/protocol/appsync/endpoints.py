@@ -1,5 +1,6 @@
 """From the one URL that a person gives to the two URLs of an Event API."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
@@ -33,6 +34,15 @@ class Endpoints:
     def tls(self) -> bool:
         """Whether both URLs are encrypted."""
         return self.http_url.startswith("https:")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the host's name says that it is this machine; a name of one's own that leads here does not."""
+        hostname = (urlsplit(self.http_url).hostname or "").rstrip(".")
+        try:
+            return ipaddress.ip_address(hostname).is_loopback
+        except ValueError:
+            return hostname == "localhost" or hostname.endswith(".localhost")
 
     @classmethod
     def from_url(cls, url: str) -> "Endpoints":

@@ -1,0 +1,237 @@
+"""What one worker process costs on this machine, measured by short runs of the whole program, and kept.
+
+Four runs against the embedded server on loopback: a broadcast to few and to many subscribers, publishing by HTTP,
+publishing over WebSocket. Each run's own record says how much CPU time and memory its worker took. What is kept is of
+one machine and one version; on another it is not known.
+"""
+
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from loadgen import __version__, children
+
+FORMAT = 1
+_SETTLE_NS = 1_000_000_000
+_RUN_TIMEOUT_S = 120
+_PHASES = {"ready": "probe", "warmup": "1s", "measure": "5s", "drain": "500ms"}
+FEW, MANY = 100, 1_000
+
+
+class CalibrationError(RuntimeError):
+    """It could not be measured; the text is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What one worker process of this machine needs; plain TCP, one subscription a connection."""
+
+    measured_at: str
+    """ISO 8601, UTC."""
+    machine: Mapping[str, Any]
+    """What it was measured on: host, CPUs, architecture, Python, version of the program."""
+    cpu_s_per_delivery: float
+    cpu_s_per_http_publish: float
+    cpu_s_per_websocket_publish: float
+    idle_cpu_share: float
+    """CPU time per second of a worker that does nothing."""
+    base_rss_bytes: float
+    rss_bytes_per_subscriber: float
+    deliveries_per_s: float
+    """At which a delivery was measured: the more come at once, the less one costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the record of one run says of its worker in the measure phase."""
+
+    seconds: float
+    cpu_s: float
+    deliveries: int
+    published: int
+    rss_bytes: int
+
+
+def this_machine() -> dict[str, Any]:
+    """Return what a calibration depends on."""
+    return {
+        "hostname": socket.gethostname(),
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "loadgen": __version__,
+    }
+
+
+def cache_file() -> Path:
+    """Return where this machine's calibration is kept: home folders may be shared, so the host's name is in it."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    folder = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
+    return folder / "loadgen" / f"calibration-{host}.json"
+
+
+def load_calibration(path: Path | None = None) -> tuple[Calibration | None, str]:
+    """Return what is kept, or None and why there is nothing that can be used."""
+    path = path or cache_file()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") != FORMAT:
+            return None, "the kept calibration is of another format"
+        kept = Calibration(**content)
+        if not all(
+            isinstance(value, int | float) and np.isfinite(value)
+            for name, value in asdict(kept).items()
+            if name not in ("measured_at", "machine")
+        ):
+            raise ValueError
+    except FileNotFoundError:
+        return None, "this machine has not been measured"
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None, f"the kept calibration {path} cannot be read"
+    here = this_machine()
+    changed = [name for name, value in here.items() if kept.machine.get(name) != value]
+    if changed:
+        return None, f"the kept calibration is of another {', '.join(changed)}"
+    return kept, ""
+
+
+def save(calibration: Calibration, path: Path | None = None) -> Path:
+    """Keep a calibration; return where. Raises OSError."""
+    path = path or cache_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(
+        json.dumps({"format": FORMAT, **asdict(calibration)}, indent=1) + "\n", encoding="utf-8"
+    )
+    temporary.replace(path)
+    return path
+
+
+def measure(say: Callable[[str], None]) -> Calibration:
+    """Run and return the figures; about a minute.
+
+    Raises:
+        CalibrationError: a run failed, or its figures make no sense.
+    """
+    seen = {}
+    with tempfile.TemporaryDirectory(prefix="loadgen-plan-") as folder:
+        for number, (name, scenario) in enumerate(_scenarios().items(), start=1):
+            say(f"{number}/4 {name}")
+            seen[name] = _run(Path(folder) / str(number), scenario)
+    return calibrated(seen)
+
+
+def calibrated(seen: Mapping[str, Seen]) -> Calibration:
+    """Return the figures of the four runs.
+
+    Raises:
+        CalibrationError: more work took no more time: the machine was too busy with something else.
+    """
+    few, many = seen["few subscribers"], seen["many subscribers"]
+    more = many.deliveries / many.seconds - few.deliveries / few.seconds
+    cpu_more = many.cpu_s / many.seconds - few.cpu_s / few.seconds
+    each_s = cpu_more / more if more > 0 else 0.0
+    idle = max(0.0, few.cpu_s / few.seconds - each_s * few.deliveries / few.seconds)
+    publishes = {}
+    for name in ("publishes by HTTP", "publishes over WebSocket"):
+        run = seen[name]
+        publishes[name] = (run.cpu_s - idle * run.seconds) / run.published if run.published else 0.0
+    if not (each_s > 0 and all(value > 0 for value in publishes.values())):
+        raise CalibrationError(
+            "the runs took no more CPU time for more work, so nothing can be said of this machine: run it again when"
+            " nothing else runs"
+        )
+    rss_each = max(0.0, (many.rss_bytes - few.rss_bytes) / (MANY - FEW))
+    return Calibration(
+        measured_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
+        machine=this_machine(),
+        cpu_s_per_delivery=each_s,
+        cpu_s_per_http_publish=publishes["publishes by HTTP"],
+        cpu_s_per_websocket_publish=publishes["publishes over WebSocket"],
+        idle_cpu_share=idle,
+        base_rss_bytes=few.rss_bytes - FEW * rss_each,
+        rss_bytes_per_subscriber=rss_each,
+        deliveries_per_s=many.deliveries / many.seconds,
+    )
+
+
+def _scenarios() -> dict[str, dict[str, Any]]:
+    def scenario(**clients: Any) -> dict[str, Any]:
+        return {"version": 1, "name": "calibration", "clients": clients, "phases": _PHASES}
+
+    def audience(count: int) -> dict[str, Any]:
+        return {"count": count, "ramp": "500/s", "subscribe": "/default/all"}
+
+    def sender(channel: str, via: str, count: int, rate: str) -> dict[str, Any]:
+        return {"count": count, "publish": {"channel": channel, "rate": rate, "via": via}}
+
+    return {
+        "few subscribers": scenario(a=audience(FEW), s=sender("/default/all", "http", 1, "10/s")),
+        "many subscribers": scenario(a=audience(MANY), s=sender("/default/all", "http", 1, "10/s")),
+        "publishes by HTTP": scenario(a=audience(1), s=sender("/default/none", "http", 10, "1000/s")),
+        "publishes over WebSocket": scenario(
+            a=audience(1), s=sender("/default/none", "websocket", 50, "1000/s")
+        ),
+    }
+
+
+def _run(folder: Path, scenario: Mapping[str, Any]) -> Seen:
+    folder.mkdir()
+    # JSON is YAML.
+    (folder / "calibration.yaml").write_text(json.dumps(scenario))
+    try:
+        done = subprocess.run(  # noqa: S603
+            children.command(
+                "loadgen", "run", str(folder / "calibration.yaml"), "--results", str(folder / "results")
+            ),
+            env=children.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_RUN_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise CalibrationError(f"a run of {scenario['name']} did not end in {_RUN_TIMEOUT_S} s") from None
+    found = list((folder / "results").glob("*/summary.json"))
+    if not found:
+        said = done.stderr.strip().splitlines()
+        raise CalibrationError(
+            f"a run of it ended with exit code {done.returncode}: {said[-1] if said else 'it said nothing'}"
+        )
+    return seen_in(found[0].parent)
+
+
+def seen_in(record: Path) -> Seen:
+    """Return what a record says of its one worker, from a second into the measure phase on."""
+    manifest = json.loads((record / "manifest.json").read_text(encoding="utf-8"))
+    (phase,) = [phase for phase in manifest["phases"] if phase["name"] == "measure"]
+    names = ("time_ns", "interval_ns", "cpu_ns", "deliveries", "published", "rss_bytes")
+    table = pq.read_table(record / "health.parquet", columns=list(names))
+    time_ns, interval_ns, cpu_ns, deliveries, published, rss_bytes = (
+        table.column(name).to_numpy() for name in names
+    )
+    inside = (time_ns > phase["start_ns"] + _SETTLE_NS) & (time_ns <= phase["end_ns"])
+    if not inside.any():
+        raise CalibrationError("a run's record has nothing of its measure phase")
+    return Seen(
+        seconds=float(interval_ns[inside].sum()) / 1e9,
+        cpu_s=float(cpu_ns[inside].sum()) / 1e9,
+        deliveries=int(deliveries[inside].sum()),
+        published=int(published[inside].sum()),
+        rss_bytes=int(rss_bytes[inside].max()),
+    )

@@ -1,0 +1,173 @@
+"""All that can be said of a scenario before it runs: operations, money, quotas, this machine."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis import pricing
+from loadgen.planning.calibration import Calibration
+from loadgen.planning.fanout import GroupLoad, audience, group_loads
+from loadgen.planning.machine import PLANNED_SHARE, Needs, needs
+from loadgen.planning.operations import Handler, Usage, of_hour, of_run
+from loadgen.planning.prices import Prices
+from loadgen.planning.quotas import Use, uses
+from loadgen.run.census import Census
+from loadgen.scenario import Plan, Scenario
+
+HOURS_A_MONTH = 730
+"""365 days / 12, as AWS's own examples take a month."""
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run is expected to use, and what that costs."""
+
+    loads: Sequence[GroupLoad]
+    usage: Usage
+    bill: dict[str, Any]
+    spelled_out: bool
+    """Whether subscribers are as the scenario's seed places them, and not an average over seeds."""
+
+    @property
+    def usd(self) -> float | None:
+        """What a run costs; None: a price or the number of deliveries is not known."""
+        total: float | None = self.bill["total"]
+        return total if self.usage.operations["delivery"] is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A scenario's plan in money."""
+
+    scenario: Scenario
+    prices: Prices
+    census: Census
+    cost: Cost
+    hour: Usage
+    handlers: frozenset[Handler]
+    uses: Sequence[Use]
+    needs: Needs
+    calibration: Calibration | None
+    why_uncalibrated: str
+
+    @property
+    def run_s(self) -> float:
+        """How long a run takes from its first connect, without the time until all is proven ready."""
+        phases = self.scenario.phases
+        return (self.census.ramp_ns + phases.publishing_ns + phases.drain_ns) / 1e9
+
+    def binding(self, headroom: Callable[[Use], float | None]) -> tuple[Use, float] | None:
+        """Return the quota that binds first in one direction, and by what factor one can grow until then."""
+        found = [(factor, use) for use in self.uses if (factor := headroom(use)) is not None]
+        if not found:
+            return None
+        factor, use = min(found, key=lambda each: each[0])
+        return use, factor
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it; null is what is not known."""
+
+        def bound(found: tuple[Use, float] | None) -> dict[str, Any] | None:
+            return None if found is None else {"quota": found[0].name, "factor": found[1]}
+
+        return {
+            "format": FORMAT,
+            "scenario": self.scenario.name,
+            "seconds": self.run_s,
+            "clients": self.census.clients,
+            "connections": self.census.websockets,
+            "subscriptions": self.census.subscriptions,
+            "subscribers_spelled_out": self.cost.spelled_out,
+            "groups": [
+                {
+                    "name": load.name,
+                    "requests": load.requests,
+                    "events": load.events,
+                    "deliveries": load.deliveries,
+                    "subscribers_per_event": load.subscribers,
+                }
+                for load in self.cost.loads
+            ],
+            "handlers": sorted(handler.value for handler in self.handlers),
+            "prices": self.prices.snapshot(),
+            "run": _usage(self.cost.usage, self.prices),
+            "hour": _usage(self.hour, self.prices),
+            "month": {"hours": HOURS_A_MONTH, **_usage(self.hour.times(HOURS_A_MONTH), self.prices)},
+            "quotas": [
+                {
+                    "name": use.name,
+                    "asked": use.asked,
+                    "at_least": use.at_least,
+                    "quota": use.quota.value,
+                    "share": use.share,
+                    "adjustable": use.quota.adjustable,
+                    "certainty": use.quota.certainty,
+                }
+                for use in self.uses
+            ],
+            "binds_first": {
+                "as_it_is": bound(self.tightest()),
+                "rates": bound(self.binding(lambda use: use.rate_headroom)),
+                "clients": bound(self.binding(lambda use: use.clients_headroom)),
+            },
+            "machine": {
+                "planned_share_of_a_core": PLANNED_SHARE,
+                **self.needs.to_dict(),
+                "calibrated_at": None if self.calibration is None else self.calibration.measured_at,
+                "why_uncalibrated": self.why_uncalibrated or None,
+            },
+        }
+
+    def tightest(self) -> tuple[Use, float] | None:
+        """Return the quota of rates of which most is taken, and by what factor it is larger than what is asked."""
+        return self.binding(lambda use: 1 / use.share if use.share and use.unit == "/s" else None)
+
+
+def cost_of(
+    scenario: Scenario, plan: Plan, prices: Prices, handlers: frozenset[Handler] = frozenset()
+) -> Cost:
+    """Return what a run of the scenario is expected to cost."""
+    seen = audience(scenario, plan)
+    loads = group_loads(scenario, plan, seen)
+    usage = of_run(scenario, plan, loads, None if seen is None else seen.patterns, prices, handlers)
+    return Cost(loads, usage, usage.bill(prices), seen is not None and seen.spelled_out)
+
+
+def estimate(
+    scenario: Scenario,
+    prices: Prices,
+    handlers: frozenset[Handler] = frozenset(),
+    calibration: Calibration | None = None,
+    why_uncalibrated: str = "",
+) -> Estimate:
+    """Return all that can be said of a scenario before it runs."""
+    plan = Plan(scenario)
+    cost = cost_of(scenario, plan, prices, handlers)
+    return Estimate(
+        scenario=scenario,
+        prices=prices,
+        census=Census.of(scenario, plan),
+        cost=cost,
+        hour=of_hour(scenario, plan, cost.loads, prices, handlers),
+        handlers=handlers,
+        uses=uses(scenario, plan, cost.loads, prices),
+        needs=needs(scenario, plan, cost.loads, calibration, os.cpu_count() or 1),
+        calibration=calibration,
+        why_uncalibrated=why_uncalibrated,
+    )
+
+
+def _usage(usage: Usage, prices: Prices) -> dict[str, Any]:
+    bill = usage.bill(prices)
+    return {
+        "operations": dict(usage.operations),
+        "operations_billed": pricing.operations(usage.operations, prices.snapshot()),
+        "connection_minutes": usage.connection_minutes,
+        "bytes_out": usage.bytes_out,
+        "usd": bill["usd"],
+        "usd_total": bill["total"],
+        "usd_unclear": bill["unclear"],
+        "unknown": bill["unknown"],
+    }

@@ -1,0 +1,91 @@
+"""What a scenario needs of this machine: processes, memory, open files, ports.
+
+How much a process carries is measured on the machine itself (`calibration`) or not known; limits are read from the
+system.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+from loadgen.measure.health import local_ports
+from loadgen.planning.calibration import Calibration
+from loadgen.planning.fanout import GroupLoad
+from loadgen.planning.peaks import Rates, peak
+from loadgen.run.census import Census
+from loadgen.run.limits import RESERVE, hard_limit
+from loadgen.scenario import Plan, Scenario
+
+#: How much of a core a process is planned to use. The verdict calls a run degraded above 90 %; the rest is for what
+#: comes unevenly, and for a calibration that moves by a fifth from one time to the next.
+PLANNED_SHARE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """None: not known."""
+
+    cpu_s_per_s: float | None
+    """CPU time of all processes together, per second of the peak."""
+    processes: int | None
+    rss_bytes: float | None
+    """Of all processes together."""
+    cpus: int
+    sockets: int
+    """Connections: a WebSocket each, and one for each client that publishes by HTTP."""
+    sockets_most: int
+    """The same if answers are slow: then an HTTP client opens one for each request under way."""
+    open_files: int
+    """Of each process."""
+    open_files_limit: int | None
+    ports_limit: int | None
+    """Local ports towards one address and port of the target."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+def needs(
+    scenario: Scenario,
+    plan: Plan,
+    loads: Sequence[GroupLoad],
+    calibration: Calibration | None,
+    cpus: int,
+) -> Needs:
+    """Return what the scenario needs of a machine with so many CPUs."""
+    census = Census.of(scenario, plan)
+    rates = Rates(scenario, plan, loads)
+    outbound = rates.outbound()
+    cpu_s = processes = rss_bytes = None
+    if calibration is not None and outbound is not None:
+        cpu_s = (
+            peak(outbound) * calibration.cpu_s_per_delivery
+            + peak(rates.requests("http")) * calibration.cpu_s_per_http_publish
+            + peak(rates.requests("websocket")) * calibration.cpu_s_per_websocket_publish
+        )
+        room = PLANNED_SHARE - calibration.idle_cpu_share
+        processes = max(1, ceil(cpu_s / room)) if room > 0 else None
+        if processes is not None:
+            cpu_s += processes * calibration.idle_cpu_share
+            rss_bytes = (
+                processes * calibration.base_rss_bytes
+                + census.websockets * calibration.rss_bytes_per_subscriber
+            )
+    slow = sum(
+        group.count * (group.publish.in_flight or 1) - group.count
+        for group in scenario.clients.values()
+        if group.publish is not None and group.publish.via == "http"
+    )
+    return Needs(
+        cpu_s_per_s=cpu_s,
+        processes=processes,
+        rss_bytes=rss_bytes,
+        cpus=cpus,
+        sockets=census.sockets,
+        sockets_most=census.sockets + slow,
+        open_files=-(-census.sockets // (processes or 1)) + RESERVE,
+        open_files_limit=hard_limit(),
+        ports_limit=local_ports(),
+    )

@@ -1,0 +1,204 @@
+"""What a scenario makes a service do: operations by kind, connection time, bytes; of the run and of an hour."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from analysis import pricing
+from loadgen.planning.fanout import GroupLoad, due
+from loadgen.planning.prices import Prices
+from loadgen.scenario import Plan, Scenario, Settle
+from loadgen.scenario.rules import APPSYNC, ProtocolRules
+
+_NS_PER_S = 1_000_000_000
+#: Segment that a readiness probe to a wildcard subscription is sent to; any will do for counting.
+_PROBE_SEGMENT = "probe"
+
+
+class Handler(Enum):
+    """A handler of the target's namespaces, which the scenario does not know of."""
+
+    PUBLISH = "publish"
+    SUBSCRIBE = "subscribe"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is used in a stretch of time; None: not known."""
+
+    operations: Mapping[str, float | None]
+    """By the names in `analysis.pricing.KINDS`."""
+    connection_minutes: float
+    bytes_out: float | None
+    """Bytes of the events' texts that are sent to subscribers, without frames, TLS and TCP."""
+
+    def times(self, factor: float) -> "Usage":
+        """Return so many times as much."""
+        return Usage(
+            {name: None if number is None else number * factor for name, number in self.operations.items()},
+            self.connection_minutes * factor,
+            None if self.bytes_out is None else self.bytes_out * factor,
+        )
+
+    def bill(self, prices: Prices) -> dict[str, Any]:
+        """Return what it costs, as `analysis.pricing.bill`."""
+        return pricing.bill(self.operations, self.connection_minutes, self.bytes_out, prices.snapshot())
+
+
+def of_run(
+    scenario: Scenario,
+    plan: Plan,
+    loads: Sequence[GroupLoad],
+    patterns: Mapping[str, float] | None,
+    prices: Prices,
+    handlers: frozenset[Handler],
+    rules: ProtocolRules = APPSYNC,
+) -> Usage:
+    """Return what one run uses from its first connect to its last close.
+
+    How long it takes until all is proven ready is the service's to say, and is left out of the connection time; of
+    readiness probes the one round that each awaited channel needs at least is counted.
+    """
+    probes: tuple[float, float | None] = (0.0, 0.0)
+    if not isinstance(scenario.phases.ready, Settle):
+        probes = _probe_round(patterns, rules)
+    connected_s, keepalives = _connected(scenario, plan, prices.metering.keepalive_interval_s.value)
+    return _usage(
+        scenario,
+        plan,
+        {load.name: (load.requests, load) for load in loads},
+        prices,
+        handlers,
+        connects=float(sum(group.count for group in _connecting(scenario, plan))),
+        subscribes=float(plan.subscription_count),
+        probes=probes,
+        connected_s=connected_s,
+        keepalives=keepalives,
+    )
+
+
+def of_hour(
+    scenario: Scenario,
+    plan: Plan,
+    loads: Sequence[GroupLoad],
+    prices: Prices,
+    handlers: frozenset[Handler],
+) -> Usage:
+    """Return what an hour uses at the mean load of the measure phase, with everybody connected all the time.
+
+    The service ends a connection when its time is over; that often each is opened and its subscriptions asked for anew.
+    """
+    phases, hour_s = scenario.phases, 3600.0
+    requests = {}
+    for load in loads:
+        group = next(group for group in plan.groups if group.name == load.name)
+        publish = plan.client(group.first).publish
+        assert publish is not None
+        measured = due(publish.pace, phases.publishing_ns) - due(publish.pace, phases.warmup_ns)
+        requests[load.name] = (measured * _NS_PER_S / phases.measure_ns * hour_s, load)
+    connections = sum(group.count for group in _connecting(scenario, plan))
+    lifetime_s = prices.quotas.connection_seconds.value
+    again = hour_s / lifetime_s if lifetime_s else 0.0
+    return _usage(
+        scenario,
+        plan,
+        requests,
+        prices,
+        handlers,
+        connects=connections * again,
+        subscribes=plan.subscription_count * again,
+        probes=(0.0, 0.0),
+        connected_s=connections * hour_s,
+        keepalives=connections * hour_s / prices.metering.keepalive_interval_s.value,
+    )
+
+
+def _usage(
+    scenario: Scenario,
+    plan: Plan,
+    requests: Mapping[str, tuple[float, GroupLoad]],
+    prices: Prices,
+    handlers: frozenset[Handler],
+    *,
+    connects: float,
+    subscribes: float,
+    probes: tuple[float, float | None],
+    connected_s: float,
+    keepalives: float,
+) -> Usage:
+    published = invoked = 0.0
+    delivered: float | None = 0.0
+    bytes_out: float | None = 0.0
+    for name, (number, load) in requests.items():
+        publish = scenario.clients[name].publish
+        assert publish is not None
+        units = pricing.units(publish.payload_bytes, prices.unit_bytes)
+        events = number * publish.batch
+        published += events * units
+        invoked += number if Handler.PUBLISH in handlers else 0.0
+        if load.subscribers is None or delivered is None or bytes_out is None:
+            delivered = bytes_out = None
+        else:
+            delivered += events * load.subscribers * units
+            bytes_out += events * load.subscribers * publish.payload_bytes
+    if Handler.SUBSCRIBE in handlers:
+        invoked += subscribes
+    return Usage(
+        {
+            "publish": published,
+            "delivery": delivered,
+            "foreign": 0.0,
+            "probe_publish": probes[0],
+            "probe_delivery": probes[1],
+            "connect": connects,
+            "subscribe": subscribes,
+            "handler": invoked,
+            "keepalive": keepalives,
+        },
+        connected_s / 60,
+        bytes_out,
+    )
+
+
+def _connecting(scenario: Scenario, plan: Plan) -> list[Any]:
+    """Return the groups whose clients open a WebSocket."""
+    return [
+        group
+        for group in plan.groups
+        if group.subscriptions_per_client
+        or ((publish := scenario.clients[group.name].publish) is not None and publish.via == "websocket")
+    ]
+
+
+def _connected(scenario: Scenario, plan: Plan, keepalive_s: float) -> tuple[float, float]:
+    """Return the time of all connections together in s, and the keep-alives that they hear."""
+    groups = _connecting(scenario, plan)
+    last_s = max(((group.count - 1) / group.ramp for group in groups), default=0.0)
+    after_s = (scenario.phases.publishing_ns + scenario.phases.drain_ns) / _NS_PER_S
+    total_s = keepalives = 0.0
+    for group in groups:
+        # Client k connects k / ramp seconds after the first; all stay to the end.
+        first_s = last_s + after_s
+        total_s += group.count * first_s - group.count * (group.count - 1) / 2 / group.ramp
+        ends = Counter(int((first_s - index / group.ramp) // keepalive_s) for index in range(group.count))
+        keepalives += sum(number * count for number, count in ends.items())
+    return total_s, keepalives
+
+
+def _probe_round(patterns: Mapping[str, float] | None, rules: ProtocolRules) -> tuple[float, float | None]:
+    """Return how many probes one round has, a channel each, and how many subscriptions hear them."""
+    if patterns is None:
+        return 0.0, None
+    exact = {pattern: count for pattern, count in patterns.items() if not pattern.endswith("/*")}
+    below = {pattern[:-2]: count for pattern, count in patterns.items() if pattern.endswith("/*")}
+    heard = 0.0
+    for pattern in patterns:
+        channel = f"{pattern[:-1]}{_PROBE_SEGMENT}" if pattern.endswith("/*") else pattern
+        heard += exact.get(channel, 0.0)
+        end = channel.rfind("/")
+        while end > 0:
+            heard += below.get(channel[:end], 0.0)
+            end = channel.rfind("/", 0, end)
+    return float(len(patterns)), heard

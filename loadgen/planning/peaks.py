@@ -1,0 +1,143 @@
+"""The highest load of a scenario at any moment, of all groups together."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from analysis import pricing
+from loadgen.pacing import Arrival, Pace, Point
+from loadgen.planning.fanout import GroupLoad
+from loadgen.scenario import Plan, Scenario
+
+#: Coefficients of 1, k and k²: what there is when every group has k times the clients.
+Growth = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How many publish requests a second each group has due, at one time after the start of the warm-up."""
+
+    at_ns: int
+    requests_per_s: Mapping[str, float]
+
+
+def moments(plan: Plan) -> list[Moment]:
+    """Return the moments among which the highest load of any sum of groups is: the corners of all load curves.
+
+    Loads are linear in between, so no time between two corners has more than both. A step is two moments.
+    """
+    paces: dict[str, Pace] = {}
+    end_ns = 0
+    for group in plan.groups:
+        publish = plan.client(group.first).publish
+        if publish is not None:
+            paces[group.name], end_ns = publish.pace, publish.duration_ns
+    corners = {0, end_ns} | {
+        point.at_ns for pace in paces.values() for point in pace.curve if point.at_ns < end_ns
+    }
+    found = []
+    for at_ns in sorted(corners):
+        sides = [side for side in (False, True) if (at_ns > 0 or side) and (at_ns < end_ns or not side)]
+        for after in sides:
+            found.append(
+                Moment(at_ns, {name: rate_at(pace, at_ns, after=after) for name, pace in paces.items()})
+            )
+    return found
+
+
+def rate_at(pace: Pace, at_ns: int, *, after: bool) -> float:
+    """Return the requests per second of a group just before or just after a time."""
+    return pace.requests_per_s * _load(pace.curve, at_ns, after)
+
+
+def most_in_a_second(pace: Pace, requests_per_s: float) -> float:
+    """Return how many requests one second can hold at a rate; bursts come whole, of Poisson arrival it is the mean."""
+    if pace.arrival is Arrival.BURSTS and requests_per_s > 0:
+        return float(ceil(requests_per_s / pace.burst) * pace.burst)
+    return requests_per_s
+
+
+def _load(points: Sequence[Point], at_ns: int, after: bool) -> float:
+    if not points:
+        return 1.0
+    bisect = bisect_right if after else bisect_left
+    place = bisect(points, at_ns, key=lambda point: point.at_ns)
+    if place == 0:
+        return points[0].load
+    if place == len(points):
+        return points[-1].load
+    before, following = points[place - 1], points[place]
+    share = (at_ns - before.at_ns) / (following.at_ns - before.at_ns)
+    return before.load + share * (following.load - before.load)
+
+
+def peak(growths: Sequence[Growth]) -> float:
+    """Return the highest of the moments, with as many clients as there are."""
+    return max(sum(growth) for growth in growths)
+
+
+class Rates:
+    """Loads of all groups together at each moment that may be the peak, by how they grow with the number of clients."""
+
+    def __init__(self, scenario: Scenario, plan: Plan, loads: Sequence[GroupLoad]) -> None:
+        self._at = moments(plan)
+        self._loads = {load.name: load for load in loads}
+        self._counts = {group.name: group.count for group in plan.groups}
+        self._publish = {
+            name: group.publish for name, group in scenario.clients.items() if group.publish is not None
+        }
+        self._paces: dict[str, Pace] = {}
+        for group in plan.groups:
+            publish = plan.client(group.first).publish
+            if publish is not None:
+                self._paces[group.name] = publish.pace
+
+    def requests(self, via: Literal["http", "websocket"] | None = None) -> tuple[Growth, ...]:
+        """Publish requests a second, of all or of one kind."""
+        return self._sums(lambda name: float(via is None or self._publish[name].via == via), heard=False)
+
+    def inbound(self) -> tuple[Growth, ...]:
+        """Events a second."""
+        return self._sums(lambda name: float(self._publish[name].batch), heard=False)
+
+    def outbound(self, unit_bytes: int | None = None) -> tuple[Growth, ...] | None:
+        """Deliveries a second, in units of so many bytes where they are given; None: not computed."""
+        if any(load.subscribers is None for load in self._loads.values()):
+            return None
+
+        def delivered(name: str) -> float:
+            publish = self._publish[name]
+            units = 1 if unit_bytes is None else pricing.units(publish.payload_bytes, unit_bytes)
+            return publish.batch * (self._loads[name].subscribers or 0.0) * units
+
+        return self._sums(delivered, heard=True)
+
+    def each_connection(self) -> float:
+        """Publish requests a second of the busiest WebSocket."""
+        return max(
+            (
+                most_in_a_second(self._paces[name], moment.requests_per_s[name] / self._counts[name])
+                for name, publish in self._publish.items()
+                if publish.via == "websocket"
+                for moment in self._at
+            ),
+            default=0.0,
+        )
+
+    @property
+    def over_websocket(self) -> bool:
+        """Whether anybody publishes over WebSocket."""
+        return any(publish.via == "websocket" for publish in self._publish.values())
+
+    def _sums(self, of: Callable[[str], float], *, heard: bool) -> tuple[Growth, ...]:
+        sums = []
+        for moment in self._at:
+            # More clients publish more only where each has a rate of its own, and always hear more.
+            growth = [0.0, 0.0, 0.0]
+            for name, publish in self._publish.items():
+                rate = most_in_a_second(self._paces[name], moment.requests_per_s[name])
+                growth[(publish.rate_per_s is None) + heard] += rate * of(name)
+            sums.append((growth[0], growth[1], growth[2]))
+        return tuple(sums)

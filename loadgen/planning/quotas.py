@@ -1,0 +1,141 @@
+"""How much of each of the service's quotas a scenario takes, and how far it can grow until one binds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+
+from loadgen.planning.fanout import GroupLoad
+from loadgen.planning.peaks import Growth, Rates, peak
+from loadgen.planning.prices import Prices, Quota
+from loadgen.scenario import Plan, Scenario
+from loadgen.scenario.rules import APPSYNC, ProtocolRules
+from loadgen.scenario.template import Template
+
+_NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a scenario asks of one quota at its peak."""
+
+    name: str
+    """The quota's name in the price file."""
+    label: str
+    unit: str
+    """What one counts, or `bytes` or `s`."""
+    asked: float | None
+    """None: not computed."""
+    quota: Quota
+    by_rate: bool = False
+    """Whether it grows in proportion to the rate of publishing."""
+    by_clients: tuple[Growth, ...] = ()
+    """How it grows with the number of clients, at each moment that may be the peak; empty: it does not."""
+    at_least: bool = False
+    """Whether more than this may be counted."""
+
+    @property
+    def share(self) -> float | None:
+        """What part of the quota is asked for; None: not known."""
+        if self.asked is None or self.quota.value is None:
+            return None
+        return self.asked / self.quota.value
+
+    @property
+    def rate_headroom(self) -> float | None:
+        """By what factor the rate of publishing can grow until this binds; None: never, or not known."""
+        if not self.by_rate or not self.share:
+            return None
+        return 1 / self.share
+
+    @property
+    def clients_headroom(self) -> float | None:
+        """By what factor the clients of every group can grow until this binds; None: never, or not known."""
+        if self.quota.value is None or self.asked is None:
+            return None
+        found = min((_root(growth, self.quota.value) for growth in self.by_clients), default=inf)
+        return None if found == inf else found
+
+
+def uses(
+    scenario: Scenario,
+    plan: Plan,
+    loads: Sequence[GroupLoad],
+    prices: Prices,
+    rules: ProtocolRules = APPSYNC,
+) -> list[Use]:
+    """Return what the scenario asks of every quota."""
+    quotas, rates = prices.quotas, Rates(scenario, plan, loads)
+    groups = [scenario.clients[group.name] for group in plan.groups]
+    publishes = [group.publish for group in groups if group.publish is not None]
+    channels = [
+        rules.normalise(channel)[1:]
+        for group in groups
+        for channel in (*group.subscribe, *([group.publish.channel] if group.publish else []))
+    ]
+    connecting = sum(
+        group.count
+        for group in groups
+        if group.subscribe or (group.publish is not None and group.publish.via == "websocket")
+    )
+    connects = sum(
+        min(group.ramp_per_s, group.count)
+        for group in groups
+        if group.subscribe or (group.publish is not None and group.publish.via == "websocket")
+    )
+    subscribes = sum(min(group.ramp_per_s, group.count) * len(group.subscribe) for group in groups)
+    phases = scenario.phases
+    event_bytes = max(publish.payload_bytes for publish in publishes)
+    inbound, outbound, requests = rates.inbound(), rates.outbound(prices.unit_bytes), rates.requests()
+    tokens = prices.metering.tokens_per_publish.value
+    lasting_s = (phases.publishing_ns + phases.drain_ns) / _NS_PER_S
+    return [
+        Use("inbound_events_per_s", "events published", "/s", peak(inbound), quotas.inbound_events_per_s,
+            by_rate=True, by_clients=inbound),
+        Use("outbound_messages_per_s", "messages delivered (5 KB units)", "/s",
+            None if outbound is None else peak(outbound), quotas.outbound_messages_per_s,
+            by_rate=True, by_clients=outbound or ()),
+        Use("request_tokens_per_s", "request tokens of the account", "/s", peak(requests) * tokens,
+            quotas.request_tokens_per_s, by_rate=True, at_least=True,
+            by_clients=tuple((a * tokens, b * tokens, c * tokens) for a, b, c in requests)),
+        Use("publishes_per_connection_per_s", "publishes over one WebSocket", "/s", rates.each_connection(),
+            quotas.publishes_per_connection_per_s, by_rate=rates.over_websocket),
+        Use("new_connections_per_s", "new connections", "/s", connects, quotas.new_connections_per_s),
+        Use("connections", "connections at once", "", float(connecting), quotas.connections,
+            by_clients=((0.0, float(connecting), 0.0),)),
+        Use("subscribes_per_s", "subscribes", "/s", subscribes, quotas.subscribes_per_s),
+        Use("subscriptions_per_connection", "subscriptions of a connection", "",
+            float(max(len(group.subscribe) for group in groups)), quotas.subscriptions_per_connection),
+        Use("events_per_publish", "events of a publish request", "",
+            float(max(publish.batch for publish in publishes)), quotas.events_per_publish),
+        Use("event_bytes", "size of an event", "bytes", float(event_bytes), quotas.event_bytes),
+        Use("payload_bytes", "size of a publish request", "bytes",
+            float(max(publish.payload_bytes * publish.batch for publish in publishes)), quotas.payload_bytes),
+        Use("delivered_bytes", "size of a delivered event", "bytes", float(event_bytes), quotas.delivered_bytes),
+        Use("channel_segments", "segments of a channel", "",
+            float(max(channel.count("/") + 1 for channel in channels)), quotas.channel_segments),
+        Use("segment_characters", "characters of a segment", "", float(_longest(scenario, channels)),
+            quotas.segment_characters),
+        Use("namespaces", "namespaces", "",
+            float(len({channel.split("/")[0] for channel in channels})), quotas.namespaces),
+        Use("connection_seconds", "how long a connection lasts", "s", lasting_s, quotas.connection_seconds,
+            at_least=True),
+    ]  # fmt: skip
+
+
+def _root(growth: Growth, value: float) -> float:
+    """Return the factor k > 0 with which a + b·k + c·k² reaches the value; infinity: none."""
+    constant, linear, square = growth
+    room = value - constant
+    if room <= 0:
+        return 0.0
+    if square > 0:
+        return (sqrt(linear * linear + 4 * square * room) - linear) / (2 * square)
+    return room / linear if linear > 0 else inf
+
+
+def _longest(scenario: Scenario, channels: Sequence[str]) -> int:
+    """Return how many characters the longest segment has, with the longest value of each variable."""
+    largest = {name: variable.count - 1 for name, variable in scenario.variables.items()}
+    return max(
+        len(segment) for channel in channels for segment in Template.parse(channel).render(largest).split("/")
+    )

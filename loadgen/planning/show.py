@@ -1,0 +1,83 @@
+"""A plan as tables for a terminal, and as Markdown."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from analysis import text
+from loadgen.planning import wording
+from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
+
+#: Shares from which a quota is marked.
+_NEAR, _OVER = 0.7, 1.0
+_OPERATIONS = ("", "the run", "$", "an hour", "$", f"a month ({HOURS_A_MONTH} h)", "$")
+_QUOTAS = ("at the peak", "asked", "quota", "share", "raised?", "certainty")
+
+
+def print_plan(plan: Estimate, console: Console) -> None:
+    """Print the tables."""
+    console.print(Text(text.clean(plan.scenario.name), "bold"))
+    console.print(_indented(wording.heading(plan)))
+    for line in wording.groups(plan):
+        console.print(_indented(line))
+    console.print()
+    table = _table(_OPERATIONS)
+    for row in wording.operations(plan):
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*(Text(cell, "bold") for cell in wording.totals(plan)))
+    console.print(table)
+    console.print()
+    table = _table(_QUOTAS)
+    for use, row in zip(plan.uses, wording.quotas(plan), strict=True):
+        share = use.share or 0.0
+        style = "bold red" if share > _OVER else "yellow" if share >= _NEAR and use.unit == "/s" else ""
+        table.add_row(*(Text(cell, style) for cell in row))
+    console.print(table)
+    for line in wording.binding(plan):
+        console.print(Text(line, "bold"))
+    console.print()
+    console.print(Text("this machine", "bold"))
+    for line in wording.machine(plan):
+        console.print(_indented(line))
+    console.print()
+    for line in wording.remarks(plan):
+        console.print(Text(line, "dim"))
+
+
+def markdown(plan: Estimate) -> str:
+    """Return the same as Markdown."""
+    from analysis.gates.outputs import escaped
+
+    lines = [f"### {escaped(plan.scenario.name)}: {escaped(wording.heading(plan))}", ""]
+    lines += [f"- {escaped(line)}" for line in wording.groups(plan)]
+    lines += ["", *_markdown_table(_OPERATIONS, [*wording.operations(plan), wording.totals(plan)])]
+    lines += ["", *_markdown_table(_QUOTAS, wording.quotas(plan)), ""]
+    lines += [f"- **{escaped(line)}**" for line in wording.binding(plan)]
+    lines += [f"- {escaped(line)}" for line in (*wording.machine(plan), *wording.remarks(plan))]
+    return "\n".join(lines) + "\n"
+
+
+def _indented(line: str) -> Padding:
+    return Padding(Text(line), (0, 0, 0, 2))
+
+
+def _table(columns: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 or column == "certainty" else "right")
+    return table
+
+
+def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    from analysis.gates.outputs import escaped
+
+    right = ("---:" if number and column != "certainty" else "---" for number, column in enumerate(columns))
+    return [
+        "| " + " | ".join(escaped(column) for column in columns) + " |",
+        "|" + "|".join(right) + "|",
+        *("| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows),
+    ]

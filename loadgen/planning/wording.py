@@ -1,0 +1,210 @@
+"""What a plan says in words and figures, for any way of showing it."""
+
+from collections.abc import Iterator, Sequence
+
+from analysis import pricing, text
+from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
+from loadgen.planning.machine import PLANNED_SHARE
+from loadgen.planning.quotas import Use
+from loadgen.scenario import Settle
+
+_LABELS = {
+    "publish": "events published",
+    "delivery": "events delivered",
+    "probe_publish": "readiness probes published",
+    "probe_delivery": "readiness probes delivered",
+    "connect": "connects",
+    "subscribe": "subscribes",
+    "handler": "handler invocations",
+    "keepalive": "keep-alives (if billed)",
+}
+#: Rows that are left out where they are nothing.
+_OPTIONAL = {"probe_publish", "probe_delivery", "handler"}
+
+Row = tuple[str, ...]
+
+
+def operations(plan: Estimate) -> list[Row]:
+    """Return rows of (kind, number and $ of the run, of an hour, of a month)."""
+    stretches = (plan.cost.usage, plan.hour, plan.hour.times(HOURS_A_MONTH))
+    bills = [usage.bill(plan.prices) for usage in stretches]
+    rows: list[Row] = []
+    for name, label in _LABELS.items():
+        # Others' events, which nobody can know of beforehand, have no row.
+        numbers = [usage.operations[name] for usage in stretches]
+        if name in _OPTIONAL and not any(numbers) and None not in numbers:
+            continue
+        cells = [
+            cell
+            for number, bill in zip(numbers, bills, strict=True)
+            for cell in (_number(number), pricing.money(bill["usd"][name]))
+        ]
+        rows.append((label, *cells))
+    minutes = [usage.connection_minutes for usage in stretches]
+    rows.append(
+        ("connection-minutes", *_pairs(minutes, [bill["usd"]["connection_minutes"] for bill in bills]))
+    )
+    out = [None if usage.bytes_out is None else usage.bytes_out / 1e9 for usage in stretches]
+    rows.append(("GB of events sent out", *_pairs(out, [bill["usd"]["data_out"] for bill in bills])))
+    return rows
+
+
+def totals(plan: Estimate) -> Row:
+    """Return the last row of the same table: what is billed for certain."""
+    cells = []
+    for usage in (plan.cost.usage, plan.hour, plan.hour.times(HOURS_A_MONTH)):
+        bill = usage.bill(plan.prices)
+        known = usage.operations["delivery"] is not None
+        billed = pricing.operations(usage.operations, plan.prices.snapshot())
+        cells += [_number(billed if known else None), pricing.money(bill["total"] if known else None)]
+    return ("operations and their total", *cells)
+
+
+def quotas(plan: Estimate) -> list[Row]:
+    """Return rows of (what, asked at the peak, quota, share, whether it can be raised, how sure it is)."""
+    rows: list[Row] = []
+    for use in plan.uses:
+        raised = {True: "yes", False: "no", None: text.UNKNOWN}[use.quota.adjustable]
+        rows.append(
+            (
+                use.label,
+                ("≥ " if use.at_least else "") + _quantity(use.asked, use.unit),
+                "none known" if use.quota.value is None else _quantity(use.quota.value, use.unit),
+                ("≥ " if use.at_least and use.share is not None else "") + text.ratio(use.share),
+                raised,
+                use.quota.certainty,
+            )
+        )
+    return rows
+
+
+def heading(plan: Estimate) -> str:
+    """Return the scenario in a line."""
+    census = plan.census
+    return (
+        f"{census.clients:,} clients, {census.websockets:,} connections, {census.subscriptions:,} subscriptions;"
+        f" a run takes {plan.run_s:,.1f} s and the time until all is proven ready"
+    )
+
+
+def groups(plan: Estimate) -> Iterator[str]:
+    """Yield a sentence for each group that publishes."""
+    for load in plan.cost.loads:
+        reached = (
+            "an unknown number of subscribers (too many channels to compute it)"
+            if load.subscribers is None
+            else f"{text.significant(load.subscribers)} subscribers on average:"
+            f" {_number(load.deliveries)} expected deliveries"
+        )
+        yield f"{load.name}: {_number(load.events)} events, each to {reached}"
+
+
+def binding(plan: Estimate) -> Iterator[str]:
+    """Yield which quota binds first, and how far the scenario can grow until then."""
+    tightest = plan.tightest()
+    if tightest is not None:
+        use, factor = tightest
+        share = text.ratio(1 / factor)
+        yield (
+            f"binds first: {use.label}, {share} of the quota at the peak"
+            if factor >= 1
+            else f"over a quota: {use.label}, {share} of it at the peak"
+        )
+    for direction, found in (
+        ("publishing rates", plan.binding(lambda use: use.rate_headroom)),
+        ("clients of every group", plan.binding(lambda use: use.clients_headroom)),
+    ):
+        yield f"{direction}: {_factor(found)}"
+
+
+def machine(plan: Estimate) -> Iterator[str]:
+    """Yield what the scenario needs of this machine."""
+    needs, kept = plan.needs, plan.calibration
+    if kept is None:
+        yield f"worker processes, memory: unknown: run `loadgen plan --calibrate` ({plan.why_uncalibrated})"
+    elif needs.processes is None or needs.cpu_s_per_s is None:
+        yield "worker processes, memory: unknown: the deliveries could not be computed"
+    else:
+        noun = "process" if needs.processes == 1 else "processes"
+        yield (
+            f"{needs.processes} worker {noun} (--processes) at {PLANNED_SHARE:.0%} of a core each, for"
+            f" {text.significant(needs.cpu_s_per_s)} CPU-seconds a second at the peak; {needs.cpus} CPUs are here"
+        )
+        if needs.processes > needs.cpus:
+            yield f"that is more than this machine's {needs.cpus} CPUs: use more machines (--master, --worker)"
+        yield f"{text.size(needs.rss_bytes)} of memory in these processes"
+        yield (
+            f"by the calibration of {kept.measured_at}: {kept.cpu_s_per_delivery * 1e6:.1f} µs a delivery (at"
+            f" {kept.deliveries_per_s:,.0f}/s), {kept.cpu_s_per_http_publish * 1e6:.0f} µs a publish by HTTP,"
+            f" {kept.cpu_s_per_websocket_publish * 1e6:.0f} µs over WebSocket,"
+            f" {kept.rss_bytes_per_subscriber / 1e3:.1f} KB a subscriber; without TLS, which costs more, and without"
+            " the embedded server's share"
+        )
+    slow = f", up to {needs.sockets_most:,} if answers are slow" if needs.sockets_most > needs.sockets else ""
+    limit = "no limit" if needs.open_files_limit is None else f"{needs.open_files_limit:,}"
+    yield f"{needs.open_files:,} open files a process, of {limit} allowed"
+    ports = "an unknown number" if needs.ports_limit is None else f"{needs.ports_limit:,}"
+    yield f"{needs.sockets:,} local ports{slow}, of {ports} to one address of the target"
+
+
+def remarks(plan: Estimate) -> Iterator[str]:
+    """Yield what one must know to read the figures."""
+    prices = plan.prices
+    certainty = prices.prices.usd_per_million_operations.certainty
+    yield (
+        f"{prices.service}, prices of {prices.region} as of {prices.as_of or 'an unknown date'} ({certainty});"
+        " no free tier, no tax"
+    )
+    yield (
+        f"an hour and a month ({HOURS_A_MONTH} h) are at the mean load of the measure phase, with everybody connected"
+    )
+    if not plan.cost.spelled_out:
+        yield "subscribers are averages over all seeds, not those that this seed draws"
+    if not plan.handlers:
+        yield "no handlers are assumed: --handler publish, --handler subscribe count their invocations"
+    if prices.operations.keepalive.counts == "unclear":
+        yield "whether keep-alives are billed is not clear: they are in no total"
+    if prices.prices.usd_per_gb_out.value is None:
+        yield "data transfer is not priced: its rate is not in the price file"
+    yield "request tokens: one for each publish request at least, over WebSocket too, is an assumption"
+    if not isinstance(plan.scenario.phases.ready, Settle):
+        yield "one round of readiness probes is counted; a service that delivers late after a subscribe takes more"
+    if any(group.publish and group.publish.arrival == "poisson" for group in plan.scenario.clients.values()):
+        yield "of Poisson arrival the mean rate is set against quotas: single seconds exceed it"
+
+
+def _factor(found: tuple[Use, float] | None) -> str:
+    if found is None:
+        return "no quota that is known binds"
+    use, factor = found
+    if factor < 1:
+        return f"over a quota already ({use.label})"
+    return f"× {text.significant(factor)} until {use.label} binds"
+
+
+def _pairs(numbers: Sequence[float | None], usd: Sequence[float | None]) -> list[str]:
+    return [
+        cell for pair in zip(numbers, usd, strict=True) for cell in (_number(pair[0]), pricing.money(pair[1]))
+    ]
+
+
+def _number(value: float | None) -> str:
+    """Return a number that may be an expectation: whole from 100 on."""
+    if value is None:
+        return text.UNKNOWN
+    if value >= 1e9:
+        return f"{value / 1e9:,.2f} bn" if value < 1e12 else f"{value / 1e9:,.0f} bn"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else text.significant(value)
+
+
+def _quantity(value: float | None, unit: str) -> str:
+    if value is None:
+        return text.UNKNOWN
+    match unit:
+        case "/s":
+            return text.rate(value) if value else "0/s"
+        case "bytes":
+            return f"{value:,.0f} B"
+        case "s":
+            return f"{_number(value)} s"
+    return _number(value)
