@@ -38,7 +38,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the trials carry. Without parameters `reason` says why there is no fit; without a peak, why there is none."""
+    """What the trials carry. Where there are no parameters, or no peak, `reason` says why."""
 
     rate: Interval | None
     contention: Interval | None
@@ -90,13 +90,17 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
         safe = np.maximum(below, 1e-9)
         return np.asarray(np.log(x) - parameters[0] - np.log(n) + np.log(safe) + np.minimum(below, 0) * -1e3)
 
-    found = optimize.least_squares(residuals, [float(np.log(x / n).max()), 0.1, 0.1], method="lm", x_scale="jac")
+    found = optimize.least_squares(
+        residuals, [float(np.log(x / n).max()), 0.1, 0.1], method="lm", x_scale="jac"
+    )
     freedom = len(n) - 3
     if not found.success or freedom < 1:
         return refused("the fit does not converge on these trials")
     scatter = math.sqrt(float((found.fun**2).sum()) / freedom)
     if scatter > SCATTER_MAX:
-        return refused(f"the law does not describe these trials: they scatter by {scatter:.0%} around the curve")
+        return refused(
+            f"the law does not describe these trials: they scatter by {scatter:.0%} around the curve"
+        )
     try:
         covariance = np.linalg.inv(found.jac.T @ found.jac) * scatter**2
     except np.linalg.LinAlgError:

@@ -58,7 +58,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to search. `precision` is the widest interval as a share of its lower end; `whole`: loads are whole numbers."""
+    """What to search. `precision`: the widest interval, as a share of its lower end; `whole`: of whole numbers."""
 
     low: float
     high: float
@@ -140,8 +140,8 @@ def next_step(plan: Plan, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
 
     The limit of one goal alone is both: it stands twice.
     """
-    steps = [_goal(plan, _seen(trials, goal)) for goal in range(plan.goals)]
-    steps.append(_goal(plan, _seen(trials, None)) if plan.goals > 1 else steps[0])
+    steps = [_goal(plan, trials, goal) for goal in range(plan.goals)]
+    steps.append(_goal(plan, trials, None) if plan.goals > 1 else steps[0])
     for step in steps:
         if isinstance(step, Ask):
             return step
@@ -153,7 +153,7 @@ def so_far(plan: Plan, trials: Sequence[Trial], reason: str) -> tuple[Limit, ...
     goals: list[int | None] = [*range(plan.goals), None]
     limits = []
     for goal in goals:
-        step = _goal(plan, _seen(trials, goal))
+        step = _goal(plan, trials, goal)
         limits.append(step if isinstance(step, Limit) else _limit(_seen(trials, goal), "unfinished", reason))
     return tuple(limits)
 
@@ -195,8 +195,9 @@ def _fails(at: _At) -> bool:
     return at.state is Status.FAILED or at.too_much or (at.state is None and at.exhausted)
 
 
-def _goal(plan: Plan, seen: list[_At]) -> Ask | Limit:
-    """Return the next trial of one goal, or its limit."""
+def _goal(plan: Plan, trials: Sequence[Trial], goal: int | None) -> Ask | Limit:
+    """Return the next trial of one goal (None: of all together), or its limit."""
+    seen = _seen(trials, goal)
     lower, upper = _bounds(seen)
     for at in seen:
         # Below the upper bound everything has to be known; beyond it nothing matters.
@@ -221,7 +222,7 @@ def _goal(plan: Plan, seen: list[_At]) -> Ask | Limit:
         return Ask(plan.rounded(_downwards(plan, upper.load, hint)), False, "downwards")
     if not _close(plan, lower.load, upper.load):
         near = upper.load / lower.load <= (1 + plan.precision) ** 4
-        load = _within(plan, lower, upper, len(_inside(seen, lower, upper)))
+        load = _within(plan, lower, upper, _brackets(trials, goal))
         return Ask(load, near or plan.predict, "between the bounds")
     # The generator's limit needs no proof: it has been asked thrice.
     for at in (lower,) if upper.too_much else (upper, lower):
@@ -272,17 +273,13 @@ def _downwards(plan: Plan, upper: float, hint: float | None) -> float:
     return upper / 2
 
 
-def _inside(seen: Sequence[_At], lower: _At, upper: _At) -> list[_At]:
-    return [at for at in seen if lower.load <= at.load <= upper.load]
-
-
 def _hint(at: _At) -> float | None:
     """Return where the trials of a load say that the limit is: the median of theirs."""
     hints = sorted(vote.hint for _, vote in at.trials if vote.hint is not None)
     return hints[len(hints) // 2] if hints else None
 
 
-def _within(plan: Plan, lower: _At, upper: _At, tried: int) -> float:
+def _within(plan: Plan, lower: _At, upper: _At, brackets: Sequence[tuple[float, float]]) -> float:
     """Return a load strictly between two bounds."""
     low, high = math.log(lower.load), math.log(upper.load)
     middle = (low + high) / 2
@@ -295,7 +292,7 @@ def _within(plan: Plan, lower: _At, upper: _At, tried: int) -> float:
         wanted = at - half if at - low > high - at or at - half > low + half else at + half
         if at - low <= 2 * half:
             wanted = at + half
-        wanted = _projected(wanted, low, high, plan)
+        wanted = _projected(plan, wanted, brackets)
     load = plan.rounded(math.exp(wanted))
     if not lower.load < load < upper.load:
         load = plan.rounded(math.exp(middle))
@@ -304,20 +301,36 @@ def _within(plan: Plan, lower: _At, upper: _At, tried: int) -> float:
     return load
 
 
-def _projected(wanted: float, low: float, high: float, plan: Plan) -> float:
-    """Keep a point so near to the middle that the width is at most that of bisection `SLACK` steps earlier.
+def _projected(plan: Plan, wanted: float, brackets: Sequence[tuple[float, float]]) -> float:
+    """Keep a point (on the logarithmic scale) so near to the middle that bisection's bound holds, with `SLACK` more.
 
-    The next power of two of the tolerance above the width stands for where bisection would be.
+    ITP: of a bracket of width w0 bisection takes n = ⌈log2(w0/t)⌉ steps to the tolerance t; after j of them the point
+    may lie t/2·2^(n+SLACK−j) − w/2 from the middle.
     """
+    low, high = (math.log(load) for load in brackets[-1])
+    first = math.log(brackets[0][1] / brackets[0][0])
     tolerance = math.log1p(plan.precision)
-    steps = math.ceil(math.log2((high - low) / tolerance))
-    radius = min((high - low) / 2, tolerance * 2 ** (steps - 1 + SLACK) - (high - low) / 2)
+    steps = math.ceil(math.log2(first / tolerance)) + SLACK - (len(brackets) - 1)
+    radius = max(0.0, tolerance / 2 * 2.0**steps - (high - low) / 2)
     middle = (low + high) / 2
     return min(max(wanted, middle - radius), middle + radius)
 
 
+def _brackets(trials: Sequence[Trial], goal: int | None) -> list[tuple[float, float]]:
+    """Return the bounds that the search has had, each once, from the first that were closed."""
+    found: list[tuple[float, float]] = []
+    for number in range(len(trials)):
+        lower, upper = _bounds(_seen(trials[: number + 1], goal))
+        if lower is None or upper is None:
+            continue
+        bracket = (lower.load, upper.load)
+        if not found or bracket != found[-1]:
+            found.append(bracket)
+    return found
+
+
 def _estimate(lower: _At, upper: _At) -> float | None:
-    """Return an estimate of the limit between two bounds: by goodput, else where the figure would cross its threshold."""
+    """Estimate the limit between two bounds: by goodput, else where the figure would cross its threshold."""
     hint = _hint(upper)
     if hint is not None and lower.load < hint < upper.load:
         return hint

@@ -18,7 +18,10 @@ def simulated(
 
 def test_exact_data_give_the_parameters_and_the_peak() -> None:
     found = usl.fit(LOADS, simulated(1, noise=1e-9))
-    assert found.rate and found.contention and found.coherence and found.peak
+    assert found.rate is not None
+    assert found.contention is not None
+    assert found.coherence is not None
+    assert found.peak is not None
     assert found.rate.value == pytest.approx(40, rel=1e-6)
     assert found.contention.value == pytest.approx(0.01, rel=1e-5)
     assert found.coherence.value == pytest.approx(2e-5, rel=1e-5)
@@ -65,7 +68,9 @@ def test_no_fit_of_few_loads_or_of_another_law() -> None:
     assert "does not describe" in other.reason
 
 
-@pytest.mark.parametrize(("loads", "throughput"), [([1, 2], [1]), ([0, 1], [1, 1]), ([1, 2], [1, float("nan")])])
+@pytest.mark.parametrize(
+    ("loads", "throughput"), [([1, 2], [1]), ([0, 1], [1, 1]), ([1, 2], [1, float("nan")])]
+)
 def test_what_is_no_measurement_is_refused(loads: list[float], throughput: list[float]) -> None:
     with pytest.raises(ValueError, match="must be"):
         usl.fit(loads, throughput)
