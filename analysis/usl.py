@@ -22,7 +22,10 @@ from scipy import optimize, stats
 LOADS_MIN: Final = 5
 #: Largest standard deviation of ln X around the curve at which it is said to describe the data.
 SCATTER_MAX: Final = 0.1
-METHOD: Final = "least squares of ln X; 95 % intervals from the covariance with Student's t, the peak's by the delta method"
+METHOD: Final = (
+    "least squares of ln X; 95 % intervals from the covariance with Student's t,"
+    " the peak's by the delta method on its logarithm"
+)
 
 Floats = npt.NDArray[np.float64]
 

@@ -62,7 +62,8 @@ def main() -> int:
     results = options.results or Path(tempfile.mkdtemp(prefix="capacity-known-"))
     good, ours, theirs = True, 0, 0
     print(
-        f"{'throttle':>9} {'goal':8} {'known':>7} {'found, events/s':>20} {'off':>7} {'trials':>7} {'bisection':>10} {'time':>6}"
+        f"{'throttle':>9} {'goal':8} {'known':>7} {'found, events/s':>20} {'off':>7} {'trials':>7} {'bisection':>10}"
+        f" {'time':>6}"
     )
     for rate in RATES:
         for goal in GOALS:

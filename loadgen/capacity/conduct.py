@@ -11,6 +11,7 @@ from analysis.gates.grammar import GateError
 from loadgen.capacity import record, trial
 from loadgen.capacity.axes import Axis, scale_of
 from loadgen.capacity.search import Ask, Limit, Plan, Trial, next_step, so_far
+from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
 from loadgen.run.exits import ExitCode
 from loadgen.scenario import ScenarioError, load
 
@@ -54,6 +55,9 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
     short_ns = min(full_ns, request.short_ns or max(full_ns // 4, 2_000_000_000))
     low = request.low if request.low is not None else scale.base / _REACH
     high = request.high if request.high is not None else scale.base * _REACH
+    if scale.axis is Axis.PAYLOAD:
+        # An event has its stamp in it, and the service's limit of its size.
+        low, high = max(low, request.low or scale.base), min(high, request.high or EVENT_MAX_BYTES)
     if scale.whole:
         low, high = max(1.0, float(round(low))), max(1.0, float(round(high)))
     if not 0 < low < high:
