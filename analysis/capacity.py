@@ -117,17 +117,12 @@ def knee(content: Mapping[str, Any]) -> Figure:
         above.plot(
             [load for load, _ in ordered], [ms for _, ms in ordered], color=colour, alpha=0.5, label=name[:-3]
         )
-    for label, marker, colour, chosen in (
-        ("passed", "o", style.GREEN, lambda row: not row["doubt"] and set(row["votes"]) == {"passed"}),
-        ("failed", "X", style.VERMILION, lambda row: "failed" in row["votes"]),
-        (
-            "no vote",
-            "s",
-            style.ORANGE,
-            lambda row: row["doubt"] or ("inconclusive" in row["votes"] and "failed" not in row["votes"]),
-        ),
+    for label, marker, colour in (
+        ("passed", "o", style.GREEN),
+        ("failed", "X", style.VERMILION),
+        ("no vote", "s", style.ORANGE),
     ):
-        some = [row for row in rows if chosen(row)]
+        some = [row for row in rows if _outcome(row) == label]
         if some:
             loads = [row["load"] for row in some]
             above.scatter(
@@ -138,10 +133,14 @@ def knee(content: Mapping[str, Any]) -> Figure:
                 zorder=3,
                 label=label,
             )
+            lossy = [row for row in some if row["loss"] is not None]
             below.scatter(
-                loads, [100 * (row["loss"] or 0) for row in some if row["loss"] is not None] or [0] * len(some),
-                marker=marker, color=colour, zorder=3,
-            )  # fmt: skip
+                [row["load"] for row in lossy],
+                [100 * row["loss"] for row in lossy],
+                marker=marker,
+                color=colour,
+                zorder=3,
+            )
     if content["limits"]:
         last = content["limits"][-1]
         for axes in (above, below):
@@ -157,3 +156,9 @@ def knee(content: Mapping[str, Any]) -> Figure:
     below.set_ylabel("loss, %")
     below.set_xlabel(f"load,{text.clean(content['unit'])}")
     return figure
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    if not row["doubt"] and "failed" in row["votes"]:
+        return "failed"
+    return "passed" if not row["doubt"] and set(row["votes"]) == {"passed"} else "no vote"

@@ -108,7 +108,7 @@ class Search:
                 if self.rows[-1]["exit_code"] == ExitCode.TARGET and len(self.rows) == 1:
                     return self._end(
                         "failed",
-                        f"the target: {trial._last(self._folder / self.rows[0]['folder'])}",
+                        f"the target: {trial.last_words(self._folder / self.rows[0]['folder'])}",
                         ExitCode.TARGET,
                     )
                 if self.rows[-1]["exit_code"] == ExitCode.USAGE:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from analysis.gates.grammar import Gate
+from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
 from analysis.run import RunError, ints, load
 from loadgen import children
@@ -86,7 +86,7 @@ def read(
     if not found:
         if code == ExitCode.TARGET:
             return Trial(load_, full, tuple(Vote(Status.FAILED) for _ in runs.goals)), figures
-        return Trial(load_, full, (), f"the run ended with exit code {code}: {_last(folder)}"), figures
+        return Trial(load_, full, (), f"the run ended with exit code {code}: {last_words(folder)}"), figures
     summary = json.loads(found[-1].read_text())
     ledger, seconds = summary["ledger"], summary["measured_seconds"]
     figures |= {"run": str(found[-1].parent.relative_to(folder.parent.parent)), "verdict": summary["verdict"]}
@@ -145,7 +145,7 @@ def _arrived(folder: Path) -> int:
     return int(((arrival_ns >= window.start_ns) & (arrival_ns < window.end_ns)).sum())
 
 
-def _last(folder: Path) -> str:
+def last_words(folder: Path) -> str:
     """Return the last thing that a run said."""
     try:
         lines = (folder / "run.log").read_text(errors="replace").strip().splitlines()
@@ -156,6 +156,4 @@ def _last(folder: Path) -> str:
 
 def goals_of(texts: Sequence[str]) -> tuple[Gate, ...]:
     """Return goals as gates; raises GateError."""
-    from analysis.gates.grammar import parse
-
     return tuple(parse(text) for text in texts)
