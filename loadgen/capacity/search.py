@@ -232,6 +232,8 @@ def _goal(plan: Plan, trials: Sequence[Trial], goal: int | None) -> Ask | Limit:
         return _limit(seen, "generator", "the generator is the limit: add workers (--processes) or a machine")
     if upper.state is None:
         return _limit(seen, "undecided", "at the upper bound the measurement could not tell")
+    if min(max(lower.votes), max(upper.votes)) < plan.proof:
+        return _limit(seen, "undecided", "a bound could not be proven: too many trials there had no vote")
     return _limit(seen, "found", "")
 
 

@@ -19,6 +19,8 @@ from loadgen.scenario.units import format_duration
 
 #: Findings that say that the generator is too weak for the load.
 _OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
+#: How long an interrupted run may take to keep its record.
+_ENDING_S: Final = 10.0
 #: Less goodput than this share of what was offered: the target is saturated.
 _SATURATED: Final = 0.97
 
@@ -64,8 +66,11 @@ def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> in
             return child.wait()
         except KeyboardInterrupt:
             # Ctrl-C went to the whole foreground group; a signal to this process alone has to be passed on.
-            child.terminate()
-            child.wait()
+            try:
+                child.wait(_ENDING_S)
+            except subprocess.TimeoutExpired:
+                child.terminate()
+                child.wait()
             raise
 
 
