@@ -64,7 +64,16 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
         raise ScenarioError([f"--from {low:g} is not below --to {high:g}"])
     # From the bottom where one was given; else from what the scenario is known for.
     start = low if request.low is not None else min(scale.base, high)
-    plan = Plan(low, high, start, len(goals), request.precision, whole=scale.whole, predict=request.predict)
+    plan = Plan(
+        low,
+        high,
+        start,
+        len(goals),
+        request.precision,
+        whole=scale.whole,
+        predict=request.predict,
+        short=short_ns < full_ns,
+    )
     runs = trial.Runs(request.scenario, request.options, request.overrides, goals, short_ns, full_ns)
     for edge in (low, high):
         load(request.scenario, said | dict(item.partition("=")[::2] for item in scale.overrides(edge)))

@@ -13,7 +13,7 @@ off is plain bisection with all else alike, to compare with.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -69,6 +69,8 @@ class Plan:
     proof: int = 2
     whole: bool = False
     predict: bool = True
+    #: Whether there are trials shorter than full-length ones.
+    short: bool = True
 
     def rounded(self, load: float) -> float:
         """Return the load as it can be asked for: a whole number, or one of four significant digits."""
@@ -144,7 +146,7 @@ def next_step(plan: Plan, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
     steps.append(_goal(plan, trials, None) if plan.goals > 1 else steps[0])
     for step in steps:
         if isinstance(step, Ask):
-            return step
+            return step if plan.short else replace(step, full=True)
     return tuple(step for step in steps if isinstance(step, Limit))
 
 

@@ -20,11 +20,19 @@ phases: {ready: probe, warmup: 200ms, measure: 1s, drain: 300ms}
 
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "known.yaml").write_text(SCENARIO)
-    # 50 events/s, five deliveries each, are all that the server takes; the bounds are neighbours of it.
+    # 50 events/s, five deliveries each, are all that the server takes: even the lowest load is too much.
     (tmp_path / "faults.yaml").write_text(json.dumps({"throttle": "250/s", "throttle_queue": 10}))
-    arguments = ("capacity", str(tmp_path / "known.yaml"), "--slo", "delivery.loss < 2%")
     process = start(
-        *(*arguments, "--from", "30", "--to", "90", "--precision", "100%"),
+        *(
+            "capacity",
+            str(tmp_path / "known.yaml"),
+            "--slo",
+            "delivery.loss < 2%",
+            "--from",
+            "60",
+            "--to",
+            "90",
+        ),
         *("--faults", str(tmp_path / "faults.yaml"), "--results", str(tmp_path)),
     )
     deadline = time.monotonic() + 60
@@ -37,19 +45,22 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     Finished(process, 10)
     (record,) = tmp_path.glob("capacity-*/capacity.json")
     before = read(record)
-    assert len(before["trials"]) >= 1
+    assert len(before["trials"]) == 1
     assert before["status"] == "running"
 
     done = loadgen("capacity", "--resume", str(record.parent), timeout_s=120)
     after = read(record)
-    assert after["trials"][: len(before["trials"])] == before["trials"]
+    assert after["trials"][:1] == before["trials"]
+    assert len(after["trials"]) > 1
     assert after["status"] == "complete", done.said
-    (limit, _) = (after["limits"] * 2)[:2]
-    # Degraded runs of a busy machine have no vote: then the limit is open, and the exit code says so.
-    assert done.code == (0 if limit["kind"] in ("found", "above") else 3), done.said
-    if limit["kind"] == "found":
-        assert limit["lower"] <= 52
-        assert limit["upper"] >= 50
+    limit = after["limits"][0]
+    # On a machine so busy that runs are degraded nothing is known, and the exit code says so.
+    assert (done.code, limit["kind"]) in ((1, "below"), (3, "undecided"), (3, "generator")), done.said
+    if limit["kind"] == "below":
+        assert (limit["lower"], limit["upper"], limit["upper_votes"]) == (None, 60, [0, 2])
+        assert "below the lowest load: less than 60 events/s (failed 2 of 2 full-length trials)" in done.out
+        # 300 are offered and 250 taken.
+        assert all(row["goodput_per_s"] < 260 < row["offered_deliveries_per_s"] for row in after["trials"])
     for row in after["trials"]:
         assert list((record.parent / row["folder"]).glob("*/summary.json"))
         assert f"clients.writers.publish.rate={row['load']:g}/s" in row["command"]
