@@ -2,7 +2,7 @@
 
 The server takes so many deliveries a second; ten readers of one channel make ten deliveries of an event, so the limit
 is a tenth of the throttle's rate in events a second. With a line without end latency grows beyond it, with a short one
-deliveries are lost. Beside each search stands what plain bisection takes from the same start by the same rules: computed,
+deliveries are lost. Beside each stands what plain bisection takes from the same start by the same rules: computed,
 with every trial answered by the known limit, or with --bisection run as well (`loadgen capacity --bisect`). Ends with 1
 where a bound is further than 5 % from the limit, or where a search does not take fewer trials than bisection.
 
