@@ -211,7 +211,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
-    from loadgen.cli import client, compare, notebook, plan, serve  # noqa: F401  they register their commands
+    from loadgen.cli import capacity, client, compare, notebook, plan, serve  # noqa: F401  they register
 
     try:
         app()

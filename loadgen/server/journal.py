@@ -78,6 +78,8 @@ class Action(IntEnum):
     LOST_WINDOW = 4
     #: Not written: its connection or subscription had gone.
     GONE = 5
+    #: Not written: the throttle's line was full.
+    OVERFLOWED = 6
 
 
 class NoJournal:

@@ -223,6 +223,24 @@ def test_a_throttle_spaces_what_is_written(tmp_path: Path) -> None:
     assert written[-1] - written[0] >= 49 * 5 * MS
 
 
+def test_a_throttle_with_a_short_line_drops_what_finds_it_full(tmp_path: Path) -> None:
+    faults = {"throttle": "100/s", "throttle_queue": 3}
+    client, journal = run(tmp_path, faults, lambda server: one_client(server, 10, 0.3))
+    found = rows(journal)
+    lost = [row["sequence"] for row in found if row["action"] == Action.OVERFLOWED]
+    assert lost
+    assert all(row["written_ns"] is None for row in found if row["action"] == Action.OVERFLOWED)
+    assert [sequence for sequence, _ in client.received] == sorted(set(range(50)) - set(lost))
+    # Whoever got in waits for those in front and no longer.
+    assert max(row["due_ns"] - row["decided_ns"] for row in found) <= 3 * 10 * MS
+
+
+def test_a_line_without_a_throttle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "faults.yaml").write_text("throttle_queue: 3\n")
+    with pytest.raises(ConfigError, match="throttle_queue without throttle"):
+        load_faults(tmp_path / "faults.yaml")
+
+
 def test_rejected_events_are_told_apart_and_not_delivered(tmp_path: Path) -> None:
     async def scene(server: ServerProcess) -> tuple[set[int], Client]:
         client, failed = Client(server), set()

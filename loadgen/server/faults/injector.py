@@ -87,6 +87,9 @@ class FaultingHub(Hub):
         self._delay = faults.delay.sampler(draws("delay")) if faults.delay is not None else None
         self._slot_ns = 0 if faults.throttle_per_s is None else round(_SECOND_NS / faults.throttle_per_s)
         self._next_slot_ns = 0
+        queue = faults.throttle_queue
+        #: How long the last one in a full line waits.
+        self._line_ns = None if queue is None else queue * self._slot_ns
 
     def add(self, subscription: Subscription) -> None:
         """Make the subscription live."""
@@ -164,6 +167,9 @@ class FaultingHub(Hub):
             return
         if self._drop():
             self._journal.delivery(event, known.number, decided_ns, decided_ns, None, Action.DROPPED)
+            return
+        if self._line_ns is not None and self._next_slot_ns - decided_ns > self._line_ns:
+            self._journal.delivery(event, known.number, decided_ns, decided_ns, None, Action.OVERFLOWED)
             return
         due_ns = decided_ns
         if self._delay is not None:

@@ -140,10 +140,18 @@ class Faults(Part):
     """When connections are closed."""
     throttle_per_s: EventRate | None = Field(default=None, alias="throttle")
     """Most deliveries a second over all connections, such as 5000/s; the others wait in line."""
+    throttle_queue: int | None = Field(default=None, ge=1)
+    """How many deliveries may wait in that line; what comes when it is full is never written. Default: no end."""
     lost_window_ns: DurationNs = Field(default=0, alias="lost_window")
     """For how long after its subscribe_success a subscription gets nothing."""
     reject_percent: Share = Field(default=0.0, alias="reject")
     """Share of events that are answered as failed within an accepted publish."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.throttle_queue is not None and self.throttle_per_s is None:
+            raise problem("has throttle_queue without throttle; add 'throttle: 5000/s'")
+        return self
 
 
 def load_faults(path: Path) -> Faults:

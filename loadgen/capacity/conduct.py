@@ -1,0 +1,188 @@
+"""The search with real runs: asks `search` for the next trial, makes it, keeps it, until the limit is known."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis import usl
+from analysis.gates.grammar import GateError
+from loadgen.capacity import record, trial
+from loadgen.capacity.axes import Axis, scale_of
+from loadgen.capacity.search import Ask, Limit, Plan, Trial, next_step, so_far
+from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
+from loadgen.run.exits import ExitCode
+from loadgen.scenario import ScenarioError, load
+
+#: Without bounds of its own a search looks so many times below and above the scenario's load.
+_REACH = 100.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked; plain values, as they stand in capacity.json."""
+
+    scenario: str
+    axis: str
+    goals: tuple[str, ...]
+    low: float | None
+    high: float | None
+    precision: float
+    budget_ns: int | None
+    short_ns: int | None
+    full_ns: int | None
+    options: tuple[str, ...]
+    overrides: tuple[str, ...]
+    variable: str | None = None
+    predict: bool = True
+
+
+def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
+    """Return what a search needs, checked before anything is run.
+
+    Raises:
+        ScenarioError: the scenario, a goal or the axis cannot be.
+    """
+    said = dict(item.partition("=")[::2] for item in request.overrides)
+    scenario = load(request.scenario, said)
+    scale = scale_of(scenario, Axis(request.axis), request.variable)
+    try:
+        goals = trial.goals_of(request.goals)
+    except GateError as error:
+        raise ScenarioError([f"--slo: {error}"]) from None
+    full_ns = request.full_ns or scenario.phases.measure_ns
+    short_ns = min(full_ns, request.short_ns or max(full_ns // 4, 2_000_000_000))
+    low = request.low if request.low is not None else scale.base / _REACH
+    high = request.high if request.high is not None else scale.base * _REACH
+    if scale.axis is Axis.PAYLOAD:
+        # An event has its stamp in it, and the service's limit of its size.
+        low, high = max(low, request.low or scale.base), min(high, request.high or EVENT_MAX_BYTES)
+    if scale.whole:
+        low, high = max(1.0, float(round(low))), max(1.0, float(round(high)))
+    if not 0 < low < high:
+        raise ScenarioError([f"--from {low:g} is not below --to {high:g}"])
+    # From the bottom where one was given; else from what the scenario is known for.
+    start = low if request.low is not None else min(scale.base, high)
+    plan = Plan(
+        low,
+        high,
+        start,
+        len(goals),
+        request.precision,
+        whole=scale.whole,
+        predict=request.predict,
+        short=short_ns < full_ns,
+    )
+    runs = trial.Runs(request.scenario, request.options, request.overrides, goals, short_ns, full_ns)
+    for edge in (low, high):
+        load(request.scenario, said | dict(item.partition("=")[::2] for item in scale.overrides(edge)))
+    return plan, runs, scale
+
+
+class Search:
+    """A search in a folder: new, or continued with the trials that are there."""
+
+    def __init__(self, request: Request, folder: Path, say: Callable[[str], None]) -> None:
+        self.plan, self._runs, self._scale = prepare(request)
+        self._request, self._folder, self._say = request, folder, say
+        self.trials: list[Trial] = []
+        self.rows: list[dict[str, Any]] = []
+        self.limits: tuple[Limit, ...] = ()
+        self.status = "running"
+
+    def resume(self, content: dict[str, Any]) -> None:
+        """Take over the trials of a record: what they say is read from their runs again."""
+        for row in content["trials"]:
+            found, figures = trial.read(
+                self._folder / row["folder"],
+                self._runs,
+                self._scale,
+                row["load"],
+                row["full"],
+                row["exit_code"],
+            )
+            self.trials.append(found)
+            self.rows.append({**row, **figures, **_said(found)})
+
+    def go(self) -> ExitCode:
+        """Make trials until the limit is known, the budget is spent or somebody interrupts."""
+        began_ns = time.monotonic_ns()
+        self._keep()
+        try:
+            while isinstance(step := next_step(self.plan, self.trials), Ask):
+                if self._request.budget_ns and time.monotonic_ns() - began_ns > self._request.budget_ns:
+                    return self._end("budget", "the budget is spent", ExitCode.INCONCLUSIVE)
+                self._make(step)
+                if self.rows[-1]["exit_code"] == ExitCode.TARGET and len(self.rows) == 1:
+                    return self._end(
+                        "failed",
+                        f"the target: {trial.last_words(self._folder / self.rows[0]['folder'])}",
+                        ExitCode.TARGET,
+                    )
+                if self.rows[-1]["exit_code"] == ExitCode.USAGE:
+                    return self._end("failed", self.trials[-1].doubt, ExitCode.USAGE)
+        except KeyboardInterrupt:
+            return self._end("interrupted", "interrupted", ExitCode.INTERRUPTED)
+        self.limits, self.status = step, "complete"
+        self._keep()
+        found = {"found": ExitCode.PASSED, "above": ExitCode.PASSED, "below": ExitCode.GATE_FAILED}
+        return found.get(step[-1].kind, ExitCode.INCONCLUSIVE)
+
+    def _end(self, status: str, reason: str, code: ExitCode) -> ExitCode:
+        self.status, self.limits = status, so_far(self.plan, self.trials, reason)
+        self._keep()
+        return code
+
+    def _make(self, ask: Ask) -> None:
+        # A killed search leaves a folder that is in no record: the next number is one that nobody has.
+        number = len(self.trials) + 1
+        while (folder := self._folder / "trials" / f"{number:03}").exists():
+            number += 1
+        length = "full" if ask.full else "short"
+        self._say(f"trial {len(self.trials) + 1}: {ask.load:g}{self._scale.unit}, {length}, {ask.why}")
+        code = trial.make(self._runs, self._scale, ask.load, ask.full, folder)
+        if code == ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt
+        found, figures = trial.read(folder, self._runs, self._scale, ask.load, ask.full, code)
+        self.trials.append(found)
+        row = {
+            "load": ask.load,
+            "full": ask.full,
+            "why": ask.why,
+            "folder": str(folder.relative_to(self._folder)),
+            "exit_code": code,
+            "command": trial.shown(self._runs, self._scale, ask.load, ask.full),
+            **figures,
+            **_said(found),
+        }
+        self.rows.append(row)
+        said = row["doubt"] or ", ".join(row["votes"])
+        self._say(f"  {said}")
+        self._keep()
+
+    def _keep(self) -> None:
+        record.write(
+            self._folder,
+            {
+                "status": self.status,
+                "request": asdict(self._request),
+                "unit": self._scale.unit,
+                "plan": asdict(self.plan),
+                "short_ns": self._runs.short_ns,
+                "full_ns": self._runs.full_ns,
+                "trials": self.rows,
+                "limits": [asdict(limit) for limit in self.limits],
+                "usl": self._usl(),
+            },
+        )
+
+    def _usl(self) -> dict[str, Any] | None:
+        if not self._scale.proportional:
+            return None
+        known = [row for row in self.rows if not row["doubt"] and row.get("goodput_per_s")]
+        return usl.fit([row["load"] for row in known], [row["goodput_per_s"] for row in known]).to_dict()
+
+
+def _said(found: Trial) -> dict[str, Any]:
+    return {"votes": [vote.status.value for vote in found.votes], "doubt": found.doubt}

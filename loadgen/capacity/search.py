@@ -1,0 +1,352 @@
+"""Which load to try next, and when the limit is known: a pure function of the trials so far.
+
+The terms are those of MLRsearch (IETF draft-ietf-bmwg-mlrsearch): for each goal the relevant upper bound is the
+smallest load that fails, the relevant lower bound the largest one below it that passes, and a search ends when both are
+proven and no further apart than the goal's width. Short trials bring the bounds together, full-length trials prove
+them, by a majority at each of the two.
+
+The next load within the bounds comes from an estimate of the limit (the goodput of an overloaded trial, or the figures
+at both bounds), kept close enough to the middle that no search takes more than `SLACK` loads more than bisection: the
+projection of the ITP method (Oliveira and Takahashi 2020, doi:10.1145/3423597), on a logarithmic scale. `predict`
+off is plain bisection with all else alike, to compare with.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+SLACK: Final = 1
+#: Votes at one load after which it is given up as undecided.
+VOTES_MAX: Final = 5
+#: Trials without a vote, for the generator or for the record, at one load.
+OVERLOADS: Final = 3
+#: How much more is tried after a pass without a fail yet: first doubled, then four times as much.
+_GROWTH: Final = (2.0, 4.0)
+
+
+class Status(Enum):
+    """What a trial says of a goal."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One goal in one trial. `value` and `threshold` are in the metric's unit; `hint` is where the limit may lie."""
+
+    status: Status
+    value: float | None = None
+    threshold: float = 0.0
+    hint: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run at a load. `doubt`: why it has no vote (the generator was overloaded, the record broken); else empty."""
+
+    load: float
+    full: bool
+    votes: tuple[Vote, ...]
+    doubt: str = ""
+    #: Whether the doubt is about the generator's own strength.
+    generator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to search. `precision`: the widest interval, as a share of its lower end; `whole`: of whole numbers."""
+
+    low: float
+    high: float
+    start: float
+    goals: int
+    precision: float = 0.05
+    #: Agreeing full-length votes that prove a bound.
+    proof: int = 2
+    whole: bool = False
+    predict: bool = True
+    #: Whether there are trials shorter than full-length ones.
+    short: bool = True
+
+    def rounded(self, load: float) -> float:
+        """Return the load as it can be asked for: a whole number, or one of four significant digits."""
+        load = min(self.high, max(self.low, load))
+        return float(round(load)) if self.whole else float(f"{load:.4g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The next trial."""
+
+    load: float
+    full: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What is known of a goal's limit. A bound of None is open: nothing was shown on that side."""
+
+    lower: float | None
+    upper: float | None
+    #: Votes for and against at the bounds, of full-length trials.
+    lower_votes: tuple[int, int]
+    upper_votes: tuple[int, int]
+    #: found, above (the highest load passes), below (the lowest fails), generator, undecided, unfinished.
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """What was seen at one load of one goal."""
+
+    load: float
+    trials: tuple[tuple[Trial, Vote], ...]
+    doubts: tuple[Trial, ...]
+
+    def count(self, status: Status, full: bool) -> int:
+        return sum(vote.status is status for trial, vote in self.trials if trial.full is full)
+
+    @property
+    def votes(self) -> tuple[int, int]:
+        return self.count(Status.PASSED, True), self.count(Status.FAILED, True)
+
+    @property
+    def state(self) -> Status | None:
+        """The class by full-length votes, else by short ones; None: nothing said, or a draw."""
+        for full in (True, False):
+            passed, failed = self.count(Status.PASSED, full), self.count(Status.FAILED, full)
+            if passed != failed:
+                return Status.PASSED if passed > failed else Status.FAILED
+            if passed:
+                return None
+        return None
+
+    @property
+    def exhausted(self) -> bool:
+        return len(self.trials) >= VOTES_MAX
+
+    @property
+    def too_much(self) -> bool:
+        """Whether the generator cannot make this load."""
+        return not self.trials and sum(trial.generator for trial in self.doubts) >= OVERLOADS
+
+
+def next_step(plan: Plan, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
+    """Return the next trial, or, once all is known, one limit a goal and at the end that of all goals together.
+
+    The limit of one goal alone is both: it stands twice.
+    """
+    steps = [_goal(plan, trials, goal) for goal in range(plan.goals)]
+    steps.append(_goal(plan, trials, None) if plan.goals > 1 else steps[0])
+    for step in steps:
+        if isinstance(step, Ask):
+            return step if plan.short else replace(step, full=True)
+    return tuple(step for step in steps if isinstance(step, Limit))
+
+
+def so_far(plan: Plan, trials: Sequence[Trial], reason: str) -> tuple[Limit, ...]:
+    """Return what is known of each goal and of all together when the search ends before its time."""
+    goals: list[int | None] = [*range(plan.goals), None]
+    limits = []
+    for goal in goals:
+        step = _goal(plan, trials, goal)
+        limits.append(step if isinstance(step, Limit) else _limit(_seen(trials, goal), "unfinished", reason))
+    return tuple(limits)
+
+
+def together(votes: Sequence[Vote]) -> Vote:
+    """Return what a trial says of all goals together: failed if one is, passed if all are."""
+    for vote in votes:
+        if vote.status is Status.FAILED:
+            return vote
+    for vote in votes:
+        if vote.status is Status.INCONCLUSIVE:
+            return vote
+    # Of those that pass the closest to its limit decides what to expect further up.
+    return max(votes, key=lambda vote: (vote.value or 0.0) / vote.threshold if vote.threshold else 0.0)
+
+
+def _seen(trials: Sequence[Trial], goal: int | None) -> list[_At]:
+    """Return what was seen of a goal (None: of all together), by load."""
+    found = []
+    for load in sorted({trial.load for trial in trials}):
+        here = [trial for trial in trials if trial.load == load]
+        votes = tuple(
+            (trial, together(trial.votes) if goal is None else trial.votes[goal])
+            for trial in here
+            if not trial.doubt
+        )
+        found.append(_At(load, votes, tuple(trial for trial in here if trial.doubt)))
+    return found
+
+
+def _bounds(seen: Sequence[_At]) -> tuple[_At | None, _At | None]:
+    """Return the relevant lower and upper bound; a load that stays undecided, or is too much, is an upper one."""
+    upper = next((at for at in seen if _fails(at)), None)
+    below = [at for at in seen if at.state is Status.PASSED and (upper is None or at.load < upper.load)]
+    return (below[-1] if below else None), upper
+
+
+def _fails(at: _At) -> bool:
+    return at.state is Status.FAILED or at.too_much or (at.state is None and at.exhausted)
+
+
+def _goal(plan: Plan, trials: Sequence[Trial], goal: int | None) -> Ask | Limit:
+    """Return the next trial of one goal (None: of all together), or its limit."""
+    seen = _seen(trials, goal)
+    lower, upper = _bounds(seen)
+    for at in seen:
+        # Below the upper bound everything has to be known; beyond it nothing matters.
+        if at.state is None and not _fails(at) and (upper is None or at.load < upper.load):
+            if len(at.doubts) >= OVERLOADS + 2:
+                return _limit(seen, "undecided", at.doubts[-1].doubt)
+            return Ask(at.load, _was_full(at), "repeated: no clear answer yet")
+    if lower is None and upper is None:
+        return Ask(plan.rounded(plan.start), False, "first")
+    if upper is None:
+        assert lower is not None
+        if lower.load >= plan.high:
+            return _proof(plan, lower) or _limit(seen, "above", "the highest load that was tried passes")
+        passes = sum(at.state is Status.PASSED for at in seen)
+        return Ask(plan.rounded(lower.load * _GROWTH[min(passes, len(_GROWTH)) - 1]), False, "upwards")
+    if lower is None:
+        if upper.load <= plan.low:
+            if upper.too_much:
+                return _limit(seen, "generator", "the generator cannot make even the lowest load")
+            return _proof(plan, upper) or _limit(seen, "below", "the lowest load that was tried fails")
+        hint = _hint(upper) if plan.predict else None
+        return Ask(plan.rounded(_downwards(plan, upper.load, hint)), False, "downwards")
+    if not _close(plan, lower.load, upper.load):
+        near = upper.load / lower.load <= (1 + plan.precision) ** 4
+        load = _within(plan, lower, upper, _brackets(trials, goal))
+        return Ask(load, near or plan.predict, "between the bounds")
+    # The generator's limit needs no proof: it has been asked thrice.
+    for at in (lower,) if upper.too_much else (upper, lower):
+        if (ask := _proof(plan, at)) is not None:
+            return ask
+    if upper.too_much:
+        return _limit(seen, "generator", "the generator is the limit: add workers (--processes) or a machine")
+    if upper.state is None:
+        return _limit(seen, "undecided", "at the upper bound the measurement could not tell")
+    if min(max(lower.votes), max(upper.votes)) < plan.proof:
+        return _limit(seen, "undecided", "a bound could not be proven: too many trials there had no vote")
+    return _limit(seen, "found", "")
+
+
+def _was_full(at: _At) -> bool:
+    return any(trial.full for trial in (*(trial for trial, _ in at.trials), *at.doubts))
+
+
+def _proof(plan: Plan, at: _At) -> Ask | None:
+    """Return another full-length trial, if the load's class is not proven yet."""
+    if at.exhausted or max(at.votes) >= plan.proof:
+        return None
+    if len(at.doubts) >= OVERLOADS + 2:
+        return None
+    return Ask(at.load, True, "to prove the bound")
+
+
+def _limit(seen: list[_At], kind: str, reason: str) -> Limit:
+    lower, upper = _bounds(seen)
+    return Limit(
+        lower.load if lower else None,
+        # A load that the generator cannot make says nothing of the target.
+        upper.load if upper and not upper.too_much else None,
+        lower.votes if lower else (0, 0),
+        upper.votes if upper else (0, 0),
+        kind,
+        reason,
+    )
+
+
+def _close(plan: Plan, lower: float, upper: float) -> bool:
+    # A little more than the precision, since loads are rounded.
+    return upper <= lower * (1 + plan.precision) * (1 + 1e-9) or (plan.whole and upper - lower <= 1)
+
+
+def _downwards(plan: Plan, upper: float, hint: float | None) -> float:
+    """Half of what failed; where it shows its limit, just below that."""
+    if hint is not None and plan.low < hint < upper:
+        return hint * (1 - plan.precision / 2)
+    return upper / 2
+
+
+def _hint(at: _At) -> float | None:
+    """Return where the trials of a load say that the limit is: the median of theirs."""
+    hints = sorted(vote.hint for _, vote in at.trials if vote.hint is not None)
+    return hints[len(hints) // 2] if hints else None
+
+
+def _within(plan: Plan, lower: _At, upper: _At, brackets: Sequence[tuple[float, float]]) -> float:
+    """Return a load strictly between two bounds."""
+    low, high = math.log(lower.load), math.log(upper.load)
+    middle = (low + high) / 2
+    wanted = middle
+    if plan.predict and (estimate := _estimate(lower, upper)) is not None:
+        # Not at the estimate but beside it, so that the bound on its other side ends up within the precision:
+        # first the side that is further away.
+        half = 0.45 * math.log1p(plan.precision)
+        at = min(max(math.log(estimate), low), high)
+        wanted = at - half if at - low > high - at or at - half > low + half else at + half
+        if at - low <= 2 * half:
+            wanted = at + half
+        wanted = _projected(plan, wanted, brackets)
+    load = plan.rounded(math.exp(wanted))
+    if not lower.load < load < upper.load:
+        load = plan.rounded(math.exp(middle))
+    if not lower.load < load < upper.load:
+        load = lower.load + 1 if plan.whole else math.exp(middle)
+    return load
+
+
+def _projected(plan: Plan, wanted: float, brackets: Sequence[tuple[float, float]]) -> float:
+    """Keep a point (on the logarithmic scale) so near to the middle that bisection's bound holds, with `SLACK` more.
+
+    ITP: of a bracket of width w0 bisection takes n = ⌈log2(w0/t)⌉ steps to the tolerance t; after j of them the point
+    may lie t/2·2^(n+SLACK−j) − w/2 from the middle.
+    """
+    low, high = (math.log(load) for load in brackets[-1])
+    first = math.log(brackets[0][1] / brackets[0][0])
+    tolerance = math.log1p(plan.precision)
+    steps = math.ceil(math.log2(first / tolerance)) + SLACK - (len(brackets) - 1)
+    radius = max(0.0, tolerance / 2 * 2.0**steps - (high - low) / 2)
+    middle = (low + high) / 2
+    return min(max(wanted, middle - radius), middle + radius)
+
+
+def _brackets(trials: Sequence[Trial], goal: int | None) -> list[tuple[float, float]]:
+    """Return the bounds that the search has had, each once, from the first that were closed."""
+    found: list[tuple[float, float]] = []
+    for number in range(len(trials)):
+        lower, upper = _bounds(_seen(trials[: number + 1], goal))
+        if lower is None or upper is None:
+            continue
+        bracket = (lower.load, upper.load)
+        if not found or bracket != found[-1]:
+            found.append(bracket)
+    return found
+
+
+def _estimate(lower: _At, upper: _At) -> float | None:
+    """Estimate the limit between two bounds: by goodput, else where the figure would cross its threshold."""
+    hint = _hint(upper)
+    if hint is not None and lower.load < hint < upper.load:
+        return hint
+    good, bad = _figure(lower), _figure(upper)
+    if good is None or bad is None or not 0 < good[0] < good[1] < bad[0]:
+        return None
+    # Waiting grows as load/(capacity − load): its inverse is near a straight line (M/M/1, M/D/1).
+    share = (1 / good[0] - 1 / good[1]) / (1 / good[0] - 1 / bad[0])
+    return lower.load + share * (upper.load - lower.load)
+
+
+def _figure(at: _At) -> tuple[float, float] | None:
+    """Return (value, threshold): the median of the load's trials."""
+    known = sorted((vote.value, vote.threshold) for _, vote in at.trials if vote.value is not None)
+    return known[len(known) // 2] if known else None

@@ -1,0 +1,164 @@
+"""One trial: a `loadgen run` in a folder of its own, and what its summary says of the goals."""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from analysis.gates.grammar import Gate, parse
+from analysis.gates.metrics import Kind
+from analysis.run import RunError, ints, load
+from loadgen import children
+from loadgen.capacity.axes import Scale
+from loadgen.capacity.search import Status, Trial, Vote
+from loadgen.run.exits import ExitCode
+from loadgen.scenario.units import format_duration
+
+#: Findings that say that the generator is too weak for the load.
+_OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
+#: How long an interrupted run may take to keep its record.
+_ENDING_S: Final = 10.0
+#: Less goodput than this share of what was offered: the target is saturated.
+_SATURATED: Final = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How trials are made. `options` are those of `loadgen run` but for --set and --results."""
+
+    scenario: str
+    options: tuple[str, ...]
+    overrides: tuple[str, ...]
+    goals: tuple[Gate, ...]
+    short_ns: int
+    full_ns: int
+
+    def arguments(self, scale: Scale, load_: float, full: bool) -> list[str]:
+        """Return the arguments of `loadgen`, without --results."""
+        items = [
+            *self.overrides,
+            *scale.overrides(load_),
+            f"phases.measure={format_duration(self.full_ns if full else self.short_ns)}",
+            # JSON is YAML.
+            f"gates={json.dumps([goal.text for goal in self.goals])}",
+        ]
+        return ["run", self.scenario, *self.options, *(part for item in items for part in ("--set", item))]
+
+
+def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> int:
+    """Make a run below a folder, which keeps what it says in run.log; return its exit code.
+
+    Raises:
+        KeyboardInterrupt: after the run, too, has been interrupted and has kept its record.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = children.command(
+        "loadgen", *runs.arguments(scale, load_, full), "--results", str(folder.resolve())
+    )
+    with (folder / "run.log").open("wb") as log:
+        child = subprocess.Popen(  # noqa: S603  ours
+            command, env=children.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            # Ctrl-C went to the whole foreground group; a signal to this process alone has to be passed on.
+            try:
+                child.wait(_ENDING_S)
+            except subprocess.TimeoutExpired:
+                child.terminate()
+                child.wait()
+            raise
+
+
+def shown(runs: Runs, scale: Scale, load_: float, full: bool) -> str:
+    """Return the command that repeats a trial by hand."""
+    return shlex.join(["loadgen", *runs.arguments(scale, load_, full)])
+
+
+def read(
+    folder: Path, runs: Runs, scale: Scale, load_: float, full: bool, code: int
+) -> tuple[Trial, dict[str, Any]]:
+    """Return what a trial's run says, and its figures for people.
+
+    A target that refuses or goes away fails every goal. A run that is degraded or invalid has no vote.
+    """
+    figures: dict[str, Any] = {"run": None, "verdict": None, "offered_deliveries_per_s": None}
+    found = sorted(folder.glob("*/summary.json"))
+    if not found:
+        if code == ExitCode.TARGET:
+            return Trial(load_, full, tuple(Vote(Status.FAILED) for _ in runs.goals)), figures
+        return Trial(load_, full, (), f"the run ended with exit code {code}: {last_words(folder)}"), figures
+    summary = json.loads(found[-1].read_text())
+    ledger, seconds = summary["ledger"], summary["measured_seconds"]
+    figures |= {"run": str(found[-1].parent.relative_to(folder.parent.parent)), "verdict": summary["verdict"]}
+    findings = summary["verdict"]["findings"]
+    goodput = None
+    if ledger is not None and seconds:
+        headline = summary["delivery"]["headline_ns"]
+        goodput = _arrived(found[-1].parent) / seconds
+        figures |= {
+            "offered_deliveries_per_s": ledger["expected"] / seconds,
+            "goodput_per_s": goodput,
+            "p50_ns": headline["p50"],
+            "p99_ns": headline["p99"],
+            "loss": ledger["lost"] / ledger["expected"] if ledger["expected"] else None,
+            "gates": summary["gates"],
+        }
+    away = summary["exit_code"] == ExitCode.TARGET
+    if away and not any(
+        finding["severity"] == "invalid" and finding["subject"] in _OWN for finding in findings
+    ):
+        return Trial(load_, full, tuple(Vote(Status.FAILED) for _ in runs.goals)), figures
+    if findings:
+        own = any(finding["subject"] in _OWN for finding in findings)
+        return Trial(load_, full, (), findings[0]["reason"], own), figures
+    votes = tuple(
+        _vote(goal, result, scale, load_, figures["offered_deliveries_per_s"], goodput)
+        for goal, result in zip(runs.goals, summary["gates"], strict=True)
+    )
+    return Trial(load_, full, votes), figures
+
+
+def _vote(
+    goal: Gate,
+    result: dict[str, Any],
+    scale: Scale,
+    load_: float,
+    offered: float | None,
+    goodput: float | None,
+) -> Vote:
+    hint = None
+    if scale.proportional and offered and goodput and goodput < _SATURATED * offered:
+        hint = load_ * goodput / offered
+        if goal.metric.kind is Kind.SHARE and goal.op in ("<", "<=") and goal.threshold < 1:
+            # A share of loss that is allowed may be offered on top of what the target takes.
+            hint /= 1 - goal.threshold
+    return Vote(Status(result["status"]), result["value"], goal.threshold, hint)
+
+
+def _arrived(folder: Path) -> int:
+    """Return how many deliveries arrived within the measurement."""
+    run = load(folder)
+    window = run.measure
+    if window is None:
+        raise RunError(f"{folder} has no measurement")
+    arrival_ns = ints(run.table("deliveries", ("arrival_ns",)), "arrival_ns")
+    return int(((arrival_ns >= window.start_ns) & (arrival_ns < window.end_ns)).sum())
+
+
+def last_words(folder: Path) -> str:
+    """Return the last thing that a run said."""
+    try:
+        lines = (folder / "run.log").read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def goals_of(texts: Sequence[str]) -> tuple[Gate, ...]:
+    """Return goals as gates; raises GateError."""
+    return tuple(parse(text) for text in texts)

@@ -1,0 +1,173 @@
+"""`loadgen capacity`: how much a target can take."""
+
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic_core import PydanticCustomError
+
+from loadgen.capacity.axes import Axis
+from loadgen.cli.app import app, fail
+from loadgen.credentials.help import HELP as LOGIN_HELP
+from loadgen.run.exits import ExitCode
+from loadgen.scenario.units import parse_positive_duration
+
+_LOAD = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/s|B)?")
+
+
+@app.command()
+def capacity(
+    scenario: Annotated[
+        str | None, typer.Argument(help="A name of the catalogue or a YAML file; not with --resume.")
+    ] = None,
+    axis: Annotated[Axis, typer.Option(help="What is scaled.")] = Axis.EVENTS,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A goal, as gates are written: 'delivery.latency.p99 < 250ms'; repeatable.", metavar="GATE"
+        ),
+    ] = None,
+    low: Annotated[
+        str | None, typer.Option("--from", help="Lowest load to try, and the first.", metavar="LOAD")
+    ] = None,
+    high: Annotated[str | None, typer.Option("--to", help="Highest load to try.", metavar="LOAD")] = None,
+    precision: Annotated[str, typer.Option(help="Widest interval that is good enough.")] = "5%",
+    budget: Annotated[
+        str | None, typer.Option(help="Begin no trial after this time, such as 30m.", metavar="TIME")
+    ] = None,
+    short: Annotated[
+        str | None,
+        typer.Option(
+            help="Measurement of the first trials; default: a quarter, at least 2s.", metavar="TIME"
+        ),
+    ] = None,
+    measure: Annotated[
+        str | None,
+        typer.Option(help="Measurement of the trials that decide; default: the scenario's.", metavar="TIME"),
+    ] = None,
+    variable: Annotated[
+        str | None, typer.Option(help="With --axis channels: the variable.", metavar="NAME")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="URL of the Event API; default: the embedded server.", metavar="URL")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME")
+    ] = None,
+    auth: Annotated[str | None, typer.Option(help=LOGIN_HELP, metavar="HOW")] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(help="What the embedded server does wrong on purpose (YAML).", metavar="FILE"),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a value in every trial.", metavar="KEY=VALUE")
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Folder for the search's folder.")] = Path("results"),
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the search of this folder.", metavar="FOLDER")
+    ] = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Plain bisection, to compare the number of trials with.")
+    ] = False,
+) -> None:
+    """Find the highest load that meets all goals: a proven lower bound and a failed upper bound.
+
+    Exit codes: 0 the limit is found, or the highest load passes; 1 the lowest load fails; 2 usage; 3 not known (the
+    generator is the limit, undecided, out of budget); 4 target unreachable; 130 interrupted: --resume continues.
+    """
+    from analysis import capacity as report
+    from loadgen.capacity import record
+    from loadgen.capacity.conduct import Request, Search
+    from loadgen.scenario import ScenarioError
+
+    content: dict[str, Any] | None = None
+    try:
+        if resume is not None:
+            if scenario is not None or slo:
+                fail("--resume continues a search as it was begun: leave out the scenario and --slo")
+            content, folder = record.read(resume), resume
+            said = content["request"]
+            lists = {name: tuple(said[name]) for name in ("goals", "options", "overrides")}
+            request = Request(**{**said, **lists})
+        else:
+            if scenario is None or not slo:
+                fail(
+                    "give a scenario and a goal: loadgen capacity comments --slo 'delivery.latency.p99 < 250ms'"
+                )
+            if any("=" not in item for item in overrides or ()):
+                fail("--set: write KEY=VALUE, such as clients.readers.count=100")
+            options = {
+                "--target": target,
+                "--api-key-env": api_key_env,
+                "--auth": auth,
+                "--faults": str(faults) if faults else None,
+                "--processes": str(processes) if processes > 1 else None,
+            }
+            request = Request(
+                scenario=scenario,
+                axis=axis.value,
+                goals=tuple(slo),
+                low=_load("--from", low),
+                high=_load("--to", high),
+                precision=_precision(precision),
+                budget_ns=_time("--budget", budget),
+                short_ns=_time("--short", short),
+                full_ns=_time("--measure", measure),
+                options=tuple(part for name, value in options.items() if value for part in (name, value)),
+                overrides=tuple(overrides or ()),
+                variable=variable,
+                predict=not bisect,
+            )
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+            folder = results / f"capacity-{stamp}-{time.time_ns() % 0x10000:04x}"
+        search = Search(request, folder, lambda line: print(line, flush=True))
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"capacity: {folder}", flush=True)
+        if content is not None:
+            search.resume(content)
+            print(f"{len(search.trials)} trials are there", flush=True)
+    except ScenarioError as error:
+        fail(str(error))
+    except record.RecordError as error:
+        fail(str(error))
+    except (KeyError, TypeError):
+        fail(f"{resume}/{record.NAME} is damaged: begin a new search")
+    except OSError as error:
+        fail(f"{error.filename or folder} cannot be used: {error.strerror}")
+    code = search.go()
+    written = report.write(folder, record.read(folder))
+    for line in report.sentences(record.read(folder)):
+        print(line)
+    if code is ExitCode.INTERRUPTED:
+        print(f"continue: loadgen capacity --resume {folder}")
+    print(f"report: {written}")
+    raise typer.Exit(int(code))
+
+
+def _load(option: str, said: str | None) -> float | None:
+    if said is None:
+        return None
+    found = _LOAD.fullmatch(said.strip())
+    if found is None or not 0 < float(found[1]) <= 1e7:
+        fail(f"{option} {said}: write a load above zero in the axis' unit, such as 200")
+    return float(found[1])
+
+
+def _time(option: str, said: str | None) -> int | None:
+    if said is None:
+        return None
+    try:
+        return parse_positive_duration(said)
+    except PydanticCustomError as error:
+        fail(f"{option} {error.message()}")
+
+
+def _precision(said: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", said.strip())
+    if found is None or not 0.5 <= float(found[1]) <= 100:
+        fail(f"--precision {said}: write a share from 0.5% to 100%, such as 5%")
+    return float(found[1]) / 100
