@@ -17,6 +17,7 @@ from typing import cast  # noqa: E402
 
 import gevent  # noqa: E402
 from gevent.pool import Pool  # noqa: E402
+from gevent.socket import wait_read  # noqa: E402
 
 from loadgen.measure.health import HealthSampler  # noqa: E402
 from loadgen.measure.recorder import Recorder  # noqa: E402
@@ -76,8 +77,8 @@ def main() -> None:
             recorder.flush(health)
 
     flusher = gevent.spawn(flush)
-    told = gevent.spawn(sys.stdin.read)
-    told.join()
+    # To read it would block the hub: it is waited for.
+    wait_read(sys.stdin.fileno())
     flusher.kill()
     recorder.flush(health)
     print(json.dumps({"deliveries": recorder.deliveries, "undecodable": recorder.undecodable}), flush=True)
