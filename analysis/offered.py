@@ -36,7 +36,8 @@ class GroupCurve:
     @property
     def jumps_ns(self) -> Ints:
         """Where one step ends and the next begins."""
-        return self.at_ns[1:][self.at_ns[1:] == self.at_ns[:-1]]
+        found: Ints = self.at_ns[1:][self.at_ns[1:] == self.at_ns[:-1]]
+        return found
 
     @property
     def flat(self) -> bool:

@@ -82,7 +82,7 @@ def test_the_steps_stand_in_every_output_and_are_verified(tmp_path: Path) -> Non
     print_summary(analysis.summarise(run), console)
     shown = console.export_text()
     assert all(len(line) <= 80 for line in shown.splitlines())
-    assert "   2   1 s  20.0/s   20  97.50 %" in shown
+    assert "2 1 s 20.0/s 20 97.50 % 2.01 ms" in " ".join(shown.split())
     found = verify(run)
     assert found.disagreements == []
     path = folder / "summary.json"
