@@ -42,7 +42,7 @@ _FIRST_PINGS_S = 0.02
 _CLOCK_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 20
 _MOST_COMPLAINTS = 20
-_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+_OBJECTS_BETWEEN_COLLECTIONS = 10_000
 
 
 class Agent:
@@ -324,7 +324,7 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     # Connections are made by the thousand and stay; CPython would look through them again at every 700 new objects.
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 50, 100)
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
 
 
 def _spool_folder(begin: Payload, worker: int) -> tuple[Path, bool]:

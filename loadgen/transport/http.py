@@ -1,20 +1,17 @@
 """Publishing over HTTP.
 
 A keep-alive connection stays on the hub's watcher list from its first request on, as a WebSocket does: a request is one
-send, and its answer a callback from the hub. There is no greenlet and no library object a request, which is what
-geventhttpclient spends most of its time on; its parser (llhttp) reads every answer that is not one whole message of
-known length. httpx stays selectable where its behaviour is what is to be measured, and is what control and probing use.
+send, and its answer a callback from the hub (`http_connection`). There is no greenlet and no library object a request,
+which is what geventhttpclient spends most of its time on. httpx stays selectable where its behaviour is what is to be measured, and is what control and probing use.
 """
 
-import contextlib
 import os
 import re
-import select
 import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -24,22 +21,15 @@ import gevent.socket
 import httpx
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
-from geventhttpclient.response import HTTPParseError, HTTPResponse
 
 from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
 from loadgen.transport.names import connect_host
 
-_poll = get_original("select", "poll")
 _RawSocket = get_original("socket", "socket")
-_READ, _WRITE = 1, 2
-_READ_BYTES = 64 * 1024
-_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 #: RFC 9110, 5.1 and 5.5: what a header may hold, so that none can smuggle in another.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-
-#: Told (status, body, None) of the answer, or (0, nothing, why there is none); from the hub, so it must not block.
-OnResponse = Callable[[int, bytes, TransportError | None], None]
 
 
 class HttpClient(Protocol):
@@ -77,8 +67,8 @@ class GeventHttpClient:
         self._head = b""
         self._most = connections
         self._count = 0
-        self._idle: list[_Connection] = []
-        self._busy: set[_Connection] = set()
+        self._idle: list[HttpConnection] = []
+        self._busy: set[HttpConnection] = set()
         self._waiting: deque[tuple[bytes, OnResponse]] = deque()
         self._closed = False
         self._timer: Any = None
@@ -124,7 +114,7 @@ class GeventHttpClient:
 
     # What a connection tells.
 
-    def answered(self, connection: "_Connection", reusable: bool) -> None:
+    def answered(self, connection: HttpConnection, reusable: bool) -> None:
         """The connection's request is answered."""
         self._busy.discard(connection)
         if not reusable or self._closed:
@@ -135,7 +125,7 @@ class GeventHttpClient:
         else:
             self._idle.append(connection)
 
-    def lost(self, connection: "_Connection") -> None:
+    def lost(self, connection: HttpConnection) -> None:
         """The connection is gone, with or without a request."""
         if connection in self._busy:
             self._busy.discard(connection)
@@ -154,7 +144,7 @@ class GeventHttpClient:
             lines.append(f"{name}: {value}\r\n")
         return "".join(lines).encode("latin-1")
 
-    def _begin(self, connection: "_Connection", request: bytes, on_response: OnResponse) -> None:
+    def _begin(self, connection: HttpConnection, request: bytes, on_response: OnResponse) -> None:
         self._busy.add(connection)
         if self._timer is None:
             self._timer = gevent.get_hub().loop.timer(self.timeout_s)
@@ -189,7 +179,7 @@ class GeventHttpClient:
             return
         self._begin(connection, request, on_response)
 
-    def _connected(self) -> "_Connection":
+    def _connected(self) -> HttpConnection:
         failure: OSError | None = None
         try:
             found = gevent.socket.getaddrinfo(
@@ -201,7 +191,7 @@ class GeventHttpClient:
                     sock.settimeout(self.timeout_s)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     sock.connect(address)
-                    tls = _Tls(self._tls, self._host, sock) if self._tls is not None else None
+                    tls = TlsStream(self._tls, self._host, sock) if self._tls is not None else None
                 except OSError as error:
                     sock.close()
                     failure = error
@@ -209,236 +199,12 @@ class GeventHttpClient:
                 except BaseException:
                     sock.close()
                     raise
-                return _Connection(self, _RawSocket(fileno=sock.detach()), tls)
+                return HttpConnection(self, _RawSocket(fileno=sock.detach()), tls)
         except (OSError, gevent.Timeout) as error:
             failure = error if isinstance(error, OSError) else TimeoutError()
         if isinstance(failure, TimeoutError):
             raise TransportError(f"{self.name}: no answer to the publish in time") from None
         raise TransportError(describe(failure or OSError("no address"), self.name)) from None
-
-
-class _Tls:
-    """TLS over memory buffers; the handshake blocks the greenlet."""
-
-    def __init__(self, context: ssl.SSLContext, host: str, sock: Any) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        ready = False
-        while not ready:
-            try:
-                self._object.do_handshake()
-                ready = True
-            except ssl.SSLWantReadError:
-                pass
-            finally:
-                # What there is to say, be it only why we refuse.
-                if said := self._outgoing.read():
-                    sock.sendall(said)
-            if not ready:
-                data = sock.recv(_READ_BYTES)
-                if not data:
-                    raise OSError("the connection was closed in the TLS handshake")
-                self._incoming.write(data)
-
-    def encrypt(self, data: bytes) -> bytes:
-        """Return what to send."""
-        self._object.write(data)
-        return self._outgoing.read()
-
-    def decrypt(self, data: bytes) -> tuple[bytes, bool]:
-        """Return (what was said, whether that was the last); raises ssl.SSLError."""
-        self._incoming.write(data)
-        parts = []
-        try:
-            while part := self._object.read(_READ_BYTES):
-                parts.append(part)
-        except ssl.SSLWantReadError:
-            return b"".join(parts), False
-        except ssl.SSLZeroReturnError:
-            pass
-        return b"".join(parts), True
-
-
-class _Connection:
-    """One connection with at most one request under way."""
-
-    def __init__(self, client: GeventHttpClient, sock: socket.socket, tls: _Tls | None) -> None:
-        sock.setblocking(False)
-        self._client = client
-        self._socket: socket.socket | None = sock
-        self._tls = tls
-        self._on_response: OnResponse | None = None
-        self.deadline_s = 0.0
-        #: Reads an answer that came in parts or is otherwise not plain.
-        self._parser: HTTPResponse | None = None
-        self._unsent = b""
-        # Asked before each use: `select` could not see a descriptor past 1023.
-        self._poller = _poll()
-        self._poller.register(sock.fileno(), _READABLE)
-        loop = gevent.get_hub().loop
-        self._reader: Any = loop.io(sock.fileno(), _READ)
-        self._reader.start(self._on_readable)
-        self._writer: Any = None
-
-    def is_good(self) -> bool:
-        """Whether an idle connection can be used again: whatever it has to say without being asked is its end."""
-        if self._socket is not None and self._poller.poll(0):
-            # TLS may have something of its own to tell.
-            self._on_readable()
-        return self._socket is not None
-
-    def send(self, request: bytes, on_response: OnResponse, deadline_s: float) -> None:
-        """Send a request."""
-        self._on_response, self.deadline_s = on_response, deadline_s
-        self._transmit(request if self._tls is None else self._tls.encrypt(request))
-
-    def fail(self, error: TransportError) -> None:
-        """End, and tell whoever waits for an answer why."""
-        if self._socket is None:
-            return
-        self.dispose()
-        on_response, self._on_response = self._on_response, None
-        self._client.lost(self)
-        if on_response is not None:
-            on_response(0, b"", error)
-
-    def dispose(self) -> None:
-        """Close."""
-        for watcher in (self._reader, self._writer):
-            if watcher is not None:
-                watcher.stop()
-                watcher.close()
-        self._reader = self._writer = None
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _on_readable(self) -> None:
-        sock = self._socket
-        if sock is None:
-            return
-        try:
-            data = sock.recv(_READ_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return
-        except ConnectionResetError as error:
-            if self._parser is None:
-                self._broke_off("HTTPConnectionClosed")
-            else:
-                self.fail(TransportError(describe(error, self._client.name)))
-            return
-        except OSError as error:
-            self.fail(TransportError(describe(error, self._client.name)))
-            return
-        ended = not data
-        if self._tls is not None and data:
-            try:
-                data, ended = self._tls.decrypt(data)
-            except ssl.SSLError as error:
-                self.fail(TransportError(describe(error, self._client.name)))
-                return
-        if data:
-            self._received(data)
-        if ended and self._socket is not None:
-            self._end_of_stream()
-
-    def _received(self, data: bytes) -> None:
-        if self._on_response is None:
-            self._broke_off("an answer without a request")
-            return
-        parser = self._parser
-        if parser is None:
-            whole = _whole_answer(data)
-            if whole is not None:
-                self._answer(*whole, reusable=not self._unsent)
-                return
-            parser = self._parser = HTTPResponse("POST")
-        try:
-            parser.feed(data)
-        except HTTPParseError:
-            self._broke_off("HTTPParseError")
-            return
-        self._parsed(parser)
-
-    def _parsed(self, parser: HTTPResponse) -> bool:
-        """Tell the answer if it is there."""
-        if not parser.message_complete or parser.status_code < 200:
-            return False
-        self._parser = None
-        self._answer(
-            parser.status_code,
-            bytes(parser._body_buffer),
-            reusable=not (parser.should_close() or self._unsent),
-        )
-        return True
-
-    def _answer(self, status: int, body: bytes, reusable: bool) -> None:
-        on_response, self._on_response = self._on_response, None
-        # Free before it is told: the next request may be sent from there.
-        self._client.answered(self, reusable)
-        if on_response is not None:
-            on_response(status, body, None)
-
-    def _end_of_stream(self) -> None:
-        parser = self._parser
-        if parser is None:
-            self._broke_off("HTTPConnectionClosed")
-            return
-        with contextlib.suppress(HTTPParseError):
-            # An answer of no stated length ends with the connection.
-            parser.feed(b"")
-        if not self._parsed(parser):
-            self._broke_off("HTTPParseError")
-
-    def _broke_off(self, how: str) -> None:
-        self.fail(TransportError(f"{self._client.name}: the connection broke off: {how}"))
-
-    def _transmit(self, data: bytes) -> None:
-        sock = self._socket
-        if sock is None:
-            return
-        try:
-            sent = sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except (BrokenPipeError, ConnectionResetError):
-            # The answer may be there already, such as a refusal before the body was read: the reader will see.
-            return
-        except OSError as error:
-            self.fail(TransportError(describe(error, self._client.name)))
-            return
-        self._unsent = data[sent:]
-        if self._unsent:
-            if self._writer is None:
-                self._writer = gevent.get_hub().loop.io(sock.fileno(), _WRITE)
-            self._writer.start(self._on_writable)
-
-    def _on_writable(self) -> None:
-        self._writer.stop()
-        self._transmit(self._unsent)
-
-
-def _whole_answer(data: bytes) -> tuple[int, bytes] | None:
-    """Return (status, body) where the data is one whole answer of known length and the connection stays; else None."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or not data.startswith(b"HTTP/1.1 "):
-        return None
-    head = data[:end].lower()
-    status, place = head[9:12], head.find(b"\r\ncontent-length:")
-    if place < 0 or head.find(b"\r\ncontent-length:", place + 2) >= 0 or b"\r\ntransfer-encoding:" in head:
-        return None
-    if not status.isdigit() or status in _BODILESS or status[0] == 0x31 or head[12:13] not in (b" ", b"\r"):
-        return None
-    length = head[place + 17 :].split(b"\r\n", 1)[0].strip()
-    if not length.isdigit() or int(length) != len(data) - end - 4:
-        return None
-    place = head.find(b"\r\nconnection:")
-    if place >= 0 and head[place + 13 :].split(b"\r\n", 1)[0].strip() != b"keep-alive":
-        return None
-    return int(status), data[end + 4 :]
-
-
-_BODILESS = (b"204", b"304")
 
 
 def _host_header(host: str, port: int | None, secure: bool) -> str:

@@ -1,11 +1,13 @@
-"""What nobody should send, ten thousand times: no crash, no hang, no leaked connection, no unauthorised delivery.
+"""What nobody should send, thousands of times: no crash, no hang, no leaked connection, no unauthorised delivery.
 
 Every batch of hostile input is followed by the same question: does an honest publisher still reach an honest
-subscriber, and has nobody else seen or said anything? The counts are fixed, so that 10,000 means 10,000.
+subscriber, and has nobody else seen or said anything? The counts are fixed, so that 2,000 means 2,000;
+LOADGEN_HOSTILE_BATCHES=200 makes it 10,000 of each kind, which takes minutes.
 """
 
 import base64
 import json
+import os
 import re
 import socket
 import struct
@@ -32,8 +34,8 @@ from tests.server.conftest import Client
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 BATCH = 50
-BATCHES = 200
-"""BATCH x BATCHES = 10,000 of each kind."""
+BATCHES = int(os.environ.get("LOADGEN_HOSTILE_BATCHES", "40"))
+"""BATCH x BATCHES of each kind."""
 
 MANY = settings(
     max_examples=BATCHES,

@@ -16,7 +16,8 @@ from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import PublishAnswer
 from loadgen.server.process import Announcement
 from loadgen.transport.errors import TransportError
-from loadgen.transport.http import GeventHttpClient, _whole_answer
+from loadgen.transport.http import GeventHttpClient
+from loadgen.transport.http_connection import whole_answer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 Answer = Callable[[socket.socket, int], bool]
@@ -198,7 +199,7 @@ def test_a_header_cannot_smuggle_in_another(value: str) -> None:
 
 @given(st.binary(max_size=80) | st.binary(max_size=20).map(lambda tail: OK + tail))
 def test_whatever_is_not_plainly_one_answer_is_left_to_the_parser(data: bytes) -> None:
-    assert _whole_answer(data) == ((200, b"{}") if data == OK else None)
+    assert whole_answer(data) == ((200, b"{}") if data == OK else None)
 
 
 def test_connections_that_are_closed_leave_nothing_behind() -> None:

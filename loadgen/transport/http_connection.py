@@ -1,0 +1,261 @@
+"""One keep-alive HTTP/1.1 connection on the hub: a request is one send, and its answer a callback.
+
+An answer that is one whole message of known length is read here; every other by llhttp, by way of geventhttpclient.
+"""
+
+import contextlib
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+from gevent.monkey import get_original
+from geventhttpclient.response import HTTPParseError, HTTPResponse
+
+from loadgen.transport.errors import TransportError, describe
+
+_poll = get_original("select", "poll")
+_READ, _WRITE = 1, 2
+_READ_BYTES = 64 * 1024
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+
+#: Told (status, body, None) of the answer, or (0, nothing, why there is none); from the hub, so it must not block.
+OnResponse = Callable[[int, bytes, TransportError | None], None]
+
+
+class Owner(Protocol):
+    """Whose connection it is."""
+
+    name: str
+
+    def answered(self, connection: "HttpConnection", reusable: bool) -> None:
+        """The connection's request is answered."""
+
+    def lost(self, connection: "HttpConnection") -> None:
+        """The connection is gone, with or without a request."""
+
+
+class TlsStream:
+    """TLS over memory buffers; the handshake blocks the greenlet."""
+
+    def __init__(self, context: ssl.SSLContext, host: str, sock: Any) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        ready = False
+        while not ready:
+            try:
+                self._object.do_handshake()
+                ready = True
+            except ssl.SSLWantReadError:
+                pass
+            finally:
+                # What there is to say, be it only why we refuse.
+                if said := self._outgoing.read():
+                    sock.sendall(said)
+            if not ready:
+                data = sock.recv(_READ_BYTES)
+                if not data:
+                    raise OSError("the connection was closed in the TLS handshake")
+                self._incoming.write(data)
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return what to send."""
+        self._object.write(data)
+        return self._outgoing.read()
+
+    def decrypt(self, data: bytes) -> tuple[bytes, bool]:
+        """Return (what was said, whether that was the last); raises ssl.SSLError."""
+        self._incoming.write(data)
+        parts = []
+        try:
+            while part := self._object.read(_READ_BYTES):
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            return b"".join(parts), False
+        except ssl.SSLZeroReturnError:
+            pass
+        return b"".join(parts), True
+
+
+class HttpConnection:
+    """One connection with at most one request under way."""
+
+    def __init__(self, owner: Owner, sock: socket.socket, tls: TlsStream | None) -> None:
+        sock.setblocking(False)
+        self._owner = owner
+        self._socket: socket.socket | None = sock
+        self._tls = tls
+        self._on_response: OnResponse | None = None
+        self.deadline_s = 0.0
+        #: Reads an answer that came in parts or is otherwise not plain.
+        self._parser: HTTPResponse | None = None
+        self._unsent = b""
+        # Asked before each use: `select` could not see a descriptor past 1023.
+        self._poller = _poll()
+        self._poller.register(sock.fileno(), _READABLE)
+        loop = gevent.get_hub().loop
+        self._reader: Any = loop.io(sock.fileno(), _READ)
+        self._reader.start(self._on_readable)
+        self._writer: Any = None
+
+    def is_good(self) -> bool:
+        """Whether an idle connection can be used again: whatever it has to say without being asked is its end."""
+        if self._socket is not None and self._poller.poll(0):
+            # TLS may have something of its own to tell.
+            self._on_readable()
+        return self._socket is not None
+
+    def send(self, request: bytes, on_response: OnResponse, deadline_s: float) -> None:
+        """Send a request."""
+        self._on_response, self.deadline_s = on_response, deadline_s
+        self._transmit(request if self._tls is None else self._tls.encrypt(request))
+
+    def fail(self, error: TransportError) -> None:
+        """End, and tell whoever waits for an answer why."""
+        if self._socket is None:
+            return
+        self.dispose()
+        on_response, self._on_response = self._on_response, None
+        self._owner.lost(self)
+        if on_response is not None:
+            on_response(0, b"", error)
+
+    def dispose(self) -> None:
+        """Close."""
+        for watcher in (self._reader, self._writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._reader = self._writer = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _on_readable(self) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        try:
+            data = sock.recv(_READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except ConnectionResetError as error:
+            if self._parser is None:
+                self._broke_off("HTTPConnectionClosed")
+            else:
+                self.fail(TransportError(describe(error, self._owner.name)))
+            return
+        except OSError as error:
+            self.fail(TransportError(describe(error, self._owner.name)))
+            return
+        ended = not data
+        if self._tls is not None and data:
+            try:
+                data, ended = self._tls.decrypt(data)
+            except ssl.SSLError as error:
+                self.fail(TransportError(describe(error, self._owner.name)))
+                return
+        if data:
+            self._received(data)
+        if ended and self._socket is not None:
+            self._end_of_stream()
+
+    def _received(self, data: bytes) -> None:
+        if self._on_response is None:
+            self._broke_off("an answer without a request")
+            return
+        parser = self._parser
+        if parser is None:
+            whole = whole_answer(data)
+            if whole is not None:
+                self._answer(*whole, reusable=not self._unsent)
+                return
+            parser = self._parser = HTTPResponse("POST")
+        try:
+            parser.feed(data)
+        except HTTPParseError:
+            self._broke_off("HTTPParseError")
+            return
+        self._parsed(parser)
+
+    def _parsed(self, parser: HTTPResponse) -> bool:
+        """Tell the answer if it is there."""
+        if not parser.message_complete or parser.status_code < 200:
+            return False
+        self._parser = None
+        self._answer(
+            parser.status_code,
+            bytes(parser._body_buffer),
+            reusable=not (parser.should_close() or self._unsent),
+        )
+        return True
+
+    def _answer(self, status: int, body: bytes, reusable: bool) -> None:
+        on_response, self._on_response = self._on_response, None
+        # Free before it is told: the next request may be sent from there.
+        self._owner.answered(self, reusable)
+        if on_response is not None:
+            on_response(status, body, None)
+
+    def _end_of_stream(self) -> None:
+        parser = self._parser
+        if parser is None:
+            self._broke_off("HTTPConnectionClosed")
+            return
+        with contextlib.suppress(HTTPParseError):
+            # An answer of no stated length ends with the connection.
+            parser.feed(b"")
+        if not self._parsed(parser):
+            self._broke_off("HTTPParseError")
+
+    def _broke_off(self, how: str) -> None:
+        self.fail(TransportError(f"{self._owner.name}: the connection broke off: {how}"))
+
+    def _transmit(self, data: bytes) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        try:
+            sent = sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except (BrokenPipeError, ConnectionResetError):
+            # The answer may be there already, such as a refusal before the body was read: the reader will see.
+            return
+        except OSError as error:
+            self.fail(TransportError(describe(error, self._owner.name)))
+            return
+        self._unsent = data[sent:]
+        if self._unsent:
+            if self._writer is None:
+                self._writer = gevent.get_hub().loop.io(sock.fileno(), _WRITE)
+            self._writer.start(self._on_writable)
+
+    def _on_writable(self) -> None:
+        self._writer.stop()
+        self._transmit(self._unsent)
+
+
+def whole_answer(data: bytes) -> tuple[int, bytes] | None:
+    """Return (status, body) where the data is one whole answer of known length and the connection stays; else None."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or not data.startswith(b"HTTP/1.1 "):
+        return None
+    head = data[:end].lower()
+    status, place = head[9:12], head.find(b"\r\ncontent-length:")
+    if place < 0 or head.find(b"\r\ncontent-length:", place + 2) >= 0 or b"\r\ntransfer-encoding:" in head:
+        return None
+    if not status.isdigit() or status in _BODILESS or status[0] == 0x31 or head[12:13] not in (b" ", b"\r"):
+        return None
+    length = head[place + 17 :].split(b"\r\n", 1)[0].strip()
+    if not length.isdigit() or int(length) != len(data) - end - 4:
+        return None
+    place = head.find(b"\r\nconnection:")
+    if place >= 0 and head[place + 13 :].split(b"\r\n", 1)[0].strip() != b"keep-alive":
+        return None
+    return int(status), data[end + 4 :]
+
+
+_BODILESS = (b"204", b"304")
