@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis import plots, style, text
 from analysis.gates import outputs
 from analysis.run import Run
-from analysis.terminal import latency_rows, notes
+from analysis.terminal import STEP_COLUMNS, latency_rows, notes, step_rows
 
 _PAGE = (8.27, 11.69)
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")
@@ -59,6 +59,11 @@ def _lines(run: Run, summary: dict[str, Any]) -> list[str]:
         values = [text.duration(figures[column]) for column in _COLUMNS]
         values.append(text.duration(figures.get("error_ns", 0)))
         lines.append(f"{name:<32}" + "".join(f"{value:>11}" for value in values))
+    if summary["steps"]:
+        widths = (4, 8, 10, 8, 10, 10, 10, 10, 10, 10)
+        lines.append("")
+        for row in (STEP_COLUMNS, *step_rows(summary)):
+            lines.append(" ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
     lines.append("")
     throughput = summary["throughput"]
     for name, value in (

@@ -11,8 +11,10 @@ from analysis import plots, style, text
 from analysis.gates import outputs
 from analysis.pricing import money
 from analysis.run import Run
-from analysis.terminal import DROP_COLUMNS, drop_rows, latency_rows, notes
+from analysis.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_rows, notes, step_rows
 
+#: Entries of a list in the scenario that are shown.
+_LIST_SHOWN = 30
 _PHASE_NAMES = {
     "ramp": "connect and subscribe",
     "ready": "prove every subscription ready",
@@ -64,6 +66,8 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         notes=notes(summary),
         gates=[_gate(result) for result in summary["gates"]],
         latencies=latency_rows(summary) if summary["ledger"] is not None else [],
+        step_columns=STEP_COLUMNS,
+        steps=step_rows(summary),
         drop_columns=DROP_COLUMNS,
         drops=drop_rows(summary) if summary["recovery"] is not None else [],
         figures=_figures(run),
@@ -71,10 +75,22 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         phase_names=_PHASE_NAMES,
         cost_sentence=text.cost(summary),
         cost_names=_COST_NAMES,
-        scenario=json.dumps(run.manifest["scenario"], indent=2, ensure_ascii=False),
+        scenario=json.dumps(_shortened(run.manifest["scenario"]), indent=2, ensure_ascii=False),
         unknown=text.UNKNOWN,
         faults=json.dumps(run.manifest["target"].get("faults"), ensure_ascii=False),
         own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),
+    )
+
+
+def _shortened(value: Any) -> Any:
+    """Return plain data with long lists cut: a recorded load curve may have thousands of points."""
+    if isinstance(value, dict):
+        return {key: _shortened(each) for key, each in value.items()}
+    if not isinstance(value, list):
+        return value
+    kept = [_shortened(each) for each in value[:_LIST_SHOWN]]
+    return (
+        kept if len(value) <= _LIST_SHOWN else [*kept, f"… {len(value) - _LIST_SHOWN:,} more: manifest.json"]
     )
 
 

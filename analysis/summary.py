@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import fanout, recovery
+from analysis import fanout, recovery, steps
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.cost import cost
@@ -56,6 +56,7 @@ def summarise(run: Run) -> dict[str, Any]:
     if window is None or window.seconds <= 0:
         for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):
             summary[name] = None
+        summary["steps"] = []
         summary["recovery"] = recovery.summarise(run)
         summary["outages"] = []
         summary["clock"] = _clock(run)
@@ -74,6 +75,7 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["delivery"] = delivery
     summary["publish"] = _publish(run, window)
     summary["fanout"] = fanout.summarise(fanout.by_event(settled))
+    summary["steps"] = steps.summarise(run, settled)
     summary["health"] = _health(run, window)
     summary["recovery"] = recovery.summarise(run)
     summary["outages"] = [outage.to_dict() for outage in find_outages(run, window)]
@@ -103,12 +105,12 @@ def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[st
 
 def _clock(run: Run) -> dict[str, Any]:
     table = run.table("health", ("worker", "time_ns", "interval_ns", "clock_moved_ns"))
-    steps = find_steps(
+    clock_steps = find_steps(
         *(ints(table, name, 0) for name in ("worker", "time_ns", "interval_ns", "clock_moved_ns"))
     )
     return {
         "workers": [fit.to_dict() for fit in run.clocks.values()],
-        "steps": [asdict(step) for step in steps],
+        "steps": [asdict(step) for step in clock_steps],
     }
 
 
@@ -129,6 +131,8 @@ def _say_error(run: Run, summary: dict[str, Any]) -> None:
         ("fanout", "last_ns", 1),
     ):
         summary[where][name]["error_ns"] = None if worst is None else clocks * worst
+    for step in summary["steps"]:
+        step["headline_ns"]["error_ns"] = worst
 
 
 def _delivery(run: Run) -> dict[str, Any]:

@@ -23,6 +23,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(_figures(summary))
         console.print()
         console.print(_latencies(summary))
+        if summary["steps"]:
+            console.print()
+            console.print(_steps(summary))
     if summary["recovery"] is not None and summary["recovery"]["drops"]:
         console.print()
         console.print(_drops(summary))
@@ -125,6 +128,36 @@ def _purposes(summary: dict[str, Any]) -> list[str]:
             f" at most {again['peak_per_s']:,} in one second"
         )
     return lines
+
+
+STEP_COLUMNS = ("step", "from", "offered", "due", "in time", "p50", "p90", "p99", "p99.9", "max")
+
+
+def step_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the table of load steps, as text; the head is `STEP_COLUMNS`."""
+    if not summary["steps"]:
+        return []
+    start_ns = summary["steps"][0]["start_ns"]
+    return [
+        (
+            str(number),
+            f"{(step['start_ns'] - start_ns) / 1e9:g} s",
+            text.rate(step["intended_per_s"]),
+            text.count(step["events_due"]),
+            text.ratio(step["delivered"] / step["expected"] if step["expected"] else None),
+            *(text.duration(step["headline_ns"][column]) for column in _COLUMNS),
+        )
+        for number, step in enumerate(summary["steps"], start=1)
+    ]
+
+
+def _steps(summary: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in STEP_COLUMNS:
+        table.add_column(name, justify="right")
+    for row in step_rows(summary):
+        table.add_row(*row)
+    return table
 
 
 def drop_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -150,6 +150,13 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f" ({text.ratio(ledger['delivery_ratio'])}), {text.rate(throughput['delivered_per_s'])}",
             f"- offered {text.rate(throughput['offered_per_s'])}, accepted {text.rate(throughput['accepted_per_s'])}",
         ]
+    for number, step in enumerate(summary["steps"], start=1):
+        headline = step["headline_ns"]
+        lines.append(
+            f"- step {number}: {text.rate(step['intended_per_s'])} offered, {step['events_due']:,} due,"
+            f" {step['delivered']:,} of {step['expected']:,} delivered, fan-out latency"
+            f" p50 {text.duration(headline['p50'])}, p99 {text.duration(headline['p99'])}"
+        )
     if (cost := text.cost(summary)) is not None:
         lines.append(f"- {escaped(cost)}")
     lines += [

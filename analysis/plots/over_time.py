@@ -1,11 +1,14 @@
 """Plots over the time of a run."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis import style
-from analysis.latencies import latencies
+from analysis import offered, style
+from analysis.latencies import Latencies, latencies
 from analysis.plots.axes import (
     SECOND_NS,
     counts_by_second,
@@ -32,7 +35,10 @@ def throughput(run: Run) -> Figure | None:
     intended_ns = ints(events, "intended_ns")
     status, names = codes(events, "status")
     accepted = status == names.index("accepted") if "accepted" in names else np.zeros(len(status), dtype=bool)
-    figure, (top, bottom) = style.new_figure(2, 4.4, sharex=True)
+    # Where the load varies its effect stands under it, on the same axis of time.
+    varying = offered.varies(run) and found is not None and len(found.seconds) > 0
+    figure, rows = style.new_figure(3 if varying else 2, 6.4 if varying else 4.4, sharex=True)
+    top, bottom = rows[:2]
     start_ns = run.first_publish_ns
     end_ns = int(max(intended_ns.max(), found.last_arrival_ns if found else 0))
     arrivals = found.arrivals if found else np.zeros(0, dtype=np.int64)
@@ -43,14 +49,27 @@ def throughput(run: Run) -> Figure | None:
     ):
         seconds, counts = steps_by_second(of_seconds, start_ns, end_ns, origin_ns)
         axes.plot(seconds, counts, drawstyle="steps-post", color=colour, label=label, linewidth=width)
+    at_ns, rates = offered.staircase(run)
+    if len(rates):
+        label = "intended (the scenario's curve)"
+        top.plot(
+            (at_ns - origin_ns) / 1e9, rates, color=style.INK, label=label, linewidth=1.2, linestyle="--"
+        )
     for axes, unit in ((top, "events/s"), (bottom, "deliveries/s")):
         axes.set_ylabel(unit)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.legend(loc="lower center", ncols=2)
+        if varying:
+            # The lines may be anywhere: the legend has a strip of its own above them.
+            axes.set_ylim(top=axes.get_ylim()[1] * 1.25)
+        axes.legend(loc="upper left" if varying else "lower center", ncols=3)
         shade_phases(axes, run, origin_ns)
-    label_time(bottom)
-    top.set_title("Throughput")
+    if varying:
+        assert found is not None
+        _latency_lines(rows[2], run, found, ((99, style.VERMILION, "p99"), (50, style.BLUE, "p50")))
+        rows[2].set_ylabel("fan-out latency")
+    label_time(rows[-1])
+    top.set_title("Throughput" if not varying else "Load, and what came of it")
     return figure
 
 
@@ -59,24 +78,34 @@ def latency_over_time(run: Run) -> Figure | None:
     found = latencies(run)
     if found is None or not len(found.seconds):
         return None
+    figure, (axes,) = style.new_figure(1, 3.2)
+    _latency_lines(
+        axes,
+        run,
+        found,
+        (
+            (100, style.PURPLE, "max"),
+            (99, style.VERMILION, "p99"),
+            (90, style.ORANGE, "p90"),
+            (50, style.BLUE, "p50"),
+        ),
+    )
+    axes.set_title("Fan-out latency (arrival − intended), by the second in which an event was due")
+    label_time(axes)
+    return figure
+
+
+def _latency_lines(axes: Axes, run: Run, found: Latencies, lines: Sequence[tuple[int, str, str]]) -> None:
+    """Draw percentiles by second, the highest first."""
     origin_ns = origin_of(run)
     at_s = (found.seconds * SECOND_NS + run.first_publish_ns - origin_ns) / 1e9 + 0.5
     series = {percent: values / 1e6 for percent, values in found.bands_ns.items()}
-    figure, (axes,) = style.new_figure(1, 3.2)
-    for percent, colour, label in (
-        (100, style.PURPLE, "max"),
-        (99, style.VERMILION, "p99"),
-        (90, style.ORANGE, "p90"),
-        (50, style.BLUE, "p50"),
-    ):
+    for percent, colour, label in lines:
         axes.plot(at_s, series[percent], color=colour, label=label, marker=".", markersize=4)
     axes.fill_between(at_s, series[50], series[99], color=style.ORANGE, alpha=0.12, linewidth=0)
-    label_milliseconds(axes, series[50], series[100])
-    axes.set_title("Fan-out latency (arrival − intended), by the second in which an event was due")
+    label_milliseconds(axes, series[50], series[lines[0][0]])
     axes.legend(loc="upper right", ncols=4)
     shade_phases(axes, run, origin_ns)
-    label_time(axes)
-    return figure
 
 
 def connection_ramp(run: Run) -> Figure | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from analysis import offered
 from analysis.run import Run, Window
 
 _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
@@ -32,6 +33,8 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
             ("publish.answer_ns", "took_ns", _requests(inside)),
         ):
             found |= _distribution(database, path, value, source)
+        for number, step in enumerate(offered.steps(run)):
+            found |= _step(database, f"steps.{number}", step.window)
         if later:
             found |= _recovery(database)
         found |= _cost(database, run)
@@ -92,6 +95,18 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         **{f"cost.operations.{name}": int(number) for name, number in found.items()},
         "cost.bytes_out": int(bytes_out),
         "cost.connection_minutes": int(open_ns) / 60_000_000_000,
+    }
+
+
+def _step(database: Any, path: str, window: Window) -> dict[str, float | None]:
+    inside = f"intended_ns >= {window.start_ns} AND intended_ns < {window.end_ns}"
+    found = _counts(database, inside, window)
+    return {
+        f"{path}.events_due": found["ledger.events_due"],
+        f"{path}.events_accepted": found["ledger.events_accepted"],
+        **_distribution(
+            database, f"{path}.headline_ns", "arrival_ns - intended_ns", f"deliveries WHERE {inside}"
+        ),
     }
 
 

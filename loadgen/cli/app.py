@@ -8,7 +8,6 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from loadgen import __version__
 from loadgen.credentials.help import HELP as LOGIN_HELP
@@ -129,18 +128,6 @@ def schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-@app.command()
-def scenarios() -> None:
-    """List the scenarios of the catalogue."""
-    from loadgen.scenario import catalogue
-
-    console = Console(highlight=False)
-    for entry in catalogue():
-        console.print(f"[bold]{escape(entry.name)}[/bold]")
-        console.print(f"  {escape(' '.join(entry.description.split()))}")
-        console.print(f"  [dim]{escape(str(entry.path))}[/dim]", soft_wrap=True)
-
-
 class ReportFormat(Enum):
     """What a report is written as."""
 
@@ -211,7 +198,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
-    from loadgen.cli import capacity, client, compare, notebook, plan, serve  # noqa: F401  they register
+    from loadgen.cli import capacity, client, compare, notebook, plan, scenarios, serve  # noqa: F401  they register
 
     try:
         app()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 
-from loadgen.pacing import Arrival, Curve, Pace, request_count
+from loadgen.pacing import Arrival, Pace, request_count
 from loadgen.scenario import Plan, Scenario, Variable
 from loadgen.scenario.draws import fixed_value, shares_of
 from loadgen.scenario.rules import APPSYNC, ProtocolRules
@@ -107,7 +107,7 @@ def group_loads(
 def due(pace: Pace, offset_ns: int) -> float:
     """Return how many requests of the group lie before a time after the start of the warm-up, as a real number."""
     if pace.curve:
-        return float(Curve(pace.requests_per_s, pace.curve).requests_before(offset_ns))
+        return float(pace.integral.requests_before(offset_ns))
     return pace.requests_per_s * offset_ns / _NS_PER_S
 
 

@@ -18,6 +18,7 @@ from loadgen.run.census import Census, numbers_by_role
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.messages import Link, Payload
+from loadgen.run.offered import offered
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
@@ -106,6 +107,7 @@ class Coordinator:
         self.folder = RunFolder.create(results, scenario.resolved(), target.describe(), token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = scenario.phases.drain_ns or None
+        self.manifest.offered = offered(scenario)
         self.manifest.prices = prices.snapshot()
         self._budget = Budget.of(scenario, plan, prices, max_usd)
         self._connected_s = 0.0

@@ -51,6 +51,7 @@ class Manifest:
     target: dict[str, Any]
     created_ns: int
     late_after_ns: int | None = None
+    offered: list[dict[str, Any]] = field(default_factory=list)
     #: What the service charges, as it was known then: `planning.prices.Prices.snapshot`.
     prices: dict[str, Any] | None = None
     status: str = "running"

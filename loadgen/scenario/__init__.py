@@ -12,7 +12,7 @@ from loadgen.scenario.behaviour_plan import (
 )
 from loadgen.scenario.draws import ChannelDraw
 from loadgen.scenario.json_schema import json_schema
-from loadgen.scenario.load import CatalogueEntry, catalogue, load
+from loadgen.scenario.load import CatalogueEntry, catalogue, find, load
 from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Variable
 from loadgen.scenario.plan import ClientPlan, GroupPlan, Plan, PublishPlan, Role, SubscriptionPlan
 from loadgen.scenario.problems import ScenarioError
@@ -44,6 +44,7 @@ __all__ = [
     "Target",
     "Variable",
     "catalogue",
+    "find",
     "json_schema",
     "load",
 ]

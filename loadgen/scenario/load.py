@@ -48,7 +48,7 @@ def load(
     Raises:
         ScenarioError: there is no such scenario, it cannot be read, or it is not valid.
     """
-    path = _find(name_or_path)
+    path = find(name_or_path)
     source = _source(path)
     data, places = document.parse(_text(path, source), source)
     if data is None:
@@ -67,8 +67,12 @@ def load(
     return scenario
 
 
-def _find(name_or_path: str) -> Path:
-    """Return the path of a scenario: what looks like a path is one, everything else is a name."""
+def find(name_or_path: str) -> Path:
+    """Return the path of a scenario: what looks like a path is one, everything else is a name.
+
+    Raises:
+        ScenarioError: the catalogue has no such name. Whether a path leads to a file is not looked at.
+    """
     path = Path(name_or_path)
     if path.suffix in _SUFFIXES or len(path.parts) != 1:
         return path

@@ -79,10 +79,14 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
     if not wrong:
         wrong = list(_disorder(rows))
     if wrong:
-        more = [f"{path}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
-        raise ScenarioError([redacted(f"{path}:{each}") for each in wrong[:_SHOWN]] + more)
+        # Its rows' cells are shown without keys already.
+        source = redacted(str(path)) if str(path).isprintable() else shown(str(path))
+        more = [f"{source}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
+        raise ScenarioError([f"{source}:{each}" for each in wrong[:_SHOWN]] + more)
     if len(rows) < 2:
-        raise _Unreadable(f"names {shown(replay.csv)}, which has {len(rows)} rows; a curve takes 2 or more")
+        raise _Unreadable(
+            f"names {shown(replay.csv)}, which has {'one row' if rows else 'no rows'}; a curve takes 2 or more"
+        )
     speed = Fraction(replay.speed)
     at_ns = [round((row.at_s - rows[0].at_s) * _NS_PER_S / speed) for row in rows]
     for (earlier, later), (row, following) in zip(pairwise(at_ns), pairwise(rows), strict=True):
@@ -131,9 +135,7 @@ def _rows(path: Path, replay: Replay) -> tuple[list[_Row], list[str]]:
     try:
         for line, cells in lines:
             if len(rows) + len(wrong) >= MAX_ROWS:
-                raise _Unreadable(
-                    f"names {shown(replay.csv)}, which has more than the {MAX_ROWS} rows that it may have"
-                )
+                raise _Unreadable(f"names {shown(replay.csv)}, which has more than {MAX_ROWS} rows")
             try:
                 at_s, zoned = _time(cells[lines.time])
                 rate = _rate(cells[lines.rate])

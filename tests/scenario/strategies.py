@@ -20,10 +20,41 @@ SIZES = st.one_of(
 )
 
 
-@st.composite
-def _profiles(draw: st.DrawFn) -> list[dict[str, str]]:
-    times = sorted(draw(st.lists(st.integers(0, 10_000), min_size=1, max_size=5, unique=True)))
-    return [{"at": f"{at}ms", "load": draw(PERCENTS)} for at in times]
+_POINTS = st.lists(st.tuples(st.integers(0, 10_000), PERCENTS), min_size=1, max_size=5).map(
+    lambda points: [{"at": f"{at}ms", "load": load} for at, load in sorted(dict(points).items())]
+)
+_HIGHER = st.builds("{}%".format, st.integers(1001, 5000))
+_TIMES = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
+_FORMS: list[st.SearchStrategy[Any]] = [
+    st.fixed_dictionaries({"steps": st.lists(PERCENTS, min_size=1, max_size=5), "each": DURATIONS}),
+    st.fixed_dictionaries(
+        {
+            "steps": st.fixed_dictionaries({"from": PERCENTS, "to": PERCENTS, "count": st.integers(2, 9)}),
+            "each": DURATIONS,
+        }
+    ),
+    st.fixed_dictionaries(
+        {"ramp": st.fixed_dictionaries({"from": PERCENTS, "to": PERCENTS, "over": DURATIONS})}
+    ),
+    st.fixed_dictionaries(
+        {
+            "bursts": st.fixed_dictionaries(
+                {"base": PERCENTS, "peak": _HIGHER, "every": st.just("501m"), "for": DURATIONS},
+                optional={"first": DURATIONS},
+            )
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "daily": st.fixed_dictionaries(
+                {"low": PERCENTS, "peak": _HIGHER, "peak_at": _TIMES},
+                optional={"starts_at": _TIMES, "day": DURATIONS, "days": st.integers(1, 3)},
+            )
+        }
+    ),
+    st.fixed_dictionaries({"points": _POINTS, "lasts": DURATIONS}, optional={"source": st.just("rates.csv")}),
+]
+PROFILES = st.one_of(_POINTS, *_FORMS)
 
 
 @st.composite
@@ -44,7 +75,7 @@ def _publishes(draw: st.DrawFn) -> dict[str, Any]:
                 "via": st.sampled_from(["http", "websocket"]),
                 "arrival": arrivals,
                 "payload": SIZES,
-                "profile": _profiles(),
+                "profile": PROFILES,
             },
         )
     )

@@ -189,6 +189,115 @@ MISTAKES = [
         ),
         "8: clients.writers has slow and subscribes to nothing; give it 'subscribe'",
     ),
+    (
+        with_publish("profile: {}"),
+        "13: clients.writers.publish.profile is empty; forms are steps, ramp, bursts, daily, csv, points",
+    ),
+    (
+        with_publish("profile: {stepps: [1%], each: 30s}"),
+        "13: clients.writers.publish.profile is of no known form: 'stepps'; did you mean 'steps'?",
+    ),
+    (
+        with_publish("profile: {steps: [1%], each: 1s, ramp: 5}"),
+        "13: clients.writers.publish.profile has both steps and ramp; a load curve has one form",
+    ),
+    (
+        with_publish("profile: {steps: [1%], eahc: 30s}"),
+        "13: clients.writers.publish.profile.eahc is not a known key; did you mean 'each'?",
+    ),
+    (
+        with_publish("profile: {steps: [1%, 2], each: 30s}"),
+        "13: clients.writers.publish.profile.steps.1 is 2 without a unit; write '2%' if that is meant",
+    ),
+    (
+        with_publish("profile: {steps: [], each: 1s}"),
+        "13: clients.writers.publish.profile.steps is empty; give it at least one entry",
+    ),
+    (
+        with_publish("profile: {steps: {from: 1%, too: 2%, count: 5}, each: 1s}"),
+        "13: clients.writers.publish.profile.steps.too is not a known key; did you mean 'to'?",
+    ),
+    (
+        with_publish("profile: {steps: {from: 1%, to: 2%, count: 1}, each: 1s}"),
+        "13: clients.writers.publish.profile.steps.count must be at least 2, not 1",
+    ),
+    (
+        with_publish("profile: {steps: [1%, 2%], each: 100h}"),
+        "13: clients.writers.publish.profile lasts 200h, longer than the 168h that a phase may last",
+    ),
+    (
+        with_publish("profile: {steps: [0%], each: 1s}"),
+        "13: clients.writers.publish.profile has no load above 0%; at least one step needs one",
+    ),
+    (
+        with_publish("profile: {ramp: {from: 0%, to: 0%, over: 1m}}"),
+        "13: clients.writers.publish.profile has no load above 0%; one end of the ramp needs one",
+    ),
+    (
+        with_publish("profile: {ramp: {from: 0%, over: 1m}}"),
+        "13: clients.writers.publish.profile.ramp.to is missing; add it (the load at the end)",
+    ),
+    (
+        with_publish("profile: {ramp: 5}"),
+        "13: clients.writers.publish.profile.ramp must be a mapping with from, to, over, not 5",
+    ),
+    (
+        with_publish("profile: {bursts: {base: 20%, peak: 10%, every: 10s, for: 5s}}"),
+        "13: clients.writers.publish.profile.bursts has the peak 10% and the base 20%; the peak must be above the base",
+    ),
+    (
+        with_publish("profile: {bursts: {base: 20%, peak: 100%, every: 10s, for: 10s}}"),
+        "13: clients.writers.publish.profile.bursts has bursts of 10s every 10s; 'for' must be shorter than 'every'",
+    ),
+    (
+        with_publish("profile: {bursts: {base: 20%, peak: 100%, every: 1us, for: 50ns}}"),
+        "13: clients.writers.publish.profile has 20000000 bursts in the measure phase; at most 50000 are possible",
+    ),
+    (
+        with_publish("profile: {daily: {low: 10%, peak_at: '25:00'}}"),
+        "13: clients.writers.publish.profile.daily.peak_at must be a time of day in quotes such as \"20:00\", not '25:00'",
+    ),
+    (
+        with_publish("profile: {daily: {low: 10%, peak_at: 1200}}"),
+        '13: clients.writers.publish.profile.daily.peak_at must be a time of day in quotes such as "20:00", not 1200',
+    ),
+    (
+        with_publish("profile: {daily: {low: 10%, peak: 5%, peak_at: '20:00'}}"),
+        "13: clients.writers.publish.profile.daily has the peak 5% and the low 10%; the peak must be above the low",
+    ),
+    (
+        with_publish("profile: {daily: {low: 10%, peak_at: '20:00', days: 8}}"),
+        "13: clients.writers.publish.profile.daily lasts 192h, longer than the 168h that a phase may last",
+    ),
+    (with_publish("profile: {csv: 5}"), "13: clients.writers.publish.profile.csv must be text, not 5"),
+    (
+        with_publish("profile: {csv: .}"),
+        "13: clients.writers.publish.profile.csv names '.', which is a directory; name a CSV file",
+    ),
+    (
+        with_publish("profile: {csv: rates.csv, values: x}"),
+        "13: clients.writers.publish.profile.values must be 'relative' or 'events/s', not 'x'",
+    ),
+    (
+        with_publish("profile: {csv: rates.csv, speed: 0}"),
+        "13: clients.writers.publish.profile.speed must be above 0, not 0",
+    ),
+    (
+        with_publish("profile: {csv: rates.csv, peak: 0%}"),
+        "13: clients.writers.publish.profile has the peak 0%, with which nothing would be published; give it one above",
+    ),
+    (
+        with_publish("profile: {csv: rates.csv, values: events/s, peak: 5%}"),
+        "13: clients.writers.publish.profile has a peak, which only relative values take; drop it or 'values: events/s'",
+    ),
+    (
+        with_publish("profile: {csv: rates.csv, rate_column: time}"),
+        "13: clients.writers.publish.profile has the column 'time' for both time and rate; name two",
+    ),
+    (
+        with_publish("profile: {points: [{at: 0s, load: 10%, x: 1}], lasts: 5s}"),
+        "13: clients.writers.publish.profile.points.0.x is not a known key; known are at, load",
+    ),
     (edited("warmup: 1s", "warmup: 1"), "14: phases.warmup is 1 without a unit; write '1s' if that is meant"),
     (
         edited("warmup: 1s", "warmup: '1'"),

@@ -40,6 +40,25 @@ AWS = "target: {url: 'https://example.com/event'}\n"
             ["clients.writers.publish.profile has a point at 21s, after the end of the measure phase (20s)"],
         ),
         (
+            with_publish("profile: [{at: 21s, load: 10%}, {at: 30s, load: 1%}, {at: 1m, load: 100%}]"),
+            [
+                "clients.writers.publish.profile has 3 points after the end of the measure phase (20s), "
+                "the last at 1m"
+            ],
+        ),
+        (with_publish("profile: {steps: [50%, 100%], each: 30s}"), []),
+        (
+            with_publish("profile: {steps: [50%, 100%], each: 30s}") + "  measure: 40s\n",
+            ["clients.writers.publish.profile lasts 1m, longer than the measure phase (40s)"],
+        ),
+        (
+            with_publish("profile: {bursts: {base: 1%, peak: 100%, every: 30s, for: 5s}}"),
+            [
+                "clients.writers.publish.profile has its first burst at 25s, "
+                "after the end of the measure phase (20s)"
+            ],
+        ),
+        (
             edited("/{article}/x", "/{article}/y/z").replace("/{article}/*", "/{article}/y"),
             [
                 "clients.writers.publish.channel '/default/c/{article}/y/z' seems to match no group's 'subscribe': "

@@ -1,0 +1,54 @@
+"""What each step of a staircase of load did: its schedule, its deliveries, and its own latencies.
+
+An event belongs to the step in which it was due, whenever it arrived. Percentiles are of the step's own samples.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from analysis import offered
+from analysis.latencies import samples
+from analysis.ledger import Settled
+from analysis.percentiles import Percentiles
+from analysis.run import Run, Window, codes, ints
+
+
+def summarise(run: Run, settled: Settled) -> list[dict[str, Any]]:
+    """Return the figures of each step, in the order of time; none where the load is no staircase."""
+    found, window = offered.steps(run), run.measure
+    if not found or window is None:
+        return []
+    edges = np.array([step.window.start_ns for step in found] + [window.end_ns], dtype=np.int64)
+    table = run.table("events", ("intended_ns", "status"), window)
+    status, names = codes(table, "status")
+    due_ns = ints(table, "intended_ns")
+    accepted = status == names.index("accepted") if "accepted" in names else np.zeros(len(status), dtype=bool)
+    place = np.searchsorted(edges, settled.events.intended_ns, side="right") - 1
+    expected, delivered = (
+        np.bincount(place, weights=counts, minlength=len(found)).astype(np.int64)
+        for counts in (settled.expected, settled.arrived - settled.late)
+    )
+    return [
+        {
+            "start_ns": step.window.start_ns,
+            "end_ns": step.window.end_ns,
+            "intended_per_s": step.events_per_s,
+            "events_due": _between(due_ns, edges, number),
+            "events_accepted": _between(due_ns[accepted], edges, number),
+            "expected": int(expected[number]),
+            "delivered": int(delivered[number]),
+            "headline_ns": _headline(run, step.window).to_dict(),
+        }
+        for number, step in enumerate(found)
+    ]
+
+
+def _headline(run: Run, window: Window) -> Percentiles:
+    found = samples(run, window, "delivery.latency")
+    found.sort()
+    return Percentiles.of_sorted(found)
+
+
+def _between(values: Any, edges: Any, number: int) -> int:
+    return int(np.count_nonzero((values >= edges[number]) & (values < edges[number + 1])))

@@ -1,0 +1,157 @@
+"""What a scenario is for and what it will do, told from its file alone: for choosing one of the catalogue."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadgen.planning.fanout import GroupLoad, audience, due, group_loads
+from loadgen.planning.peaks import Rates, peak
+from loadgen.run.census import Census
+from loadgen.scenario import Plan, Scenario, load
+
+_QUESTION = re.compile(r"[^.?!]*\?")
+_NS_PER_S = 1_000_000_000
+#: Values at which the load curve is shown.
+CURVE_COLUMNS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate per second in the measure phase: its mean, and its highest at any moment."""
+
+    mean: float
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """All that is said of a scenario."""
+
+    scenario: Scenario
+    path: Path
+    command: str
+    """What runs it."""
+    comments: tuple[str, ...]
+    """The paragraphs of comments between the file's sections, each on one line."""
+    census: Census
+    loads: tuple[GroupLoad, ...]
+    events: Rate
+    deliveries: Rate | None
+    """Expected; None: too many different channels to compute it."""
+    curve: tuple[float, ...]
+    """Events/s of all groups: the mean of each of so many equal parts of the measure phase."""
+
+    @property
+    def question(self) -> str | None:
+        """The first question among the comments, which a scenario's file opens with; None: it asks none."""
+        for paragraph in self.comments:
+            if found := _QUESTION.search(paragraph):
+                return found[0].strip()
+        return None
+
+    @property
+    def seconds(self) -> float:
+        """How long a run takes, but for the readiness of subscriptions, which is the target's."""
+        phases = self.scenario.phases
+        return (self.census.ramp_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
+
+    @property
+    def steady(self) -> bool:
+        """Whether the load stays the same."""
+        return self.events.peak <= self.events.mean * (1 + 1e-9)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain JSON values; a scenario's own parts are in the terms of its file."""
+        resolved = self.scenario.resolved()
+        return {
+            "name": self.scenario.name,
+            "path": str(self.path),
+            "description": " ".join(self.scenario.description.split()),
+            "question": self.question,
+            "comments": list(self.comments),
+            "command": self.command,
+            "clients": self.census.clients,
+            "subscriptions": self.census.subscriptions,
+            "events_per_s": {"mean": self.events.mean, "peak": self.events.peak},
+            "deliveries_per_s": None
+            if self.deliveries is None
+            else {"mean": self.deliveries.mean, "peak": self.deliveries.peak},
+            "curve_events_per_s": list(self.curve),
+            "seconds": self.seconds,
+            "gates": resolved.get("gates", []),
+            "variables": resolved.get("variables", {}),
+            "groups": resolved["clients"],
+            "subscribers_per_event": {load.name: load.subscribers for load in self.loads},
+            "phases": resolved["phases"],
+        }
+
+
+def portrait(name_or_path: str, path: Path) -> Portrait:
+    """Return what is said of the scenario of that name or path, which is read from ``path``.
+
+    Raises:
+        ScenarioError: there is none, or it is not valid.
+    """
+    scenario = load(str(path))
+    plan = Plan(scenario)
+    loads = tuple(group_loads(scenario, plan, audience(scenario, plan)))
+    rates = Rates(scenario, plan, loads)
+    begin_ns, end_ns = scenario.phases.warmup_ns, scenario.phases.publishing_ns
+    edges = [begin_ns + (end_ns - begin_ns) * n // CURVE_COLUMNS for n in range(CURVE_COLUMNS + 1)]
+    curve = [0.0] * CURVE_COLUMNS
+    events = deliveries = 0.0
+    for group in plan.groups:
+        publish = plan.client(group.first).publish
+        if publish is None:
+            continue
+        before = [due(publish.pace, edge) * publish.batch for edge in edges]
+        for place in range(CURVE_COLUMNS):
+            length_ns = edges[place + 1] - edges[place]
+            if length_ns:
+                curve[place] += (before[place + 1] - before[place]) * _NS_PER_S / length_ns
+        measured = before[-1] - before[0]
+        events += measured
+        deliveries += measured * next(load.subscribers or 0.0 for load in loads if load.name == group.name)
+    seconds = (end_ns - begin_ns) / _NS_PER_S
+    outbound = rates.outbound()
+    return Portrait(
+        scenario=scenario,
+        path=path,
+        command=f"loadgen run {shlex.quote(name_or_path)}",
+        comments=tuple(_comments(path.read_text(encoding="utf-8-sig"))),
+        census=Census.of(scenario, plan),
+        loads=loads,
+        events=Rate(events / seconds, peak(rates.inbound())),
+        deliveries=None if outbound is None else Rate(deliveries / seconds, peak(outbound)),
+        curve=tuple(curve),
+    )
+
+
+def _comments(text: str) -> list[str]:
+    """Return the paragraphs of comments that begin at the start of a line."""
+    paragraphs: list[list[str]] = []
+    inside = False
+    for line in text.splitlines():
+        comment = line.startswith("#")
+        words = line.lstrip("#").strip()
+        if comment and words:
+            if not inside:
+                paragraphs.append([])
+            paragraphs[-1].append(words)
+        inside = comment and bool(words)
+    return [" ".join(lines) for lines in paragraphs]
+
+
+def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
+    """Return a curve as a line of blocks, the highest value full, zero empty; ``plain`` for terminals without them."""
+    levels = ".:-=+*#@" if plain else "▁▂▃▄▅▆▇█"
+    highest = max(values, default=0.0)
+    if highest <= 0:
+        return " " * len(values)
+    return "".join(
+        " " if value <= 0 else levels[min(int(value / highest * len(levels)), len(levels) - 1)]
+        for value in values
+    )

@@ -1,0 +1,155 @@
+"""Replaying a recorded series: what the points are, and the exact sentence for each mistake in the file."""
+
+# ruff: noqa: E501 - a sentence stands whole, so that one finds it
+
+import json
+
+import pytest
+
+from loadgen.scenario import Plan, Scenario, ScenarioError, load, recordings
+from tests.scenario.examples import with_publish
+
+SECOND = 1_000_000_000
+SERIES = "time,rate\n0,10\n30,40\n60,20\n"
+PROFILE = "clients.writers.publish.profile.csv names 'rates.csv'"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def replayed(tmp_path, series: str | bytes = SERIES, options: str = "") -> Scenario:
+    (tmp_path / "rates.csv").write_bytes(series if isinstance(series, bytes) else series.encode())
+    (tmp_path / "x.yaml").write_text(with_publish(f"profile: {{csv: rates.csv{options}}}"))
+    return load("x.yaml")
+
+
+def points_of(scenario: Scenario) -> list[tuple[float, float]]:
+    publish = scenario.clients["writers"].publish
+    assert publish is not None
+    return [(point.at_ns / SECOND, point.load) for point in publish.curve(scenario.phases.measure_ns)]
+
+
+FLAT = [(0, 0.25), (30, 0.25), (30, 1), (60, 1), (60, 0.5), (90, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("series", "options", "points"),
+    [
+        (SERIES, "", FLAT),
+        (SERIES, ", speed: 10", [(at / 10, load) for at, load in FLAT]),
+        (SERIES, ", peak: 50%", [(at, load / 2) for at, load in FLAT]),
+        (SERIES, ", between: lines", [(0, 0.25), (30, 1), (60, 0.5)]),
+        # The group's rate is 100/s.
+        (SERIES, ", values: events/s, between: lines", [(0, 0.1), (30, 0.4), (60, 0.2)]),
+        (
+            "\ufeff id , when , value \r\n1,2026-01-31T18:00:00Z,10\r\n\r\n2,2026-01-31T18:00:30Z,40\r\n"
+            "3,2026-01-31T20:01:00+02:00,20\r\n",
+            ", time_column: when, rate_column: value",
+            FLAT,
+        ),
+        ("time,rate\n2026-01-31 18:00,1\n2026-01-31 18:00:30,4\n2026-01-31 18:01,2\n", "", FLAT),
+        ("rate,time\n1e1,1000.5\n40.0,1030.5\n20,1060.5\n", "", FLAT),
+    ],
+)
+def test_what_a_file_stands_for(tmp_path, series, options, points):
+    assert points_of(replayed(tmp_path, series, options)) == points
+
+
+def test_the_record_needs_the_file_no_more(tmp_path):
+    scenario = replayed(tmp_path, options=", speed: 30")
+    resolved = json.loads(json.dumps(scenario.resolved()))
+    (tmp_path / "rates.csv").unlink()
+    again = Scenario.from_resolved(resolved)
+    assert again == scenario
+    for number in (5, 6):
+        assert [*Plan(again).client(number).publish.offsets_ns()] == [
+            *Plan(scenario).client(number).publish.offsets_ns()
+        ]
+    assert resolved["clients"]["writers"]["publish"]["profile"]["source"] == "rates.csv"
+    # As long as the series: three rows of a second each.
+    assert again.phases.measure_ns == 3 * SECOND
+
+
+def test_the_file_is_looked_for_beside_the_scenario(tmp_path, monkeypatch):
+    scenario = replayed(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load("../x.yaml") == scenario
+
+
+def test_a_series_longer_than_the_measurement_is_said(tmp_path):
+    replayed(tmp_path)
+    assert load("x.yaml", {"phases.measure": "1m"}).warnings() == [
+        "clients.writers.publish.profile lasts 90s, longer than the measure phase (1m)"
+    ]
+
+
+def test_another_place_than_a_file_cannot_name_one(tmp_path):
+    scenario = replayed(tmp_path).resolved()
+    scenario["clients"]["writers"]["publish"]["profile"] = {"csv": "rates.csv"}
+    with pytest.raises(ScenarioError) as caught:
+        Scenario.from_resolved(scenario)
+    assert str(caught.value) == (
+        "scenario: clients.writers.publish.profile.csv names a file, which is read with a scenario's own file only; "
+        "give the points instead"
+    )
+
+
+@pytest.mark.parametrize(
+    ("series", "options", "sentence"),
+    [
+        ("", "", f"x.yaml:13: {PROFILE}, which has no header; its first line is 'time,rate'"),
+        ("time;rate\n1;2\n", "", f"x.yaml:13: {PROFILE}, which has no column 'time'; it has 'time;rate'"),
+        ("time,rate,rate\n", "", f"x.yaml:13: {PROFILE}, which has several columns 'rate'; it has 'time', 'rate', 'rate'"),
+        ("time,rate\n0,1\n", "", f"x.yaml:13: {PROFILE}, which has one row; a curve takes 2 or more"),
+        ("time,rate\n0,0\n1,0\n", "", f"x.yaml:13: {PROFILE}, which has no rate above 0"),
+        ("time,rate\n0,1\n1,1e9\n", ", values: events/s", f"x.yaml:13: {PROFILE}, whose highest rate 1e+09 is more than 100000% of the group's rate"),
+        ("time,rate\n0,1\n0.0000000001,2\n", "", f"x.yaml:13: {PROFILE}, whose lines 2 and 3 fall together at this speed"),
+        ("time,rate\n0,1\n500000,2\n", "", f"x.yaml:13: {PROFILE}, which lasts 277.8h, longer than the 168h that a phase may last; give it a higher speed"),
+        (b"time,rate\n0,1\n1,caf\xe9\n", "", f"x.yaml:13: {PROFILE}, whose line 3 is not UTF-8; save it as UTF-8"),
+        (b"time,rate\n" + b" " * 10_000_000, "", f"x.yaml:13: {PROFILE}, which is larger than 10 MB"),
+        ("time,rate\n0,1\n1,many\n", "", "rates.csv:3: rate must be a number such as 120.5, not 'many'"),
+        ("time,rate\n0,1\n1,nan\n", "", "rates.csv:3: rate must be a number such as 120.5, not 'nan'"),
+        ("time,rate\n0,1\n1,1e9999\n", "", "rates.csv:3: rate must be a number such as 120.5, not '1e9999'"),
+        ("time,rate\n0,1\n1,-2\n", "", "rates.csv:3: rate must be at least 0, not '-2'"),
+        ("time,rate\n0,1\nsoon,2\n", "", "rates.csv:3: time must be seconds such as 12.5 or a timestamp such as 2026-01-31T18:00:00Z, not 'soon'"),
+        ("time,rate\n0,1\n\n1\n", "", "rates.csv:4: has 1 values where the header has 2"),
+        ("time,rate\n0,1\n0,2\n", "", "rates.csv:3: has the time of line 2; each row needs its own"),
+        ("time,rate\n5,1\n3,2\n", "", "rates.csv:3: goes back in time behind line 2; rows stand in the order of time"),
+        ("time,rate\n0,1\n2026-01-31T18:00:00Z,2\n", "", "rates.csv:3: mixes seconds and timestamps; keep to one of them"),
+        ("time,rate\n2026-01-31T18:00:00,1\n2026-01-31T18:00:01Z,2\n", "", "rates.csv:3: mixes timestamps with and without an offset from UTC; keep to one of them"),
+        ('time,rate\n0,1\n1,"2\n', "", "rates.csv:3: cannot be read as CSV: unexpected end of data"),
+        ("time,rate\n0,da2-abcdefghijklmnop\n1,2\n", "", "rates.csv:2: rate must be a number such as 120.5, not 'da2-…'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_file_is_named_with_its_line(tmp_path, series, options, sentence):
+    with pytest.raises(ScenarioError) as caught:
+        replayed(tmp_path, series, options)
+    assert str(caught.value) == sentence
+
+
+def test_a_missing_file_is_named_beside_what_else_is_wrong(tmp_path):
+    replayed(tmp_path)
+    (tmp_path / "rates.csv").unlink()
+    (tmp_path / "x.yaml").write_text((tmp_path / "x.yaml").read_text().replace("warmup: 1s", "warmup: 1"))
+    with pytest.raises(ScenarioError) as caught:
+        load("x.yaml")
+    assert caught.value.problems == (
+        "x.yaml:15: phases.warmup is 1 without a unit; write '1s' if that is meant",
+        f"x.yaml:13: {PROFILE}, which is not there; looked for 'rates.csv'",
+    )
+
+
+def test_of_many_mistakes_the_first_ten_are_named(tmp_path):
+    with pytest.raises(ScenarioError) as caught:
+        replayed(tmp_path, "time,rate\n" + "".join(f"{n},x\n" for n in range(30)))
+    assert len(caught.value.problems) == 11
+    assert caught.value.problems[-1] == "rates.csv: and 20 more"
+
+
+def test_a_file_of_too_many_rows_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(recordings, "MAX_ROWS", 2)
+    with pytest.raises(ScenarioError, match="which has more than 2 rows"):
+        replayed(tmp_path)
