@@ -2,7 +2,8 @@
 
 A keep-alive connection stays on the hub's watcher list from its first request on, as a WebSocket does: a request is one
 send, and its answer a callback from the hub (`http_connection`). There is no greenlet and no library object a request,
-which is what geventhttpclient spends most of its time on. httpx stays selectable where its behaviour is what is to be measured, and is what control and probing use.
+which is what geventhttpclient spends most of its time on. httpx stays selectable where its behaviour is what is to be
+measured, and is what control and probing use.
 """
 
 import os
