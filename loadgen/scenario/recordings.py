@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,8 @@ class _Lines:
     """The rows of a file that are not empty, each with its line."""
 
     def __init__(self, path: Path, replay: Replay) -> None:
-        self._reader = csv.reader(_text(path, replay).splitlines(keepends=True), strict=True)
+        # Lines end as CSV's do: str.splitlines would end them at a form feed or U+2028 within a value too.
+        self._reader = csv.reader(StringIO(_text(path, replay), newline=""), strict=True)
         name = shown(replay.csv)
         header = [cell.strip() for cell in next(self._reader, [])]
         if not any(header):
@@ -198,6 +200,9 @@ def _text(path: Path, replay: Replay) -> str:
     try:
         if path.is_dir():
             raise _Unreadable(f"names {name}, which is a directory; name a CSV file")
+        if path.exists() and not path.is_file():
+            # A pipe would wait for a writer, a device may never end.
+            raise _Unreadable(f"names {name}, which is no regular file; name a CSV file")
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise _Unreadable(f"names {name}, which is larger than 10 MB")
         return path.read_bytes().decode("utf-8-sig")

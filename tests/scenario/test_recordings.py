@@ -3,6 +3,7 @@
 # ruff: noqa: E501 - a sentence stands whole, so that one finds it
 
 import json
+import os
 
 import pytest
 
@@ -50,6 +51,8 @@ FLAT = [(0, 0.25), (30, 0.25), (30, 1), (60, 1), (60, 0.5), (90, 0.5)]
             FLAT,
         ),
         ("time,rate\n2026-01-31 18:00,1\n2026-01-31 18:00:30,4\n2026-01-31 18:01,2\n", "", FLAT),
+        ("\ufefftime,rate\n0,10\n30,40\n60,20\n", "", FLAT),
+        ("time,rate,note\n0,10,a\u2028b\n30,40,c\x0cd\n60,20,e\x85f\n", "", FLAT),
         ("rate,time\n1e1,1000.5\n40.0,1030.5\n20,1060.5\n", "", FLAT),
     ],
 )
@@ -139,6 +142,17 @@ def test_a_missing_file_is_named_beside_what_else_is_wrong(tmp_path):
     assert caught.value.problems == (
         "x.yaml:15: phases.warmup is 1 without a unit; write '1s' if that is meant",
         f"x.yaml:13: {PROFILE}, which is not there; looked for 'rates.csv'",
+    )
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+def test_what_never_ends_is_not_read(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "x.yaml").write_text(with_publish(f"profile: {{csv: {name}}}"))
+    with pytest.raises(ScenarioError) as caught:
+        load("x.yaml")
+    assert str(caught.value) == (
+        f"x.yaml:13: clients.writers.publish.profile.csv names '{name}', which is no regular file; name a CSV file"
     )
 
 
