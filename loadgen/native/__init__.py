@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 available = False
 if TYPE_CHECKING:
-    from loadgen.native._native import DeliveryLane, Lane, Poller, Rows
+    from loadgen.native._native import DeliveryLane, Lane, Poller, Rows, now_ns
 elif os.environ.get("LOADGEN_NATIVE") != "0":
     try:
-        from loadgen.native._native import DeliveryLane, Lane, Poller, Rows
+        from loadgen.native._native import DeliveryLane, Lane, Poller, Rows, now_ns
 
         available = True
     except ImportError:
@@ -30,4 +30,4 @@ if not TYPE_CHECKING and not available:
 
     DeliveryLane = Lane = Poller = Rows = _NotBuilt
 
-__all__ = ["DeliveryLane", "Lane", "Poller", "Rows", "available"]
+__all__ = ["DeliveryLane", "Lane", "Poller", "Rows", "available", "now_ns"]

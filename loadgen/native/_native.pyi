@@ -5,6 +5,9 @@ from typing import Any
 
 from loadgen.transport.inlet import Source
 
+def now_ns() -> int:
+    """Return what a read is stamped with here: nanoseconds since the Unix epoch."""
+
 class Rows:
     """Rows of int64 in bytearrays."""
 

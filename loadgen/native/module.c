@@ -1,12 +1,26 @@
 /* The extension module; `_native.pyi` says what is in it. */
+#include <time.h>
+
 #include "native.h"
 
 int poller_names(void);
+
+static PyObject *now_ns(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored)) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return PyLong_FromLongLong(now.tv_sec * 1000000000LL + now.tv_nsec);
+}
+
+static PyMethodDef functions[] = {
+    {"now_ns", now_ns, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "loadgen.native._native",
     .m_size = -1,
+    .m_methods = functions,
 };
 
 PyMODINIT_FUNC PyInit__native(void) {

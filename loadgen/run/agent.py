@@ -15,7 +15,6 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
-from loadgen import native
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import ClockRow, Interval, Recorder
@@ -31,6 +30,7 @@ from loadgen.run.threads import run_in_thread
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.address import Address
+from loadgen.transport.inlet import is_native
 from loadgen.transport.timer import PreciseTimer
 from loadgen.users.worker import Progress, Readiness, Timeline
 
@@ -292,7 +292,7 @@ class Agent:
             messages.FINISHED,
             {
                 "worker": self.worker_id,
-                "receive_path": "native" if native.available else "python",
+                "receive_path": "native" if is_native() else "python",
                 "deliveries": self.recorder.deliveries,
                 "events": self.recorder.events,
                 "foreign": self.recorder.foreign,

@@ -12,6 +12,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -199,9 +200,22 @@ _inlets: "WeakKeyDictionary[Any, NativeInlet]" = WeakKeyDictionary()
 _python_inlets: "WeakKeyDictionary[Any, Inlet]" = WeakKeyDictionary()
 
 
+def is_native() -> bool:
+    """Whether sockets are read natively: where that was built, and stamps reads by the clock that this process has."""
+    return native.available and _same_clock()
+
+
+@cache
+def _same_clock() -> bool:
+    """Whether the native reads' clock is `now_ns`; not so where that is replaced, as by a test."""
+    before_ns = now_ns()
+    between_ns = native.now_ns()
+    return before_ns <= between_ns <= now_ns()
+
+
 def inlet() -> Inlet | NativeInlet:
     """Return the one of the calling thread's hub; a forked process gets its own."""
-    if not native.available:
+    if not is_native():
         return python_inlet()
     hub = gevent.get_hub()
     found = _inlets.get(hub)
