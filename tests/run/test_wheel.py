@@ -21,9 +21,10 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     pip = [sys.executable, "-m", "pip"]
     run(*pip, "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(REPO), cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
-    run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
+    # Without a pip, and so without the old setuptools that comes with it and would hide the lent one.
+    run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"), cwd=tmp_path)
     own = str(tmp_path / "venv" / "bin" / "python")
-    run(own, "-m", "pip", "install", "-q", "--no-deps", str(wheel), cwd=tmp_path)
+    run(*pip, "--python", own, "install", "-q", "--no-deps", str(wheel), cwd=tmp_path)
     site = run(
         own, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
     ).stdout.strip()
@@ -31,7 +32,7 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     where = run(own, "-c", "import loadgen; print(loadgen.__file__)", cwd=tmp_path).stdout.strip()
     assert Path(where).is_relative_to(site)
-    run(own, "-m", "pip", "check", cwd=tmp_path)
+    run(*pip, "--python", own, "check", cwd=tmp_path)
     loadgen = str(tmp_path / "venv" / "bin" / "loadgen")
     finished = run(loadgen, "run", "comments", *overrides(SMALL), cwd=tmp_path)
     folder = only_run(tmp_path / "results")
