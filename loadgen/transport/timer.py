@@ -16,6 +16,9 @@ from loadgen.measure.clock import now_ns
 from loadgen.transport.timerfd import TimerFd
 
 _READ = 1
+#: Between two readings of a clock; more means that the process was put aside meanwhile.
+_AT_ONCE_NS = 20_000
+_READINGS = 5
 
 
 class PreciseTimer:
@@ -48,7 +51,7 @@ class PreciseTimer:
             gevent.sleep(wait_ns / 1e9)
             return
         waiter = Waiter()
-        entry = (time.monotonic_ns() + wait_ns, next(self._tie), waiter)
+        entry = (_steady_ns(due_ns), next(self._tie), waiter)
         heapq.heappush(self._due, entry)
         self._arm()
         try:
@@ -85,3 +88,17 @@ class PreciseTimer:
             waiter.switch(None)
         if self._due and not self._armed_ns:
             self._arm()
+
+
+def _steady_ns(due_ns: int) -> int:
+    """Return what the steady clock shows when the wall clock shows ``due_ns``; never too early.
+
+    Had the process been put aside between reading the one and the other, it would be woken as much too late.
+    """
+    for _ in range(_READINGS):
+        before_ns = time.monotonic_ns()
+        wall_ns = now_ns()
+        after_ns = time.monotonic_ns()
+        if after_ns - before_ns < _AT_ONCE_NS:
+            break
+    return after_ns + due_ns - wall_ns
