@@ -147,14 +147,16 @@ def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tup
         receiving(shape, url, Path(folder)) as receiver,
     ):
         pipe.recv()
-        # The first flush of deliveries imports what it needs: not what is measured.
-        pipe.send(Order(rate, WARMUP_S, size_bytes))
-        warmed_up = pipe.recv()
-        time.sleep(WARMUP_S)
+
+        def send(seconds: float) -> int:
+            pipe.send(Order(rate, seconds, size_bytes))
+            sent: int = pipe.recv()
+            return sent
+
+        warmed_up = send(WARMUP_S)
         idle = _idle(receiver)
         before, began = receiver.cpu_s, time.monotonic()
-        pipe.send(Order(rate, seconds, size_bytes))
-        sent = pipe.recv()
+        sent = send(seconds)
         rss = receiver.rss_bytes
         used = receiver.settled_cpu_s() - before - idle * (time.monotonic() - began)
         if receiver.stop() != warmed_up + sent:
@@ -163,7 +165,11 @@ def _from_sender(shape: Shape, rate: float, size_bytes: int, quick: bool) -> tup
 
 
 def _idle(receiver: Receiver) -> float:
-    """Return the share of a core that is used when nothing comes."""
+    """Return the share of a core that is used when nothing comes; for a receiver that has received.
+
+    The first flush of deliveries imports what it needs, which is neither idling nor what a delivery costs.
+    """
+    time.sleep(WARMUP_S)
     receiver.settled_cpu_s()
     before, began = receiver.cpu_s, time.monotonic()
     time.sleep(IDLE_S)
@@ -204,16 +210,20 @@ def _from_server(shape: Shape, quick: bool) -> tuple[float, float, float]:
         announced = server.announcement
         serving = psutil.Process(announced.pid)
         with receiving(shape, announced.http_url, Path(folder), announced.api_key) as receiver:
-            idle = _idle(receiver)
-            before, began, server_before = receiver.cpu_s, time.monotonic(), cpu_s(serving)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                rate = RATE_PER_S / 2
-                sent = pool.apply(_publish, (announced, shape.channels, rate, seconds))
+
+                def send(seconds: float) -> int:
+                    return pool.apply(_publish, (announced, shape.channels, RATE_PER_S / 2, seconds))
+
+                warmed_up = send(WARMUP_S)
+                idle = _idle(receiver)
+                before, began, server_before = receiver.cpu_s, time.monotonic(), cpu_s(serving)
+                sent = send(seconds)
             rss = receiver.rss_bytes
             settled = receiver.settled_cpu_s()
             used = settled - before - idle * (time.monotonic() - began)
             served = cpu_s(serving) - server_before
-            if receiver.stop() != sent:
+            if receiver.stop() != warmed_up + sent:
                 raise StreamError(f"{shape}: not all of {sent:,} deliveries were recorded")
     return used / sent * 1e6, rss / 1e6, served / sent * 1e6
 
