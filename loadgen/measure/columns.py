@@ -72,12 +72,14 @@ class RowBuffer:
         taken, self._full = self._full, []
         arrays = []
         for buffer, end in taken:
-            arrays.append(
-                np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, self._columns).copy()
-            )
+            arrays.append(_copied(buffer, end, self._columns))
             if len(self._spare) < 2:
                 self._spare.append(buffer)
         return arrays
+
+
+def _copied(buffer: bytearray, end: int, columns: int) -> Rows:
+    return np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, columns).copy()
 
 
 class DeliveryBuffer(RowBuffer):
@@ -118,8 +120,6 @@ class NativeDeliveryBuffer:
         """Return what was added since the last call, as arrays of shape (n, columns); they own their memory."""
         arrays = []
         for buffer, end in self.rows.take():
-            arrays.append(
-                np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, len(COLUMNS)).copy()
-            )
+            arrays.append(_copied(buffer, end, len(COLUMNS)))
             self.rows.give_back(buffer)
         return arrays

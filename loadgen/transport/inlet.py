@@ -13,7 +13,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -196,6 +196,7 @@ def _arrival_ns(control: list[tuple[int, int, bytes]], read_ns: int) -> int:
     return int(seconds * 1_000_000_000 + nanoseconds)
 
 
+_Kind = TypeVar("_Kind", Inlet, NativeInlet)
 _inlets: "WeakKeyDictionary[Any, NativeInlet]" = WeakKeyDictionary()
 _python_inlets: "WeakKeyDictionary[Any, Inlet]" = WeakKeyDictionary()
 
@@ -215,19 +216,17 @@ def _same_clock() -> bool:
 
 def inlet() -> Inlet | NativeInlet:
     """Return the one of the calling thread's hub; a forked process gets its own."""
-    if not is_native():
-        return python_inlet()
-    hub = gevent.get_hub()
-    found = _inlets.get(hub)
-    if found is None or found.process != os.getpid():
-        found = _inlets[hub] = NativeInlet()
-    return found
+    return _of_hub(_inlets, NativeInlet) if is_native() else python_inlet()
 
 
 def python_inlet() -> Inlet:
     """Return the hub's one in Python: it reads by the source's own ``recvmsg_into``, which may be another's."""
+    return _of_hub(_python_inlets, Inlet)
+
+
+def _of_hub(known: "WeakKeyDictionary[Any, _Kind]", kind: type[_Kind]) -> _Kind:
     hub = gevent.get_hub()
-    found = _python_inlets.get(hub)
+    found = known.get(hub)
     if found is None or found.process != os.getpid():
-        found = _python_inlets[hub] = Inlet()
+        found = known[hub] = kind()
     return found
