@@ -13,7 +13,7 @@ from loadgen.capacity.axes import Axis, scale_of
 from loadgen.capacity.search import Ask, Limit, Plan, Trial, next_step, so_far
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
 from loadgen.run.exits import ExitCode
-from loadgen.scenario import ScenarioError, load
+from loadgen.scenario import ScenarioError, load, overrides_of
 
 #: Without bounds of its own a search looks so many times below and above the scenario's load.
 _REACH = 100.0
@@ -44,7 +44,7 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
     Raises:
         ScenarioError: the scenario, a goal or the axis cannot be.
     """
-    said = dict(item.partition("=")[::2] for item in request.overrides)
+    said = overrides_of(request.overrides)
     scenario = load(request.scenario, said)
     scale = scale_of(scenario, Axis(request.axis), request.variable)
     try:
@@ -76,7 +76,7 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
     )
     runs = trial.Runs(request.scenario, request.options, request.overrides, goals, short_ns, full_ns)
     for edge in (low, high):
-        load(request.scenario, said | dict(item.partition("=")[::2] for item in scale.overrides(edge)))
+        load(request.scenario, said | overrides_of(scale.overrides(edge)))
     return plan, runs, scale
 
 

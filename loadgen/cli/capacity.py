@@ -98,8 +98,6 @@ def capacity(
                 fail(
                     "give a scenario and a goal: loadgen capacity comments --slo 'delivery.latency.p99 < 250ms'"
                 )
-            if any("=" not in item for item in overrides or ()):
-                fail("--set: write KEY=VALUE, such as clients.readers.count=100")
             options = {
                 "--target": target,
                 "--api-key-env": api_key_env,

@@ -22,7 +22,7 @@ from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
 from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.scenario import Plan, Scenario, ScenarioError, load
+from loadgen.scenario import Plan, Scenario, ScenarioError, load, overrides_of
 
 _WORKERS_TIMEOUT_S = 15.0
 #: A child that ends with one of these has said and kept what there was; 1 is also what Locust ends with when it fails.
@@ -102,11 +102,8 @@ def _problem(request: Request) -> str | None:
         return (
             "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
         )
-    for item in request.overrides:
-        if "=" not in item:
-            return f"--set {item}: write KEY=VALUE, such as clients.readers.count=100"
     try:
-        scenario = load(request.scenario, dict(item.partition("=")[::2] for item in request.overrides))
+        scenario = load(request.scenario, overrides_of(request.overrides))
         known = load_prices(request.prices)
     except ScenarioError as error:
         return str(error)

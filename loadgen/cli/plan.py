@@ -65,20 +65,13 @@ def plan(
     from loadgen.planning.estimate import estimate
     from loadgen.planning.prices import load_prices
     from loadgen.planning.show import markdown, print_plan
-    from loadgen.scenario import ScenarioError, load
+    from loadgen.scenario import ScenarioError, load, overrides_of
 
     if scenario is None and not calibrate:
         fail("name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file, or give --calibrate")
-    for item in overrides or []:
-        if "=" not in item:
-            fail(f"--set {item}: write KEY=VALUE, such as clients.readers.count=100")
     try:
         known = load_prices(prices)
-        model = (
-            None
-            if scenario is None
-            else load(scenario, dict(item.partition("=")[::2] for item in overrides or []))
-        )
+        model = None if scenario is None else load(scenario, overrides_of(overrides or ()))
     except ScenarioError as error:
         fail(str(error))
     if calibrate:

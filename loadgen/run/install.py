@@ -34,7 +34,7 @@ from loadgen.run.display import ProgressDisplay
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
-from loadgen.scenario import Plan, Scenario, ScenarioError, load
+from loadgen.scenario import Plan, Scenario, ScenarioError, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.users.roles import LoadUser, attach
 
@@ -145,8 +145,7 @@ class Controller:
         """Load and check everything before the first user; exits the process with a sentence where it cannot be."""
         options = self.options
         try:
-            overrides = dict(item.partition("=")[::2] for item in options.overrides or ())
-            self.scenario = load(options.scenario, overrides)
+            self.scenario = load(options.scenario, overrides_of(options.overrides or ()))
             plan = Plan(self.scenario)
             census = Census.of(self.scenario, plan)
             self.prices = load_prices(None if options.prices is None else Path(options.prices))

@@ -14,6 +14,7 @@ from loadgen.scenario.draws import ChannelDraw
 from loadgen.scenario.json_schema import json_schema
 from loadgen.scenario.load import CatalogueEntry, catalogue, find, load
 from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Variable
+from loadgen.scenario.overrides import overrides_of
 from loadgen.scenario.plan import ClientPlan, GroupPlan, Plan, PublishPlan, Role, SubscriptionPlan
 from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.rules import APPSYNC, ProtocolRules
@@ -47,4 +48,5 @@ __all__ = [
     "find",
     "json_schema",
     "load",
+    "overrides_of",
 ]

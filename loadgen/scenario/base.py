@@ -7,6 +7,16 @@ ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 WORD, MAPPING, LIST = "<word>", "<mapping>", "<list>"
 
 
+def as_tuple(value: object) -> object:
+    """Return a list as the tuple that a frozen model holds; leave anything else alone."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def word_or_mapping(value: object) -> str:
+    """Return the tag of what is written either as a word or spelled out."""
+    return MAPPING if isinstance(value, dict | BaseModel) else WORD
+
+
 class Part(BaseModel):
     """A mapping of such a file: immutable, no unknown keys, no conversion of types."""
 

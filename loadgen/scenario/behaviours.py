@@ -7,9 +7,9 @@ doing, so that it works against any target, and is drawn from the scenario's see
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from loadgen.scenario.base import MAPPING, WORD, Part
+from loadgen.scenario.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
 from loadgen.scenario.units import (
     ByteRate,
     ChangeRate,
@@ -27,14 +27,6 @@ _BACKOFF_MOST_NS = 5_000 * _MS
 _BACKOFF_LEAST_NS = 1 * _MS
 _SLOWEST_BYTES_PER_S = 256
 MAX_DROPS = 1_000
-
-
-def _kind(value: object) -> str:
-    return MAPPING if isinstance(value, dict | BaseModel) else WORD
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Reconnect(Part):
@@ -125,12 +117,13 @@ def _drops_in_order(drops: tuple[Drop, ...]) -> tuple[Drop, ...]:
 
 
 ReconnectPolicy = Annotated[
-    Annotated[Literal["never"], Tag(WORD)] | Annotated[Reconnect, Tag(MAPPING)], Discriminator(_kind)
+    Annotated[Literal["never"], Tag(WORD)] | Annotated[Reconnect, Tag(MAPPING)],
+    Discriminator(word_or_mapping),
 ]
 Drops = Annotated[
     tuple[Drop, ...],
     BeforeValidator(
-        _as_tuple,
+        as_tuple,
         json_schema_input_type=Annotated[list[Drop], Field(min_length=1, max_length=MAX_DROPS)],
     ),
     Field(max_length=MAX_DROPS),

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from loadgen.pacing import Point, shapes
-from loadgen.scenario.base import LIST, MAPPING, Part
+from loadgen.scenario.base import LIST, MAPPING, Part, as_tuple
 from loadgen.scenario.text import nearest, shown
 from loadgen.scenario.units import (
     MAX_DURATION_NS,
@@ -30,11 +30,6 @@ MAX_BURSTS = 50_000
 _DAY_NS = 24 * 3600 * 1_000_000_000
 _DAY_S = 24 * 3600
 _DEFAULT_PEAK = 100.0
-
-
-def as_tuple(value: object) -> object:
-    """Return a list as the tuple that a frozen model holds; leave anything else alone."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _bounded(length_ns: int) -> None:

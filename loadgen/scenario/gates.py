@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from analysis.gates.grammar import Gate, GateError, parse
-from loadgen.scenario.base import MAPPING, WORD, Part
+from loadgen.scenario.base import MAPPING, WORD, Part, word_or_mapping
 from loadgen.scenario.units import PositiveDurationNs, problem
 
 
@@ -42,13 +42,9 @@ class LongGate(Part):
         return parse(self.check).with_options(self.over_ns, self.abort_early)
 
 
-def _kind(value: object) -> str:
-    return MAPPING if isinstance(value, dict | LongGate) else WORD
-
-
 GateText = Annotated[
     Annotated[Annotated[str, AfterValidator(_readable)], Tag(WORD)] | Annotated[LongGate, Tag(MAPPING)],
-    Discriminator(_kind),
+    Discriminator(word_or_mapping),
 ]
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
@@ -19,9 +18,9 @@ from pydantic import (
 
 from loadgen.pacing import Arrival, Point
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part
+from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part, as_tuple, word_or_mapping
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
-from loadgen.scenario.curves import Profile, as_tuple, points_of
+from loadgen.scenario.curves import Profile, points_of
 from loadgen.scenario.login import Login
 from loadgen.scenario.units import (
     ConnectRate,
@@ -45,10 +44,6 @@ _DEFAULT_RAMP_PER_S = 250.0
 _SECOND_NS = 1_000_000_000
 
 _SUBSCRIPTIONS = Field(min_length=1, max_length=SUBSCRIPTIONS_PER_CONNECTION)
-
-
-def _kind(value: object) -> str:
-    return MAPPING if isinstance(value, dict | BaseModel) else WORD
 
 
 def _one_or_more(value: object) -> object:
@@ -133,7 +128,7 @@ class Publish(Part):
     """How requests are sent: HTTP POST, or over the client's WebSocket connection."""
     arrival: Annotated[
         Annotated[Literal["constant", "poisson"], Tag(WORD)] | Annotated[Bursts, Tag(MAPPING)],
-        Discriminator(_kind),
+        Discriminator(word_or_mapping),
     ] = "constant"
     """How requests spread over time: evenly over the whole group, at random, or in bursts ({bursts: 10})."""
     payload_bytes: Annotated[SizeBytes, AfterValidator(_payload_size)] = Field(
@@ -275,7 +270,8 @@ class Phases(Part):
     """How a run goes: connect and subscribe, be ready, warm up, measure, drain."""
 
     ready: Annotated[
-        Annotated[Literal["probe"], Tag(WORD)] | Annotated[Settle, Tag(MAPPING)], Discriminator(_kind)
+        Annotated[Literal["probe"], Tag(WORD)] | Annotated[Settle, Tag(MAPPING)],
+        Discriminator(word_or_mapping),
     ] = "probe"
     """When a subscription counts as ready: once a probe event has come through it, or after {settle: 2s}."""
     ready_timeout_ns: PositiveDurationNs = Field(default=30 * _SECOND_NS, alias="ready_timeout")

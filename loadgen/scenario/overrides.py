@@ -1,6 +1,6 @@
 """Overriding single values of a scenario by their dotted paths."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from loadgen.scenario import document
@@ -11,6 +11,21 @@ from loadgen.scenario.text import dotted, nearest, shown
 _PLACE = "override"
 #: Mappings whose keys the scenario's author has chosen: an override must not add to them by a slip of the pen.
 _NAMED = {("clients",), ("variables",)}
+
+
+def overrides_of(items: Iterable[str]) -> dict[str, str]:
+    """Return what `--set KEY=VALUE` asks for, by key; the last of a key counts.
+
+    Raises:
+        ScenarioError: an item has no "=".
+    """
+    found = {}
+    for item in items:
+        key, sign, text = item.partition("=")
+        if not sign:
+            raise ScenarioError([f"--set {item}: write KEY=VALUE, such as clients.readers.count=100"])
+        found[key] = text
+    return found
 
 
 def override(data: Any, places: Places, overrides: Mapping[str, str]) -> None:
