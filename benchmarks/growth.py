@@ -85,7 +85,8 @@ class Axis:
             (first_n, first), *others = pairs
             if max((value for _, value in others), default=first) < first * (1 + NOISE):
                 return None
-            pairs = [(n - first_n, value - first) for n, value in others]
+            # What has grown by less than the noise says nothing of how it grows.
+            pairs = [(n - first_n, value - first) for n, value in others if value > first * (1 + NOISE)]
         logs = [(math.log(n), math.log(value)) for n, value in pairs if n > 0 and value > 0]
         if len(logs) < 3:
             return None

@@ -21,10 +21,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def analyse(folder: Path) -> int:
-    """Compute summary and report of a run's folder in a process whose memory goes with it; return its exit code.
+def analyse(folder: Path, *, report: bool = True) -> int:
+    """Compute a run's figures in a process whose memory goes with it; return its exit code.
 
-    Under gevent the wait is cooperative: Locust has patched `subprocess`.
+    Without ``report`` no page is drawn, which is most of the work. Under gevent the wait is cooperative: Locust has
+    patched `subprocess`.
     """
-    finished = subprocess.run(command("analysis", "finish", str(folder)), env=environment(), check=False)  # noqa: S603
+    options = [] if report else ["--no-report"]
+    finished = subprocess.run(  # noqa: S603
+        command("analysis", "finish", str(folder), *options), env=environment(), check=False
+    )
     return finished.returncode

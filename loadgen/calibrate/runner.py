@@ -124,6 +124,7 @@ def _command(case: Case, folder: Path, url: str) -> list[str]:
         ),
         *("--scenario", str(_HERE / "scenario.yaml"), "--results", str(folder)),
         *("--target", url, "--api-key-env", _KEY_VARIABLE),
+        "--no-report",
         *overrides,
     ]
 

@@ -56,7 +56,7 @@ def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> in
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = children.command(
-        "loadgen", *runs.arguments(scale, load_, full), "--results", str(folder.resolve())
+        "loadgen", *runs.arguments(scale, load_, full), "--no-report", "--results", str(folder.resolve())
     )
     with (folder / "run.log").open("wb") as log:
         child = subprocess.Popen(  # noqa: S603  ours

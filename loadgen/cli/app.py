@@ -79,6 +79,10 @@ def run(
         Path | None,
         typer.Option(help="Prices and quotas of your own (YAML); see docs/prices.md.", metavar="FILE"),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(help="Draw report.html; without, `loadgen report FOLDER` does at any later time."),
+    ] = True,
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before a run against a real target that costs money.")
     ] = False,
@@ -115,6 +119,7 @@ def run(
                 max_cost=max_cost,
                 prices=prices,
                 yes=yes,
+                report=report,
             )
         )
     )

@@ -53,6 +53,7 @@ class Request:
     max_cost: float | None = None
     prices: Path | None = None
     yes: bool = False
+    report: bool = True
 
 
 def run(request: Request) -> int:
@@ -77,7 +78,7 @@ def run(request: Request) -> int:
     if not request.worker and code not in _OWN_CODES:
         for folder in sorted(_folders(request.results) - before):
             if _unfinished(folder):
-                return _rescue(folder, command, code)
+                return _rescue(folder, command, code, report=request.report)
     return code if code >= 0 else int(ExitCode.INCONCLUSIVE)
 
 
@@ -160,6 +161,8 @@ def _command(request: Request) -> list[str]:
         command += ["--max-cost", repr(request.max_cost)]
     if request.yes:
         command.append("--yes")
+    if not request.report:
+        command.append("--no-report")
     files = {"--faults": request.faults, "--journal": request.journal, "--prices": request.prices}
     for option, path in files.items():
         if path is not None:
@@ -225,7 +228,7 @@ def _unfinished(folder: Path) -> bool:
     return bool(status == "running")
 
 
-def _rescue(folder: Path, command: list[str], child_code: int) -> int:
+def _rescue(folder: Path, command: list[str], child_code: int, *, report: bool) -> int:
     """Complete the record of a run whose master died, and report it as failed."""
     from loadgen.run.record import RunFolder
 
@@ -243,7 +246,7 @@ def _rescue(folder: Path, command: list[str], child_code: int) -> int:
     except RunError as error:
         print(f"loadgen: {error}", file=sys.stderr)
     else:
-        children.analyse(folder)
+        children.analyse(folder, report=report)
     return int(ExitCode.INCONCLUSIVE)
 
 

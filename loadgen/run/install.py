@@ -295,7 +295,7 @@ class Controller:
         if coordinator.unwritten:
             print(f"loadgen: {coordinator.unwritten}", file=sys.stderr, flush=True)
             return
-        code = children.analyse(coordinator.folder.path)
+        code = children.analyse(coordinator.folder.path, report=not self.options.no_report)
         if code == 0:
             # The verdict of the analysis on the run; what the run itself ended with goes before it.
             summary = json.loads((coordinator.folder.path / "summary.json").read_text())
@@ -421,6 +421,9 @@ def install() -> None:
             "--yes",
             action="store_true",
             help="begin a run against a real target whatever it is estimated to cost",
+        )
+        group.add_argument(
+            "--no-report", action="store_true", help="draw no report.html; `loadgen report` does later"
         )
         group.add_argument(
             "--set",

@@ -26,6 +26,5 @@ class Part(BaseModel):
         extra="forbid",
         validate_by_alias=True,
         validate_by_name=False,
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
     )

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from loadgen.scenario.base import Part
 from loadgen.scenario.behaviours import Churn, Drop, Reconnect
-from loadgen.scenario.messages import keys_of
+from loadgen.scenario.messages import description_of, keys_of
 from loadgen.scenario.models import Group, Phases, Publish, Variable
 from loadgen.scenario.scenario import Scenario
 
@@ -22,11 +22,21 @@ def json_schema() -> dict[str, Any]:
     is a variable.
     """
     schema = _written(Scenario.model_json_schema(by_alias=True, mode="validation"))
-    for model in _WITH_DEFAULTS:
-        properties = (schema if model is Scenario else schema["$defs"][model.__name__])["properties"]
-        for key, default in _defaults(model):
-            properties[key]["default"] = default
+    for model in _parts(Part):
+        whole = schema if model is Scenario else schema["$defs"].get(model.__name__)
+        for key, described in (whole or {}).get("properties", {}).items():
+            if about := description_of(model, key):
+                described["description"] = about
+        if whole is not None and model in _WITH_DEFAULTS:
+            for key, default in _defaults(model):
+                whole["properties"][key]["default"] = default
     return {"$schema": _DIALECT, "title": "Load-test scenario, version 1", **schema}
+
+
+def _parts(model: type[Part]) -> Iterator[type[Part]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from _parts(each)
 
 
 def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from loadgen.scenario.base import ENVIRONMENT_PATTERN, LIST, MAPPING, WORD
 from loadgen.scenario.curves import FORM_TAGS
+from loadgen.scenario.descriptions import descriptions
 from loadgen.scenario.models import KEY_PATTERN, NAME_PATTERN
 from loadgen.scenario.problems import Path, Problem
 from loadgen.scenario.text import closest, nearest, shown
@@ -46,6 +47,12 @@ def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
+def description_of(model: type[BaseModel], key: str) -> str:
+    """Return what a key is for; empty where nothing is written of it."""
+    names = {info.alias or name: name for name, info in model.model_fields.items()}
+    return descriptions(model).get(names[key], "")
+
+
 def _path(location: tuple[int | str, ...], data: Any) -> Path:
     """Return the location without what pydantic puts in for unions and for keys of mappings."""
     path: list[int | str] = []
@@ -70,7 +77,7 @@ def _message(details: ErrorDetails, path: Path, model: type[BaseModel], data: ob
         case "extra_forbidden":
             return "is not a known key" + nearest(str(path[-1]), keys_of(_model_at(path[:-1], model, data)))
         case "missing":
-            about = keys_of(_model_at(path[:-1], model, data))[str(path[-1])].description or ""
+            about = description_of(_model_at(path[:-1], model, data), str(path[-1]))
             first = about.split(". ")[0].split(";")[0].rstrip(".")
             return f"is missing; add it ({first[:1].lower()}{first[1:]})"
         case "literal_error":

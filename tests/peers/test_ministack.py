@@ -125,6 +125,7 @@ def test_a_scenario_runs_unchanged_and_says_what_it_saw(peer: Peer, tmp_path: Pa
     done = peer.loadgen(
         "run",
         "comments",
+        "--report",
         *("--target", peer.url, "--api-key-env", "LOADGEN_API_KEY", "--results", str(tmp_path)),
         *(part for item in RUN for part in ("--set", item)),
     )

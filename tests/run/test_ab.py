@@ -8,8 +8,8 @@ QUICK = (*SMALL, "phases.measure=1s", "phases.warmup=200ms", "phases.drain=200ms
 
 
 def test_runs_alternate_and_are_compared(tmp_path: Path) -> None:
-    base = " ".join(["comments", *overrides(QUICK)])
-    new = " ".join(["comments", *overrides((*QUICK, "clients.readers.count=20"))])
+    base = " ".join(["comments", "--no-report", *overrides(QUICK)])
+    new = " ".join(["comments", "--no-report", *overrides((*QUICK, "clients.readers.count=20"))])
     done = loadgen("ab", base, new, "--repeats", "2", "--results", str(tmp_path / "ab"), timeout_s=120)
     assert done.code in (0, 1, 3), done.said
     runs = {side: sorted((tmp_path / "ab" / side).glob("*/manifest.json")) for side in ("base", "new")}

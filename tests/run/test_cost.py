@@ -17,7 +17,7 @@ from tests.run.harness import REPO, SMALL, loadgen, only_run, overrides, read
 
 
 def test_a_run_costs_what_its_plan_says_within_the_error_of_its_draws(tmp_path: Path) -> None:
-    finished = loadgen("run", "comments", "--results", str(tmp_path), *overrides(SMALL))
+    finished = loadgen("run", "comments", "--report", "--results", str(tmp_path), *overrides(SMALL))
     assert finished.code in (0, 3), finished.said
     run = only_run(tmp_path)
     summary = read(run / "summary.json")
@@ -57,7 +57,8 @@ def test_a_run_that_has_cost_more_than_it_may_is_stopped_and_reported(tmp_path: 
     assert usd is not None
     # Enough for what is planned, which is why it starts; with each delivery twice it is spent half-way.
     finished = loadgen(
-        *("run", "comments", "--results", str(tmp_path / "results"), "--max-cost", repr(usd * 1.01)),
+        *("run", "comments", "--report", "--results", str(tmp_path / "results")),
+        *("--max-cost", repr(usd * 1.01)),
         *("--faults", str(tmp_path / "faults.yaml")),
         *overrides(settings),
     )

@@ -34,7 +34,7 @@ KEY = "da2-abcdefghijklmnopqrstuvwxyz"
 
 
 def test_comments_delivers_everything_that_is_expected_and_leaves_a_whole_record(tmp_path: Path) -> None:
-    finished = loadgen("run", "comments", "--results", str(tmp_path), *overrides(SMALL))
+    finished = loadgen("run", "comments", "--report", "--results", str(tmp_path), *overrides(SMALL))
     assert finished.code == 0, finished.said
     run = only_run(tmp_path)
     assert finished.out.rstrip().splitlines()[-1].endswith(f"{run.name}/report.html")
@@ -136,7 +136,7 @@ def test_ctrl_c_in_the_measure_phase_keeps_and_reports_what_was_recorded(
     tmp_path: Path, processes: str
 ) -> None:
     process = start(
-        *("run", "comments", "--results", str(tmp_path), "--processes", processes),
+        *("run", "comments", "--report", "--results", str(tmp_path), "--processes", processes),
         *overrides([*SMALL, "phases.measure=60s"]),
     )
     run = wait_for_phase(tmp_path, "measure")

@@ -34,11 +34,13 @@ def test_gates_that_hold_pass(tmp_path: Path) -> None:
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "0", "0")
     # On a loaded machine the run is degraded, and the longer sentence goes over two lines.
     assert "2 of 2 gates passed" in " ".join(done.out.split())
-    assert all(len(line) <= 80 for line in done.out.splitlines() if not line.startswith("report: ")), done.out
+    assert all(len(line) <= 80 for line in done.out.splitlines() if not line.startswith("results: ")), (
+        done.out
+    )
 
 
 def test_a_gate_that_fails_is_exit_1_and_told_everywhere(tmp_path: Path) -> None:
-    done = run(tmp_path, "delivery.latency.p50 < 1us", "delivery.loss == 0")
+    done = run(tmp_path, "delivery.latency.p50 < 1us", "delivery.loss == 0", more=("--report",))
     assert done.code == 1, done.said
     folder = only_run(tmp_path / "results")
     for text in (done.out, (folder / "report.html").read_text().replace("&lt;", "<")):

@@ -115,6 +115,7 @@ class Elements(HTMLParser):
 def test_nothing_that_a_service_says_acts_anywhere(service: str, tmp_path: Path) -> None:
     done = loadgen(
         "run",
+        "--report",
         str(REPO / "scenarios" / "comments.yaml"),
         *overrides(SETTINGS),
         "--target",

@@ -26,7 +26,7 @@ KEY = "da2-" + "s" * 26
 
 def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(tmp_path: Path) -> None:
     process = start(
-        *("run", "comments", "--results", str(tmp_path), "--processes", "2"),
+        *("run", "comments", "--results", str(tmp_path), "--processes", "2", "--report"),
         *overrides([*SMALL, "phases.measure=6s"]),
     )
     run = wait_for_phase(tmp_path, "measure")
@@ -63,7 +63,7 @@ def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
 
 def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(tmp_path: Path) -> None:
     process = start(
-        *("run", "comments", "--results", str(tmp_path), "--processes", "2"),
+        *("run", "comments", "--results", str(tmp_path), "--processes", "2", "--report"),
         *overrides([*SMALL, "phases.measure=60s"]),
     )
     run = wait_for_phase(tmp_path, "measure")

@@ -1,0 +1,43 @@
+"""What each key of a file is for: the docstrings below the fields of the models, read when somebody asks.
+
+pydantic can read them too, but does so whenever the models are imported, which every process of a run would pay for.
+"""
+
+import ast
+import inspect
+import sys
+from functools import cache
+
+from pydantic import BaseModel
+
+
+@cache
+def descriptions(model: type[BaseModel]) -> dict[str, str]:
+    """Return the docstrings of a model's fields by the fields' names; inherited ones too."""
+    found: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if issubclass(owner, BaseModel):
+            found |= _of_module(owner.__module__).get(owner.__qualname__, {})
+    return {name: text for name, text in found.items() if name in model.model_fields}
+
+
+@cache
+def _of_module(module: str) -> dict[str, dict[str, str]]:
+    """Return, by class, the strings that stand below an attribute."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError):
+        return {}  # no source at hand: no description, which costs only words
+    return {
+        node.name: {
+            attribute.target.id: inspect.cleandoc(text.value.value)
+            for attribute, text in zip(node.body, node.body[1:], strict=False)
+            if isinstance(attribute, ast.AnnAssign)
+            and isinstance(attribute.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+        }
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
