@@ -45,11 +45,9 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
 
 def sentences(content: Mapping[str, Any]) -> list[str]:
     """Return what is known of each goal and, if there are several, of all together."""
-    goals = list(content["request"]["goals"])
-    names = [*goals, "all goals together"] if len(goals) > 1 else goals
     lines = [
-        f"{text.clean(name)}: {_limit(content, limit)}"
-        for name, limit in zip(names, content["limits"], strict=False)
+        f"{text.clean(limit['goal'] or 'all goals together')}: {_limit(content, limit)}"
+        for limit in content["limits"]
     ]
     full = sum(row["full"] for row in content["trials"])
     lines.append(f"{len(content['trials'])} trials, {full} of them full-length")

@@ -172,10 +172,16 @@ class Search:
                 "short_ns": self._runs.short_ns,
                 "full_ns": self._runs.full_ns,
                 "trials": self.rows,
-                "limits": [asdict(limit) for limit in self.limits],
+                "limits": self._limits(),
                 "usl": self._usl(),
             },
         )
+
+    def _limits(self) -> list[dict[str, Any]]:
+        """Return the limit of each goal and, where there are several, of all together (`goal`: null)."""
+        goals = self._request.goals
+        names = (*goals, None) if len(goals) > 1 else goals
+        return [{"goal": name, **asdict(limit)} for name, limit in zip(names, self.limits, strict=False)]
 
     def _usl(self) -> dict[str, Any] | None:
         if not self._scale.proportional:

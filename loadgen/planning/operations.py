@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from analysis import pricing
+from loadgen.planning import returns
 from loadgen.planning.fanout import GroupLoad, due
 from loadgen.planning.prices import Prices
 from loadgen.scenario import Plan, Scenario, Settle
@@ -59,11 +60,13 @@ def of_run(
     """Return what one run uses from its first connect to its last close.
 
     How long it takes until all is proven ready is the service's to say, and is left out of the connection time; of
-    readiness probes the one round that each awaited channel needs at least is counted.
+    readiness probes the one round that each awaited channel needs at least is counted. Drops and churn count with the
+    connects and subscribes that they are expected to bring; the time that those clients are away is not taken off.
     """
     probes: tuple[float, float | None] = (0.0, 0.0)
     if not isinstance(scenario.phases.ready, Settle):
         probes = _probe_round(patterns, rules)
+    again = returns.of_run(scenario)
     connected_s, keepalives = _connected(scenario, plan, prices.metering.keepalive_interval_s.value)
     return _usage(
         scenario,
@@ -71,8 +74,8 @@ def of_run(
         {load.name: (load.requests, load) for load in loads},
         prices,
         handlers,
-        connects=float(sum(group.count for group in _connecting(scenario, plan))),
-        subscribes=float(plan.subscription_count),
+        connects=sum(group.count for group in _connecting(scenario, plan)) + again.connects,
+        subscribes=plan.subscription_count + again.subscribes,
         probes=probes,
         connected_s=connected_s,
         keepalives=keepalives,
@@ -88,7 +91,8 @@ def of_hour(
 ) -> Usage:
     """Return what an hour uses at the mean load of the measure phase, with everybody connected all the time.
 
-    The service ends a connection when its time is over; that often each is opened and its subscriptions asked for anew.
+    The service ends a connection when its time is over; that often each is opened and its subscriptions asked for anew,
+    and churn comes on top.
     """
     phases, hour_s = scenario.phases, 3600.0
     requests = {}
@@ -100,15 +104,16 @@ def of_hour(
         requests[load.name] = (measured * _NS_PER_S / phases.measure_ns * hour_s, load)
     connections = sum(group.count for group in _connecting(scenario, plan))
     lifetime_s = prices.quotas.connection_seconds.value
-    again = hour_s / lifetime_s if lifetime_s else 0.0
+    renewed = hour_s / lifetime_s if lifetime_s else 0.0
+    again = returns.of_hour(scenario)
     return _usage(
         scenario,
         plan,
         requests,
         prices,
         handlers,
-        connects=connections * again,
-        subscribes=plan.subscription_count * again,
+        connects=connections * renewed + again.connects,
+        subscribes=plan.subscription_count * renewed + again.subscribes,
         probes=(0.0, 0.0),
         connected_s=connections * hour_s,
         keepalives=connections * hour_s / prices.metering.keepalive_interval_s.value,

@@ -127,7 +127,7 @@ def behaviour_of(
     read_bytes_per_s = None
     if group.slow is not None:
         chosen = _places(f"{seed}/{name}/slow", group.count)[index]
-        if chosen < _of(group.slow.share_percent, group.count):
+        if chosen < share_of(group.slow.share_percent, group.count):
             read_bytes_per_s = group.slow.read_bytes_per_s
     return Behaviour(reconnect, tuple(_drops(group, f"{seed}/{name}", index)), churn, read_bytes_per_s)
 
@@ -135,7 +135,7 @@ def behaviour_of(
 def _drops(group: Group, seed: str, index: int) -> Iterator[DropPlan]:
     for number, drop in enumerate(group.drops, start=1):
         place = _places(f"{seed}/drop/{number}", group.count)[index]
-        cut = _of(drop.share_percent, group.count)
+        cut = share_of(drop.share_percent, group.count)
         if place < cut:
             yield DropPlan(number, _cut_at_ns(drop, place, cut), drop.close == "frame")
 
@@ -144,7 +144,7 @@ def _cut_at_ns(drop: Drop, place: int, cut: int) -> int:
     return drop.at_ns + drop.over_ns * place // cut
 
 
-def _of(share_percent: float, count: int) -> int:
+def share_of(share_percent: float, count: int) -> int:
     """Return how many of ``count`` a share is: the nearest number, at least one."""
     return max(1, round(count * share_percent / 100))
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from rich.console import Console
 
 from analysis import pricing
-from loadgen.planning import calibration, guard
+from loadgen.planning import calibration, guard, returns
 from loadgen.planning.estimate import Estimate, estimate
 from loadgen.planning.fanout import audience, due_by_client, group_loads
 from loadgen.planning.operations import Handler
@@ -110,6 +110,40 @@ def test_a_broadcast_by_hand() -> None:
     assert (operations["probe_publish"], operations["probe_delivery"]) == (1, 1000)
     assert found.cost.usd == pytest.approx((100 + 100_000 + 2000 + 1001) / 1e6, abs=1e-4)
     assert found.hour.operations["delivery"] == pytest.approx(36_000_000)
+
+
+@pytest.mark.parametrize(
+    "churn",
+    [{"subscriptions": "20/s"}, {"lifetime": "4s"}, {"lifetime": "3s", "away": "1s", "spread": "constant"}],
+)
+def test_churn_is_expected_to_be_what_the_clients_plans_have(churn: dict[str, str]) -> None:
+    said = {f"clients.audience.churn.{key}": value for key, value in churn.items()}
+    scenario = load("broadcast", {"clients.audience.count": "400", "phases.measure": "57s", **said})
+    plan = Plan(scenario)
+    until_ns = scenario.phases.publishing_ns
+    behaviours = [plan.client(number).behaviour.churn for number in range(400)]
+    turns = sum(sum(1 for _ in each.offsets_ns(until_ns)) for each in behaviours if each is not None)
+    assert turns > 1_000
+    expected = returns.of_run(scenario)
+    assert expected.subscribes == pytest.approx(turns, abs=4 * turns**0.5)
+    assert expected.connects == (0 if "subscriptions" in churn else expected.subscribes)
+    found = estimate(scenario, load_prices())
+    plain = estimate(
+        load("broadcast", {"clients.audience.count": "400", "phases.measure": "57s"}), load_prices()
+    )
+    for kind, more in (("connect", expected.connects), ("subscribe", expected.subscribes)):
+        assert found.cost.usage.operations[kind] == pytest.approx(plain.cost.usage.operations[kind] + more)
+        assert found.hour.operations[kind] == pytest.approx(
+            plain.hour.operations[kind] + more * 3600e9 / until_ns
+        )
+
+
+def test_those_that_a_drop_cuts_connect_and_subscribe_again() -> None:
+    found = planned("deploy-drop").cost.usage.operations
+    # 300 readers; 10 % and 50 % of them are cut.
+    assert (found["connect"], found["subscribe"]) == (300 + 30 + 150, 300 + 30 + 150)
+    never = planned("deploy-drop", clients__readers__reconnect="never").cost.usage.operations
+    assert (never["connect"], never["subscribe"]) == (300, 300)
 
 
 def test_both_directions_are_metered_in_units_of_five_kilobytes() -> None:
