@@ -50,6 +50,7 @@ class ClientConnection:
         "_closing",
         "_connected_ns",
         "_error",
+        "_established",
         "_login",
         "_numbers",
         "_on_delivery",
@@ -67,6 +68,7 @@ class ClientConnection:
         "ended",
         "intent",
         "life",
+        "on_ended",
         "on_event",
     )
 
@@ -97,6 +99,9 @@ class ClientConnection:
         self._error: str | None = None
         self._refused = False
         self._closing = False
+        self._established = False
+        #: Called from the hub when a life has ended that :meth:`open` had begun and nobody has asked to close.
+        self.on_ended: Callable[[], None] | None = None
         #: Set while there is no connection; cleared by :meth:`open`.
         self.ended = Event()
         self.ended.set()
@@ -117,7 +122,7 @@ class ClientConnection:
         self._turns.clear()
         self._unready.clear()
         self._error = None
-        self._refused = False
+        self._refused = self._established = False
         self._opened_ns = self._connected_ns = None
         self._started_ns = now_ns()
         self._session = self._run.service.session(self)
@@ -150,15 +155,17 @@ class ClientConnection:
         if not self._login.wait(timeout_s):
             self._error = f"no answer to the login within {timeout_s:g} s"
             socket.abort()
-        if self._connected_ns is None:
+        if self._connected_ns is None or self._socket is None:
             kind = HandshakeRefusedError if self._refused else TransportError
-            reason = self._error or "the connection was closed before the login was answered"
+            reason = self._error or "the connection was closed at once"
             if not self.ended.is_set():
                 socket.abort()
             raise kind(reason)
-        self._run.progress.connected += 1
         for plan in self._client.subscriptions:
+            if self._socket is None:
+                raise TransportError(self._error or "the connection was lost while subscribing")
             self._subscribe(plan, 0)
+        self._established = True
 
     def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
         """Publish over this connection; ``on_answer`` gets the answer and its arrival, or None if it was lost.
@@ -266,7 +273,10 @@ class ClientConnection:
 
     def on_connected(self, arrival_ns: int) -> None:
         """The service accepted the connection."""
+        if self._connected_ns is not None:
+            return
         self._connected_ns = arrival_ns
+        self._run.progress.connected += 1
         # On record from now on, should this process be killed: the row at the end takes this one's place.
         if self._socket is not None:
             self._record_connection(self._socket, None, None)
@@ -392,6 +402,8 @@ class ClientConnection:
             on_answer(None, at_ns)
         self._login.set()
         self.ended.set()
+        if self.on_ended is not None and self._established and not self._closing:
+            self.on_ended()
 
     def _record_subscription(
         self, subscription: _Subscription, ended_ns: int | None, intent: str | None

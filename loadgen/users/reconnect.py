@@ -1,5 +1,7 @@
 """When a client connects again after its connection ended."""
 
+from random import Random
+
 from loadgen.scenario import Behaviour, LifetimePlan
 
 #: Why a client ended its connection or subscription itself, as it stands in the record; of a drop with its number.
@@ -16,7 +18,8 @@ class Returning:
     def __init__(self, behaviour: Behaviour) -> None:
         self._plan = behaviour.reconnect
         self._away_s = behaviour.churn.away_ns / 1e9 if isinstance(behaviour.churn, LifetimePlan) else 0.0
-        self._random = behaviour.reconnect.random()
+        # Made when it is needed: its state is 2.5 KB, and most clients never wait.
+        self._random: Random | None = None
         self._failed = 0
         self._was_connected = False
 
@@ -37,5 +40,9 @@ class Returning:
             return None
         wait_ns = min(self._plan.first_ns << min(self._failed, _DOUBLINGS_MAX), self._plan.most_ns)
         self._failed += 1
+        if not self._plan.jitter:
+            return wait_ns / 1e9
+        if self._random is None:
+            self._random = self._plan.random()
         # Of random draws only this one is promised to stay the same between Python versions.
-        return wait_ns / 1e9 * (self._random.random() if self._plan.jitter else 1.0)
+        return wait_ns / 1e9 * self._random.random()

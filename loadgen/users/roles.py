@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gevent
-from gevent.pool import Group
+from gevent import Greenlet
 from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
@@ -51,16 +51,18 @@ class LoadUser(User):
         if client is None:
             raise StopUser
         self.run_of_worker, self.client_plan = run, client
-        self._helpers = Group()
+        self._doings: list[Greenlet] = []
+        self._connecting: Greenlet | None = None
         self._connection: ClientConnection | None = None
         if not run.wait_for_ramp(client):
             raise StopUser
         if client.subscriptions or (client.publish is not None and client.publish.via == "websocket"):
             deliver = type(self).on_delivery is not LoadUser.on_delivery
             self._connection = ClientConnection(run, client, self.on_delivery if deliver else None)
-            self._helpers.spawn(self._keep_connected, self._connection)
-            for doing in doings(run, client, self._connection):
-                self._helpers.spawn(doing)
+            self._returning = Returning(client.behaviour)
+            self._connection.on_ended = self._come_back
+            self._connecting = gevent.spawn(self._connect, self._connection)
+            self._doings.extend(map(gevent.spawn, doings(run, client, self._connection)))
 
     def on_delivery(self, channel: str, event: str) -> None:
         """Override to look at each delivery after it was recorded; costs CPU on the receive path, must not block.
@@ -103,11 +105,12 @@ class LoadUser(User):
             sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
         return OpenLoopPublisher(run, client, sender, in_flight, self.payload)
 
-    def _keep_connected(self, connection: ClientConnection) -> None:
-        """Connect, and connect again after the connection has ended, by the client's policy."""
-        run, returning = self.run_of_worker, Returning(self.client_plan.behaviour)
+    # There is a greenlet for connecting only while it is needed: each costs some 8 KB, its stack and Python's.
+
+    def _connect(self, connection: ClientConnection) -> None:
+        """Connect, by the client's policy as often as it takes; return once it is or is not to be connected."""
+        run = self.run_of_worker
         while not run.stopping:
-            intent = None
             try:
                 connection.open(CONNECT_TIMEOUT_S)
             except HandshakeRefusedError as error:
@@ -115,22 +118,38 @@ class LoadUser(User):
             except TransportError as error:
                 run.complain(str(error), fatal=False)
             else:
-                returning.connected()
-                connection.ended.wait()
-                if run.stopping:
-                    return
-                intent = connection.intent
-            wait_s = returning.wait_s(intent)
-            if wait_s is None:
+                self._returning.connected()
                 return
-            gevent.sleep(wait_s)
+            if not self._wait_to_return(None):
+                return
+
+    def _come_back(self) -> None:
+        """The connection has ended; from the hub."""
+        connection, run = self._connection, self.run_of_worker
+        assert connection is not None
+        intent = connection.intent
+
+        def again() -> None:
+            if self._wait_to_return(intent):
+                self._connect(connection)
+
+        if not run.stopping:
+            self._connecting = gevent.spawn(again)
+
+    def _wait_to_return(self, intent: str | None) -> bool:
+        """Wait as the policy has it; false: the client is not to come back."""
+        wait_s = self._returning.wait_s(intent)
+        if wait_s is None:
+            return False
+        gevent.sleep(wait_s)
+        return True
 
     def _hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
             if not self._connection.ended.wait(CLOSE_TIMEOUT_S):
                 self._connection.abort()
-        self._helpers.kill(block=False)
+        gevent.killall([each for each in (self._connecting, *self._doings) if each is not None], block=False)
 
 
 class Subscriber(LoadUser):
