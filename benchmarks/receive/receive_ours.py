@@ -54,7 +54,7 @@ def main() -> None:
     run = SimpleNamespace(
         recorder=recorder,
         service=service,
-        address=Address(service.ws_url),
+        address=Address(service.connect_url),
         readiness=SettledReadiness(0),
         progress=Progress(),
         publishing_over=False,

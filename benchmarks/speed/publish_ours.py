@@ -31,7 +31,7 @@ from loadgen.transport.http import GeventHttpClient  # noqa: E402
 from loadgen.transport.timer import PreciseTimer  # noqa: E402
 from loadgen.transport.websocket import Address  # noqa: E402
 from loadgen.users.connection import ClientConnection  # noqa: E402
-from loadgen.users.publishing import HttpSender, OpenLoopPublisher, Sender, WebSocketSender  # noqa: E402
+from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender  # noqa: E402
 from loadgen.users.worker import Progress, Timeline, WorkerRun  # noqa: E402
 
 TOKEN = 7
@@ -60,7 +60,7 @@ class Worker:
 
     def __init__(self, service: AppSyncEvents, folder: Path) -> None:
         self.service = service
-        self.address = Address(service.ws_url)
+        self.address = Address(service.connect_url)
         self.recorder = Recorder(TOKEN, SpoolWriter(folder, 0), run_in_thread)
         self.readiness = SettledReadiness(0)
         self.progress = Progress()
@@ -147,7 +147,7 @@ def _publisher(run: WorkerRun, client: ClientPlan) -> OpenLoopPublisher:
     if client.publish.via == "websocket":
         connection = ClientConnection(run, client)
         connection.open(10.0)
-        sender, in_flight = WebSocketSender(connection), 0
+        sender, in_flight = ConnectionSender(connection), 0
     else:
         in_flight = client.publish.in_flight or 1
         sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))

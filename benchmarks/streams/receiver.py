@@ -46,7 +46,7 @@ def main() -> None:
     run = SimpleNamespace(
         recorder=recorder,
         service=service,
-        address=Address(service.ws_url),
+        address=Address(service.connect_url),
         readiness=SettledReadiness(0),
         progress=progress,
         publishing_over=False,

@@ -34,18 +34,27 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object
 
 
 def _service(target: str, auth: str) -> "AppSyncEvents":
+    from loadgen.protocol.appsync.client import AppSyncEvents
+    from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
     from loadgen.run.exits import RunError
     from loadgen.run.target import Target, login_of
 
+    protocol = protocol_of(target)
+    if protocol is not APPSYNC_EVENTS:
+        fail(
+            f"this command speaks to an Event API only, and the target is one of {protocol.title}; `loadgen run` does"
+        )
     if auth == f"api-key:{_KEY_VARIABLE}" and not os.environ.get(_KEY_VARIABLE):
         fail(
             f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve` prints"
             " it), or say with --auth how to log in"
         )
     try:
-        return Target.of(target, login_of(None, auth)).service()
+        service = Target.of(target, login_of(None, auth)).service()
     except RunError as error:
         fail(str(error), error.code)
+    assert isinstance(service, AppSyncEvents)
+    return service
 
 
 def _clean(text: str) -> str:

@@ -20,7 +20,7 @@ from loadgen import children
 from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
-from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
+from loadgen.protocol.registry import protocol_of
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.scenario import Plan, Scenario, ScenarioError, load, overrides_of
 
@@ -104,7 +104,7 @@ def _problem(request: Request) -> str | None:
             "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
         )
     try:
-        scenario = load(request.scenario, overrides_of(request.overrides))
+        scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
         known = load_prices(request.prices)
     except ScenarioError as error:
         return str(error)
@@ -129,8 +129,8 @@ def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str |
     """
     url = request.target or (scenario.target.url if scenario.target is not None else None)
     try:
-        billing = None if url is None or Endpoints.from_url(url).loopback else url
-    except EndpointError:
+        billing = None if url is None or protocol_of(url).endpoints(url).loopback else url
+    except ValueError:
         return None  # told in the child's words
     found = guard.check(scenario, Plan(scenario), prices, request.max_cost, billing)
     if found.refusal is not None:

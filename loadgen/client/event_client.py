@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Final
 
 import gevent
 from gevent.event import AsyncResult, Event
 from gevent.timeout import Timeout
 
-from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer, Service
 from loadgen.transport.address import Address
+from loadgen.transport.connection import connection
 from loadgen.transport.errors import TransportError
-from loadgen.transport.websocket import WebSocket
 
 TIMEOUT_S: Final = 10.0
+_NUMBERS = count()
 
 
 def look_at_the_clock() -> None:
@@ -50,18 +52,16 @@ class EventClient:
         self._login: AsyncResult = AsyncResult()
         self._answers: dict[str, AsyncResult] = {}
         self._number = 0
-        self._session = service.session(self)
+        self._session = service.session(self, f"c{next(_NUMBERS)}")
         #: Set when the connection has ended; :attr:`why` then says how.
         self.ended = Event()
         self.why = ""
         self.deviations: list[str] = []
-        handshake = service.handshake()
-        self.socket = WebSocket(
-            Address(handshake.url),
-            subprotocols=handshake.subprotocols,
-            headers=handshake.headers,
-            on_text=self._session.receive,
-            on_closed=self._on_closed,
+        self.socket = connection(
+            Address(service.connect_url, service.tls),
+            service.handshake(),
+            self._session.receive,
+            self._on_closed,
         )
 
     @property
@@ -100,11 +100,16 @@ class EventClient:
         name = self._next_id("p")
         answer = self._expect(name)
         self.socket.send(self._session.publish(name, channel, events))
+        if not self._service.answers_publishes:
+            self.on_published(name, UNACKNOWLEDGED, 0)
         published: PublishAnswer = self._wait(answer, timeout_s, "the publish")
         return published
 
     def close(self) -> None:
         """Close and wait a moment for the other side to agree."""
+        goodbye = self._session.closing()
+        if goodbye and self.socket.is_open:
+            self.socket.send(goodbye)
         self.socket.close()
         look_at_the_clock()
         if not self.ended.wait(1.0):
@@ -151,11 +156,17 @@ class EventClient:
         """An error that belongs to no request: it may well be about the one that waits."""
         self._fail(ServiceRefusedError(reason))
 
+    def on_reply(self, message: bytes) -> None:
+        """The protocol wants this sent in answer to what was received."""
+        if self.socket.is_open:
+            self.socket.send(message)
+
     # Inside.
 
     def _on_closed(self, code: int | None, reason: str) -> None:
-        how = "without a close frame" if code is None else f"with code {code}"
-        self.why = f"the service closed the connection {how}" + (f" ({reason})" if reason else "")
+        how = self.socket.abrupt if code is None else f"closed with code {code}"
+        how = how.removeprefix("closed")
+        self.why = f"the service closed the connection{how}" + (f" ({reason})" if reason else "")
         self.ended.set()
         self._fail(TransportError(self.why))
 

@@ -18,6 +18,7 @@ class HttpPublisher:
     """A connection that is opened before the first publish, so that a publish's time is its own."""
 
     def __init__(self, service: Service) -> None:
+        assert service.http_url is not None
         self._service = service
         self._url, self._headers = reachable(service.http_url)
         self._client = httpx.Client(timeout=TIMEOUT_S)

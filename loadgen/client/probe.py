@@ -62,7 +62,7 @@ class Probe:
         self._channel = channel
         self._deliveries: Queue = Queue()
         self._client: EventClient | None = None
-        self._urls = [urlsplit(service.http_url), urlsplit(service.ws_url)]
+        self._urls = [urlsplit(service.http_url), urlsplit(service.connect_url)]
 
     def run(self) -> Iterator[Step]:
         """Yield each step when it is done; after a failure the rest are yielded as not tried."""

@@ -14,7 +14,6 @@ from math import ceil, prod
 from loadgen.pacing import Arrival, Pace, request_count
 from loadgen.scenario import Plan, Scenario, Variable
 from loadgen.scenario.draws import fixed_value, shares_of
-from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.template import Template
 
 #: Up to so many subscriptions are spelled out: about a second.
@@ -52,7 +51,7 @@ class GroupLoad:
         return self.deliveries / self.events if self.events else 0.0
 
 
-def audience(scenario: Scenario, plan: Plan, rules: ProtocolRules = APPSYNC) -> Audience | None:
+def audience(scenario: Scenario, plan: Plan) -> Audience | None:
     """Return all subscriptions by pattern; None: too many different ones."""
     if plan.subscription_count <= SPELLED_OUT:
         counted = Counter(
@@ -64,7 +63,7 @@ def audience(scenario: Scenario, plan: Plan, rules: ProtocolRules = APPSYNC) -> 
         )
         return Audience({pattern: float(count) for pattern, count in counted.items()}, spelled_out=True)
     sources = [
-        (Template.parse(rules.normalise(source)), group.count)
+        (Template.parse(scenario.rules.normalise(source)), group.count)
         for group in scenario.clients.values()
         for source in group.subscribe
     ]
@@ -78,9 +77,7 @@ def audience(scenario: Scenario, plan: Plan, rules: ProtocolRules = APPSYNC) -> 
     return Audience(patterns, spelled_out=False)
 
 
-def group_loads(
-    scenario: Scenario, plan: Plan, seen: Audience | None, rules: ProtocolRules = APPSYNC
-) -> list[GroupLoad]:
+def group_loads(scenario: Scenario, plan: Plan, seen: Audience | None) -> list[GroupLoad]:
     """Return what each publishing group sends, in the order in which they are written."""
     loads = []
     for group in plan.groups:
@@ -90,7 +87,7 @@ def group_loads(
         publish = plan.client(group.first).publish
         assert publish is not None
         requests = due_by_client(publish.pace, group.count, publish.duration_ns)
-        channel = _Channel(rules.normalise(model.publish.channel), scenario.variables)
+        channel = _Channel(scenario.rules.normalise(model.publish.channel), scenario.variables)
         reached = None if seen is None else channel.expected(seen.patterns, requests)
         total = float(sum(requests))
         loads.append(

@@ -11,7 +11,6 @@ from loadgen.planning import returns
 from loadgen.planning.fanout import GroupLoad, due
 from loadgen.planning.prices import Prices
 from loadgen.scenario import Plan, Scenario, Settle
-from loadgen.scenario.rules import APPSYNC, ProtocolRules
 
 _NS_PER_S = 1_000_000_000
 #: Segment that a readiness probe to a wildcard subscription is sent to; any will do for counting.
@@ -55,7 +54,6 @@ def of_run(
     patterns: Mapping[str, float] | None,
     prices: Prices,
     handlers: frozenset[Handler],
-    rules: ProtocolRules = APPSYNC,
 ) -> Usage:
     """Return what one run uses from its first connect to its last close.
 
@@ -64,9 +62,9 @@ def of_run(
     connects and subscribes that they are expected to bring; the time that those clients are away is not taken off.
     """
     probes: tuple[float, float | None] = (0.0, 0.0)
-    if not isinstance(scenario.phases.ready, Settle):
-        probes = _probe_round(patterns, rules)
     again = returns.of_run(scenario)
+    if not isinstance(scenario.phases.ready, Settle):
+        probes = _probe_round(patterns)
     connected_s, keepalives = _connected(scenario, plan, prices.metering.keepalive_interval_s.value)
     return _usage(
         scenario,
@@ -192,7 +190,7 @@ def _connected(scenario: Scenario, plan: Plan, keepalive_s: float) -> tuple[floa
     return total_s, keepalives
 
 
-def _probe_round(patterns: Mapping[str, float] | None, rules: ProtocolRules) -> tuple[float, float | None]:
+def _probe_round(patterns: Mapping[str, float] | None) -> tuple[float, float | None]:
     """Return how many probes one round has, a channel each, and how many subscriptions hear them."""
     if patterns is None:
         return 0.0, None

@@ -8,7 +8,6 @@ from loadgen.planning.fanout import GroupLoad
 from loadgen.planning.peaks import Growth, Rates, peak
 from loadgen.planning.prices import Prices, Quota
 from loadgen.scenario import Plan, Scenario
-from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.template import Template
 
 _NS_PER_S = 1_000_000_000
@@ -61,14 +60,13 @@ def uses(
     plan: Plan,
     loads: Sequence[GroupLoad],
     prices: Prices,
-    rules: ProtocolRules = APPSYNC,
 ) -> list[Use]:
     """Return what the scenario asks of every quota."""
     quotas, rates = prices.quotas, Rates(scenario, plan, loads)
     groups = [scenario.clients[group.name] for group in plan.groups]
     publishes = [group.publish for group in groups if group.publish is not None]
     channels = [
-        rules.normalise(channel)[1:]
+        scenario.rules.normalise(channel)[1:]
         for group in groups
         for channel in (*group.subscribe, *([group.publish.channel] if group.publish else []))
     ]

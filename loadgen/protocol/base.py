@@ -1,23 +1,37 @@
 """The seam between the harness and a service's wire protocol.
 
-A service is one package that provides a :class:`Service`; users, transport and measurement know only these names.
-Everything here is free of I/O: a session is given messages and returns the bytes to send.
+A protocol is one package that provides a :class:`TargetProtocol` (see `registry`) and by it a :class:`Service`; users,
+transport and measurement know only these names. Everything here is free of I/O: a session is given what was received
+and returns the bytes to send.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from loadgen.native import Lane, Rows
+from loadgen.protocol.rules import ProtocolRules
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What to offer in the WebSocket handshake."""
+    """What to offer in the WebSocket handshake; a plain byte stream has none."""
 
-    url: str
     subprotocols: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Whether messages go as binary frames; else as text. Both kinds are taken.
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """How a TLS connection is secured beyond the system's trust (`SSL_CERT_FILE` names another bundle)."""
+
+    #: Paths of the client's own certificate chain and its key, PEM.
+    certificate: str | None = None
+    key: str | None = None
+    #: What to offer as application protocols (RFC 7301).
+    alpn: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +47,16 @@ class PublishAnswer:
     """The service's answer to one publish request.
 
     ``error`` says why the whole request was refused; ``rejected`` maps the index of an event in the request to why that
-    event was.
+    event was. ``acknowledged`` is false where the service answers no publish: whether it took this one is unknown.
     """
 
     error: str | None = None
     rejected: Mapping[int, str] = field(default_factory=dict)
+    acknowledged: bool = True
+
+
+#: In an answer's stead where there never is one.
+UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
 
 
 class SessionHandler(Protocol):
@@ -70,12 +89,19 @@ class SessionHandler(Protocol):
     def on_service_error(self, reason: str) -> None:
         """The service reported an error that belongs to no request."""
 
+    def on_reply(self, message: bytes) -> None:
+        """The protocol wants this sent in answer to what was received."""
+
 
 class Session(Protocol):
     """One connection's conversation."""
 
     #: The service promises to be heard within this time; None until it said so.
     timeout_ns: int | None
+
+    @property
+    def keepalive_ns(self) -> int | None:
+        """How often the service wants to hear :meth:`keepalive`; None: never."""
 
     def opening(self) -> Sequence[bytes]:
         """Return the messages to send when the connection has opened."""
@@ -89,8 +115,14 @@ class Session(Protocol):
     def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
         """Return the message that publishes a batch."""
 
+    def keepalive(self) -> bytes | None:
+        """Return the message that says that we are there; None: the service did not answer the one before."""
+
+    def closing(self) -> bytes:
+        """Return what is to be sent before the connection is closed in good order; may be nothing."""
+
     def receive(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-        """Take a message from the service and tell the handler."""
+        """Take a message from the service, of a byte stream any part of it, and tell the handler."""
 
     def lane(self, rows: Rows, numbers: Mapping[str, int]) -> Lane | None:
         """Return what takes stamped deliveries in `receive`'s stead and writes them to ``rows``.
@@ -102,14 +134,30 @@ class Session(Protocol):
 class Service(Protocol):
     """A target service: where it is, how to log in, how to speak."""
 
-    ws_url: str
-    http_url: str
+    @property
+    def connect_url(self) -> str:
+        """Where connections are opened.
+
+        The scheme says what carries them: `ws` or `wss` a WebSocket, `tcp` or `tls` a plain byte stream.
+        """
+
+    @property
+    def tls(self) -> TlsOptions:
+        """How those are secured, where they are."""
+
+    @property
+    def http_url(self) -> str | None:
+        """Where one publishes over HTTP; None: it cannot be done, and everything goes over connections."""
+
+    @property
+    def answers_publishes(self) -> bool:
+        """Whether each publish over a connection is answered; else whether an event was accepted stays unknown."""
 
     def handshake(self) -> Handshake:
         """Return what to offer when connecting; asked anew for every connection."""
 
-    def session(self, handler: SessionHandler) -> Session:
-        """Return a fresh conversation."""
+    def session(self, handler: SessionHandler, name: str = "") -> Session:
+        """Return a fresh conversation; ``name`` tells the connections and lives of a process apart."""
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Return the HTTP request that publishes a batch."""
@@ -119,3 +167,41 @@ class Service(Protocol):
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel to publish on that a subscription to ``pattern`` receives."""
+
+
+class Endpoints(Protocol):
+    """What a target's URL says, known to be usable."""
+
+    @property
+    def host(self) -> str:
+        """The host, with the port where it is not the scheme's own: what credentials are for."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the host's name says that it is this machine."""
+
+    def describe(self) -> Mapping[str, str | None]:
+        """Return the URLs as they go into the manifest, `url` being the one that names the target; no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetProtocol:
+    """A protocol as a kind of target: what `registry` chooses among."""
+
+    name: str
+    """As it stands in records: `appsync-events`."""
+    title: str
+    """As people read it: `AWS AppSync Events`."""
+    rules: ProtocolRules
+    logins: frozenset[str]
+    """Modes of `loadgen.scenario.login.Login` by which one can log in."""
+    anonymous: bool
+    """Whether one may do without a login."""
+    endpoints: Callable[[str], Endpoints]
+    """Reads a target's URL; raises ValueError with one sentence."""
+    service: Callable[[Any, Any], Service]
+    """Takes what `endpoints` gave and a credential, or None; raises ValueError where the two do not go together."""
+    setup: Callable[[Any], Mapping[str, str]]
+    """Returns what a reader of figures must know of how the service was used (`publish`, `qos`), for the manifest."""
+    billing: str | None = None
+    """Which prices apply, by the name of the service in the file of prices; None: none are known."""

@@ -22,7 +22,7 @@ from loadgen.measure.spool import MARKER, SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.run import locust_stats, messages
 from loadgen.run.census import Census
-from loadgen.run.exits import ExitCode, why
+from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
@@ -30,6 +30,7 @@ from loadgen.run.threads import run_in_thread
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.address import Address
+from loadgen.transport.errors import TransportError
 from loadgen.transport.inlet import is_native
 from loadgen.transport.timer import PreciseTimer
 from loadgen.users.worker import Progress, Readiness, Timeline
@@ -58,11 +59,12 @@ class Agent:
         self.worker_id = worker_id
         self._environment = environment
         self._link = link
-        self.scenario = Scenario.from_resolved(begin["scenario"])
+        target = Target.from_payload(begin["target"])
+        self.scenario = Scenario.from_resolved(begin["scenario"], target.url)
         self.plan = Plan(self.scenario)
         self.census = Census.of(self.scenario, self.plan)
-        self.service: Service = Target.from_payload(begin["target"]).service()
-        self.address = Address(self.service.ws_url)
+        self.service: Service = target.service()
+        self.address = _address(self.service)
         self.timer = PreciseTimer()
         self.progress = Progress()
         self._folder, self._shared = _spool_folder(begin, worker)
@@ -315,6 +317,14 @@ class Agent:
                     )
                     self._written.wait(30)
             path.unlink()
+
+
+def _address(service: Service) -> Address:
+    """Return where to connect; raises RunError."""
+    try:
+        return Address(service.connect_url, service.tls)
+    except TransportError as error:
+        raise RunError(str(error), ExitCode.USAGE) from None
 
 
 def _spare_the_collector() -> None:

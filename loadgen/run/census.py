@@ -11,9 +11,9 @@ class Census:
     """Totals over all clients."""
 
     clients: int
-    #: Clients that hold a WebSocket connection.
+    #: Clients that hold a connection of their own, over WebSocket or whatever else carries the protocol.
     websockets: int
-    #: WebSocket connections and one HTTP connection for each client that publishes by HTTP.
+    #: These connections and one HTTP connection for each client that publishes by HTTP.
     sockets: int
     subscriptions: int
     #: From the first connect to the last.
@@ -29,7 +29,11 @@ class Census:
         channels: list[str] = []
         for group in plan.groups:
             model = scenario.clients[group.name]
-            over_http = model.publish is not None and model.publish.via == "http"
+            over_http = (
+                model.publish is not None
+                and model.publish.via == "http"
+                and scenario.rules.publishes_over_http
+            )
             if group.subscriptions_per_client or (model.publish is not None and not over_http):
                 websockets += group.count
             if over_http:

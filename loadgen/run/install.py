@@ -145,7 +145,9 @@ class Controller:
         """Load and check everything before the first user; exits the process with a sentence where it cannot be."""
         options = self.options
         try:
-            self.scenario = load(options.scenario, overrides_of(options.overrides or ()))
+            self.scenario = load(
+                options.scenario, overrides_of(options.overrides or ()), target=options.target
+            )
             plan = Plan(self.scenario)
             census = Census.of(self.scenario, plan)
             self.prices = load_prices(None if options.prices is None else Path(options.prices))

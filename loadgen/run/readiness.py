@@ -2,24 +2,80 @@
 
 On the real service events can be lost for about two seconds after `subscribe_success` (fact sheet §1.5). A probe event
 published to each awaited channel, again and again until every subscription to it has received one, closes that
-window; or a settle time is waited for.
+window; or a settle time is waited for. Probes go over HTTP, or where the service has none over a connection of the
+worker's own.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 import gevent
+from gevent.lock import Semaphore
 from gevent.pool import Pool
 
+from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
 from loadgen.measure.clock import now_ns
 from loadgen.measure.stamp import encode_event
-from loadgen.protocol.base import Service
+from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
 
 PROBE_INTERVAL_S = 0.25
 _PROBE_CONNECTIONS = 8
 _PROBE_BYTES = 160
+
+
+class _Prober(Protocol):
+    """Publishes one probe."""
+
+    def publish(self, channel: str, event: str) -> PublishAnswer:
+        """Publish and wait for the answer; raises TransportError where there is none."""
+
+    def close(self) -> None:
+        """Nothing more will be published."""
+
+
+class _HttpProber:
+    def __init__(self, service: Service, url: str) -> None:
+        self._service = service
+        self._client = GeventHttpClient(url, _PROBE_CONNECTIONS)
+
+    def publish(self, channel: str, event: str) -> PublishAnswer:
+        request = self._service.http_publish(channel, [event])
+        return self._service.http_answer(*self._client.post(request.body, request.headers))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class _ConnectionProber:
+    """Opens its connection with the first probe, and again after a loss."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._client: EventClient | None = None
+        self._opening = Semaphore()
+
+    def publish(self, channel: str, event: str) -> PublishAnswer:
+        try:
+            with self._opening:
+                client = self._connected()
+            return client.publish(channel, [event])
+        except (ServiceRefusedError, NoAnswerError) as error:
+            raise TransportError(str(error)) from None
+
+    def _connected(self) -> EventClient:
+        if self._client is None or self._client.ended.is_set():
+            client = EventClient(self._service)
+            client.open()
+            client.login()
+            self._client = client
+        return self._client
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
 
 
 class ProbedReadiness:
@@ -46,8 +102,9 @@ class ProbedReadiness:
         self._awaited: Counter[str] = Counter()
         self._probed_ns: dict[str, int] = {}
         self._sequence = 0
-        self._client = GeventHttpClient(service.http_url, _PROBE_CONNECTIONS)
-        self._prober = gevent.spawn(self._probe)
+        url = service.http_url
+        self._prober: _Prober = _ConnectionProber(service) if url is None else _HttpProber(service, url)
+        self._probing = gevent.spawn(self._probe)
 
     @property
     def probes(self) -> int:
@@ -75,8 +132,8 @@ class ProbedReadiness:
 
     def stop(self) -> None:
         """Stop probing."""
-        self._prober.kill(block=False)
-        self._client.close()
+        self._probing.kill(block=False)
+        self._prober.close()
 
     def _probe(self) -> None:
         while True:
@@ -93,13 +150,11 @@ class ProbedReadiness:
         at_ns = now_ns()
         self._probed_ns.setdefault(awaited, at_ns)
         event = encode_event(self._token, self._publisher, self._sequence, at_ns, at_ns, _PROBE_BYTES)
-        request = self._service.http_publish(channel, [event])
         try:
-            status, body = self._client.post(request.body, request.headers)
+            answer = self._prober.publish(channel, event)
         except TransportError as error:
             self._complain(f"readiness probe: {error}", False)
             return
-        answer = self._service.http_answer(status, body)
         reason = answer.error or answer.rejected.get(0)
         if reason is not None:
             self._complain(f"readiness probe to {channel} refused: {reason}", True)

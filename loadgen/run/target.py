@@ -11,8 +11,8 @@ from loadgen.credentials.build import credential
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.protocol.appsync.auth import ApiKey
-from loadgen.protocol.appsync.client import AppSyncEvents
-from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
+from loadgen.protocol.base import Endpoints, Service, TargetProtocol
+from loadgen.protocol.registry import protocol_of
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
@@ -62,7 +62,7 @@ class Target:
     @classmethod
     def of(cls, url: str, login: Login | None) -> "Target":
         """Return a target whose URL and login are known to be usable; raises RunError."""
-        if login is None:
+        if login is None and not protocol_of(url).anonymous:
             raise RunError(
                 f"the target {url!a} needs a key: name the environment variable that holds it with --api-key-env NAME,"
                 " or another way to log in with --auth",
@@ -72,22 +72,33 @@ class Target:
         target.service()
         return target
 
+    @property
+    def protocol(self) -> TargetProtocol:
+        """What it speaks."""
+        return protocol_of(self.url)
+
     def endpoints(self) -> Endpoints:
         """Return the URLs; raises RunError."""
         try:
-            return Endpoints.from_url(self.url)
-        except EndpointError as error:
+            return self.protocol.endpoints(self.url)
+        except ValueError as error:
             raise RunError(f"--target: {error}", ExitCode.USAGE) from None
 
-    def service(self) -> AppSyncEvents:
+    def service(self) -> Service:
         """Return the service with its credential from the environment; raises RunError."""
-        endpoints = self.endpoints()
+        endpoints, protocol = self.endpoints(), self.protocol
         if self.api_key is not None:
-            return AppSyncEvents(endpoints, ApiKey(self.api_key))
-        assert self.login is not None
+            return protocol.service(endpoints, ApiKey(self.api_key))
+        if self.login is not None and self.login.mode not in protocol.logins:
+            modes = ", ".join(sorted(protocol.logins))
+            raise RunError(
+                f"one cannot log in to {protocol.title} by {self.login.mode}: modes for it are {modes}",
+                ExitCode.USAGE,
+            )
         try:
-            return AppSyncEvents(endpoints, credential(self.login, endpoints.http_host))
-        except CredentialError as error:
+            secret = None if self.login is None else credential(self.login, endpoints.host)
+            return protocol.service(endpoints, secret)
+        except (CredentialError, ValueError) as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
     def to_payload(self) -> Payload:
@@ -105,11 +116,16 @@ class Target:
 
     def describe(self) -> Payload:
         """Return the manifest's `target`: no secret."""
-        endpoints = self.endpoints()
-        auth = self.login.describe() if self.login is not None else "api-key of the embedded server"
+        endpoints, protocol = self.endpoints(), self.protocol
+        auth = "api-key of the embedded server" if self.embedded else "nobody (no login)"
+        if self.login is not None:
+            auth = self.login.describe()
         return {
-            "http_url": endpoints.http_url,
-            "ws_url": endpoints.ws_url,
+            "protocol": protocol.name,
+            "service": protocol.title,
+            "billing": protocol.billing,
+            **endpoints.describe(),
+            "setup": dict(protocol.setup(endpoints)),
             "embedded": self.embedded,
             "loopback": endpoints.loopback,
             "auth": auth,
@@ -130,36 +146,41 @@ def login_of(api_key_env: str | None, auth: str | None) -> Login | None:
 
 
 def check(target: Target) -> None:
-    """Log in once over WebSocket and knock once over HTTP, so that a mistake is told before thousands repeat it.
+    """Log in once and knock once over HTTP, where there is that, so that a mistake is told before thousands repeat it.
 
     Raises:
         RunError: unreachable or refused, exit code 4.
     """
     service = target.service()
-    client = EventClient(service)
     try:
+        client = EventClient(service)
         client.open(CHECK_TIMEOUT_S)
     except TransportError as error:
         raise RunError(
-            f"the target cannot be reached at {service.ws_url}: {error}; check the URL and that the service is running",
+            f"the target cannot be reached at {service.connect_url}: {error};"
+            " check the URL and that the service is running",
             ExitCode.TARGET,
         ) from None
     try:
         client.login(CHECK_TIMEOUT_S)
     except NoAnswerError:
         raise RunError(
-            f"the target {service.ws_url} accepted the connection but did not answer the login within"
-            f" {CHECK_TIMEOUT_S:g} s; is it an Event API?",
+            f"the target {service.connect_url} accepted the connection but did not answer the login within"
+            f" {CHECK_TIMEOUT_S:g} s; does it speak {target.protocol.title}?",
             ExitCode.TARGET,
         ) from None
     except (ServiceRefusedError, TransportError) as error:
         used = target.login
-        hint = "check the key" if used is None else f"check the {used.describe()} and that it has not expired"
+        hint = "check the key" if target.embedded else "perhaps it wants a login: see --auth"
+        if used is not None:
+            hint = f"check the {used.describe()} and that it has not expired"
         raise RunError(
-            f"the target {service.ws_url} refused us: {str(error).rstrip('.')}; {hint}", ExitCode.TARGET
+            f"the target {service.connect_url} refused us: {str(error).rstrip('.')}; {hint}", ExitCode.TARGET
         ) from None
     finally:
         client.close()
+    if service.http_url is None:
+        return
     try:
         url, headers = reachable(service.http_url)
         httpx.request("OPTIONS", url, headers=headers, timeout=CHECK_TIMEOUT_S)

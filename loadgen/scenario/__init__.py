@@ -17,11 +17,9 @@ from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Vari
 from loadgen.scenario.overrides import overrides_of
 from loadgen.scenario.plan import ClientPlan, GroupPlan, Plan, PublishPlan, Role, SubscriptionPlan
 from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.scenario import Scenario
 
 __all__ = [
-    "APPSYNC",
     "Behaviour",
     "CatalogueEntry",
     "ChannelDraw",
@@ -32,7 +30,6 @@ __all__ = [
     "LifetimePlan",
     "Phases",
     "Plan",
-    "ProtocolRules",
     "Publish",
     "PublishPlan",
     "ReconnectPlan",

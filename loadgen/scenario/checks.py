@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, product
 from math import prod
 
+from loadgen.protocol.registry import protocol_of
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts, Points, Replay
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
 from loadgen.scenario.problems import Path, Problem
-from loadgen.scenario.rules import ProtocolRules
 from loadgen.scenario.template import Template, TemplateError
 from loadgen.scenario.text import nearest
 from loadgen.scenario.units import format_duration
@@ -27,7 +28,7 @@ def check(
     """Yield what makes a scenario of sound parts one that cannot be run."""
     if target is not None:
         try:
-            rules.validate_url(target.url)
+            protocol_of(target.url).endpoints(target.url)
         except ValueError as error:
             yield Problem(("target", "url"), f"cannot be used: {error}")
     yield from _check_clients(clients)
@@ -119,13 +120,13 @@ def warnings(
                 "nobody would receive what it publishes"
             )
     lasting_s = (phases.ready_timeout_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
-    if lasting_s > rules.connection_lifetime_s:
+    if rules.connection_lifetime_s is not None and lasting_s > rules.connection_lifetime_s:
         hours = rules.connection_lifetime_s / 3600
         yield f"phases last longer than the {hours:g} h after which the service ends a connection"
     if target is None:
         return
     connects_per_s = sum(min(group.ramp_per_s, group.count) for group in clients.values())
-    if connects_per_s > rules.connects_per_s:
+    if rules.connects_per_s is not None and connects_per_s > rules.connects_per_s:
         yield (
             f"clients connect at {connects_per_s:g}/s, "
             f"above the service's default quota of {rules.connects_per_s:g}/s"
@@ -135,7 +136,7 @@ def warnings(
         for group in publishers.values()
         if group.publish is not None
     )
-    if events_per_s > rules.events_per_s:
+    if rules.events_per_s is not None and events_per_s > rules.events_per_s:
         yield (
             f"clients publish up to {events_per_s:g} events/s, "
             f"above the service's default quota of {rules.events_per_s:g}/s"
@@ -146,10 +147,13 @@ def _publish_warnings(
     where: str, group: Group, publish: Publish, phases: Phases, rules: ProtocolRules
 ) -> Iterator[str]:
     requests_per_s = publish.events_per_s(group.count) * publish.peak_load / publish.batch / group.count
-    if publish.via == "websocket" and requests_per_s > rules.publishes_per_connection_per_s:
+    most_per_s = rules.publishes_per_connection_per_s
+    over_http = publish.via == "http" and rules.publishes_over_http
+    if most_per_s is not None and not over_http and requests_per_s > most_per_s:
+        instead = " or 'via: http'" if rules.publishes_over_http else ""
         yield (
             f"{where} makes {requests_per_s:g} requests/s on each connection, above the service's quota of "
-            f"{rules.publishes_per_connection_per_s:g}/s; use more clients, a larger batch or 'via: http'"
+            f"{most_per_s:g}/s; use more clients, a larger batch{instead}"
         )
     if publish.payload_bytes < _STAMP_BYTES:
         yield (

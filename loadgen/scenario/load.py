@@ -9,7 +9,6 @@ from loadgen.scenario import document
 from loadgen.scenario.overrides import override
 from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.recordings import read_recordings
-from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.scenario import Scenario, validated
 from loadgen.scenario.text import nearest, redacted, shown
 
@@ -26,24 +25,25 @@ class CatalogueEntry:
     description: str
 
 
-def catalogue(rules: ProtocolRules = APPSYNC) -> list[CatalogueEntry]:
+def catalogue() -> list[CatalogueEntry]:
     """Return the scenarios that come with the program, by name.
 
     Raises:
         ScenarioError: one of them is broken.
     """
     return [
-        CatalogueEntry(path.stem, path, load(str(path), rules=rules).description)
+        CatalogueEntry(path.stem, path, load(str(path)).description)
         for path in sorted(bundle("scenarios").glob("*.yaml"))
     ]
 
 
 def load(
-    name_or_path: str, overrides: Mapping[str, str] | None = None, *, rules: ProtocolRules = APPSYNC
+    name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
 ) -> Scenario:
     """Read a scenario by its name in the catalogue or by its path, with some of its values overridden.
 
-    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``).
+    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``target`` is the URL of another
+    target than the scenario's own: the rules of its protocol apply.
 
     Raises:
         ScenarioError: there is no such scenario, it cannot be read, or it is not valid.
@@ -59,7 +59,7 @@ def load(
     override(data, places, overrides or {})
     problems = read_recordings(data, places, path.parent)
     try:
-        scenario = validated(data, places, rules)
+        scenario = validated(data, places, target)
     except ScenarioError as error:
         raise ScenarioError([*error.problems, *problems]) from None
     if problems:

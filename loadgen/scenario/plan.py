@@ -15,7 +15,6 @@ from loadgen.pacing import Pace, Point, offsets_ns
 from loadgen.scenario.behaviour_plan import ORDINARY, Behaviour, behaviour_of
 from loadgen.scenario.draws import ChannelDraw, ChannelTable, draw_channel
 from loadgen.scenario.models import Group, Phases, Publish
-from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template
 
@@ -49,11 +48,12 @@ class PublishPlan:
     """What one client publishes."""
 
     via: Literal["http", "websocket"]
+    """`websocket` is the client's own connection, whatever that is; also where the service has no other way."""
     batch: int
     """Events in one request."""
     payload_bytes: int
     in_flight: int | None
-    """Most HTTP requests under way at once; None over WebSocket."""
+    """Most HTTP requests under way at once; None over the client's connection."""
     pace: Pace
     """The load of the whole group, in requests; the curve's times count from the start of the warm-up."""
     clients: int
@@ -100,7 +100,8 @@ class ClientPlan:
 class Plan:
     """The clients of a scenario; groups are numbered in the order in which they are written."""
 
-    def __init__(self, scenario: Scenario, rules: ProtocolRules = APPSYNC) -> None:
+    def __init__(self, scenario: Scenario) -> None:
+        rules = scenario.rules
         self._scenario = scenario
         self._seed = str(scenario.seed)
         self.groups = tuple(_groups(scenario))
@@ -171,11 +172,12 @@ class Plan:
         publish = self._scenario.clients[group.name].publish
         if publish is None:
             return None
+        over_http = publish.via == "http" and self._scenario.rules.publishes_over_http
         return PublishPlan(
-            via=publish.via,
+            via="http" if over_http else "websocket",
             batch=publish.batch,
             payload_bytes=publish.payload_bytes,
-            in_flight=publish.in_flight,
+            in_flight=publish.in_flight if over_http else None,
             pace=self._paces[group.name],
             clients=group.count,
             index=index,

@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.base import Part
 from loadgen.scenario.checks import check, warnings
 from loadgen.scenario.gates import GateText
 from loadgen.scenario.messages import problems_in
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
 from loadgen.scenario.problems import Places, Problem, ScenarioError
-from loadgen.scenario.rules import APPSYNC, ProtocolRules
 from loadgen.scenario.text import holds_key
 
 
@@ -36,6 +37,12 @@ class Scenario(Part):
     """How the run goes."""
     gates: tuple[GateText, ...] = Field(default=(), strict=False)
     """What a run must show to pass, such as delivery.latency.p99 < 150ms."""
+    _rules: ProtocolRules = PrivateAttr(default=APPSYNC_EVENTS.rules)
+
+    @property
+    def rules(self) -> ProtocolRules:
+        """The rules of the protocol that it was checked for: its target's."""
+        return self._rules
 
     @model_validator(mode="after")
     def _as_long_as_its_curves(self) -> Self:
@@ -51,13 +58,13 @@ class Scenario(Part):
         return self
 
     @classmethod
-    def from_resolved(cls, data: Mapping[str, Any], rules: ProtocolRules = APPSYNC) -> "Scenario":
-        """Return the scenario that ``resolved`` has written.
+    def from_resolved(cls, data: Mapping[str, Any], target: str | None = None) -> "Scenario":
+        """Return the scenario that ``resolved`` has written, for the target of that URL in place of its own.
 
         Raises:
             ScenarioError: it is none.
         """
-        return validated(data, Places("scenario"), rules)
+        return validated(data, Places("scenario"), target)
 
     def resolved(self) -> dict[str, Any]:
         """Return the scenario with its defaults filled in, as plain JSON values in the YAML's terms.
@@ -67,13 +74,13 @@ class Scenario(Part):
         dumped: dict[str, Any] = _pruned(self.model_dump(mode="json", by_alias=True))
         return dumped
 
-    def warnings(self, rules: ProtocolRules = APPSYNC) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return what is allowed but beyond the service's default quotas or probably not meant."""
-        return list(warnings(self.variables, self.clients, self.target, self.phases, rules))
+        return list(warnings(self.variables, self.clients, self.target, self.phases, self.rules))
 
 
-def validated(data: object, places: Places, rules: ProtocolRules) -> Scenario:
-    """Return the scenario that plain data describe.
+def validated(data: object, places: Places, target: str | None = None) -> Scenario:
+    """Return the scenario that plain data describe, for the target of that URL in place of their own.
 
     What the parts must be to each other is checked once the parts are sound, or else follow-up errors would hide
     the cause; mistakes outside ``variables`` and ``clients`` do not keep those from being checked.
@@ -92,13 +99,19 @@ def validated(data: object, places: Places, rules: ProtocolRules) -> Scenario:
             for problem in problems
         ):
             kept = {key: data[key] for key in ("variables", "clients", "target") if key in data}
-            sound = Scenario.model_validate({"version": 1, **kept})
-            problems += check(sound.variables, sound.clients, sound.target, sound.phases, rules)
+            problems += _check(Scenario.model_validate({"version": 1, **kept}), target)
     else:
-        problems += check(scenario.variables, scenario.clients, scenario.target, scenario.phases, rules)
+        problems += _check(scenario, target)
         if not problems:
             return scenario
     raise ScenarioError(places.sentences(problems))
+
+
+def _check(scenario: Scenario, target: str | None) -> Iterator[Problem]:
+    """Check a scenario of sound parts by the rules of its target's protocol, which it has from then on."""
+    url = scenario.target.url if scenario.target is not None else None
+    scenario._rules = protocol_of(target or url).rules
+    return check(scenario.variables, scenario.clients, scenario.target, scenario.phases, scenario.rules)
 
 
 def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -2,26 +2,44 @@
 
 import socket
 import ssl
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import gevent.socket
 from gevent.monkey import get_original
 from websockets.uri import WebSocketURI, parse_uri
 
+from loadgen.protocol.base import TlsOptions
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.names import connect_host
 
 _RawSocket = get_original("socket", "socket")
+#: Schemes of plain byte streams, and whether they are encrypted; all others are WebSocket.
+_STREAMS: Final = {"tcp": False, "tls": True}
 
 
 class Address:
-    """Where to connect: resolved once, so that thousands of connects do not ask the resolver thousands of times."""
+    """Where to connect: resolved once, so that thousands of connects do not ask the resolver thousands of times.
 
-    def __init__(self, url: str) -> None:
+    ``url`` is one of `Service.connect_url`'s kinds, and that of a byte stream names its port.
+
+    Raises:
+        TransportError: the client's certificate or its key cannot be used.
+    """
+
+    def __init__(self, url: str, tls: TlsOptions | None = None) -> None:
         self.url = url
-        self.uri: WebSocketURI = parse_uri(url)
-        self.name = f"{self.uri.host}:{self.uri.port}"
-        self.ssl_context = ssl.create_default_context() if self.uri.secure else None
+        scheme, _, _ = url.partition("://")
+        #: What the WebSocket handshake asks for; None: a plain byte stream.
+        self.uri: WebSocketURI | None = None
+        if scheme in _STREAMS:
+            parts = urlsplit(url)
+            self.host, self.port, self.secure = parts.hostname or "", parts.port or 0, _STREAMS[scheme]
+        else:
+            self.uri = parse_uri(url)
+            self.host, self.port, self.secure = self.uri.host, self.uri.port, self.uri.secure
+        self.name = f"{self.host}:{self.port}"
+        self.ssl_context = _context(tls or TlsOptions()) if self.secure else None
         self._resolved: list[tuple[Any, ...]] | None = None
 
     def connect(self, timeout_s: float) -> socket.socket:
@@ -29,11 +47,11 @@ class Address:
         try:
             if self._resolved is None:
                 self._resolved = gevent.socket.getaddrinfo(
-                    connect_host(self.uri.host), self.uri.port, type=socket.SOCK_STREAM
+                    connect_host(self.host), self.port, type=socket.SOCK_STREAM
                 )
         except OSError as error:
             raise TransportError(
-                f"the host name {self.uri.host} cannot be resolved: {describe(error, self.name)}"
+                f"the host name {self.host} cannot be resolved: {describe(error, self.name)}"
             ) from None
         failure: OSError | None = None
         for family, kind, proto, _name, address in self._resolved:
@@ -50,3 +68,18 @@ class Address:
             raw.setblocking(False)
             return raw
         raise TransportError(describe(failure or OSError("no address"), self.name)) from None
+
+
+def _context(tls: TlsOptions) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if tls.certificate is not None:
+        try:
+            context.load_cert_chain(tls.certificate, tls.key)
+        except (OSError, ssl.SSLError) as error:
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise TransportError(
+                f"the client certificate {tls.certificate!a} or its key cannot be used: {reason}"
+            ) from None
+    if tls.alpn:
+        context.set_alpn_protocols(list(tls.alpn))
+    return context

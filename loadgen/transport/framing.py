@@ -1,13 +1,14 @@
 """The frames that are nearly all of what a load test receives, taken from the stream without an object for each.
 
-A whole, unmasked text frame (RFC 6455, section 5.2) is a few bytes of header and the message. Everything else
+A whole, unmasked text frame (RFC 6455, section 5.2) is a few bytes of header and the message; where the protocol's
+messages are binary frames, those are taken so. Everything else
 (fragments, control frames, errors) is left to the `websockets` library, which is given whole frames, so that it is
 always at a frame's beginning when the next text frame is taken past it.
 """
 
 from collections.abc import Callable
 
-_TEXT_AND_FINAL = 0x81
+_TEXT_AND_FINAL, _BINARY_AND_FINAL = 0x81, 0x82
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
 
 #: Called with a text message, its kernel arrival and the time the read returned (ns).
@@ -19,11 +20,27 @@ Library = Callable[[bytes, int, int], bool]
 class TextFrames:
     """Takes the bytes of one direction of a connection from a frame's beginning on."""
 
-    __slots__ = ("_direct", "_given_up", "_library", "_max_bytes", "_on_text", "_partial", "_wanted", "whole")
+    __slots__ = (
+        "_direct",
+        "_first",
+        "_given_up",
+        "_library",
+        "_max_bytes",
+        "_on_text",
+        "_on_whole",
+        "_partial",
+        "_wanted",
+        "whole",
+    )
 
-    def __init__(self, on_text: OnText, library: Library, max_bytes: int | None) -> None:
+    def __init__(
+        self, on_text: OnText, library: Library, max_bytes: int | None, *, binary: bool = False
+    ) -> None:
         """``max_bytes`` is the longest frame that is waited for; of a longer one the library says what is wrong."""
         self._on_text = on_text
+        self._first = _BINARY_AND_FINAL if binary else _TEXT_AND_FINAL
+        # What reads the sockets knows text frames only.
+        self._on_whole: OnText | None = None if binary else on_text
         self._library = library
         self._max_bytes = max_bytes if max_bytes is not None else 1 << 62
         self._direct = True
@@ -33,7 +50,7 @@ class TextFrames:
         #: Bytes of the frame that has begun, as far as its header tells.
         self._wanted = 0
         #: Where the stream is at a frame's beginning: takes the text of a frame that was read alone. Else None.
-        self.whole: OnText | None = on_text
+        self.whole = self._on_whole
 
     def feed(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         """Take what was read: any number of frames, and a part of one."""
@@ -46,7 +63,7 @@ class TextFrames:
                 return
             data, self._partial = memoryview(self._partial), None
         self._wanted = 0
-        place, end = 0, len(data)
+        place, end, first = 0, len(data), self._first
         while end - place >= 2:
             length = data[place + 1]
             begin = place + 2
@@ -66,14 +83,14 @@ class TextFrames:
             if stop > end:
                 self._wanted = stop - place
                 break
-            if data[place] == _TEXT_AND_FINAL and self._direct:
+            if data[place] == first and self._direct:
                 self._on_text(bytes(data[begin:stop]), arrival_ns, read_ns)
             else:
                 self._direct = self._library(bytes(data[place:stop]), arrival_ns, read_ns)
             place = stop
         if place < end:
             self._partial = bytearray(data[place:])
-        self.whole = self._on_text if self._direct and self._partial is None else None
+        self.whole = self._on_whole if self._direct and self._partial is None else None
 
     def _give_up(self, rest: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         self._given_up = True

@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 
-from loadgen.transport.websocket import WebSocket
+from loadgen.transport.stream import SocketStream
 
 #: Turns a second: each takes this part of a second's bytes, and at least so many that a small frame fits.
 _TURNS_PER_S = 10
@@ -19,7 +19,7 @@ _MOST_BYTES = 64 * 1024
 class SlowReading:
     """Slows one open connection down; of bytes as they are on the wire, TLS and framing included."""
 
-    def __init__(self, socket: WebSocket, bytes_per_s: float) -> None:
+    def __init__(self, socket: SocketStream, bytes_per_s: float) -> None:
         self._socket = socket
         self._bytes_per_s = bytes_per_s
         self._turn_bytes = max(_LEAST_BYTES, min(_MOST_BYTES, int(bytes_per_s / _TURNS_PER_S)))

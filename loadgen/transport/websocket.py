@@ -1,18 +1,14 @@
 """One WebSocket connection on the gevent hub.
 
-The process's `Inlet` reads the socket; text messages go to ``on_text``: plain frames directly (see `framing`), all
-else by way of the `websockets` Sans-I/O protocol. There is no greenlet a connection, and of the library's objects there
-is only one while it has something to remember. Compression is never offered: it would spend the generator's CPU on
-what is not being measured.
+Messages go to ``on_text``: plain frames of the kind that is sent directly (see `framing`), all else by way of the
+`websockets` Sans-I/O protocol. Of the library's objects there is only one while it has something to remember.
+Compression is never offered: it would spend the generator's CPU on what is not being measured.
 """
 
-import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import gevent
-from gevent.event import AsyncResult
 from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode, Frame, Opcode
@@ -21,56 +17,35 @@ from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 from websockets.typing import Subprotocol
 
 from loadgen.native import Lane
-from loadgen.transport import kernel_time
 from loadgen.transport.address import Address
-from loadgen.transport.errors import HandshakeRefusedError, TransportError, describe
+from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.framing import OnText, TextFrames
-from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
-from loadgen.transport.records import RecordBoundary
+from loadgen.transport.stream import OnClosed, SocketStream
 
-_WRITE = 2
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
-_PLAINTEXT = bytearray(64 * 1024)
-_PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
-
-#: Called once when an opened connection ends, with the close code (None: no close frame) and the reason.
-OnClosed = Callable[[int | None, str], None]
 
 
-class WebSocket:
+class WebSocket(SocketStream):
     """A client connection; see the module's docstring for how it reads.
 
     ``on_text`` and ``on_closed`` are called from the hub: they must not block and must not raise.
     """
 
     __slots__ = (
-        "__weakref__",
-        "_address",
-        "_descriptor",
         "_fragments",
         "_frames",
         "_headers",
-        "_incoming",
-        "_inlet",
         "_lane",
         "_max_message_bytes",
-        "_on_closed",
         "_on_text",
-        "_opening",
-        "_outgoing",
+        "_opcode",
         "_protocol",
-        "_records",
-        "_socket",
         "_subprotocols",
-        "_tls",
         "_tls_direct",
-        "_tls_ready",
-        "_unsent",
-        "_writer",
-        "kernel_timestamps",
-        "recvmsg_into",
-        "whole",
     )
+
+    _handshake = "WebSocket handshake"
+    abrupt = "closed without a close frame"
 
     def __init__(
         self,
@@ -80,38 +55,24 @@ class WebSocket:
         headers: Mapping[str, str],
         on_text: OnText,
         on_closed: OnClosed,
+        binary: bool = False,
         max_message_bytes: int | None = 4 * 1024 * 1024,
     ) -> None:
-        self._address = address
+        """``binary`` says how messages are sent; of those that come either kind goes to ``on_text``."""
+        super().__init__(address, on_closed)
         self._subprotocols = subprotocols
         self._headers = headers
         self._on_text = on_text
-        self._on_closed = on_closed
+        self._opcode = _BINARY if binary else _TEXT
         #: The library's part: through the handshake, and again while it has something to remember.
         self._protocol: Protocol | None = None
-        self._socket: socket.socket | None = None
-        self._inlet: Inlet | NativeInlet | None = None
         self._lane: Lane | None = None
-        self._descriptor = -1
-        self._writer: Any = None
-        self._unsent: bytearray | None = None
         self._fragments: bytearray | None = None
         self._max_message_bytes = max_message_bytes
         #: Takes over from the library once the upgrade is done.
         self._frames: TextFrames | None = None
-        self._tls: ssl.SSLObject | None = None
-        self._tls_ready = False
         #: Whether the inlet decrypts.
         self._tls_direct = False
-        self._opening: AsyncResult | None = None
-        #: See `inlet.Source`.
-        self.whole: OnText | None = None
-        self.kernel_timestamps = False
-
-    @property
-    def secure(self) -> bool:
-        """Whether the connection is TLS."""
-        return self._address.uri.secure
 
     @property
     def is_open(self) -> bool:
@@ -122,53 +83,15 @@ class WebSocket:
             and (self._protocol is None or self._protocol.state is OPEN)
         )
 
-    def open(self, timeout_s: float = 10.0) -> None:
-        """Connect and do the TLS and WebSocket handshakes; blocks the calling greenlet.
-
-        Raises:
-            TransportError: nobody answers, or TLS fails.
-            HandshakeRefusedError: the server answers with something other than 101.
-        """
-        self._socket = self._address.connect(timeout_s)
-        self.kernel_timestamps = kernel_time.enable(self._socket)
-        self._opening = opening = AsyncResult()
-        self.recvmsg_into = self._socket.recvmsg_into
-        self._descriptor = self._socket.fileno()
-        self._inlet = inlet()
-        self._inlet.add(self._descriptor, self)
-        try:
-            if self._address.ssl_context is not None:
-                self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-                self._records = RecordBoundary()
-                self._tls = self._address.ssl_context.wrap_bio(
-                    self._incoming, self._outgoing, server_hostname=self._address.uri.host
-                )
-                self._tls_handshake()
-            else:
-                self._request_upgrade()
-            opening.get(timeout=timeout_s)
-            self._opening = None
-        except BaseException as error:
-            self._dispose()
-            if isinstance(error, gevent.Timeout):
-                raise TransportError(
-                    f"{self._address.name}: no answer to the WebSocket handshake within {timeout_s:g} s"
-                ) from None
-            if isinstance(error, ssl.SSLError):
-                raise TransportError(f"{self._address.name}: TLS failed: {error}") from None
-            if isinstance(error, OSError):
-                raise TransportError(describe(error, self._address.name)) from None
-            raise
-
     def send(self, message: bytes) -> None:
-        """Send a text message; what the socket does not take at once is sent when it does.
+        """Send a message; what the socket does not take at once is sent when it does.
 
         Raises:
             TransportError: the connection is not open.
         """
         if not self.is_open:
             raise TransportError(f"{self._address.name}: the connection is closed")
-        self._write(Frame(_TEXT, message).serialize(mask=True))
+        self._write(Frame(self._opcode, message).serialize(mask=True))
 
     def close(self) -> None:
         """Begin the closing handshake; ``on_closed`` follows."""
@@ -177,27 +100,16 @@ class WebSocket:
             protocol.send_close(CloseCode.NORMAL_CLOSURE)
             self._write_pending(protocol)
 
-    def abort(self) -> None:
-        """Drop the connection without ceremony; ``on_closed`` is called before this returns."""
-        self._ended()
-
     def express(self, lane: Lane | None) -> None:
         """Let a lane of `loadgen.native` take what it knows, past ``on_text``; None: no more."""
         if lane is not self._lane:
             self._lane = lane
             self._route()
 
-    def pause_reading(self) -> None:
-        """Leave what comes in the kernel's buffer until :meth:`resume_reading`; costs the other connections nothing."""
-        if self._inlet is not None:
-            self._inlet.remove(self._descriptor)
-            self._inlet = None
-
     def resume_reading(self) -> None:
-        """Read again, by :attr:`recvmsg_into`; nothing happens where the connection has ended meanwhile."""
+        """Read again, by `recvmsg_into`; nothing happens where the connection has ended meanwhile."""
         if self._socket is not None and self._inlet is None:
-            self._inlet = python_inlet()
-            self._inlet.add(self._descriptor, self)
+            super().resume_reading()
             self._tls_direct = False
             self._route()
 
@@ -247,18 +159,6 @@ class WebSocket:
         else:
             self._end_of_stream()
 
-    def tls_stopped(self, error: Exception, arrival_ns: int, read_ns: int) -> None:
-        """The inlet found nothing more to decrypt, or TLS has failed."""
-        if isinstance(error, ssl.SSLWantReadError):
-            if self._outgoing.pending:
-                self._transmit(self._outgoing.read())
-        else:
-            self._fail(TransportError(f"{self._address.name}: TLS failed: {error}"))
-
-    def broke(self, error: OSError) -> None:
-        """The socket cannot be read any more."""
-        self._fail(TransportError(describe(error, self._address.name)))
-
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         if self._frames is not None:
             if self._lane is not None and self._frames.whole is not None:
@@ -272,7 +172,9 @@ class WebSocket:
         self._step_library(data, arrival_ns, read_ns)
         if self._protocol is not None and self._protocol.state is OPEN and _ends_with_headers(data):
             self._protocol = None
-            self._frames = TextFrames(self._on_text, self._step_library, self._max_message_bytes)
+            self._frames = TextFrames(
+                self._on_text, self._step_library, self._max_message_bytes, binary=self._opcode is _BINARY
+            )
 
     def _library(self) -> Protocol:
         """Return the library's state of the connection; made when it is needed."""
@@ -281,7 +183,7 @@ class WebSocket:
         return self._protocol
 
     def _step_library(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
-        """Step the protocol; returns whether the next plain text frame may be taken past it."""
+        """Step the protocol; returns whether the next plain frame may be taken past it."""
         protocol = self._library()
         protocol.receive_data(data)  # type: ignore[arg-type]  # appended to a bytearray, so any buffer does
         frames = protocol.events_received()
@@ -289,7 +191,7 @@ class WebSocket:
         on_text = self._on_text
         for frame in frames:
             if isinstance(frame, Frame):
-                if frame.opcode is _TEXT and frame.fin:
+                if frame.opcode is self._opcode and frame.fin:
                     on_text(frame.data, arrival_ns, read_ns)  # type: ignore[arg-type]
                     continue
                 self._on_other_frame(frame, arrival_ns, read_ns)
@@ -327,49 +229,13 @@ class WebSocket:
                 HandshakeRefusedError(f"{self._address.name} refused the WebSocket handshake: {error}")
             )
 
-    # TLS over memory buffers: the raw socket stays ours, and so does the kernel's timestamp.
-
-    def _on_ciphertext(self, tls: ssl.SSLObject, arrival_ns: int, read_ns: int) -> None:
-        incoming = self._incoming
-        try:
-            if not self._tls_ready:
-                self._tls_handshake()
-                if not self._tls_ready:
-                    return
-            while True:
-                # Into a buffer that is there: asked for bytes, the object would make 64 KB each time.
-                size = cast(int, tls.read(len(_PLAINTEXT), _PLAINTEXT))
-                if not size:
-                    self._end_of_stream()
-                    return
-                self._step(_PLAINTEXT_VIEW[:size], arrival_ns, read_ns)
-                if not incoming.pending and not tls.pending():
-                    # To read again would raise SSLWantReadError, which costs as much as all the rest.
-                    break
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError as error:
-            self._fail(TransportError(f"{self._address.name}: TLS failed: {error}"))
-            return
-        if self._outgoing.pending:
-            self._transmit(self._outgoing.read())
-
-    def _tls_handshake(self) -> None:
-        assert self._tls is not None
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._transmit(self._outgoing.read())
-            return
-        self._tls_ready = True
-        self._transmit(self._outgoing.read())
-        self._request_upgrade()
-
     # Sending.
 
-    def _request_upgrade(self) -> None:
+    def _secured(self) -> None:
+        uri = self._address.uri
+        assert uri is not None
         protocol = ClientProtocol(
-            self._address.uri,
+            uri,
             subprotocols=[Subprotocol(name) for name in self._subprotocols] or None,
             max_size=self._max_message_bytes,
         )
@@ -387,36 +253,6 @@ class WebSocket:
         if data:
             self._write(data)
 
-    def _write(self, data: bytes) -> None:
-        if self._tls is not None:
-            self._tls.write(data)
-            data = self._outgoing.read()
-        self._transmit(data)
-
-    def _transmit(self, data: bytes) -> None:
-        if self._socket is None or not data:
-            return
-        if self._unsent is not None:
-            self._unsent += data
-            return
-        try:
-            sent = self._socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError:
-            # The reader will see the same and say it; saying it twice helps nobody.
-            return
-        if sent < len(data):
-            self._unsent = bytearray(memoryview(data)[sent:])
-            if self._writer is None:
-                self._writer = gevent.get_hub().loop.io(self._descriptor, _WRITE)
-            self._writer.start(self._on_writable)
-
-    def _on_writable(self) -> None:
-        data, self._unsent = bytes(self._unsent or b""), None
-        self._writer.stop()
-        self._transmit(data)
-
     # The end.
 
     def _end_of_stream(self) -> None:
@@ -426,14 +262,7 @@ class WebSocket:
                 self._protocol.data_to_send()
             except (EOFError, WebSocketException):
                 pass
-        self._fail(TransportError(f"{self._address.name}: the server closed the connection"))
-
-    def _fail(self, error: TransportError) -> None:
-        if self._opening is not None:
-            if not self._opening.ready():
-                self._opening.set_exception(error)
-            return
-        self._ended(str(error))
+        super()._end_of_stream()
 
     def _ended(self, why: str = "") -> None:
         if self._socket is None:
@@ -444,19 +273,6 @@ class WebSocket:
             return
         received = protocol.close_rcvd if protocol is not None else None
         self._on_closed(received.code if received else None, (received.reason if received else "") or why)
-
-    def _dispose(self) -> None:
-        self.whole = None
-        if self._writer is not None:
-            self._writer.stop()
-            self._writer.close()
-            self._writer = None
-        if self._socket is not None:
-            if self._inlet is not None:
-                self._inlet.remove(self._descriptor)
-                self._inlet = None
-            self._socket.close()
-            self._socket = None
 
 
 def _innermost(tls: ssl.SSLObject) -> ssl.SSLObject:

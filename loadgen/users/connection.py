@@ -3,18 +3,21 @@
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import gevent
 import msgspec
 from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.recorder import ConnectionRow, SubscriptionRow
 from loadgen.measure.stamp import Stamp, decode_event
-from loadgen.protocol.base import PublishAnswer
+from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
 from loadgen.scenario import ClientPlan, SubscriptionPlan
+from loadgen.transport.connection import connection as connection_to
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.slow_reading import SlowReading
-from loadgen.transport.websocket import WebSocket
+from loadgen.transport.stream import SocketStream
 from loadgen.users.reconnect import UNSUBSCRIBE
 from loadgen.users.worker import WorkerRun
 
@@ -51,6 +54,7 @@ class ClientConnection:
         "_connected_ns",
         "_error",
         "_established",
+        "_keepalive",
         "_login",
         "_numbers",
         "_on_delivery",
@@ -83,7 +87,8 @@ class ClientConnection:
         self.life = -1
         #: Why the client has ended this life itself (see `reconnect`); None: it has not.
         self.intent: str | None = None
-        self._socket: WebSocket | None = None
+        self._socket: SocketStream | None = None
+        self._keepalive: Any = None
         self._numbers: dict[str, int] = {}
         self._subscriptions: dict[str, _Subscription] = {}
         self._turns: dict[int, int] = {}
@@ -125,17 +130,11 @@ class ClientConnection:
         self._refused = self._established = False
         self._opened_ns = self._connected_ns = None
         self._started_ns = now_ns()
-        self._session = self._run.service.session(self)
-        handshake = self._run.service.handshake()
+        service = self._run.service
+        self._session = service.session(self, f"{self._client.number}-{self.life}")
         self._login = Event()
         self.ended.clear()
-        socket = WebSocket(
-            self._run.address,
-            subprotocols=handshake.subprotocols,
-            headers=handshake.headers,
-            on_text=self._session.receive,
-            on_closed=self._on_closed,
-        )
+        socket = connection_to(self._run.address, service.handshake(), self._session.receive, self._on_closed)
         self._socket = socket
         try:
             socket.open(timeout_s)
@@ -161,6 +160,9 @@ class ClientConnection:
             if not self.ended.is_set():
                 socket.abort()
             raise kind(reason)
+        if (every_ns := self._session.keepalive_ns) is not None:
+            self._keepalive = gevent.get_hub().loop.timer(every_ns / 1e9, every_ns / 1e9)
+            self._keepalive.start(self._keep_alive)
         for plan in self._client.subscriptions:
             if self._socket is None:
                 raise TransportError(self._error or "the connection was lost while subscribing")
@@ -181,6 +183,8 @@ class ClientConnection:
         except TransportError:
             del self._answers[publish_id]
             raise
+        if not self._run.service.answers_publishes:
+            self.on_published(publish_id, UNACKNOWLEDGED, now_ns())
 
     def unsubscribe(self, plan: SubscriptionPlan) -> Callable[[], None] | None:
         """Give up a subscription; returns what makes it anew if the connection still lives then.
@@ -220,7 +224,7 @@ class ClientConnection:
         self.intent = intent
         if with_close_frame:
             self._read_on()
-            self._socket.close()
+            self._say_goodbye(self._socket)
         else:
             self._socket.abort()
         return True
@@ -230,7 +234,7 @@ class ClientConnection:
         self._closing = True
         self._read_on()
         if self._socket is not None:
-            self._socket.close()
+            self._say_goodbye(self._socket)
 
     def abort(self) -> None:
         """End at once."""
@@ -330,7 +334,29 @@ class ClientConnection:
         self._error = reason
         self._run.complain(f"the service reported: {reason}", fatal=False)
 
+    def on_reply(self, message: bytes) -> None:
+        """The protocol wants this sent in answer to what was received."""
+        if self._socket is not None and self._socket.is_open:
+            self._socket.send(message)
+
     # Inside.
+
+    def _keep_alive(self) -> None:
+        socket = self._socket
+        if socket is None or not socket.is_open:
+            return
+        message = self._session.keepalive()
+        if message is None:
+            self._error = "the service no longer answers the keepalive"
+            socket.abort()
+        else:
+            socket.send(message)
+
+    def _say_goodbye(self, socket: SocketStream) -> None:
+        goodbye = self._session.closing()
+        if goodbye and socket.is_open:
+            socket.send(goodbye)
+        socket.close()
 
     def _read_on(self) -> None:
         """Read at full speed what a slow client has left: the answer to a close frame stands behind it."""
@@ -380,8 +406,13 @@ class ClientConnection:
         at_ns = now_ns()
         progress = self._run.progress
         self._slow = None
+        if self._keepalive is not None:
+            self._keepalive.stop()
+            self._keepalive.close()
+            self._keepalive = None
         if not self._closing and self.intent is None:
-            why = f"closed with code {code}" if code is not None else "closed without a close frame"
+            abrupt = (socket or SocketStream).abrupt
+            why = f"closed with code {code}" if code is not None else abrupt
             self._error = self._error or (f"{why}: {reason}" if reason else why)
             if self._connected_ns is not None:
                 progress.lost_connections += 1
@@ -433,7 +464,7 @@ class ClientConnection:
             return None
         return max(since_ns, subscription.acknowledged_ns)
 
-    def _record_connection(self, socket: WebSocket, code: int | None, closed_ns: int | None) -> None:
+    def _record_connection(self, socket: SocketStream, code: int | None, closed_ns: int | None) -> None:
         self._run.recorder.connection(
             ConnectionRow(
                 connection=self._client.number,

@@ -65,8 +65,8 @@ class HttpSender:
         self._client.close()
 
 
-class WebSocketSender:
-    """Over the client's WebSocket."""
+class ConnectionSender:
+    """Over the client's own connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
@@ -187,6 +187,8 @@ class OpenLoopPublisher:
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
             if answer is None:
                 self._settle(number, None, None, "error", error)
+            elif not answer.acknowledged:
+                self._settle(number, None, None, "sent", None)
             else:
                 self._settle(number, answer, arrival_ns, "accepted", None)
 

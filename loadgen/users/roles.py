@@ -18,7 +18,7 @@ from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S, doings
 from loadgen.users.connection import ClientConnection
-from loadgen.users.publishing import HttpSender, OpenLoopPublisher, Sender, WebSocketSender
+from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender
 from loadgen.users.reconnect import Returning
 from loadgen.users.worker import WorkerRun
 
@@ -99,9 +99,10 @@ class LoadUser(User):
         sender: Sender
         if client.publish.via == "websocket":
             assert self._connection is not None
-            sender, in_flight = WebSocketSender(self._connection), 0
+            sender, in_flight = ConnectionSender(self._connection), 0
         else:
             in_flight = client.publish.in_flight or 1
+            assert run.service.http_url is not None
             sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
         return OpenLoopPublisher(run, client, sender, in_flight, self.payload)
 

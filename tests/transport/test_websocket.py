@@ -66,7 +66,7 @@ def converse(service: AppSyncEvents) -> tuple[WebSocket, Any, Recording, list[tu
     session = service.session(handler)
     handshake = service.handshake()
     connection = WebSocket(
-        Address(handshake.url),
+        Address(service.connect_url),
         subprotocols=handshake.subprotocols,
         headers=handshake.headers,
         on_text=session.receive,

@@ -15,7 +15,7 @@ from loadgen.protocol.appsync.auth import (
 )
 from loadgen.protocol.appsync.channels import normalise
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler
+from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
 
 _decode_data = messages.decode_data_message
 _decode = messages.decode_server_message
@@ -66,6 +66,19 @@ class AppSyncSession:
         """Return a `publish` with its authorization."""
         authorization = self._service.publish_authorization(channel, events)
         return messages.publish(publish_id, channel, events, authorization)
+
+    @property
+    def keepalive_ns(self) -> int | None:
+        """Never: the service talks, we need not."""
+        return None
+
+    def keepalive(self) -> bytes:
+        """Return nothing: none is asked for."""
+        return b""
+
+    def closing(self) -> bytes:
+        """Return nothing: the WebSocket's close frame says it all."""
+        return b""
 
     def lane(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.Lane | None:
         """Return a lane for stamped deliveries to these subscriptions."""
@@ -130,8 +143,11 @@ class AppSyncSession:
 class AppSyncEvents:
     """An Event API: its endpoints and the credential to use there."""
 
+    tls = TlsOptions()
+    answers_publishes = True
+
     def __init__(self, endpoints: Endpoints, credential: Credential) -> None:
-        self.ws_url = endpoints.ws_url
+        self.connect_url = endpoints.ws_url
         self.http_url = endpoints.http_url
         self._host = endpoints.http_host
         self._credential = credential
@@ -141,10 +157,10 @@ class AppSyncEvents:
     def handshake(self) -> Handshake:
         """Return the documented handshake: the protocol's name and the authorization as a second subprotocol."""
         authorization = encode_header_subprotocol(self._credential.connect_headers(self._host))
-        return Handshake(self.ws_url, (SUBPROTOCOL, authorization))
+        return Handshake((SUBPROTOCOL, authorization))
 
-    def session(self, handler: SessionHandler) -> AppSyncSession:
-        """Return a fresh conversation."""
+    def session(self, handler: SessionHandler, name: str = "") -> AppSyncSession:
+        """Return a fresh conversation; the protocol has no use for the name."""
         return AppSyncSession(self, handler)
 
     def frame_authorization(self, body: bytes) -> dict[str, str]:

@@ -31,6 +31,15 @@ class Endpoints:
     http_host: str
 
     @property
+    def host(self) -> str:
+        """What credentials are for: the HTTP host."""
+        return self.http_host
+
+    def describe(self) -> dict[str, str | None]:
+        """Return both URLs; the one for HTTP names the target."""
+        return {"url": self.http_url, "http_url": self.http_url, "ws_url": self.ws_url}
+
+    @property
     def tls(self) -> bool:
         """Whether both URLs are encrypted."""
         return self.http_url.startswith("https:")

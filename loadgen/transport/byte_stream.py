@@ -1,0 +1,69 @@
+"""A plain byte stream on the gevent hub, TCP or TLS: for protocols that frame their messages themselves."""
+
+import socket
+import ssl
+from contextlib import suppress
+
+from loadgen.native import Lane
+from loadgen.transport.address import Address
+from loadgen.transport.errors import TransportError
+from loadgen.transport.framing import OnText
+from loadgen.transport.stream import OnClosed, SocketStream
+
+
+class ByteStream(SocketStream):
+    """A client connection; ``on_bytes`` gets what each read brought, any part of the stream."""
+
+    __slots__ = ("_closing", "_on_bytes")
+
+    def __init__(self, address: Address, *, on_bytes: OnText, on_closed: OnClosed) -> None:
+        super().__init__(address, on_closed)
+        self._on_bytes = on_bytes
+        self._closing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake is done and neither side has begun to close."""
+        return self._socket is not None and self._opening is None and not self._closing
+
+    def send(self, message: bytes) -> None:
+        """Send bytes; what the socket does not take at once is sent when it does.
+
+        Raises:
+            TransportError: the connection is not open.
+        """
+        if not self.is_open:
+            raise TransportError(f"{self._address.name}: the connection is closed")
+        self._write(message)
+
+    def close(self) -> None:
+        """Send what is left and then nothing more; ``on_closed`` follows when the other side has closed too."""
+        if not self.is_open:
+            return
+        self._closing = True
+        if self._tls is not None:
+            with suppress(ssl.SSLError):
+                # Writes our close_notify; the other side's is not there yet.
+                self._tls.unwrap()
+            self._transmit(self._outgoing.read())
+        self._shut_down()
+
+    def express(self, lane: Lane | None) -> None:
+        """Do nothing: lanes know the frames of a WebSocket."""
+
+    def _secured(self) -> None:
+        assert self._opening is not None
+        self._opening.set(None)
+
+    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+        self._on_bytes(bytes(data), arrival_ns, read_ns)
+
+    def _on_writable(self) -> None:
+        super()._on_writable()
+        if self._closing:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        if self._socket is not None and self._unsent is None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)

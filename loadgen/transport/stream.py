@@ -1,0 +1,298 @@
+"""A connection on the gevent hub below its protocol: the socket, TLS, and what is yet to be sent.
+
+The process's `Inlet` reads the socket, and so the kernel's receive timestamp comes along; TLS is done over memory
+buffers, so that the raw socket stays ours. There is no greenlet a connection. What the bytes mean is for the
+subclasses: `WebSocket` takes them for messages, `ByteStream` as they come.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+import gevent
+from gevent.event import AsyncResult
+
+from loadgen.native import Lane
+from loadgen.transport import kernel_time
+from loadgen.transport.address import Address
+from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.framing import OnText
+from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
+from loadgen.transport.records import RecordBoundary
+
+_WRITE = 2
+_PLAINTEXT = bytearray(64 * 1024)
+_PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
+
+#: Called once when an opened connection ends, with the close code (None: no close frame) and the reason.
+OnClosed = Callable[[int | None, str], None]
+
+
+class SocketStream:
+    """A client connection; `open` is done when `_secured` of the subclass has led to `_opening` being set.
+
+    Callbacks are called from the hub: they must not block and must not raise.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_descriptor",
+        "_incoming",
+        "_inlet",
+        "_on_closed",
+        "_opening",
+        "_outgoing",
+        "_records",
+        "_socket",
+        "_tls",
+        "_tls_ready",
+        "_unsent",
+        "_writer",
+        "kernel_timestamps",
+        "recvmsg_into",
+        "whole",
+    )
+
+    #: What `open` waits for, as people read it.
+    _handshake: ClassVar[str] = "TLS handshake"
+    #: How a connection ends that nobody has closed in good order.
+    abrupt: ClassVar[str] = "closed"
+
+    def __init__(self, address: Address, on_closed: OnClosed) -> None:
+        self._address = address
+        self._on_closed = on_closed
+        self._socket: socket.socket | None = None
+        self._inlet: Inlet | NativeInlet | None = None
+        self._descriptor = -1
+        self._writer: Any = None
+        self._unsent: bytearray | None = None
+        self._tls: ssl.SSLObject | None = None
+        self._tls_ready = False
+        self._opening: AsyncResult | None = None
+        #: See `inlet.Source`.
+        self.whole: OnText | None = None
+        self.kernel_timestamps = False
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is TLS."""
+        return self._address.secure
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake is done and neither side has begun to close."""
+        return self._socket is not None and self._opening is None
+
+    def open(self, timeout_s: float = 10.0) -> None:
+        """Connect and do the handshakes; blocks the calling greenlet.
+
+        Raises:
+            TransportError: nobody answers, or TLS fails.
+            HandshakeRefusedError: the server does not let us in.
+        """
+        self._socket = self._address.connect(timeout_s)
+        self.kernel_timestamps = kernel_time.enable(self._socket)
+        self._opening = opening = AsyncResult()
+        self.recvmsg_into = self._socket.recvmsg_into
+        self._descriptor = self._socket.fileno()
+        self._inlet = inlet()
+        self._inlet.add(self._descriptor, self)
+        try:
+            if self._address.ssl_context is not None:
+                self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+                self._records = RecordBoundary()
+                self._tls = self._address.ssl_context.wrap_bio(
+                    self._incoming, self._outgoing, server_hostname=self._address.host
+                )
+                self._tls_handshake()
+            else:
+                self._secured()
+            opening.get(timeout=timeout_s)
+            self._opening = None
+        except BaseException as error:
+            self._dispose()
+            if isinstance(error, gevent.Timeout):
+                raise TransportError(
+                    f"{self._address.name}: no answer to the {self._handshake} within {timeout_s:g} s"
+                ) from None
+            if isinstance(error, ssl.SSLError):
+                raise TransportError(f"{self._address.name}: TLS failed: {error}") from None
+            if isinstance(error, OSError):
+                raise TransportError(describe(error, self._address.name)) from None
+            raise
+
+    def send(self, message: bytes) -> None:
+        """Send a message; what the socket does not take at once is sent when it does.
+
+        Raises:
+            TransportError: the connection is not open.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Begin to close in good order; ``on_closed`` follows when the other side has agreed."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Drop the connection without ceremony; ``on_closed`` is called before this returns."""
+        self._ended()
+
+    def express(self, lane: Lane | None) -> None:
+        """Let a lane of `loadgen.native` take what it knows; None: no more."""
+        raise NotImplementedError
+
+    def pause_reading(self) -> None:
+        """Leave what comes in the kernel's buffer until :meth:`resume_reading`; costs the other connections nothing."""
+        if self._inlet is not None:
+            self._inlet.remove(self._descriptor)
+            self._inlet = None
+
+    def resume_reading(self) -> None:
+        """Read again, by :attr:`recvmsg_into`; nothing happens where the connection has ended meanwhile."""
+        if self._socket is not None and self._inlet is None:
+            self._inlet = python_inlet()
+            self._inlet.add(self._descriptor, self)
+
+    # For the subclass.
+
+    def _secured(self) -> None:
+        """The socket is connected, and TLS is done where there is TLS."""
+        raise NotImplementedError
+
+    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+        """Take what came, decrypted; the bytes are only there until this returns."""
+        raise NotImplementedError
+
+    # The receive path, from `Inlet`.
+
+    def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+        """Take what was read."""
+        if not data:
+            self._end_of_stream()
+        elif self._tls is not None:
+            self._records.follow(data)
+            self._incoming.write(data)
+            self._on_ciphertext(self._tls, arrival_ns, read_ns)
+        else:
+            self._step(data, arrival_ns, read_ns)
+
+    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int) -> None:
+        """Take what the inlet has decrypted."""
+        if data:
+            self._step(data, arrival_ns, read_ns)
+        else:
+            self._end_of_stream()
+
+    def tls_stopped(self, error: Exception, arrival_ns: int, read_ns: int) -> None:
+        """The inlet found nothing more to decrypt, or TLS has failed."""
+        if isinstance(error, ssl.SSLWantReadError):
+            if self._outgoing.pending:
+                self._transmit(self._outgoing.read())
+        else:
+            self._fail(TransportError(f"{self._address.name}: TLS failed: {error}"))
+
+    def broke(self, error: OSError) -> None:
+        """The socket cannot be read any more."""
+        self._fail(TransportError(describe(error, self._address.name)))
+
+    # TLS over memory buffers: the raw socket stays ours, and so does the kernel's timestamp.
+
+    def _on_ciphertext(self, tls: ssl.SSLObject, arrival_ns: int, read_ns: int) -> None:
+        incoming = self._incoming
+        try:
+            if not self._tls_ready:
+                self._tls_handshake()
+                if not self._tls_ready:
+                    return
+            while True:
+                # Into a buffer that is there: asked for bytes, the object would make 64 KB each time.
+                size = cast(int, tls.read(len(_PLAINTEXT), _PLAINTEXT))
+                if not size:
+                    self._end_of_stream()
+                    return
+                self._step(_PLAINTEXT_VIEW[:size], arrival_ns, read_ns)
+                if not incoming.pending and not tls.pending():
+                    # To read again would raise SSLWantReadError, which costs as much as all the rest.
+                    break
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._fail(TransportError(f"{self._address.name}: TLS failed: {error}"))
+            return
+        if self._outgoing.pending:
+            self._transmit(self._outgoing.read())
+
+    def _tls_handshake(self) -> None:
+        assert self._tls is not None
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._transmit(self._outgoing.read())
+            return
+        self._tls_ready = True
+        self._transmit(self._outgoing.read())
+        self._secured()
+
+    # Sending.
+
+    def _write(self, data: bytes) -> None:
+        if self._tls is not None:
+            self._tls.write(data)
+            data = self._outgoing.read()
+        self._transmit(data)
+
+    def _transmit(self, data: bytes) -> None:
+        if self._socket is None or not data:
+            return
+        if self._unsent is not None:
+            self._unsent += data
+            return
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            # The reader will see the same and say it; saying it twice helps nobody.
+            return
+        if sent < len(data):
+            self._unsent = bytearray(memoryview(data)[sent:])
+            if self._writer is None:
+                self._writer = gevent.get_hub().loop.io(self._descriptor, _WRITE)
+            self._writer.start(self._on_writable)
+
+    def _on_writable(self) -> None:
+        data, self._unsent = bytes(self._unsent or b""), None
+        self._writer.stop()
+        self._transmit(data)
+
+    # The end.
+
+    def _end_of_stream(self) -> None:
+        self._fail(TransportError(f"{self._address.name}: the server closed the connection"))
+
+    def _fail(self, error: TransportError) -> None:
+        if self._opening is not None:
+            if not self._opening.ready():
+                self._opening.set_exception(error)
+            return
+        self._ended(str(error))
+
+    def _ended(self, why: str = "") -> None:
+        if self._socket is not None:
+            self._dispose()
+            self._on_closed(None, why)
+
+    def _dispose(self) -> None:
+        self.whole = None
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer.close()
+            self._writer = None
+        if self._socket is not None:
+            if self._inlet is not None:
+                self._inlet.remove(self._descriptor)
+                self._inlet = None
+            self._socket.close()
+            self._socket = None
