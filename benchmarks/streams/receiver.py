@@ -19,6 +19,7 @@ import gevent  # noqa: E402
 from gevent.pool import Pool  # noqa: E402
 from gevent.socket import wait_read  # noqa: E402
 
+from loadgen.measure import heap  # noqa: E402
 from loadgen.measure.health import HealthSampler  # noqa: E402
 from loadgen.measure.recorder import Recorder  # noqa: E402
 from loadgen.measure.spool import SpoolWriter  # noqa: E402
@@ -37,6 +38,8 @@ TOKEN = 7
 
 def main() -> None:
     asked = json.loads(sys.argv[1])
+    # As a worker does.
+    heap.keep_small()
     service = AppSyncEvents(
         Endpoints.from_url(asked["url"]), ApiKey(os.environ.get("BENCH_API_KEY", "da2-benchmark"))
     )

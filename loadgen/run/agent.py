@@ -15,6 +15,7 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
+from loadgen.measure import heap
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import ClockRow, Interval, Recorder
@@ -335,6 +336,7 @@ def _spare_the_collector() -> None:
     gc.freeze()
     # Connections are made by the thousand and stay; CPython would look through them again at every 700 new objects.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
+    heap.keep_small()
 
 
 def _spool_folder(begin: Payload, worker: int) -> tuple[Path, bool]:

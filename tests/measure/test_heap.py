@@ -1,0 +1,46 @@
+"""What large blocks leave behind, in a process of its own: the setting is for a whole process."""
+
+import subprocess
+import sys
+
+import pytest
+
+#: Large blocks are made in turns with small ones that stay, so that a heap would be full of holes.
+PROGRAM = """
+import sys
+from threading import Thread
+
+import numpy as np
+import psutil
+
+from loadgen.measure import heap
+
+if sys.argv[1] == "small":
+    assert heap.keep_small()
+kept = []
+
+def work():
+    for turn in range(40):
+        large = [np.ones(1_500_000 + 10_000 * turn, dtype=np.int8) for _ in range(20)]
+        kept.append(np.ones(60_000, dtype=np.int8))
+        del large
+
+for _ in range(4):
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+print(psutil.Process().memory_info().rss - sum(block.nbytes for block in kept))
+"""
+
+
+def left_by(mode: str) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, mode], capture_output=True, text=True, check=True, timeout=60
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is about glibc")
+def test_large_blocks_go_back_to_the_system() -> None:
+    small, usual = left_by("small"), left_by("usual")
+    assert small < 0.8 * usual
