@@ -1,10 +1,13 @@
 """Where to connect."""
 
+import errno
+import os
 import socket
 import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import gevent
 import gevent.socket
 from gevent.monkey import get_original
 from websockets.uri import WebSocketURI, parse_uri
@@ -14,6 +17,8 @@ from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.names import connect_host
 
 _RawSocket = get_original("socket", "socket")
+#: libev's EV_WRITE.
+_WRITE = 2
 #: Schemes of plain byte streams, and whether they are encrypted; all others are WebSocket.
 _STREAMS: Final = {"tcp": False, "tls": True}
 
@@ -55,19 +60,35 @@ class Address:
             ) from None
         failure: OSError | None = None
         for family, kind, proto, _name, address in self._resolved:
-            sock = gevent.socket.socket(family, kind, proto)
-            sock.settimeout(timeout_s)
+            raw: socket.socket = _RawSocket(family, kind, proto)
+            raw.setblocking(False)
             try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect(address)
-            except OSError as error:
-                sock.close()
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _connect(raw, address, timeout_s)
+            except BaseException as error:
+                raw.close()
+                if not isinstance(error, OSError):
+                    raise
                 failure = error
                 continue
-            raw: socket.socket = _RawSocket(fileno=sock.detach())
-            raw.setblocking(False)
             return raw
         raise TransportError(describe(failure or OSError("no address"), self.name)) from None
+
+
+def _connect(raw: socket.socket, address: Any, timeout_s: float) -> None:
+    """Connect a non-blocking socket; gevent's own sockets would take twice the time, of which there are thousands."""
+    code = raw.connect_ex(address)
+    if code == errno.EINPROGRESS:
+        hub = gevent.get_hub()
+        watcher = hub.loop.io(raw.fileno(), _WRITE)
+        try:
+            with gevent.Timeout(timeout_s, TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))):
+                hub.wait(watcher)
+        finally:
+            watcher.close()
+        code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def _context(tls: TlsOptions) -> ssl.SSLContext:

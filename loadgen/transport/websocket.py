@@ -9,18 +9,17 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import CONNECTING, OPEN, Protocol, Side
-from websockets.typing import Subprotocol
 
 from loadgen.native import Lane
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.stream import OnClosed, SocketStream
+from loadgen.transport.upgrade import Upgrade
 
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
@@ -42,6 +41,7 @@ class WebSocket(SocketStream):
         "_protocol",
         "_subprotocols",
         "_tls_direct",
+        "_upgrade",
     )
 
     _handshake = "WebSocket handshake"
@@ -64,7 +64,9 @@ class WebSocket(SocketStream):
         self._headers = headers
         self._on_text = on_text
         self._opcode = _BINARY if binary else _TEXT
-        #: The library's part: through the handshake, and again while it has something to remember.
+        #: The request to upgrade that is not answered yet.
+        self._upgrade: Upgrade | None = None
+        #: The library's part, while it has something to remember.
         self._protocol: Protocol | None = None
         self._lane: Lane | None = None
         self._fragments: bytearray | None = None
@@ -169,12 +171,24 @@ class WebSocket(SocketStream):
                 data = data[taken:]
             self._frames.feed(data, arrival_ns, read_ns)
             return
+        if self._upgrade is not None:
+            upgrade, self._upgrade = self._upgrade, None
+            # Not a view: the answer to the upgrade comes once, and it is searched.
+            if not (length := upgrade.accepted(bytes(data))):
+                # Anything but the usual yes: the library says what it is, and reads the connection to its end, for it
+                # may have taken in a part of a frame.
+                self._protocol = upgrade.library(self._max_message_bytes)
+            else:
+                self._frames = TextFrames(
+                    self._on_text, self._step_library, self._max_message_bytes, binary=self._opcode is _BINARY
+                )
+                if self._opening is not None:
+                    self._opening.set(None)
+                # A server may speak first.
+                if length < len(data):
+                    self._frames.feed(data[length:], arrival_ns, read_ns)
+                return
         self._step_library(data, arrival_ns, read_ns)
-        if self._protocol is not None and self._protocol.state is OPEN and _ends_with_headers(data):
-            self._protocol = None
-            self._frames = TextFrames(
-                self._on_text, self._step_library, self._max_message_bytes, binary=self._opcode is _BINARY
-            )
 
     def _library(self) -> Protocol:
         """Return the library's state of the connection; made when it is needed."""
@@ -232,21 +246,10 @@ class WebSocket(SocketStream):
     # Sending.
 
     def _secured(self) -> None:
-        uri = self._address.uri
-        assert uri is not None
-        protocol = ClientProtocol(
-            uri,
-            subprotocols=[Subprotocol(name) for name in self._subprotocols] or None,
-            max_size=self._max_message_bytes,
-        )
-        self._protocol = protocol
-        request = protocol.connect()
-        for name, value in self._headers.items():
-            request.headers[name] = value
+        self._upgrade = Upgrade(self._address.url, self._subprotocols, self._headers)
         # Credentials and all: asked for anew for the next connection.
         self._subprotocols, self._headers = (), {}
-        protocol.send_request(request)
-        self._write_pending(protocol)
+        self._write(self._upgrade.request)
 
     def _write_pending(self, protocol: Protocol) -> None:
         data = b"".join(protocol.data_to_send())
@@ -267,9 +270,9 @@ class WebSocket(SocketStream):
     def _ended(self, why: str = "") -> None:
         if self._socket is None:
             return
-        protocol = self._protocol
+        protocol, upgrade = self._protocol, self._upgrade
         self._dispose()
-        if protocol is not None and protocol.state is CONNECTING:
+        if upgrade is not None or (protocol is not None and protocol.state is CONNECTING):
             return
         received = protocol.close_rcvd if protocol is not None else None
         self._on_closed(received.code if received else None, (received.reason if received else "") or why)
@@ -279,13 +282,3 @@ def _innermost(tls: ssl.SSLObject) -> ssl.SSLObject:
     """Return the C object that the `ssl` module's Python object hands every call to, where it still has one."""
     inner: ssl.SSLObject = getattr(tls, "_sslobj", tls)
     return inner
-
-
-def _ends_with_headers(data: bytes | memoryview) -> bool:
-    """Whether the headers' end is that of the data, so that the next byte begins a frame.
-
-    Where it is not, as a server sent frames along with its answer to the upgrade, the library reads the connection to
-    its end: it may have taken in a part of one.
-    """
-    text = bytes(data)
-    return text.endswith(b"\r\n\r\n") and text.count(b"\r\n\r\n") == 1

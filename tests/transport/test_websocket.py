@@ -278,9 +278,9 @@ def test_pooled_connections_are_kept_when_descriptors_are_past_the_reach_of_sele
         assert len(accepted) == 1
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_frames_that_come_along_with_the_upgrade_are_not_lost(together: bool) -> None:
-    """With a part of a frame behind the answer, the library has begun to read it and must go on."""
+@pytest.mark.parametrize("how", ["apart", "together", "torn"])
+def test_frames_that_come_along_with_the_upgrade_are_not_lost(how: str) -> None:
+    """Where the answer itself comes in parts, the library has begun to read it and must go on."""
     messages = [b'{"n":1}', b"[2]" * 100, b"3"]
     stream = b"".join(Frame(Opcode.TEXT, message).serialize(mask=False) for message in messages)
 
@@ -293,8 +293,12 @@ def test_frames_that_come_along_with_the_upgrade_are_not_lost(together: bool) ->
         assert isinstance(request, Request)
         protocol.send_response(protocol.accept(request))
         upgrade = b"".join(protocol.data_to_send())
-        parts = [upgrade + stream[:12], stream[12:]] if together else [upgrade, stream[:12], stream[12:]]
-        for part in parts:
+        parts = {
+            "apart": [upgrade, stream[:12], stream[12:]],
+            "together": [upgrade + stream[:12], stream[12:]],
+            "torn": [upgrade[:50], upgrade[50:] + stream[:12], stream[12:]],
+        }
+        for part in parts[how]:
             connection.sendall(part)
             time.sleep(0.1)
         connection.close()
@@ -315,7 +319,7 @@ def test_frames_that_come_along_with_the_upgrade_are_not_lost(together: bool) ->
         connection.open(10)
         wait_for(lambda: len(received) == 3)
         # The short way is in use exactly where it is safe.
-        assert (connection._frames is None) is together
+        assert (connection._frames is None) is (how == "torn")
         connection.abort()
         thread.join()
     assert received == messages

@@ -1,0 +1,109 @@
+"""Asking for the upgrade to WebSocket and reading the usual answer, for thousands of connections a second.
+
+The `websockets` library composes the request, once for all connections that differ in nothing but their key, and reads
+every answer that is not the usual one: it alone decides what is an error. RFC 6455, section 4.
+"""
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from websockets.client import ClientProtocol
+from websockets.http11 import Request
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+from websockets.utils import accept_key
+
+_HEADERS_END = b"\r\n\r\n"
+#: Longer answers are the library's to judge.
+_USUAL_BYTES = 4096
+#: RFC 9110, section 5: a name is a token, a value has no control characters but tabs.
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+_TEXT = bytes([9, *range(32, 127), *range(128, 256)])
+_SWITCHING = b"HTTP/1.1 101 "
+#: What decides whether the answer is yes; each may stand there once.
+_TELLING = frozenset(
+    {
+        b"upgrade",
+        b"connection",
+        b"sec-websocket-accept",
+        b"sec-websocket-protocol",
+        b"sec-websocket-extensions",
+    }
+)
+
+
+class Upgrade:
+    """One connection's request. ``subprotocols`` and ``headers`` may hold credentials."""
+
+    __slots__ = ("_asked", "_key", "request")
+
+    def __init__(self, url: str, subprotocols: Sequence[str], headers: Mapping[str, str]) -> None:
+        self._asked = (url, tuple(subprotocols), tuple(headers.items()))
+        self._key = base64.b64encode(os.urandom(16))
+        before, after = _composed(*self._asked)
+        #: The bytes to send.
+        self.request = before + self._key + after
+
+    def accepted(self, data: bytes) -> int:
+        """Return how long the answer is that ``data`` begin with; 0: it is not the usual yes, or not whole."""
+        end = data.find(_HEADERS_END)
+        if not 0 <= end <= _USUAL_BYTES or not data.startswith(_SWITCHING):
+            return 0
+        said: dict[bytes, bytes] = {}
+        status, *lines = data[:end].split(b"\r\n")
+        if status.translate(None, _TEXT):
+            return 0
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            name = name.lower()
+            if not colon or not name or name.translate(None, _TOKEN) or value.translate(None, _TEXT):
+                return 0
+            if name in _TELLING:
+                if name in said:
+                    return 0
+                said[name] = value.strip(b" \t")
+        subprotocol = said.get(b"sec-websocket-protocol")
+        usual = (
+            said.get(b"upgrade", b"").lower() == b"websocket"
+            and said.get(b"connection", b"").lower() == b"upgrade"
+            and said.get(b"sec-websocket-accept") == accept_key(self._key.decode()).encode()
+            and b"sec-websocket-extensions" not in said
+            and (subprotocol is None or subprotocol.decode("latin-1") in self._asked[1])
+        )
+        return end + len(_HEADERS_END) if usual else 0
+
+    def library(self, max_message_bytes: int | None) -> ClientProtocol:
+        """Return the library's state of a connection that has sent this request and waits for the answer."""
+        protocol, request = _protocol(*self._asked, max_message_bytes)
+        protocol.key = self._key.decode()
+        protocol.send_request(request)
+        protocol.data_to_send()
+        return protocol
+
+
+@lru_cache(maxsize=1)
+def _composed(
+    url: str, subprotocols: tuple[str, ...], headers: tuple[tuple[str, str], ...]
+) -> tuple[bytes, bytes]:
+    protocol, request = _protocol(url, subprotocols, headers, None)
+    before, after = request.serialize().split(protocol.key.encode())
+    return before, after
+
+
+def _protocol(
+    url: str,
+    subprotocols: tuple[str, ...],
+    headers: tuple[tuple[str, str], ...],
+    max_message_bytes: int | None,
+) -> tuple[ClientProtocol, Request]:
+    protocol = ClientProtocol(
+        parse_uri(url),
+        subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+        max_size=max_message_bytes,
+    )
+    request = protocol.connect()
+    for name, value in headers:
+        request.headers[name] = value
+    return protocol, request

@@ -1,0 +1,107 @@
+"""The short way through the upgrade: what it takes for a yes the library takes for the same yes."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.http11 import Response
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+from loadgen.transport.upgrade import Upgrade
+
+URL = "ws://127.0.0.1:8080/event/realtime?a=b"
+OFFERED = ("aws-appsync-event-ws", "header-e30")
+HEADERS = {"x-one": "1"}
+
+
+def answer_of(upgrade: Upgrade) -> bytes:
+    """Return what a server of the library's answers."""
+    server = ServerProtocol(subprotocols=[Subprotocol(OFFERED[0])])
+    server.receive_data(upgrade.request)
+    (request,) = server.events_received()
+    server.send_response(server.accept(request))
+    return b"".join(server.data_to_send())
+
+
+def judged_by_the_library(upgrade: Upgrade, data: bytes) -> tuple[ClientProtocol, list[object]]:
+    protocol = upgrade.library(1024)
+    protocol.receive_data(data)
+    return protocol, protocol.events_received()
+
+
+def test_the_request_is_the_librarys_with_a_key_of_its_own() -> None:
+    one, two = Upgrade(URL, OFFERED, HEADERS), Upgrade(URL, OFFERED, HEADERS)
+    assert one.request != two.request
+    protocol = ClientProtocol(parse_uri(URL), subprotocols=[Subprotocol(name) for name in OFFERED])
+    request = protocol.connect()
+    request.headers["x-one"] = "1"
+    theirs = request.serialize().split(b"\r\n")
+    for ours in (one, two):
+        lines = ours.request.split(b"\r\n")
+        assert [line for line in lines if b"Key:" not in line] == [
+            line for line in theirs if b"Key:" not in line
+        ]
+        assert len(lines) == len(theirs)
+
+
+def test_the_usual_yes_is_taken_and_what_follows_is_left() -> None:
+    upgrade = Upgrade(URL, OFFERED, HEADERS)
+    answer = answer_of(upgrade)
+    assert upgrade.accepted(answer) == len(answer)
+    assert upgrade.accepted(answer + b"\x81\x02hi") == len(answer)
+    assert upgrade.accepted(answer[:-1]) == 0
+
+
+def test_another_key_subprotocol_or_status_is_the_librarys_to_refuse() -> None:
+    upgrade = Upgrade(URL, OFFERED, HEADERS)
+    answer = answer_of(upgrade)
+    for changed in (
+        answer_of(Upgrade(URL, OFFERED, HEADERS)),
+        answer.replace(b"aws-appsync-event-ws", b"graphql-ws"),
+        answer.replace(b" 101 ", b" 200 "),
+        answer.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
+        answer.replace(b"\r\n\r\n", b"\r\nUpgrade: websocket\r\n\r\n"),
+    ):
+        assert changed != answer
+        assert upgrade.accepted(changed) == 0
+        protocol, _ = judged_by_the_library(upgrade, changed)
+        assert protocol.state is not OPEN
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_mutation_is_taken_that_the_library_refuses(data: st.DataObject) -> None:
+    upgrade = Upgrade(URL, OFFERED, HEADERS)
+    answer = bytearray(answer_of(upgrade))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(answer) - 1))
+        match data.draw(st.sampled_from(["change", "insert", "delete", "repeat"])):
+            case "change":
+                answer[place] = data.draw(st.integers(0, 255))
+            case "insert":
+                answer[place:place] = data.draw(
+                    st.sampled_from([b" ", b"\t", b"\r\n", b"\n", b":", b",", b"\r\n ", b"\x00", b"A"])
+                )
+            case "delete":
+                del answer[place]
+            case "repeat":
+                lines = bytes(answer).split(b"\r\n")
+                line = data.draw(st.sampled_from(lines))
+                answer = bytearray(b"\r\n".join([*lines[:-2], line, *lines[-2:]]))
+    whole = bytes(answer)
+    length = upgrade.accepted(whole)
+    if length:
+        protocol, events = judged_by_the_library(upgrade, whole[:length])
+        assert protocol.state is OPEN, whole
+        assert isinstance(events[0], Response)
+        assert protocol.subprotocol in (None, *OFFERED)
+
+
+@pytest.mark.parametrize("size", [100, 4096, 100_000])
+def test_long_answers_go_to_the_library(size: int) -> None:
+    upgrade = Upgrade(URL, OFFERED, HEADERS)
+    answer = answer_of(upgrade).replace(b"\r\n\r\n", b"\r\nX-Long: " + b"a" * size + b"\r\n\r\n")
+    assert bool(upgrade.accepted(answer)) == (size < 4096 - 200)
