@@ -120,7 +120,7 @@ def ab(
         float, typer.Option(help="Smallest change that matters, in per cent.", min=0.1, max=100)
     ] = 5.0,
 ) -> None:
-    """Run two variants in turns and compare them: `loadgen ab comments "comments --set publish.rate=200"`.
+    """Run two variants in turns and compare them: `loadgen ab comments "comments --set seed=2"`.
 
     A run that fails ends it; one that only fails a gate does not. Exit codes: as `loadgen compare`, else that of the
     run that failed.

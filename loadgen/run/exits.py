@@ -5,14 +5,21 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What a finished process says; documented in README."""
+    """What a finished process says; the reference of the command line is made from this."""
 
     PASSED = 0
+    """Passed: the run was measured, and every gate that it has is met."""
     GATE_FAILED = 1
+    """A gate failed."""
     USAGE = 2
+    """Usage or scenario error: nothing was run."""
     INCONCLUSIVE = 3
+    """Inconclusive: the generator or the clock can't carry the claim, or the run judged itself invalid, broke off, or was
+    stopped by `--max-cost`."""
     TARGET = 4
+    """Target unreachable or refused, or away for part of the measurement."""
     INTERRUPTED = 130
+    """Interrupted; what was recorded is kept and reported."""
 
 
 def why(error: OSError) -> str:

@@ -1,0 +1,63 @@
+"""What a gate may ask for, and when a run calls itself degraded or invalid: from the registry and the limits."""
+
+from dataclasses import fields
+
+from writing import attribute_docs, code, head, prose, table
+
+from analysis import text
+from analysis.gates.grammar import OPERATORS
+from analysis.gates.metrics import DISTRIBUTIONS, NUMBERS, STATISTICS, Kind, find
+from analysis.judgement import LIMITS, Limits
+
+_KINDS = {Kind.DURATION: "duration", Kind.SHARE: "share", Kind.COUNT: "count", Kind.RATE: "rate"}
+
+
+def page() -> str:
+    """Return the page."""
+    operators = ", ".join(code(operator) for operator in OPERATORS)
+    statistics = ", ".join(code(statistic) for statistic in STATISTICS)
+    return "\n".join(
+        [
+            head("Gates and limits", "`analysis/gates` and `analysis/judgement.py`"),
+            "How a gate is decided is told in [Verdict and gates](../concepts/verdict.md).\n",
+            "## The form\n",
+            "```text\nMETRIC OPERATOR VALUE [over DURATION]\n```\n",
+            f"Operators are {operators}. A duration or a rate is compared by order only. With `over` the condition must"
+            " hold in every window of that length (at least `1s`) of the measurement, counted from its start.\n",
+            "## Distributions\n",
+            f"Say which statistic: {statistics}, or any percentile from `p0` to `p100`, as `delivery.latency.p99.99`."
+            " All are durations such as `150ms`.\n",
+            table(
+                ("metric", "of", "`over`"),
+                [
+                    (code(f"{name}.STATISTIC"), prose(meaning), _over(f"{name}.p99"))
+                    for name, meaning in DISTRIBUTIONS.items()
+                ],
+            ),
+            "## Numbers\n",
+            table(
+                ("metric", "kind", "value", "meaning", "`over`"),
+                [
+                    (code(name), _KINDS[kind], kind.value, prose(meaning), _over(name))
+                    for name, (kind, meaning) in NUMBERS.items()
+                ],
+            ),
+            "## Limits of the verdict\n",
+            "The figures behind *degraded* and *invalid* ([what they mean](../concepts/verdict.md#what-is-looked-at));"
+            " an analyst may read them as `analysis.judgement.LIMITS`.\n",
+            table(("limit", "value", "meaning"), _limits()),
+        ]
+    )
+
+
+def _over(name: str) -> str:
+    return "yes" if find(name).windowed else "no"
+
+
+def _limits() -> list[tuple[str, str, str]]:
+    docs, rows = attribute_docs(Limits), []
+    for field in fields(Limits):
+        value = getattr(LIMITS, field.name)
+        shown = text.duration(value) if field.name.endswith("_ns") else f"{value:.3g}"
+        rows.append((code(field.name), shown, prose(docs[field.name])))
+    return rows

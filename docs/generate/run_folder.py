@@ -1,0 +1,113 @@
+"""A run's folder: files, columns and keys. Names and types are the code's, the meanings those of results/README.md."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from writing import REPO, code, head, table
+
+from loadgen.measure.spool import SCHEMAS
+from loadgen.run.record import FORMAT, PHASES, Manifest
+
+_SOURCE = REPO / "results" / "README.md"
+_SAMPLE = REPO / "results" / "sample"
+
+
+def page() -> str:
+    """Return the page.
+
+    Raises:
+        ValueError: code and results/README.md do not agree.
+    """
+    sections = _sections(_SOURCE.read_text(encoding="utf-8"))
+    meanings = _meanings(sections["manifest.json"], 1)
+    names = [field.name for field in fields(Manifest)]
+    _agree("manifest.json", names, meanings)
+    parts = [
+        head("A run's folder", "`loadgen/measure/spool.py`, `loadgen/run/record.py` and `results/README.md`"),
+        f"Format {FORMAT}. One folder a run, below `results/`. All times are integer nanoseconds since the Unix epoch"
+        " (`*_ns`). Null means that it did not happen or is not known, never zero. `analysis.load(FOLDER)` reads it;"
+        " so does whatever reads Parquet.\n",
+        "## Files\n",
+        _shown(_rows(sections[""])),
+        "## manifest.json\n",
+        table(("key", "meaning"), [(code(name), meanings[name]) for name in sorted(names, key=list(meanings).index)]),
+        f"Phases, in order: {', '.join(code(name) for name in PHASES)}.\n",
+    ]
+    for name, schema in {**SCHEMAS, **_computed()}.items():
+        title = f"{name}.parquet"
+        if title not in sections:
+            continue
+        meanings, nullable = _meanings(sections[title], 2), _nullable(sections[title])
+        _agree(title, schema.names, meanings)
+        rows = [
+            (code(column.name), _type(column.type, column.name in nullable), meanings[column.name])
+            for column in schema
+        ]
+        parts += [f"## {title}\n", *_prose(sections[title], before_table=True)]
+        parts += [table(("column", "type", "meaning"), rows), *_prose(sections[title], before_table=False)]
+    _agree("summary.json", list(_summary_keys()), _meanings(sections["summary.json"], 1))
+    for title in ("summary.json", "histograms.hlog"):
+        parts += [f"## {title}\n", sections[title].strip() + "\n"]
+    return _links("\n".join(parts))
+
+
+def _computed() -> dict[str, pa.Schema]:
+    """Return the tables that the analysis adds, as it has written them for the sample run."""
+    return {name: pq.read_schema(_SAMPLE / f"{name}.parquet") for name in ("fanout", "ledger")}
+
+
+def _summary_keys() -> Iterable[str]:
+    keys: Iterable[str] = json.loads((_SAMPLE / "summary.json").read_text(encoding="utf-8"))
+    return keys
+
+
+def _links(text: str) -> str:
+    """Turn links from where the meanings stand into links from the page."""
+    return re.sub(r"\]\(\.\./docs/", "](../", text)
+
+
+def _sections(text: str) -> dict[str, str]:
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    return {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
+
+
+def _rows(section: str) -> list[list[str]]:
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in (lines[:1] + lines[2:])]
+
+
+def _shown(rows: list[list[str]]) -> str:
+    return table(rows[0], [[cell.replace("\\|", "|") for cell in row] for row in rows[1:]])
+
+
+def _meanings(section: str, column: int) -> dict[str, str]:
+    """Return the meaning of each name; names that share a row share it."""
+    return {
+        name: row[column].replace("\\|", "|") for row in _rows(section)[1:] for name in row[0].split("`")[1::2]
+    }
+
+
+def _nullable(section: str) -> set[str]:
+    return {name for row in _rows(section)[1:] if ", null" in row[1] for name in row[0].split("`")[1::2]}
+
+
+def _agree(where: str, names: list[str], meanings: dict[str, str]) -> None:
+    if missing := [name for name in names if not meanings.get(name)]:
+        raise ValueError(f"results/README.md says nothing of {', '.join(missing)} in {where}")
+    if gone := [name for name in meanings if name not in names]:
+        raise ValueError(f"results/README.md has {', '.join(gone)} in {where}, which the code has not")
+
+
+def _type(kind: pa.DataType, nullable: bool) -> str:
+    return ("text" if pa.types.is_dictionary(kind) or "string" in str(kind) else str(kind)) + (", null" if nullable else "")
+
+
+def _prose(section: str, *, before_table: bool) -> list[str]:
+    """Return the paragraphs around a section's table."""
+    paragraphs = [paragraph.strip() for paragraph in section.strip().split("\n\n")]
+    at = next((place for place, each in enumerate(paragraphs) if each.startswith("|")), len(paragraphs))
+    return [each + "\n" for each in (paragraphs[:at] if before_table else paragraphs[at + 1 :])]
