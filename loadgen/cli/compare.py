@@ -15,6 +15,15 @@ from loadgen.cli.app import app, fail
 from loadgen.run.exits import ExitCode
 
 
+_WIDTH = 110
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # A log has no width; the table needs some.
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+
+
 @app.command()
 def compare(
     base: Annotated[Path, typer.Argument(help="A run's folder, a folder of runs, or a baseline file.")],
@@ -49,7 +58,7 @@ def compare(
         }
         print(json.dumps(content, indent=1))
     else:
-        outputs.show(Console(highlight=False), before, after, differences)
+        outputs.show(_console(), before, after, differences)
     codes = {WORSE: ExitCode.GATE_FAILED, UNKNOWN: ExitCode.INCONCLUSIVE}
     raise typer.Exit(int(codes.get(verdict, ExitCode.PASSED)))
 
@@ -104,7 +113,7 @@ def history(
         }
         print(json.dumps(content, indent=1))
     else:
-        outputs.show_history(Console(highlight=False), profiles, found)
+        outputs.show_history(_console(), profiles, found)
     raise typer.Exit(int(ExitCode.GATE_FAILED if any(change.worse for change in found) else ExitCode.PASSED))
 
 

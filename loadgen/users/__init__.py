@@ -1,6 +1,6 @@
 """The Locust users: subscribers, publishers, and participants that are both.
 
-Subclass them in a locustfile of your own; see README "Your own users".
+Subclass them in a locustfile of your own; see docs/cookbook/users.md.
 """
 
 from typing import TYPE_CHECKING, Any
