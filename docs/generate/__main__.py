@@ -4,7 +4,6 @@ import argparse
 import difflib
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import command_line
 import environment
@@ -12,8 +11,9 @@ import gates
 import prices
 import run_folder
 import scenario_file
-import scenarios
 from writing import REPO
+
+import scenarios
 
 FOLDER = REPO / "docs" / "reference"
 #: Every page, and what writes it.
@@ -46,7 +46,9 @@ def main() -> int:
             continue
         if check:
             shown = path.relative_to(REPO).as_posix()
-            lines = difflib.unified_diff(before.splitlines(), new.splitlines(), shown, "generated", "", "", 0, "")
+            lines = difflib.unified_diff(
+                before.splitlines(), new.splitlines(), shown, "generated", "", "", 0, ""
+            )
             print("\n".join(lines))
             old = True
         else:

@@ -68,7 +68,9 @@ def _section(name: str, each: Any, parent: Any) -> list[str]:
         parts.append(table(("argument", "meaning"), rows))
     if options:
         found = [(p, known[p.name].annotation) for p in options if p.name in known]
-        rows = [(_names(p, annotation), _default(p, context), _help(p, annotation)) for p, annotation in found]
+        rows = [
+            (_names(p, annotation), _default(p, context), _help(p, annotation)) for p, annotation in found
+        ]
         parts.append(table(("option", "default", "meaning"), rows))
     return parts
 

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from writing import REPO, code, head, table
 
 _MEANINGS = {
-    "LOADGEN_TARGET": "URL of the Event API for `loadgen publish`, `subscribe` and `probe`; what `--target` says goes before it.",
+    "LOADGEN_TARGET": "URL of the Event API for `loadgen publish`, `subscribe` and `probe`; what `--target`"
+    " says goes before it.",
     "LOADGEN_AUTH": "How these three log in, as `--auth`.",
-    "LOADGEN_API_KEY": "The API key with which these three log in where nothing else is said; `loadgen serve` prints the line to"
-    " export.",
-    "LOADGEN_NATIVE": "`0`: the receive path in Python, though the native one is there (a run's record says which it was). When"
-    " installing: `0` builds none, `require` fails where it cannot be built.",
+    "LOADGEN_API_KEY": "The API key with which these three log in where nothing else is said; `loadgen serve` prints"
+    " the line to export.",
+    "LOADGEN_NATIVE": "`0`: the receive path in Python, though the native one is there (a run's"
+    " record says which it was)."
+    " When installing: `0` builds none, `require` fails where it cannot be built.",
     "LOADGEN_RUN": "The run's folder that a notebook opens; `loadgen notebook` sets it.",
     "LOADGEN_BASE": "What the comparison notebook compares with; `loadgen notebook --base` sets it.",
     "SSL_CERT_FILE": "File of certificate authorities to trust instead of the system's, for targets over TLS.",
     "SSL_CERT_DIR": "The same as a folder.",
-    "AWS_REGION": "Region of a login where neither the login nor the target's URL says one. With `--auth iam` every variable"
-    " counts that AWS's tools read (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, …).",
+    "AWS_REGION": "Region of a login where neither the login nor the target's URL says one. With `--auth iam` every"
+    " variable counts that AWS's tools read (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, …).",
     "XDG_CACHE_HOME": "Where `loadgen plan --calibrate` keeps its figures, in `loadgen/`; default `~/.cache`.",
     "TMPDIR": "Where `loadgen calibrate` keeps its runs when `--results` is left out.",
 }
@@ -44,16 +46,20 @@ def page() -> str:
     return "\n".join(
         [
             head("Environment variables", "the sources"),
-            "Variables that hold secrets are named by you: `--api-key-env NAME`, `--auth MODE:NAME`, and the keys that end in"
-            " `_env` of a [login](scenario-file.md#targetauth). The value is read when it is needed and goes into no record,"
-            " log, report or process list.\n",
+            "Variables that hold secrets are named by you: `--api-key-env NAME`, `--auth MODE:NAME`, and the keys that end"
+            " in `_env` of a [login](scenario-file.md#targetauth). The value is read when it is needed and goes into no"
+            " record, log, report or process list.\n",
             table(("variable", "meaning"), [(code(name), meaning) for name, meaning in _MEANINGS.items()]),
         ]
     )
 
 
 def _found() -> Iterator[str]:
-    files = [REPO / "hatch_build.py", *sorted(REPO.glob("loadgen/**/*.py")), *sorted(REPO.glob("analysis/**/*.py"))]
+    files = [
+        REPO / "hatch_build.py",
+        *sorted(REPO.glob("loadgen/**/*.py")),
+        *sorted(REPO.glob("analysis/**/*.py")),
+    ]
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:

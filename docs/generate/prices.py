@@ -2,10 +2,18 @@
 
 from typing import Any
 
-from writing import REPO, code, head, prose, table
 from pydantic import BaseModel
+from writing import REPO, code, head, prose, table
 
-from loadgen.planning.prices import PACKAGED, Certainty, Countings, MoneyPrices, Metering, QuotaTable, load_prices
+from loadgen.planning.prices import (
+    PACKAGED,
+    Certainty,
+    Countings,
+    Metering,
+    MoneyPrices,
+    QuotaTable,
+    load_prices,
+)
 
 
 def page() -> str:
@@ -17,7 +25,8 @@ def page() -> str:
             head("Prices and quotas", f"`{source}`"),
             f"What `loadgen plan`, `--max-cost` and a run's cost reckon with: {known.service}, {known.region}, in US"
             f" dollars. Copy [the file](../../{source}), edit it and give it with `--prices FILE`. A value that is left"
-            " out is not known, and is shown as such. [What a load costs](../prices.md) says what is reckoned from it.\n",
+            " out is not known, and is shown as such. [What a load costs](../prices.md) says what is reckoned from"
+            " it.\n",
             f"How sure a figure is: {', '.join(code(each) for each in Certainty.__args__)}.\n",
             "## Prices\n",
             _figures(known.prices, MoneyPrices),

@@ -34,7 +34,10 @@ def page() -> str:
         "## Files\n",
         _shown(_rows(sections[""])),
         "## manifest.json\n",
-        table(("key", "meaning"), [(code(name), meanings[name]) for name in sorted(names, key=list(meanings).index)]),
+        table(
+            ("key", "meaning"),
+            [(code(name), meanings[name]) for name in sorted(names, key=list(meanings).index)],
+        ),
         f"Phases, in order: {', '.join(code(name) for name in PHASES)}.\n",
     ]
     for name, schema in {**SCHEMAS, **_computed()}.items():
@@ -87,7 +90,9 @@ def _shown(rows: list[list[str]]) -> str:
 def _meanings(section: str, column: int) -> dict[str, str]:
     """Return the meaning of each name; names that share a row share it."""
     return {
-        name: row[column].replace("\\|", "|") for row in _rows(section)[1:] for name in row[0].split("`")[1::2]
+        name: row[column].replace("\\|", "|")
+        for row in _rows(section)[1:]
+        for name in row[0].split("`")[1::2]
     }
 
 
@@ -103,7 +108,9 @@ def _agree(where: str, names: list[str], meanings: dict[str, str]) -> None:
 
 
 def _type(kind: pa.DataType, nullable: bool) -> str:
-    return ("text" if pa.types.is_dictionary(kind) or "string" in str(kind) else str(kind)) + (", null" if nullable else "")
+    return ("text" if pa.types.is_dictionary(kind) or "string" in str(kind) else str(kind)) + (
+        ", null" if nullable else ""
+    )
 
 
 def _prose(section: str, *, before_table: bool) -> list[str]:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from writing import anchor, code, head, prose, table
 from pydantic import WithJsonSchema
+from writing import anchor, code, head, prose, table
 
 from loadgen.scenario import json_schema, units
 
@@ -55,7 +55,9 @@ def page() -> str:
     schema = json_schema()
     parts: dict[str, Any] = schema["$defs"]
     titles = {name: _PARTS.get(name, name) for name in parts}
-    order = sorted(parts, key=lambda name: (list(_PARTS).index(name) if name in _PARTS else len(_PARTS), name))
+    order = sorted(
+        parts, key=lambda name: (list(_PARTS).index(name) if name in _PARTS else len(_PARTS), name)
+    )
     text = [
         head("The scenario file", "`loadgen/scenario`"),
         "A scenario is a YAML file. `loadgen schema` prints the same as JSON Schema, which editors check while one"

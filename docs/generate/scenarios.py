@@ -23,8 +23,9 @@ def page() -> str:
     parts = [
         head("The catalogue of scenarios", "`scenarios/*.yaml`"),
         "`loadgen scenarios` lists them in the terminal, `loadgen scenarios NAME` explains one and draws its load,"
-        " `loadgen run NAME` runs it. Rates are means of the measure phase, and the highest where they change; deliveries"
-        " are those expected. How long a run takes does not count the time until subscriptions are ready, which is the"
+        " `loadgen run NAME` runs it. Rates are means of the measure phase, and the highest where they change;"
+        " deliveries are those expected. How long a run takes does not count the time until"
+        " subscriptions are ready, which is the"
         " target's.\n",
         table(("scenario", "question", "clients", "events/s", "deliveries/s", "takes"), rows),
     ]

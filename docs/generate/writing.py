@@ -12,9 +12,7 @@ REPO = Path(__file__).resolve().parents[2]
 
 def head(title: str, source: str) -> str:
     """Return a page's beginning; `source` says what it is made from."""
-    return (
-        f"<!-- Written by `python docs/generate` from {source}. Do not edit. -->\n\n# {title}\n"
-    )
+    return f"<!-- Written by `python docs/generate` from {source}. Do not edit. -->\n\n# {title}\n"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -41,7 +39,8 @@ def prose(text: str) -> str:
         plain = re.sub(r"(?<![\w`])(\{[^{}]*\})", r"`\1`", parts[place])
         outside = re.split(r"(`[^`]+`)", plain)
         parts[place] = "".join(
-            piece if odd % 2 else piece.replace("<", "&lt;").replace("*", "\\*") for odd, piece in enumerate(outside)
+            piece if odd % 2 else piece.replace("<", "&lt;").replace("*", "\\*")
+            for odd, piece in enumerate(outside)
         )
     return "".join(parts)
 

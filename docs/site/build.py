@@ -1,7 +1,8 @@
 """Builds the documentation as a site, build/docs/site: `python docs/site/build.py`; `--serve` while writing.
 
 Pages are the Markdown files of docs/ as they are. What they link to elsewhere in the repository comes along: a README
-becomes a page, another text file is copied, and of a folder the name is shown. A link that leads to nothing is an error.
+becomes a page, another text file is copied, and of a folder the name is shown. A link that leads to nothing is an
+error.
 """
 
 import argparse
@@ -77,7 +78,9 @@ def stage() -> list[str]:
         if page.endswith(".md"):
             wrong += problems(page)
             text = (REPO / page).read_text(encoding="utf-8")
-            place.write_text(rewritten(text, lambda link, page=page: _link(page, link, known)), encoding="utf-8")
+            place.write_text(
+                rewritten(text, lambda link, page=page: _link(page, link, known)), encoding="utf-8"
+            )
         else:
             shutil.copy(REPO / page, place)
     shutil.copy(CONFIG, BUILT)
@@ -88,7 +91,7 @@ def stage() -> list[str]:
 def _place(path: str) -> str:
     """Return where a file of the repository is in the site."""
     place = path.removeprefix("docs/") if path.startswith("docs/") else f"{_OUTSIDE}/{path}"
-    return place.replace("README.md", "index.md")
+    return place.replace("/README.md", ".md")
 
 
 def _link(page: str, link: Link, known: list[str]) -> str:

@@ -106,7 +106,11 @@ def problems(page: str) -> Iterator[str]:
         path = REPO / resolve(page, link.path)
         if not path.exists():
             yield f"{page}:{link.line}: {link.target} leads to nothing"
-        elif link.anchor and path.suffix == ".md" and link.anchor not in anchors(path.read_text(encoding="utf-8")):
+        elif (
+            link.anchor
+            and path.suffix == ".md"
+            and link.anchor not in anchors(path.read_text(encoding="utf-8"))
+        ):
             yield f"{page}:{link.line}: {link.target}: there is no heading #{link.anchor}"
 
 

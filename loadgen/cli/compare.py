@@ -14,7 +14,6 @@ from rich.console import Console
 from loadgen.cli.app import app, fail
 from loadgen.run.exits import ExitCode
 
-
 _WIDTH = 110
 
 

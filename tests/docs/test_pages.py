@@ -158,21 +158,33 @@ def test_every_link_leads_somewhere(page: str) -> None:
 def test_the_reference_is_that_of_the_code() -> None:
     """Run `python docs/generate` and commit what it writes."""
     done = subprocess.run(
-        [sys.executable, "docs/generate", "--check"], cwd=REPO, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "docs/generate", "--check"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
 def test_the_site_is_built_and_fetches_nothing() -> None:
     done = subprocess.run(
-        [sys.executable, "docs/site/build.py"], cwd=REPO, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "docs/site/build.py"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     built = sorted((REPO / "build" / "docs" / "site").rglob("*.html"))
     assert len(built) > 25
     for page in built:
         text = page.read_text(encoding="utf-8")
-        assert not re.findall(r'<(?:script|img|iframe|link rel="stylesheet")[^>]*"(?:https?:)?//[^"]*"', text), page
+        assert not re.findall(
+            r'<(?:script|img|iframe|link rel="stylesheet")[^>]*"(?:https?:)?//[^"]*"', text
+        ), page
         assert not re.findall(r"(?:url\(|@import )[\"']?(?:https?:)?//", text), page
 
 
@@ -183,7 +195,7 @@ def test_every_page_is_in_the_navigation() -> None:
     outside = {name for name in named if name.startswith("repository/")}
     assert named - outside == there
     for name in outside:
-        assert (REPO / name.removeprefix("repository/").replace("index.md", "README.md")).is_file()
+        assert (REPO / name.removeprefix("repository/").removesuffix(".md") / "README.md").is_file()
 
 
 @pytest.mark.parametrize("page", TASKS)
@@ -194,7 +206,8 @@ def test_every_piece_of_yaml_is_valid(page: str, tmp_path: Path) -> None:
             whole = block
         else:
             # A part: into a small scenario of its own.
-            small = "version: 1\nclients:\n  all: {count: 1, subscribe: /default/a, publish: {channel: /default/a, rate: 1/s}}\n"
+            clients = "{count: 1, subscribe: /default/a, publish: {channel: /default/a, rate: 1/s}}"
+            small = f"version: 1\nclients:\n  all: {clients}\n"
             assert set(content) <= {"gates", "phases"}, f"{page}: a part that this test does not know"
             whole = small + block
         (tmp_path / "piece.yaml").write_text(whole, encoding="utf-8")
