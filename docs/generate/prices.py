@@ -3,7 +3,7 @@
 from typing import Any
 
 from pydantic import BaseModel
-from writing import REPO, code, head, prose, table
+from writing import REPO, attribute_docs, code, head, prose, table
 
 from loadgen.planning.prices import (
     PACKAGED,
@@ -71,7 +71,7 @@ def _figures(part: BaseModel, model: type[BaseModel]) -> str:
 
 
 def _meaning(model: type[BaseModel], name: str) -> str:
-    return prose(model.model_fields[name].description or "")
+    return prose(attribute_docs(model)[name])
 
 
 def _said(each: Any) -> tuple[str, str]:

@@ -83,7 +83,7 @@ def _keys(part: Mapping[str, Any], titles: Mapping[str, str]) -> str:
         default = code(_yaml(value["default"])) if "default" in value else ""
         if key in required:
             default = "*required*"
-        rows.append((code(key), _kind(value, titles), default, prose(value.get("description", ""))))
+        rows.append((code(key), _kind(value, titles), default, prose(value["description"])))
     return table(("key", "kind", "default", "meaning"), rows)
 
 
