@@ -14,15 +14,6 @@ from rich.console import Console
 from loadgen.cli.app import app, fail
 from loadgen.run.exits import ExitCode
 
-_WIDTH = 110
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    # A log has no width; the table needs some.
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
-
-
 @app.command()
 def compare(
     base: Annotated[Path, typer.Argument(help="A run's folder, a folder of runs, or a baseline file.")],
@@ -57,7 +48,7 @@ def compare(
         }
         print(json.dumps(content, indent=1))
     else:
-        outputs.show(_console(), before, after, differences)
+        outputs.show(Console(highlight=False), before, after, differences)
     codes = {WORSE: ExitCode.GATE_FAILED, UNKNOWN: ExitCode.INCONCLUSIVE}
     raise typer.Exit(int(codes.get(verdict, ExitCode.PASSED)))
 
@@ -112,7 +103,7 @@ def history(
         }
         print(json.dumps(content, indent=1))
     else:
-        outputs.show_history(_console(), profiles, found)
+        outputs.show_history(Console(highlight=False), profiles, found)
     raise typer.Exit(int(ExitCode.GATE_FAILED if any(change.worse for change in found) else ExitCode.PASSED))
 
 
