@@ -14,6 +14,7 @@ from rich.console import Console
 from loadgen.cli.app import app, fail
 from loadgen.run.exits import ExitCode
 
+
 @app.command()
 def compare(
     base: Annotated[Path, typer.Argument(help="A run's folder, a folder of runs, or a baseline file.")],
