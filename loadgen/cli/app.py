@@ -13,6 +13,27 @@ from loadgen import __version__
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        help="URL of the Event API, or aws:STACK for one of `loadgen aws up`; default: the embedded server.",
+        metavar="URL",
+    ),
+]
+AllowRemoteOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-remote", help="Send the load to a target that is not this machine (no loopback address)."
+    ),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(help="With aws:STACK: profile of the AWS configuration.", metavar="NAME"),
+]
+RegionOption = Annotated[
+    str | None, typer.Option(help="With aws:STACK: AWS region of the stack.", metavar="REGION")
+]
+
 app = typer.Typer(
     name="loadgen",
     help="Load-test realtime publish/subscribe services, first of all AWS AppSync Events.",
@@ -34,9 +55,7 @@ def run(
     scenario: Annotated[
         str, typer.Argument(help="A name of the catalogue (see `loadgen scenarios`) or a YAML file.")
     ],
-    target: Annotated[
-        str | None, typer.Option(help="URL of the Event API; default: the embedded server.", metavar="URL")
-    ] = None,
+    target: TargetOption = None,
     api_key_env: Annotated[
         str | None,
         typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME"),
@@ -86,6 +105,16 @@ def run(
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask before a run against a real target that costs money.")
     ] = False,
+    allow_remote: AllowRemoteOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    cloudwatch: Annotated[
+        bool,
+        typer.Option(
+            "--cloudwatch",
+            help="Afterwards wait for CloudWatch's metrics of the run (some minutes) and set them beside ours.",
+        ),
+    ] = False,
     web: Annotated[bool, typer.Option(help="Show Locust's web UI and wait for its start button.")] = False,
     web_port: Annotated[int, typer.Option(help="Port of the web UI.", min=1, max=65535)] = 8089,
 ) -> None:
@@ -120,6 +149,10 @@ def run(
                 prices=prices,
                 yes=yes,
                 report=report,
+                allow_remote=allow_remote,
+                profile=profile,
+                region=region,
+                cloudwatch=cloudwatch,
             )
         )
     )
@@ -203,7 +236,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
-    from loadgen.cli import capacity, client, compare, notebook, plan, scenarios, serve  # noqa: F401  they register
+    from loadgen.cli import aws, capacity, client, compare, notebook, plan, scenarios, serve  # noqa: F401  they register
 
     try:
         app()

@@ -10,7 +10,7 @@ import typer
 from pydantic_core import PydanticCustomError
 
 from loadgen.capacity.axes import Axis
-from loadgen.cli.app import app, fail
+from loadgen.cli.app import AllowRemoteOption, ProfileOption, RegionOption, TargetOption, app, fail
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 from loadgen.scenario.units import parse_positive_duration
@@ -51,9 +51,7 @@ def capacity(
     variable: Annotated[
         str | None, typer.Option(help="With --axis channels: the variable.", metavar="NAME")
     ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="URL of the Event API; default: the embedded server.", metavar="URL")
-    ] = None,
+    target: TargetOption = None,
     api_key_env: Annotated[
         str | None, typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME")
     ] = None,
@@ -62,6 +60,12 @@ def capacity(
         Path | None,
         typer.Option(help="What the embedded server does wrong on purpose (YAML).", metavar="FILE"),
     ] = None,
+    allow_remote: AllowRemoteOption = False,
+    profile: ProfileOption = None,
+    region: RegionOption = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not stop at a trial that costs more than others need to confirm.")
+    ] = False,
     processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value in every trial.", metavar="KEY=VALUE")
@@ -98,8 +102,12 @@ def capacity(
                 fail(
                     "give a scenario and a goal: loadgen capacity comments --slo 'delivery.latency.p99 < 250ms'"
                 )
+            _may_go(scenario, target, allow_remote, overrides or [])
+            flags = {"--allow-remote": allow_remote, "--yes": yes}
             options = {
                 "--target": target,
+                "--profile": profile,
+                "--region": region,
                 "--api-key-env": api_key_env,
                 "--auth": auth,
                 "--faults": str(faults) if faults else None,
@@ -115,7 +123,10 @@ def capacity(
                 budget_ns=_time("--budget", budget),
                 short_ns=_time("--short", short),
                 full_ns=_time("--measure", measure),
-                options=tuple(part for name, value in options.items() if value for part in (name, value)),
+                options=(
+                    *(part for name, value in options.items() if value for part in (name, value)),
+                    *(name for name, said in flags.items() if said),
+                ),
                 overrides=tuple(overrides or ()),
                 variable=variable,
                 predict=not bisect,
@@ -144,6 +155,20 @@ def capacity(
         print(f"continue: loadgen capacity --resume {folder}")
     print(f"report: {written}")
     raise typer.Exit(int(code))
+
+
+def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: list[str]) -> None:
+    """Refuse a search elsewhere that nobody has allowed, before its first trial; raises ScenarioError."""
+    from loadgen.planning import guard
+    from loadgen.planning.prices import load_prices
+    from loadgen.scenario import Plan, load, overrides_of
+
+    if allow_remote:
+        return
+    found = load(scenario, overrides_of(overrides))
+    if (host := guard.remote(target, found)) is not None:
+        refusal = guard.check(found, Plan(found), load_prices(None), None, host).refusal
+        fail(f"{refusal}, and a search makes many of them, most with a load of their own")
 
 
 def _load(option: str, said: str | None) -> float | None:

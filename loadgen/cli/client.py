@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loadgen.cli.app import app, fail
+from loadgen.cli.app import ProfileOption, RegionOption, app, fail
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 
@@ -22,7 +22,12 @@ DEFAULT_TARGET = "http://127.0.0.1:8700/event"
 _KEY_VARIABLE = "LOADGEN_API_KEY"
 
 TargetOption = Annotated[
-    str, typer.Option(help="URL of the Event API.", metavar="URL", envvar="LOADGEN_TARGET")
+    str,
+    typer.Option(
+        help="URL of the Event API, or aws:STACK for one of `loadgen aws up`.",
+        metavar="URL",
+        envvar="LOADGEN_TARGET",
+    ),
 ]
 AuthOption = Annotated[
     str,
@@ -33,7 +38,9 @@ AuthOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
-def _service(target: str, auth: str) -> "AppSyncEvents":
+def _service(target: str, auth: str, profile: str | None, region: str | None) -> "AppSyncEvents":
+    from loadgen.aws.access import Access
+    from loadgen.aws.target import PREFIX
     from loadgen.protocol.appsync.client import AppSyncEvents
     from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
     from loadgen.run.exits import RunError
@@ -44,13 +51,17 @@ def _service(target: str, auth: str) -> "AppSyncEvents":
         fail(
             f"this command speaks to an Event API only, and the target is one of {protocol.title}; `loadgen run` does"
         )
-    if auth == f"api-key:{_KEY_VARIABLE}" and not os.environ.get(_KEY_VARIABLE):
+    by_default = auth == f"api-key:{_KEY_VARIABLE}"
+    # Of a stack AppSync is asked for the key: what is in the environment may be another API's.
+    asked = target.startswith(PREFIX) and by_default
+    if by_default and not asked and not os.environ.get(_KEY_VARIABLE):
         fail(
             f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve` prints"
             " it), or say with --auth how to log in"
         )
     try:
-        service = Target.of(target, login_of(None, auth)).service()
+        login = None if asked else login_of(None, auth)
+        service = Target.of(target, login, Access(profile, region)).service()
     except RunError as error:
         fail(str(error), error.code)
     assert isinstance(service, AppSyncEvents)
@@ -70,6 +81,8 @@ def publish(
     ],
     target: TargetOption = DEFAULT_TARGET,
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
+    profile: ProfileOption = None,
+    region: RegionOption = None,
     websocket: Annotated[bool, typer.Option("--websocket", help="Publish over WebSocket, not HTTP.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Subscribe first, and print when each event arrived.")
@@ -86,7 +99,7 @@ def publish(
     """
     from loadgen.client.publish import Publication, PublishError, as_events, require_objects
 
-    service = _service(target, auth)
+    service = _service(target, auth, profile, region)
     texts = as_events(events)
     try:
         if stamp:
@@ -129,6 +142,8 @@ def subscribe(
     channel: Annotated[str, typer.Argument(help="A channel or a pattern such as '/default/*'.")],
     target: TargetOption = DEFAULT_TARGET,
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
+    profile: ProfileOption = None,
+    region: RegionOption = None,
     count: Annotated[int | None, typer.Option(help="End after so many events.", min=1)] = None,
     for_: Annotated[
         float | None, typer.Option("--for", help="End after so many seconds.", metavar="SECONDS", min=0)
@@ -141,7 +156,7 @@ def subscribe(
     """
     from loadgen.client.subscribe import Listener, SubscribeError, latency_ns
 
-    service = _service(target, auth)
+    service = _service(target, auth, profile, region)
     console = Console(highlight=False, soft_wrap=True)
     seen = 0
     try:
@@ -172,6 +187,8 @@ def subscribe(
 def probe(
     target: TargetOption = DEFAULT_TARGET,
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
+    profile: ProfileOption = None,
+    region: RegionOption = None,
     channel: Annotated[str, typer.Option(help="Where to subscribe and publish.")] = "/default/loadgen-probe",
     as_json: JsonOption = False,
 ) -> None:
@@ -181,7 +198,7 @@ def probe(
     """
     from loadgen.client.probe import Probe, Step
 
-    service = _service(target, auth)
+    service = _service(target, auth, profile, region)
     steps: list[Step] = []
     for step in Probe(service, channel).run():
         steps.append(step)

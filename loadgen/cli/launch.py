@@ -20,7 +20,6 @@ from loadgen import children
 from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
-from loadgen.protocol.registry import protocol_of
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.scenario import Plan, Scenario, ScenarioError, load, overrides_of
 
@@ -54,6 +53,10 @@ class Request:
     prices: Path | None = None
     yes: bool = False
     report: bool = True
+    allow_remote: bool = False
+    profile: str | None = None
+    region: str | None = None
+    cloudwatch: bool = False
 
 
 def run(request: Request) -> int:
@@ -123,16 +126,12 @@ def _problem(request: Request) -> str | None:
 
 
 def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str | None:
-    """Return why a run costs too much; asks on a terminal where it costs something at all.
+    """Return why a run must not go where it would, or costs too much; asks on a terminal where it costs something.
 
     The child that runs it checks the same, for whoever starts it as plain Locust; what is confirmed here is told to it.
     """
-    url = request.target or (scenario.target.url if scenario.target is not None else None)
-    try:
-        billing = None if url is None or protocol_of(url).endpoints(url).loopback else url
-    except ValueError:
-        return None  # told in the child's words
-    found = guard.check(scenario, Plan(scenario), prices, request.max_cost, billing)
+    host = guard.remote(request.target, scenario)
+    found = guard.check(scenario, Plan(scenario), prices, request.max_cost, host, request.allow_remote)
     if found.refusal is not None:
         return found.refusal
     if found.question is None or request.yes:
@@ -163,6 +162,12 @@ def _command(request: Request) -> list[str]:
         command.append("--yes")
     if not request.report:
         command.append("--no-report")
+    if request.allow_remote:
+        command.append("--allow-remote")
+    if request.profile is not None:
+        command += ["--aws-profile", request.profile]
+    if request.region is not None:
+        command += ["--aws-region", request.region]
     files = {"--faults": request.faults, "--journal": request.journal, "--prices": request.prices}
     for option, path in files.items():
         if path is not None:

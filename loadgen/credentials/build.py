@@ -24,6 +24,8 @@ def credential(login: Login, http_host: str) -> Credential:
         CredentialError: a secret is missing or cannot be had.
     """
     if login.mode == "api-key":
+        if login.api_id is not None:
+            return ApiKey(sources.from_appsync(_appsync_client(login, http_host), login.api_id))
         assert login.key_env is not None
         try:
             return ApiKey(sources.from_environment(login.key_env))
@@ -108,6 +110,11 @@ def _cognito_client(login: Login, http_host: str) -> Any:
         region_name=_region(login, session, http_host),
         config=Config(signature_version=UNSIGNED),
     )
+
+
+def _appsync_client(login: Login, http_host: str) -> Any:
+    session = _session(login.profile)
+    return session.create_client("appsync", region_name=_region(login, session, http_host))
 
 
 def _session(profile: str | None) -> Any:

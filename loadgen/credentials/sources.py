@@ -104,6 +104,47 @@ def from_user_pool(client: Any, client_id: str, username: str, password: str) ->
     return _with_expiry(str(result["AccessToken"]))
 
 
+def from_appsync(client: Any, api_id: str) -> str:
+    """Return the API key that lasts longest of those that AppSync lists for an API; `client` is botocore's.
+
+    What ListApiKeys calls the id of a key is, for keys of today (`da2-…`), the key itself (secondary source).
+
+    Raises:
+        CredentialError: AppSync cannot be asked, or there is no key that is still good.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    keys: list[dict[str, Any]] = []
+    asked: dict[str, Any] = {"apiId": api_id}
+    try:
+        while True:
+            answer = client.list_api_keys(**asked)
+            keys += answer.get("apiKeys", ())
+            if not answer.get("nextToken"):
+                break
+            asked["nextToken"] = answer["nextToken"]
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "an error")
+        raise CredentialError(
+            f"AppSync does not give the keys of the API {api_id!a} ({code}): the AWS credentials must be allowed"
+            " appsync:ListApiKeys, in the API's region"
+        ) from None
+    except BotoCoreError as error:
+        raise CredentialError(
+            f"AppSync cannot be asked for the keys of the API {api_id!a}: {type(error).__name__}"
+        ) from None
+    if not keys:
+        raise CredentialError(f"the API {api_id!a} has no key: `loadgen aws up` makes one")
+    latest = max(keys, key=lambda key: int(key.get("expires") or 0))
+    expires_s = int(latest.get("expires") or 0)
+    if expires_s and expires_s <= time.time():
+        raise CredentialError(
+            f"the key of the API {api_id!a} expired on {time.strftime('%Y-%m-%d', time.gmtime(expires_s))}:"
+            " `loadgen aws up` renews it"
+        )
+    return str(latest["id"])
+
+
 def _printable(token: str, source: str) -> str:
     if not token or not token.isascii() or not token.isprintable():
         raise CredentialError(

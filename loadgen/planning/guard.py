@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
+from urllib.parse import urlsplit
 
 from analysis import pricing
 from loadgen.planning.estimate import Cost, cost_of
 from loadgen.planning.prices import Prices
+from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
 from loadgen.scenario import Plan, Scenario
 
 #: From which estimate on a run against a real target must be confirmed. A million operations: more than a short run of
@@ -24,14 +26,46 @@ class Check:
     """What must be confirmed before it does."""
 
 
-def check(scenario: Scenario, plan: Plan, prices: Prices, max_usd: float | None, url: str | None) -> Check:
-    """Return whether a run may begin; ``url`` is that of a target that bills, None for one on this machine."""
-    if max_usd is None and url is None:
+def remote(target: str | None, scenario: Scenario) -> str | None:
+    """Return the name of a target that is not this machine; None: it is, or is the embedded server.
+
+    ``target`` is what the command line says, a URL or `aws:STACK`; without it the scenario's own counts. This machine is
+    what is named by a loopback address or `localhost`; a private network is somebody else's machine as much as AWS is.
+    A URL that cannot be read is left to whoever has to use it.
+    """
+    url = target or (scenario.target.url if scenario.target is not None else None)
+    if url is None:
+        return None
+    if url.startswith("aws:"):
+        return f"the stack {url.removeprefix('aws:')} on AWS"
+    try:
+        endpoints = Endpoints.from_url(url)
+    except EndpointError:
+        return None
+    return None if endpoints.loopback else urlsplit(endpoints.http_url).hostname
+
+
+def check(
+    scenario: Scenario,
+    plan: Plan,
+    prices: Prices,
+    max_usd: float | None,
+    host: str | None,
+    allow_remote: bool = False,
+) -> Check:
+    """Return whether a run may begin; ``host`` is the target where it is not this machine (see `remote`)."""
+    if max_usd is None and host is None:
         return Check()
     if max_usd is not None and not (isfinite(max_usd) and max_usd >= 0):
         return Check(f"--max-cost must be an amount of US dollars such as 0.50, not {max_usd}")
     cost = cost_of(scenario, plan, prices)
     name, usd = scenario.name, cost.usd
+    if host is not None and not allow_remote:
+        about = "of unknown cost" if usd is None else f"about {pricing.money(usd)} on AWS"
+        return Check(
+            f"the target is {host}, which is not this machine (no loopback address): a run of {name} there, {about},"
+            " starts only with --allow-remote"
+        )
     if usd is None:
         why = "too many channels" if cost.usage.operations["delivery"] is None else "a price is not known"
         if max_usd is not None:
@@ -39,14 +73,14 @@ def check(scenario: Scenario, plan: Plan, prices: Prices, max_usd: float | None,
                 f"the cost of {name} cannot be estimated ({why}), so with --max-cost the run is not started:"
                 " leave that out, or change the scenario"
             )
-        return Check(question=f"the cost of {name} against {url} cannot be estimated ({why})")
+        return Check(question=f"the cost of {name} against {host} cannot be estimated ({why})")
     if max_usd is not None and usd > max_usd:
         return Check(
             f"a run of {name} is estimated at {pricing.money(usd)} on AWS, more than --max-cost"
             f" {pricing.money(max_usd)}: it is not started; `loadgen plan` says what costs how much"
         )
-    if url is not None and usd >= CONFIRM_USD:
-        return Check(question=f"a run of {name} against {url} is estimated at {pricing.money(usd)} on AWS")
+    if host is not None and usd >= CONFIRM_USD:
+        return Check(question=f"a run of {name} against {host} is estimated at {pricing.money(usd)} on AWS")
     return Check()
 
 

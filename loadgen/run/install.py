@@ -22,6 +22,7 @@ from locust.event import EventHook
 from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
 
 from loadgen import children
+from loadgen.aws.access import Access
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
@@ -160,16 +161,22 @@ class Controller:
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(census.sockets, max(1, processes))
             check_writable(Path(options.results))
+            self._check_cost(plan)
             self.target = target.Target.resolve(
-                self.scenario, options.target, options.api_key_env, options.auth
+                self.scenario,
+                options.target,
+                options.api_key_env,
+                options.auth,
+                Access(options.aws_profile, options.aws_region),
             )
             if self.target is not None and (options.faults or options.journal):
                 raise RunError(
                     "--faults and --journal are the embedded server's: leave them out, or the target",
                     ExitCode.USAGE,
                 )
-            self._check_cost(plan)
-            if self.target is None:
+            if self.target is not None:
+                self.target.check_namespaces(census.namespaces)
+            else:
                 self.target = self._serve(census.namespaces)
             target.check(self.target)
         except ScenarioError as error:
@@ -178,10 +185,12 @@ class Controller:
             self.stop_process(str(error), error.code)
 
     def _check_cost(self, plan: Plan) -> None:
-        """Refuse a run that would cost too much, or that nobody has confirmed; raises RunError."""
+        """Refuse a run that would go elsewhere or cost too much and that nobody has confirmed; raises RunError."""
         assert self.scenario is not None
-        billing = None if self.target is None or self.target.endpoints().loopback else self.target.url
-        found = guard.check(self.scenario, plan, self.prices, self.options.max_cost, billing)
+        remote = guard.remote(self.options.target, self.scenario)
+        found = guard.check(
+            self.scenario, plan, self.prices, self.options.max_cost, remote, self.options.allow_remote
+        )
         if found.refusal is not None:
             raise RunError(found.refusal, ExitCode.USAGE)
         if found.question is not None and not self.options.yes:
@@ -401,8 +410,18 @@ def install() -> None:
         group = parser.add_argument_group("Event API load (loadgen)")
         group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
         group.add_argument(
-            "--target", default=None, help="URL of the Event API; default: the embedded server"
+            "--target",
+            default=None,
+            help="URL of the Event API, or aws:STACK for one of `loadgen aws up`; default: the embedded server",
         )
+        group.add_argument(
+            "--allow-remote",
+            action="store_true",
+            help="send the load to a target that is not this machine (no loopback address)",
+        )
+        # Not --profile: that is Locust's own, and something else.
+        group.add_argument("--aws-profile", default=None, help="profile of the AWS configuration, for aws:STACK")
+        group.add_argument("--aws-region", default=None, help="AWS region of the stack, for aws:STACK")
         group.add_argument(
             "--api-key-env", default=None, help="environment variable that holds the target's API key"
         )

@@ -1,10 +1,13 @@
 """From what the user gave to a target that answers: resolving, and checking before any load is sent."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
+from loadgen.aws.access import Access
+from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
 from loadgen.client.http import reachable
 from loadgen.credentials.build import credential
@@ -31,6 +34,8 @@ class Target:
     api_key: str | None = None
     #: What the embedded server was told to do wrong.
     faults: dict[str, Any] | None = None
+    #: The stack on AWS that made the API, where the target was named by it; only on the master.
+    stack: StackTarget | None = None
 
     @property
     def embedded(self) -> bool:
@@ -39,9 +44,16 @@ class Target:
 
     @classmethod
     def resolve(
-        cls, scenario: Scenario, url: str | None, api_key_env: str | None, auth: str | None = None
+        cls,
+        scenario: Scenario,
+        url: str | None,
+        api_key_env: str | None,
+        auth: str | None = None,
+        access: Access = Access(),  # noqa: B008  frozen
     ) -> "Target | None":
         """Return the target from the command line or else the scenario; None: the embedded server is meant.
+
+        ``url`` may be `aws:STACK`; then AWS is asked, by ``access``, where it is.
 
         Raises:
             RunError: the URL or the login cannot be.
@@ -57,18 +69,25 @@ class Target:
                     ExitCode.USAGE,
                 )
             return None
-        return cls.of(url, login)
+        return cls.of(url, login, access)
 
     @classmethod
-    def of(cls, url: str, login: Login | None) -> "Target":
+    def of(cls, url: str, login: Login | None, access: Access = Access()) -> "Target":  # noqa: B008  frozen
         """Return a target whose URL and login are known to be usable; raises RunError."""
+        stack = None
+        if url.startswith(PREFIX):
+            stack = find(url, access)
+            url = stack.url
+            login = login or Login(
+                mode="api-key", api_id=stack.api_id, profile=access.profile, region=stack.region
+            )
         if login is None and not protocol_of(url).anonymous:
             raise RunError(
                 f"the target {url!a} needs a key: name the environment variable that holds it with --api-key-env NAME,"
                 " or another way to log in with --auth",
                 ExitCode.USAGE,
             )
-        target = cls(url, login)
+        target = cls(url, login, stack=stack)
         target.service()
         return target
 
@@ -130,7 +149,21 @@ class Target:
             "loopback": endpoints.loopback,
             "auth": auth,
             "faults": self.faults,
+            **({} if self.stack is None else {"aws": self.stack.describe()}),
         }
+
+    def check_namespaces(self, needed: Iterable[str]) -> None:
+        """Raise RunError where the stack's API has not the namespaces that a scenario needs; others cannot be asked."""
+        if self.stack is None:
+            return
+        missing = sorted(set(needed) - set(self.stack.namespaces))
+        if missing:
+            options = "".join(f" --namespace {name}" for name in missing)
+            raise RunError(
+                f"the stack {self.stack.stack} has no namespace {missing[0]!a}, which the scenario needs: add it with"
+                f" `loadgen aws up --stack {self.stack.stack} --region {self.stack.region}{options}`",
+                ExitCode.USAGE,
+            )
 
 
 def login_of(api_key_env: str | None, auth: str | None) -> Login | None:

@@ -14,7 +14,7 @@ _TOKEN = frozenset({"token_env", "token_file", "token_command"})
 _CLIENT = frozenset({"token_url", "client_id_env", "client_secret_env", "scope"})
 _USER = frozenset({"region", "client_id_env", "username_env", "password_env"})
 _KEYS = {
-    "api-key": frozenset({"key_env"}),
+    "api-key": frozenset({"key_env", "api_id", "profile", "region"}),
     "iam": frozenset({"profile", "region"}),
     "lambda": _TOKEN,
     "oidc": _TOKEN | _CLIENT,
@@ -29,10 +29,12 @@ class Login(Part):
     """api-key, iam (SigV4 with AWS credentials), cognito, oidc or lambda (a token each)."""
     key_env: Variable | None = None
     """api-key: the environment variable that holds the key."""
+    api_id: str | None = None
+    """api-key: id of the Event API whose key AppSync is asked for, by AWS credentials, so that it is kept nowhere."""
     profile: str | None = None
-    """iam: profile of the AWS configuration; default: what AWS tools take, the environment first."""
+    """iam, api_id: profile of the AWS configuration; default: what AWS tools take, the environment first."""
     region: str | None = None
-    """iam, cognito: AWS region; default: that of the URL, the profile or the environment."""
+    """iam, cognito, api_id: AWS region; default: that of the URL, the profile or the environment."""
     token_env: Variable | None = None
     """The environment variable that holds the token; it cannot be renewed."""
     token_file: str | None = None
@@ -58,8 +60,13 @@ class Login(Part):
         given = self.given
         if foreign := sorted(given - _KEYS[self.mode]):
             raise problem(f"has {foreign[0]}, which mode {self.mode} does not take; drop it")
-        if self.mode == "api-key" and self.key_env is None:
-            raise problem("has no key_env; name the environment variable that holds the API key")
+        if self.mode == "api-key" and self.api_id is None:
+            if self.key_env is None:
+                raise problem("has no key_env; name the environment variable that holds the API key")
+            if foreign := sorted(given & {"profile", "region"}):
+                raise problem(f"has {foreign[0]}, which goes with api_id and not with key_env; drop it")
+        if self.key_env is not None and self.api_id is not None:
+            raise problem("names two sources of the key, key_env and api_id; keep one")
         if self.mode in ("lambda", "oidc", "cognito"):
             self._has_a_token(given)
         return self
@@ -87,6 +94,7 @@ class Login(Part):
         """Return the mode and where the secret comes from, in one phrase without a secret."""
         source = {
             "key_env": f"${self.key_env}",
+            "api_id": f"AppSync, by the AWS credentials of {f'profile {self.profile!a}' if self.profile else 'each process'}",
             "token_env": f"${self.token_env}",
             "token_file": f"file {self.token_file!a}",
             "token_command": "a command",

@@ -1,0 +1,57 @@
+"""The CloudFormation template, with a namespace for each name."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from loadgen.aws.access import AwsError
+from loadgen.run.exits import ExitCode
+
+PATH: Final = Path(__file__).with_name("template.yaml")
+DEFAULT_NAMESPACE: Final = "default"
+#: As botocore's service model has it (shape Namespace).
+_NAMESPACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?")
+
+
+def render(namespaces: Iterable[str]) -> dict[str, Any]:
+    """Return the template with these namespaces and no other.
+
+    CloudFormation itself repeats a resource for each entry of a list only by a transform that needs rights of its own;
+    here each namespace is a plain resource, whose logical id depends on its name alone, so that one more leaves the
+    others as they are.
+
+    Raises:
+        AwsError: a name is none of a namespace; exit code 2.
+    """
+    from ruamel.yaml import YAML
+
+    names = sorted(set(namespaces))
+    for name in names:
+        if not _NAMESPACE.fullmatch(name):
+            raise AwsError(
+                f"{name!a} cannot be the name of a namespace: 1 to 50 letters, digits and inner hyphens",
+                ExitCode.USAGE,
+            )
+    if not names:
+        raise AwsError("an Event API needs a namespace: name one with --namespace", ExitCode.USAGE)
+    template: dict[str, Any] = YAML(typ="safe", pure=True).load(PATH)
+    resources = template["Resources"]
+    model = resources.pop(logical_id(DEFAULT_NAMESPACE))
+    for name in names:
+        resources[logical_id(name)] = {**model, "Properties": {**model["Properties"], "Name": name}}
+    template["Outputs"]["Namespaces"]["Value"] = ",".join(names)
+    return template
+
+
+def body(namespaces: Iterable[str]) -> str:
+    """Return the template as CloudFormation takes it."""
+    return json.dumps(render(namespaces), indent=1)
+
+
+def logical_id(name: str) -> str:
+    """Return the logical id of a namespace's resource: letters and digits only, and one for each name."""
+    plain = name.replace("-", "")
+    return f"Namespace{plain}" + ("" if plain == name else hashlib.sha256(name.encode()).hexdigest()[:8])
