@@ -23,7 +23,7 @@ def cost(run: Run) -> dict[str, Any] | None:
     if prices is None:
         return None
     target = run.manifest["target"]
-    published, delivered, bytes_out = _events(run, prices["message_unit_bytes"])
+    published, delivered, bytes_out = counted_events(run, prices["message_unit_bytes"])
     connects, open_ns = _connections(run)
     keepalive_ns = prices["keepalive_interval_s"] * 1e9
     counted: dict[str, float | None] = {
@@ -75,7 +75,7 @@ def _connections(run: Run) -> tuple[int, Ints]:
     return int(np.count_nonzero(was_open)), np.maximum(ends_ns - opened_ns, 0)[was_open]
 
 
-def _events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
+def counted_events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
     """Return the messages published and delivered, in units, and the bytes delivered.
 
     A delivery has the size that its event has on record; one whose publisher's record broke off counts as one message,

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import plots, style, text
+from analysis import cloudwatch, plots, style, text
 from analysis.gates import outputs
 from analysis.pricing import money
 from analysis.run import Run
@@ -74,6 +74,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         started=started.strftime("%Y-%m-%d %H:%M:%S %Z"),
         phase_names=_PHASE_NAMES,
         cost_sentence=text.cost(summary),
+        theirs=_theirs(summary),
         cost_names=_COST_NAMES,
         scenario=json.dumps(_shortened(run.manifest["scenario"]), indent=2, ensure_ascii=False),
         unknown=text.UNKNOWN,
@@ -92,6 +93,17 @@ def _shortened(value: Any) -> Any:
     return (
         kept if len(value) <= _LIST_SHOWN else [*kept, f"… {len(value) - _LIST_SHOWN:,} more: manifest.json"]
     )
+
+
+def _theirs(summary: dict[str, Any]) -> dict[str, Any] | None:
+    found = summary.get("cloudwatch")
+    if found is None:
+        return None
+    return {
+        "when": cloudwatch.when(found),
+        "rows": [{**row, "cells": cloudwatch.cells(row)} for row in found["rows"]],
+        "latency": cloudwatch.latency(summary),
+    }
 
 
 def _gate(result: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import fanout, recovery, steps
+from analysis import cloudwatch, fanout, recovery, steps
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.cost import cost
@@ -53,6 +53,8 @@ def summarise(run: Run) -> dict[str, Any]:
         "workers": _workers(run),
         "cost": cost(run),
     }
+    if (theirs := cloudwatch.beside(run)) is not None:
+        summary["cloudwatch"] = theirs
     if window is None or window.seconds <= 0:
         for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):
             summary[name] = None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from analysis import text
+from analysis import cloudwatch, text
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE
 
 SIGNS = {"passed": "✓", "failed": "✗", "inconclusive": "?"}
@@ -159,6 +159,13 @@ def markdown(summary: Mapping[str, Any]) -> str:
         )
     if (cost := text.cost(summary)) is not None:
         lines.append(f"- {escaped(cost)}")
+    if (theirs := summary.get("cloudwatch")) is not None:
+        lines += ["", f"CloudWatch, {escaped(cloudwatch.when(theirs))}:", ""]
+        lines += ["| | ours | CloudWatch | difference | of ours |", "|---|---:|---:|---:|---:|"]
+        for row in theirs["rows"]:
+            shown_cells = (f"{row['name']} ({row['metric']})", *cloudwatch.cells(row))
+            lines.append("| " + " | ".join(escaped(cell) for cell in shown_cells) + " |")
+        lines.append("")
     lines += [
         f"- {finding['severity']}: {escaped(finding['reason'])}" for finding in summary["verdict"]["findings"]
     ]

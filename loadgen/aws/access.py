@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from loadgen.run.exits import ExitCode, RunError
 
-MISSING: Final = "boto3 is not installed: pip install 'fanout-loadgen[aws]' (in a checkout: pip install -e '.[aws]')"
+MISSING: Final = (
+    "boto3 is not installed: pip install 'fanout-loadgen[aws]' (in a checkout: pip install -e '.[aws]')"
+)
 #: Keys of AppSync begin so; no sentence that AWS hands us may carry one on.
 _KEY = re.compile(r"da2-[A-Za-z0-9]+")
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"})

@@ -17,7 +17,9 @@ DEFAULT_STACK: Final = "loadgen"
 DEFAULT_KEY_DAYS: Final = 7
 _DAY_S: Final = 86_400
 _POLL_S: Final = 2.0
-_ALIVE: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"})
+_ALIVE: Final = frozenset(
+    {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"}
+)
 _GOOD: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE"})
 
 
@@ -216,13 +218,17 @@ class Stacks:
                 raise AwsError(refusal(action, error), ExitCode.TARGET) from None
         changed = self._follow(stack.id, before)
         if changed.status not in _GOOD:
-            raise AwsError(self._why(changed, before, "could not be changed, and is as before"), ExitCode.TARGET)
+            raise AwsError(
+                self._why(changed, before, "could not be changed, and is as before"), ExitCode.TARGET
+            )
         return changed, "changed"
 
     def _expiry_s(self, days: int | None) -> int:
         # AppSync rounds down to the hour, and takes no less than a day: of the shortest, too, a full day must be left.
-        return (int(self._clock()) // 3600 + 1) * 3600 + (days or DEFAULT_KEY_DAYS) * _DAY_S - (
-            3600 if days == 365 else 0
+        return (
+            (int(self._clock()) // 3600 + 1) * 3600
+            + (days or DEFAULT_KEY_DAYS) * _DAY_S
+            - (3600 if days == 365 else 0)
         )
 
     def _follow(self, stack_id: str, before: str | None) -> Stack:

@@ -64,7 +64,8 @@ def capacity(
     profile: ProfileOption = None,
     region: RegionOption = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do not stop at a trial that costs more than others need to confirm.")
+        bool,
+        typer.Option("--yes", help="Do not stop at a trial that costs more than others need to confirm."),
     ] = False,
     processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
     overrides: Annotated[

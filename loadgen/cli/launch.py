@@ -82,7 +82,25 @@ def run(request: Request) -> int:
         for folder in sorted(_folders(request.results) - before):
             if _unfinished(folder):
                 return _rescue(folder, command, code, report=request.report)
+    if request.cloudwatch and not request.worker:
+        for folder in sorted(_folders(request.results) - before):
+            _cloudwatch(folder, request)
     return code if code >= 0 else int(ExitCode.INCONCLUSIVE)
+
+
+def _cloudwatch(folder: Path, request: Request) -> None:
+    """Set CloudWatch's metrics beside a run that has ended; whether they come does not change how it ended."""
+    from loadgen.aws.access import Access
+    from loadgen.cli.aws import fetch_metrics
+
+    later = f"fetch them later with `loadgen aws metrics {folder}`"
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        fetch_metrics(folder, Access(request.profile, request.region), wait=True)
+    except RunError as error:
+        print(f"loadgen: {error}\nloadgen: {later}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"loadgen: not waited for CloudWatch's metrics: {later}", file=sys.stderr)
 
 
 def report(folder: Path) -> int:
@@ -102,6 +120,8 @@ def _problem(request: Request) -> str | None:
     """Return what is wrong with a request, found before Locust is started."""
     if request.worker and (request.master or request.processes > 1):
         return "--worker cannot be combined with --master or --processes"
+    if request.cloudwatch and (problem := _cloudwatch_problem(request)) is not None:
+        return problem
     if request.master and request.processes > 1:
         return (
             "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
@@ -122,6 +142,25 @@ def _problem(request: Request) -> str | None:
             return (
                 f"port {number} for the {name} is taken: stop what uses it, or choose another with {option}"
             )
+    return None
+
+
+def _cloudwatch_problem(request: Request) -> str | None:
+    """Return why CloudWatch will have nothing to say: told now, not after the run."""
+    from loadgen.aws.access import Access
+
+    if request.worker:
+        return "--cloudwatch goes with the master, not with a worker"
+    target = request.target
+    if target is not None and not target.startswith("aws:") and "amazonaws.com" not in target:
+        return (
+            "--cloudwatch goes with a target on AWS: of an API under a domain of its own fetch the metrics later, with"
+            " `loadgen aws metrics`"
+        )
+    try:
+        Access(request.profile, request.region).session()
+    except RunError as error:
+        return str(error)
     return None
 
 

@@ -29,8 +29,8 @@ class Check:
 def remote(target: str | None, scenario: Scenario) -> str | None:
     """Return the name of a target that is not this machine; None: it is, or is the embedded server.
 
-    ``target`` is what the command line says, a URL or `aws:STACK`; without it the scenario's own counts. This machine is
-    what is named by a loopback address or `localhost`; a private network is somebody else's machine as much as AWS is.
+    ``target`` is what the command line says, a URL or `aws:STACK`; without it the scenario's own counts. This machine
+    is what is named by a loopback address or `localhost`; a private network is others' machines as much as AWS is.
     A URL that cannot be read is left to whoever has to use it.
     """
     url = target or (scenario.target.url if scenario.target is not None else None)

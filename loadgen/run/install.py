@@ -420,7 +420,9 @@ def install() -> None:
             help="send the load to a target that is not this machine (no loopback address)",
         )
         # Not --profile: that is Locust's own, and something else.
-        group.add_argument("--aws-profile", default=None, help="profile of the AWS configuration, for aws:STACK")
+        group.add_argument(
+            "--aws-profile", default=None, help="profile of the AWS configuration, for aws:STACK"
+        )
         group.add_argument("--aws-region", default=None, help="AWS region of the stack, for aws:STACK")
         group.add_argument(
             "--api-key-env", default=None, help="environment variable that holds the target's API key"

@@ -92,9 +92,10 @@ class Login(Part):
 
     def describe(self) -> str:
         """Return the mode and where the secret comes from, in one phrase without a secret."""
+        whose = f"profile {self.profile!a}" if self.profile else "each process"
         source = {
             "key_env": f"${self.key_env}",
-            "api_id": f"AppSync, by the AWS credentials of {f'profile {self.profile!a}' if self.profile else 'each process'}",
+            "api_id": f"AppSync, by the AWS credentials of {whose}",
             "token_env": f"${self.token_env}",
             "token_file": f"file {self.token_file!a}",
             "token_command": "a command",

@@ -1,0 +1,258 @@
+"""CloudWatch's metrics of a run's window: asked for, and kept in the run's folder as `cloudwatch.json`.
+
+What they are called and by which dimensions they are kept is from AWS's page on the metrics of Event APIs. The page
+names API id and namespace as dimensions of handler and real-time metrics and does not say whether always both: each
+such metric is asked for by the API and by each namespace of the run, and `analysis.cloudwatch` takes what there is.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from analysis import cloudwatch
+from analysis.run import Run
+from loadgen.aws.access import Access, AwsError, told
+from loadgen.run.exits import ExitCode
+
+METRICS_NAMESPACE: Final = "AWS/AppSync"
+#: GetMetricData takes so many queries in a request.
+_QUERIES_MAX: Final = 500
+_COUNTED: Final = ("Sum",)
+_SPREAD: Final = ("Sum", "SampleCount", "Maximum")
+_HTTP: Final = {
+    **dict.fromkeys(("4XXError", "5XXError", "Requests", "TokensConsumed"), _COUNTED),
+    "Latency": (*_SPREAD, "Minimum", "p50", "p99"),
+}
+_OUTCOMES: Final = ("Success", "ClientError", "ServerError")
+_REALTIME: Final = {
+    **dict.fromkeys(
+        (
+            "SuccessfulEvents",
+            "FailedEvents",
+            "DroppedEvents",
+            "PublishedHandlerInvocations",
+            "SubscribeHandlerInvocations",
+            "ConnectRequests",
+            *(
+                f"{what}{outcome}"
+                for what in ("Connect", "Disconnect", "Subscribe", "Unsubscribe", "Publish", "BroadcastEvent")
+                for outcome in _OUTCOMES
+            ),
+            "ActiveConnections",
+            "ActiveSubscriptions",
+            "InboundMessages",
+            "OutboundMessages",
+            "InboundMessageDelayed",
+            "InboundMessageDropped",
+        ),
+        _COUNTED,
+    ),
+    **dict.fromkeys(("BroadcastEventSize", "ConnectionDuration"), _SPREAD),
+}
+#: So long after the end of a run CloudWatch is asked again and again before it is told that nothing comes.
+PATIENCE_S: Final = 600.0
+#: Metrics are there after one to three minutes (secondary).
+LAG_S: Final = 180.0
+_POLL_S: Final = 30.0
+
+
+class NotThereYetError(Exception):
+    """CloudWatch has nothing of the window, and may have later; the text is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whose metrics, and of which window: whole minutes, since CloudWatch keeps no less."""
+
+    api_id: str
+    region: str
+    namespaces: tuple[str, ...]
+    start_ns: int
+    end_ns: int
+
+
+def source_of(run: Run, access: Access, api_id: str | None = None) -> tuple[Source, Any]:
+    """Return what a run's metrics are, and boto3's session for their region.
+
+    The id is that of the stack on record, else AppSync is asked which API has the target's host.
+
+    Raises:
+        AwsError: the run was not against AWS, or nobody knows the API.
+    """
+    target = run.manifest["target"]
+    recorded = target.get("aws") or {}
+    host = urlsplit(str(target["http_url"])).hostname or ""
+    region = access.region or recorded.get("region") or cloudwatch.region_of(host)
+    if target["embedded"] or (api_id is None and region is None):
+        raise AwsError(
+            f"{run.path} was not run against AWS (its target is {host}): CloudWatch knows nothing of it; for an API"
+            " under a domain of its own give --api-id and --region",
+            ExitCode.USAGE,
+        )
+    session = Access(access.profile, region).session()
+    api_id = api_id or recorded.get("api_id") or _api_of(session, host)
+    start_ns, end_ns = cloudwatch.minutes_of(run)
+    return Source(api_id, str(session.region_name), cloudwatch.namespaces_of(run), start_ns, end_ns), session
+
+
+def _api_of(session: Any, host: str) -> str:
+    """Return the id of the API whose HTTP host this is; raises AwsError."""
+    asked: dict[str, Any] = {}
+    with told("find the API of the run's target"):
+        client = session.client("appsync")
+        while True:
+            answer = client.list_apis(**asked)
+            for api in answer.get("apis", ()):
+                if host in (api.get("dns") or {}).values():
+                    return str(api["apiId"])
+            if not answer.get("nextToken"):
+                break
+            asked["nextToken"] = answer["nextToken"]
+    raise AwsError(
+        f"these credentials see no Event API with the host {host} in {session.region_name}: give its id with --api-id,"
+        " or another profile",
+        ExitCode.USAGE,
+    )
+
+
+def fetch(client: Any, source: Source, now_ns: int) -> dict[str, Any]:
+    """Ask CloudWatch for everything of a window; return what `cloudwatch.json` holds.
+
+    Raises:
+        AwsError: CloudWatch refuses or cannot be reached.
+    """
+    asked = list(_asked(source.namespaces))
+    series: list[dict[str, Any]] = [
+        {"metric": metric, "statistic": statistic, "namespace": namespace, "times_ns": [], "values": []}
+        for metric, statistic, namespace in asked
+    ]
+    incomplete: set[int] = set()
+    for first in range(0, len(asked), _QUERIES_MAX):
+        numbers = range(first, min(first + _QUERIES_MAX, len(asked)))
+        for result in _results(client, source, [(n, *asked[n]) for n in numbers]):
+            number = int(result["Id"].removeprefix("m"))
+            # A later page may end what an earlier one left open.
+            (incomplete.discard if result.get("StatusCode", "Complete") == "Complete" else incomplete.add)(
+                number
+            )
+            series[number]["times_ns"] += [
+                round(at.timestamp()) * 1_000_000_000 for at in result.get("Timestamps", ())
+            ]
+            series[number]["values"] += list(result.get("Values", ()))
+    return {
+        "format": cloudwatch.FORMAT,
+        "api_id": source.api_id,
+        "region": source.region,
+        "start_ns": source.start_ns,
+        "end_ns": source.end_ns,
+        "period_ns": cloudwatch.MINUTE_NS,
+        "fetched_ns": now_ns,
+        "incomplete": sorted({asked[number][0] for number in incomplete}),
+        "series": series,
+    }
+
+
+def _asked(namespaces: Sequence[str]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield (metric, statistic, namespace or None for the whole API)."""
+    for group, places in ((_HTTP, (None,)), (_REALTIME, (None, *namespaces))):
+        for metric, statistics in group.items():
+            for namespace in places:
+                for statistic in statistics:
+                    yield metric, statistic, namespace
+
+
+def _results(
+    client: Any, source: Source, queries: Sequence[tuple[int, str, str, str | None]]
+) -> Iterator[dict[str, Any]]:
+    request: dict[str, Any] = {
+        "MetricDataQueries": [
+            {
+                "Id": f"m{number}",
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": METRICS_NAMESPACE,
+                        "MetricName": metric,
+                        "Dimensions": _dimensions(source.api_id, namespace),
+                    },
+                    "Period": cloudwatch.MINUTE_NS // 1_000_000_000,
+                    "Stat": statistic,
+                },
+            }
+            for number, metric, statistic, namespace in queries
+        ],
+        "StartTime": source.start_ns // 1_000_000_000,
+        "EndTime": source.end_ns // 1_000_000_000,
+        "ScanBy": "TimestampAscending",
+    }
+    while True:
+        with told("read CloudWatch's metrics"):
+            answer = client.get_metric_data(**request)
+        yield from answer.get("MetricDataResults", ())
+        if not answer.get("NextToken"):
+            return
+        request["NextToken"] = answer["NextToken"]
+
+
+def _dimensions(api_id: str, namespace: str | None) -> list[dict[str, str]]:
+    found = [{"Name": "EventAPIId", "Value": api_id}]
+    if namespace is not None:
+        found.append({"Name": "ChannelNamespaceName", "Value": namespace})
+    return found
+
+
+def empty(content: dict[str, Any]) -> bool:
+    """Whether CloudWatch had not a single point."""
+    return not any(series["values"] for series in content["series"])
+
+
+def collect(
+    client: Any,
+    source: Source,
+    wait: bool,
+    say: Callable[[str], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> dict[str, Any]:
+    """Fetch a window; with ``wait`` not before it can be there, and until two answers in a row say the same.
+
+    Raises:
+        NotThereYetError: there is nothing, and may be later.
+        AwsError: CloudWatch refuses, or there is nothing and will be nothing.
+    """
+    if wait and (rest_s := LAG_S - (clock_ns() - source.end_ns) / 1e9) > 0:
+        say(f"waiting {rest_s:.0f} s for CloudWatch, whose metrics lag behind (Ctrl-C ends only the waiting)")
+        sleep(rest_s)
+    content = fetch(client, source, clock_ns())
+    while wait and (clock_ns() - source.end_ns) / 1e9 < PATIENCE_S:
+        sleep(_POLL_S)
+        again = fetch(client, source, clock_ns())
+        same, content = again["series"] == content["series"], again
+        if same and not empty(content):
+            break
+    if not empty(content):
+        return content
+    age_s = (clock_ns() - source.end_ns) / 1e9
+    if age_s < PATIENCE_S:
+        raise NotThereYetError(
+            f"not there yet: CloudWatch has nothing of the API {source.api_id} in that window so far; its metrics lag"
+            " one to three minutes behind, so ask again in a while, or with --wait"
+        )
+    kept = "; points of one minute are kept for 15 days only" if age_s > 15 * 86_400 else ""
+    raise AwsError(
+        f"CloudWatch has nothing of the API {source.api_id} in {source.region} in the run's window{kept}; check the id"
+        " and the region",
+        ExitCode.INCONCLUSIVE,
+    )
+
+
+def keep(folder: Path, content: dict[str, Any]) -> Path:
+    """Write `cloudwatch.json`, whole or not at all; return its path."""
+    path = folder / cloudwatch.NAME
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return path
