@@ -1,9 +1,11 @@
 """The CloudFormation template, with a namespace for each name."""
 
+import copy
 import hashlib
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +28,6 @@ def render(namespaces: Iterable[str]) -> dict[str, Any]:
     Raises:
         AwsError: a name is none of a namespace; exit code 2.
     """
-    from ruamel.yaml import YAML
-
     names = sorted(set(namespaces))
     for name in names:
         if not _NAMESPACE.fullmatch(name):
@@ -37,13 +37,21 @@ def render(namespaces: Iterable[str]) -> dict[str, Any]:
             )
     if not names:
         raise AwsError("an Event API needs a namespace: name one with --namespace", ExitCode.USAGE)
-    template: dict[str, Any] = YAML(typ="safe", pure=True).load(PATH)
+    template = copy.deepcopy(_shipped())
     resources = template["Resources"]
     model = resources.pop(logical_id(DEFAULT_NAMESPACE))
     for name in names:
         resources[logical_id(name)] = {**model, "Properties": {**model["Properties"], "Name": name}}
     template["Outputs"]["Namespaces"]["Value"] = ",".join(names)
     return template
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    from ruamel.yaml import YAML
+
+    shipped: dict[str, Any] = YAML(typ="safe", pure=True).load(PATH)
+    return shipped
 
 
 def body(namespaces: Iterable[str]) -> str:

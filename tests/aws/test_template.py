@@ -1,0 +1,64 @@
+"""The CloudFormation template: sound by AWS's own schemas, and what `up` makes of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from loadgen.aws.access import AwsError
+from loadgen.aws.template import PATH, body, logical_id, render
+
+NAMES = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?", fullmatch=True)
+
+
+def found(template: str) -> list[str]:
+    """What cfn-lint says as a command does, for regions far apart."""
+    regions = ManualArgs(regions=["us-east-1", "eu-west-1", "ap-northeast-1"])
+    return [f"{match.rule.id} {match.message}" for match in lint(template, config=regions)]
+
+
+def test_it_is_clean_as_shipped_and_as_sent() -> None:
+    assert found(PATH.read_text()) == []
+    assert found(body(["default", "chat-rooms", "Chat"])) == []
+    # The linter does look.
+    broken = PATH.read_text().replace("AuthType: API_KEY", "AuthType: PASSWORD", 1)
+    assert any("PASSWORD" in said for said in found(broken))
+
+
+def test_as_shipped_it_is_what_up_sends_for_the_default_namespace() -> None:
+    shipped: dict[str, Any] = YAML(typ="safe", pure=True).load(PATH)
+    assert shipped == render(["default"])
+
+
+def test_the_key_is_in_no_output() -> None:
+    outputs = render(["default"])["Outputs"]
+    assert "Key" not in json.dumps([output["Value"] for output in outputs.values()])
+
+
+@given(st.sets(NAMES, min_size=1, max_size=6))
+def test_each_namespace_has_a_resource_of_its_own(names: set[str]) -> None:
+    template = render(names)
+    its = {
+        key: resource["Properties"]["Name"]
+        for key, resource in template["Resources"].items()
+        if resource["Type"] == "AWS::AppSync::ChannelNamespace"
+    }
+    assert set(its.values()) == names
+    assert all(key.isalnum() and key == logical_id(name) for key, name in its.items())
+    assert template["Outputs"]["Namespaces"]["Value"].split(",") == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "a/b", "a b", "x" * 51, "ü"])
+def test_a_name_that_cannot_be(name: str) -> None:
+    with pytest.raises(AwsError, match="cannot be the name of a namespace"):
+        render(["default", name])
+
+
+def test_it_is_packaged() -> None:
+    assert PATH == Path(__file__).parents[2] / "loadgen/aws/template.yaml"
