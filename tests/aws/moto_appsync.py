@@ -1,7 +1,7 @@
 """Event APIs for moto's CloudFormation.
 
-moto (5.2) knows AppSync's Event APIs by their own calls and not as resources of a template. These three classes hand the
-template's properties to moto's own AppSync, so that its CloudFormation (parameters, conditions, functions, outputs,
+moto (5.2) knows AppSync's Event APIs by their own calls and not as resources of a template. These three classes hand
+the template's properties to moto's own AppSync, so that its CloudFormation (parameters, conditions, functions, outputs,
 events) and its AppSync (what ListApiKeys and ListApis say) are both used as they are.
 """
 

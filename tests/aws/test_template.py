@@ -1,7 +1,6 @@
 """The CloudFormation template: sound by AWS's own schemas, and what `up` makes of it."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,7 +57,3 @@ def test_each_namespace_has_a_resource_of_its_own(names: set[str]) -> None:
 def test_a_name_that_cannot_be(name: str) -> None:
     with pytest.raises(AwsError, match="cannot be the name of a namespace"):
         render(["default", name])
-
-
-def test_it_is_packaged() -> None:
-    assert PATH == Path(__file__).parents[2] / "loadgen/aws/template.yaml"
