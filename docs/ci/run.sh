@@ -4,6 +4,7 @@ set -euo pipefail
 
 arguments=(run "$INPUT_SCENARIO" --results "$INPUT_RESULTS")
 [ -z "$INPUT_TARGET" ] || arguments+=(--target "$INPUT_TARGET")
+[ "$INPUT_ALLOW_REMOTE" != true ] || arguments+=(--allow-remote)
 [ -z "$INPUT_AUTH" ] || arguments+=(--auth "$INPUT_AUTH")
 while IFS= read -r line; do
     [ -z "$line" ] || arguments+=(--set "$line")

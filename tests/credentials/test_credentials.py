@@ -310,3 +310,62 @@ print(json.dumps(dict(Version=1, AccessKeyId=f"AKIA{{number}}", SecretAccessKey=
     keys = [made.headers("h", b"{}")["Authorization"].split("/")[0] for _ in range(3)]
     assert keys[-1].endswith("AKIA2")
     assert counter.read_text() == "2"
+
+
+def listed(*pages: dict[str, Any]) -> str:
+    """Return the key that is taken of what AppSync lists, a page an answer."""
+    session = botocore.session.Session()
+    session.set_credentials("testing", "testing")
+    client = session.create_client("appsync", region_name="eu-west-1")
+    with Stubber(client) as stubber:
+        for number, page in enumerate(pages):
+            token = {"nextToken": "t"} if number else {}
+            more = {"nextToken": "t"} if number + 1 < len(pages) else {}
+            stubber.add_response("list_api_keys", {**page, **more}, {"apiId": "api1", **token})
+        return sources.from_appsync(client, "api1")
+
+
+def test_the_key_of_an_api_that_lasts_longest_is_taken() -> None:
+    now_s = int(time.time())
+    keys = [{"id": f"da2-{n}", "expires": now_s + seconds} for n, seconds in enumerate((-5, 500, 50))]
+    assert listed({"apiKeys": keys[:1]}, {"apiKeys": keys[1:]}) == "da2-1"
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ([], "has no key: `loadgen aws up` makes one"),
+        ([{"id": "da2-x", "expires": 86_400}], "expired on 1970-01-02"),
+    ],
+)
+def test_an_api_without_a_key_that_is_good(keys: list[dict[str, Any]], sentence: str) -> None:
+    with pytest.raises(CredentialError, match=sentence) as caught:
+        listed({"apiKeys": keys})
+    assert "da2-x" not in str(caught.value)
+
+
+def test_a_refusal_of_the_key_says_which_right_is_missing() -> None:
+    session = botocore.session.Session()
+    session.set_credentials("testing", "testing")
+    client = session.create_client("appsync", region_name="eu-west-1")
+    with Stubber(client) as stubber:
+        stubber.add_client_error("list_api_keys", "AccessDeniedException", "no")
+        with pytest.raises(CredentialError, match=r"appsync:ListApiKeys") as caught:
+            sources.from_appsync(client, "api1")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"key_env": "K", "api_id": "a"}, "two sources of the key"),
+        ({"key_env": "K", "profile": "p"}, "goes with api_id and not with key_env"),
+        ({"api_id": "a", "scope": "s"}, "which mode api-key does not take"),
+    ],
+)
+def test_a_key_has_one_source(fields: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        login(mode="api-key", **fields)
+    assert login(mode="api-key", api_id="a", profile="p").describe() == (
+        "api-key from AppSync, by the AWS credentials of profile 'p'"
+    )

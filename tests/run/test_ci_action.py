@@ -29,6 +29,7 @@ def step(tmp_path: Path, limit: str, **inputs: str) -> tuple[int, dict[str, str]
     variables = {
         "INPUT_SCENARIO": str(scenario),
         "INPUT_TARGET": "",
+        "INPUT_ALLOW_REMOTE": "false",
         "INPUT_AUTH": "",
         "INPUT_SET": "",
         "INPUT_RESULTS": str(tmp_path / "results"),
@@ -78,6 +79,14 @@ def test_a_gate_that_fails_and_a_mistake(tmp_path: Path) -> None:
     assert (code, outputs["exit-code"], outputs["folder"], summary) == (2, "2", "", "")
 
 
+def test_a_target_elsewhere_must_be_allowed(tmp_path: Path) -> None:
+    # Nobody answers there, and nobody is asked: names under .invalid do not exist.
+    target = {"INPUT_TARGET": "https://api.invalid/event", "INPUT_AUTH": "api-key:HOME"}
+    assert step(tmp_path, "2s", **target)[0] == 2
+    (tmp_path / "output").unlink()
+    assert step(tmp_path, "2s", **target, INPUT_ALLOW_REMOTE="true")[0] == 4
+
+
 @pytest.mark.parametrize(("choice", "code"), [("fail", 3), ("pass", 0)])
 def test_inconclusive_is_as_one_chooses(tmp_path: Path, choice: str, code: int) -> None:
     # Where subscriptions settle instead of being probed, the gap before readiness has no samples.
@@ -93,7 +102,7 @@ def test_the_files_of_the_action_are_sound() -> None:
     action = yaml.load(REPO / "action.yml")
     run = next(step for step in action["runs"]["steps"] if step.get("id") == "run")
     assert {name.lower() for name in run["env"] if name.startswith("INPUT_")} == {
-        f"input_{name}" for name in action["inputs"]
+        f"input_{name.replace('-', '_')}" for name in action["inputs"]
     }
     # What an input holds must not become part of a script.
     assert all("${{" not in step["run"] for step in action["runs"]["steps"])

@@ -88,7 +88,10 @@ def test_a_run_whose_estimate_passes_its_limit_does_not_start(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-REAL = ("--target", "https://api.invalid/event", "--api-key-env", "HOME", "--set", "phases.measure=10m")
+REAL = (
+    *("--target", "https://api.invalid/event", "--api-key-env", "HOME"),
+    *("--allow-remote", "--set", "phases.measure=10m"),
+)
 
 
 def test_a_dear_run_against_a_real_target_must_be_confirmed() -> None:

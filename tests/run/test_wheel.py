@@ -40,3 +40,4 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     ledger = read(folder / "summary.json")["ledger"]
     assert ledger["delivered"] == ledger["expected"] > 100
     assert "comments" in run(loadgen, "scenarios", cwd=tmp_path).stdout
+    assert "AWS::AppSync::Api" in run(loadgen, "aws", "template", cwd=tmp_path).stdout

@@ -1,0 +1,89 @@
+"""No load leaves this machine unless somebody has said so: by every way to start one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadgen.planning import guard
+from loadgen.planning.prices import load_prices
+from loadgen.scenario import Plan, load
+from tests.run.harness import REPO, loadgen
+
+TARGET = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
+SAID = (
+    "the target is abc.appsync-api.eu-west-1.amazonaws.com, which is not this machine (no loopback address): a run of"
+    " comments there, about $0.17 on AWS, starts only with --allow-remote"
+)
+REMOTE = ("--target", TARGET, "--api-key-env", "HOME")
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (None, None),
+        ("http://127.0.0.1:1/event", None),
+        ("http://127.8.9.1:1/event", None),
+        ("http://[::1]:1/event", None),
+        ("ws://localhost:1/event/realtime", None),
+        ("http://api.localhost/event", None),
+        ("http://10.0.0.7:8700/event", "10.0.0.7"),
+        ("http://192.168.1.1/event", "192.168.1.1"),
+        ("http://[fd00::1]/event", "fd00::1"),
+        ("http://0.0.0.0:8700/event", "0.0.0.0"),
+        ("https://localhost.example.com/event", "localhost.example.com"),
+        (TARGET, "abc.appsync-api.eu-west-1.amazonaws.com"),
+        ("aws:load", "the stack load on AWS"),
+        # Told in the words of whoever has to use it.
+        ("nonsense", None),
+    ],
+)
+def test_what_is_not_this_machine(target: str | None, name: str | None) -> None:
+    scenario = load("comments")
+    assert guard.remote(target, scenario) == name
+    plan, prices = Plan(scenario), load_prices()
+    assert (guard.check(scenario, plan, prices, None, name).refusal is None) == (name is None)
+    assert guard.check(scenario, plan, prices, None, name, allow_remote=True) == guard.Check()
+
+
+def test_the_target_of_a_scenario_counts_as_well() -> None:
+    scenario = load("comments", {"target.url": TARGET, "target.api_key_env": "HOME"})
+    assert guard.remote(None, scenario) == "abc.appsync-api.eu-west-1.amazonaws.com"
+    assert guard.remote("http://127.0.0.1:1/event", scenario) is None
+
+
+def test_an_allowed_run_that_is_dear_is_still_asked_about() -> None:
+    scenario = load("comments", {"phases.measure": "10m"})
+    found = guard.check(scenario, Plan(scenario), load_prices(), None, "x", allow_remote=True)
+    assert found.refusal is None
+    assert found.question is not None
+    assert "against x is estimated at" in found.question
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        (("run", "comments", *REMOTE), ""),
+        (
+            ("capacity", "comments", "--slo", "delivery.loss == 0", *REMOTE),
+            ", and a search makes many of them, most with a load of their own",
+        ),
+        (("ab", " ".join(("comments", *REMOTE)), "comments"), ""),
+    ],
+)
+def test_every_command_refuses(command: tuple[str, ...], more: str, tmp_path: Path) -> None:
+    done = loadgen(*command, "--results", str(tmp_path / "results"))
+    assert done.code == 2, done.said
+    assert [line for line in done.err.splitlines() if line] == [f"loadgen: {SAID}{more}"]
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_plain_locust_refuses(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "locust", "-f", "locustfile.py", "--headless", *REMOTE, "--results", str(tmp_path)],
+        cwd=REPO, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert f"loadgen: {SAID}" in done.stderr
+    assert "Traceback" not in done.stderr
