@@ -187,7 +187,6 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
     lost = "what AppSync sent and never reached us is in theirs alone"
     check = "each run logs in once more than it has on record, to check its target"
     what = "whether it counts requests or events is not in what we know of AWS's page"
-    probing = "" if probes is not None else "a worker's record broke off: its probes are in theirs alone"
     rows = (
         ("connections accepted", int(connected.sum()), ("ConnectSuccess",), (check,)),
         (
@@ -203,14 +202,14 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
             ("SubscribeClientError", "SubscribeServerError"),
             ("an answer that never came is in ours alone",),
         ),
-        ("publish requests accepted", _plus(accepted, probes), ("PublishSuccess",), (what, probing)),
+        ("publish requests accepted", _plus(accepted, probes), ("PublishSuccess",), (what,)),
         (
             "publish requests refused or not answered",
             requests - accepted,
             ("PublishClientError", "PublishServerError"),
             (what, "an answer that never came is in ours alone"),
         ),
-        ("events published, in 5 kB", _plus(published, probes), ("InboundMessages",), (_UNITS, probing)),
+        ("events published, in 5 kB", _plus(published, probes), ("InboundMessages",), (_UNITS,)),
         (
             "events delivered, in 5 kB",
             _plus(delivered, probe_deliveries, foreign),
@@ -238,9 +237,17 @@ def _row(
         "theirs": theirs,
         "difference": difference,
         "share": difference / ours if difference is not None and ours else None,
-        # Said where there is something to explain.
-        "reasons": [reason for reason in (*reasons, _OTHERS) if reason] if difference else [],
+        "reasons": _reasons(ours, difference, reasons),
     }
+
+
+def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str]) -> list[str]:
+    """Return what there is to explain: a difference, or that ours is not known."""
+    if ours is None:
+        return [
+            "ours is not known: a worker's record broke off or is an older one, and its probes are not counted"
+        ]
+    return [*reasons, _OTHERS] if difference else []
 
 
 def _requests(run: Run) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
-from analysis import plots, style, text
+from analysis import cloudwatch, plots, style, text
 from analysis.gates import outputs
 from analysis.run import Run
 from analysis.terminal import STEP_COLUMNS, latency_rows, notes, step_rows
@@ -81,6 +81,12 @@ def _lines(run: Run, summary: dict[str, Any]) -> list[str]:
         ("the ledger balances", "yes" if ledger["balances"] else "NO"),
     ):
         lines.append(f"{name:<32}{value:>11}")
+    if (theirs := summary.get("cloudwatch")) is not None:
+        lines += ["", *_wrapped(f"CloudWatch, {text.clean(cloudwatch.when(theirs))}")]
+        lines.append(f"{'':<40}{'ours':>13}{'CloudWatch':>13}{'difference':>13}{'of ours':>12}")
+        for row in theirs["rows"]:
+            ours, counted, difference, share = cloudwatch.cells(row)
+            lines.append(f"{row['name']:<40}{ours:>13}{counted:>13}{difference:>13}{share:>12}")
     return lines
 
 

@@ -13,7 +13,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 import analysis
-from analysis import cloudwatch
+from analysis import cloudwatch, pdf
 from analysis.__main__ import write
 from analysis.verify.check import verify
 from loadgen.aws import metrics
@@ -357,10 +357,9 @@ def test_probes_of_a_worker_that_broke_off_are_not_known(run: Path) -> None:
     manifest["workers"][0]["finished"] = False
     (run / "manifest.json").write_text(json.dumps(manifest))
     keep(run, fetched({("InboundMessages", SUM, None): {0: 14}}))
-    assert (rows_of(run)["InboundMessages"]["ours"], rows_of(run)["InboundMessages"]["difference"]) == (
-        None,
-        None,
-    )
+    row = rows_of(run)["InboundMessages"]
+    assert (row["ours"], row["theirs"], row["difference"]) == (None, 14, None)
+    assert "ours is not known" in row["reasons"][0]
 
 
 @pytest.fixture
@@ -374,7 +373,9 @@ def test_it_is_in_the_report_and_verified(run: Path) -> None:
     before = write(analysis.load(run))
     assert "cloudwatch" not in before
     keep(run, fetched({("ConnectSuccess", SUM, None): {0: 4}, ("Latency", "p99", None): {0: 9, 1: 21}}, 60))
-    write(analysis.load(run))
+    summary = write(analysis.load(run))
+    filed = [" ".join(line.split()) for line in pdf._lines(analysis.load(run), summary)]
+    assert "connections accepted 3 4 +1 +33.33 %" in filed
     page = (run / "report.html").read_text()
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert "CloudWatch beside ours" in text

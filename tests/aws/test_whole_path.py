@@ -81,8 +81,8 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     assert done.code == 2, done.said
     assert "the target is the stack load on AWS, which is not this machine" in done.err
     elsewhere = (
-        "clients.readers.subscribe=/other/{thread}",
-        "clients.commenters.publish.channel=/other/{thread}",
+        "clients.readers.subscribe=/other/{article}/*",
+        "clients.commenters.publish.channel=/other/{article}/{thread}",
     )
     done = world.loadgen(*run, "--allow-remote", *overrides(elsewhere))
     assert done.code == 2, done.said
