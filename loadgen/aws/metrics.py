@@ -85,7 +85,7 @@ def source_of(run: Run, access: Access, api_id: str | None = None) -> tuple[Sour
     """
     target = run.manifest["target"]
     recorded = target.get("aws") or {}
-    host = urlsplit(str(target["http_url"])).hostname or ""
+    host = urlsplit(str(target.get("http_url") or "")).hostname or "another service's"
     region = access.region or recorded.get("region") or cloudwatch.region_of(host)
     if target["embedded"] or (api_id is None and region is None):
         raise AwsError(

@@ -166,9 +166,9 @@ def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: li
 
     if allow_remote:
         return
-    found = load(scenario, overrides_of(overrides))
-    if (host := guard.remote(target, found)) is not None:
-        refusal = guard.check(found, Plan(found), load_prices(None), None, host).refusal
+    found = load(scenario, overrides_of(overrides), target=target)
+    if (where := guard.elsewhere(target, found)) is not None:
+        refusal = guard.check(found, Plan(found), load_prices(None), None, where).refusal
         fail(f"{refusal}, and a search makes many of them, most with a load of their own")
 
 

@@ -169,8 +169,8 @@ def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str |
 
     The child that runs it checks the same, for whoever starts it as plain Locust; what is confirmed here is told to it.
     """
-    host = guard.remote(request.target, scenario)
-    found = guard.check(scenario, Plan(scenario), prices, request.max_cost, host, request.allow_remote)
+    where = guard.elsewhere(request.target, scenario)
+    found = guard.check(scenario, Plan(scenario), prices, request.max_cost, where, request.allow_remote)
     if found.refusal is not None:
         return found.refusal
     if found.question is None or request.yes:

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
-from urllib.parse import urlsplit
 
 from analysis import pricing
 from loadgen.planning.estimate import Cost, cost_of
 from loadgen.planning.prices import Prices
-from loadgen.protocol.appsync.endpoints import EndpointError, Endpoints
+from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
 from loadgen.scenario import Plan, Scenario
 
 #: From which estimate on a run against a real target must be confirmed. A million operations: more than a short run of
@@ -26,8 +25,18 @@ class Check:
     """What must be confirmed before it does."""
 
 
-def remote(target: str | None, scenario: Scenario) -> str | None:
-    """Return the name of a target that is not this machine; None: it is, or is the embedded server.
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A target that is not this machine."""
+
+    name: str
+    """Its host, or what it is called."""
+    billed: bool = True
+    """Whether it is a service that the prices are of."""
+
+
+def elsewhere(target: str | None, scenario: Scenario) -> Elsewhere | None:
+    """Return the target if it is not this machine; None: it is, or is the embedded server.
 
     ``target`` is what the command line says, a URL or `aws:STACK`; without it the scenario's own counts. This machine
     is what is named by a loopback address or `localhost`; a private network is others' machines as much as AWS is.
@@ -37,12 +46,15 @@ def remote(target: str | None, scenario: Scenario) -> str | None:
     if url is None:
         return None
     if url.startswith("aws:"):
-        return f"the stack {url.removeprefix('aws:')} on AWS"
+        return Elsewhere(f"the stack {url.removeprefix('aws:')} on AWS")
+    protocol = protocol_of(url)
     try:
-        endpoints = Endpoints.from_url(url)
-    except EndpointError:
+        endpoints = protocol.endpoints(url)
+    except ValueError:
         return None
-    return None if endpoints.loopback else urlsplit(endpoints.http_url).hostname
+    return (
+        None if endpoints.loopback else Elsewhere(endpoints.host, protocol.billing == APPSYNC_EVENTS.billing)
+    )
 
 
 def check(
@@ -50,21 +62,21 @@ def check(
     plan: Plan,
     prices: Prices,
     max_usd: float | None,
-    host: str | None,
+    where: Elsewhere | None,
     allow_remote: bool = False,
 ) -> Check:
-    """Return whether a run may begin; ``host`` is the target where it is not this machine (see `remote`)."""
-    if max_usd is None and host is None:
+    """Return whether a run may begin; ``where`` is the target if it is not this machine."""
+    if max_usd is None and where is None:
         return Check()
     if max_usd is not None and not (isfinite(max_usd) and max_usd >= 0):
         return Check(f"--max-cost must be an amount of US dollars such as 0.50, not {max_usd}")
     cost = cost_of(scenario, plan, prices)
     name, usd = scenario.name, cost.usd
-    if host is not None and not allow_remote:
-        about = "of unknown cost" if usd is None else f"about {pricing.money(usd)} on AWS"
+    if where is not None and not allow_remote:
+        about = "of unknown cost" if usd is None or not where.billed else f"about {pricing.money(usd)} on AWS"
         return Check(
-            f"the target is {host}, which is not this machine (no loopback address): a run of {name} there, {about},"
-            " starts only with --allow-remote"
+            f"the target is {where.name}, which is not this machine (no loopback address): a run of {name} there,"
+            f" {about}, starts only with --allow-remote"
         )
     if usd is None:
         why = "too many channels" if cost.usage.operations["delivery"] is None else "a price is not known"
@@ -73,14 +85,19 @@ def check(
                 f"the cost of {name} cannot be estimated ({why}), so with --max-cost the run is not started:"
                 " leave that out, or change the scenario"
             )
-        return Check(question=f"the cost of {name} against {host} cannot be estimated ({why})")
+        assert where is not None
+        if not where.billed:
+            return Check()
+        return Check(question=f"the cost of {name} against {where.name} cannot be estimated ({why})")
     if max_usd is not None and usd > max_usd:
         return Check(
             f"a run of {name} is estimated at {pricing.money(usd)} on AWS, more than --max-cost"
             f" {pricing.money(max_usd)}: it is not started; `loadgen plan` says what costs how much"
         )
-    if host is not None and usd >= CONFIRM_USD:
-        return Check(question=f"a run of {name} against {host} is estimated at {pricing.money(usd)} on AWS")
+    if where is not None and where.billed and usd >= CONFIRM_USD:
+        return Check(
+            question=f"a run of {name} against {where.name} is estimated at {pricing.money(usd)} on AWS"
+        )
     return Check()
 
 

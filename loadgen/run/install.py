@@ -187,9 +187,9 @@ class Controller:
     def _check_cost(self, plan: Plan) -> None:
         """Refuse a run that would go elsewhere or cost too much and that nobody has confirmed; raises RunError."""
         assert self.scenario is not None
-        remote = guard.remote(self.options.target, self.scenario)
+        where = guard.elsewhere(self.options.target, self.scenario)
         found = guard.check(
-            self.scenario, plan, self.prices, self.options.max_cost, remote, self.options.allow_remote
+            self.scenario, plan, self.prices, self.options.max_cost, where, self.options.allow_remote
         )
         if found.refusal is not None:
             raise RunError(found.refusal, ExitCode.USAGE)

@@ -77,9 +77,6 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     assert world.loadgen("aws", "up", "--stack", "load").code == 0
     done = world.loadgen("probe", *target)
     assert (done.code, "all is well" in done.out) == (0, True), done.said
-    done = world.loadgen(*run)
-    assert done.code == 2, done.said
-    assert "the target is the stack load on AWS, which is not this machine" in done.err
     elsewhere = (
         "clients.readers.subscribe=/other/{article}/*",
         "clients.commenters.publish.channel=/other/{article}/{thread}",
@@ -89,7 +86,7 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     assert "loadgen aws up --stack load --region eu-west-1 --namespace other" in done.err
 
     # Each worker asks for the key itself: it does not travel with the target.
-    done = world.loadgen(*run, "--allow-remote", "--processes", "2")
+    done = world.loadgen(*run, "--allow-remote", "--processes", "2", "--no-report")
     assert done.code == 0, done.said
     folder = only_run(results)
     manifest = read(folder / "manifest.json")
@@ -101,9 +98,6 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     for path in folder.rglob("*"):
         assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
 
-    done = world.loadgen("aws", "metrics", str(folder))
-    assert done.code == 3, done.said
-    assert "not there yet" in done.err
     connected = read(folder / "summary.json")["connections"]["connected"]
     world.client("cloudwatch").put_metric_data(
         Namespace="AWS/AppSync",
@@ -119,8 +113,8 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     done = world.loadgen("aws", "metrics", str(folder))
     assert done.code == 0, done.said
     assert f"connections accepted {connected} {connected + 1} +1" in " ".join(done.out.split())
+    assert done.out.rstrip().endswith(f"report: {folder / 'report.html'}")
     assert "CloudWatch beside ours" in (folder / "report.html").read_text()
-    assert world.loadgen("verify", str(folder)).code == 0
 
     assert world.loadgen("aws", "down", "--stack", "load", "--yes").code == 0
     assert world.client("appsync").list_apis()["apis"] == []

@@ -254,11 +254,11 @@ def test_a_run_above_its_limit_is_refused_and_one_below_is_not() -> None:
 
 
 def test_only_what_costs_something_at_a_real_target_must_be_confirmed() -> None:
-    url = "https://api.invalid/event"
+    where = guard.Elsewhere("api.invalid")
     cheap, dear = load("comments"), load("comments", {"phases.measure": "10m"})
-    assert guard.check(cheap, Plan(cheap), load_prices(), None, url).question is None
+    assert guard.check(cheap, Plan(cheap), load_prices(), None, where).question is None
     assert guard.check(dear, Plan(dear), load_prices(), None, None) == guard.Check()
-    allowed = guard.check(dear, Plan(dear), load_prices(), None, url, allow_remote=True)
+    allowed = guard.check(dear, Plan(dear), load_prices(), None, where, allow_remote=True)
     assert "is estimated at $4." in str(allowed.question)
 
 

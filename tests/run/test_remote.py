@@ -28,10 +28,10 @@ REMOTE = ("--target", TARGET, "--api-key-env", "HOME")
         ("http://[::1]:1/event", None),
         ("ws://localhost:1/event/realtime", None),
         ("http://api.localhost/event", None),
-        ("http://10.0.0.7:8700/event", "10.0.0.7"),
+        ("http://10.0.0.7:8700/event", "10.0.0.7:8700"),
         ("http://192.168.1.1/event", "192.168.1.1"),
-        ("http://[fd00::1]/event", "fd00::1"),
-        ("http://0.0.0.0:8700/event", "0.0.0.0"),
+        ("http://[fd00::1]/event", "[fd00::1]"),
+        ("http://0.0.0.0:8700/event", "0.0.0.0:8700"),
         ("https://localhost.example.com/event", "localhost.example.com"),
         (TARGET, "abc.appsync-api.eu-west-1.amazonaws.com"),
         ("aws:load", "the stack load on AWS"),
@@ -41,24 +41,34 @@ REMOTE = ("--target", TARGET, "--api-key-env", "HOME")
 )
 def test_what_is_not_this_machine(target: str | None, name: str | None) -> None:
     scenario = load("comments")
-    assert guard.remote(target, scenario) == name
+    where = guard.elsewhere(target, scenario)
+    assert where == (None if name is None else guard.Elsewhere(name))
     plan, prices = Plan(scenario), load_prices()
-    assert (guard.check(scenario, plan, prices, None, name).refusal is None) == (name is None)
-    assert guard.check(scenario, plan, prices, None, name, allow_remote=True) == guard.Check()
+    assert (guard.check(scenario, plan, prices, None, where).refusal is None) == (name is None)
+    assert guard.check(scenario, plan, prices, None, where, allow_remote=True) == guard.Check()
 
 
 def test_the_target_of_a_scenario_counts_as_well() -> None:
     scenario = load("comments", {"target.url": TARGET, "target.api_key_env": "HOME"})
-    assert guard.remote(None, scenario) == "abc.appsync-api.eu-west-1.amazonaws.com"
-    assert guard.remote("http://127.0.0.1:1/event", scenario) is None
+    where = guard.elsewhere(None, scenario)
+    assert where == guard.Elsewhere("abc.appsync-api.eu-west-1.amazonaws.com")
+    assert guard.elsewhere("http://127.0.0.1:1/event", scenario) is None
 
 
 def test_an_allowed_run_that_is_dear_is_still_asked_about() -> None:
     scenario = load("comments", {"phases.measure": "10m"})
-    found = guard.check(scenario, Plan(scenario), load_prices(), None, "x", allow_remote=True)
+    found = guard.check(scenario, Plan(scenario), load_prices(), None, guard.Elsewhere("x"), True)
     assert found.refusal is None
     assert found.question is not None
     assert "against x is estimated at" in found.question
+
+
+def test_what_another_service_costs_is_not_said_in_prices_of_aws() -> None:
+    scenario = load("comments", {"phases.measure": "10m"})
+    broker = guard.Elsewhere("broker.example.com", billed=False)
+    found = guard.check(scenario, Plan(scenario), load_prices(), None, broker)
+    assert "of unknown cost, starts only with --allow-remote" in str(found.refusal)
+    assert guard.check(scenario, Plan(scenario), load_prices(), None, broker, True) == guard.Check()
 
 
 @pytest.mark.parametrize(
