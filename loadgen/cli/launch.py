@@ -152,7 +152,7 @@ def _cloudwatch_problem(request: Request) -> str | None:
     if request.worker:
         return "--cloudwatch goes with the master, not with a worker"
     target = request.target
-    if target is not None and not target.startswith("aws:") and "amazonaws.com" not in target:
+    if target is None or not (target.startswith("aws:") or "amazonaws.com" in target):
         return (
             "--cloudwatch goes with a target on AWS: of an API under a domain of its own fetch the metrics later, with"
             " `loadgen aws metrics`"

@@ -409,3 +409,52 @@ def test_what_aws_says_is_harmless_in_the_report(run: Path) -> None:
     page = (run / "report.html").read_text()
     assert "<script>alert" not in page
     assert "<b>x" not in page
+
+
+# At the end of a run.
+
+
+def request(**more: Any) -> Any:
+    from loadgen.cli.launch import Request
+
+    return Request(
+        "comments", more.pop("target", "aws:load"), None, None, Path("results"), [], 1, False, 1, False, "", 1, "",
+        False, 1, cloudwatch=True, allow_remote=True, **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (AwsError("nothing there", 3), "loadgen: nothing there\nloadgen: fetch them later with"),  # type: ignore[arg-type]
+        (KeyboardInterrupt(), "loadgen: not waited for CloudWatch's metrics: fetch them later with"),
+    ],
+)
+def test_a_run_whose_metrics_do_not_come_says_how_to_fetch_them_later(
+    error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from loadgen.cli import aws, launch
+
+    def fails(folder: Path, access: Access, wait: bool) -> None:
+        assert (access, wait) == (Access("p", "eu-west-1"), True)
+        raise error
+
+    monkeypatch.setattr(aws, "fetch_metrics", fails)
+    launch._cloudwatch(Path("results/x"), request(profile="p", region="eu-west-1"))
+    assert f"{said} `loadgen aws metrics results/x`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"target": "http://127.0.0.1:1/event"}, "--cloudwatch goes with a target on AWS"),
+        ({"target": None}, "--cloudwatch goes with a target on AWS"),
+        ({"profile": "nobody-has-it"}, "nobody-has-it"),
+    ],
+)
+def test_metrics_that_cannot_come_are_told_before_the_run(
+    more: dict[str, Any], said: str, credentials: None
+) -> None:
+    from loadgen.cli import launch
+
+    assert said in str(launch._problem(request(**more)))
