@@ -22,7 +22,7 @@ from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
 from loadgen.protocol.registry import protocol_of
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.scenario import Plan, Scenario, ScenarioError, load, overrides_of
+from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 
 _WORKERS_TIMEOUT_S = 15.0
 #: A child that ends with one of these has said and kept what there was; 1 is also what Locust ends with when it fails.
@@ -105,6 +105,7 @@ def _problem(request: Request) -> str | None:
         )
     try:
         scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
+        check_overlaps(scenario, Plan(scenario))
         known = load_prices(request.prices)
     except ScenarioError as error:
         return str(error)
@@ -132,7 +133,7 @@ def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str |
         billing = None if url is None or protocol_of(url).endpoints(url).loopback else url
     except ValueError:
         return None  # told in the child's words
-    found = guard.check(scenario, Plan(scenario), prices, request.max_cost, billing)
+    found = guard.check(scenario, Plan(scenario), prices, request.max_cost, billing, protocol_of(url))
     if found.refusal is not None:
         return found.refusal
     if found.question is None or request.yes:

@@ -7,6 +7,8 @@ from math import isfinite
 from analysis import pricing
 from loadgen.planning.estimate import Cost, cost_of
 from loadgen.planning.prices import Prices
+from loadgen.protocol.base import TargetProtocol
+from loadgen.protocol.registry import APPSYNC_EVENTS
 from loadgen.scenario import Plan, Scenario
 
 #: From which estimate on a run against a real target must be confirmed. A million operations: more than a short run of
@@ -24,8 +26,17 @@ class Check:
     """What must be confirmed before it does."""
 
 
-def check(scenario: Scenario, plan: Plan, prices: Prices, max_usd: float | None, url: str | None) -> Check:
+def check(
+    scenario: Scenario,
+    plan: Plan,
+    prices: Prices,
+    max_usd: float | None,
+    url: str | None,
+    target: TargetProtocol = APPSYNC_EVENTS,
+) -> Check:
     """Return whether a run may begin; ``url`` is that of a target that bills, None for one on this machine."""
+    if not target.priced:
+        return _without_prices(scenario, max_usd, url if target.bills else None, target)
     if max_usd is None and url is None:
         return Check()
     if max_usd is not None and not (isfinite(max_usd) and max_usd >= 0):
@@ -47,6 +58,21 @@ def check(scenario: Scenario, plan: Plan, prices: Prices, max_usd: float | None,
         )
     if url is not None and usd >= CONFIRM_USD:
         return Check(question=f"a run of {name} against {url} is estimated at {pricing.money(usd)} on AWS")
+    return Check()
+
+
+def _without_prices(
+    scenario: Scenario, max_usd: float | None, url: str | None, target: TargetProtocol
+) -> Check:
+    if max_usd is not None:
+        return Check(
+            f"no prices of {target.title} are known here, so --max-cost has nothing to go by: leave it out"
+        )
+    if url is not None:
+        return Check(
+            question=f"{target.title} bills each message, and what a run of {scenario.name} against {url} costs is"
+            " not known here"
+        )
     return Check()
 
 

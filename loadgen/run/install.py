@@ -25,6 +25,7 @@ from loadgen import children
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
+from loadgen.protocol.registry import APPSYNC_EVENTS
 from loadgen.run import agent as agents
 from loadgen.run import limits, messages, target
 from loadgen.run.agent import Agent
@@ -34,7 +35,7 @@ from loadgen.run.display import ProgressDisplay
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
-from loadgen.scenario import Plan, Scenario, ScenarioError, load, overrides_of
+from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.users.roles import LoadUser, attach
 
@@ -149,6 +150,7 @@ class Controller:
                 options.scenario, overrides_of(options.overrides or ()), target=options.target
             )
             plan = Plan(self.scenario)
+            check_overlaps(self.scenario, plan)
             census = Census.of(self.scenario, plan)
             self.prices = load_prices(None if options.prices is None else Path(options.prices))
             self._restrict_users(plan)
@@ -181,7 +183,8 @@ class Controller:
         """Refuse a run that would cost too much, or that nobody has confirmed; raises RunError."""
         assert self.scenario is not None
         billing = None if self.target is None or self.target.endpoints().loopback else self.target.url
-        found = guard.check(self.scenario, plan, self.prices, self.options.max_cost, billing)
+        protocol = APPSYNC_EVENTS if self.target is None else self.target.protocol
+        found = guard.check(self.scenario, plan, self.prices, self.options.max_cost, billing, protocol)
         if found.refusal is not None:
             raise RunError(found.refusal, ExitCode.USAGE)
         if found.question is not None and not self.options.yes:

@@ -7,7 +7,7 @@ import httpx
 
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
 from loadgen.client.http import reachable
-from loadgen.credentials.build import credential
+from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.protocol.appsync.auth import ApiKey
@@ -96,7 +96,7 @@ class Target:
                 ExitCode.USAGE,
             )
         try:
-            secret = None if self.login is None else credential(self.login, endpoints.host)
+            secret = None if self.login is None else secret_of(self.login, endpoints.host)
             return protocol.service(endpoints, secret)
         except (CredentialError, ValueError) as error:
             raise RunError(str(error), ExitCode.USAGE) from None
@@ -123,7 +123,6 @@ class Target:
         return {
             "protocol": protocol.name,
             "service": protocol.title,
-            "billing": protocol.billing,
             **endpoints.describe(),
             "setup": dict(protocol.setup(endpoints)),
             "embedded": self.embedded,

@@ -33,5 +33,6 @@ PROTOCOL = TargetProtocol(
     endpoints=Endpoints.from_url,
     service=AppSyncEvents,
     setup=_setup,
-    billing="appsync-events",
+    bills=True,
+    priced=True,
 )
