@@ -153,6 +153,9 @@ def check(target: Target) -> None:
     service = target.service()
     try:
         client = EventClient(service)
+    except TransportError as error:  # the client's certificate
+        raise RunError(str(error), ExitCode.USAGE) from None
+    try:
         client.open(CHECK_TIMEOUT_S)
     except TransportError as error:
         raise RunError(

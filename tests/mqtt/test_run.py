@@ -36,7 +36,7 @@ phases: {warmup: 300ms, measure: 3s, drain: 700ms}
 """
     )
     results = tmp_path / "results"
-    done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results))
+    done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results), "--report")
     assert done.code == 0, done.said
     folder = only_run(results)
     manifest, summary = read(folder / "manifest.json"), read(folder / "summary.json")
@@ -87,7 +87,6 @@ def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker
     assert summary["publish"]["events_by_status"] == {"sent": ledger["events_due"]}
     assert summary["publish"]["answer_ns"]["count"] == 0
     assert pd.read_parquet(folder / "events.parquet")["acked_ns"].isna().all()
-    assert "it answers no publish" in (folder / "report.html").read_text()
     verified = loadgen("verify", str(folder))
     assert verified.code == 0, verified.said
 
