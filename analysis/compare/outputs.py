@@ -76,7 +76,9 @@ def show(
         ("95 % interval", 1),
         ("verdict", 0),
     ):
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        # Names of services are long, and wrap.
+        fixed = sides is None or name in ("", "change", "95 % interval")
+        table.add_column(name, justify="right" if right else "left", no_wrap=fixed)
     for difference in differences:
         interval = f"{percent(difference.low)} … {percent(difference.high)}"
         table.add_row(
@@ -107,7 +109,8 @@ def show(
                 if difference.repeats is not None
                 else "; run each side at least twice, in turns"
             )
-            console.print(Text(f"{difference.metric}: {difference.reason}{more}", "yellow"))
+            reason = services.why(difference, sides) if sides else difference.reason
+            console.print(Text(f"{difference.metric}: {reason}{more}", "yellow"))
     verdict = overall(differences)
     if sides is None:
         console.print(Text(f"\n{verdict}", _LOOKS[verdict]))

@@ -18,6 +18,10 @@ from analysis.compare.profile import Profile, value_of
 _KINDS = {BETTER: "good", SAME: "good", WORSE: "bad", UNKNOWN: "warning"}
 _PERCENTILES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 _MARKS = ("o", "s")
+_ONE_RUN = (
+    "with one run a side nobody knows how much runs differ among themselves: take three or more a side, in turns"
+    " (loadgen ab)"
+)
 
 
 def write(path: Path, base: Sequence[Profile], new: Sequence[Profile], found: Sequence[Difference]) -> None:
@@ -47,13 +51,16 @@ def write(path: Path, base: Sequence[Profile], new: Sequence[Profile], found: Se
                 if each.low is None
                 else f"{outputs.percent(each.low)} … {outputs.percent(each.high)}",
                 "said": services.said(each, sides) if sides else each.verdict,
-                "reason": each.reason,
+                "reason": services.why(each, sides),
                 "kind": "" if sides and each.verdict != UNKNOWN else _KINDS[each.verdict],
             }
             for each in found
         ],
         setup=services.setup(base, new),
-        caveats=services.caveats(base, new) if sides else [],
+        caveats=[
+            *([_ONE_RUN] if min(len(base), len(new)) < 2 else []),
+            *(services.caveats(base, new) if sides else []),
+        ],
         doubts=outputs.doubts(base, new),
         runs=[
             (name, run)

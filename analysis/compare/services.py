@@ -103,6 +103,15 @@ def said(difference: Difference, sides: tuple[str, str]) -> str:
     return f"{better} better" if better else difference.verdict
 
 
+def why(difference: Difference, sides: tuple[str, str] | None) -> str:
+    """Return the reason of a verdict in short; of two services by the name of the better one."""
+    reason = difference.reason.partition(", how much")[0]
+    if sides is not None:
+        for verdict, side in ((BETTER, sides[1]), (WORSE, sides[0])):
+            reason = reason.replace(f"within it {verdict}", f"within it {side} better")
+    return reason
+
+
 def _by_how_much(difference: Difference) -> str:
     if difference.change is None:
         return difference.metric
@@ -116,7 +125,6 @@ def _facts(side: Sequence[Profile]) -> dict[str, str]:
     for profile in side:
         target = profile.target
         facts = {
-            "service": target.get("service"),
             "target": f"{target.get('url', '')}{' (embedded server)' if target.get('embedded') else ''}",
             **target.get("setup", {}),
             "generator on": target.get("host"),

@@ -65,7 +65,11 @@ def compare(
         }
         print(json.dumps(content, indent=1))
     else:
-        outputs.show(Console(highlight=False), before, after, differences)
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            # A log has no width; the tables need some.
+            console = Console(highlight=False, width=100)
+        outputs.show(console, before, after, differences)
     codes = {WORSE: ExitCode.GATE_FAILED, UNKNOWN: ExitCode.INCONCLUSIVE}
     raise typer.Exit(int(codes.get(verdict, ExitCode.PASSED)))
 
