@@ -72,7 +72,7 @@ phases: {warmup: 300ms, measure: 3s, drain: 700ms}
 
 def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker, tmp_path: Path) -> None:
     done = loadgen(
-        *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path)),
+        *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path), "--report"),
         *overrides([*SMALL, "phases.measure=1s", 'gates=["publish.errors == 0"]']),
     )
     # A gate about what is not known is inconclusive.
@@ -87,6 +87,7 @@ def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker
     assert summary["publish"]["events_by_status"] == {"sent": ledger["events_due"]}
     assert summary["publish"]["answer_ns"]["count"] == 0
     assert pd.read_parquet(folder / "events.parquet")["acked_ns"].isna().all()
+    assert "not known: it answers no publish" in (folder / "report.html").read_text()
     verified = loadgen("verify", str(folder))
     assert verified.code == 0, verified.said
 
