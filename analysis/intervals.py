@@ -4,22 +4,22 @@ import numpy as np
 import pandas as pd
 
 from analysis.latencies import BANDS, SECOND_NS, latencies
-from analysis.run import Ints, Run, codes, ints
+from analysis.run import Ints, Run, ints, taken
 
 
 def by_second(run: Run) -> pd.DataFrame:
     """Return one row a second from the first publish on.
 
-    Columns: start_ns, phase (the one that the second began in), offered, accepted (events by intended time), arrived
-    (deliveries by arrival), and p50_ns, p90_ns, p99_ns, max_ns (headline latency of the events due in it; null: none).
+    Columns: start_ns, phase (the one that the second began in), offered, accepted (events by intended time; of
+    a service that answers no publish: sent), arrived (deliveries by arrival), and p50_ns, p90_ns, p99_ns, max_ns
+    (headline latency of the events due in it; null: none).
     """
     start_ns, found = run.first_publish_ns, latencies(run)
     events = run.table("events", ("intended_ns", "status"))
     second = (ints(events, "intended_ns") - start_ns) // SECOND_NS
-    status, names = codes(events, "status")
-    accepted = status == names.index("accepted") if "accepted" in names else np.zeros(len(status), dtype=bool)
+    accepted = taken(events)
     offered = np.bincount(second[second >= 0])
-    taken = np.bincount(second[(second >= 0) & accepted])
+    accepted_by_second = np.bincount(second[(second >= 0) & accepted])
     arrived = found.arrivals if found else np.zeros(0, dtype=np.int64)
     count = max(len(offered), len(arrived))
     starts_ns = start_ns + np.arange(count, dtype=np.int64) * SECOND_NS
@@ -28,7 +28,7 @@ def by_second(run: Run) -> pd.DataFrame:
             "start_ns": starts_ns,
             "phase": _phases(run, starts_ns),
             "offered": _padded(offered, count),
-            "accepted": _padded(taken, count),
+            "accepted": _padded(accepted_by_second, count),
             "arrived": _padded(arrived, count),
         }
     )

@@ -29,7 +29,7 @@ from analysis.losses import (
 )
 from analysis.matching import find_reordered, match
 from analysis.presence import Flags, Segments, matching_patterns, pattern_matches
-from analysis.run import Ints, Run, Window, codes, ints
+from analysis.run import Ints, Run, Window, codes, ints, taken, unanswering
 
 __all__ = ["Events", "Ledger", "Settled", "pattern_matches", "settle"]
 
@@ -40,9 +40,9 @@ _EVENT_COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", 
 class Ledger:
     """Counts of the measure phase; a delivery is one event to one subscription."""
 
-    #: Events due in the phase, and those the service accepted.
+    #: Events due in the phase, and those the service accepted; None: it answers no publish, and nobody knows.
     events_due: int
-    events_accepted: int
+    events_accepted: int | None
     expected: int
     #: Expected pairs that arrived in time.
     delivered: int
@@ -117,7 +117,10 @@ class Events:
     channels: list[str | None]
     sent_ns: Ints
     intended_ns: Ints
+    #: Accepted, or sent to a service that answers no publish: what should arrive.
     accepted: Flags
+    #: Whether accepted is what the service has said.
+    answered: bool = True
 
     @property
     def publisher(self) -> Ints:
@@ -176,7 +179,7 @@ def settle(run: Run, window: Window) -> Settled:
     arrived, late = int(found.arrived.sum()), int(found.late.sum())
     ledger = Ledger(
         events_due=len(events.key),
-        events_accepted=int(np.count_nonzero(events.accepted)),
+        events_accepted=int(np.count_nonzero(events.accepted)) if events.answered else None,
         expected=int(expected.sum()),
         delivered=arrived - late,
         late=late,
@@ -234,15 +237,14 @@ def _events(run: Run, window: Window) -> Events:
     key = _key(ints(table, "publisher"), ints(table, "sequence"))
     order = np.argsort(key, kind="stable")
     channel, channels = codes(table, "channel")
-    status, statuses = codes(table, "status")
-    accepted_code = statuses.index("accepted") if "accepted" in statuses else -2
     return Events(
         key[order],
         channel[order],
         channels,
         ints(table, "sent_ns")[order],
         ints(table, "intended_ns")[order],
-        (status == accepted_code)[order],
+        taken(table)[order],
+        not unanswering(table),
     )
 
 

@@ -38,7 +38,14 @@ def write(run: Run, summary: dict[str, Any], path: Path) -> None:
 def _lines(run: Run, summary: dict[str, Any]) -> list[str]:
     _, sentence = text.verdict(summary)
     started = datetime.fromtimestamp(run.manifest["created_ns"] / 1e9).astimezone()
-    lines = [text.clean(summary["scenario"]), f"{started:%Y-%m-%d %H:%M:%S %Z}", "", *_wrapped(sentence), ""]
+    lines = [
+        text.clean(summary["scenario"]),
+        f"{started:%Y-%m-%d %H:%M:%S %Z}",
+        text.target(summary["target"]),
+        "",
+        *_wrapped(sentence),
+        "",
+    ]
     for note in notes(summary):
         lines += _wrapped(f"- {text.clean(note)}")
     if summary["gates"]:

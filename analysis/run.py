@@ -1,7 +1,7 @@
 """A run's folder as tidy tables."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -342,3 +342,34 @@ def codes(table: pa.Table, column: str) -> tuple[Ints, list[str | None]]:
     return np.asarray(
         chunk.indices.to_numpy(zero_copy_only=False), dtype=np.int64
     ), chunk.dictionary.to_pylist()
+
+
+def taken(table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which events should arrive: the service accepted them, or they were `sent` to one that answers no publish.
+
+    Whether the latter were accepted nobody knows (see :func:`unanswering`).
+    """
+    status, names = codes(table, "status")
+    return np.isin(status, [names.index(name) for name in ("accepted", "sent") if name in names])
+
+
+def unanswering(table: pa.Table) -> bool:
+    """Whether the service answers no publish, so that how many events it accepted is not known."""
+    return "sent" in codes(table, "status")[1]
+
+
+def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of its target: `service`, `url`, `embedded`, `loopback`, and `setup` in words.
+
+    Records from before there were several protocols are of AppSync Events.
+    """
+    target = manifest["target"]
+    embedded = bool(target["embedded"])
+    return {
+        "protocol": target.get("protocol", "appsync-events"),
+        "service": target.get("service", "AWS AppSync Events"),
+        "url": target.get("url") or target.get("http_url") or "",
+        "embedded": embedded,
+        "loopback": bool(target.get("loopback", embedded)),
+        "setup": dict(target.get("setup", {})),
+    }

@@ -11,7 +11,7 @@ from analysis import offered
 from analysis.latencies import samples
 from analysis.ledger import Settled
 from analysis.percentiles import Percentiles
-from analysis.run import Run, Window, codes, ints
+from analysis.run import Run, Window, ints, taken, unanswering
 
 
 def summarise(run: Run, settled: Settled) -> list[dict[str, Any]]:
@@ -21,9 +21,8 @@ def summarise(run: Run, settled: Settled) -> list[dict[str, Any]]:
         return []
     edges = np.array([step.window.start_ns for step in found] + [window.end_ns], dtype=np.int64)
     table = run.table("events", ("intended_ns", "status"), window)
-    status, names = codes(table, "status")
     due_ns = ints(table, "intended_ns")
-    accepted = status == names.index("accepted") if "accepted" in names else np.zeros(len(status), dtype=bool)
+    accepted, unknown = taken(table), unanswering(table)
     place = np.searchsorted(edges, settled.events.intended_ns, side="right") - 1
     expected, delivered = (
         np.bincount(place, weights=counts, minlength=len(found)).astype(np.int64)
@@ -35,7 +34,7 @@ def summarise(run: Run, settled: Settled) -> list[dict[str, Any]]:
             "end_ns": step.window.end_ns,
             "intended_per_s": step.events_per_s,
             "events_due": _between(due_ns, edges, number),
-            "events_accepted": _between(due_ns[accepted], edges, number),
+            "events_accepted": None if unknown else _between(due_ns[accepted], edges, number),
             "expected": int(expected[number]),
             "delivered": int(delivered[number]),
             "headline_ns": _headline(run, step.window).to_dict(),

@@ -21,7 +21,7 @@ from analysis.latencies import latencies
 from analysis.ledger import settle
 from analysis.outages import find_outages
 from analysis.percentiles import Percentiles
-from analysis.run import Ints, Run, Window, codes, ints
+from analysis.run import Ints, Run, Window, codes, ints, target_of
 
 FORMAT = 1
 #: Exit codes as in the project's README.
@@ -36,6 +36,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "run": manifest["run"],
         "scenario": manifest["scenario"]["name"],
         "status": manifest["status"],
+        "target": target_of(manifest),
         "faults": manifest["target"].get("faults"),
         "partial": manifest["status"] != "complete",
         "reason": manifest["reason"],
@@ -71,7 +72,7 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["losses"] = {dimension: settled.breakdown.worst(dimension) for dimension in DIMENSIONS}
     summary["throughput"] = {
         "offered_per_s": ledger.events_due / window.seconds,
-        "accepted_per_s": ledger.events_accepted / window.seconds,
+        "accepted_per_s": None if ledger.events_accepted is None else ledger.events_accepted / window.seconds,
         "delivered_per_s": ledger.delivered / window.seconds,
     }
     summary["delivery"] = delivery

@@ -18,6 +18,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     kind, sentence = text.verdict(summary)
     console.print()
     console.print(Text(sentence, style=_STYLES[kind]))
+    console.print(Text(text.target(summary["target"]), style="dim"))
     if summary["ledger"] is not None:
         console.print()
         console.print(_figures(summary))
@@ -68,8 +69,10 @@ def notes(summary: dict[str, Any]) -> list[str]:
     ):
         if workers[name]:
             lines.append(f"received {workers[name]:,} {meaning}")
+    appsync = summary["target"]["protocol"] == "appsync-events"
+    norm = "AWS" if appsync else summary["target"]["service"]
     for what, number in workers["deviations"].items():
-        lines.append(f"the service deviates from AWS: {text.clean(what)} ({number:,}×)")
+        lines.append(f"the service deviates from {norm}: {text.clean(what)} ({number:,}×)")
     for clock in summary["clock"]["workers"]:
         if not clock["shared"] and clock["error_ns"] is not None:
             where = "behind" if clock["offset_ns"] > 0 else "ahead of"

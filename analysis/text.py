@@ -48,6 +48,13 @@ def count(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
+def target(of: Mapping[str, Any]) -> str:
+    """Return a summary's target in one line."""
+    embedded = " (embedded server)" if of["embedded"] else ""
+    how = f" · {quality}" if (quality := of["setup"].get("quality of service")) else ""
+    return clean(f"{of['service']} · {of['url']}{embedded}{how}")
+
+
 def rate(value: float | None) -> str:
     """Return a rate per second."""
     if value is None:

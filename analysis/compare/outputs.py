@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import text
+from analysis.compare import services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
 from analysis.compare.history import RUNS_MIN, Change
 from analysis.compare.profile import Profile
@@ -41,8 +42,14 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
                 lines.append(
                     f"{name} run {text.clean(profile.run)} is {profile.verdict} ({text.clean(profile.status)})"
                 )
+    # Where the load goes is told apart (see `services`).
     differing = sorted(
-        {key for profile in (*base, *new) for key in _differing(base[0].scenario, profile.scenario)}
+        {
+            key
+            for profile in (*base, *new)
+            for key in _differing(base[0].scenario, profile.scenario)
+            if key.partition(".")[0] != "target"
+        }
     )
     if differing:
         lines.append(f"the scenarios differ in {', '.join(map(text.clean, differing))}")
@@ -57,17 +64,21 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
 def show(
     console: Console, base: Sequence[Profile], new: Sequence[Profile], differences: Sequence[Difference]
 ) -> None:
-    """Print the table, the doubts and the verdict."""
+    """Print the table, the doubts and the verdict; of two services also what else differs between them."""
+    sides = services.names(base, new)
+    first, second = sides or ("base", "new")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, right in (
         ("", 0),
-        ("base", 1),
-        ("new", 1),
+        (first, 1),
+        (second, 1),
         ("change", 1),
         ("95 % interval", 1),
         ("verdict", 0),
     ):
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        # Names of services are long, and wrap.
+        fixed = sides is None or name in ("", "change", "95 % interval")
+        table.add_column(name, justify="right" if right else "left", no_wrap=fixed)
     for difference in differences:
         interval = f"{percent(difference.low)} … {percent(difference.high)}"
         table.add_row(
@@ -76,11 +87,19 @@ def show(
             figure(difference.metric, difference.new),
             percent(difference.change),
             text.UNKNOWN if difference.low is None else interval,
-            Text(difference.verdict, _LOOKS[difference.verdict]),
+            Text(
+                services.said(difference, sides) if sides else difference.verdict, _LOOKS[difference.verdict]
+            ),
         )
+    if sides:
+        console.print(Text(f"{first} against {second}", "bold"))
     console.print(f"{len(base)} runs against {len(new)}\n")
     console.print(table)
     console.print()
+    if sides:
+        _show_setup(console, sides, services.setup(base, new))
+        for line in services.caveats(base, new):
+            console.print(Text(line, "dim"))
     for line in doubts(base, new):
         console.print(Text(line, "yellow"))
     for difference in differences:
@@ -90,9 +109,26 @@ def show(
                 if difference.repeats is not None
                 else "; run each side at least twice, in turns"
             )
-            console.print(Text(f"{difference.metric}: {difference.reason}{more}", "yellow"))
+            reason = services.why(difference, sides) if sides else difference.reason
+            console.print(Text(f"{difference.metric}: {reason}{more}", "yellow"))
     verdict = overall(differences)
-    console.print(Text(f"\n{verdict}", _LOOKS[verdict]))
+    if sides is None:
+        console.print(Text(f"\n{verdict}", _LOOKS[verdict]))
+        return
+    console.print()
+    for line in services.decision(sides, differences):
+        console.print(Text(line, "bold"))
+
+
+def _show_setup(console: Console, sides: tuple[str, str], rows: Sequence[tuple[str, str, str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("what else differs", style="dim")
+    for name in sides:
+        table.add_column(Text(name), overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    console.print()
 
 
 def _differing(one: object, other: object, path: str = "") -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from analysis import fanout
 from analysis.ledger import settle
 from analysis.percentiles import nearest_rank
-from analysis.run import Ints, Run, RunError, Window, ints, load
+from analysis.run import Ints, Run, RunError, Window, ints, load, target_of
 
 FORMAT: Final = 1
 BINS_PER_E: Final = 200.0
@@ -48,6 +48,8 @@ class Profile:
     figures: dict[str, float | None]
     blocks: dict[str, list[Histogram]] = field(repr=False)
     rates: list[float] = field(repr=False)
+    #: As `analysis.run.target_of`, and the `host` of the master; empty in baselines from before it was kept.
+    target: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     @classmethod
@@ -83,6 +85,7 @@ class Profile:
             figures=figures,
             blocks=blocks,
             rates=[float(rate) for rate in counts / seconds],
+            target={**target_of(run.manifest), "host": run.manifest["host"]["hostname"]},
         )
 
     def to_dict(self) -> dict[str, Any]:

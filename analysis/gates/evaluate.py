@@ -334,7 +334,7 @@ class _Figures:
         inside = (events.intended_ns >= window.start_ns) & (events.intended_ns < window.end_ns)
         wanted, due = int(expected[inside].sum()), int(np.count_nonzero(inside))
         reached, timely = int(arrived[inside].sum()), int(in_time[inside].sum())
-        accepted = int(np.count_nonzero(events.accepted[inside]))
+        accepted = int(np.count_nonzero(events.accepted[inside])) if events.answered else None
         owed = inside & (expected > 0)
         numbers: dict[str, float | None] = {
             "delivery.loss": (wanted - reached) / wanted if wanted else None,
@@ -343,8 +343,8 @@ class _Figures:
             "delivery.ratio": timely / wanted if wanted else None,
             "delivery.rate": timely / window.seconds,
             "fanout.complete": float(np.mean(arrived[owed] >= expected[owed])) if owed.any() else None,
-            "publish.errors": (due - accepted) / due if due else None,
-            "publish.rate": accepted / window.seconds,
+            "publish.errors": (due - accepted) / due if due and accepted is not None else None,
+            "publish.rate": None if accepted is None else accepted / window.seconds,
             "publish.offered": due / window.seconds,
         }
         return numbers[name]

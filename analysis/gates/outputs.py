@@ -145,6 +145,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
             )
         )
         lines += [
+            f"- {escaped(text.target(summary['target']))}",
             f"- fan-out latency: {escaped(latency)}",
             f"- delivered {ledger['delivered']:,} of {ledger['expected']:,} expected"
             f" ({text.ratio(ledger['delivery_ratio'])}), {text.rate(throughput['delivered_per_s'])}",

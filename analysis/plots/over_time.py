@@ -20,7 +20,7 @@ from analysis.plots.axes import (
     steps_by_second,
     worst_by_second,
 )
-from analysis.run import Run, codes, ints
+from analysis.run import Run, ints, taken, unanswering
 
 _WORKER_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.PURPLE, style.SKY)
 
@@ -33,8 +33,10 @@ def throughput(run: Run) -> Figure | None:
         return None
     origin_ns = origin_of(run)
     intended_ns = ints(events, "intended_ns")
-    status, names = codes(events, "status")
-    accepted = status == names.index("accepted") if "accepted" in names else np.zeros(len(status), dtype=bool)
+    accepted = taken(events)
+    taken_label = (
+        "sent (the service answers no publish)" if unanswering(events) else "accepted by the service"
+    )
     # Where the load varies its effect stands under it, on the same axis of time.
     varying = offered.varies(run) and found is not None and len(found.seconds) > 0
     figure, rows = style.new_figure(3 if varying else 2, 6.4 if varying else 4.4, sharex=True)
@@ -44,7 +46,7 @@ def throughput(run: Run) -> Figure | None:
     arrivals = found.arrivals if found else np.zeros(0, dtype=np.int64)
     for axes, of_seconds, label, colour, width in (
         (top, counts_by_second(intended_ns, start_ns), "offered (due by the schedule)", style.ORANGE, 3.2),
-        (top, counts_by_second(intended_ns[accepted], start_ns), "accepted by the service", style.BLUE, 1.4),
+        (top, counts_by_second(intended_ns[accepted], start_ns), taken_label, style.BLUE, 1.4),
         (bottom, arrivals, "delivered to subscribers", style.GREEN, 1.6),
     ):
         seconds, counts = steps_by_second(of_seconds, start_ns, end_ns, origin_ns)

@@ -37,6 +37,12 @@ class Request:
     variable: str | None = None
     predict: bool = True
 
+    @property
+    def target(self) -> str | None:
+        """The target's URL; None: the scenario's own, or the embedded server."""
+        given = dict(zip(self.options[::2], self.options[1::2], strict=True))
+        return given.get("--target")
+
 
 def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
     """Return what a search needs, checked before anything is run.
@@ -45,7 +51,7 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
         ScenarioError: the scenario, a goal or the axis cannot be.
     """
     said = overrides_of(request.overrides)
-    scenario = load(request.scenario, said)
+    scenario = load(request.scenario, said, target=request.target)
     scale = scale_of(scenario, Axis(request.axis), request.variable)
     try:
         goals = trial.goals_of(request.goals)
@@ -76,7 +82,7 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
     )
     runs = trial.Runs(request.scenario, request.options, request.overrides, goals, short_ns, full_ns)
     for edge in (low, high):
-        load(request.scenario, said | overrides_of(scale.overrides(edge)))
+        load(request.scenario, said | overrides_of(scale.overrides(edge)), target=request.target)
     return plan, runs, scale
 
 

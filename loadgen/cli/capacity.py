@@ -168,7 +168,8 @@ def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: li
         return
     found = load(scenario, overrides_of(overrides), target=target)
     if (where := guard.elsewhere(target, found)) is not None:
-        refusal = guard.check(found, Plan(found), load_prices(None), None, where).refusal
+        protocol = guard.protocol_for(target, found)
+        refusal = guard.check(found, Plan(found), load_prices(None), None, where, protocol=protocol).refusal
         fail(f"{refusal}, and a search makes many of them, most with a load of their own")
 
 

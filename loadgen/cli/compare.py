@@ -23,14 +23,18 @@ def compare(
         float, typer.Option(help="Smallest change that matters, in per cent.", min=0.1, max=100)
     ] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write it as a page.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Compare two sets of runs of one scenario: better, worse, same, or can't tell.
 
-    Take the runs in turns (base, new, base, new …), three or more a side.
+    Take the runs in turns (base, new, base, new …), three or more a side. Where the two sides are of different
+    services, it names them and says what else differs.
 
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
     """
-    from analysis.compare import outputs, profile
+    from analysis.compare import outputs, profile, services
     from analysis.compare.decide import UNKNOWN, WORSE
     from analysis.compare.decide import compare as decide
     from analysis.run import RunError
@@ -41,15 +45,31 @@ def compare(
         fail(str(error))
     differences = decide(before, after, min_effect / 100)
     verdict = outputs.overall(differences)
+    if html is not None:
+        from analysis.compare import page
+
+        try:
+            page.write(html, before, after, differences)
+        except OSError as error:
+            fail(f"{html} cannot be written: {error.strerror}")
     if as_json:
         content = {
             "verdict": verdict,
+            "services": services.names(before, after),
+            "setup": [
+                dict(zip(("what", "base", "new"), row, strict=True)) for row in services.setup(before, after)
+            ],
+            "caveats": services.caveats(before, after) if services.names(before, after) else [],
             "doubts": outputs.doubts(before, after),
             "metrics": [difference.to_dict() for difference in differences],
         }
         print(json.dumps(content, indent=1))
     else:
-        outputs.show(Console(highlight=False), before, after, differences)
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            # A log has no width; the tables need some.
+            console = Console(highlight=False, width=100)
+        outputs.show(console, before, after, differences)
     codes = {WORSE: ExitCode.GATE_FAILED, UNKNOWN: ExitCode.INCONCLUSIVE}
     raise typer.Exit(int(codes.get(verdict, ExitCode.PASSED)))
 

@@ -21,7 +21,7 @@ from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.scenario import Plan, Scenario, ScenarioError, load, overrides_of
+from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 
 _WORKERS_TIMEOUT_S = 15.0
 #: A child that ends with one of these has said and kept what there was; 1 is also what Locust ends with when it fails.
@@ -128,6 +128,7 @@ def _problem(request: Request) -> str | None:
         )
     try:
         scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
+        check_overlaps(scenario, Plan(scenario))
         known = load_prices(request.prices)
     except ScenarioError as error:
         return str(error)
@@ -170,7 +171,10 @@ def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str |
     The child that runs it checks the same, for whoever starts it as plain Locust; what is confirmed here is told to it.
     """
     where = guard.elsewhere(request.target, scenario)
-    found = guard.check(scenario, Plan(scenario), prices, request.max_cost, where, request.allow_remote)
+    protocol = guard.protocol_for(request.target, scenario)
+    found = guard.check(
+        scenario, Plan(scenario), prices, request.max_cost, where, request.allow_remote, protocol
+    )
     if found.refusal is not None:
         return found.refusal
     if found.question is None or request.yes:

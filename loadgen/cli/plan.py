@@ -41,6 +41,12 @@ def plan(
             "--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
         ),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of another target than the scenario's: its protocol's rules apply.", metavar="URL"
+        ),
+    ] = None,
     format_: Annotated[PlanFormat, typer.Option("--format", help="How to show it.")] = PlanFormat.TABLE,
     prices: PricesOption = None,
     handler: Annotated[
@@ -65,13 +71,14 @@ def plan(
     from loadgen.planning.estimate import estimate
     from loadgen.planning.prices import load_prices
     from loadgen.planning.show import markdown, print_plan
+    from loadgen.protocol.registry import protocol_of
     from loadgen.scenario import ScenarioError, load, overrides_of
 
     if scenario is None and not calibrate:
         fail("name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file, or give --calibrate")
     try:
         known = load_prices(prices)
-        model = None if scenario is None else load(scenario, overrides_of(overrides or ()))
+        model = None if scenario is None else load(scenario, overrides_of(overrides or ()), target=target)
     except ScenarioError as error:
         fail(str(error))
     if calibrate:
@@ -79,7 +86,9 @@ def plan(
     if model is None:
         return
     kept, why = load_calibration()
-    found = estimate(model, known, frozenset(handler or ()), kept, why)
+    protocol = protocol_of(target or (model.target.url if model.target is not None else None))
+    unpriced = None if protocol.priced else protocol.title
+    found = estimate(model, known, frozenset(handler or ()), kept, why, unpriced)
     match format_:
         case PlanFormat.JSON:
             print(json.dumps(found.to_dict(), indent=1))

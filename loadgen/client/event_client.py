@@ -161,6 +161,11 @@ class EventClient:
         if self.socket.is_open:
             self.socket.send(message)
 
+    def on_broken(self, reason: str) -> None:
+        """Nothing that follows can be understood."""
+        self._fail(ServiceRefusedError(reason))
+        self.socket.abort()
+
     # Inside.
 
     def _on_closed(self, code: int | None, reason: str) -> None:

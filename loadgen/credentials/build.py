@@ -11,10 +11,30 @@ from loadgen.credentials import sources
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.refreshing import FetchedToken, RefreshingToken
 from loadgen.protocol.appsync.auth import ApiKey, BearerToken, Credential
+from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
 from loadgen.scenario.login import Login
 
 _log = logging.getLogger(__name__)
 _AWS_REGION = re.compile(r"\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
+
+
+def secret_of(login: Login, host: str) -> Credential | UserPassword | ClientCertificate:
+    """Return what a login describes, for the target at a host, having asked every source once.
+
+    Raises:
+        CredentialError: a secret is missing or cannot be had.
+    """
+    if login.mode == "password":
+        assert login.username_env is not None
+        assert login.password_env is not None
+        return UserPassword(
+            sources.from_environment(login.username_env), sources.from_environment(login.password_env)
+        )
+    if login.mode == "certificate":
+        assert login.certificate is not None
+        assert login.key is not None
+        return ClientCertificate(login.certificate, login.key)
+    return credential(login, host)
 
 
 def credential(login: Login, http_host: str) -> Credential:

@@ -2,5 +2,6 @@
 
 HELP = (
     "How to log in: api-key:NAME, cognito:NAME, oidc:NAME or lambda:NAME (NAME: the environment variable that holds"
-    " the key or token), iam or iam:PROFILE, or a YAML file."
+    " the key or token), iam or iam:PROFILE, to a broker password:NAME:NAME (user, password) or"
+    " certificate:FILE:KEYFILE, or a YAML file."
 )

@@ -12,6 +12,11 @@ from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.text import nearest, shown
 
 _MODES = get_args(AuthMode)
+#: Modes that take two names, the login's keys for them, and how that is written.
+_PAIRS = {
+    "password": ("username_env", "password_env", "password:USER_VARIABLE:PASSWORD_VARIABLE"),
+    "certificate": ("certificate", "key", "certificate:CERTIFICATE.pem:KEY.pem"),
+}
 
 
 def login_from_option(value: str) -> Login:
@@ -21,6 +26,8 @@ def login_from_option(value: str) -> Login:
         CredentialError: it describes none.
     """
     mode, _, name = value.partition(":")
+    if mode in _PAIRS:
+        return _pair(mode, name)
     if mode in _MODES:
         key = {"api-key": "key_env", "iam": "profile"}.get(mode, "token_env")
         if not name and mode != "iam":
@@ -44,3 +51,15 @@ def login_from_option(value: str) -> Login:
         return read_part(path, Login, "the login file", "{mode: iam}")
     except ScenarioError as error:
         raise CredentialError(str(error)) from None
+
+
+def _pair(mode: str, names: str) -> Login:
+    first_key, second_key, written = _PAIRS[mode]
+    first, _, second = names.partition(":")
+    if first and second:
+        try:
+            return Login.model_validate({"mode": mode, first_key: first, second_key: second})
+        except ValidationError:
+            pass
+    # What was given is not repeated: somebody may have written the secret itself.
+    raise CredentialError(f"--auth {mode} must be written {written}, with names and not what they hold")

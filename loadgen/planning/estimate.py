@@ -51,6 +51,8 @@ class Estimate:
     needs: Needs
     calibration: Calibration | None
     why_uncalibrated: str
+    unpriced: str | None = None
+    """The target's service where its prices and quotas are not known here; those of another must not be shown."""
 
     @property
     def run_s(self) -> float:
@@ -68,6 +70,12 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it; null is what is not known."""
+        found = self._to_dict()
+        if self.unpriced is not None:
+            found |= dict.fromkeys(("prices", "run", "hour", "month", "quotas", "binds_first"))
+        return {**found, "unpriced": self.unpriced}
+
+    def _to_dict(self) -> dict[str, Any]:
 
         def bound(found: tuple[Use, float] | None) -> dict[str, Any] | None:
             return None if found is None else {"quota": found[0].name, "factor": found[1]}
@@ -141,8 +149,9 @@ def estimate(
     handlers: frozenset[Handler] = frozenset(),
     calibration: Calibration | None = None,
     why_uncalibrated: str = "",
+    unpriced: str | None = None,
 ) -> Estimate:
-    """Return all that can be said of a scenario before it runs."""
+    """Return all that can be said of a scenario before it runs; ``unpriced`` as in `Estimate`."""
     plan = Plan(scenario)
     cost = cost_of(scenario, plan, prices, handlers)
     return Estimate(
@@ -156,6 +165,7 @@ def estimate(
         needs=needs(scenario, plan, cost.loads, calibration, os.cpu_count() or 1),
         calibration=calibration,
         why_uncalibrated=why_uncalibrated,
+        unpriced=unpriced,
     )
 
 

@@ -7,6 +7,7 @@ from math import isfinite
 from analysis import pricing
 from loadgen.planning.estimate import Cost, cost_of
 from loadgen.planning.prices import Prices
+from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
 from loadgen.scenario import Plan, Scenario
 
@@ -31,8 +32,6 @@ class Elsewhere:
 
     name: str
     """Its host, or what it is called."""
-    billed: bool = True
-    """Whether it is a service that the prices are of."""
 
 
 def elsewhere(target: str | None, scenario: Scenario) -> Elsewhere | None:
@@ -47,14 +46,16 @@ def elsewhere(target: str | None, scenario: Scenario) -> Elsewhere | None:
         return None
     if url.startswith("aws:"):
         return Elsewhere(f"the stack {url.removeprefix('aws:')} on AWS")
-    protocol = protocol_of(url)
     try:
-        endpoints = protocol.endpoints(url)
+        endpoints = protocol_of(url).endpoints(url)
     except ValueError:
         return None
-    return (
-        None if endpoints.loopback else Elsewhere(endpoints.host, protocol.billing == APPSYNC_EVENTS.billing)
-    )
+    return None if endpoints.loopback else Elsewhere(endpoints.host)
+
+
+def protocol_for(target: str | None, scenario: Scenario) -> TargetProtocol:
+    """Return the protocol of the target that `elsewhere` looks at."""
+    return protocol_of(target or (scenario.target.url if scenario.target is not None else None))
 
 
 def check(
@@ -64,8 +65,11 @@ def check(
     max_usd: float | None,
     where: Elsewhere | None,
     allow_remote: bool = False,
+    protocol: TargetProtocol = APPSYNC_EVENTS,
 ) -> Check:
-    """Return whether a run may begin; ``where`` is the target if it is not this machine."""
+    """Return whether a run may begin; ``where`` is the target if it is not this machine, ``protocol`` its kind."""
+    if not protocol.priced:
+        return _without_prices(scenario, max_usd, where, allow_remote, protocol)
     if max_usd is None and where is None:
         return Check()
     if max_usd is not None and not (isfinite(max_usd) and max_usd >= 0):
@@ -73,10 +77,8 @@ def check(
     cost = cost_of(scenario, plan, prices)
     name, usd = scenario.name, cost.usd
     if where is not None and not allow_remote:
-        about = "of unknown cost" if usd is None or not where.billed else f"about {pricing.money(usd)} on AWS"
-        return Check(
-            f"the target is {where.name}, which is not this machine (no loopback address): a run of {name} there,"
-            f" {about}, starts only with --allow-remote"
+        return _remote(
+            name, where, ", of unknown cost," if usd is None else f", about {pricing.money(usd)} on AWS,"
         )
     if usd is None:
         why = "too many channels" if cost.usage.operations["delivery"] is None else "a price is not known"
@@ -86,17 +88,43 @@ def check(
                 " leave that out, or change the scenario"
             )
         assert where is not None
-        if not where.billed:
-            return Check()
         return Check(question=f"the cost of {name} against {where.name} cannot be estimated ({why})")
     if max_usd is not None and usd > max_usd:
         return Check(
             f"a run of {name} is estimated at {pricing.money(usd)} on AWS, more than --max-cost"
             f" {pricing.money(max_usd)}: it is not started; `loadgen plan` says what costs how much"
         )
-    if where is not None and where.billed and usd >= CONFIRM_USD:
+    if where is not None and usd >= CONFIRM_USD:
         return Check(
             question=f"a run of {name} against {where.name} is estimated at {pricing.money(usd)} on AWS"
+        )
+    return Check()
+
+
+def _remote(name: str, where: Elsewhere, about: str) -> Check:
+    return Check(
+        f"the target is {where.name}, which is not this machine (no loopback address): a run of {name}"
+        f" there{about} starts only with --allow-remote"
+    )
+
+
+def _without_prices(
+    scenario: Scenario,
+    max_usd: float | None,
+    where: Elsewhere | None,
+    allow_remote: bool,
+    protocol: TargetProtocol,
+) -> Check:
+    if max_usd is not None:
+        return Check(
+            f"no prices of {protocol.title} are known here, so --max-cost has nothing to go by: leave it out"
+        )
+    if where is not None and not allow_remote:
+        return _remote(scenario.name, where, ", of unknown cost," if protocol.bills else "")
+    if where is not None and protocol.bills:
+        return Check(
+            question=f"{protocol.title} bills each message, and what a run of {scenario.name} against {where.name}"
+            " costs is not known here"
         )
     return Check()
 

@@ -76,7 +76,7 @@ def needs(
     slow = sum(
         group.count * (group.publish.in_flight or 1) - group.count
         for group in scenario.clients.values()
-        if group.publish is not None and group.publish.via == "http"
+        if group.publish is not None and group.publish.via == "http" and scenario.rules.publishes_over_http
     )
     return Needs(
         cpu_s_per_s=cpu_s,

@@ -24,6 +24,11 @@ def print_plan(plan: Estimate, console: Console) -> None:
     for line in wording.groups(plan):
         console.print(_indented(line))
     console.print()
+    if plan.unpriced is not None:
+        console.print(Text(wording.unpriced(plan), "yellow"))
+        console.print()
+        _print_machine(plan, console)
+        return
     table = _table(_OPERATIONS)
     for row in wording.operations(plan):
         table.add_row(*row)
@@ -40,12 +45,16 @@ def print_plan(plan: Estimate, console: Console) -> None:
     for line in wording.binding(plan):
         console.print(Text(line, "bold"))
     console.print()
-    console.print(Text("this machine", "bold"))
-    for line in wording.machine(plan):
-        console.print(_indented(line))
+    _print_machine(plan, console)
     console.print()
     for line in wording.remarks(plan):
         console.print(Text(line, "dim"))
+
+
+def _print_machine(plan: Estimate, console: Console) -> None:
+    console.print(Text("this machine", "bold"))
+    for line in wording.machine(plan):
+        console.print(_indented(line))
 
 
 def markdown(plan: Estimate) -> str:
@@ -54,6 +63,10 @@ def markdown(plan: Estimate) -> str:
 
     lines = [f"### {escaped(plan.scenario.name)}: {escaped(wording.heading(plan))}", ""]
     lines += [f"- {escaped(line)}" for line in wording.groups(plan)]
+    if plan.unpriced is not None:
+        lines += ["", escaped(wording.unpriced(plan)), ""]
+        lines += [f"- {escaped(line)}" for line in wording.machine(plan)]
+        return "\n".join(lines) + "\n"
     lines += ["", *_markdown_table(_OPERATIONS, [*wording.operations(plan), wording.totals(plan)])]
     lines += ["", *_markdown_table(_QUOTAS, wording.quotas(plan)), ""]
     lines += [f"- **{escaped(line)}**" for line in wording.binding(plan)]

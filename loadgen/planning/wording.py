@@ -87,6 +87,14 @@ def heading(plan: Estimate) -> str:
     )
 
 
+def unpriced(plan: Estimate) -> str:
+    """Return why there are neither costs nor quotas."""
+    return (
+        f"no prices and no account's quotas of {plan.unpriced} are known here, so none are shown; what this machine"
+        " must do was calibrated with AppSync Events"
+    )
+
+
 def groups(plan: Estimate) -> Iterator[str]:
     """Yield a sentence for each group that publishes."""
     for load in plan.cost.loads:

@@ -92,12 +92,19 @@ class SessionHandler(Protocol):
     def on_reply(self, message: bytes) -> None:
         """The protocol wants this sent in answer to what was received."""
 
+    def on_broken(self, reason: str) -> None:
+        """Nothing that follows can be understood: the connection is of no use any more."""
+
 
 class Session(Protocol):
     """One connection's conversation."""
 
     #: The service promises to be heard within this time; None until it said so.
     timeout_ns: int | None
+
+    @property
+    def most_unanswered(self) -> int:
+        """How many events may be published and not yet answered at once; 0: any number. Known once connected."""
 
     @property
     def keepalive_ns(self) -> int | None:
@@ -203,5 +210,7 @@ class TargetProtocol:
     """Takes what `endpoints` gave and a credential, or None; raises ValueError where the two do not go together."""
     setup: Callable[[Any], Mapping[str, str]]
     """Returns what a reader of figures must know of how the service was used (`publish`, `qos`), for the manifest."""
-    billing: str | None = None
-    """Which prices apply, by the name of the service in the file of prices; None: none are known."""
+    bills: bool = False
+    """Whether it costs money to use."""
+    priced: bool = False
+    """Whether the prices and quotas of `loadgen.planning` are those of this service."""

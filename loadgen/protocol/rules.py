@@ -26,5 +26,7 @@ class ProtocolRules:
     connection_lifetime_s: float | None
     publishes_over_http: bool = True
     """Whether `via: http` is possible; else such clients publish over a connection of their own."""
+    subscriptions_per_connection: float | None = None
+    """What the service allows; the scenario's format has a limit of its own."""
     overlapping_subscriptions: bool = True
     """Whether a delivery says which of a connection's subscriptions it belongs to, so that those may overlap."""

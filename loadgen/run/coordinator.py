@@ -108,7 +108,8 @@ class Coordinator:
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = scenario.phases.drain_ns or None
         self.manifest.offered = offered(scenario)
-        self.manifest.prices = prices.snapshot()
+        if target.protocol.priced:
+            self.manifest.prices = prices.snapshot()
         self._budget = Budget.of(scenario, plan, prices, max_usd)
         self._connected_s = 0.0
         self._counted_ns = self._begun_ns

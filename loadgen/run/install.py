@@ -35,7 +35,7 @@ from loadgen.run.display import ProgressDisplay
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
-from loadgen.scenario import Plan, Scenario, ScenarioError, load, overrides_of
+from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.users.roles import LoadUser, attach
 
@@ -150,6 +150,7 @@ class Controller:
                 options.scenario, overrides_of(options.overrides or ()), target=options.target
             )
             plan = Plan(self.scenario)
+            check_overlaps(self.scenario, plan)
             census = Census.of(self.scenario, plan)
             self.prices = load_prices(None if options.prices is None else Path(options.prices))
             self._restrict_users(plan)
@@ -188,8 +189,15 @@ class Controller:
         """Refuse a run that would go elsewhere or cost too much and that nobody has confirmed; raises RunError."""
         assert self.scenario is not None
         where = guard.elsewhere(self.options.target, self.scenario)
+        protocol = guard.protocol_for(self.options.target, self.scenario)
         found = guard.check(
-            self.scenario, plan, self.prices, self.options.max_cost, where, self.options.allow_remote
+            self.scenario,
+            plan,
+            self.prices,
+            self.options.max_cost,
+            where,
+            self.options.allow_remote,
+            protocol,
         )
         if found.refusal is not None:
             raise RunError(found.refusal, ExitCode.USAGE)

@@ -10,7 +10,7 @@ from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
 from loadgen.client.http import reachable
-from loadgen.credentials.build import credential
+from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.protocol.appsync.auth import ApiKey
@@ -115,7 +115,7 @@ class Target:
                 ExitCode.USAGE,
             )
         try:
-            secret = None if self.login is None else credential(self.login, endpoints.host)
+            secret = None if self.login is None else secret_of(self.login, endpoints.host)
             return protocol.service(endpoints, secret)
         except (CredentialError, ValueError) as error:
             raise RunError(str(error), ExitCode.USAGE) from None
@@ -142,7 +142,6 @@ class Target:
         return {
             "protocol": protocol.name,
             "service": protocol.title,
-            "billing": protocol.billing,
             **endpoints.describe(),
             "setup": dict(protocol.setup(endpoints)),
             "embedded": self.embedded,
@@ -187,6 +186,9 @@ def check(target: Target) -> None:
     service = target.service()
     try:
         client = EventClient(service)
+    except TransportError as error:  # the client's certificate
+        raise RunError(str(error), ExitCode.USAGE) from None
+    try:
         client.open(CHECK_TIMEOUT_S)
     except TransportError as error:
         raise RunError(

@@ -14,6 +14,7 @@ from loadgen.scenario.draws import ChannelDraw
 from loadgen.scenario.json_schema import json_schema
 from loadgen.scenario.load import CatalogueEntry, catalogue, find, load
 from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Variable
+from loadgen.scenario.overlap import check_overlaps
 from loadgen.scenario.overrides import overrides_of
 from loadgen.scenario.plan import ClientPlan, GroupPlan, Plan, PublishPlan, Role, SubscriptionPlan
 from loadgen.scenario.problems import ScenarioError
@@ -42,6 +43,7 @@ __all__ = [
     "Target",
     "Variable",
     "catalogue",
+    "check_overlaps",
     "find",
     "json_schema",
     "load",

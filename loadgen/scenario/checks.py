@@ -96,11 +96,11 @@ def _templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, st
 
 
 def warnings(
-    variables: Variables, clients: Groups, target: Target | None, phases: Phases, rules: ProtocolRules
+    variables: Variables, clients: Groups, phases: Phases, rules: ProtocolRules, embedded: bool
 ) -> Iterator[str]:
     """Yield a sentence for each thing that is allowed but probably not meant, or above the service's quotas.
 
-    ``target`` is None for the embedded server, to which the service's quotas do not apply.
+    ``embedded``: the target is the embedded server, to which the service's quotas do not apply.
     """
     publishers = {name: group for name, group in clients.items() if group.publish is not None}
     for name, group in clients.items():
@@ -119,11 +119,18 @@ def warnings(
                 f"{where}.channel {group.publish.channel!r} seems to match no group's 'subscribe': "
                 "nobody would receive what it publishes"
             )
+    most = rules.subscriptions_per_connection
+    for name, group in clients.items():
+        if not embedded and most is not None and len(group.subscribe) > most:
+            yield (
+                f"clients.{name} has {len(group.subscribe)} subscriptions on each connection, "
+                f"above the service's default quota of {most:g}"
+            )
     lasting_s = (phases.ready_timeout_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
     if rules.connection_lifetime_s is not None and lasting_s > rules.connection_lifetime_s:
         hours = rules.connection_lifetime_s / 3600
         yield f"phases last longer than the {hours:g} h after which the service ends a connection"
-    if target is None:
+    if embedded:
         return
     connects_per_s = sum(min(group.ramp_per_s, group.count) for group in clients.values())
     if rules.connects_per_s is not None and connects_per_s > rules.connects_per_s:

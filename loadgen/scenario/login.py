@@ -8,7 +8,7 @@ from loadgen.scenario.base import ENVIRONMENT_PATTERN, Part
 from loadgen.scenario.units import problem
 
 Variable = Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)]
-AuthMode = Literal["api-key", "iam", "cognito", "oidc", "lambda"]
+AuthMode = Literal["api-key", "iam", "cognito", "oidc", "lambda", "password", "certificate"]
 
 _TOKEN = frozenset({"token_env", "token_file", "token_command"})
 _CLIENT = frozenset({"token_url", "client_id_env", "client_secret_env", "scope"})
@@ -19,6 +19,8 @@ _KEYS = {
     "lambda": _TOKEN,
     "oidc": _TOKEN | _CLIENT,
     "cognito": _TOKEN | _USER,
+    "password": frozenset({"username_env", "password_env"}),
+    "certificate": frozenset({"certificate", "key"}),
 }
 
 
@@ -26,7 +28,8 @@ class Login(Part):
     """The authorization mode, and where its secrets are."""
 
     mode: AuthMode
-    """api-key, iam (SigV4 with AWS credentials), cognito, oidc or lambda (a token each)."""
+    """Event APIs: api-key, iam (SigV4 with AWS credentials), cognito, oidc or lambda (a token each). MQTT brokers:
+    password, or certificate (X.509); without a login the client is anonymous."""
     key_env: Variable | None = None
     """api-key: the environment variable that holds the key."""
     api_id: str | None = None
@@ -51,9 +54,13 @@ class Login(Part):
     scope: str | None = None
     """oidc: the scope to ask for."""
     username_env: Variable | None = None
-    """cognito: the environment variable that holds the user's name."""
+    """cognito, password: the environment variable that holds the user's name."""
     password_env: Variable | None = None
-    """cognito: the environment variable that holds the user's password."""
+    """cognito, password: the environment variable that holds the user's password."""
+    certificate: str | None = None
+    """certificate: path of the client's certificate chain (PEM)."""
+    key: str | None = None
+    """certificate: path of its private key (PEM)."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -69,6 +76,8 @@ class Login(Part):
             raise problem("names two sources of the key, key_env and api_id; keep one")
         if self.mode in ("lambda", "oidc", "cognito"):
             self._has_a_token(given)
+        if self.mode in ("password", "certificate") and (missing := sorted(_KEYS[self.mode] - given)):
+            raise problem(f"has no {missing[0]}, which mode {self.mode} needs; add it")
         return self
 
     @property
@@ -101,6 +110,7 @@ class Login(Part):
             "token_command": "a command",
             "token_url": "client credentials",
             "username_env": "user and password",
+            "certificate": f"file {self.certificate!a}",
             "profile": f"profile {self.profile!a}",
         }
         sources = [text for name, text in source.items() if name in self.given]

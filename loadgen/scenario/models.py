@@ -60,7 +60,8 @@ class Target(Part):
     """The service under test."""
 
     url: str
-    """The Event API's HTTP or realtime URL, such as https://<id>.appsync-api.<region>.amazonaws.com/event."""
+    """The Event API's HTTP or realtime URL, such as https://<id>.appsync-api.<region>.amazonaws.com/event; or a
+    broker's, such as mqtt://<host>:1883 (see docs/mqtt.md)."""
     api_key_env: Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)] | None = None
     """Name of the environment variable that holds the API key; never the key itself."""
     auth: Login | None = None

@@ -38,6 +38,7 @@ class Scenario(Part):
     gates: tuple[GateText, ...] = Field(default=(), strict=False)
     """What a run must show to pass, such as delivery.latency.p99 < 150ms."""
     _rules: ProtocolRules = PrivateAttr(default=APPSYNC_EVENTS.rules)
+    _embedded: bool = PrivateAttr(default=True)
 
     @property
     def rules(self) -> ProtocolRules:
@@ -76,7 +77,7 @@ class Scenario(Part):
 
     def warnings(self) -> list[str]:
         """Return what is allowed but beyond the service's default quotas or probably not meant."""
-        return list(warnings(self.variables, self.clients, self.target, self.phases, self.rules))
+        return list(warnings(self.variables, self.clients, self.phases, self.rules, self._embedded))
 
 
 def validated(data: object, places: Places, target: str | None = None) -> Scenario:
@@ -111,6 +112,7 @@ def _check(scenario: Scenario, target: str | None) -> Iterator[Problem]:
     """Check a scenario of sound parts by the rules of its target's protocol, which it has from then on."""
     url = scenario.target.url if scenario.target is not None else None
     scenario._rules = protocol_of(target or url).rules
+    scenario._embedded = target is None and url is None
     return check(scenario.variables, scenario.clients, scenario.target, scenario.phases, scenario.rules)
 
 

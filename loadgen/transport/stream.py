@@ -39,6 +39,7 @@ class SocketStream:
         "__weakref__",
         "_address",
         "_descriptor",
+        "_early",
         "_incoming",
         "_inlet",
         "_on_closed",
@@ -71,6 +72,8 @@ class SocketStream:
         self._tls: ssl.SSLObject | None = None
         self._tls_ready = False
         self._opening: AsyncResult | None = None
+        #: What went wrong after the handshake and before `open` had its turn again.
+        self._early: TransportError | None = None
         #: See `inlet.Source`.
         self.whole: OnText | None = None
         self.kernel_timestamps = False
@@ -111,6 +114,8 @@ class SocketStream:
                 self._secured()
             opening.get(timeout=timeout_s)
             self._opening = None
+            if self._early is not None:
+                raise self._early
         except BaseException as error:
             self._dispose()
             if isinstance(error, gevent.Timeout):
@@ -239,7 +244,11 @@ class SocketStream:
 
     def _write(self, data: bytes) -> None:
         if self._tls is not None:
-            self._tls.write(data)
+            try:
+                self._tls.write(data)
+            except ssl.SSLError:
+                # The other side has closed: the reader will see the same and say it.
+                return
             data = self._outgoing.read()
         self._transmit(data)
 
@@ -274,7 +283,9 @@ class SocketStream:
 
     def _fail(self, error: TransportError) -> None:
         if self._opening is not None:
-            if not self._opening.ready():
+            if self._opening.ready():
+                self._early = self._early or error
+            else:
                 self._opening.set_exception(error)
             return
         self._ended(str(error))

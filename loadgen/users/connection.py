@@ -169,6 +169,11 @@ class ClientConnection:
             self._subscribe(plan, 0)
         self._established = True
 
+    @property
+    def most_unanswered(self) -> int:
+        """How many events the service lets us have unanswered at once; 0: any number."""
+        return self._session.most_unanswered
+
     def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
         """Publish over this connection; ``on_answer`` gets the answer and its arrival, or None if it was lost.
 
@@ -338,6 +343,13 @@ class ClientConnection:
         """The protocol wants this sent in answer to what was received."""
         if self._socket is not None and self._socket.is_open:
             self._socket.send(message)
+
+    def on_broken(self, reason: str) -> None:
+        """Nothing that follows can be understood."""
+        self._run.recorder.undecodable += 1
+        self.on_service_error(reason)
+        if self._socket is not None:
+            self._socket.abort()
 
     # Inside.
 

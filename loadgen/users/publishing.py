@@ -128,6 +128,14 @@ class OpenLoopPublisher:
         self._sequence = 0
         self._open: dict[int, _Request] = {}
 
+    def limit(self, events: int) -> None:
+        """Have at most so many events unanswered at once, as the service wants it; 0: nothing is wanted.
+
+        Of a request that is larger than that the service is given a part at a time (see the protocol's session).
+        """
+        if events:
+            self._in_flight = max(1, events // self._plan.batch)
+
     def publish_all(self, timeline: Timeline) -> None:
         """Publish from the start of the warm-up to the end of the measure phase, then return."""
         run, in_flight = self._run, self._in_flight

@@ -84,6 +84,8 @@ class LoadUser(User):
                 publisher = self._publisher()
                 timeline = self.run_of_worker.wait_for_timeline()
                 if timeline is not None:
+                    if self.client_plan.publish.via == "websocket" and self._connection is not None:
+                        publisher.limit(self._connection.most_unanswered)
                     publisher.publish_all(timeline)
             self.run_of_worker.wait_for_end()
         finally:

@@ -68,6 +68,11 @@ class AppSyncSession:
         return messages.publish(publish_id, channel, events, authorization)
 
     @property
+    def most_unanswered(self) -> int:
+        """Any number."""
+        return 0
+
+    @property
     def keepalive_ns(self) -> int | None:
         """Never: the service talks, we need not."""
         return None

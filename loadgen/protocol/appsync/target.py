@@ -21,7 +21,10 @@ RULES = ProtocolRules(
 
 
 def _setup(endpoints: Endpoints) -> Mapping[str, str]:
-    return {"publish": "as the scenario says, over HTTP or WebSocket"}
+    return {
+        "publish": "as the scenario says: over HTTP, or over the client's WebSocket",
+        "carried by": "WebSocket over TLS" if endpoints.tls else "WebSocket",
+    }
 
 
 PROTOCOL = TargetProtocol(
@@ -33,5 +36,6 @@ PROTOCOL = TargetProtocol(
     endpoints=Endpoints.from_url,
     service=AppSyncEvents,
     setup=_setup,
-    billing="appsync-events",
+    bills=True,
+    priced=True,
 )

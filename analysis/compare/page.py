@@ -1,0 +1,113 @@
+"""A comparison as a page: figures side by side, both latency curves, what differs, and what it means."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from analysis import style, text
+from analysis.compare import outputs, services
+from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
+from analysis.compare.profile import Profile, value_of
+
+_KINDS = {BETTER: "good", SAME: "good", WORSE: "bad", UNKNOWN: "warning"}
+_PERCENTILES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
+_MARKS = ("o", "s")
+_ONE_RUN = (
+    "with one run a side nobody knows how much runs differ among themselves: take three or more a side, in turns"
+    " (loadgen ab)"
+)
+
+
+def write(path: Path, base: Sequence[Profile], new: Sequence[Profile], found: Sequence[Difference]) -> None:
+    """Write the page; raises OSError."""
+    sides = services.names(base, new)
+    with style.styled():
+        figure = curves(base, new, sides or ("base", "new"))
+        svg = style.to_svg(figure)
+    environment = Environment(
+        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined, finalize=text.printable
+    )
+    environment.filters.update(duration=text.duration, rate=text.rate, ratio=text.ratio, clean=text.clean)
+    verdict = outputs.overall(found)
+    page = environment.get_template("compare.html").render(
+        scenario=base[0].scenario.get("name", ""),
+        sides=sides or ("base", "new"),
+        services=sides is not None,
+        verdicts=services.decision(sides, found) if sides else [verdict],
+        kind=_KINDS[verdict] if sides is None else "plain",
+        rows=[
+            {
+                "metric": each.metric,
+                "base": outputs.figure(each.metric, each.base),
+                "new": outputs.figure(each.metric, each.new),
+                "change": outputs.percent(each.change),
+                "interval": text.UNKNOWN
+                if each.low is None
+                else f"{outputs.percent(each.low)} … {outputs.percent(each.high)}",
+                "said": services.said(each, sides) if sides else each.verdict,
+                "reason": services.why(each, sides),
+                "kind": "" if sides and each.verdict != UNKNOWN else _KINDS[each.verdict],
+            }
+            for each in found
+        ],
+        setup=services.setup(base, new),
+        caveats=[
+            *([_ONE_RUN] if min(len(base), len(new)) < 2 else []),
+            *(services.caveats(base, new) if sides else []),
+        ],
+        doubts=outputs.doubts(base, new),
+        runs=[
+            (name, run)
+            for name, side in zip(sides or ("base", "new"), (base, new), strict=True)
+            for run in side
+        ],
+        figure=Markup(svg),  # noqa: S704  shapes only, see style.py
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, str]) -> Figure:
+    """Fan-out latency by percentile, each side's runs pooled; the further right, the rarer."""
+    figure, (axes,) = style.new_figure(1, 3.4)
+    longest = 0.0
+    for side, name, colour, mark in zip((base, new), names, (style.BLUE, style.ORANGE), _MARKS, strict=True):
+        counts: Counter[int] = Counter()
+        for profile in side:
+            for histogram in profile.blocks["delivery.latency"]:
+                counts.update({int(number): count for number, count in histogram.items()})
+        if not counts:
+            continue
+        numbers = np.array(sorted(counts))
+        total = np.cumsum([counts[number] for number in numbers.tolist()])
+        # The last sample has no rarer one: the curve ends at it.
+        rarity = total[-1] / np.maximum(total[-1] - total + 1, 1)
+        values = np.array([value_of(number) for number in numbers.tolist()]) / 1e6
+        axes.plot(rarity, values, color=colour, label=name, drawstyle="steps-post")
+        places = np.searchsorted(total, np.ceil(total[-1] * np.array(_PERCENTILES[1:]) / 100))
+        shown = [1 / (1 - p / 100) for p in _PERCENTILES[1:]]
+        reached = [at for at, rare in enumerate(shown) if rare <= rarity[-1]]
+        axes.plot(
+            [shown[at] for at in reached],
+            [values[min(places[at], len(values) - 1)] for at in reached],
+            mark,
+            color=colour,
+            markersize=5,
+        )
+        longest = max(longest, float(rarity[-1]))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ticks = [(1 / (1 - p / 100), f"p{p:g}" if p else "least") for p in _PERCENTILES]
+    ticks = [(at, label) for at, label in ticks if at <= max(longest, 2.0)]
+    axes.set_xticks([at for at, _ in ticks], [label for _, label in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel("ms, from the intended time")
+    axes.set_title("Fan-out latency by percentile")
+    axes.legend(loc="upper left")
+    return figure

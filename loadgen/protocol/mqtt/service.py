@@ -1,0 +1,83 @@
+"""A broker as a target, behind the seam of `loadgen.protocol.base`."""
+
+import secrets
+from collections.abc import Sequence
+from itertools import count
+from typing import Final
+
+from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
+from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
+from loadgen.protocol.mqtt.endpoints import BrokerUrl
+from loadgen.protocol.mqtt.session import MqttSession
+
+SUBPROTOCOL: Final = "mqtt"
+"""MQTT 5, 6: what a WebSocket offers."""
+
+PROBE_SEGMENT: Final = "loadgen-probe"
+"""Last segment of the topic that a readiness probe of a wildcard subscription is published to."""
+
+# "Protocols, authentication, and port mappings", AWS IoT Developer Guide, protocols.html.
+_AWS_ALPN_PORT: Final = 443
+_AWS_ALPN_CERTIFICATE: Final = "x-amzn-mqtt-ca"
+_AWS_ALPN_PASSWORD: Final = "mqtt"  # noqa: S105  the name of a protocol
+
+
+class MqttService:
+    """Implements `Service`: a broker, and what to log in with."""
+
+    http_url = None
+
+    def __init__(self, broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> None:
+        """``login`` None: anonymous.
+
+        Raises:
+            ValueError: a certificate without TLS, or nothing where AWS IoT Core wants something.
+        """
+        if isinstance(login, ClientCertificate) and not broker.tls:
+            raise ValueError(
+                f"a client certificate needs an encrypted connection, and the target is {broker.url}:"
+                " write 'mqtts://' or 'mqtt+wss://'"
+            )
+        if broker.aws and login is None:
+            raise ValueError(
+                "AWS IoT Core lets nobody in without a login: give --auth certificate:CERTIFICATE:KEY"
+            )
+        self.connect_url = broker.connect_url
+        self.answers_publishes = broker.qos > 0
+        self.tls = _tls(broker, login)
+        self._qos = broker.qos
+        self._user = login if isinstance(login, UserPassword) else None
+        # A broker ends the connection of whoever had the client id before: it differs between runs and processes.
+        self._prefix = f"loadgen-{secrets.token_hex(5)}"
+        self._sessions = count()
+
+    def handshake(self) -> Handshake:
+        """Return what a WebSocket offers: packets travel in binary frames (MQTT 5, 6)."""
+        return Handshake((SUBPROTOCOL,), binary=True)
+
+    def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
+        """Return a fresh conversation; its client id has ``name`` in it, and no other conversation has the same."""
+        client_id = f"{self._prefix}-{name or 'n'}-{next(self._sessions)}"
+        return MqttSession(handler, client_id, self._qos, self._user)
+
+    def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
+        """Never called: there is no HTTP."""
+        raise NotImplementedError
+
+    def http_answer(self, status: int, body: bytes) -> PublishAnswer:
+        """Never called: there is no HTTP."""
+        raise NotImplementedError
+
+    def channel_for(self, pattern: str) -> str:
+        """Return a channel that a subscription to ``pattern`` receives."""
+        return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
+
+
+def _tls(broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> TlsOptions:
+    certificate = login if isinstance(login, ClientCertificate) else None
+    alpn: tuple[str, ...] = ()
+    if broker.aws and broker.port == _AWS_ALPN_PORT and not broker.websocket:
+        alpn = (_AWS_ALPN_CERTIFICATE if certificate else _AWS_ALPN_PASSWORD,)
+    return TlsOptions(
+        certificate.certificate if certificate else None, certificate.key if certificate else None, alpn
+    )

@@ -1,0 +1,307 @@
+"""One connection's conversation with a broker: MQTT 5, by the codec of the `mqtt5` package, without I/O.
+
+An event is a PUBLISH packet; a request of several events is as many packets, and answered when each is. At QoS 1 the
+broker acknowledges each (PUBACK), and says how many may be unacknowledged (receive maximum); what is beyond that waits
+here until one is. At QoS 0 there is no answer, and so nobody knows whether the broker took an event.
+
+A connection begins without a past (clean start, no session kept): what a broker would have kept for a client that was
+away is not delivered, as with AppSync Events.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import mqtt5
+
+from loadgen.native import Lane, Rows
+from loadgen.protocol.base import PublishAnswer, SessionHandler
+from loadgen.protocol.mqtt import limits
+from loadgen.protocol.mqtt.auth import UserPassword
+from loadgen.protocol.mqtt.topics import Subscriptions, topic_of
+
+_REFUSED: Final = 128
+"""Reason codes from here on mean failure (MQTT 5, 2.4)."""
+_LAST_PACKET_ID: Final = 65_535
+_QOS_0, _QOS_1 = mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE
+_read = mqtt5.read
+_Publish, _PubAck = mqtt5.PublishPacket, mqtt5.PubAckPacket
+
+LESS_THAN_ASKED = "the broker granted QoS 0 to a subscription that asked for QoS 1"
+
+
+class _Request:
+    """A publish request that waits for acknowledgements."""
+
+    __slots__ = ("open", "publish_id", "rejected")
+
+    def __init__(self, publish_id: str, events: int) -> None:
+        self.publish_id = publish_id
+        self.open = events
+        self.rejected: dict[int, str] = {}
+
+
+class MqttSession:
+    """Implements `Session`."""
+
+    __slots__ = (
+        "_client_id",
+        "_connected",
+        "_ended",
+        "_handler",
+        "_heard",
+        "_keep_alive_s",
+        "_last_id",
+        "_login",
+        "_partial",
+        "_pinged",
+        "_qos",
+        "_receive_max",
+        "_requests",
+        "_room",
+        "_subscriptions",
+        "_topics",
+        "_waiting",
+        "timeout_ns",
+    )
+
+    def __init__(
+        self, handler: SessionHandler, client_id: str, qos: int, login: UserPassword | None = None
+    ) -> None:
+        #: The broker never speaks unasked.
+        self.timeout_ns: int | None = None
+        self._handler = handler
+        self._client_id = client_id
+        self._qos = qos
+        self._login = login
+        self._connected = False
+        #: The broker has said goodbye, or what it sends can no longer be read.
+        self._ended = False
+        self._keep_alive_s = limits.KEEP_ALIVE_S
+        self._heard = self._pinged = False
+        self._last_id = 0
+        self._topics = Subscriptions()
+        #: By packet: the subscription that was asked for (SUBSCRIBE), and the request and event of a PUBLISH.
+        self._subscriptions: dict[int, str] = {}
+        self._requests: dict[int, tuple[_Request, int]] = {}
+        #: How many more PUBLISH packets the broker takes, and those that wait for that.
+        self._room = self._receive_max = 0
+        self._waiting: deque[bytes] = deque()
+        #: The beginning of a packet.
+        self._partial: bytearray | None = None
+
+    @property
+    def most_unanswered(self) -> int:
+        """The broker's receive maximum; at QoS 0, where nothing is answered, any number."""
+        return self._receive_max if self._qos else 0
+
+    @property
+    def keepalive_ns(self) -> int | None:
+        """How often the broker wants to hear from us; None: never."""
+        return int(self._keep_alive_s * limits.PING_AFTER * 1e9) or None
+
+    def opening(self) -> Sequence[bytes]:
+        """Return the CONNECT."""
+        login = self._login
+        connect = mqtt5.ConnectPacket(
+            self._client_id,
+            username=login.username if login else None,
+            password=login.password.encode() if login else None,
+            clean_start=True,
+            keep_alive=limits.KEEP_ALIVE_S,
+            receive_max=limits.RECEIVE_MAX,
+            max_packet_size=limits.PACKET_MAX_BYTES,
+        )
+        return (connect.write(),)
+
+    def subscribe(self, subscription_id: str, channel: str) -> bytes:
+        """Return a SUBSCRIBE; what the broker has retained from before is not asked for."""
+        topic_filter = topic_of(channel)
+        packet_id = self._next_id()
+        self._subscriptions[packet_id] = subscription_id
+        self._topics.add(topic_filter, subscription_id)
+        wanted = mqtt5.TopicFilter(
+            topic_filter,
+            max_qos=_QOS_1 if self._qos else _QOS_0,
+            retain_handling=mqtt5.RetainHandling.SEND_NEVER,
+        )
+        return mqtt5.SubscribePacket(packet_id, [wanted]).write()
+
+    def unsubscribe(self, subscription_id: str) -> bytes:
+        """Return an UNSUBSCRIBE; what is still under way belongs to this subscription until there is a new one."""
+        return mqtt5.UnsubscribePacket(self._next_id(), [self._topics.filter_of(subscription_id)]).write()
+
+    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
+        """Return the PUBLISH packets that the broker has room for; the others follow by `on_reply`."""
+        topic = topic_of(channel)
+        if not self._qos:
+            return b"".join([_Publish(topic, event.encode()).write() for event in events])
+        request = _Request(publish_id, len(events))
+        packets = []
+        for index, event in enumerate(events):
+            packet_id = self._next_id()
+            self._requests[packet_id] = request, index
+            packets.append(_Publish(topic, event.encode(), qos=_QOS_1, packet_id=packet_id).write())
+        # In order: nothing overtakes what waits.
+        room = 0 if self._waiting else min(self._room, len(packets))
+        self._room -= room
+        self._waiting.extend(packets[room:])
+        return b"".join(packets[:room])
+
+    def keepalive(self) -> bytes | None:
+        """Return a PINGREQ; None: nothing at all was heard since the one before."""
+        if self._pinged and not self._heard:
+            return None
+        self._pinged, self._heard = True, False
+        return mqtt5.PingReqPacket().write()
+
+    def closing(self) -> bytes:
+        """Return the DISCONNECT."""
+        return mqtt5.DisconnectPacket().write()
+
+    def lane(self, rows: Rows, numbers: Mapping[str, int]) -> Lane | None:
+        """Return none: `loadgen.native` does not know MQTT."""
+        return None
+
+    def receive(self, data: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        """Take any part of the stream; the acknowledgements of all its messages go out at once."""
+        if self._ended:
+            return
+        self._heard = True
+        if self._partial is not None:
+            self._partial += data
+            data, self._partial = self._partial, None
+        view, place, end = memoryview(data), 0, len(data)
+        on_event, find = self._handler.on_event, self._topics.find
+        acknowledgements = []
+        while place < end:
+            try:
+                packet, size = _read(view[place:])
+            except IndexError:
+                self._partial = bytearray(view[place:])
+                if len(self._partial) > limits.PACKET_MAX_BYTES:
+                    self._cannot_go_on("a packet is longer than we said that we take")
+                break
+            except ValueError as error:
+                self._cannot_go_on(str(error))
+                break
+            place += size
+            if type(packet) is _Publish:
+                if packet.packet_id is not None:
+                    acknowledgements.append(_PubAck(packet.packet_id).write())
+                try:
+                    text = str(packet.payload, "utf-8")
+                except UnicodeDecodeError:
+                    self._handler.on_undecodable("a message's payload is not UTF-8")
+                    continue
+                # An id that no subscription has is counted as such.
+                on_event(find(packet.topic) or "", text, arrival_ns, read_ns)
+            elif type(packet) is _PubAck:
+                self._on_acknowledged(packet, arrival_ns)
+            else:
+                self._on_other(packet, arrival_ns)
+                if self._ended:
+                    break
+        if acknowledgements:
+            self._handler.on_reply(b"".join(acknowledgements))
+        if self._waiting and self._room:
+            self._send_waiting()
+
+    # Inside.
+
+    def _on_acknowledged(self, packet: mqtt5.PubAckPacket, arrival_ns: int) -> None:
+        found = self._requests.pop(packet.packet_id, None)
+        if found is None:
+            self._handler.on_deviation("a PUBACK belongs to no PUBLISH")
+            return
+        self._room += 1
+        request, index = found
+        if int(packet.reason_code) >= _REFUSED:
+            request.rejected[index] = _reason(packet)
+        request.open -= 1
+        if not request.open:
+            self._handler.on_published(
+                request.publish_id, PublishAnswer(rejected=request.rejected), arrival_ns
+            )
+
+    def _on_other(self, packet: mqtt5.Packet, arrival_ns: int) -> None:
+        handler = self._handler
+        match packet:
+            case mqtt5.ConnAckPacket():
+                self._on_connack(packet, arrival_ns)
+            case mqtt5.SubAckPacket():
+                subscription_id = self._subscriptions.pop(packet.packet_id, None)
+                if subscription_id is None or len(packet.reason_codes) != 1:
+                    handler.on_deviation("a SUBACK belongs to no SUBSCRIBE")
+                    return
+                granted = packet.reason_codes[0]
+                if int(granted) >= _REFUSED:
+                    handler.on_subscribe_failed(subscription_id, _words(granted, packet.reason_str))
+                    return
+                if int(granted) < self._qos:
+                    handler.on_deviation(LESS_THAN_ASKED)
+                handler.on_subscribed(subscription_id, arrival_ns)
+            case mqtt5.UnsubAckPacket():
+                for code in packet.reason_codes:
+                    if int(code) >= _REFUSED:
+                        handler.on_service_error(f"an unsubscribe failed: {_words(code, packet.reason_str)}")
+            case mqtt5.PingRespPacket():
+                pass
+            case mqtt5.DisconnectPacket():
+                self._ended = True
+                handler.on_service_error(f"the broker ended the connection: {_reason(packet)}")
+            case _:
+                handler.on_deviation(f"the broker sent a {type(packet).__name__.removesuffix('Packet')}")
+
+    def _on_connack(self, packet: mqtt5.ConnAckPacket, arrival_ns: int) -> None:
+        if int(packet.reason_code) >= _REFUSED:
+            self._ended = True
+            self._handler.on_refused(_reason(packet))
+            return
+        if int(packet.max_qos) < self._qos:
+            self._ended = True
+            self._handler.on_refused("the broker offers QoS 0 only: ask for it with '?qos=0' in the URL")
+            return
+        self._connected = True
+        self._room = self._receive_max = packet.receive_max
+        if packet.server_keep_alive is not None:
+            self._keep_alive_s = packet.server_keep_alive
+        self._handler.on_connected(arrival_ns)
+
+    def _send_waiting(self) -> None:
+        count = min(self._room, len(self._waiting))
+        self._room -= count
+        self._handler.on_reply(b"".join([self._waiting.popleft() for _ in range(count)]))
+
+    def _cannot_go_on(self, why: str) -> None:
+        """Where packets begin is not known any more."""
+        self._ended = True
+        self._partial = None
+        if self._connected:
+            self._handler.on_broken(f"the broker sent something that is no MQTT 5 packet: {why}")
+        else:
+            self._handler.on_refused(
+                f"it answers with something that is no MQTT 5 packet ({why}); does it speak MQTT 5?"
+            )
+
+    def _next_id(self) -> int:
+        """Return a packet id that is not in use (MQTT 5, 2.2.1: from 1 to 65,535)."""
+        for _ in range(_LAST_PACKET_ID):
+            self._last_id = self._last_id % _LAST_PACKET_ID + 1
+            if self._last_id not in self._requests and self._last_id not in self._subscriptions:
+                break
+        return self._last_id
+
+
+_Reasoned = mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket
+
+
+def _reason(packet: _Reasoned) -> str:
+    return _words(packet.reason_code, packet.reason_str)
+
+
+def _words(code: Any, said: str | None) -> str:
+    """Return a reason code as words, and what the broker has added to it."""
+    # The codec's enumerations do without `name`: `<ConnAckReasonCode.BANNED: 138>`.
+    name = repr(code).partition(".")[2].partition(":")[0].replace("_", " ").lower()
+    return f"{name} (MQTT reason code {int(code)})" + (f": {said}" if said else "")

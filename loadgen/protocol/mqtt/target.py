@@ -1,0 +1,67 @@
+"""Brokers as a kind of target: any that speaks MQTT 5, and AWS IoT Core with its quotas."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from loadgen.protocol.base import Service, TargetProtocol
+from loadgen.protocol.mqtt import limits, topics
+from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
+from loadgen.protocol.mqtt.endpoints import BrokerUrl, EndpointError
+from loadgen.protocol.rules import ProtocolRules
+
+RULES = ProtocolRules(
+    normalise=topics.normalise,
+    validate_publish=topics.validate_publish,
+    validate_subscribe=topics.validate_subscribe,
+    matches=topics.matches,
+    publishes_per_connection_per_s=None,
+    connects_per_s=None,
+    events_per_s=None,
+    connection_lifetime_s=None,
+    publishes_over_http=False,
+    overlapping_subscriptions=False,
+)
+AWS_RULES = replace(
+    RULES,
+    publishes_per_connection_per_s=limits.AWS_PUBLISHES_PER_CONNECTION_PER_SECOND,
+    connects_per_s=limits.AWS_CONNECTS_PER_SECOND,
+    subscriptions_per_connection=limits.AWS_SUBSCRIPTIONS_PER_CONNECTION,
+)
+_CARRIED_BY = {"tcp": "TCP", "tls": "TLS", "ws": "WebSocket", "wss": "WebSocket over TLS"}
+
+
+def _service(broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> Service:
+    # The codec is loaded where a broker is spoken to, and not to read a scenario.
+    from loadgen.protocol.mqtt.service import MqttService
+
+    return MqttService(broker, login)
+
+
+def _setup(broker: BrokerUrl) -> Mapping[str, str]:
+    return {
+        "publish": "over each client's own connection, a PUBLISH packet an event, 'via: http' included",
+        "quality of service": f"QoS {broker.qos}"
+        + ("" if broker.qos else ": the broker acknowledges no publish"),
+        "carried by": _CARRIED_BY[broker.connect_url.partition(":")[0]],
+    }
+
+
+PROTOCOL = TargetProtocol(
+    name="mqtt",
+    title="MQTT 5",
+    rules=RULES,
+    logins=frozenset({"password", "certificate"}),
+    anonymous=True,
+    endpoints=BrokerUrl.from_url,
+    service=_service,
+    setup=_setup,
+)
+AWS_IOT = replace(PROTOCOL, name="aws-iot", title="AWS IoT Core (MQTT 5)", rules=AWS_RULES, bills=True)
+
+
+def protocol_of(url: str) -> TargetProtocol:
+    """Return the kind of broker at a URL."""
+    try:
+        return AWS_IOT if BrokerUrl.from_url(url).aws else PROTOCOL
+    except EndpointError:
+        return PROTOCOL  # whoever asks for the endpoints is told

@@ -1,0 +1,150 @@
+"""Topics as the harness names channels, and which of a connection's subscriptions a message belongs to.
+
+A channel is a topic with a slash before it, so that one scenario means the same on AppSync Events and here: channel
+`/default/comments/42` is topic `default/comments/42`. A subscription's last segment may be `*` or `#`, which are one
+thing here, and become topic filter `default/comments/#`. That filter also covers the topic `default/comments` itself
+(MQTT 5, 4.7.1.2), which `/default/comments/*` does not mean: such messages belong to no subscription.
+
+`+` is not taken: what a subscription should receive is computed from channels of this form alone.
+"""
+
+_SHOWN_CHARACTERS = 80
+_TOPIC_MAX_BYTES = 65_535
+"""MQTT 5, 1.5.4: the length is a two-byte integer."""
+#: Topics beyond the exact ones whose subscription is remembered.
+_REMEMBERED = 10_000
+
+
+class TopicError(ValueError):
+    """A channel that is no topic; the message is one sentence."""
+
+
+def normalise(channel: str) -> str:
+    """Return the channel with one leading slash, and `/*` for a `/#` at its end; checks nothing."""
+    channel = "/" + channel.removeprefix("/")
+    return channel[:-1] + "*" if channel.endswith("/#") else channel
+
+
+def validate_publish(channel: str) -> str:
+    """Return the normalised channel if it names one topic.
+
+    Raises:
+        TopicError: it has a wildcard, or is no topic.
+    """
+    normal = normalise(channel)
+    _check(channel, normal)
+    if "*" in normal.split("/"):
+        raise TopicError(
+            f"channel {_shown(channel)} has a wildcard, which only a subscription may have: publish to one topic"
+        )
+    return normal
+
+
+def validate_subscribe(channel: str) -> str:
+    """Return the normalised channel or pattern if it may be subscribed to.
+
+    Raises:
+        TopicError: it is no topic, or has a wildcard elsewhere than as last of several segments.
+    """
+    normal = normalise(channel)
+    _check(channel, normal.removesuffix("/*"))
+    if "*" in normal.removesuffix("/*").split("/"):
+        raise TopicError(
+            f"channel {_shown(channel)} has a wildcard before its end: only the last segment may be '*' or '#'"
+        )
+    return normal
+
+
+def matches(pattern: str, channel: str) -> bool:
+    """Return whether a subscription to ``pattern`` is to receive what is published to ``channel``; both valid."""
+    pattern, channel = normalise(pattern), normalise(channel)
+    if pattern.endswith("/*"):
+        return channel.startswith(pattern[:-1]) and len(channel) > len(pattern) - 1
+    return pattern == channel
+
+
+def topic_of(channel: str) -> str:
+    """Return the topic of a valid channel, or the topic filter of a pattern."""
+    topic = normalise(channel)[1:]
+    return topic[:-1] + "#" if topic.endswith("/*") else topic
+
+
+class Subscriptions:
+    """Finds a message's subscription by its topic; the topic filters of one connection do not overlap."""
+
+    __slots__ = ("_below", "_exact", "_filters", "_found")
+
+    def __init__(self) -> None:
+        self._exact: dict[str, str] = {}
+        #: By the filter without its `#`: it ends in a slash.
+        self._below: dict[str, str] = {}
+        self._found: dict[str, str] = {}
+        self._filters: dict[str, str] = {}
+
+    def add(self, topic_filter: str, subscription_id: str) -> None:
+        """Let the filter's messages belong to a subscription, from now on."""
+        self._filters[subscription_id] = topic_filter
+        if topic_filter.endswith("/#"):
+            self._below[topic_filter[:-1]] = subscription_id
+            self._found.clear()
+        else:
+            self._exact[topic_filter] = subscription_id
+
+    def filter_of(self, subscription_id: str) -> str:
+        """Return the filter of a subscription.
+
+        Raises:
+            KeyError: there was none of that id.
+        """
+        return self._filters[subscription_id]
+
+    def find(self, topic: str) -> str | None:
+        """Return the subscription that a message of this topic belongs to."""
+        found = self._exact.get(topic)
+        if found is None and self._below:
+            found = self._found.get(topic)
+            if found is None:
+                found = self._search(topic)
+        return found
+
+    def _search(self, topic: str) -> str | None:
+        end = topic.rfind("/")
+        while end >= 0:
+            found = self._below.get(topic[: end + 1])
+            if found is not None:
+                if len(self._found) < _REMEMBERED:
+                    self._found[topic] = found
+                return found
+            end = topic.rfind("/", 0, end)
+        return None
+
+
+def _check(channel: str, normal: str) -> None:
+    topic = normal[1:]
+    if not topic:
+        raise TopicError(f"channel {_shown(channel)} is empty: write a topic, such as '/default/news'")
+    if "\0" in topic:
+        raise TopicError(f"channel {_shown(channel)} has a null character, which no topic may have")
+    try:
+        size = len(topic.encode())
+    except UnicodeEncodeError:
+        raise TopicError(f"channel {_shown(channel)} cannot be written as UTF-8") from None
+    if size > _TOPIC_MAX_BYTES:
+        raise TopicError(
+            f"channel {_shown(channel)} has {size} bytes: at most {_TOPIC_MAX_BYTES} are allowed"
+        )
+    if topic.startswith("$"):
+        raise TopicError(
+            f"channel {_shown(channel)} begins with '$': such topics are the broker's own, or shared subscriptions"
+        )
+    for sign in "+#":
+        if sign in topic:
+            raise TopicError(
+                f"channel {_shown(channel)} has a {sign!r}: of MQTT's wildcards only '#' is known here,"
+                " as a subscription's last segment"
+            )
+
+
+def _shown(text: str) -> str:
+    """Quote for a message: control characters escaped, length bounded."""
+    return ascii(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
