@@ -126,8 +126,15 @@ def run(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    protocol: Annotated[bool, typer.Option("--protocol", help="That of protocol files.")] = False,
+) -> None:
     """Print the JSON Schema of scenario files, for editors."""
+    if protocol:
+        from loadgen import protocol_file
+
+        print(json.dumps(protocol_file.json_schema(), indent=2))
+        return
     from loadgen.scenario import json_schema
 
     print(json.dumps(json_schema(), indent=2))
