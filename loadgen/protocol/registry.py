@@ -51,7 +51,8 @@ def adopt_protocol_file(url: str, text: str) -> None:
 
 def _protocol_files(url: str) -> ModuleType | None:
     """Return what reads protocol files, if the target names one."""
-    if "+" not in url.partition("://")[0]:
+    scheme = url.strip().partition("://")[0]
+    if "+" not in scheme or scheme.lower() in _BY_SCHEME:
         return None
     # Not above: it reads files as scenarios are read, and scenarios ask here for their target's rules.
     from loadgen import protocol_file

@@ -32,8 +32,8 @@ class ProtocolRules:
     """Whether a delivery says which of a connection's subscriptions it belongs to, so that those may overlap."""
     publishes_over_connections: bool = True
     """Whether `via: websocket` is possible; else such clients publish over HTTP."""
-    subscriptions_per_connection: int | None = None
-    """The most there can be; None: as many as a scenario may have."""
+    one_subscription: bool = False
+    """Whether a connection can have one subscription only."""
     subscriptions_change: bool = True
     """Whether a subscription can be given up while its connection lives."""
     batches: bool = True

@@ -176,7 +176,7 @@ def _rules(description: Description) -> ProtocolRules:
         publishes_over_http=description.publish_http is not None,
         publishes_over_connections=description.publish is not None,
         overlapping_subscriptions=description.deliver.identity != "channel",
-        subscriptions_per_connection=1 if description.one_subscription else None,
+        one_subscription=description.one_subscription,
         subscriptions_change=description.unsubscribe is not None,
         batches=description.batches,
     )

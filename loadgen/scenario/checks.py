@@ -53,12 +53,11 @@ def check(
 
 def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
     """Yield what a group does that its target's protocol cannot."""
-    most = rules.subscriptions_per_connection
-    if most is not None and len(group.subscribe) > most:
+    if rules.one_subscription and len(group.subscribe) > 1:
         yield Problem(
             (*path, "subscribe"),
-            f"has {len(group.subscribe)} channels, and on this target a connection has {most} at most;"
-            " write more groups or clients with one channel each",
+            f"has {len(group.subscribe)} channels, and on this target a connection has one; write more groups or"
+            " clients with one channel each",
         )
     if not rules.subscriptions_change and group.churn is not None and group.churn.changes_per_s is not None:
         yield Problem(

@@ -253,7 +253,7 @@ def test_a_file_of_ones_own_goes_along_to_workers_that_have_none():
         ),
         (
             {"clients.readers.subscribe": '["/default/a", "/default/b"]'},
-            "clients.readers.subscribe has 2 channels, and on this target a connection has 1 at most",
+            "clients.readers.subscribe has 2 channels, and on this target a connection has one",
         ),
         (
             {"clients.readers.churn": "{subscriptions: 1/s}"},

@@ -110,6 +110,11 @@ class GenericSession:
     # What the connection's owner does.
 
     @property
+    def most_unanswered(self) -> int:
+        """Any number: a file knows no bound."""
+        return 0
+
+    @property
     def keepalive_ns(self) -> int | None:
         """How often the file wants :meth:`keepalive` to be sent."""
         keepalive = self._description.keepalive
