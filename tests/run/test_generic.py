@@ -24,9 +24,9 @@ CHAT = (
     "clients.writers.count=12",
     "clients.writers.publish.rate_per_client=4/s",
     "clients.lurkers.count=12",
-    "phases.warmup=300ms",
-    "phases.measure=2s",
-    "phases.drain=500ms",
+    "phases.warmup=200ms",
+    "phases.measure=1500ms",
+    "phases.drain=1s",
 )
 COMMENTS = (
     "gates=[]",
@@ -34,9 +34,9 @@ COMMENTS = (
     "clients.readers.ramp=200/s",
     "clients.commenters.count=3",
     "clients.commenters.publish.rate=50/s",
-    "phases.warmup=300ms",
-    "phases.measure=2s",
-    "phases.drain=500ms",
+    "phases.warmup=200ms",
+    "phases.measure=1500ms",
+    "phases.drain=1s",
 )
 
 
