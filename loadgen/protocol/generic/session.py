@@ -225,7 +225,7 @@ class GenericSession:
 
     def _make_receive_json(self) -> OnMessage:
         deliver, on_event, steps = self._description.deliver, self._handler.on_event, self._steps
-        decode = self._service.quick
+        quick = self._service.quick
         whole, handler, identity = msgspec.json.decode, self._handler, deliver.identity
         raw = "event_json" in deliver.at
         by_number, by_channel = self._by_number, self._by_channel
@@ -241,15 +241,16 @@ class GenericSession:
                 return
             self._on_unit(unit, arrival_ns, read_ns)
 
-        if decode is None:
+        if quick is None:
             return other
+        decode, take = quick
 
         def receive(message: Message, arrival_ns: int, read_ns: int) -> None:
             if steps:
                 other(message, arrival_ns, read_ns)
                 return
             try:
-                key, event = decode(message)
+                key, event = take(decode(message))
                 if raw:
                     event = str(event, "utf-8")
             except _UNREADABLE:
