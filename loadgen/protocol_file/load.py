@@ -194,15 +194,16 @@ def _service(endpoints: GenericEndpoints, _credential: Any) -> GenericService:
 
 def _setup(source: str, text: str, description: Description) -> Mapping[str, str]:
     digest = hashlib.sha256(text.encode()).hexdigest()
-    ways = [
-        "over HTTP" if description.publish_http is not None else "",
-        "over WebSocket" if description.publish is not None else "",
-    ]
     acknowledged = description.publish is None or description.publish.accepted is not None
+    if description.publish_http is None:
+        publish = "over WebSocket, 'via: http' included"
+    elif description.publish is None:
+        publish = "over HTTP, 'via: websocket' included"
+    else:
+        publish = "as the scenario says, over HTTP or WebSocket"
     return {
         "protocol_file": f"{source} (SHA-256 {digest[:16]}…)",
-        "publish": " or ".join(filter(None, ways))
-        + ("" if acknowledged else ", not acknowledged over WebSocket"),
+        "publish": publish + ("" if acknowledged else "; over WebSocket the service acknowledges none"),
         "wildcards": "none"
         if description.channels.wildcard is None
         else f"/* is {description.channels.wildcard}",
