@@ -12,7 +12,8 @@ from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, Session
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.frames import Frame, Written, filled
 from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern, quick
-from loadgen.protocol.generic.session import HOLD, GenericSession, Step, line_pattern, rules_of
+from loadgen.protocol.generic.rules import line_pattern, rules_of
+from loadgen.protocol.generic.session import HOLD, GenericSession, Step
 
 #: Last segment of the channel that a probe of a wildcard subscription is published to.
 PROBE_SEGMENT = "loadgen-probe"
