@@ -16,7 +16,8 @@ from loadgen.run.exits import ExitCode
 TargetOption = Annotated[
     str | None,
     typer.Option(
-        help="URL of the Event API, or aws:STACK for one of `loadgen aws up`; default: the embedded server.",
+        help="URL of the Event API, aws:STACK for one of `loadgen aws up`, mqtt://HOST for a broker, or another service by"
+        " a protocol file, as nats+ws://HOST:PORT; default: the embedded server.",
         metavar="URL",
     ),
 ]
@@ -159,8 +160,15 @@ def run(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    protocol: Annotated[bool, typer.Option("--protocol", help="That of protocol files.")] = False,
+) -> None:
     """Print the JSON Schema of scenario files, for editors."""
+    if protocol:
+        from loadgen import protocol_file
+
+        print(json.dumps(protocol_file.json_schema(), indent=2))
+        return
     from loadgen.scenario import json_schema
 
     print(json.dumps(json_schema(), indent=2))

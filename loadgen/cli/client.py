@@ -16,7 +16,7 @@ from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 
 if TYPE_CHECKING:
-    from loadgen.protocol.appsync.client import AppSyncEvents
+    from loadgen.protocol.base import Service, TargetProtocol
 
 DEFAULT_TARGET = "http://127.0.0.1:8700/event"
 _KEY_VARIABLE = "LOADGEN_API_KEY"
@@ -24,7 +24,8 @@ _KEY_VARIABLE = "LOADGEN_API_KEY"
 TargetOption = Annotated[
     str,
     typer.Option(
-        help="URL of the Event API, or aws:STACK for one of `loadgen aws up`.",
+        help="URL of the Event API, aws:STACK for one of `loadgen aws up`, or what a protocol file describes"
+        " (docs/websocket.md).",
         metavar="URL",
         envvar="LOADGEN_TARGET",
     ),
@@ -38,34 +39,51 @@ AuthOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
-def _service(target: str, auth: str, profile: str | None, region: str | None) -> "AppSyncEvents":
+def _service(
+    target: str, auth: str, profile: str | None, region: str | None
+) -> "tuple[TargetProtocol, Service]":
     from loadgen.aws.access import Access
     from loadgen.aws.target import PREFIX
-    from loadgen.protocol.appsync.client import AppSyncEvents
     from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
     from loadgen.run.exits import RunError
     from loadgen.run.target import Target, login_of
+    from loadgen.scenario import ScenarioError
 
-    protocol = protocol_of(target)
-    if protocol is not APPSYNC_EVENTS:
-        fail(
-            f"this command speaks to an Event API only, and the target is one of {protocol.title}; `loadgen run` does"
-        )
     by_default = auth == f"api-key:{_KEY_VARIABLE}"
     # Of a stack AppSync is asked for the key: what is in the environment may be another API's.
     asked = target.startswith(PREFIX) and by_default
-    if by_default and not asked and not os.environ.get(_KEY_VARIABLE):
-        fail(
-            f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve` prints"
-            " it), or say with --auth how to log in"
-        )
     try:
-        login = None if asked else login_of(None, auth)
+        protocol = protocol_of(target)
+        needed = protocol is APPSYNC_EVENTS and by_default and not asked
+        if needed and not os.environ.get(_KEY_VARIABLE):
+            fail(
+                f"the environment variable {_KEY_VARIABLE} is not set: export it with the API key (`loadgen serve`"
+                " prints it), or say with --auth how to log in"
+            )
+        login = None if asked or (by_default and protocol.anonymous) else login_of(None, auth)
         service = Target.of(target, login, Access(profile, region)).service()
+    except ScenarioError as error:
+        fail(str(error))
     except RunError as error:
         fail(str(error), error.code)
-    assert isinstance(service, AppSyncEvents)
-    return service
+    if service.connect_url.partition("://")[0] not in ("ws", "wss"):
+        fail(
+            f"this command speaks over WebSocket only, and the target is one of {protocol.title} over another"
+            " transport; `loadgen run` does"
+        )
+    return protocol, service
+
+
+def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
+    """Refuse what the protocol has no name for; whether an Event API takes a channel, that says itself."""
+    from loadgen.protocol.registry import APPSYNC_EVENTS
+
+    if protocol is APPSYNC_EVENTS:
+        return
+    try:
+        (protocol.rules.validate_publish if publish else protocol.rules.validate_subscribe)(channel)
+    except ValueError as error:
+        fail(str(error))
 
 
 def _clean(text: str) -> str:
@@ -99,7 +117,11 @@ def publish(
     """
     from loadgen.client.publish import Publication, PublishError, as_events, require_objects
 
-    service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region)
+    _check_channel(protocol, channel, publish=True)
+    over_http = protocol.rules.over_http("websocket" if websocket else "http")
+    if len(events) > 1 and not protocol.rules.batches:
+        fail(f"a publish to {protocol.title} has one event: give one at a time")
     texts = as_events(events)
     try:
         if stamp:
@@ -107,7 +129,7 @@ def publish(
     except PublishError as error:
         fail(str(error))
     publication = Publication(
-        service, channel, texts, "websocket" if websocket else "http", wait=wait, stamp=stamp
+        service, channel, texts, "http" if over_http else "websocket", wait=wait, stamp=stamp
     )
     try:
         answer, elapsed_s = publication.send()
@@ -123,17 +145,22 @@ def publish(
         latency_ms = None if arrival_ns is None else (arrival_ns - publication.sent_ns) / 1e6
         good = good and rejected is None and not (wait and arrival_ns is None)
         if as_json:
-            row = {"index": index, "accepted": rejected is None, "error": rejected, "latency_ms": latency_ms}
+            # None: the service answers no publish.
+            known = (rejected is None) if answer.acknowledged else None
+            row = {"index": index, "accepted": known, "error": rejected, "latency_ms": latency_ms}
             print(json.dumps(row))
             continue
-        said = Text("accepted", style="green") if rejected is None else Text(_clean(rejected), style="red")
+        accepted = (
+            Text("accepted", style="green") if answer.acknowledged else Text("sent (no answer is known)")
+        )
+        said = accepted if rejected is None else Text(_clean(rejected), style="red")
         line = Text.assemble(f"{index + 1}  ", said)
         if wait and rejected is None:
             line.append("  did not arrive" if latency_ms is None else f"  arrived after {latency_ms:.3f} ms")
         console.print(line.append(f"  {_clean(text)[:100]}", style="dim"))
     if not as_json:
         console.print(f"[dim]answered in {elapsed_s * 1000:.1f} ms[/dim]")
-    _tell(publication.deviations)
+    _tell(protocol, publication.deviations)
     raise typer.Exit(0 if good else 1)
 
 
@@ -156,7 +183,8 @@ def subscribe(
     """
     from loadgen.client.subscribe import Listener, SubscribeError, latency_ns
 
-    service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region)
+    _check_channel(protocol, channel)
     console = Console(highlight=False, soft_wrap=True)
     seen = 0
     try:
@@ -178,7 +206,7 @@ def subscribe(
                 seen += 1
                 if count is not None and seen >= count:
                     break
-            _tell(listener.deviations)
+            _tell(protocol, listener.deviations)
     except SubscribeError as error:
         fail(_clean(str(error)), ExitCode.TARGET)
 
@@ -196,16 +224,25 @@ def probe(
 
     Exit codes: 0 all is well, 2 usage, 4 a step failed.
     """
-    from loadgen.client.probe import Probe, Step
+    from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, Probe, Step
+    from loadgen.protocol.registry import APPSYNC_EVENTS
 
-    service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region)
+    _check_channel(protocol, channel, publish=True)
+    checked = Probe(
+        service,
+        channel,
+        over_http=protocol.rules.publishes_over_http,
+        over_connection=protocol.rules.publishes_over_connections,
+        advice=APPSYNC_ADVICE if protocol is APPSYNC_EVENTS else FILE_ADVICE,
+    )
     steps: list[Step] = []
-    for step in Probe(service, channel).run():
+    for step in checked.run():
         steps.append(step)
         if as_json:
             print(json.dumps(step.to_dict()), flush=True)
     if not as_json:
-        _show(steps, service.http_url)
+        _show(steps, (service.http_url if protocol is APPSYNC_EVENTS else None) or target)
     raise typer.Exit(0 if all(step.ok for step in steps) else int(ExitCode.TARGET))
 
 
@@ -230,6 +267,9 @@ def _show(steps: list[Any], url: str) -> None:
     console.print(Text(f"\n{said}", "green" if failed is None else "red"))
 
 
-def _tell(deviations: list[str]) -> None:
+def _tell(protocol: "TargetProtocol", deviations: list[str]) -> None:
+    from loadgen.protocol.registry import APPSYNC_EVENTS
+
+    rule = "AWS" if protocol is APPSYNC_EVENTS else "its protocol file"
     for what in deviations:
-        print(f"loadgen: the service deviates from AWS: {_clean(what)}", file=sys.stderr)
+        print(f"loadgen: the service deviates from {rule}: {_clean(what)}", file=sys.stderr)

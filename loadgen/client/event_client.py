@@ -46,7 +46,13 @@ class Delivery:
 class EventClient:
     """One connection; implements `SessionHandler`. `on_event` is called from the hub and must not block."""
 
-    def __init__(self, service: Service, on_event: Callable[[Delivery], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        on_event: Callable[[Delivery], None] = lambda _: None,
+        channels: Sequence[str] = (),
+    ) -> None:
+        """``channels`` is what will be subscribed to; some services want to know that with the connection."""
         self._service = service
         self._on_delivery = on_event
         self._login: AsyncResult = AsyncResult()
@@ -59,7 +65,7 @@ class EventClient:
         self.deviations: list[str] = []
         self.socket = connection(
             Address(service.connect_url, service.tls),
-            service.handshake(),
+            service.handshake(channels),
             self._session.receive,
             self._on_closed,
         )
@@ -85,13 +91,23 @@ class EventClient:
         for message in self._session.opening():
             if self.socket.is_open:
                 self.socket.send(message)
-        self._wait(self._login, timeout_s, "the login")
+        if not self._service.answers_opening:
+            self._login.set(None)
+        try:
+            self._wait(self._login, timeout_s, "the login")
+        except NoAnswerError as error:
+            awaited = self._session.awaits()
+            raise NoAnswerError(f"{error}; {awaited}" if awaited else str(error)) from None
 
     def subscribe(self, channel: str, timeout_s: float = TIMEOUT_S) -> str:
         """Subscribe and return the subscription's id; raises as `login` does."""
         name = self._next_id("s")
         answer = self._expect(name)
-        self.socket.send(self._session.subscribe(name, channel))
+        message = self._session.subscribe(name, channel)
+        if message:
+            self.socket.send(message)
+        if not message or not self._service.answers_subscribes:
+            self.on_subscribed(name, 0)
         self._wait(answer, timeout_s, "the subscribe")
         return name
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
@@ -40,7 +40,8 @@ class HttpPublisher:
         request = self._service.http_publish(channel, events)
         headers = {**self._headers, **request.headers}
         begun = time.perf_counter()
-        answer = self._client.post(self._url, content=request.body, headers=headers)
+        url = self._url if request.resource is None else urljoin(self._url, request.resource)
+        answer = self._client.request(request.method, url, content=request.body, headers=headers)
         return self._service.http_answer(answer.status_code, answer.content), time.perf_counter() - begun
 
 

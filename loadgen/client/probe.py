@@ -22,8 +22,7 @@ from loadgen.client.event_client import (
 )
 from loadgen.client.http import HttpPublisher
 from loadgen.measure.clock import now_ns
-from loadgen.protocol.appsync.client import AppSyncEvents
-from loadgen.protocol.base import PublishAnswer
+from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.names import connect_host
 
@@ -54,15 +53,67 @@ class StepError(Exception):
         self.advice = advice
 
 
-class Probe:
-    """The steps against one service; `run` yields them as they are done."""
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about a step that failed, as far as it depends on the protocol."""
 
-    def __init__(self, service: AppSyncEvents, channel: str) -> None:
+    websocket: str
+    login: str
+    subscribe: str
+    publish_http: str
+    publish_websocket: str
+    publish: str
+    delivery: str
+
+
+APPSYNC_ADVICE: Final = Advice(
+    websocket="check that the URL ends in /event and is that of an Event API",
+    login="check the key or token, that it has not expired, and that the mode may connect",
+    subscribe="check that the namespace exists and that the mode may subscribe there (--channel names another)",
+    publish_http="check that POST /event reaches the service",
+    publish_websocket="publishing over WebSocket may be switched off, or the mode may not publish",
+    publish="check that the namespace exists and that the mode may publish there",
+    delivery="a handler may have filtered it; right after subscribe_success AWS may lose events: try again",
+)
+FILE_ADVICE: Final = Advice(
+    websocket="compare connect.url, subprotocols and headers of the protocol file with what the service wants",
+    login="compare 'opening' of the protocol file with what the service sends and wants",
+    subscribe="compare 'subscribe' of the protocol file with what the service sends and wants (--channel names another"
+    " channel)",
+    publish_http="compare publish.http.url of the protocol file with what the service wants",
+    publish_websocket="compare publish.websocket of the protocol file with what the service sends and wants",
+    publish="compare 'publish' of the protocol file with what the service sends and wants",
+    delivery="compare 'deliver' of the protocol file with what the service sends, and 'channels' with its names",
+)
+
+
+class Probe:
+    """The steps against one service; `run` yields them as they are done.
+
+    ``over_http`` and ``over_connection`` say in which ways one can publish.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        channel: str,
+        *,
+        over_http: bool = True,
+        over_connection: bool = True,
+        advice: Advice = APPSYNC_ADVICE,
+    ) -> None:
         self._service = service
         self._channel = channel
+        self._advice = advice
+        self._ways: list[tuple[str, Callable[[], str]]] = []
+        if over_http:
+            self._ways += [("publish over HTTP", self._publish_http), ("delivery", self._delivery)]
+        if over_connection:
+            self._ways += [("publish over WebSocket", self._publish_websocket), ("delivery", self._delivery)]
         self._deliveries: Queue = Queue()
         self._client: EventClient | None = None
-        self._urls = [urlsplit(service.http_url), urlsplit(service.connect_url)]
+        urls = (service.http_url if over_http else None, service.connect_url)
+        self._urls = [urlsplit(url) for url in urls if url is not None]
 
     def run(self) -> Iterator[Step]:
         """Yield each step when it is done; after a failure the rest are yielded as not tried."""
@@ -73,10 +124,7 @@ class Probe:
             ("WebSocket", self._websocket),
             ("login", self._login),
             ("subscribe", self._subscribe),
-            ("publish over HTTP", self._publish_http),
-            ("delivery", self._delivery),
-            ("publish over WebSocket", self._publish_websocket),
-            ("delivery", self._delivery),
+            *self._ways,
         ]
         failed = False
         try:
@@ -152,13 +200,11 @@ class Probe:
         return "; ".join(seen)
 
     def _websocket(self) -> str:
-        self._client = EventClient(self._service, self._deliveries.put)
+        self._client = EventClient(self._service, self._deliveries.put, [self._channel])
         try:
             self._client.open()
         except HandshakeRefusedError as error:
-            raise StepError(
-                str(error), "check that the URL ends in /event and is that of an Event API"
-            ) from None
+            raise StepError(str(error), self._advice.websocket) from None
         except TransportError as error:
             raise StepError(
                 str(error), "something on the way does not pass WebSockets: try without a proxy"
@@ -168,19 +214,18 @@ class Probe:
 
     def _login(self) -> str:
         client = self._connected()
-        self._said(
-            client.login, "check the key or token, that it has not expired, and that the mode may connect"
-        )
+        self._said(client.login, self._advice.login)
+        if not self._service.answers_opening:
+            return "none: the service has accepted with the upgrade"
         timeout_ns = client.keepalive_timeout_ns
         return "accepted" if timeout_ns is None else f"accepted, keep-alive timeout {timeout_ns / 1e9:g} s"
 
     def _subscribe(self) -> str:
         client = self._connected()
-        self._said(
-            lambda: client.subscribe(self._channel),
-            "check that the namespace exists and that the mode may subscribe there (--channel names another)",
+        self._said(lambda: client.subscribe(self._channel), self._advice.subscribe)
+        return self._channel + (
+            "" if self._service.answers_subscribes else ", which the service does not answer"
         )
-        return self._channel
 
     def _publish_http(self) -> str:
         try:
@@ -188,9 +233,7 @@ class Probe:
                 self._event, self._sent_ns = _event()
                 answer, _ = publisher.post(self._channel, [self._event])
         except httpx.HTTPError as error:
-            raise StepError(
-                f"no answer ({type(error).__name__})", "check that POST /event reaches the service"
-            ) from None
+            raise StepError(f"no answer ({type(error).__name__})", self._advice.publish_http) from None
         return self._accepted(answer)
 
     def _publish_websocket(self) -> str:
@@ -199,7 +242,7 @@ class Probe:
         answer: list[PublishAnswer] = []
         self._said(
             lambda: answer.append(client.publish(self._channel, [self._event])),
-            "publishing over WebSocket may be switched off, or the mode may not publish",
+            self._advice.publish_websocket,
         )
         return self._accepted(answer[0])
 
@@ -210,9 +253,9 @@ class Probe:
             try:
                 delivery: Delivery = self._deliveries.get(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
+                said = "".join(f"; {what}" for what in dict.fromkeys(self._connected().deviations))
                 raise StepError(
-                    f"the accepted event did not arrive within {TIMEOUT_S:g} s",
-                    "a handler may have filtered it; right after subscribe_success AWS may lose events: try again",
+                    f"the event did not arrive within {TIMEOUT_S:g} s{said}", self._advice.delivery
                 ) from None
             if delivery.event == self._event:
                 client = self._connected()
@@ -234,8 +277,8 @@ class Probe:
     def _accepted(self, answer: PublishAnswer) -> str:
         reason = answer.error or answer.rejected.get(0)
         if reason is not None:
-            raise StepError(reason, "check that the namespace exists and that the mode may publish there")
-        return "accepted"
+            raise StepError(reason, self._advice.publish)
+        return "accepted" if answer.acknowledged else "sent, which the service does not answer"
 
 
 def _event() -> tuple[str, int]:

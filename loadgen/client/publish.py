@@ -91,7 +91,7 @@ class Publication:
         Raises:
             PublishError: the service could not be reached, or refused the connection or subscription.
         """
-        client = EventClient(self._service, self._on_event)
+        client = EventClient(self._service, self._on_event, [self._channel])
         needed = self._wait or self._via == "websocket"
         try:
             if needed:

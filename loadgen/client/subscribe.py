@@ -43,7 +43,7 @@ class Listener:
     def __init__(self, service: Service, channel: str) -> None:
         self._channel = channel
         self._deliveries: Queue = Queue()
-        self._client = EventClient(service, self._deliveries.put)
+        self._client = EventClient(service, self._deliveries.put, [channel])
 
     def __enter__(self) -> "Listener":
         """Connect and subscribe; raises SubscribeError."""

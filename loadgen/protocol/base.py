@@ -21,6 +21,8 @@ class Handshake:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Whether messages go as binary frames; else as text. Both kinds are taken.
     binary: bool = False
+    #: Path and query where they are this connection's own; may hold credentials. None: those of `Service.connect_url`.
+    resource: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class HttpRequest:
 
     body: bytes
     headers: Mapping[str, str] = field(repr=False)
+    method: str = "POST"
+    #: Path and query where they are this request's own; None: those of `Service.http_url`.
+    resource: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,11 @@ class Session(Protocol):
     def opening(self) -> Sequence[bytes]:
         """Return the messages to send when the connection has opened."""
 
+    def awaits(self) -> str:
+        """Return what must yet come for the connection to be accepted, for a message; nothing where that is plain."""
+
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that asks for a subscription."""
+        """Return the message that asks for a subscription; nothing, where the connection's URL has asked."""
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""
@@ -160,8 +168,16 @@ class Service(Protocol):
     def answers_publishes(self) -> bool:
         """Whether each publish over a connection is answered; else whether an event was accepted stays unknown."""
 
-    def handshake(self) -> Handshake:
-        """Return what to offer when connecting; asked anew for every connection."""
+    @property
+    def answers_opening(self) -> bool:
+        """Whether the service says that it has accepted a connection; else it has with the upgrade."""
+
+    @property
+    def answers_subscribes(self) -> bool:
+        """Whether each subscribe is answered; else only a delivery shows that it was accepted."""
+
+    def handshake(self, channels: Sequence[str] = ()) -> Handshake:
+        """Return what to offer when connecting, for a client that will subscribe to these; asked anew each time."""
 
     def session(self, handler: SessionHandler, name: str = "") -> Session:
         """Return a fresh conversation; ``name`` tells the connections and lives of a process apart."""

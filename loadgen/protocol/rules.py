@@ -30,3 +30,15 @@ class ProtocolRules:
     """What the service allows; the scenario's format has a limit of its own."""
     overlapping_subscriptions: bool = True
     """Whether a delivery says which of a connection's subscriptions it belongs to, so that those may overlap."""
+    publishes_over_connections: bool = True
+    """Whether `via: websocket` is possible; else such clients publish over HTTP."""
+    one_subscription: bool = False
+    """Whether a connection can have one subscription only."""
+    subscriptions_change: bool = True
+    """Whether a subscription can be given up while its connection lives."""
+    batches: bool = True
+    """Whether one publish may hold several events."""
+
+    def over_http(self, via: str) -> bool:
+        """Whether a client for which the scenario says ``via`` publishes over HTTP."""
+        return (via == "http" and self.publishes_over_http) or not self.publishes_over_connections

@@ -29,11 +29,7 @@ class Census:
         channels: list[str] = []
         for group in plan.groups:
             model = scenario.clients[group.name]
-            over_http = (
-                model.publish is not None
-                and model.publish.via == "http"
-                and scenario.rules.publishes_over_http
-            )
+            over_http = model.publish is not None and scenario.rules.over_http(model.publish.via)
             if group.subscriptions_per_client or (model.publish is not None and not over_http):
                 websockets += group.count
             if over_http:

@@ -43,7 +43,9 @@ class _HttpProber:
 
     def publish(self, channel: str, event: str) -> PublishAnswer:
         request = self._service.http_publish(channel, [event])
-        return self._service.http_answer(*self._client.post(request.body, request.headers))
+        return self._service.http_answer(
+            *self._client.post(request.body, request.headers, request.method, request.resource)
+        )
 
     def close(self) -> None:
         self._client.close()

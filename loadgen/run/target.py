@@ -15,7 +15,7 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
-from loadgen.protocol.registry import protocol_of
+from loadgen.protocol.registry import adopt_protocol_file, protocol_file_of, protocol_of
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
@@ -109,6 +109,12 @@ class Target:
         if self.api_key is not None:
             return protocol.service(endpoints, ApiKey(self.api_key))
         if self.login is not None and self.login.mode not in protocol.logins:
+            if not protocol.logins:
+                raise RunError(
+                    f"--auth and --api-key-env are not for {protocol.title}: its protocol file says how one logs in,"
+                    " with secrets as {env:NAME}",
+                    ExitCode.USAGE,
+                )
             modes = ", ".join(sorted(protocol.logins))
             raise RunError(
                 f"one cannot log in to {protocol.title} by {self.login.mode}: modes for it are {modes}",
@@ -123,12 +129,20 @@ class Target:
     def to_payload(self) -> Payload:
         """Return what a worker needs to build the same target."""
         login = self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None
-        return {"url": self.url, "login": login, "api_key": self.api_key}
+        return {
+            "url": self.url,
+            "login": login,
+            "api_key": self.api_key,
+            # A worker on another machine has not got the file, or another.
+            "protocol_file": protocol_file_of(self.url),
+        }
 
     @classmethod
     def from_payload(cls, payload: Payload) -> "Target":
         """The inverse of :meth:`to_payload`."""
         login = payload["login"]
+        if payload["protocol_file"] is not None:
+            adopt_protocol_file(payload["url"], payload["protocol_file"])
         return cls(
             payload["url"], Login.model_validate(login) if login is not None else None, payload["api_key"]
         )
@@ -198,15 +212,17 @@ def check(target: Target) -> None:
         ) from None
     try:
         client.login(CHECK_TIMEOUT_S)
-    except NoAnswerError:
+    except NoAnswerError as error:
         raise RunError(
-            f"the target {service.connect_url} accepted the connection but did not answer the login within"
-            f" {CHECK_TIMEOUT_S:g} s; does it speak {target.protocol.title}?",
+            f"the target {service.connect_url} accepted the connection, but there was {error};"
+            f" does it speak {target.protocol.title}?",
             ExitCode.TARGET,
         ) from None
     except (ServiceRefusedError, TransportError) as error:
         used = target.login
         hint = "check the key" if target.embedded else "perhaps it wants a login: see --auth"
+        if not target.protocol.logins:
+            hint = "compare 'opening' of the protocol file with what the service wants"
         if used is not None:
             hint = f"check the {used.describe()} and that it has not expired"
         raise RunError(

@@ -35,6 +35,8 @@ def check(
     for name, group in clients.items():
         if group.publish is not None:
             yield from _check_profile(("clients", name, "publish", "profile"), group.publish.profile, phases)
+    for name, group in clients.items():
+        yield from _check_abilities(("clients", name), group, rules)
     used: set[str] = set()
     for path, source, validate in _templates(clients, rules):
         try:
@@ -47,6 +49,36 @@ def check(
     for name in variables:
         if name not in used:
             yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
+
+
+def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
+    """Yield what a group does that its target's protocol cannot."""
+    if rules.one_subscription and len(group.subscribe) > 1:
+        yield Problem(
+            (*path, "subscribe"),
+            f"has {len(group.subscribe)} channels, and on this target a connection has one; write more groups or"
+            " clients with one channel each",
+        )
+    if not rules.subscriptions_change and group.churn is not None and group.churn.changes_per_s is not None:
+        yield Problem(
+            (*path, "churn", "subscriptions"),
+            "cannot be: on this target a subscription lasts as long as its connection; use 'lifetime'",
+        )
+    publish = group.publish
+    if publish is None:
+        return
+    if not rules.batches and publish.batch > 1:
+        yield Problem(
+            (*path, "publish", "batch"),
+            f"must be 1, not {publish.batch}: on this target each publish has one event",
+        )
+    if not group.subscribe and publish.via == "websocket" and rules.over_http(publish.via):
+        for key in ("reconnect", "drops", "churn"):
+            if getattr(group, key):
+                yield Problem(
+                    (*path, key),
+                    "cannot be: on this target it publishes over HTTP and holds no connection; drop it",
+                )
 
 
 def _check_clients(clients: Groups) -> Iterator[Problem]:
@@ -155,7 +187,7 @@ def _publish_warnings(
 ) -> Iterator[str]:
     requests_per_s = publish.events_per_s(group.count) * publish.peak_load / publish.batch / group.count
     most_per_s = rules.publishes_per_connection_per_s
-    over_http = publish.via == "http" and rules.publishes_over_http
+    over_http = rules.over_http(publish.via)
     if most_per_s is not None and not over_http and requests_per_s > most_per_s:
         instead = " or 'via: http'" if rules.publishes_over_http else ""
         yield (

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from loadgen.scenario.base import Part
 from loadgen.scenario.behaviours import Churn, Drop, Reconnect
-from loadgen.scenario.messages import description_of, keys_of
+from loadgen.scenario.messages import description_of, keys_of, models_in
 from loadgen.scenario.models import Group, Phases, Publish, Variable
 from loadgen.scenario.scenario import Scenario
 
@@ -21,22 +21,34 @@ def json_schema() -> dict[str, Any]:
     It has what one value can be checked for by itself; ``load`` checks more, such as that each {name} in a channel
     is a variable.
     """
-    schema = _written(Scenario.model_json_schema(by_alias=True, mode="validation"))
-    for model in _parts(Part):
-        whole = schema if model is Scenario else schema["$defs"].get(model.__name__)
+    schema = schema_of(Scenario, "Load-test scenario, version 1")
+    for model in _WITH_DEFAULTS:
+        whole = schema if model is Scenario else schema["$defs"][model.__name__]
+        for key, default in _defaults(model):
+            whole["properties"][key]["default"] = default
+    return schema
+
+
+def schema_of(root: type[Part], title: str) -> dict[str, Any]:
+    """Return the schema of files of a model, each key with the docstring of its field."""
+    schema = _written(root.model_json_schema(by_alias=True, mode="validation"))
+    for model in _reached(root, set()):
+        whole = schema if model is root else schema["$defs"].get(model.__name__)
         for key, described in (whole or {}).get("properties", {}).items():
             if about := description_of(model, key):
                 described["description"] = about
-        if whole is not None and model in _WITH_DEFAULTS:
-            for key, default in _defaults(model):
-                whole["properties"][key]["default"] = default
-    return {"$schema": _DIALECT, "title": "Load-test scenario, version 1", **schema}
+    return {"$schema": _DIALECT, "title": title, **schema}
 
 
-def _parts(model: type[Part]) -> Iterator[type[Part]]:
-    for each in model.__subclasses__():
-        yield each
-        yield from _parts(each)
+def _reached(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    """Yield a model and those of its parts: other files have models of the same names."""
+    if model in seen:
+        return
+    seen.add(model)
+    yield model
+    for info in keys_of(model).values():
+        for part in models_in(info.annotation):
+            yield from _reached(part, seen)
 
 
 def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:

@@ -123,15 +123,16 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
         written = data if isinstance(data, Mapping) else {}
         # Of several forms that of which most keys are there; of equal ones the first.
         model = max(
-            _models(info.annotation),
+            models_in(info.annotation),
             key=lambda form: len(keys_of(form).keys() & written.keys()),
             default=model,
         )
     return model
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a field's type is made of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _models(argument)
+        yield from models_in(argument)

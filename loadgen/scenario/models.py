@@ -38,7 +38,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
-_DEFAULT_IN_FLIGHT = 64
+DEFAULT_IN_FLIGHT = 64
 _DEFAULT_PAYLOAD_BYTES = 200
 _DEFAULT_RAMP_PER_S = 250.0
 _SECOND_NS = 1_000_000_000
@@ -146,7 +146,7 @@ class Publish(Part):
     @classmethod
     def _default_in_flight(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("via", "http") == "http" and "in_flight" not in data:
-            return {**data, "in_flight": _DEFAULT_IN_FLIGHT}
+            return {**data, "in_flight": DEFAULT_IN_FLIGHT}
         return data
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from typing import Literal
 from loadgen.pacing import Pace, Point, offsets_ns
 from loadgen.scenario.behaviour_plan import ORDINARY, Behaviour, behaviour_of
 from loadgen.scenario.draws import ChannelDraw, ChannelTable, draw_channel
-from loadgen.scenario.models import Group, Phases, Publish
+from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template
 
@@ -172,12 +172,12 @@ class Plan:
         publish = self._scenario.clients[group.name].publish
         if publish is None:
             return None
-        over_http = publish.via == "http" and self._scenario.rules.publishes_over_http
+        over_http = self._scenario.rules.over_http(publish.via)
         return PublishPlan(
             via="http" if over_http else "websocket",
             batch=publish.batch,
             payload_bytes=publish.payload_bytes,
-            in_flight=publish.in_flight if over_http else None,
+            in_flight=(publish.in_flight or DEFAULT_IN_FLIGHT) if over_http else None,
             pace=self._paces[group.name],
             clients=group.count,
             index=index,

@@ -24,6 +24,7 @@ def connection(
         subprotocols=handshake.subprotocols,
         headers=handshake.headers,
         binary=handshake.binary,
+        resource=handshake.resource,
         on_text=on_message,
         on_closed=on_closed,
     )

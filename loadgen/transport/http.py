@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import gevent
 import gevent.socket
@@ -34,12 +34,21 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class HttpClient(Protocol):
-    """POSTs a body to the target; one of these a publishing client."""
+    """Sends bodies to the target, by POST if nothing else is said; one of these a publishing client."""
 
-    def send(self, body: bytes, headers: Mapping[str, str], on_response: OnResponse) -> None:
-        """POST without waiting; ``on_response`` is called once, now or later."""
+    def send(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        on_response: OnResponse,
+        method: str = "POST",
+        resource: str | None = None,
+    ) -> None:
+        """Send without waiting; ``on_response`` is called once, now or later. ``resource`` None: that of the URL."""
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def post(
+        self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
+    ) -> tuple[int, bytes]:
         """Return (status, body) of the answer; raises TransportError where there is none."""
 
     def close(self) -> None:
@@ -61,9 +70,8 @@ class GeventHttpClient:
         self._port = parts.port or (443 if secure else 80)
         self._tls = _tls_context() if secure else None
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._request_line = (
-            f"POST {path} HTTP/1.1\r\nhost: {_host_header(self._host, parts.port, secure)}\r\n"
-        )
+        self._request_line = f"POST {path} HTTP/1.1\r\n".encode("latin-1")
+        self._host_line = f"host: {_host_header(self._host, parts.port, secure)}\r\n"
         self._headers: Mapping[str, str] | None = None
         self._head = b""
         self._most = connections
@@ -74,12 +82,22 @@ class GeventHttpClient:
         self._closed = False
         self._timer: Any = None
 
-    def send(self, body: bytes, headers: Mapping[str, str], on_response: OnResponse) -> None:
-        """POST without waiting; ``on_response`` is called once, now or later."""
+    def send(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        on_response: OnResponse,
+        method: str = "POST",
+        resource: str | None = None,
+    ) -> None:
+        """Send without waiting; ``on_response`` is called once, now or later."""
         if headers != self._headers:
             self._head = self._rendered(headers)
             self._headers = dict(headers)
-        request = b"%bcontent-length: %d\r\n\r\n%b" % (self._head, len(body), body)
+        line = (
+            self._request_line if resource is None else f"{method} {resource} HTTP/1.1\r\n".encode("latin-1")
+        )
+        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (line, self._head, len(body), body)
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -92,7 +110,9 @@ class GeventHttpClient:
         else:
             self._waiting.append((request, on_response))
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def post(
+        self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
+    ) -> tuple[int, bytes]:
         """Return (status, body) of the answer; raises TransportError where there is none."""
         answered: AsyncResult = AsyncResult()
 
@@ -102,7 +122,7 @@ class GeventHttpClient:
             else:
                 answered.set_exception(error)
 
-        self.send(body, headers, on_response)
+        self.send(body, headers, on_response, method, resource)
         result: tuple[int, bytes] = answered.get()
         return result
 
@@ -137,7 +157,7 @@ class GeventHttpClient:
     # Inside.
 
     def _rendered(self, headers: Mapping[str, str]) -> bytes:
-        lines = [self._request_line, "user-agent: loadgen\r\n"]
+        lines = [self._host_line, "user-agent: loadgen\r\n"]
         for name, value in headers.items():
             if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
                 # Without its value: that may be a secret.
@@ -231,12 +251,19 @@ class HttpxClient:
         self._name = urlsplit(url).netloc
         self._client = httpx.Client(limits=httpx.Limits(max_connections=connections), timeout=timeout_s)
 
-    def send(self, body: bytes, headers: Mapping[str, str], on_response: OnResponse) -> None:
-        """POST in a greenlet of its own."""
+    def send(
+        self,
+        body: bytes,
+        headers: Mapping[str, str],
+        on_response: OnResponse,
+        method: str = "POST",
+        resource: str | None = None,
+    ) -> None:
+        """Send in a greenlet of its own."""
 
         def post() -> None:
             try:
-                status, answer = self.post(body, headers)
+                status, answer = self.post(body, headers, method, resource)
             except TransportError as error:
                 on_response(0, b"", error)
             else:
@@ -244,10 +271,13 @@ class HttpxClient:
 
         gevent.spawn(post)
 
-    def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def post(
+        self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
+    ) -> tuple[int, bytes]:
         """Return (status, body) of the answer; raises TransportError where there is none."""
+        url = self._url if resource is None else urljoin(self._url, resource)
         try:
-            response = self._client.post(self._url, content=body, headers=dict(headers))
+            response = self._client.request(method, url, content=body, headers=dict(headers))
         except httpx.TransportError as error:
             raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
         return response.status_code, response.content

@@ -22,6 +22,7 @@ _USUAL_BYTES = 4096
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 _SWITCHING = b"HTTP/1.1 101 "
+_VERSION = b" HTTP/1.1\r\n"
 #: What decides whether the answer is yes; each may stand there once.
 _TELLING = frozenset(
     {
@@ -35,14 +36,25 @@ _TELLING = frozenset(
 
 
 class Upgrade:
-    """One connection's request. ``subprotocols`` and ``headers`` may hold credentials."""
+    """One connection's request. ``subprotocols``, ``headers`` and ``resource`` may hold credentials.
+
+    ``resource`` is the path and query to ask for, where they are not the URL's.
+    """
 
     __slots__ = ("_asked", "_key", "request")
 
-    def __init__(self, url: str, subprotocols: Sequence[str], headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        subprotocols: Sequence[str],
+        headers: Mapping[str, str],
+        resource: str | None = None,
+    ) -> None:
         self._asked = (url, tuple(subprotocols), tuple(headers.items()))
         self._key = base64.b64encode(os.urandom(16))
         before, after = _composed(*self._asked)
+        if resource is not None:
+            before = b"GET " + resource.encode("ascii") + before[before.index(_VERSION) :]
         #: The bytes to send.
         self.request = before + self._key + after
 

@@ -39,6 +39,7 @@ class WebSocket(SocketStream):
         "_on_text",
         "_opcode",
         "_protocol",
+        "_resource",
         "_subprotocols",
         "_tls_direct",
         "_upgrade",
@@ -56,12 +57,17 @@ class WebSocket(SocketStream):
         on_text: OnText,
         on_closed: OnClosed,
         binary: bool = False,
+        resource: str | None = None,
         max_message_bytes: int | None = 4 * 1024 * 1024,
     ) -> None:
-        """``binary`` says how messages are sent; of those that come either kind goes to ``on_text``."""
+        """``binary`` says how messages are sent; of those that come either kind goes to ``on_text``.
+
+        ``resource`` is the path and query to ask for, where they are not the address's.
+        """
         super().__init__(address, on_closed)
         self._subprotocols = subprotocols
         self._headers = headers
+        self._resource = resource
         self._on_text = on_text
         self._opcode = _BINARY if binary else _TEXT
         #: The request to upgrade that is not answered yet.
@@ -246,9 +252,9 @@ class WebSocket(SocketStream):
     # Sending.
 
     def _secured(self) -> None:
-        self._upgrade = Upgrade(self._address.url, self._subprotocols, self._headers)
+        self._upgrade = Upgrade(self._address.url, self._subprotocols, self._headers, self._resource)
         # Credentials and all: asked for anew for the next connection.
-        self._subprotocols, self._headers = (), {}
+        self._subprotocols, self._headers, self._resource = (), {}, None
         self._write(self._upgrade.request)
 
     def _write_pending(self, protocol: Protocol) -> None:

@@ -39,6 +39,10 @@ class _Subscription:
     acknowledged_ns: int | None = None
     ready_ns: int | None = None
     error: str | None = None
+    #: Whether its readiness is waited for, or was.
+    awaited: bool = False
+    #: Whether it is among `Progress.acknowledged`.
+    counted: bool = False
 
 
 class ClientConnection:
@@ -134,7 +138,8 @@ class ClientConnection:
         self._session = service.session(self, f"{self._client.number}-{self.life}")
         self._login = Event()
         self.ended.clear()
-        socket = connection_to(self._run.address, service.handshake(), self._session.receive, self._on_closed)
+        handshake = service.handshake([plan.channel for plan in self._client.subscriptions])
+        socket = connection_to(self._run.address, handshake, self._session.receive, self._on_closed)
         self._socket = socket
         try:
             socket.open(timeout_s)
@@ -151,8 +156,13 @@ class ClientConnection:
         self._run.progress.opened += 1
         for message in self._session.opening():
             socket.send(message)
+        if not service.answers_opening:
+            self.on_connected(self._opened_ns)
         if not self._login.wait(timeout_s):
-            self._error = f"no answer to the login within {timeout_s:g} s"
+            awaited = self._session.awaits()
+            self._error = f"no answer to the login within {timeout_s:g} s" + (
+                f"; {awaited}" if awaited else ""
+            )
             socket.abort()
         if self._connected_ns is None or self._socket is None:
             kind = HandshakeRefusedError if self._refused else TransportError
@@ -209,7 +219,8 @@ class ClientConnection:
         # What is still under way comes under this id; what came under the one before has come long ago.
         self._numbers.pop(_id_of(plan, turn - 1), None)
         self._watch()
-        self._run.progress.acknowledged -= 1
+        if subscription.counted:
+            self._run.progress.acknowledged -= 1
         self._run.progress.ready -= 1
         self._record_subscription(subscription, ended_ns, UNSUBSCRIBE)
         life = self.life
@@ -303,13 +314,8 @@ class ClientConnection:
         if subscription is None or subscription.acknowledged_ns is not None:
             return
         subscription.acknowledged_ns = arrival_ns
-        self._run.progress.acknowledged += 1
-        life = self.life
-        self._run.readiness.watch(
-            subscription.plan.channel,
-            # In a later life the same id is another subscription.
-            lambda at_ns: self._ready(subscription_id, at_ns) if self.life == life else None,
-        )
+        self._count(subscription)
+        self._await_readiness(subscription_id, subscription)
 
     def on_subscribe_failed(self, subscription_id: str, reason: str) -> None:
         """The service refused a subscription."""
@@ -380,11 +386,35 @@ class ClientConnection:
         assert self._socket is not None
         subscription_id = _id_of(plan, turn)
         self._numbers[subscription_id] = plan.number
-        self._subscriptions[subscription_id] = _Subscription(plan, turn, now_ns())
+        self._subscriptions[subscription_id] = subscription = _Subscription(plan, turn, now_ns())
         self._unready.add(subscription_id)
         self._watch()
         self._run.progress.requested += 1
-        self._socket.send(self._session.subscribe(subscription_id, plan.channel))
+        message = self._session.subscribe(subscription_id, plan.channel)
+        if not message:
+            # The connection's URL has asked, and the upgrade was the answer.
+            assert self._opened_ns is not None
+            subscription.requested_ns = self._started_ns
+            self.on_subscribed(subscription_id, self._opened_ns)
+            return
+        self._socket.send(message)
+        if not self._run.service.answers_subscribes:
+            # To have asked is all that the ramp can wait for.
+            self._count(subscription)
+            self._await_readiness(subscription_id, subscription)
+
+    def _count(self, subscription: _Subscription) -> None:
+        subscription.counted = True
+        self._run.progress.acknowledged += 1
+
+    def _await_readiness(self, subscription_id: str, subscription: _Subscription) -> None:
+        subscription.awaited = True
+        life = self.life
+        self._run.readiness.watch(
+            subscription.plan.channel,
+            # In a later life the same id is another subscription.
+            lambda at_ns: self._ready(subscription_id, at_ns) if self.life == life else None,
+        )
 
     def _ready(self, subscription_id: str, at_ns: int) -> None:
         if subscription_id not in self._unready:
@@ -393,11 +423,11 @@ class ClientConnection:
         subscription = self._subscriptions[subscription_id]
         subscription.ready_ns = at_ns
         self._run.progress.ready += 1
-        if subscription.acknowledged_ns is None:
+        if subscription.acknowledged_ns is None and self._run.service.answers_subscribes:
             # Delivered before it was acknowledged: the service may do that.
             subscription.acknowledged_ns = at_ns
-            self._run.progress.acknowledged += 1
-        else:
+            self._count(subscription)
+        if subscription.awaited:
             self._run.readiness.proven(subscription.plan.channel)
         # As with the connection: what is ready is on record before it ends.
         self._record_subscription(subscription, None, None)
@@ -431,12 +461,12 @@ class ClientConnection:
         if self._connected_ns is not None:
             progress.connected -= 1
         for subscription in self._subscriptions.values():
-            if subscription.acknowledged_ns is not None:
+            if subscription.counted:
                 progress.acknowledged -= 1
-                if subscription.ready_ns is not None:
-                    progress.ready -= 1
-                else:
-                    self._run.readiness.withdraw(subscription.plan.channel)
+            if subscription.ready_ns is not None:
+                progress.ready -= 1
+            elif subscription.awaited:
+                self._run.readiness.withdraw(subscription.plan.channel)
             self._record_subscription(subscription, at_ns, self.intent)
         if socket is not None:
             self._record_connection(socket, code, at_ns)
@@ -472,9 +502,10 @@ class ClientConnection:
     def _probed_ns(self, subscription: _Subscription) -> int | None:
         """From when on a probe could have reached this life of the subscription."""
         since_ns = self._run.readiness.probed_since_ns(subscription.plan.channel)
-        if since_ns is None or subscription.acknowledged_ns is None:
-            return None
-        return max(since_ns, subscription.acknowledged_ns)
+        live_ns = subscription.acknowledged_ns
+        if live_ns is None and not self._run.service.answers_subscribes:
+            live_ns = subscription.requested_ns
+        return None if since_ns is None or live_ns is None else max(since_ns, live_ns)
 
     def _record_connection(self, socket: SocketStream, code: int | None, closed_ns: int | None) -> None:
         self._run.recorder.connection(

@@ -58,7 +58,7 @@ class HttpSender:
                 on_outcome(None, arrival_ns, str(error))
 
         request = service.http_publish(channel, events)
-        self._client.send(request.body, request.headers, on_response)
+        self._client.send(request.body, request.headers, on_response, request.method, request.resource)
 
     def close(self) -> None:
         """Give the connections back."""

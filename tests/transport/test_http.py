@@ -210,3 +210,30 @@ def test_connections_that_are_closed_leave_nothing_behind() -> None:
         gc.collect()
         assert not client._idle
         assert not client._busy
+
+
+def test_a_request_may_have_a_method_and_a_path_of_its_own() -> None:
+    heads: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                while request := peer.recv(65536):
+                    heads.append(request)
+                    peer.sendall(OK)
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = GeventHttpClient(url + "/usual?q=1", 1)
+        client.post(b"1", {"a": "b"})
+        client.post(b"2", {"a": "b"}, "PUT", "/own/x?y=z")
+        client.post(b"3", {"a": "b"})
+        client.close()
+    lines = [head.partition(b"\r\n") for head in heads]
+    assert [line for line, _, _ in lines] == [
+        b"POST /usual?q=1 HTTP/1.1",
+        b"PUT /own/x?y=z HTTP/1.1",
+        b"POST /usual?q=1 HTTP/1.1",
+    ]
+    assert len({rest[:-1] for _, _, rest in lines}) == 1

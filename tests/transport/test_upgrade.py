@@ -105,3 +105,11 @@ def test_long_answers_go_to_the_library(size: int) -> None:
     upgrade = Upgrade(URL, OFFERED, HEADERS)
     answer = answer_of(upgrade).replace(b"\r\n\r\n", b"\r\nX-Long: " + b"a" * size + b"\r\n\r\n")
     assert bool(upgrade.accepted(answer)) == (size < 4096 - 200)
+
+
+def test_a_connection_may_ask_for_a_path_of_its_own() -> None:
+    usual, own = Upgrade(URL, OFFERED, HEADERS), Upgrade(URL, OFFERED, HEADERS, "/sub/a%20b?x=1")
+    line, rest = own.request.split(b"\r\n", 1)
+    assert line == b"GET /sub/a%20b?x=1 HTTP/1.1"
+    assert rest.count(b"\r\n") == usual.request.count(b"\r\n") - 1
+    assert own.accepted(answer_of(own)) > 0

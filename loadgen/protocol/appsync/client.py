@@ -51,6 +51,10 @@ class AppSyncSession:
         """Return `connection_init`: optional by the documentation, but only it brings the acknowledgement."""
         return (messages.connection_init(),)
 
+    def awaits(self) -> str:
+        """Return nothing: `connection_ack` is what it can only be."""
+        return ""
+
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return a `subscribe` with its authorization."""
         channel = normalise(channel)
@@ -149,7 +153,7 @@ class AppSyncEvents:
     """An Event API: its endpoints and the credential to use there."""
 
     tls = TlsOptions()
-    answers_publishes = True
+    answers_opening = answers_subscribes = answers_publishes = True
 
     def __init__(self, endpoints: Endpoints, credential: Credential) -> None:
         self.connect_url = endpoints.ws_url
@@ -159,7 +163,7 @@ class AppSyncEvents:
         #: Neither a key nor a token signs what it goes with.
         self._signs = not isinstance(credential, ApiKey | BearerToken)
 
-    def handshake(self) -> Handshake:
+    def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name and the authorization as a second subprotocol."""
         authorization = encode_header_subprotocol(self._credential.connect_headers(self._host))
         return Handshake((SUBPROTOCOL, authorization))

@@ -26,6 +26,7 @@ class MqttService:
     """Implements `Service`: a broker, and what to log in with."""
 
     http_url = None
+    answers_opening = answers_subscribes = True
 
     def __init__(self, broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> None:
         """``login`` None: anonymous.
@@ -51,7 +52,7 @@ class MqttService:
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
 
-    def handshake(self) -> Handshake:
+    def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return what a WebSocket offers: packets travel in binary frames (MQTT 5, 6)."""
         return Handshake((SUBPROTOCOL,), binary=True)
 

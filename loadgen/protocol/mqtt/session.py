@@ -114,6 +114,10 @@ class MqttSession:
         )
         return (connect.write(),)
 
+    def awaits(self) -> str:
+        """Return nothing: a CONNACK is what it can only be."""
+        return ""
+
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return a SUBSCRIBE; what the broker has retained from before is not asked for."""
         topic_filter = topic_of(channel)

@@ -1,0 +1,238 @@
+"""A service that a protocol file describes, at one address."""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
+from loadgen.protocol.generic.description import Description
+from loadgen.protocol.generic.frames import Frame, Written, filled
+from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern, quick
+from loadgen.protocol.generic.rules import line_pattern, rules_of
+from loadgen.protocol.generic.session import HOLD, GenericSession, Step
+
+#: Last segment of the channel that a probe of a wildcard subscription is published to.
+PROBE_SEGMENT = "loadgen-probe"
+#: What is subscribed to where a connection must name a channel and nobody has asked for one.
+PROBE_CHANNEL = "/default/loadgen-probe"
+_SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
+_CHANNELS_KNOWN = 65_536
+_SHOWN_CHARACTERS = 200
+
+
+class TargetUrlError(ValueError):
+    """A URL that cannot be a target's; the message is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetUrl:
+    """The address that ``{target}`` stands for: `ws` or `wss` for connections, `http` or `https` for requests."""
+
+    #: Host, with the port where it is not the scheme's own, and a path without a slash at its end.
+    rest: str
+    hostname: str
+    secure: bool
+
+    @property
+    def websocket(self) -> str:
+        """As connections want it."""
+        return f"ws{'s' if self.secure else ''}://{self.rest}"
+
+    @property
+    def http(self) -> str:
+        """As requests want it."""
+        return f"http{'s' if self.secure else ''}://{self.rest}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the host's name says that it is this machine."""
+        name = self.hostname.rstrip(".")
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return name == "localhost" or name.endswith(".localhost")
+
+    @classmethod
+    def parse(cls, url: str) -> "TargetUrl":
+        """Read a URL.
+
+        Raises:
+            TargetUrlError: another scheme, no host, or credentials, a query or a fragment in it.
+        """
+        try:
+            parts = urlsplit(url.strip())
+            port = parts.port
+        except ValueError as error:
+            raise TargetUrlError(f"the target's URL cannot be read: {error}") from None
+        if "@" in parts.netloc:
+            raise TargetUrlError(
+                "the target's URL holds a user name or password: name an environment variable in the protocol file"
+                " instead, as {env:NAME}"
+            )
+        shown = ascii(url.partition("?")[0].partition("#")[0])
+        if parts.scheme not in _SCHEMES or not parts.hostname:
+            raise TargetUrlError(
+                f"the target's URL {shown} must be one such as 'ws://host:port' or 'wss://host'"
+            )
+        if parts.query or parts.fragment:
+            raise TargetUrlError(
+                f"the target's URL {shown} has a query or fragment: write it into the protocol file's connect.url"
+            )
+        secure = _SCHEMES[parts.scheme]
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        suffix = "" if port in (None, 443 if secure else 80) else f":{port}"
+        return cls(host + suffix + parts.path.rstrip("/"), parts.hostname, secure)
+
+
+class GenericService:
+    """Speaks as a protocol file says."""
+
+    tls = TlsOptions()
+
+    def __init__(self, description: Description, target: TargetUrl, environment: Mapping[str, str]) -> None:
+        """``environment`` must have what the description names; of its values none is ever shown.
+
+        Raises:
+            ValueError: a variable is not set.
+        """
+        missing = sorted(description.environment - environment.keys())
+        if missing:
+            raise ValueError(
+                f"the environment variable {missing[0]}, which the protocol file of {description.name} names, is not"
+                " set"
+            )
+        self.description = description
+        self._environment = {name: environment[name] for name in description.environment}
+        # As a service may repeat them; longest first, so that none leaves a part of another.
+        self._secrets = sorted(
+            (
+                (form, f"{{env:{name}}}")
+                for name, value in self._environment.items()
+                for form in {value, quote(value, safe=""), msgspec.json.encode(value).decode()[1:-1]}
+                if form
+            ),
+            key=lambda secret: -len(secret[0]),
+        )
+        self._target = target
+        self.connect_url = self._fill(description.url, target.websocket, secrets=False)
+        http = description.publish_http
+        self.http_url = None if http is None else self._fill(http.url, target.http, secrets=False)
+        self.answers_opening = any(step.expect is not None for step in description.opening)
+        self.answers_subscribes = description.subscribe is None or description.subscribe.accepted is not None
+        self.answers_publishes = description.publish is None or description.publish.accepted is not None
+        self.opening = [
+            Step(self._frame(step.send) if step.expect is None else None, step.expect)
+            for step in description.opening
+        ] + ([HOLD] if description.subscribe is None else [])
+        self.subscribe_frame = self._frame_of(description.subscribe)
+        self.unsubscribe_frame = self._frame_of(description.unsubscribe)
+        self.publish_frame = self._frame_of(description.publish)
+        self.rules = rules_of(description, [self._frame(reply.send) for reply in description.replies])
+        deliver = description.deliver
+        # Made once, not for each of thousands of connections.
+        self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
+        self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
+        self.keepalive_frame = (
+            None if description.keepalive is None else self._frame(description.keepalive.send)
+        )
+        self._body = None if http is None else self._frame(http.body)
+        self._headers = {} if http is None else self._filled_headers(http.headers)
+        #: The service's name of a channel; channels come again and again.
+        self.wire = lru_cache(maxsize=_CHANNELS_KNOWN)(description.channels.wire)
+        self._resource = lru_cache(maxsize=_CHANNELS_KNOWN)(self._publish_resource)
+
+    def handshake(self, channels: Sequence[str] = ()) -> Handshake:
+        """Return what to offer when connecting, for a client that will subscribe to these channels."""
+        description = self.description
+        channel = self.wire(channels[0] if channels else PROBE_CHANNEL)
+        url = self._fill(description.url, self._target.websocket, {"channel": quote(channel)})
+        return Handshake(
+            subprotocols=[filled(name, {}, self._environment) for name in description.subprotocols],
+            headers=self._filled_headers(description.headers),
+            binary=description.binary,
+            resource=_resource_of(url),
+        )
+
+    def session(self, handler: SessionHandler, name: str = "") -> GenericSession:
+        """Return a fresh conversation."""
+        return GenericSession(self, handler)
+
+    def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
+        """Return the HTTP request that publishes a batch."""
+        http, body = self.description.publish_http, self._body
+        assert http is not None
+        assert body is not None
+        channel = self.wire(channel)
+        return HttpRequest(
+            body.render("", 0, channel, events), self._headers, http.method, self._resource(channel)
+        )
+
+    def http_answer(self, status: int, body: bytes) -> PublishAnswer:
+        """Read the answer to it."""
+        http = self.description.publish_http
+        assert http is not None
+        if status not in http.expect:
+            listed = " or ".join(map(str, sorted(http.expect)))
+            said = self.redacted(body[: 4 * _SHOWN_CHARACTERS].decode(errors="replace"))[:_SHOWN_CHARACTERS]
+            return PublishAnswer(
+                error=f"HTTP {status}, where the protocol file expects {listed}"
+                + (f": {said!a}" if said else "")
+            )
+        if http.refused is not None and (reason := _refusal(http.refused, body)) is not None:
+            return PublishAnswer(error=self.redacted(reason))
+        return _ACCEPTED
+
+    def channel_for(self, pattern: str) -> str:
+        """Return a channel that a subscription to ``pattern`` receives."""
+        return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
+
+    def redacted(self, text: str) -> str:
+        """Return a text of the service's without what the environment held."""
+        for secret, name in self._secrets:
+            text = text.replace(secret, name)
+        return text
+
+    def _frame(self, written: Written) -> Frame:
+        return Frame(written, self._environment)
+
+    def _frame_of(self, exchange: "object") -> Frame | None:
+        send = getattr(exchange, "send", None)
+        return None if send is None else self._frame(send)
+
+    def _filled_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        return {name: filled(value, {}, self._environment) for name, value in headers.items()}
+
+    def _fill(
+        self, url: str, target: str, values: Mapping[str, str] | None = None, *, secrets: bool = True
+    ) -> str:
+        environment = (
+            {name: quote(value, safe="") for name, value in self._environment.items()} if secrets else {}
+        )
+        return filled(url, {"target": target, **(values or {})}, environment)
+
+    def _publish_resource(self, channel: str) -> str:
+        assert self.description.publish_http is not None
+        return _resource_of(
+            self._fill(self.description.publish_http.url, self._target.http, {"channel": quote(channel)})
+        )
+
+
+_ACCEPTED = PublishAnswer()
+
+
+def _resource_of(url: str) -> str:
+    """Return a URL's path and query: what a request asks for (RFC 9112, section 3.2.1)."""
+    parts = urlsplit(url)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _refusal(pattern: Pattern, body: Message) -> str | None:
+    try:
+        found = pattern.match(body if isinstance(pattern, TextPattern) else msgspec.json.decode(body))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return None
+    return None if found is None else found.reason or "refused, without a reason"

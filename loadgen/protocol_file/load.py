@@ -1,0 +1,210 @@
+"""From what a target names to the protocol that it is spoken to by."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from loadgen.protocol.base import TargetProtocol
+from loadgen.protocol.generic import channels
+from loadgen.protocol.generic.description import Description
+from loadgen.protocol.generic.service import GenericService, TargetUrl
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.protocol_file.describe import description_of, problems_of
+from loadgen.protocol_file.model import ProtocolFile
+from loadgen.scenario import document
+from loadgen.scenario.messages import problems_in
+from loadgen.scenario.problems import ScenarioError
+from loadgen.scenario.text import nearest, shown
+
+_KNOWN: Final = Path(__file__).resolve().parent / "known"
+_SUFFIXES: Final = (".yaml", ".yml")
+_MAX_FILE_BYTES: Final = 1_000_000
+_SCHEMES: Final = frozenset({"ws", "wss", "http", "https"})
+
+
+@dataclass(frozen=True, slots=True)
+class GenericEndpoints:
+    """What the URL of a generic target says."""
+
+    url: str
+    target: TargetUrl
+    description: Description
+
+    @property
+    def host(self) -> str:
+        """The host, with the port where it is not the scheme's own."""
+        return self.target.rest.partition("/")[0]
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the host's name says that it is this machine."""
+        return self.target.loopback
+
+    def describe(self) -> Mapping[str, str | None]:
+        """Return the URLs as they go into the manifest: {env:NAME} stays as it is written."""
+        http = self.description.publish_http
+        return {
+            "url": self.url,
+            "http_url": None if http is None else http.url.replace("{target}", self.target.http),
+            "ws_url": self.description.url.replace("{target}", self.target.websocket),
+        }
+
+
+#: Text and protocol by what names the file.
+_loaded: dict[str, tuple[str, TargetProtocol]] = {}
+
+
+def split(url: str) -> tuple[str, str] | None:
+    """Return (what names the protocol file, the rest of the URL) of `nats+ws://host`; None: it names no file."""
+    scheme, separator, rest = url.strip().partition("://")
+    name, plus, scheme = scheme.rpartition("+")
+    if not separator or not plus or scheme.lower() not in _SCHEMES:
+        return None
+    return name, f"{scheme.lower()}://{rest}"
+
+
+def protocol_at(url: str) -> TargetProtocol:
+    """Return the protocol of a target that names a protocol file; it is read once a process.
+
+    Raises:
+        ScenarioError: there is no such file, or it cannot be used; a line for each problem, with its place.
+    """
+    return _load(_name_of(url))[1]
+
+
+def text_at(url: str) -> str:
+    """Return the text of the protocol file that a target names; raises as :func:`protocol_at`."""
+    return _load(_name_of(url))[0]
+
+
+def adopt(url: str, text: str) -> None:
+    """Take the text of the file that a target names, as it was where the run began: here it may be another, or none.
+
+    Raises:
+        ScenarioError: it cannot be used.
+    """
+    name = _name_of(url)
+    _loaded[name] = (text, _protocol(name, text, name))
+
+
+def _name_of(url: str) -> str:
+    parts = split(url)
+    assert parts is not None
+    return parts[0]
+
+
+def _load(name: str) -> tuple[str, TargetProtocol]:
+    found = _loaded.get(name)
+    if found is None:
+        path = _find(name)
+        place = f"{name}.yaml" if path.parent == _KNOWN else name
+        text = _text(path, place)
+        found = _loaded[name] = (text, _protocol(name, text, place))
+    return found
+
+
+def _find(name: str) -> Path:
+    if name.endswith(_SUFFIXES):
+        return Path(name)
+    known = {path.stem: path for path in sorted(_KNOWN.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    hint = nearest(name, known)
+    raise ScenarioError(
+        [
+            f"the target names the protocol {shown(name)}, which does not come with the program{hint}"
+            " (a file of your own is named with its ending, as 'mine.yaml+ws://host')"
+        ]
+    )
+
+
+def _text(path: Path, place: str) -> str:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ScenarioError([f"{place}: the file is larger than 1 MB, which is no protocol file"])
+        return path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ScenarioError([f"the protocol file {shown(place)} cannot be read: {why}"]) from None
+
+
+def _protocol(source: str, text: str, place: str) -> TargetProtocol:
+    data, places = document.parse(text, place)
+    if not isinstance(data, dict):
+        raise ScenarioError([f"{place}:1: a protocol file must be a mapping that begins with 'version: 1'"])
+    try:
+        file = ProtocolFile.model_validate(data)
+    except ValidationError as error:
+        raise ScenarioError(places.sentences(problems_in(error, data, ProtocolFile))) from None
+    problems = list(problems_of(file))
+    if problems:
+        raise ScenarioError(places.sentences(problems))
+    name = Path(source).stem
+    title = file.title or name
+    description = description_of(file, title)
+    return TargetProtocol(
+        name=f"generic:{name}",
+        title=title,
+        rules=_rules(description),
+        logins=frozenset(),
+        anonymous=True,
+        endpoints=partial(_endpoints, description),
+        service=_service,
+        setup=lambda _endpoints: _setup(source, text, description),
+    )
+
+
+def _rules(description: Description) -> ProtocolRules:
+    form = description.channels
+    return ProtocolRules(
+        normalise=channels.normalise,
+        validate_publish=lambda channel: channels.validate_publish(channel, form.separator),
+        validate_subscribe=lambda channel: channels.validate_subscribe(
+            channel, form.separator, form.wildcard, description.name
+        ),
+        matches=channels.matches,
+        publishes_per_connection_per_s=None,
+        connects_per_s=None,
+        events_per_s=None,
+        connection_lifetime_s=None,
+        publishes_over_http=description.publish_http is not None,
+        publishes_over_connections=description.publish is not None,
+        overlapping_subscriptions=description.deliver.identity != "channel",
+        one_subscription=description.one_subscription,
+        subscriptions_change=description.unsubscribe is not None,
+        batches=description.batches,
+    )
+
+
+def _endpoints(description: Description, url: str) -> GenericEndpoints:
+    parts = split(url)
+    assert parts is not None
+    return GenericEndpoints(url, TargetUrl.parse(parts[1]), description)
+
+
+def _service(endpoints: GenericEndpoints, _credential: Any) -> GenericService:
+    return GenericService(endpoints.description, endpoints.target, os.environ)
+
+
+def _setup(source: str, text: str, description: Description) -> Mapping[str, str]:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    acknowledged = description.publish is None or description.publish.accepted is not None
+    if description.publish_http is None:
+        publish = "over WebSocket, 'via: http' included"
+    elif description.publish is None:
+        publish = "over HTTP, 'via: websocket' included"
+    else:
+        publish = "as the scenario says, over HTTP or WebSocket"
+    return {
+        "protocol_file": f"{source} (SHA-256 {digest[:16]}…)",
+        "publish": publish + ("" if acknowledged else "; over WebSocket the service acknowledges none"),
+        "wildcards": "none"
+        if description.channels.wildcard is None
+        else f"/* is {description.channels.wildcard}",
+    }
