@@ -35,7 +35,10 @@ def run(
         str, typer.Argument(help="A name of the catalogue (see `loadgen scenarios`) or a YAML file.")
     ],
     target: Annotated[
-        str | None, typer.Option(help="URL of the Event API; default: the embedded server.", metavar="URL")
+        str | None,
+        typer.Option(
+            help="URL of the Event API, or mqtt://… of a broker; default: the embedded server.", metavar="URL"
+        ),
     ] = None,
     api_key_env: Annotated[
         str | None,

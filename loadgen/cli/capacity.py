@@ -52,7 +52,10 @@ def capacity(
         str | None, typer.Option(help="With --axis channels: the variable.", metavar="NAME")
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="URL of the Event API; default: the embedded server.", metavar="URL")
+        str | None,
+        typer.Option(
+            help="URL of the Event API, or mqtt://… of a broker; default: the embedded server.", metavar="URL"
+        ),
     ] = None,
     api_key_env: Annotated[
         str | None, typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME")

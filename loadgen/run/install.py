@@ -404,7 +404,9 @@ def install() -> None:
         group = parser.add_argument_group("Event API load (loadgen)")
         group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
         group.add_argument(
-            "--target", default=None, help="URL of the Event API; default: the embedded server"
+            "--target",
+            default=None,
+            help="URL of the Event API, or mqtt://... of a broker; default: the embedded server",
         )
         group.add_argument(
             "--api-key-env", default=None, help="environment variable that holds the target's API key"
