@@ -125,7 +125,8 @@ def _facts(side: Sequence[Profile]) -> dict[str, str]:
     for profile in side:
         target = profile.target
         facts = {
-            "target": f"{target.get('url', '')}{' (embedded server)' if target.get('embedded') else ''}",
+            # The embedded server has another port in each run.
+            "target": "the embedded server" if target.get("embedded") else target.get("url"),
             **target.get("setup", {}),
             "generator on": target.get("host"),
         }

@@ -420,7 +420,8 @@ def install() -> None:
         group.add_argument(
             "--target",
             default=None,
-            help="URL of the Event API, or aws:STACK for one of `loadgen aws up`; default: the embedded server",
+            help="URL of the Event API, aws:STACK for one of `loadgen aws up`, mqtt://HOST for a broker, or another"
+            " service by a protocol file; default: the embedded server",
         )
         group.add_argument(
             "--allow-remote",
