@@ -65,10 +65,11 @@ def test_an_allowed_run_that_is_dear_is_still_asked_about() -> None:
 
 def test_what_another_service_costs_is_not_said_in_prices_of_aws() -> None:
     scenario = load("comments", {"phases.measure": "10m"})
-    broker = guard.Elsewhere("broker.example.com", billed=False)
-    found = guard.check(scenario, Plan(scenario), load_prices(), None, broker)
-    assert "of unknown cost, starts only with --allow-remote" in str(found.refusal)
-    assert guard.check(scenario, Plan(scenario), load_prices(), None, broker, True) == guard.Check()
+    broker = guard.elsewhere("mqtt://broker.example.com", scenario)
+    mqtt = guard.protocol_for("mqtt://broker.example.com", scenario)
+    found = guard.check(scenario, Plan(scenario), load_prices(), None, broker, protocol=mqtt)
+    assert "a run of comments there starts only with --allow-remote" in str(found.refusal)
+    assert guard.check(scenario, Plan(scenario), load_prices(), None, broker, True, mqtt) == guard.Check()
 
 
 @pytest.mark.parametrize(
