@@ -16,8 +16,8 @@ from loadgen.run.exits import ExitCode
 TargetOption = Annotated[
     str | None,
     typer.Option(
-        help="URL of the Event API, aws:STACK for one of `loadgen aws up`, mqtt://HOST for a broker, or another service by"
-        " a protocol file, as nats+ws://HOST:PORT; default: the embedded server.",
+        help="URL of the Event API, aws:STACK for one of `loadgen aws up`, mqtt://HOST for a broker, or another service"
+        " by a protocol file, as nats+ws://HOST:PORT; default: the embedded server.",
         metavar="URL",
     ),
 ]
