@@ -69,7 +69,8 @@ def caveats(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
         )
     elif qualities:
         lines.append(
-            "at QoS 1 a broker acknowledges each event and each subscriber each delivery, which AppSync Events does not"
+            "at QoS 1 each subscriber acknowledges each delivery, which AppSync Events does not ask for, and so is"
+            " more work for broker and generator"
         )
     if any(_batch(profile) > 1 for profile in both):
         lines.append(

@@ -115,7 +115,7 @@ class SocketStream:
             opening.get(timeout=timeout_s)
             self._opening = None
             if self._early is not None:
-                raise self._early
+                gevent.get_hub().loop.run_callback(self._ended, str(self._early))
         except BaseException as error:
             self._dispose()
             if isinstance(error, gevent.Timeout):
