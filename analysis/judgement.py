@@ -78,13 +78,25 @@ def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterato
         when = "before the measurement"
         if window is not None and end_ns > window.start_ns:
             when = f"{_into(end_ns, window)} of {window.seconds:.1f} s"
+        held = _held(summary, entry["worker"])
         yield Finding(
             "invalid",
             "record",
             f"the record of worker {entry['worker']} (host {text.clean(entry['hostname'])}, pid {entry['pid']})"
-            f" breaks off {when}: what its clients published and received after that is missing",
+            f" breaks off {when}: what its clients published and received after that is missing{held}",
             "find out why it ended (killed, out of memory?) and run again; until then the others' figures are whole",
         )
+
+
+def _held(summary: dict[str, Any], worker: int) -> str:
+    """Return what a worker that is gone would have received, as the end of a sentence."""
+    for gone in summary["workers"]["gone"]:
+        if gone["worker"] == worker and gone["subscriptions"]:
+            return (
+                f" ({gone['unobserved_deliveries']:,} deliveries to its {gone['subscriptions']:,} subscriptions"
+                " were observed by nobody)"
+            )
+    return ""
 
 
 def _ledger(summary: dict[str, Any]) -> Iterator[Finding]:

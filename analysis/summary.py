@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import cloudwatch, fanout, recovery, steps
+from analysis import cloudwatch, fanout, recovery, steps, workers
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.cost import cost
@@ -51,7 +51,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "measured_seconds": window.seconds if window else None,
         "connections": _connections(run),
         "readiness": _readiness(run),
-        "workers": _workers(run),
+        "workers": None,
         "cost": cost(run),
     }
     if (theirs := cloudwatch.beside(run)) is not None:
@@ -63,11 +63,13 @@ def summarise(run: Run) -> dict[str, Any]:
         summary["recovery"] = recovery.summarise(run)
         summary["outages"] = []
         summary["clock"] = _clock(run)
+        summary["workers"] = workers.summarise(run, None, None)
         return _judged(run, None, summary)
     # Before the ledger, whose arrays stay in memory: in a large run each of the two takes much for a while.
     delivery = _delivery(run)
     settled = settle(run, window)
     ledger = settled.ledger
+    summary["workers"] = workers.summarise(run, window, settled)
     summary["ledger"] = ledger.to_dict()
     summary["losses"] = {dimension: settled.breakdown.worst(dimension) for dimension in DIMENSIONS}
     summary["throughput"] = {
@@ -208,22 +210,6 @@ def _readiness(run: Run) -> dict[str, Any]:
         "gap_ns": Percentiles.of((ready_ns - probed_ns)[probed]).to_dict(),
         "errors": _counts(table, "error"),
     }
-
-
-def _workers(run: Run) -> dict[str, Any]:
-    workers = run.manifest["workers"]
-    return {
-        "count": len(workers),
-        "unfinished": [worker["worker"] for worker in workers if not worker["finished"]],
-        "hosts": sorted({worker["hostname"] for worker in workers}),
-        **{name: sum(worker.get(name, 0) for worker in workers) for name in _ODD},
-        "deviations": dict(
-            sum((Counter(worker.get("deviations", {})) for worker in workers), Counter()).most_common()
-        ),
-    }
-
-
-_ODD = ("foreign", "undecodable", "unknown_subscription")
 
 
 def _health(run: Run, window: Window) -> dict[str, Any]:

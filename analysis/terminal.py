@@ -73,6 +73,11 @@ def notes(summary: dict[str, Any]) -> list[str]:
     norm = "AWS" if appsync else summary["target"]["service"]
     for what, number in workers["deviations"].items():
         lines.append(f"the service deviates from {norm}: {text.clean(what)} ({number:,}×)")
+    for late in workers["late"]:
+        lines.append(
+            f"worker {late['worker']} ({text.clean(late['hostname'])}) came in the phase {late['phase']} and took"
+            " no part"
+        )
     for clock in summary["clock"]["workers"]:
         if not clock["shared"] and clock["error_ns"] is not None:
             where = "behind" if clock["offset_ns"] > 0 else "ahead of"

@@ -54,8 +54,11 @@ def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
 @app.command()
 def run(
     scenario: Annotated[
-        str, typer.Argument(help="A name of the catalogue (see `loadgen scenarios`) or a YAML file.")
-    ],
+        str | None,
+        typer.Argument(
+            help="A name of the catalogue (see `loadgen scenarios`) or a YAML file; a --worker needs none."
+        ),
+    ] = None,
     target: TargetOption = None,
     api_key_env: Annotated[
         str | None,
@@ -84,6 +87,16 @@ def run(
     worker: Annotated[bool, typer.Option(help="Be a worker of --master-host.")] = False,
     master_host: Annotated[str, typer.Option(help="With --worker: where the master is.")] = "127.0.0.1",
     master_port: Annotated[int, typer.Option(help="Port of the master.", min=1, max=65535)] = 5557,
+    weight: Annotated[
+        str | None,
+        typer.Option(
+            help="With --worker: its part of the clients; 2 has twice as many as 1 (default: LOADGEN_WEIGHT or 1).",
+            metavar="NUMBER",
+        ),
+    ] = None,
+    workers_timeout: Annotated[
+        float, typer.Option(help="With --master: how long to wait for workers.", metavar="SECONDS", min=1)
+    ] = 600.0,
     master_bind_host: Annotated[
         str, typer.Option(help="With --master: address to listen on for workers.")
     ] = "127.0.0.1",
@@ -165,6 +178,8 @@ def run(
                 max_cost=max_cost,
                 prices=prices,
                 yes=yes,
+                weight=weight,
+                workers_timeout=workers_timeout,
                 report=report,
                 allow_remote=allow_remote,
                 profile=profile,

@@ -21,6 +21,7 @@ from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.shares import weight_of
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 
 _WORKERS_TIMEOUT_S = 15.0
@@ -32,7 +33,7 @@ _OWN_CODES = frozenset(int(code) for code in ExitCode if code is not ExitCode.GA
 class Request:
     """What the command line asked for."""
 
-    scenario: str
+    scenario: str | None
     target: str | None
     api_key_env: str | None
     auth: str | None
@@ -52,6 +53,8 @@ class Request:
     max_cost: float | None = None
     prices: Path | None = None
     yes: bool = False
+    weight: str | None = None
+    workers_timeout: float = 600.0
     report: bool = True
     allow_remote: bool = False
     profile: str | None = None
@@ -120,12 +123,24 @@ def report(folder: Path) -> int:
 
 def _problem(request: Request) -> str | None:
     """Return what is wrong with a request, found before Locust is started."""
-    if request.worker and (request.master or request.processes > 1):
-        return "--worker cannot be combined with --master or --processes"
-    if request.cloudwatch and (problem := _cloudwatch_problem(request)) is not None:
-        return problem
+    if request.worker and request.master:
+        return "--worker cannot be combined with --master"
+    if request.weight is not None:
+        if not request.worker:
+            return "--weight is a worker's: give it with --worker"
+        try:
+            weight_of(request.weight)
+        except ValueError as error:
+            return f"--weight: {error}"
     if request.worker and (request.prometheus is not None or request.otel):
         return "--prometheus and --otel are the master's: leave them out with --worker"
+    if request.worker:
+        # What is run, against what, and at what cost, the master knows.
+        return None
+    if request.scenario is None:
+        return "name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file"
+    if request.cloudwatch and (problem := _cloudwatch_problem(request)) is not None:
+        return problem
     if request.master and request.processes > 1:
         return (
             "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
@@ -136,7 +151,7 @@ def _problem(request: Request) -> str | None:
         known = load_prices(request.prices)
     except ScenarioError as error:
         return str(error)
-    if not request.worker and (problem := _cost_problem(request, scenario, known)) is not None:
+    if (problem := _cost_problem(request, scenario, known)) is not None:
         return problem
     port = request.web_port if request.web else None
     for number, name, option in (
@@ -193,8 +208,20 @@ def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str |
 
 
 def _command(request: Request) -> list[str]:
-    command = children.command("locust", "-f", str(bundle("locustfile.py")), "--scenario", request.scenario)
-    command += ["--results", str(request.results), "--loglevel", "WARNING"]
+    command = children.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
+    if request.worker:
+        command += [
+            "--worker",
+            "--master-host",
+            request.master_host,
+            "--master-port",
+            str(request.master_port),
+        ]
+        if request.weight is not None:
+            command += ["--weight", request.weight]
+        return command if request.processes == 1 else [*command, "--processes", str(request.processes)]
+    assert request.scenario is not None
+    command += ["--scenario", request.scenario, "--results", str(request.results)]
     for item in request.overrides:
         command += ["--set", item]
     if request.target is not None:
@@ -219,15 +246,6 @@ def _command(request: Request) -> list[str]:
     for option, path in files.items():
         if path is not None:
             command += [option, str(path)]
-    if request.worker:
-        return [
-            *command,
-            "--worker",
-            "--master-host",
-            request.master_host,
-            "--master-port",
-            str(request.master_port),
-        ]
     if request.prometheus is not None:
         command += ["--prometheus", request.prometheus]
     if request.otel:
@@ -243,6 +261,7 @@ def _command(request: Request) -> list[str]:
         command += ["--master-bind-port", port, "--master-port", port]
     elif request.master:
         command += ["--master", "--expect-workers", str(request.expect_workers)]
+        command += ["--workers-timeout", repr(request.workers_timeout)]
         command += [
             "--master-bind-host",
             request.master_bind_host,

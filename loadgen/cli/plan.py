@@ -1,6 +1,7 @@
 """`loadgen plan`: what a scenario costs and needs, without running it."""
 
 import json
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,19 @@ def plan(
         list[Handler] | None,
         typer.Option(help="Count the invocations of a handler that the namespaces have, repeatable."),
     ] = None,
+    machine_cpus: Annotated[
+        int | None,
+        typer.Option(help="CPUs of a machine that workers would run on; default: as here.", min=1),
+    ] = None,
+    machine_gb: Annotated[
+        float | None, typer.Option(help="Its memory in GB; default: as here.", metavar="GB", min=0.1)
+    ] = None,
+    machine_usd: Annotated[
+        float | None, typer.Option(help="What one costs an hour, in US dollars.", metavar="USD", min=0)
+    ] = None,
+    target_addresses: Annotated[
+        int, typer.Option(help="Addresses that the target's name resolves to.", min=1)
+    ] = 1,
     calibrate: Annotated[
         bool,
         typer.Option(
@@ -68,7 +82,7 @@ def plan(
     Exit codes: 0, 2 usage or scenario error, 3 the machine could not be measured.
     """
     from loadgen.planning.calibration import load_calibration
-    from loadgen.planning.estimate import estimate
+    from loadgen.planning.estimate import estimate, this_kind
     from loadgen.planning.prices import load_prices
     from loadgen.planning.show import markdown, print_plan
     from loadgen.protocol.registry import protocol_of
@@ -88,7 +102,13 @@ def plan(
     kept, why = load_calibration()
     protocol = protocol_of(target or (model.target.url if model.target is not None else None))
     unpriced = None if protocol.priced else protocol.title
-    found = estimate(model, known, frozenset(handler or ()), kept, why, unpriced)
+    machines = this_kind()
+    if machine_cpus is not None:
+        machines = replace(machines, cpus=machine_cpus)
+    if machine_gb is not None:
+        machines = replace(machines, memory_bytes=machine_gb * 1e9)
+    machines = replace(machines, usd_per_hour=machine_usd, target_addresses=target_addresses)
+    found = estimate(model, known, frozenset(handler or ()), kept, why, unpriced, machines)
     match format_:
         case PlanFormat.JSON:
             print(json.dumps(found.to_dict(), indent=1))
@@ -124,7 +144,10 @@ def _calibrate() -> None:
             f"a delivery takes {measured.cpu_s_per_delivery * 1e6:.1f} µs of CPU, a publish"
             f" {measured.cpu_s_per_http_publish * 1e6:.0f} µs by HTTP and"
             f" {measured.cpu_s_per_websocket_publish * 1e6:.0f} µs over WebSocket, a subscriber"
-            f" {measured.rss_bytes_per_subscriber / 1e3:.1f} KB; kept in {path}"
+            f" {measured.rss_bytes_per_subscriber / 1e3:.1f} KB, connecting one"
+            f" {measured.cpu_s_per_connect * 1e6:.0f} µs; the record of a delivery"
+            f" {measured.record_bytes_per_delivery:.1f} bytes; receive path:"
+            f" {measured.machine['receive path']}; kept in {path}"
         ),
         soft_wrap=True,
     )

@@ -5,6 +5,7 @@ yet flushed and nothing else. At the end of the run the streams become the recor
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -150,11 +151,15 @@ class SpoolWriter:
         self.folder = folder
         self.worker = worker
         self._streams: dict[str, tuple[pa.OSFile, pa.RecordBatchStreamWriter]] = {}
+        self._written: dict[str, Path] = {}
+        #: Rows written so far, by table.
+        self.rows: Counter[str] = Counter()
         folder.mkdir(parents=True, exist_ok=True)
 
     def _stream(self, table: str) -> pa.RecordBatchStreamWriter:
         if table not in self._streams:
-            file = pa.OSFile(str(self.folder / spool_name(table, self.worker)), "wb")
+            path = self._written.setdefault(table, self.folder / spool_name(table, self.worker))
+            file = pa.OSFile(str(path), "wb")
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._streams[table] = (file, pa.ipc.new_stream(file, spool_schema(table), options=options))
         return self._streams[table][1]
@@ -162,6 +167,7 @@ class SpoolWriter:
     def write(self, batch: pa.RecordBatch, table: str) -> None:
         """Append a batch; it is with the operating system when this returns."""
         self._stream(table).write_batch(batch)
+        self.rows[table] += batch.num_rows
 
     def write_rows(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Append rows given as tuples in the order of the schema, without the leading worker column."""
@@ -177,7 +183,7 @@ class SpoolWriter:
 
     def files(self) -> list[Path]:
         """Return the streams written so far."""
-        return [self.folder / spool_name(table, self.worker) for table in self._streams]
+        return list(self._written.values())
 
     def close(self) -> None:
         """End the streams; on a full disk without their end marks, which readers do not need."""

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from loadgen import __version__, children
+from loadgen import __version__, children, native
 
-FORMAT = 1
+FORMAT = 2
 _SETTLE_NS = 1_000_000_000
 _RUN_TIMEOUT_S = 120
 _PHASES = {"ready": "probe", "warmup": "1s", "measure": "5s", "drain": "500ms"}
@@ -51,6 +51,12 @@ class Calibration:
     rss_bytes_per_subscriber: float
     deliveries_per_s: float
     """At which a delivery was measured: the more come at once, the less one costs."""
+    cpu_s_per_connect: float
+    """To connect, log in, subscribe and be proven ready."""
+    connects_per_s: float
+    """At which that was measured."""
+    record_bytes_per_delivery: float
+    """What a worker writes down of it, and sends to a master elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,12 @@ class Seen:
     deliveries: int
     published: int
     rss_bytes: int
+    ramp_cpu_s: float = 0.0
+    """CPU time from the first connect until all were ready."""
+    ramp_s: float = 0.0
+    spool_bytes: int = 0
+    """Of the whole run, and the deliveries of the whole run."""
+    recorded: int = 0
 
 
 def this_machine() -> dict[str, Any]:
@@ -72,6 +84,7 @@ def this_machine() -> dict[str, Any]:
         "machine": platform.machine(),
         "python": platform.python_version(),
         "loadgen": __version__,
+        "receive path": "native" if native.available else "python",
     }
 
 
@@ -154,6 +167,8 @@ def calibrated(seen: Mapping[str, Seen]) -> Calibration:
             "the runs took no more CPU time for more work, so nothing can be said of this machine: run it again when"
             " nothing else runs"
         )
+    connect_s = (many.ramp_cpu_s - few.ramp_cpu_s) / (MANY - FEW)
+    written = (many.spool_bytes - few.spool_bytes) / max(1, many.recorded - few.recorded)
     rss_each = max(0.0, (many.rss_bytes - few.rss_bytes) / (MANY - FEW))
     return Calibration(
         measured_at=datetime.now(tz=UTC).isoformat(timespec="seconds"),
@@ -165,6 +180,10 @@ def calibrated(seen: Mapping[str, Seen]) -> Calibration:
         base_rss_bytes=few.rss_bytes - FEW * rss_each,
         rss_bytes_per_subscriber=rss_each,
         deliveries_per_s=many.deliveries / many.seconds,
+        # Connecting is measured in a few seconds that are not all its own.
+        cpu_s_per_connect=max(0.0, connect_s),
+        connects_per_s=MANY / many.ramp_s if many.ramp_s else 0.0,
+        record_bytes_per_delivery=max(0.0, written),
     )
 
 
@@ -228,10 +247,18 @@ def seen_in(record: Path) -> Seen:
     inside = (time_ns > phase["start_ns"] + _SETTLE_NS) & (time_ns <= phase["end_ns"])
     if not inside.any():
         raise CalibrationError("a run's record has nothing of its measure phase")
+    phases = {phase["name"]: phase for phase in manifest["phases"]}
+    ramp_ns = (phases["ramp"]["start_ns"], phases["ready"]["end_ns"])
+    ramping = (time_ns > ramp_ns[0]) & (time_ns - interval_ns < ramp_ns[1])
+    (worker,) = manifest["workers"]
     return Seen(
         seconds=float(interval_ns[inside].sum()) / 1e9,
         cpu_s=float(cpu_ns[inside].sum()) / 1e9,
         deliveries=int(deliveries[inside].sum()),
         published=int(published[inside].sum()),
         rss_bytes=int(rss_bytes[inside].max()),
+        ramp_cpu_s=float(cpu_ns[ramping].sum()) / 1e9,
+        ramp_s=(ramp_ns[1] - ramp_ns[0]) / 1e9,
+        spool_bytes=worker["spool_bytes"],
+        recorded=worker["deliveries"],
     )

@@ -5,11 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from analysis import pricing
 from loadgen.planning.calibration import Calibration
 from loadgen.planning.fanout import GroupLoad, audience, group_loads
+from loadgen.planning.fleet import Asked, Fleet, Machines, fleet
 from loadgen.planning.machine import PLANNED_SHARE, Needs, needs
 from loadgen.planning.operations import Handler, Usage, of_hour, of_run
+from loadgen.planning.peaks import Rates, peak
 from loadgen.planning.prices import Prices
 from loadgen.planning.quotas import Use, uses
 from loadgen.run.census import Census
@@ -51,6 +55,7 @@ class Estimate:
     needs: Needs
     calibration: Calibration | None
     why_uncalibrated: str
+    fleet: Fleet
     unpriced: str | None = None
     """The target's service where its prices and quotas are not known here; those of another must not be shown."""
 
@@ -126,6 +131,7 @@ class Estimate:
                 "calibrated_at": None if self.calibration is None else self.calibration.measured_at,
                 "why_uncalibrated": self.why_uncalibrated or None,
             },
+            "fleet": self.fleet.to_dict(),
         }
 
     def tightest(self) -> tuple[Use, float] | None:
@@ -150,22 +156,56 @@ def estimate(
     calibration: Calibration | None = None,
     why_uncalibrated: str = "",
     unpriced: str | None = None,
+    machines: Machines | None = None,
 ) -> Estimate:
-    """Return all that can be said of a scenario before it runs; ``unpriced`` as in `Estimate`."""
+    """Return all that can be said of a scenario before it runs; ``unpriced`` as in `Estimate`.
+
+    ``machines``: of what kind workers would run on; None: as this one.
+    """
     plan = Plan(scenario)
     cost = cost_of(scenario, plan, prices, handlers)
+    census = Census.of(scenario, plan)
+    need = needs(scenario, plan, cost.loads, calibration, os.cpu_count() or 1)
     return Estimate(
         scenario=scenario,
         prices=prices,
-        census=Census.of(scenario, plan),
+        census=census,
         cost=cost,
         hour=of_hour(scenario, plan, cost.loads, prices, handlers),
         handlers=handlers,
         uses=uses(scenario, plan, cost.loads, prices),
-        needs=needs(scenario, plan, cost.loads, calibration, os.cpu_count() or 1),
+        needs=need,
         calibration=calibration,
         why_uncalibrated=why_uncalibrated,
         unpriced=unpriced,
+        fleet=fleet(_asked(scenario, plan, cost, census, need, prices), calibration, machines or this_kind()),
+    )
+
+
+def this_kind() -> Machines:
+    """Return this machine as the kind that workers would run on."""
+    return Machines(os.cpu_count() or 1, float(psutil.virtual_memory().total))
+
+
+def _asked(scenario: Scenario, plan: Plan, cost: Cost, census: Census, need: Needs, prices: Prices) -> Asked:
+    connecting = [
+        group
+        for group in scenario.clients.values()
+        if group.subscribe or (group.publish is not None and group.publish.via != "http")
+    ]
+    outbound = Rates(scenario, plan, cost.loads).outbound()
+    reached = [load.subscribers for load in cost.loads]
+    return Asked(
+        needs=need,
+        connections=census.websockets,
+        connects_per_s=sum(min(group.ramp_per_s, group.count) for group in connecting),
+        connect_s=max((group.count / group.ramp_per_s for group in connecting), default=0.0),
+        most_at_once=None if None in reached else max((each for each in reached if each), default=0.0),
+        deliveries_per_s=None if outbound is None else peak(outbound),
+        event_bytes=float(
+            max((g.publish.payload_bytes for g in scenario.clients.values() if g.publish), default=0)
+        ),
+        connect_quota=prices.quotas.new_connections_per_s.value,
     )
 
 

@@ -14,6 +14,7 @@ from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
 #: Shares from which a quota is marked.
 _NEAR, _OVER = 0.7, 1.0
 _OPERATIONS = ("", "the run", "$", "an hour", "$", f"a month ({HOURS_A_MONTH} h)", "$")
+_FLEET = ("on several machines", "takes", "follows from")
 _QUOTAS = ("at the peak", "asked", "quota", "share", "raised?", "certainty")
 
 
@@ -47,6 +48,13 @@ def print_plan(plan: Estimate, console: Console) -> None:
     console.print()
     _print_machine(plan, console)
     console.print()
+    if wording.takes_several(plan):
+        console.print(Text("what it takes on several machines", "bold"))
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for figure in plan.fleet.lines:
+            table.add_row(f"  {figure.name}", Text(figure.shown, "bold"), Text(figure.basis, "dim"))
+        console.print(table)
+        console.print()
     for line in wording.remarks(plan):
         console.print(Text(line, "dim"))
 
@@ -70,7 +78,11 @@ def markdown(plan: Estimate) -> str:
     lines += ["", *_markdown_table(_OPERATIONS, [*wording.operations(plan), wording.totals(plan)])]
     lines += ["", *_markdown_table(_QUOTAS, wording.quotas(plan)), ""]
     lines += [f"- **{escaped(line)}**" for line in wording.binding(plan)]
-    lines += [f"- {escaped(line)}" for line in (*wording.machine(plan), *wording.remarks(plan))]
+    lines += [f"- {escaped(line)}" for line in wording.machine(plan)]
+    if wording.takes_several(plan):
+        rows = [(figure.name, figure.shown, figure.basis) for figure in plan.fleet.lines]
+        lines += ["", *_markdown_table(_FLEET, rows), ""]
+    lines += [f"- {escaped(line)}" for line in wording.remarks(plan)]
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from analysis import pricing, text
-from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
+from loadgen.planning.estimate import HOURS_A_MONTH, Estimate, this_kind
 from loadgen.planning.machine import PLANNED_SHARE
 from loadgen.planning.quotas import Use
 from loadgen.scenario import Settle
@@ -153,6 +153,18 @@ def machine(plan: Estimate) -> Iterator[str]:
     yield f"{needs.open_files:,} open files a process, of {limit} allowed"
     ports = "an unknown number" if needs.ports_limit is None else f"{needs.ports_limit:,}"
     yield f"{needs.sockets:,} local ports{slow}, of {ports} to one address of the target"
+
+
+def takes_several(plan: Estimate) -> bool:
+    """Whether it is more than this machine carries, or other machines were named."""
+    needs = plan.needs
+    ports = needs.ports_limit is not None and needs.sockets > needs.ports_limit
+    return (
+        ports
+        or (needs.processes or 0) > needs.cpus
+        or (plan.fleet.machines_needed or 0) > 1
+        or plan.fleet.machines != this_kind()
+    )
 
 
 def remarks(plan: Estimate) -> Iterator[str]:

@@ -1,9 +1,8 @@
 """The agent: one worker process's part in a run."""
 
 import gc
-import os
 import secrets
-import socket as sockets
+import sys
 import tempfile
 from collections import Counter
 from dataclasses import asdict
@@ -23,7 +22,7 @@ from loadgen.measure.live import Report
 from loadgen.measure.recorder import ClockRow, Interval, Recorder
 from loadgen.measure.spool import MARKER, SpoolWriter
 from loadgen.protocol.base import Service
-from loadgen.run import locust_stats, messages
+from loadgen.run import gather, locust_stats, messages
 from loadgen.run.census import Census
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
@@ -44,7 +43,8 @@ _CLAIM_WINDOW_S = 0.005
 _PING_INTERVAL_S = 0.25
 _FIRST_PINGS_S = 0.02
 _CLOCK_TIMEOUT_S = 10.0
-_CHUNK_BYTES = 1 << 20
+#: So long without an answer to the last pieces of a record, and the master is taken for gone.
+_HAND_OVER_PATIENCE_S = 30.0
 _MOST_COMPLAINTS = 20
 _OBJECTS_BETWEEN_COLLECTIONS = 10_000
 
@@ -72,6 +72,16 @@ class Agent:
         self.progress = Progress()
         self._folder, self._shared = _spool_folder(begin, worker)
         self._spool = SpoolWriter(self._folder, worker)
+        self._sender = (
+            None
+            if self._shared
+            else gather.SpoolSender(
+                worker_id, self._spool.files, lambda piece: link.to_coordinator(messages.SPOOL, piece)
+            )
+        )
+        self._patience_s = _HAND_OVER_PATIENCE_S
+        #: Why this worker ends before the run does.
+        self._left: str | None = None
         self.recorder = Recorder(begin["token"], self._spool, run_in_thread)
         if begin["live"]:
             self.recorder.live = live_reports(self.scenario, self.plan)
@@ -97,7 +107,6 @@ class Agent:
         self._histogram: str | None = None
         #: Reports for live displays that are still to be sent.
         self._reports: list[Report] = []
-        self._written = Event()
         self._flushing = Semaphore()
         ready = self.scenario.phases.ready
         self._readiness: ProbedReadiness | SettledReadiness = (
@@ -200,9 +209,17 @@ class Agent:
             waiting.set(None)
         gevent.spawn(self._finish, payload["drain_ns"])
 
-    def on_spool_written(self) -> None:
-        """The master has written the last piece."""
-        self._written.set()
+    def on_spool_written(self, payload: Payload) -> None:
+        """The master says how much of a file of the spool it has."""
+        if self._sender is not None:
+            self._sender.on_answer(payload)
+            self._send_spool()
+
+    def leave(self, why: str, patience_s: float) -> None:
+        """End this worker's part before the run does: hang up, and hand over what there is; returns when done."""
+        self._left, self._patience_s = why, patience_s
+        self.on_finish({"drain_ns": 0})
+        self.finished.wait(patience_s + _HAND_OVER_PATIENCE_S)
 
     def on_pong(self, payload: Payload) -> None:
         """The master has said what time it is there."""
@@ -236,6 +253,7 @@ class Agent:
             gevent.sleep(FLUSH_INTERVAL_S)
             if not self._finishing:
                 self._flush()
+                self._send_spool()
 
     def _flush(self) -> None:
         try:
@@ -253,6 +271,15 @@ class Agent:
             self._reports.append({**self._latest.live, "groups": groups})
         if self._latest.events:
             locust_stats.add_publishes(self._environment.stats, self._latest.events, self._latest.end_ns)
+
+    def _send_spool(self) -> None:
+        """Send what the master cannot read itself."""
+        if self._sender is None:
+            return
+        try:
+            self._sender.pump()
+        except OSError as error:
+            self._broken = self._broken or f"worker {self.worker} cannot read its record: {why(error)}"
 
     def _status_loop(self) -> None:
         while True:
@@ -299,12 +326,10 @@ class Agent:
         self._flush()
         gevent.killall(self._loops, block=True)
         self._send_status()
-        files = self._spool.files()
         self._spool.close()
-        if not self._shared:
-            self._hand_over(files)
+        if self._sender is not None:
+            self._hand_over(self._sender)
         self.timer.close()
-        self.finished.set()
         self._link.to_coordinator(
             messages.FINISHED,
             {
@@ -318,20 +343,30 @@ class Agent:
                 "probes": self._readiness.probes,
                 "probe_deliveries": self.recorder.probe_deliveries,
                 "deviations": dict(self.recorder.deviations),
+                "gathered_by": "shared folder" if self._sender is None else "messages",
+                "rows": dict(self._spool.rows),
+                "spool_bytes": sum(path.stat().st_size for path in self._spool.files()),
+                "files": None if self._sender is None else self._sender.totals(),
+                "left": self._left,
             },
         )
+        if self._sender is not None and not self._sender.pending():
+            gather.remove(self._spool.files())
+        self.finished.set()
 
-    def _hand_over(self, files: list[Path]) -> None:
-        """Send the spool in pieces, each after the one before was written, so that neither side needs much memory."""
-        for path in files:
-            with path.open("rb") as file:
-                while piece := file.read(_CHUNK_BYTES):
-                    self._written.clear()
-                    self._link.to_coordinator(
-                        messages.SPOOL, {"worker": self.worker_id, "name": path.name, "piece": piece}
-                    )
-                    self._written.wait(30)
-            path.unlink()
+    def _hand_over(self, sender: gather.SpoolSender) -> None:
+        """Send what the master does not have yet, and wait for its word on all of it."""
+        self._send_spool()
+        while sender.pending() and sender.silent_s < self._patience_s and self._broken is None:
+            gevent.sleep(0.02)
+            self._send_spool()
+        if sender.pending():
+            print(
+                f"loadgen: the master did not take all of the record of worker {self.worker}:"
+                f" {sender.pending():,} bytes are only here, in {self._folder}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _address(service: Service) -> Address:
@@ -382,8 +417,5 @@ def _status(worker_id: str, **known: Any) -> Payload:
         "absent": False,
         "histogram": None,
         "live": [],
-        "hostname": sockets.gethostname(),
-        "pid": os.getpid(),
-        "boot_id": boot_id(),
     }
     return {**begun, **known}

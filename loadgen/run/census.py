@@ -1,8 +1,11 @@
 """What a scenario adds up to: the totals that phases wait for and limits are checked against."""
 
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
 
+from loadgen.run.shares import turns
 from loadgen.scenario import Plan, Scenario
 
 
@@ -44,9 +47,36 @@ class Census:
         )
 
 
-def numbers_by_role(plan: Plan) -> dict[str, deque[int]]:
-    """Return the clients of each role, lowest first."""
-    numbers: dict[str, deque[int]] = {}
+@dataclass
+class Share:
+    """What one worker holds of a run."""
+
+    #: Its clients by role, lowest number first.
+    free: dict[str, deque[int]] = field(default_factory=dict)
+    clients: int = 0
+    subscriptions: int = 0
+    sockets: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """Return how many clients of each role nobody has claimed yet."""
+        return {role: len(numbers) for role, numbers in self.free.items()}
+
+
+def shares(scenario: Scenario, plan: Plan, weights: Sequence[Fraction]) -> list[Share]:
+    """Return what each of the workers with these weights holds; see :mod:`loadgen.run.shares`."""
+    dealt = turns(weights, len(plan))
+    found = [Share() for _ in weights]
     for group in plan.groups:
-        numbers.setdefault(group.role, deque()).extend(range(group.first, group.first + group.count))
-    return numbers
+        model = scenario.clients[group.name]
+        over_http = model.publish is not None and model.publish.via == "http"
+        websocket = bool(group.subscriptions_per_client) or (model.publish is not None and not over_http)
+        queues = [share.free.setdefault(group.role, deque()) for share in found]
+        for number in range(group.first, group.first + group.count):
+            queues[dealt[number]].append(number)
+        its = Counter(dealt[group.first : group.first + group.count])
+        for worker, count in its.items():
+            share = found[worker]
+            share.clients += count
+            share.subscriptions += count * group.subscriptions_per_client
+            share.sockets += count * (websocket + over_http)
+    return found

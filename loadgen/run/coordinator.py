@@ -2,6 +2,7 @@
 
 import secrets
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from loadgen.measure.clock import boot_id, now_ns
 from loadgen.planning.guard import Budget
 from loadgen.planning.prices import Prices
 from loadgen.run import messages
-from loadgen.run.census import Census, numbers_by_role
+from loadgen.run.census import Census, Share, shares
 from loadgen.run.exits import ExitCode, RunError, why
+from loadgen.run.gather import SpoolReceiver
 from loadgen.run.live_gates import LiveGates
+from loadgen.run.member import Member
 from loadgen.run.messages import Link, Payload
 from loadgen.run.offered import offered
 from loadgen.run.record import RunFolder
@@ -38,11 +41,8 @@ _SECOND_NS = 1_000_000_000
 class WorkerState:
     """What the coordinator knows of one agent."""
 
-    worker: int
-    worker_id: str
-    hostname: str = ""
-    pid: int = 0
-    boot_id: str | None = None
+    member: Member
+    share: Share
     progress: Counter[str] = field(default_factory=Counter)
     deliveries: int = 0
     complaints: dict[str, int] = field(default_factory=dict)
@@ -52,7 +52,24 @@ class WorkerState:
     broken: str | None = None
     broken_code: int = int(ExitCode.INCONCLUSIVE)
     finished: Payload | None = None
+    #: Not there now; one that was only out of reach for a while comes back.
     gone: bool = False
+    #: It never began, and has no record to wait for.
+    absent: bool = False
+    #: Why it ended its part before the run was over.
+    left: str | None = None
+    #: Bytes of its record that it wrote and that are not here.
+    missing_bytes: int = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether its record is still to come."""
+        return self.finished is None and not self.gone and not self.absent
+
+    @property
+    def whole(self) -> bool:
+        """Whether it did its part to the end and its record is here."""
+        return self.finished is not None and self.left is None and not self.missing_bytes
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ class Coordinator:
         scenario: Scenario,
         target: Target,
         results: Path,
-        workers: dict[str, int],
+        workers: Sequence[Member],
         prices: Prices,
         max_usd: float | None = None,
         live: bool = False,
@@ -116,9 +133,12 @@ class Coordinator:
         self._connected_s = 0.0
         self._counted_ns = self._begun_ns
         self.workers: dict[str, WorkerState] = {}
-        for worker_id, worker in workers.items():
-            self.workers[worker_id] = WorkerState(worker, worker_id)
-        self._free = numbers_by_role(plan)
+        dealt = shares(scenario, plan, [member.weight for member in workers])
+        for member, share in zip(workers, dealt, strict=True):
+            self.workers[member.worker_id] = WorkerState(member, share)
+        self._counts = {worker_id: state.share.counts() for worker_id, state in self.workers.items()}
+        self._receiver = SpoolReceiver(self.folder.spool)
+        self._progressed_ns = 0
         self._ramp_ns = 0
         self._timeline: Timeline | None = None
         self._interrupt = Event()
@@ -146,20 +166,40 @@ class Coordinator:
         self._interrupt.set()
         self._changed.set()
 
-    def worker_gone(self, worker_id: str) -> None:
-        """A worker has left or was lost."""
-        if worker_id in self.workers:
-            self.workers[worker_id].gone = True
+    def worker_here(self, worker_id: str, here: bool) -> None:
+        """Whether a worker is in reach, as Locust's heartbeats show."""
+        state = self.workers.get(worker_id)
+        if state is not None and state.gone == here:
+            state.gone = not here
             self._changed.set()
 
-    def begin_payload(self) -> Payload:
+    def worker_late(self, member: Member) -> None:
+        """A worker has come when the run had begun: it stands by."""
+        self.manifest.late_workers.append(
+            {
+                "worker": member.worker,
+                "id": member.worker_id,
+                "hostname": member.hostname,
+                "address": member.address,
+                "pid": member.pid,
+                "at_ns": now_ns(),
+                "phase": self.phase,
+            }
+        )
+
+    def counts(self, worker_id: str) -> dict[str, int]:
+        """Return how many clients of each role a worker plays."""
+        return dict(self._counts[worker_id])
+
+    def begin_payload(self, worker_id: str) -> Payload:
         """Return what an agent needs to take part."""
         return {
             "scenario": self.scenario.resolved(),
             "target": self._target.to_payload(),
             "token": self.manifest.token,
             "folder": str(self.folder.path),
-            "workers": max(1, len(self.workers)),
+            "worker": self.workers[worker_id].member.worker,
+            "sockets": self.workers[worker_id].share.sockets,
             "boot_id": boot_id(),
             "live": self.live is not None,
         }
@@ -179,8 +219,9 @@ class Coordinator:
             # The first users are there: the ramp begins, with a little time for the others to arrive.
             self._ramp_ns = now_ns() + _LEAD_NS
         granted = {}
+        share = self.workers[payload["worker"]].share
         for role, wanted in payload["wanted"].items():
-            free = self._free.get(role, deque())
+            free = share.free.get(role, deque())
             granted[role] = [free.popleft() for _ in range(min(wanted, len(free)))]
         self._link.to_agents(
             messages.GRANT,
@@ -191,15 +232,13 @@ class Coordinator:
     def on_status(self, payload: Payload) -> None:
         """Take an agent's counts."""
         state = self.workers[payload["worker"]]
-        state.hostname, state.pid, state.boot_id = payload["hostname"], payload["pid"], payload["boot_id"]
         state.progress = Counter(payload["progress"])
         state.deliveries = payload["deliveries"]
         state.complaints = payload["complaints"]
         state.fatal = state.fatal or payload["fatal"]
         if payload["broken"] and state.broken is None:
             state.broken, state.broken_code = payload["broken"], payload["broken_code"]
-            # One that never began has no record to wait for.
-            state.gone = state.gone or payload["absent"]
+            state.absent = state.absent or payload["absent"]
         if payload["histogram"]:
             received_ns, histogram = now_ns(), HdrHistogram.decode(payload["histogram"])
             self._recent.append((received_ns, histogram))
@@ -211,13 +250,23 @@ class Coordinator:
 
     def on_spool(self, payload: Payload) -> None:
         """Write a piece of a spool file of a worker that cannot write here itself."""
-        with (self.folder.spool / Path(payload["name"]).name).open("ab") as file:
-            file.write(payload["piece"])
-        self._link.to_agents(messages.SPOOL_WRITTEN, {}, payload["worker"])
+        state = self.workers[payload["worker"]]
+        self._progressed_ns = now_ns()
+        try:
+            answer = self._receiver.take(state.member.worker, payload)
+        except OSError as error:
+            state.broken = state.broken or (
+                f"the master cannot write the record of {state.member.name}: {why(error)}"
+            )
+            self._changed.set()
+            return
+        self._link.to_agents(messages.SPOOL_WRITTEN, answer, payload["worker"])
 
     def on_finished(self, payload: Payload) -> None:
         """An agent has handed over its record."""
-        self.workers[payload["worker"]].finished = payload
+        state = self.workers[payload["worker"]]
+        state.finished, state.left = payload, payload["left"]
+        state.missing_bytes = self._receiver.missing(payload["files"] or {})
         self._changed.set()
 
     def snapshot(self) -> Snapshot:
@@ -296,6 +345,7 @@ class Coordinator:
     def _enter(self, phase: str, at_ns: int, end_ns: int | None) -> None:
         self.phase, self._phase_end_ns = phase, end_ns
         self.manifest.begin_phase(phase, at_ns)
+        self.manifest.workers = self._described_workers()
         self.folder.save()
 
     def _ramp(self) -> None:
@@ -355,11 +405,12 @@ class Coordinator:
     def _sleep_until(self, at_ns: int) -> None:
         while (left_ns := at_ns - now_ns()) > 0:
             self._interrupt.wait(min(left_ns / 1e9, 1.0 if self._budget is None else _BUDGET_INTERVAL_S))
+            # Before the interrupt: Locust ends a test of itself when its last worker has gone.
+            if self.workers and all(state.gone or state.left for state in self.workers.values()):
+                raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
             if self._interrupt.is_set():
                 raise _Interrupted
             self._check_workers()
-            if self.workers and all(state.gone for state in self.workers.values()):
-                raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
             if (failure := self._live_gates.failure(now_ns())) is not None:
                 raise _GateFailedError(f"ended early: {failure}")
             self._check_budget()
@@ -383,10 +434,10 @@ class Coordinator:
         for state in self.workers.values():
             if state.fatal is not None:
                 raise RunError(f"the target refused: {state.fatal}", ExitCode.TARGET)
-            if state.gone:
+            if state.gone or state.left is not None:
+                how = "was lost" if state.left is None else f"left ({state.left})"
                 raise RunError(
-                    f"worker {state.worker} ({state.worker_id}) was lost before the measurement began",
-                    ExitCode.INCONCLUSIVE,
+                    f"{state.member.name} {how} before the measurement began", ExitCode.INCONCLUSIVE
                 )
 
     def _check_workers(self) -> None:
@@ -424,34 +475,65 @@ class Coordinator:
         drain_ns = self.scenario.phases.drain_ns if cut_short else 0
         self.phase, self._phase_end_ns = "finishing", None
         self._link.to_agents(messages.FINISH, {"drain_ns": drain_ns})
-        deadline_ns = now_ns() + int(_FINISH_TIMEOUT_S * 1e9)
-        while any(state.finished is None and not state.gone for state in self.workers.values()):
-            if now_ns() > deadline_ns:
+        self._progressed_ns = now_ns() + drain_ns
+        while any(state.pending for state in self.workers.values()):
+            # A large record takes its time; as long as pieces of it arrive, it comes.
+            if now_ns() - self._progressed_ns > _FINISH_TIMEOUT_S * 1e9:
                 break
             self._changed.clear()
             self._changed.wait(0.5)
-        for state in self.workers.values():
-            counts = {key: value for key, value in (state.finished or {}).items() if key != "worker"}
-            self.manifest.workers.append(
-                {
-                    "worker": state.worker,
-                    "id": state.worker_id,
-                    "hostname": state.hostname,
-                    "pid": state.pid,
-                    "boot_id": state.boot_id,
-                    "finished": state.finished is not None,
-                    **counts,
-                }
-            )
-        lost = [state for state in self.workers.values() if state.finished is None]
+        self.manifest.workers = self._described_workers()
+        lost = [state for state in self.workers.values() if not state.whole]
         if lost and self.exit_code == ExitCode.PASSED:
-            names = ", ".join(f"{state.worker} ({state.hostname}, pid {state.pid})" for state in lost)
             self.manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
-            self.manifest.reason = f"worker {names} was lost: its part of the record breaks off"
+            self.manifest.reason = "; ".join(map(_how_lost, lost))
         self.manifest.exit_code = int(self.exit_code)
         try:
             run_in_thread(self.folder.complete)
         except RunError as error:
             self.exit_code, self.unwritten = error.code, str(error)
+        else:
+            # A record that is not whole is found when it is put together.
+            self.exit_code = ExitCode(self.manifest.exit_code)
         finally:
             self.done.set()
+
+    def _described_workers(self) -> list[dict[str, Any]]:
+        """Return the manifest's `workers`."""
+        described = []
+        for state in self.workers.values():
+            member, share = state.member, state.share
+            counts = {
+                key: value
+                for key, value in (state.finished or {}).items()
+                if key not in ("worker", "files", "left")
+            }
+            described.append(
+                {
+                    "worker": member.worker,
+                    "id": member.worker_id,
+                    "hostname": member.hostname,
+                    "address": member.address,
+                    "pid": member.pid,
+                    "boot_id": member.boot_id,
+                    "cpus": member.cpus,
+                    "weight": float(member.weight),
+                    "clients": share.clients,
+                    "subscriptions": share.subscriptions,
+                    "finished": state.whole,
+                    "left": state.left,
+                    **counts,
+                }
+            )
+        return described
+
+
+def _how_lost(state: WorkerState) -> str:
+    """Return what became of a worker that did not do its part to the end."""
+    member = state.member
+    which = f"worker {member.worker} ({member.hostname}, pid {member.pid})"
+    if state.left is not None:
+        return f"{which} left before the end: {state.left}"
+    if state.missing_bytes:
+        return f"{which} could not hand over its record: {state.missing_bytes:,} bytes of it are missing"
+    return f"{which} was lost: its part of the record breaks off"

@@ -28,16 +28,18 @@ from loadgen.live.service import LiveService
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
-from loadgen.run import limits, messages, target
+from loadgen.run import joining, limits, messages, target
 from loadgen.run.agent import Agent
 from loadgen.run.census import Census
 from loadgen.run.coordinator import Coordinator
+from loadgen.run.dispatch import dispatcher_of
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
+from loadgen.transport import sources
 from loadgen.users.roles import LoadUser, attach
 
 # Else gevent keeps for each greenlet by which stack it was spawned, and there are some for each client.
@@ -45,7 +47,14 @@ gevent.config.track_greenlet_tree = False
 
 #: Set by `loadgen run`: leave Locust's own closing tables out.
 QUIET = "LOADGEN_QUIET"
-_TO_COORDINATOR = (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED, messages.PING)
+_TO_COORDINATOR = (
+    messages.HELLO,
+    messages.CLAIM,
+    messages.STATUS,
+    messages.SPOOL,
+    messages.FINISHED,
+    messages.PING,
+)
 _TO_AGENTS = (
     messages.BEGIN,
     messages.GRANT,
@@ -53,11 +62,15 @@ _TO_AGENTS = (
     messages.FINISH,
     messages.SPOOL_WRITTEN,
     messages.PONG,
+    messages.REFUSE,
+    messages.STAND_BY,
 )
 
 
 #: A master that is silent for so long is gone; it sends a heartbeat a second.
 MASTER_SILENCE_S = 10.0
+#: What a worker that is told to end has for handing over its record; container platforms wait 30 s by default.
+_LEAVE_PATIENCE_S = 15.0
 
 
 class ScenarioShape(LoadTestShape):
@@ -92,6 +105,8 @@ class Controller:
         self.target: target.Target | None = None
         self.server: ServerProcess | None = None
         self.live: LiveService | None = None
+        #: On a master: whom it lets in.
+        self.door = joining.Door(self.runner, self.options, self.to_agents)
         self._display: ProgressDisplay | None = None
         self._interrupts = 0
         self.over = False
@@ -122,6 +137,13 @@ class Controller:
         coordinator, agent = self.coordinator, self.agent
         if kind == messages.BEGIN:
             self._begin_agent(payload)
+        elif kind == messages.HELLO:
+            self.door.meet(payload, coordinator if not self.over else None)
+        elif kind == messages.REFUSE:
+            joining.say(payload["reason"])
+            os._exit(ExitCode.USAGE)
+        elif kind == messages.STAND_BY:
+            joining.say(payload["reason"])
         elif kind in _TO_COORDINATOR and coordinator is not None:
             {
                 messages.CLAIM: coordinator.on_claim,
@@ -138,7 +160,7 @@ class Controller:
             elif kind == messages.FINISH:
                 agent.on_finish(payload)
             elif kind == messages.SPOOL_WRITTEN:
-                agent.on_spool_written()
+                agent.on_spool_written(payload)
             elif kind == messages.PONG:
                 agent.on_pong(payload)
 
@@ -148,6 +170,10 @@ class Controller:
         """Load and check everything before the first user; exits the process with a sentence where it cannot be."""
         options = self.options
         try:
+            if isinstance(self.runner, WorkerRunner):
+                # The master says which scenario, and how many users of which role: no file of it need be here.
+                self._restrict_users(None)
+                return
             self.scenario = load(
                 options.scenario, overrides_of(options.overrides or ()), target=options.target
             )
@@ -156,8 +182,6 @@ class Controller:
             census = Census.of(self.scenario, plan)
             self.prices = load_prices(None if options.prices is None else Path(options.prices))
             self._restrict_users(plan)
-            if isinstance(self.runner, WorkerRunner):
-                return
             for warning in self.scenario.warnings():
                 print(f"loadgen: note: {warning}", file=sys.stderr, flush=True)
             processes = getattr(options, "processes", None) or 1
@@ -232,9 +256,11 @@ class Controller:
         announced = self.server.announcement
         return target.Target(announced.http_url, api_key=announced.api_key, faults=faults)
 
-    def _restrict_users(self, plan: Plan) -> None:
-        """Let Locust spawn exactly the plan's clients, of the classes that play their roles."""
-        wanted = {role: count for role, count in plan.counts_by_role().items() if count}
+    def _restrict_users(self, plan: Plan | None) -> None:
+        """Let Locust spawn exactly the plan's clients, of the classes that play their roles; None: any of them."""
+        wanted: dict[str, int] = {}
+        if plan is not None:
+            wanted.update({role: count for role, count in plan.counts_by_role().items() if count})
         playing: list[type[User]] = []
         taken: set[str] = set()
         for user_class in self.environment.user_classes:
@@ -254,8 +280,8 @@ class Controller:
                     ExitCode.USAGE,
                 )
             taken.add(role)
-            if role in wanted:
-                user_class.fixed_count = wanted[role]
+            if plan is None or role in wanted:
+                user_class.fixed_count = wanted.get(role, 0)
                 playing.append(user_class)
         missing = [role for role in wanted if role not in taken]
         if missing:
@@ -265,7 +291,7 @@ class Controller:
                 ExitCode.USAGE,
             )
         self.environment.user_classes = playing
-        ScenarioShape.total = len(plan)
+        ScenarioShape.total = 0 if plan is None else len(plan)
 
     def test_start(self) -> None:
         """Begin a run; on workers nothing: BEGIN comes by message."""
@@ -274,12 +300,11 @@ class Controller:
         assert self.scenario is not None
         assert self.target is not None
         self.over = False
-        if isinstance(self.runner, MasterRunner):
-            workers = {client.id: self._worker_number(client.id) for client in self.runner.clients.ready}
-        else:
-            workers = {"local": 0}
         options = self.options
         try:
+            workers = [joining.local()]
+            if isinstance(self.runner, MasterRunner):
+                workers = self.door.those_who_take_part(embedded=self.target.embedded)
             coordinator = Coordinator(
                 self,
                 self.scenario,
@@ -296,18 +321,32 @@ class Controller:
         self.coordinator = coordinator
         if self.live is not None:
             self.live.begin(coordinator)
-        begin = coordinator.begin_payload()
-        if isinstance(self.runner, MasterRunner):
-            self.to_agents(messages.BEGIN, begin)
-        else:
-            self._begin_agent(begin)
+        for member in workers:
+            begin = coordinator.begin_payload(member.worker_id)
+            if isinstance(self.runner, MasterRunner):
+                self.to_agents(messages.BEGIN, begin, member.worker_id)
+            else:
+                self._begin_agent(begin)
         self._display = ProgressDisplay(coordinator)
         self._display.start()
         gevent.spawn(self._conduct, coordinator)
 
-    def _worker_number(self, worker_id: str) -> int:
-        number: int = self.runner.get_worker_index(worker_id)
-        return number
+    def users_of_workers(self) -> dict[str, dict[str, int]]:
+        """Return how many users of each class every worker of the run plays; for `dispatch`."""
+        assert self.coordinator is not None
+        classes = {
+            user_class.role: user_class.__name__
+            for user_class in self.environment.user_classes
+            if issubclass(user_class, LoadUser)
+        }
+        none = dict.fromkeys((user_class.__name__ for user_class in self.environment.user_classes), 0)
+        return {
+            worker_id: none
+            | {classes[role]: count for role, count in self.coordinator.counts(worker_id).items() if count}
+            for worker_id in self.coordinator.workers
+        }
+
+    # The run.
 
     def _conduct(self, coordinator: Coordinator) -> None:
         try:
@@ -342,16 +381,24 @@ class Controller:
             )
 
     def _begin_agent(self, begin: Payload) -> None:
-        if isinstance(self.runner, WorkerRunner):
-            worker, worker_id = self.runner.worker_index, self.runner.client_id
-        else:
-            worker, worker_id = 0, "local"
+        worker_id = self.runner.client_id if isinstance(self.runner, WorkerRunner) else "local"
         try:
-            self.agent = Agent(self.environment, self, worker, worker_id, begin)
+            sources.use(sources.Sources.from_environment())
+            self.agent = Agent(self.environment, self, begin["worker"], worker_id, begin)
             attach(self.environment, self.agent)
-            limits.check_open_files(self.agent.census.sockets, begin["workers"])
+            limits.check_open_files(begin["sockets"], 1)
         except RunError as error:
             self.to_coordinator(messages.STATUS, agents.failed_status(worker_id, str(error), int(error.code)))
+        except sources.SourceError as error:
+            self.to_coordinator(
+                messages.STATUS, agents.failed_status(worker_id, str(error), int(ExitCode.USAGE))
+            )
+
+    def watch_for_workers(self) -> None:
+        """On a master without a screen: do not wait for ever for workers that do not come."""
+        gevent.sleep(self.options.workers_timeout)
+        if self.coordinator is None:
+            self.stop_process(self.door.too_few(), ExitCode.INCONCLUSIVE)
 
     def watch_workers(self) -> None:
         """Tell the coordinator of workers that quit or fell silent; runs for ever, on the master."""
@@ -361,9 +408,11 @@ class Controller:
             if coordinator is None or self.over:
                 continue
             for worker_id in coordinator.workers:
-                client = self.runner.clients.get(worker_id)
-                if client is None or client.state == STATE_MISSING:
-                    coordinator.worker_gone(worker_id)
+                coordinator.worker_here(worker_id, self._in_reach(worker_id))
+
+    def _in_reach(self, worker_id: str) -> bool:
+        client = self.runner.clients.get(worker_id)
+        return client is not None and client.state != STATE_MISSING
 
     def watch_master(self) -> None:
         """On a worker: end the run and the process when the master is gone; nobody would tell us to stop."""
@@ -375,14 +424,16 @@ class Controller:
             silent = heard_s is not None and time.time() - heard_s > MASTER_SILENCE_S
             if silent or (forked and os.getppid() != parent):
                 if self.agent is not None:
-                    self.agent.on_finish({"drain_ns": 0})
-                    self.agent.finished.wait(MASTER_SILENCE_S)
+                    self.agent.leave("the master is gone", patience_s=0.0)
                 os._exit(ExitCode.INCONCLUSIVE)
 
     def end_early(self) -> None:
         """End the run that is on, if one is, and wait until its record is complete."""
         coordinator = self.coordinator
         if coordinator is not None and not self.over:
+            if isinstance(self.runner, MasterRunner):
+                for worker_id in coordinator.workers:
+                    coordinator.worker_here(worker_id, self._in_reach(worker_id))
             coordinator.interrupt()
             while not self.over:
                 gevent.sleep(0.05)
@@ -406,7 +457,13 @@ class Controller:
             os._exit(ExitCode.INTERRUPTED)
 
     def close(self) -> None:
-        """Give back what was started."""
+        """Give back what was started; a worker that is told to end (SIGTERM) hands over what it has first."""
+        if isinstance(self.runner, WorkerRunner):
+            # Locust's own would be 1 where a publish has failed; how the run went, the master says.
+            self.environment.process_exit_code = int(ExitCode.PASSED)
+            if self.agent is not None and not self.agent.stopping:
+                self.environment.process_exit_code = int(ExitCode.INCONCLUSIVE)
+                self.agent.leave("it was told to end (SIGTERM)", _LEAVE_PATIENCE_S)
         self.end_early()
         if self.live is not None:
             self.live.close()
@@ -472,6 +529,18 @@ def install() -> None:
         )
         # Locust's default is every interface: who wants that says so.
         parser.set_defaults(web_host="127.0.0.1")
+        group.add_argument(
+            "--weight",
+            default=None,
+            help="of a worker: one of weight 2 has twice the clients of one of weight 1 (default:"
+            f" {joining.WEIGHT} or 1)",
+        )
+        group.add_argument(
+            "--workers-timeout",
+            type=float,
+            default=600.0,
+            help="of a master: how many seconds to wait for --expect-workers",
+        )
         group.add_argument("--results", default="results", help="folder for run folders")
         group.add_argument("--prices", default=None, help="prices and quotas of the service (YAML)")
         group.add_argument(
@@ -516,12 +585,19 @@ def _hook(environment: Environment) -> None:
         for kind in _TO_AGENTS:
             runner.register_message(kind, controller.on_message)
         gevent.signal_handler(signal.SIGINT, controller.on_worker_interrupt)
+        try:
+            joining.introduce(runner, controller.options)
+        except RunError as error:
+            controller.stop_process(str(error), error.code)
         gevent.spawn(controller.watch_master)
     else:
         if isinstance(runner, MasterRunner):
             for kind in _TO_COORDINATOR:
                 runner.register_message(kind, controller.on_message)
             gevent.spawn(controller.watch_workers)
+            environment.dispatcher_class = dispatcher_of(controller.users_of_workers)
+            if controller.options.headless:
+                gevent.spawn(controller.watch_for_workers)
         assert isinstance(runner, MasterRunner | LocalRunner)
         gevent.signal_handler(signal.SIGINT, controller.on_interrupt)
     controller.prepare()

@@ -5,6 +5,9 @@ Payloads are plain dicts of msgpack types, because that is what Locust carries.
 
 from typing import Any, Final, Protocol
 
+#: Changes with what is said here: workers of another format are refused.
+FORMAT: Final = 2
+
 #: coordinator → agents: a run begins (scenario, target, token, folder).
 BEGIN: Final = "loadgen.begin"
 #: agent → coordinator: users ask for clients of a role. coordinator → agent: which they are.
@@ -16,12 +19,18 @@ GO: Final = "loadgen.go"
 STATUS: Final = "loadgen.status"
 #: coordinator → agents: the run is over, hang up and hand over the record.
 FINISH: Final = "loadgen.finish"
-#: agent → coordinator: a piece of a spool file that the master cannot read itself.
+#: agent → coordinator, once a second: a piece of a spool file that the master cannot read itself (see `gather`).
 SPOOL: Final = "loadgen.spool"
-#: coordinator → agent: the pieces so far are written.
+#: coordinator → agent: how much of that file is written.
 SPOOL_WRITTEN: Final = "loadgen.spool-written"
 #: agent → coordinator: the record is handed over.
 FINISHED: Final = "loadgen.finished"
+
+#: worker → master, before any run: who it is, which version, what weight (see `joining`).
+HELLO: Final = "loadgen.hello"
+#: master → worker: it takes no part in any run, or not in the one that is on; the sentence that says why.
+REFUSE: Final = "loadgen.refuse"
+STAND_BY: Final = "loadgen.stand-by"
 
 #: agent → coordinator, all through the run: what time is it there? coordinator → agent: this.
 PING: Final = "loadgen.ping"

@@ -7,7 +7,8 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from loadgen import __version__
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id
-from loadgen.measure.spool import MARKER, SCHEMAS, read_batches
+from loadgen.measure.spool import MARKER, SCHEMAS, read_batches, spool_name
 from loadgen.run.exits import ExitCode, RunError, why
 
 FORMAT = 2
@@ -58,6 +59,8 @@ class Manifest:
     exit_code: int | None = None
     reason: str | None = None
     workers: list[dict[str, Any]] = field(default_factory=list)
+    #: Workers that came when the run had begun, and took no part.
+    late_workers: list[dict[str, Any]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     negative: dict[str, int] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)
@@ -162,20 +165,34 @@ class RunFolder:
             ) from None
 
     def _complete(self) -> None:
+        here: Counter[str] = Counter()
         for table, schema in SCHEMAS.items():
             if table == "histograms":
                 continue
-            batches = _batches(self.spool, table)
+            batches = _batches(self.spool, table, here)
             if table in _LIVES:
                 batches = _last_of_each_life(batches, _LIVES[table])
             _write_parquet(self.path / f"{table}.parquet", schema, batches)
-        self._write_histograms()
+        self._write_histograms(here)
+        self._check_rows(here)
         self.save()
         shutil.rmtree(self.spool, ignore_errors=True)
 
-    def _write_histograms(self) -> None:
+    def _check_rows(self, here: Mapping[str, int]) -> None:
+        """Hold what was here against what each worker says it has written; a record that lacks rows is a failed one."""
+        for entry in self.manifest.workers:
+            for table, written in entry.get("rows", {}).items():
+                found = here.get(spool_name(table, entry["worker"]), 0)
+                if entry["finished"] and found != written and self.manifest.exit_code == ExitCode.PASSED:
+                    self.manifest.status, self.manifest.exit_code = "failed", int(ExitCode.INCONCLUSIVE)
+                    self.manifest.reason = (
+                        f"the record of worker {entry['worker']} is not whole:"
+                        f" {found:,} of {written:,} rows of {table}"
+                    )
+
+    def _write_histograms(self, here: Counter[str]) -> None:
         rows: list[dict[str, Any]] = []
-        for batch in _batches(self.spool, "histograms"):
+        for batch in _batches(self.spool, "histograms", here):
             rows.extend(batch.to_pylist())
         rows.sort(key=lambda row: (row["start_ns"], row["tag"]))
         comment = f"run {self.manifest.run}; values in ns"
@@ -208,9 +225,12 @@ def _unwritable(results: Path, error: OSError) -> RunError:
     )
 
 
-def _batches(spool: Path, table: str) -> Iterator[pa.RecordBatch]:
+def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """Yield a table's batches, and count the rows of each file."""
     for path in sorted(spool.glob(f"{table}-*.arrows")):
-        yield from read_batches(path)
+        for batch in read_batches(path):
+            here[path.name] += batch.num_rows
+            yield batch
 
 
 def _last_of_each_life(

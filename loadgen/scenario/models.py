@@ -32,7 +32,8 @@ from loadgen.scenario.units import (
     problem,
 )
 
-MAX_CLIENTS = 1_000_000
+#: A million subscribers, and room for those who publish to them.
+MAX_CLIENTS = 2_000_000
 MAX_VALUES = 1_000_000
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"

@@ -13,6 +13,7 @@ from gevent.monkey import get_original
 from websockets.uri import WebSocketURI, parse_uri
 
 from loadgen.protocol.base import TlsOptions
+from loadgen.transport import sources
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.names import connect_host
 
@@ -64,6 +65,7 @@ class Address:
             raw.setblocking(False)
             try:
                 raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sources.bind(raw)
                 _connect(raw, address, timeout_s)
             except BaseException as error:
                 raw.close()

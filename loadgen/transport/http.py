@@ -23,6 +23,7 @@ import httpx
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
 
+from loadgen.transport import sources
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
 from loadgen.transport.names import connect_host
@@ -211,6 +212,7 @@ class GeventHttpClient:
                 try:
                     sock.settimeout(self.timeout_s)
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    sources.bind(sock)
                     sock.connect(address)
                     tls = TlsStream(self._tls, self._host, sock) if self._tls is not None else None
                 except OSError as error:

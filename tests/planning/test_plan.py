@@ -321,7 +321,7 @@ def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -
     [
         (None, "this machine has not been measured"),
         ("{", "cannot be read"),
-        ('{"format": 1, "measured_at": 5}', "cannot be read"),
+        ('{"format": 2, "measured_at": 5}', "cannot be read"),
         ('{"format": 9}', "of another format"),
     ],
 )

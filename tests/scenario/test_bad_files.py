@@ -21,8 +21,8 @@ MISTAKES = [
     ),
     (edited("    count: 5\n", ""), "5: clients.readers.count is missing; add it (how many clients)"),
     (
-        edited("count: 5", "count: 999999"),
-        "4: clients has 1000001 clients in all; at most 1000000 are possible",
+        edited("count: 5", "count: 1999999"),
+        "4: clients has 2000001 clients in all; at most 2000000 are possible",
     ),
     (
         edited("count: 5", "count: 5\n    ramp: 250"),

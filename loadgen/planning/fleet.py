@@ -1,0 +1,254 @@
+"""What a scenario takes in machines: worker processes, memory, addresses, network, time to connect, money.
+
+Every figure follows from the scenario, from what one worker process of this machine was measured to need
+(`calibration`), from limits read from the system, and from what the caller says of the machines; `basis` says which.
+Nothing was run at that size: what a network or a service does beyond these figures is not in them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Any
+
+from analysis import text
+from loadgen.measure.health import local_ports
+from loadgen.planning.calibration import Calibration
+from loadgen.planning.machine import PLANNED_SHARE, Needs
+from loadgen.run.limits import RESERVE
+
+#: How long one event may take to be read by a worker when all its subscribers get it at once: from there on the verdict
+#: calls the receive queue doubtful.
+BURST_S = 0.1
+#: Of a machine's memory that workers may take.
+MEMORY_SHARE = 0.8
+#: Beside the payload: 76 bytes of the `data` message with an id of 36 characters and the quotes escaped, 4 of WebSocket
+#: header, 66 of Ethernet, IP and TCP with timestamps, one event a segment.
+FRAME_BYTES = 146
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What the machines are that workers run on; None: not known."""
+
+    cpus: int
+    memory_bytes: float | None
+    usd_per_hour: float | None = None
+    target_addresses: int = 1
+    """Addresses of the target that a name resolves to; each has local ports of its own."""
+    hours: float = 1.0
+    """How long they are rented."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One figure, and what it follows from."""
+
+    name: str
+    shown: str
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What is needed; None: not known."""
+
+    machines: Machines
+    workers: int | None
+    workers_for_load: int | None
+    workers_for_connects: int | None
+    workers_for_bursts: int | None
+    machines_needed: int | None
+    machines_for_workers: int | None
+    machines_for_memory: int | None
+    subscribers_per_worker: int | None
+    connections_per_machine: int | None
+    source_addresses: int | None
+    """Of each machine."""
+    open_files: int | None
+    """Of each worker process."""
+    rss_bytes: float | None
+    """Of all workers together."""
+    connect_s: float
+    """From the first connect to the last."""
+    connects_per_s: float
+    bits_in_per_s: float | None
+    """Of all machines together, at the peak."""
+    record_bytes_per_s: float | None
+    """From all workers to the master, at the peak; the master's disk takes the same."""
+    burst_s: float | None
+    """For which a worker reads, when all its subscribers get one event at once."""
+    usd_per_hour: float | None
+    usd: float | None
+    lines: tuple[Line, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the scenario asks for."""
+
+    needs: Needs
+    connections: int
+    connects_per_s: float
+    """Of all groups together, while they connect."""
+    connect_s: float
+    """From the first connect to the last by the scenario's ramps."""
+    most_at_once: float | None
+    """Subscribers that one event reaches."""
+    deliveries_per_s: float | None
+    event_bytes: float
+    connect_quota: float | None
+    """New connections per second that the service allows."""
+
+
+def fleet(asked: Asked, calibration: Calibration | None, machines: Machines) -> Fleet:
+    """Return what machines of that kind the scenario takes."""
+    rate = asked.connects_per_s
+    if asked.connect_quota is not None:
+        rate = min(rate, asked.connect_quota)
+    connect_s = max(asked.connect_s, asked.connections / rate if rate else 0.0)
+    load = connects = bursts = workers = None
+    burst_s = rss = None
+    kept, needs = calibration, asked.needs
+    if kept is not None and needs.processes is not None:
+        load = needs.processes
+        room = PLANNED_SHARE - kept.idle_cpu_share
+        connects = max(1, ceil(rate * kept.cpu_s_per_connect / room))
+        most = asked.most_at_once or 0.0
+        bursts = max(1, ceil(most * kept.cpu_s_per_delivery / BURST_S))
+        workers = max(load, connects, bursts)
+        burst_s = most / workers * kept.cpu_s_per_delivery
+        rss = workers * kept.base_rss_bytes + asked.connections * kept.rss_bytes_per_subscriber
+    for_workers = None if workers is None else ceil(workers / machines.cpus)
+    for_memory = (
+        None
+        if rss is None or machines.memory_bytes is None
+        else ceil(rss / (MEMORY_SHARE * machines.memory_bytes))
+    )
+    needed = None if for_workers is None else max(for_workers, for_memory or 1)
+    each = None if needed is None else ceil(asked.connections / needed)
+    ports = local_ports()
+    addresses = (
+        None if each is None or ports is None else max(1, ceil(each / (ports * machines.target_addresses)))
+    )
+    per_worker = None if workers is None else ceil(asked.connections / workers)
+    out = asked.deliveries_per_s
+    hourly = None if needed is None or machines.usd_per_hour is None else (needed + 1) * machines.usd_per_hour
+    found = Fleet(
+        machines=machines,
+        workers=workers,
+        workers_for_load=load,
+        workers_for_connects=connects,
+        workers_for_bursts=bursts,
+        machines_needed=needed,
+        machines_for_workers=for_workers,
+        machines_for_memory=for_memory,
+        subscribers_per_worker=per_worker,
+        connections_per_machine=each,
+        source_addresses=addresses,
+        open_files=None if per_worker is None else per_worker + RESERVE,
+        rss_bytes=rss,
+        connect_s=connect_s,
+        connects_per_s=rate,
+        bits_in_per_s=None if out is None else out * (asked.event_bytes + FRAME_BYTES) * 8,
+        record_bytes_per_s=None if out is None or kept is None else out * kept.record_bytes_per_delivery,
+        burst_s=burst_s,
+        usd_per_hour=hourly,
+        usd=None if hourly is None else hourly * machines.hours,
+    )
+    return Fleet(**{**_fields(found), "lines": tuple(_lines(found, asked, kept, ports))})
+
+
+def _fields(found: Fleet) -> dict[str, Any]:
+    return {name: getattr(found, name) for name in Fleet.__slots__}
+
+
+def _lines(found: Fleet, asked: Asked, kept: Calibration | None, ports: int | None) -> Iterator[Line]:
+    machines = found.machines
+    if kept is None:
+        measured = "unknown: run `loadgen plan --calibrate` first"
+    else:
+        measured = f"measured on {kept.machine.get('hostname', 'this machine')}, {kept.measured_at}"
+    cpu = "" if kept is None else f"{kept.cpu_s_per_delivery * 1e6:.1f} µs a delivery, "
+    yield Line(
+        "workers",
+        _count(found.workers),
+        f"the most of {_count(found.workers_for_load)} for the load, {_count(found.workers_for_connects)} for the"
+        f" connects, {_count(found.workers_for_bursts)} for reading one event in {BURST_S * 1e3:g} ms;"
+        f" {cpu}{PLANNED_SHARE:.0%} of a core each; {measured}",
+    )
+    yield Line(
+        "machines",
+        "–" if found.machines_needed is None else f"{found.machines_needed:,} and the master's",
+        f"{machines.cpus} CPUs, a worker each; {text.size(machines.memory_bytes)} of memory,"
+        f" {MEMORY_SHARE:.0%} of it for workers (as given, or this machine's)",
+    )
+    yield Line(
+        "memory of all workers",
+        text.size(found.rss_bytes),
+        measured
+        if kept is None
+        else f"{kept.base_rss_bytes / 1e6:.0f} MB a worker and {kept.rss_bytes_per_subscriber / 1e3:.1f} KB a"
+        f" subscriber; {measured}",
+    )
+    yield Line(
+        "subscribers of a worker",
+        _count(found.subscribers_per_worker),
+        f"shared evenly; {_count(found.open_files)} open files a process (`ulimit -n`)",
+    )
+    shown = "an unknown number of" if ports is None else f"{ports:,}"
+    yield Line(
+        "source addresses of a machine",
+        _count(found.source_addresses),
+        f"{_count(found.connections_per_machine)} connections, {shown} local ports (ip_local_port_range, read here)"
+        f" an address towards each address of the target, of which there are {machines.target_addresses} (as given);"
+        " several by LOADGEN_SOURCE_ADDRESSES",
+    )
+    quota = (
+        "no quota known"
+        if asked.connect_quota is None
+        else f"the service's quota {asked.connect_quota:,.0f}/s"
+    )
+    yield Line(
+        "time to connect",
+        text.duration(found.connect_s * 1e9),
+        f"{found.connects_per_s:,.0f} new connections/s: the smaller of the scenario's ramp"
+        f" {asked.connects_per_s:,.0f}/s and {quota}"
+        + ("" if kept is None else f"; {kept.cpu_s_per_connect * 1e6:.0f} µs of CPU each, measured"),
+    )
+    bits = None if found.bits_in_per_s is None else found.bits_in_per_s / 1e6
+    share = None if bits is None or not found.machines_needed else bits / found.machines_needed
+    yield Line(
+        "network, events in",
+        "–" if bits is None else f"{bits:,.0f} Mbit/s",
+        f"at the peak, {'–' if share is None else f'{share:,.0f}'} Mbit/s a machine; the largest payload and"
+        f" {FRAME_BYTES} bytes of envelope and headers",
+    )
+    yield Line(
+        "network, record to the master",
+        "–" if found.record_bytes_per_s is None else f"{found.record_bytes_per_s / 1e6:,.1f} MB/s",
+        "at the peak, and the same to its disk; "
+        + (
+            measured if kept is None else f"{kept.record_bytes_per_delivery:.1f} bytes a delivery, {measured}"
+        ),
+    )
+    yield Line(
+        "reading one event",
+        "–" if found.burst_s is None else text.duration(found.burst_s * 1e9),
+        "in each worker, when all its subscribers get it at once; kernel timestamps keep it out of the latency",
+    )
+    yield Line(
+        "machines' price",
+        "–" if found.usd_per_hour is None else f"${found.usd_per_hour:,.2f} an hour",
+        "not known: give --machine-usd"
+        if machines.usd_per_hour is None
+        else f"${machines.usd_per_hour:g} a machine and hour (as given), the master's included; the service's own"
+        " price stands above",
+    )
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"

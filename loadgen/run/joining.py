@@ -1,0 +1,189 @@
+"""Who takes part: what each worker says of itself when it comes, and who is turned away or too late.
+
+Each worker introduces itself to the master before any run. One of another version is refused: its rows and messages
+might mean something else. One that comes when a run has begun stands by until the next.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from gevent.event import Event
+
+from loadgen import __version__
+from loadgen.measure.clock import boot_id
+from loadgen.run import messages
+from loadgen.run.coordinator import Coordinator
+from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.member import Member
+from loadgen.run.messages import FORMAT, Payload
+from loadgen.run.shares import weight_of
+
+#: Environment variable for `--weight`, as container platforms set it.
+WEIGHT = "LOADGEN_WEIGHT"
+
+
+#: So long a worker may take to introduce itself; one that was written before workers did never will.
+_HELLO_TIMEOUT_S = 10.0
+
+
+def local() -> Member:
+    """Return the worker that is the master's own process."""
+    return Member(
+        "local", 0, hostname=socket.gethostname(), pid=os.getpid(), boot_id=boot_id(), cpus=os.cpu_count()
+    )
+
+
+def introduce(runner: Any, options: Any) -> None:
+    """On a worker: say to the master who it is; raises RunError."""
+    weight = str(options.weight or os.environ.get(WEIGHT) or "1")
+    try:
+        weight_of(weight)
+    except ValueError as error:
+        raise RunError(f"--weight or {WEIGHT}: {error}", ExitCode.USAGE) from None
+    hello = introduction(runner.client_id, weight, _own_address(runner.master_host, runner.master_port))
+    runner.send_message(messages.HELLO, hello)
+
+
+def introduction(worker_id: str, weight: str, address: str | None) -> Payload:
+    """Return what a worker says of itself."""
+    return {
+        "worker": worker_id,
+        "version": __version__,
+        "format": FORMAT,
+        "weight": weight,
+        "hostname": socket.gethostname(),
+        "address": address,
+        "pid": os.getpid(),
+        "boot_id": boot_id(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def refusal(payload: Payload) -> str | None:
+    """Return why a worker that introduced itself cannot take part, in a sentence; None: it can."""
+    who = f"the worker on {payload['hostname']} (pid {payload['pid']})"
+    if (payload["version"], payload["format"]) != (__version__, FORMAT):
+        theirs, ours = payload["version"], __version__
+        if theirs == ours:
+            theirs, ours = (
+                f"{theirs} (messages {payload['format']})",
+                f"{ours} (messages {FORMAT})",
+            )
+        return f"{who} runs loadgen {theirs} and the master {ours}: it takes no part; install the same version on both"
+    try:
+        weight_of(payload["weight"])
+    except ValueError as error:
+        return f"{who} takes no part: {error}"
+    return None
+
+
+class Door:
+    """On the master: lets workers in. ``to_worker`` sends a message to one."""
+
+    def __init__(self, runner: Any, options: Any, to_worker: Callable[[str, Payload, str], None]) -> None:
+        self._runner = runner
+        self._options = options
+        self._to_worker = to_worker
+        self._known: dict[str, Member] = {}
+        self._refused: set[str] = set()
+        self._changed = Event()
+
+    def meet(self, payload: Payload, running: Coordinator | None) -> None:
+        """Take in a worker that has introduced itself, or say why not; ``running`` is the run that is on."""
+        worker_id = payload["worker"]
+        reason = refusal(payload)
+        if reason is not None:
+            self._refuse(worker_id, reason)
+            return
+        member = Member(
+            worker_id=worker_id,
+            worker=len(self._known),
+            weight=weight_of(payload["weight"]),
+            hostname=payload["hostname"],
+            address=payload["address"],
+            pid=payload["pid"],
+            boot_id=payload["boot_id"],
+            cpus=payload["cpus"],
+        )
+        self._known[worker_id] = member
+        self._changed.set()
+        if running is not None:
+            if worker_id not in running.workers:
+                running.worker_late(member)
+                reason = f"{member.name} came when the run had begun: it stands by and takes no part in it"
+                say(reason)
+                self._to_worker(messages.STAND_BY, {"reason": reason}, worker_id)
+        elif not getattr(self._options, "processes", None):
+            of = f" of {self._options.expect_workers}" if self._options.headless else ""
+            say(f"{member.name} is here with weight {float(member.weight):g}: {len(self._known)}{of}")
+
+    def those_who_take_part(self, embedded: bool) -> list[Member]:
+        """Return the workers of the run that begins, once all have introduced themselves; raises RunError.
+
+        The embedded server listens on loopback: a worker elsewhere cannot reach it.
+        """
+        ready = [client.id for client in self._runner.clients.ready]
+        for _ in range(int(_HELLO_TIMEOUT_S / 0.1)):
+            if all(worker_id in self._known or worker_id in self._refused for worker_id in ready):
+                break
+            self._changed.clear()
+            self._changed.wait(0.1)
+        for worker_id in ready:
+            if worker_id not in self._known and worker_id not in self._refused:
+                self._refuse(
+                    worker_id,
+                    f"worker {worker_id} did not say which version it is: it takes no part; install version"
+                    f" {__version__} as here",
+                )
+        taking = [self._known[worker_id] for worker_id in ready if worker_id in self._known]
+        if not taking or (self._options.headless and len(taking) < self._options.expect_workers):
+            raise RunError(
+                f"only {len(taking)} of {self._options.expect_workers} workers can take part", ExitCode.USAGE
+            )
+        here = boot_id()
+        for member in taking if embedded else ():
+            if member.boot_id != here:
+                raise RunError(
+                    f"{member.name} is on another machine and cannot reach the embedded server, which listens on"
+                    " loopback: start `loadgen serve --host ADDRESS` and name it with --target",
+                    ExitCode.USAGE,
+                )
+        return sorted(taking, key=lambda member: member.worker)
+
+    def too_few(self) -> str:
+        """Return what to say when the expected workers did not come in time."""
+        options = self._options
+        return (
+            f"{len(self._known)} of {options.expect_workers} workers came within {options.workers_timeout:g} s:"
+            f" start the others, check that they reach port {options.master_bind_port} here,"
+            " or wait longer with --workers-timeout"
+        )
+
+    def _refuse(self, worker_id: str, reason: str) -> None:
+        self._refused.add(worker_id)
+        self._changed.set()
+        self._runner.clients.pop(worker_id, None)
+        say(reason)
+        self._to_worker(messages.REFUSE, {"reason": reason}, worker_id)
+
+
+def say(text: str) -> None:
+    """Print a sentence for the person at the terminal; what others sent cannot move its cursor."""
+    shown = "".join(character if character.isprintable() else "?" for character in text)
+    print(f"loadgen: {shown}", file=sys.stderr, flush=True)
+
+
+def _own_address(host: str, port: int) -> str | None:
+    """Return from which address this machine would send there; a datagram socket sends nothing to find out."""
+    try:
+        for family, kind, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
+            with socket.socket(family, kind, proto) as probe:
+                probe.connect(address)
+                own: str = probe.getsockname()[0]
+                return own
+    except OSError:
+        pass
+    return None

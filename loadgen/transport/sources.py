@@ -1,0 +1,84 @@
+"""From which of this machine's addresses connections leave, in turn.
+
+Towards one address and port of the target a source address has as many local ports as the kernel's
+`ip_local_port_range` holds, 28,232 by default: a process that needs more connections needs more addresses.
+"""
+
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Sequence
+from itertools import cycle
+
+#: Environment variable: addresses of this machine, separated by commas.
+VARIABLE = "LOADGEN_SOURCE_ADDRESSES"
+#: Linux: the port is chosen at connect, so that sources share ports towards different targets (ip(7)).
+_IP_BIND_ADDRESS_NO_PORT = 24
+
+
+class SourceError(ValueError):
+    """An address cannot be used; the text is one sentence."""
+
+
+class Sources:
+    """Binds sockets to the addresses in turn; none given: leaves the choice to the kernel."""
+
+    def __init__(self, addresses: Sequence[str] = ()) -> None:
+        self.addresses = tuple(addresses)
+        by_family: dict[int, list[str]] = {}
+        for address in addresses:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            by_family.setdefault(family, []).append(address)
+        self._next = {family: cycle(those) for family, those in by_family.items()}
+
+    @classmethod
+    def from_environment(cls) -> "Sources":
+        """Return what the environment says.
+
+        Raises:
+            SourceError: an address is none, or not this machine's.
+        """
+        written = [part.strip() for part in os.environ.get(VARIABLE, "").split(",") if part.strip()]
+        for address in written:
+            try:
+                version = ipaddress.ip_address(address).version
+            except ValueError:
+                raise SourceError(
+                    f"{VARIABLE} holds {address!a}, which is no IP address: give addresses of this machine,"
+                    " separated by commas"
+                ) from None
+            try:
+                with socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET) as probe:
+                    probe.bind((address, 0))
+            except OSError as error:
+                why = os.strerror(error.errno or 0)
+                raise SourceError(
+                    f"{VARIABLE} holds {address}, from which this machine cannot connect ({why}): add it with"
+                    f" `ip address add {address} dev …`, or leave it out"
+                ) from None
+        return cls(written)
+
+    def bind(self, sock: socket.socket) -> None:
+        """Bind a socket that is about to connect; raises OSError."""
+        turn = self._next.get(sock.family)
+        if turn is not None:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((next(turn), 0))
+        elif self._next:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+
+#: Of this process; read when a worker's part in a run begins.
+process_sources = Sources()
+
+
+def use(sources: Sources) -> None:
+    """Let all later connections of this process leave from these addresses."""
+    global process_sources
+    process_sources = sources
+
+
+def bind(sock: socket.socket) -> None:
+    """Bind a socket by the process's sources."""
+    process_sources.bind(sock)
