@@ -147,7 +147,9 @@ class Coordinator:
         self._live_gates = LiveGates([gate_of(written) for written in scenario.gates])
         #: What live displays read; None: there are none.
         self.live = (
-            LiveState(self.manifest.run, scenario, plan, target.describe(), workers.values())
+            LiveState(
+                self.manifest.run, scenario, plan, target.describe(), [member.worker for member in workers]
+            )
             if live
             else None
         )
@@ -245,7 +247,7 @@ class Coordinator:
             self._live_gates.observe(received_ns, histogram)
         if self.live is not None:
             for report in payload["live"]:
-                self.live.observe(state.worker, report, now_ns())
+                self.live.observe(state.member.worker, report, now_ns())
         self._changed.set()
 
     def on_spool(self, payload: Payload) -> None:
@@ -304,8 +306,8 @@ class Coordinator:
             subscriptions=self.census.subscriptions,
             totals=self._totals(),
             complaints=tuple(self._complaints()),
-            workers={state.worker: state.hostname for state in states},
-            gone=frozenset(state.worker for state in states if state.gone and state.finished is None),
+            workers={state.member.worker: state.member.hostname for state in states},
+            gone=frozenset(state.member.worker for state in states if state.gone and state.finished is None),
             warmup_ns=None if timeline is None else timeline.warmup_ns,
             measure_ns=None if timeline is None else timeline.measure_ns,
         )
