@@ -12,55 +12,10 @@ from typing import Any
 import numpy as np
 
 from analysis import text
+from analysis.limits import LIMITS
 from analysis.run import Ints, Run, Window, ints
 
 _SECOND_NS = 1_000_000_000
-_MS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What is still good; the reasons are in docs/concepts/verdict.md, the table there is made from this."""
-
-    #: Generator's own lateness (p99 of sent − slot) from which on a run is degraded, where it also is …
-    lateness_doubtful_ns: int = 2 * _MS
-    #: … above this share of the headline p99.
-    lateness_doubtful_share: float = 0.25
-    #: The same for invalid: the lateness, …
-    lateness_wrong_ns: int = 20 * _MS
-    #: … and its share of the headline p99.
-    lateness_wrong_share: float = 0.5
-    #: Share of events that were due and never sent: invalid above it, degraded above none.
-    unsent_wrong: float = 0.01
-    #: Receive-queue delay (p99): degraded. Kernel stamps are not touched by it until the socket buffers fill.
-    queue_doubtful_ns: int = 100 * _MS
-    #: Receive-queue delay (p99): invalid.
-    queue_wrong_ns: int = 2 * _SECOND_NS
-    #: Share of deliveries that have the kernel's stamp of a later one: degraded.
-    stamps_shared: float = 0.01
-    #: One stall of the event loop: degraded.
-    stall_ns: int = 250 * _MS
-    #: Share of the measurement in such stalls: invalid.
-    stalled_wrong: float = 0.1
-    #: CPU of a worker in one second, as a share of a core, from which on that second counts as busy.
-    busy_cpu: float = 0.9
-    #: Share of busy seconds: degraded.
-    busy_seconds: float = 0.2
-    #: Time in the garbage collector within one second: degraded.
-    gc_pause_ns: int = 100 * _MS
-    #: Open files, as a share of what the process may have: degraded.
-    open_files_share: float = 0.9
-    #: Local ports, as a share of the system's range: degraded.
-    ports_share: float = 0.8
-    #: Error of the clocks across hosts: degraded above this, and …
-    clock_ns: int = 100_000
-    #: … above this share of the headline p99.
-    clock_share: float = 0.1
-    #: Time without a sign of a worker: invalid.
-    silence_ns: int = 3 * _SECOND_NS
-
-
-LIMITS = Limits()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from writing import attribute_docs, code, head, prose, table
 from analysis import text
 from analysis.gates.grammar import OPERATORS
 from analysis.gates.metrics import DISTRIBUTIONS, NUMBERS, STATISTICS, Kind, find
-from analysis.judgement import LIMITS, Limits
+from analysis.limits import LIMITS, Limits
 
 _KINDS = {Kind.DURATION: "duration", Kind.SHARE: "share", Kind.COUNT: "count", Kind.RATE: "rate"}
 
@@ -18,7 +18,7 @@ def page() -> str:
     statistics = ", ".join(code(statistic) for statistic in STATISTICS)
     return "\n".join(
         [
-            head("Gates and limits", "`analysis/gates` and `analysis/judgement.py`"),
+            head("Gates and limits", "`analysis/gates` and `analysis/limits.py`"),
             "How a gate is decided is told in [Verdict and gates](../concepts/verdict.md).\n",
             "## The form\n",
             "```text\nMETRIC OPERATOR VALUE [over DURATION]\n```\n",
@@ -44,7 +44,7 @@ def page() -> str:
             ),
             "## Limits of the verdict\n",
             "The figures behind *degraded* and *invalid* ([what they mean](../concepts/verdict.md#what-is-looked-at));"
-            " an analyst may read them as `analysis.judgement.LIMITS`.\n",
+            " an analyst may read them as `analysis.limits.LIMITS`.\n",
             table(("limit", "value", "meaning"), _limits()),
         ]
     )

@@ -118,6 +118,20 @@ def run(
     ] = False,
     web: Annotated[bool, typer.Option(help="Show Locust's web UI and wait for its start button.")] = False,
     web_port: Annotated[int, typer.Option(help="Port of the web UI.", min=1, max=65535)] = 8089,
+    prometheus: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve the run's metrics for Prometheus at /metrics; without a host on the loopback interface.",
+            metavar="[HOST:]PORT",
+        ),
+    ] = None,
+    otel: Annotated[
+        bool,
+        typer.Option(
+            "--otel",
+            help="Push the run's metrics as OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (extra: live).",
+        ),
+    ] = False,
 ) -> None:
     """Run a scenario and report what was measured.
 
@@ -144,6 +158,8 @@ def run(
                 master_bind_host=master_bind_host,
                 web=web,
                 web_port=web_port,
+                prometheus=prometheus,
+                otel=otel,
                 faults=faults,
                 journal=journal,
                 max_cost=max_cost,

@@ -57,6 +57,8 @@ class Request:
     profile: str | None = None
     region: str | None = None
     cloudwatch: bool = False
+    prometheus: str | None = None
+    otel: bool = False
 
 
 def run(request: Request) -> int:
@@ -122,6 +124,8 @@ def _problem(request: Request) -> str | None:
         return "--worker cannot be combined with --master or --processes"
     if request.cloudwatch and (problem := _cloudwatch_problem(request)) is not None:
         return problem
+    if request.worker and (request.prometheus is not None or request.otel):
+        return "--prometheus and --otel are the master's: leave them out with --worker"
     if request.master and request.processes > 1:
         return (
             "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
@@ -224,6 +228,10 @@ def _command(request: Request) -> list[str]:
             "--master-port",
             str(request.master_port),
         ]
+    if request.prometheus is not None:
+        command += ["--prometheus", request.prometheus]
+    if request.otel:
+        command.append("--live-otel")
     if request.web:
         command += ["--web-host", "127.0.0.1", "--web-port", str(request.web_port)]
     else:

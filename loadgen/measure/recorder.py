@@ -12,7 +12,8 @@ from loadgen import native
 from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
-from loadgen.measure.health import HealthSampler
+from loadgen.measure.health import HealthSample, HealthSampler
+from loadgen.measure.live import LiveReports, Report
 from loadgen.measure.spool import SpoolWriter, spool_schema
 
 _AT = {name: index for index, name in enumerate(COLUMNS)}
@@ -93,6 +94,8 @@ class Interval(NamedTuple):
     queue_max_ns: int | None
     #: The headline latencies' HDR histogram, encoded; None where nothing arrived.
     delivery_histogram: str | None = None
+    #: For live displays, where the recorder was told to make one.
+    live: Report | None = None
 
 
 class Recorder:
@@ -129,6 +132,8 @@ class Recorder:
         self._clock_rows: list[ClockRow] = []
         #: The master's clock minus this process's, as far as it is known now: for the histograms only.
         self.clock_offset_ns = 0
+        #: Makes the reports for live displays; None: nobody looks.
+        self.live: LiveReports | None = None
         self._last_flush_ns = now_ns()
 
     def event(self, row: EventRow) -> None:
@@ -196,7 +201,9 @@ class Recorder:
             else []
         )
 
-        def write() -> str | None:
+        live, offset_ns = self.live, self.clock_offset_ns
+
+        def write() -> tuple[str | None, Report | None]:
             histogram_rows = _histogram_rows(tagged, start_ns, end_ns)
             if len(rows):
                 self._spool.write(self._batch(rows), "deliveries")
@@ -206,9 +213,16 @@ class Recorder:
             self._spool.write_rows("clock", clocks)
             self._spool.write_rows("health", health_rows)
             self._spool.write_rows("histograms", histogram_rows)
-            return next((encoded for tag, _, _, encoded, *_ in histogram_rows if tag == "delivery"), None)
+            encoded = {row[0]: row[3] for row in histogram_rows}
+            report = None
+            if live is not None:
+                columns = {name: rows[:, _AT[name]] for name in _LIVE_COLUMNS}
+                report = live.report(columns, latency, events, encoded, offset_ns)
+                report.update(_span(start_ns + offset_ns, end_ns + offset_ns, health_rows))
+            return encoded.get("delivery"), report
 
-        return interval._replace(delivery_histogram=self._run_in_thread(write))
+        histogram, report = self._run_in_thread(write)
+        return interval._replace(delivery_histogram=histogram, live=report)
 
     def _own(self, rows: Rows) -> Rows:
         """Keep this run's events: other runs' are counted as foreign; readiness probes are not deliveries."""
@@ -225,6 +239,18 @@ class Recorder:
         for field in list(schema)[1:]:
             arrays.append(pa.array(rows[:, _AT[field.name]], type=pa.int64()).cast(field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+_LIVE_COLUMNS = ("publisher", "sequence", "intended_ns", "arrival_ns")
+
+
+def _span(start_ns: int, end_ns: int, health: Sequence[HealthSample]) -> Report:
+    """Return what a report says of its second (on the master's clock) and of the process."""
+    return {
+        "start_ns": start_ns,
+        "end_ns": end_ns,
+        "health": health[0]._asdict() if health else None,
+    }
 
 
 _NO_ROWS: Rows = np.empty((0, len(COLUMNS)), dtype=np.int64)

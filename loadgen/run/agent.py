@@ -15,9 +15,11 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
+from loadgen.live.plan import live_reports
 from loadgen.measure import heap
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.measure.health import HealthSampler
+from loadgen.measure.live import Report
 from loadgen.measure.recorder import ClockRow, Interval, Recorder
 from loadgen.measure.spool import MARKER, SpoolWriter
 from loadgen.protocol.base import Service
@@ -71,6 +73,8 @@ class Agent:
         self._folder, self._shared = _spool_folder(begin, worker)
         self._spool = SpoolWriter(self._folder, worker)
         self.recorder = Recorder(begin["token"], self._spool, run_in_thread)
+        if begin["live"]:
+            self.recorder.live = live_reports(self.scenario, self.plan)
         self._health = HealthSampler(gevent.sleep)
         self._clock = WorkerClock(
             begin["boot_id"] is not None and begin["boot_id"] == boot_id(), worker_id == "local"
@@ -91,6 +95,8 @@ class Agent:
         self._broken: str | None = None
         self._latest: Interval | None = None
         self._histogram: str | None = None
+        #: Reports for live displays that are still to be sent.
+        self._reports: list[Report] = []
         self._written = Event()
         self._flushing = Semaphore()
         ready = self.scenario.phases.ready
@@ -177,7 +183,10 @@ class Agent:
         """Take the timeline; publishers start by themselves."""
         # All clients are there, and stay to the end.
         gc.freeze()
-        self._timeline.set(Timeline(**payload))
+        timeline = Timeline(**payload)
+        if self.recorder.live is not None:
+            self.recorder.live.measure_ns = timeline.measure_ns
+        self._timeline.set(timeline)
 
     def on_finish(self, payload: Payload) -> None:
         """Stop publishing, drain for so long, hang up, write what is left, hand over the record."""
@@ -236,9 +245,12 @@ class Agent:
         except OSError as error:
             self._broken = self._broken or f"worker {self.worker} cannot write its record: {why(error)}"
             return
+        groups: dict[str, int] = {}
         if self._latest.deliveries:
             self._histogram = self._latest.delivery_histogram
-            locust_stats.add_deliveries(self._environment.stats, self._groups, self._latest)
+            groups = locust_stats.add_deliveries(self._environment.stats, self._groups, self._latest)
+        if self._latest.live is not None:
+            self._reports.append({**self._latest.live, "groups": groups})
         if self._latest.events:
             locust_stats.add_publishes(self._environment.stats, self._latest.events, self._latest.end_ns)
 
@@ -251,6 +263,7 @@ class Agent:
 
     def _send_status(self) -> None:
         histogram, self._histogram = self._histogram, None
+        reports, self._reports = self._reports, []
         self._link.to_coordinator(
             messages.STATUS,
             _status(
@@ -265,6 +278,7 @@ class Agent:
                 fatal=self._fatal,
                 broken=self._broken,
                 histogram=histogram,
+                live=reports,
             ),
         )
 
@@ -367,6 +381,7 @@ def _status(worker_id: str, **known: Any) -> Payload:
         "broken_code": int(ExitCode.INCONCLUSIVE),
         "absent": False,
         "histogram": None,
+        "live": [],
         "hostname": sockets.gethostname(),
         "pid": os.getpid(),
         "boot_id": boot_id(),

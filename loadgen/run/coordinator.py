@@ -9,6 +9,7 @@ from typing import Any
 from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 
+from loadgen.live.state import LiveState, View
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.planning.guard import Budget
@@ -96,6 +97,7 @@ class Coordinator:
         workers: dict[str, int],
         prices: Prices,
         max_usd: float | None = None,
+        live: bool = False,
     ) -> None:
         self._link = link
         self.scenario = scenario
@@ -123,6 +125,12 @@ class Coordinator:
         self._changed = Event()
         self._recent: deque[tuple[int, HdrHistogram]] = deque()
         self._live_gates = LiveGates([gate_of(written) for written in scenario.gates])
+        #: What live displays read; None: there are none.
+        self.live = (
+            LiveState(self.manifest.run, scenario, plan, target.describe()["http_url"], workers.values())
+            if live
+            else None
+        )
         self.phase = "starting"
         self._phase_end_ns: int | None = None
         #: Set when the record and the report are complete.
@@ -153,6 +161,7 @@ class Coordinator:
             "folder": str(self.folder.path),
             "workers": max(1, len(self.workers)),
             "boot_id": boot_id(),
+            "live": self.live is not None,
         }
 
     def on_ping(self, payload: Payload) -> None:
@@ -195,6 +204,9 @@ class Coordinator:
             received_ns, histogram = now_ns(), HdrHistogram.decode(payload["histogram"])
             self._recent.append((received_ns, histogram))
             self._live_gates.observe(received_ns, histogram)
+        if self.live is not None:
+            for report in payload["live"]:
+                self.live.observe(state.worker, report, now_ns())
         self._changed.set()
 
     def on_spool(self, payload: Payload) -> None:
@@ -229,6 +241,24 @@ class Coordinator:
             deliveries=sum(state.deliveries for state in self.workers.values()),
             recent_p99_ns=recent.get_value_at_percentile(99) if recent is not None else None,
             complaint=complaints[0][0] if complaints else None,
+        )
+
+    def view(self) -> View:
+        """Return the state for live displays."""
+        at_ns, timeline = now_ns(), self._timeline
+        states = self.workers.values()
+        return View(
+            phase=self.phase,
+            elapsed_s=(at_ns - self._begun_ns) / 1e9,
+            left_s=None if self._phase_end_ns is None else max(0.0, (self._phase_end_ns - at_ns) / 1e9),
+            websockets=self.census.websockets,
+            subscriptions=self.census.subscriptions,
+            totals=self._totals(),
+            complaints=tuple(self._complaints()),
+            workers={state.worker: state.hostname for state in states},
+            gone=frozenset(state.worker for state in states if state.gone and state.finished is None),
+            warmup_ns=None if timeline is None else timeline.warmup_ns,
+            measure_ns=None if timeline is None else timeline.measure_ns,
         )
 
     # The run.
@@ -296,7 +326,7 @@ class Coordinator:
         measure_ns = start_ns + phases.warmup_ns
         measure_end_ns = measure_ns + phases.measure_ns
         drain_end_ns = measure_end_ns + phases.drain_ns
-        timeline = Timeline(start_ns, measure_ns, measure_end_ns, drain_end_ns)
+        timeline = self._timeline = Timeline(start_ns, measure_ns, measure_end_ns, drain_end_ns)
         self._link.to_agents(messages.GO, asdict(timeline))
         self._sleep_until(start_ns)
         for name, begin_ns, end_ns in (

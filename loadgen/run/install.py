@@ -24,6 +24,7 @@ from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunne
 from loadgen import children
 from loadgen.aws.access import Access
 from loadgen.credentials.help import HELP as LOGIN_HELP
+from loadgen.live.service import LiveService
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
@@ -90,6 +91,7 @@ class Controller:
         self.scenario: Scenario | None = None
         self.target: target.Target | None = None
         self.server: ServerProcess | None = None
+        self.live: LiveService | None = None
         self._display: ProgressDisplay | None = None
         self._interrupts = 0
         self.over = False
@@ -163,6 +165,13 @@ class Controller:
                 limits.check_open_files(census.sockets, max(1, processes))
             check_writable(Path(options.results))
             self._check_cost(plan)
+            # Before a server is started or anything sent: a port may be taken.
+            self.live = LiveService(
+                options.prometheus,
+                options.live_otel or getattr(options, "otel", False),
+                self.environment.web_ui,
+                getattr(options, "web_base_path", None) or "",
+            )
             self.target = target.Target.resolve(
                 self.scenario,
                 options.target,
@@ -180,6 +189,8 @@ class Controller:
             else:
                 self.target = self._serve(census.namespaces)
             target.check(self.target)
+            for line in self.live.shown:
+                print(f"loadgen: {line}", file=sys.stderr, flush=True)
         except ScenarioError as error:
             self.stop_process(str(error), ExitCode.USAGE)
         except RunError as error:
@@ -277,11 +288,14 @@ class Controller:
                 workers,
                 self.prices,
                 options.max_cost,
+                live=self.live is not None and self.live.wanted,
             )
         except RunError as error:
             self.stop_process(str(error), error.code)
             return
         self.coordinator = coordinator
+        if self.live is not None:
+            self.live.begin(coordinator)
         begin = coordinator.begin_payload()
         if isinstance(self.runner, MasterRunner):
             self.to_agents(messages.BEGIN, begin)
@@ -301,6 +315,8 @@ class Controller:
         finally:
             if self._display is not None:
                 self._display.stop()
+            if self.live is not None:
+                self.live.end()
             self.environment.process_exit_code = int(coordinator.exit_code)
             try:
                 self._announce(coordinator)
@@ -392,6 +408,8 @@ class Controller:
     def close(self) -> None:
         """Give back what was started."""
         self.end_early()
+        if self.live is not None:
+            self.live.close()
         if self.server is not None:
             self.server.stop()
             self.server = None
@@ -441,6 +459,19 @@ def install() -> None:
         group.add_argument(
             "--journal", default=None, help="where the embedded server writes down what it did"
         )
+        group.add_argument(
+            "--prometheus",
+            default=None,
+            metavar="[HOST:]PORT",
+            help="serve metrics for Prometheus; default host: 127.0.0.1",
+        )
+        group.add_argument(
+            "--live-otel",
+            action="store_true",
+            help="push the run's metrics to OTEL_EXPORTER_OTLP_ENDPOINT; Locust's own --otel does so as well",
+        )
+        # Locust's default is every interface: who wants that says so.
+        parser.set_defaults(web_host="127.0.0.1")
         group.add_argument("--results", default="results", help="folder for run folders")
         group.add_argument("--prices", default=None, help="prices and quotas of the service (YAML)")
         group.add_argument(

@@ -34,11 +34,17 @@ class GroupNames:
         return [(self.names[index], values[which == index]) for index in np.unique(which).tolist()]
 
 
-def add_deliveries(stats: RequestStats, groups: GroupNames, interval: Interval) -> None:
-    """Add an interval's deliveries, named by group; the response time is the headline latency."""
+def add_deliveries(stats: RequestStats, groups: GroupNames, interval: Interval) -> dict[str, int]:
+    """Add an interval's deliveries, named by group; the response time is the headline latency.
+
+    Returns how many each group has.
+    """
     at_s = int(interval.end_ns // 1_000_000_000)
+    counts = {}
     for name, latencies_ns in groups.split(interval.subscriptions, interval.latencies_ns):
         _add(stats, DELIVER, name, latencies_ns / 1e6, at_s)
+        counts[name] = int(latencies_ns.size)
+    return counts
 
 
 def add_publishes(stats: RequestStats, events: Sequence[EventRow], at_ns: int) -> None:

@@ -1,0 +1,201 @@
+"""The verdict on the generator so far, and how the gates stand.
+
+The analysis judges the record when the run is over; this is what of it can be known before. The limits are the same
+(`analysis.limits`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hdrh.histogram import HdrHistogram
+
+from analysis.gates.grammar import Gate
+from analysis.limits import LIMITS
+from loadgen.measure import histograms
+from loadgen.measure.live import Report
+from loadgen.scenario import Scenario
+from loadgen.scenario.gates import gate_of
+
+if TYPE_CHECKING:
+    from loadgen.live.state import LiveState, View
+
+_MEASURING = ("measure", "drain", "finishing")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`valid`, `degraded` or `invalid` so far, with its reasons; None: nothing was measured yet."""
+
+    kind: str | None
+    reasons: tuple[str, ...]
+
+
+class _Worker:
+    """What tells of a worker in the measure phase."""
+
+    def __init__(self) -> None:
+        self.seconds = self.busy = 0
+        self.stalled_ns = self.worst_stall_ns = 0
+        self.collecting_ns = 0
+        self.files_share = self.ports_share = 0.0
+        self.clock_moved_ns = 0
+
+
+class Judge:
+    """Keeps what the verdict and the gates need."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._gates: list[Gate] = [gate_of(written) for written in scenario.gates]
+        self._lateness = histograms.new_histogram()
+        self._queue = histograms.new_histogram()
+        self._publish = histograms.new_histogram()
+        self._service = histograms.new_histogram()
+        self._due = self._unsent = self._accepted = 0
+        self._workers: dict[int, _Worker] = {}
+
+    @property
+    def lateness(self) -> HdrHistogram:
+        """How late publishes were sent by the generator's own doing, of the measure phase."""
+        return self._lateness
+
+    @property
+    def queue(self) -> HdrHistogram:
+        """How long deliveries of the measure phase waited in the generator before they were read."""
+        return self._queue
+
+    @property
+    def publish(self) -> HdrHistogram:
+        """From sending a publish to its answer, of the measure phase."""
+        return self._publish
+
+    def take(self, worker: int, report: Report) -> None:
+        """Add a worker's report."""
+        if report.get("lateness") is not None:
+            self._lateness.add(HdrHistogram.decode(report["lateness"]))
+        self._due += report.get("due", 0)
+        self._unsent += report.get("unsent", 0)
+        if report["measured"] == "none":
+            return
+        for tag, histogram in (
+            ("queue", self._queue),
+            ("publish", self._publish),
+            ("service", self._service),
+        ):
+            if (encoded := report["histograms"].get(tag)) is not None:
+                histogram.add(HdrHistogram.decode(encoded))
+        if report["health"] is not None:
+            self._take_health(self._workers.setdefault(worker, _Worker()), report["health"])
+
+    def _take_health(self, known: _Worker, row: Mapping[str, Any]) -> None:
+        known.seconds += 1
+        known.busy += row["cpu_ns"] / max(1, row["interval_ns"]) > LIMITS.busy_cpu
+        known.worst_stall_ns = max(known.worst_stall_ns, row["lag_max_ns"])
+        known.stalled_ns += row["lag_max_ns"] if row["lag_max_ns"] > LIMITS.stall_ns else 0
+        known.collecting_ns = max(known.collecting_ns, row["gc_ns"])
+        known.files_share = max(known.files_share, row["open_files"] / (row["open_files_limit"] or 1e18))
+        known.ports_share = max(known.ports_share, row["ports"] / (row["ports_limit"] or 1e18))
+
+    def verdict(self, state: "LiveState", view: "View", at_ns: int) -> Verdict:
+        """Return the verdict so far."""
+        from loadgen.live.state import SILENCE_NS
+
+        invalid: list[str] = []
+        degraded: list[str] = []
+        for number in sorted(view.gone):
+            invalid.append(f"worker {number} ({view.workers.get(number, '?')}) was lost")
+        for number, totals in state.workers.items():
+            silent_ns = at_ns - totals.heard_ns
+            if totals.heard_ns and number not in view.gone and silent_ns > max(SILENCE_NS, LIMITS.silence_ns):
+                invalid.append(f"nothing is known of worker {number} for {silent_ns / 1e9:.0f} s")
+        if view.phase in _MEASURING:
+            self._schedule(state, invalid, degraded)
+            for number, known in self._workers.items():
+                _worker(number, known, invalid, degraded)
+        if invalid or degraded:
+            return Verdict("invalid" if invalid else "degraded", (*invalid, *degraded))
+        return Verdict(
+            "valid" if view.phase in _MEASURING and state.latencies.measured.total_count else None, ()
+        )
+
+    def _schedule(self, state: "LiveState", invalid: list[str], degraded: list[str]) -> None:
+        if self._unsent:
+            share = self._unsent / max(1, self._due)
+            (invalid if share > LIMITS.unsent_wrong else degraded).append(
+                f"{self._unsent:,} of {self._due:,} events that were due were never sent"
+            )
+        measured = state.latencies.measured
+        if self._lateness.total_count and measured.total_count:
+            own_ns, whole_ns = _p99(self._lateness), _p99(measured)
+            share = own_ns / max(1, whole_ns)
+            said = (
+                f"the generator itself published late: p99 {own_ns / 1e6:.1f} ms of {whole_ns / 1e6:.1f} ms"
+            )
+            if own_ns > LIMITS.lateness_wrong_ns and share > LIMITS.lateness_wrong_share:
+                invalid.append(said)
+            elif own_ns > LIMITS.lateness_doubtful_ns and share > LIMITS.lateness_doubtful_share:
+                degraded.append(said)
+        if self._queue.total_count and (queue_ns := _p99(self._queue)) > LIMITS.queue_doubtful_ns:
+            (invalid if queue_ns > LIMITS.queue_wrong_ns else degraded).append(
+                f"deliveries waited in the generator before they were read: p99 {queue_ns / 1e6:.0f} ms"
+            )
+
+    def gates(self, state: "LiveState") -> list[dict[str, Any]]:
+        """Return each gate with its value so far and whether it holds; None: it is known at the end."""
+        rows = []
+        for gate in self._gates:
+            value = self._value(gate, state)
+            # A gate over windows may have failed in one of them whatever the whole says.
+            holds = None if value is None or gate.over_ns is not None else gate.holds(value)
+            rows.append({"text": gate.text, "value": value, "kind": gate.metric.kind.name, "holds": holds})
+        return rows
+
+    def _value(self, gate: Gate, state: "LiveState") -> float | None:
+        metric = gate.metric
+        distributions = {
+            "delivery.latency": state.latencies.measured,
+            "delivery.service": self._service,
+            "delivery.queue": self._queue,
+            "publish.latency": self._publish,
+            "fanout.first": state.subscribers.first,
+            "fanout.last": state.subscribers.last,
+        }
+        if metric.distribution:
+            return statistic(distributions.get(metric.distribution), metric.statistic, metric.percentile)
+        if metric.name == "delivery.loss":
+            return state.loss.so_far()
+        return None
+
+
+def statistic(histogram: HdrHistogram | None, name: str, percentile: float | None) -> float | None:
+    """Return a statistic of a histogram by a gate's name for it; None: there is nothing to take it of."""
+    if histogram is None or not histogram.total_count:
+        return None
+    if percentile is not None:
+        return float(histogram.get_value_at_percentile(percentile))
+    take = {"min": histogram.get_min_value, "max": histogram.get_max_value, "mean": histogram.get_mean_value}
+    return float(take[name]())
+
+
+def _worker(number: int, known: _Worker, invalid: list[str], degraded: list[str]) -> None:
+    if known.seconds and known.busy / known.seconds > LIMITS.busy_seconds:
+        degraded.append(
+            f"worker {number} used more than {LIMITS.busy_cpu:.0%} of a core in {known.busy} of {known.seconds} s"
+        )
+    if known.worst_stall_ns > LIMITS.stall_ns:
+        share = known.stalled_ns / (known.seconds * 1e9)
+        (invalid if share > LIMITS.stalled_wrong else degraded).append(
+            f"worker {number} stood still for {known.worst_stall_ns / 1e6:.0f} ms"
+        )
+    if known.collecting_ns > LIMITS.gc_pause_ns:
+        degraded.append(
+            f"worker {number} spent {known.collecting_ns / 1e6:.0f} ms of a second in garbage collection"
+        )
+    if known.files_share > LIMITS.open_files_share:
+        degraded.append(f"worker {number} came close to its limit of open files")
+    if known.ports_share > LIMITS.ports_share:
+        degraded.append(f"worker {number} came close to its limit of local ports")
+
+
+def _p99(histogram: HdrHistogram) -> int:
+    return int(histogram.get_value_at_percentile(99))

@@ -1,0 +1,206 @@
+"""The metrics of a run, pushed as OTLP over HTTP to an OpenTelemetry collector.
+
+Where to, with which headers and how often is told by OpenTelemetry's own environment variables
+(`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_RESOURCE_ATTRIBUTES`,
+…). The values are sums of what workers reported, so the data points are made here and handed to the SDK's exporter: its
+instruments take single values only. Needs the extra `live`.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import gevent
+
+from loadgen import __version__
+from loadgen.live.metrics import Kind, Metric, collect
+from loadgen.live.state import Buckets, LiveState
+from loadgen.measure.clock import now_ns
+from loadgen.measure.live import BOUNDS_NS
+from loadgen.run.exits import ExitCode, RunError
+
+#: Milliseconds; the specification's default of a minute is longer than most runs.
+_INTERVAL_MS: Final = "5000"
+_LAST_EXPORT_S: Final = 5.0
+#: What the scenario's protocol is called in `messaging.system`; there is no well-known value for it.
+_SYSTEM: Final = "aws_appsync_events"
+
+Current = Callable[[], LiveState | None]
+
+
+class Exporter:
+    """Sends the metrics now and then while runs go on, and when one ends."""
+
+    def __init__(self, current: Current) -> None:
+        """Raises RunError where the extra is missing or a variable makes no sense."""
+        try:
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+        except ImportError:
+            raise RunError(
+                "--otel needs OpenTelemetry's packages: install them with pip install 'fanout-loadgen[live]'",
+                ExitCode.USAGE,
+            ) from None
+        self._current = current
+        self._interval_s = _interval_s()
+        #: Where to, without what may be secret in it.
+        self.endpoint = _endpoint()
+        logger = logging.getLogger("opentelemetry.exporter")
+        # It would repeat the same lines with every attempt; `_export` says it once.
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+        self._exporter = OTLPMetricExporter()
+        self._failed = False
+        self._greenlet = gevent.spawn(self._loop)
+
+    def close(self) -> None:
+        """Send the last state and end."""
+        self._greenlet.kill()
+        self.flush()
+        self._exporter.shutdown()
+
+    def flush(self) -> None:
+        """Send the state as it is; give up after some seconds."""
+        with gevent.Timeout(_LAST_EXPORT_S, False):
+            self._export()
+
+    def _loop(self) -> None:
+        while True:
+            gevent.sleep(self._interval_s)
+            self._export()
+
+    def _export(self) -> None:
+        from opentelemetry.sdk.metrics.export import MetricExportResult
+
+        state = self._current()
+        if state is None or state.view is None:
+            return
+        # The collector's requests are cooperative here: Locust has patched the sockets.
+        result = self._exporter.export(metrics_data(state, now_ns()))
+        failed = result is not MetricExportResult.SUCCESS
+        if failed and not self._failed:
+            print(
+                f"loadgen: OpenTelemetry: {self.endpoint} does not take the metrics; the run goes on without",
+                file=sys.stderr,
+                flush=True,
+            )
+        self._failed = failed
+
+
+def metrics_data(state: LiveState, at_ns: int) -> Any:
+    """Return a run's metrics as the SDK's `MetricsData`."""
+    from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+    resource = Resource.create(
+        {
+            "service.name": os.environ.get("OTEL_SERVICE_NAME") or "loadgen",
+            "service.version": __version__,
+            "service.instance.id": state.run,
+            "loadgen.run": state.run,
+            "loadgen.scenario": state.scenario,
+        }
+    )
+    url = urlsplit(state.target)
+    common: dict[str, str | int] = {"messaging.system": _SYSTEM}
+    if url.hostname:
+        common["server.address"] = url.hostname
+        common["server.port"] = url.port or (443 if url.scheme == "https" else 80)
+    metrics = [
+        made
+        for metric in collect(state, at_ns)
+        if metric.otel is not None
+        and metric.samples
+        and (made := _metric(metric, state.begun_ns, at_ns, common))
+    ]
+    scope = ScopeMetrics(InstrumentationScope("loadgen", __version__), metrics, "")
+    return MetricsData([ResourceMetrics(resource, [scope], "")])
+
+
+def _metric(metric: Metric, begun_ns: int, at_ns: int, common: dict[str, str | int]) -> Any:
+    from opentelemetry.sdk.metrics.export import (
+        AggregationTemporality,
+        Gauge,
+        Histogram,
+        NumberDataPoint,
+        Sum,
+    )
+    from opentelemetry.sdk.metrics.export import Metric as OtelMetric
+
+    cumulative = AggregationTemporality.CUMULATIVE
+    conventional = metric.otel is not None and metric.otel.startswith("messaging.")
+    points: list[Any] = []
+    for labels, value in metric.samples:
+        attributes: dict[str, str | int] = {f"loadgen.{key}": text for key, text in labels.items()}
+        if conventional:
+            attributes |= {**common, **metric.otel_attributes}
+            status = labels.get("status")
+            if status == "unsent":
+                # Never sent: no operation of the client's.
+                continue
+            if status not in (None, "accepted"):
+                attributes["error.type"] = str(status)
+        if isinstance(value, Buckets):
+            if value.min_ns is None:
+                continue
+            points.append(_histogram_point(value, attributes, begun_ns, at_ns))
+        else:
+            start_ns = begun_ns if metric.kind is Kind.COUNTER else at_ns
+            points.append(NumberDataPoint(attributes, start_ns, at_ns, value))
+    if metric.kind is Kind.COUNTER:
+        data: Any = Sum(points, cumulative, True)
+    elif metric.kind is Kind.HISTOGRAM:
+        data = Histogram(points, cumulative)
+    else:
+        data = Gauge(points)
+    assert metric.otel is not None
+    return OtelMetric(metric.otel, metric.help, metric.unit, data) if points else None
+
+
+def _histogram_point(buckets: Buckets, attributes: dict[str, str | int], begun_ns: int, at_ns: int) -> Any:
+    from opentelemetry.sdk.metrics.export import HistogramDataPoint
+
+    bounds_s = [bound_ns / 1e9 for bound_ns in BOUNDS_NS]
+    assert buckets.min_ns is not None
+    assert buckets.max_ns is not None
+    return HistogramDataPoint(
+        attributes, begun_ns, at_ns, sum(buckets.counts), buckets.sum_s, buckets.counts, bounds_s,
+        min=buckets.min_ns / 1e9, max=buckets.max_ns / 1e9,
+    )  # fmt: skip
+
+
+def _interval_s() -> float:
+    text = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL") or _INTERVAL_MS
+    try:
+        interval_ms = float(text)
+    except ValueError:
+        interval_ms = 0.0
+    if not 100 <= interval_ms <= 3_600_000:
+        raise RunError(
+            f"OTEL_METRIC_EXPORT_INTERVAL is {text!a}: write milliseconds, from 100 to 3600000",
+            ExitCode.USAGE,
+        )
+    return interval_ms / 1000
+
+
+def _endpoint() -> str:
+    """Return where the metrics go to; raises RunError where that is no URL."""
+    text = (
+        os.environ.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+        or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or "http://localhost:4318"
+    )
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        url, port = urlsplit(""), None
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise RunError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT is no http:// or https:// URL: write one such as http://localhost:4318",
+            ExitCode.USAGE,
+        )
+    return f"{url.scheme}://{url.hostname}" + (f":{port}" if port else "")

@@ -1,0 +1,102 @@
+"""What a scenario says beforehand, for live displays: the load that is due, and how many deliveries an event brings."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from loadgen.measure.live import LiveReports
+from loadgen.pacing import Pace
+from loadgen.planning.fanout import audience, due, group_loads
+from loadgen.scenario import Plan, Scenario
+from loadgen.scenario.rules import APPSYNC, ProtocolRules
+
+#: Events a second that are followed to their first and last subscriber, about.
+_SAMPLED_PER_S = 20
+#: So many different patterns with wildcards are tried for each channel; beyond, what an event brings is not known.
+_WILDCARDS_MAX = 1_000
+_CHANNELS_KEPT = 100_000
+
+
+def live_reports(scenario: Scenario, plan: Plan) -> LiveReports:
+    """Return what makes a worker's reports."""
+    rate = sum(
+        group.publish.events_per_s(group.count)
+        for group in scenario.clients.values()
+        if group.publish is not None
+    )
+    return LiveReports(expected_by_channel(scenario, plan), round(rate / _SAMPLED_PER_S))
+
+
+def expected_by_channel(
+    scenario: Scenario, plan: Plan, rules: ProtocolRules = APPSYNC
+) -> Callable[[str], int | None]:
+    """Return a function from a channel to how many deliveries an event published to it should bring.
+
+    It returns None where that is not known while the run goes on: subscriptions come and go, or there are more than
+    are spelled out.
+    """
+    seen = None if _changing(scenario) else audience(scenario, plan, rules)
+    if seen is None or not seen.spelled_out:
+        return lambda channel: None
+    exact: dict[str, int] = {}
+    wildcards: list[tuple[str, int]] = []
+    for pattern, count in seen.patterns.items():
+        try:
+            rules.validate_publish(pattern)
+        except ValueError:
+            wildcards.append((pattern, int(count)))
+        else:
+            exact[pattern] = int(count)
+    if len(wildcards) > _WILDCARDS_MAX:
+        return lambda channel: None
+
+    @lru_cache(_CHANNELS_KEPT)
+    def expected(channel: str) -> int | None:
+        normal = rules.normalise(channel)
+        return exact.get(normal, 0) + sum(n for pattern, n in wildcards if rules.matches(pattern, normal))
+
+    return expected
+
+
+@dataclass(frozen=True)
+class _Source:
+    pace: Pace
+    batch: int
+    duration_ns: int
+    #: Deliveries of an event on average; None: not known.
+    subscribers: float | None
+
+
+class Due:
+    """How many events, and deliveries of them, are due by a time."""
+
+    def __init__(self, scenario: Scenario, plan: Plan) -> None:
+        seen = None if _changing(scenario) else audience(scenario, plan)
+        loads = {load.name: load for load in group_loads(scenario, plan, seen)}
+        self._sources: Sequence[_Source] = [
+            _Source(publish.pace, publish.batch, publish.duration_ns, loads[group.name].subscribers)
+            for group in plan.groups
+            if (publish := plan.client(group.first).publish) is not None
+        ]
+
+    def events(self, offset_ns: int) -> float:
+        """Return how many events are due before a time after the start of the warm-up."""
+        return sum(source.batch * _requests(source, offset_ns) for source in self._sources)
+
+    def deliveries(self, offset_ns: int) -> float | None:
+        """Return how many deliveries those should bring; None: not known."""
+        total = 0.0
+        for source in self._sources:
+            if source.subscribers is None:
+                return None
+            total += source.subscribers * source.batch * _requests(source, offset_ns)
+        return total
+
+
+def _requests(source: _Source, offset_ns: int) -> float:
+    return due(source.pace, min(max(0, offset_ns), source.duration_ns))
+
+
+def _changing(scenario: Scenario) -> bool:
+    """Whether clients or subscriptions come and go."""
+    return any(group.churn is not None for group in scenario.clients.values())

@@ -1,0 +1,216 @@
+"""The parts of the live state that add up over time: latencies, what did not arrive, first and last subscribers."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from hdrh.histogram import HdrHistogram
+
+from loadgen.measure import histograms
+from loadgen.measure.live import ALL, NONE, Report
+
+_SECOND_NS = 1_000_000_000
+_RECENT: Final = 10
+#: A second of intended times is taken for settled when it has been over for so long.
+SETTLED_S: Final = 3
+#: A sampled event that has not reached all its subscribers by then is given up: which is its last is not known.
+GIVEN_UP_NS: Final = 15 * _SECOND_NS
+#: More seconds or events than can be, unless somebody forges them.
+_MOST = 200_000
+
+
+def percentiles(histogram: HdrHistogram | None) -> dict[str, int] | None:
+    """Return p50, p90, p99, max and the count; None where there is nothing to take them of."""
+    if histogram is None or not histogram.total_count:
+        return None
+    return {
+        "p50": int(histogram.get_value_at_percentile(50)),
+        "p90": int(histogram.get_value_at_percentile(90)),
+        "p99": int(histogram.get_value_at_percentile(99)),
+        "max": int(histogram.get_max_value()),
+        "count": int(histogram.total_count),
+    }
+
+
+class Latencies:
+    """Headline latencies of the second, of the last ten, and of the measure phase."""
+
+    def __init__(self) -> None:
+        #: Of deliveries whose intended time lies in the measure phase.
+        self.measured = histograms.new_histogram()
+        self._second: list[HdrHistogram] = []
+        self._recent: deque[HdrHistogram] = deque(maxlen=_RECENT)
+
+    def take(self, report: Report) -> None:
+        """Add a report's histograms."""
+        encoded = report["histograms"].get("delivery")
+        if encoded is None:
+            return
+        histogram = HdrHistogram.decode(encoded)
+        self._second.append(histogram)
+        if report["measured"] == ALL:
+            self.measured.add(histogram)
+        elif report["measured"] != NONE:
+            self.measured.add(HdrHistogram.decode(report["measured"]))
+
+    def close_second(self, complete: bool) -> HdrHistogram | None:
+        """End the second and return its histogram; None: it is not known whole."""
+        parts, self._second = self._second, []
+        # One report alone needs no sum.
+        second = parts[0] if len(parts) == 1 else histograms.merge(parts)
+        self._recent.append(second)
+        return second if complete else None
+
+    def recent(self) -> HdrHistogram:
+        """Return the histogram of the last ten seconds."""
+        return histograms.merge(self._recent)
+
+
+class Loss:
+    """What should have arrived and has, by the second in which it was intended.
+
+    A second is settled when it has been over for `SETTLED_S`; what comes later still counts, to the sums. Duplicates
+    count as arrivals, so that a loss can be negative.
+    """
+
+    def __init__(self) -> None:
+        self._arrived: dict[int, int] = {}
+        self._expected: dict[int, int | None] = {}
+        #: Deliveries that arrived of events of the measure phase.
+        self.arrived_measured = 0
+        #: Deliveries that the accepted events of the measure phase should bring; None: not known.
+        self.expected_measured: int | None = 0
+        self._settled_until = 0
+        self._settled_arrived = 0
+        self._settled_expected: int | None = 0
+
+    def take(self, report: Report) -> None:
+        """Add a report's counts."""
+        for second, count in report["arrived"]:
+            if second >= 0:
+                self.arrived_measured += count
+                if second < self._settled_until:
+                    self._settled_arrived += count
+                elif second in self._arrived or len(self._arrived) < _MOST:
+                    self._arrived[second] = self._arrived.get(second, 0) + count
+        for second, count in report.get("expected", ()):
+            if second >= 0:
+                self.expected_measured = _plus(self.expected_measured, count)
+                if second < self._settled_until:
+                    self._settled_expected = _plus(self._settled_expected, count)
+                else:
+                    self._expected[second] = _plus(self._expected.get(second, 0), count)
+
+    def settle(self, offset_ns: int | None) -> float | None:
+        """Settle the seconds that are over, and return what share of their deliveries did not arrive.
+
+        ``offset_ns`` is now, counted from the start of the measure phase. None: nothing was expected in them, or that
+        is not known.
+        """
+        until = 0 if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
+        arrived, expected = 0, _plus(0, 0)
+        for second in [known for known in self._arrived if known < until]:
+            arrived += self._arrived.pop(second)
+        for second in [known for known in self._expected if known < until]:
+            expected = _plus(expected, self._expected.pop(second))
+        self._settled_until = max(self._settled_until, until)
+        self._settled_arrived += arrived
+        self._settled_expected = _plus(self._settled_expected, expected)
+        return _missing(arrived, expected)
+
+    def so_far(self) -> float | None:
+        """Return what share of the settled seconds' deliveries did not arrive; None: not known."""
+        return _missing(self._settled_arrived, self._settled_expected)
+
+
+def _missing(arrived: int, expected: int | None) -> float | None:
+    return 1 - arrived / expected if expected else None
+
+
+class _Event:
+    """A sampled event on its way to its subscribers."""
+
+    __slots__ = ("arrivals", "expected", "first_ns", "intended_ns", "known", "last_ns", "seen_ns")
+
+    def __init__(self) -> None:
+        self.intended_ns = self.first_ns = self.last_ns = self.seen_ns = 0
+        self.arrivals = 0
+        self.expected: int | None = None
+        #: Whether its acceptance was reported.
+        self.known = False
+
+
+class Subscribers:
+    """First and last subscriber of sampled events that reached all of theirs."""
+
+    def __init__(self) -> None:
+        self.first = histograms.new_histogram()
+        self.last = histograms.new_histogram()
+        #: Sampled events that reached all their subscribers, and that did not.
+        self.complete = self.incomplete = 0
+        self._open: dict[tuple[int, int], _Event] = {}
+        self._recent: deque[tuple[int, int, int]] = deque(maxlen=10_000)
+
+    def take(self, report: Report) -> None:
+        """Add what a report says of the sampled events."""
+        for publisher, sequence, intended_ns, first_ns, last_ns, count in report["sampled"]:
+            event = self._event(publisher, sequence, report["end_ns"])
+            if event is None:
+                continue
+            event.intended_ns = intended_ns
+            event.first_ns = first_ns if not event.arrivals else min(event.first_ns, first_ns)
+            event.last_ns = last_ns if not event.arrivals else max(event.last_ns, last_ns)
+            event.arrivals += count
+        for publisher, sequence, expected in report.get("sampled_events", ()):
+            if (event := self._event(publisher, sequence, report["end_ns"])) is not None:
+                event.known, event.expected = True, expected
+
+    def settle(self, at_ns: int) -> None:
+        """Take those that are complete into the figures, and give up those that will not be."""
+        for key, event in list(self._open.items()):
+            if event.known and event.expected and event.arrivals >= event.expected:
+                first_ns, last_ns = event.first_ns - event.intended_ns, event.last_ns - event.intended_ns
+                _record(self.first, first_ns)
+                _record(self.last, last_ns)
+                self._recent.append((at_ns, first_ns, last_ns))
+                self.complete += 1
+            elif at_ns - event.seen_ns < GIVEN_UP_NS:
+                continue
+            elif event.known and event.expected:
+                self.incomplete += 1
+            del self._open[key]
+
+    def recent_first(self, at_ns: int) -> HdrHistogram | None:
+        """Return the histogram of the first subscribers of the last ten seconds."""
+        return _histogram(
+            first for then_ns, first, _ in self._recent if at_ns - then_ns < _RECENT * _SECOND_NS
+        )
+
+    def recent_last(self, at_ns: int) -> HdrHistogram | None:
+        """Return the histogram of the last subscribers of the last ten seconds."""
+        return _histogram(last for then_ns, _, last in self._recent if at_ns - then_ns < _RECENT * _SECOND_NS)
+
+    def _event(self, publisher: int, sequence: int, seen_ns: int) -> _Event | None:
+        event = self._open.get((publisher, sequence))
+        if event is None:
+            if len(self._open) >= _MOST:
+                return None
+            event = self._open[publisher, sequence] = _Event()
+            event.seen_ns = seen_ns
+        return event
+
+
+def _histogram(values: Iterable[int]) -> HdrHistogram | None:
+    histogram = histograms.new_histogram()
+    for value in values:
+        _record(histogram, value)
+    return histogram if histogram.total_count else None
+
+
+def _record(histogram: HdrHistogram, value_ns: int) -> None:
+    if 0 <= value_ns <= histograms.HIGHEST_NS:
+        histogram.record_value(value_ns)
+
+
+def _plus(left: int | None, right: int | None) -> int | None:
+    return None if left is None or right is None else left + right

@@ -1,0 +1,95 @@
+"""Keeps the live state of the run that is on up to date, and owns what shows it; one object a Locust master."""
+
+from typing import Any, Protocol
+
+import gevent
+
+from loadgen.live.state import LiveState, View
+from loadgen.measure.clock import now_ns
+
+#: How often a point may be made; one is made when all workers have reported, once a second.
+_TICK_S = 0.1
+
+
+class Run(Protocol):
+    """What is read of a coordinator."""
+
+    live: LiveState | None
+
+    def view(self) -> View:
+        """Return what it knows at the moment."""
+
+
+class LiveService:
+    """Ticks the state, and starts and ends what shows it. Nothing is shown until a run has begun."""
+
+    def __init__(self, prometheus: str | None, otel: bool, web_ui: Any, web_base_path: str) -> None:
+        """Start what was asked for; raises RunError where it cannot be.
+
+        ``prometheus`` is `[HOST:]PORT`; ``web_ui`` Locust's, or None.
+        """
+        self._run: Run | None = None
+        self._endpoint = self._exporter = None
+        self.wanted = prometheus is not None or otel or web_ui is not None
+        self._greenlet: gevent.Greenlet | None = None
+        if not self.wanted:
+            return
+        if otel:
+            from loadgen.live.otlp import Exporter
+
+            self._exporter = Exporter(self.current)
+        if prometheus is not None:
+            from loadgen.live.prometheus import Endpoint
+
+            self._endpoint = Endpoint(prometheus, self.current)
+        if web_ui is not None:
+            from loadgen.live.web import extend
+
+            extend(web_ui, web_base_path, self.current)
+        self._greenlet = gevent.spawn(self._loop)
+
+    @property
+    def shown(self) -> list[str]:
+        """Where it can be looked at, a sentence's end each."""
+        lines = []
+        if self._endpoint is not None:
+            lines.append(f"Prometheus: {self._endpoint.url}")
+        if self._exporter is not None:
+            lines.append(f"OpenTelemetry: to {self._exporter.endpoint}")
+        return lines
+
+    def current(self) -> LiveState | None:
+        """Return the state of the run that is on, or was last."""
+        return None if self._run is None else self._run.live
+
+    def begin(self, run: Run) -> None:
+        """A run begins."""
+        self._run = run
+
+    def end(self) -> None:
+        """The run is over: show its last state."""
+        self._tick()
+        if self._exporter is not None:
+            self._exporter.flush()
+
+    def close(self) -> None:
+        """End everything; may be called again."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            self._greenlet = None
+        if self._exporter is not None:
+            self._exporter.close()
+            self._exporter = None
+        if self._endpoint is not None:
+            self._endpoint.close()
+            self._endpoint = None
+
+    def _loop(self) -> None:
+        while True:
+            gevent.sleep(_TICK_S)
+            self._tick()
+
+    def _tick(self) -> None:
+        run = self._run
+        if run is not None and run.live is not None:
+            run.live.tick(now_ns(), run.view())

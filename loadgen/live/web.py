@@ -1,0 +1,107 @@
+"""The Fan-out tab of Locust's web UI, and /metrics beside it.
+
+Locust's UI takes further tabs by name (`extended_tabs`) but fills them with tables only, so its page gets one script
+more, which draws into the tab. The same content has a page of its own at /fan-out. Nothing is loaded from elsewhere.
+"""
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any, Final, TypeVar
+
+from flask import Blueprint, Flask, Response, jsonify, request
+from prometheus_client import make_wsgi_app
+from werkzeug.test import run_wsgi_app
+
+from loadgen.live.prometheus import registry
+from loadgen.live.state import LiveState
+
+#: The tab's key, as it stands in the URL: ?tab=fan-out.
+TAB: Final = "fan-out"
+_TYPES: Final = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
+_FILES: Final = ("page.html", "page.js", "tab.js", "live.js", "chart.js", "live.css")
+_COMPLAINTS_SHOWN: Final = 10
+_POLICY: Final = (
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; object-src 'none'"
+)
+_INJECTED: Final = (
+    b'<link rel="stylesheet" href="./fan-out/live.css"><script type="module" src="./fan-out/tab.js"></script>'
+)
+
+_Function = TypeVar("_Function", bound=Callable[..., Response])
+Current = Callable[[], LiveState | None]
+
+
+def extend(web_ui: Any, base_path: str, current: Current) -> None:
+    """Add the tab, its page and /metrics to Locust's web UI; call before it begins to serve."""
+    app: Flask = web_ui.app
+    protected: Callable[[_Function], _Function] = web_ui.auth_required_if_enabled
+    blueprint = Blueprint("loadgen_live", __name__, url_prefix=base_path or None)
+    package = files("loadgen.live") / "page"
+    content = {name: (package / name).read_bytes() for name in _FILES}
+    metrics = make_wsgi_app(registry(current))
+
+    def served(name: str) -> Response:
+        answer = Response(content[name], mimetype=_TYPES[name.rpartition(".")[2]])
+        answer.headers["Content-Security-Policy"] = _POLICY
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
+
+    @blueprint.route("/fan-out")
+    @protected
+    def fan_out_page() -> Response:
+        return served("page.html")
+
+    @blueprint.route("/fan-out/<name>")
+    @protected
+    def fan_out_file(name: str) -> Response:
+        return served(name) if name in content else Response("not found", 404)
+
+    @blueprint.route("/fan-out/data")
+    @protected
+    def fan_out_data() -> Response:
+        after = request.args.get("after", -1, type=int)
+        return jsonify(shown(current(), request.args.get("run"), after))
+
+    @blueprint.route("/metrics")
+    @protected
+    def fan_out_metrics() -> Response:
+        body, status, headers = run_wsgi_app(metrics, request.environ)
+        return Response(body, status, headers)
+
+    @app.after_request
+    def inject(answer: Response) -> Response:
+        if request.endpoint == "locust.index" and answer.status_code == 200 and not answer.is_streamed:
+            answer.set_data(answer.get_data().replace(b"</body>", _INJECTED + b"</body>", 1))
+        return answer
+
+    app.register_blueprint(blueprint)
+    tabs = [*web_ui.template_args.get("extended_tabs", []), {"title": "Fan-out", "key": TAB}]
+    web_ui.template_args["extended_tabs"] = tabs
+
+
+def shown(state: LiveState | None, run: str | None, after: int) -> dict[str, Any]:
+    """Return what the page shows; of the points only those after a number, if it has those of this run."""
+    if state is None or state.view is None:
+        return {"run": None}
+    view = state.view
+    first = after if run == state.run else -1
+    return {
+        "run": state.run,
+        "scenario": state.scenario,
+        "target": state.target,
+        "phase": view.phase,
+        "elapsed_s": view.elapsed_s,
+        "left_s": view.left_s,
+        "verdict": {"kind": state.verdict.kind, "reasons": state.verdict.reasons},
+        "gates": state.gates,
+        "so_far": state.so_far(),
+        "connected": view.totals["connected"],
+        "websockets": view.websockets,
+        "ready": view.totals["ready"],
+        "subscriptions": view.subscriptions,
+        "lost_connections": view.totals["lost_connections"],
+        "failed": view.totals["failed"],
+        "complaints": view.complaints[:_COMPLAINTS_SHOWN],
+        "points": [point for point in state.points if point["number"] > first],
+    }
