@@ -15,7 +15,7 @@ from loadgen.live.state import SILENCE_NS, STATUSES, Buckets, LiveState, View, W
 #: The phases that a run is in, in their order.
 PHASES: Final = ("starting", "ramp", "ready", "warmup", "measure", "drain", "finishing")
 VERDICTS: Final = ("valid", "degraded", "invalid")
-_QUANTILES: Final = (("p50", "0.5"), ("p90", "0.9"), ("p99", "0.99"), ("max", "1"))
+_STATISTICS: Final = ("p50", "p90", "p99", "max")
 
 Labels = Mapping[str, str]
 
@@ -181,28 +181,28 @@ def _latencies(state: LiveState, at_ns: int) -> Iterator[Metric]:
     last = state.points[-1] if state.points else {}
     for name, otel, key, text in (
         (
-            "loadgen_fanout_latency_quantile_seconds",
-            "loadgen.fanout.latency.quantile",
+            "loadgen_fanout_latency_recent_seconds",
+            "loadgen.fanout.latency.recent",
             "latency_10s_ns",
-            "Quantiles of the headline latency over the last 10 s, of merged HDR histograms.",
+            "Percentiles and maximum of the headline latency over the last 10 s, of merged HDR histograms.",
         ),
         (
-            "loadgen_fanout_first_subscriber_quantile_seconds",
-            "loadgen.fanout.first_subscriber.quantile",
+            "loadgen_fanout_first_subscriber_recent_seconds",
+            "loadgen.fanout.first_subscriber.recent",
             "first_10s_ns",
-            "Quantiles over the last 10 s of the latency at an event's first subscriber; of sampled events.",
+            "Percentiles and maximum over the last 10 s of the latency at an event's first subscriber; of sampled events.",
         ),
         (
-            "loadgen_fanout_last_subscriber_quantile_seconds",
-            "loadgen.fanout.last_subscriber.quantile",
+            "loadgen_fanout_last_subscriber_recent_seconds",
+            "loadgen.fanout.last_subscriber.recent",
             "last_10s_ns",
-            "Quantiles over the last 10 s of the latency at an event's last subscriber; of sampled events.",
+            "Percentiles and maximum over the last 10 s of the latency at an event's last subscriber; of sampled events.",
         ),
     ):
         metric = Metric(name, otel, Kind.GAUGE, "s", text)
-        for statistic, quantile in _QUANTILES:
+        for statistic in _STATISTICS:
             value = (last.get(key) or {}).get(statistic)
-            metric.add(None if value is None else value / 1e9, scenario=scenario, quantile=quantile)
+            metric.add(None if value is None else value / 1e9, scenario=scenario, statistic=statistic)
         yield metric
     yield Metric(
         "loadgen_negative_latencies",

@@ -132,17 +132,14 @@ class LiveState:
     def tick(self, at_ns: int, view: View) -> bool:
         """Make a point of what came since the last one; false: a worker's report is still awaited."""
         living = [number for number in self.workers if number not in view.gone]
-        silent = [
-            number
-            for number in living
-            if not self.workers[number].fresh and at_ns - self.workers[number].heard_ns < SILENCE_NS
-        ]
-        if silent:
+        awaited = [number for number in living if not self.workers[number].fresh]
+        if awaited and any(
+            at_ns - max(self.workers[number].heard_ns, self._last_ns or self.begun_ns) < SILENCE_NS
+            for number in awaited
+        ):
             return False
         self.view = view
-        complete = bool(living) and len(living) == len(self.workers) and all(
-            self.workers[number].fresh for number in living
-        )  # fmt: skip
+        complete = len(living) == len(self.workers) and not awaited  # fmt: skip
         self.subscribers.settle(at_ns)
         offset_ns = None if view.measure_ns is None else at_ns - view.measure_ns
         loss = self.loss.settle(offset_ns)

@@ -1,0 +1,125 @@
+"""A run that was not run: reports of workers made from rows that a test states."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen.live.plan import live_reports
+from loadgen.live.state import LiveState, View
+from loadgen.measure.health import HealthSample
+from loadgen.measure.live import LiveReports, Report, encode
+from loadgen.measure.recorder import EventRow
+from loadgen.scenario import Plan, Scenario, load, overrides_of
+
+MS, SECOND = 1_000_000, 1_000_000_000
+#: The start of the measure phase.
+MEASURE_NS = 1_800_000_000 * SECOND
+WARMUP_NS = MEASURE_NS - SECOND
+TOTALS = {
+    "connected": 10, "acknowledged": 10, "ready": 10, "failed": 0, "sent": 0, "accepted": 0, "rejected": 0,
+    "lost_connections": 0, "opened": 10, "requested": 10,
+}  # fmt: skip
+CHANNEL = "/default/broadcast"
+
+
+def scenario(gates: str = "[]", readers: int = 10) -> Scenario:
+    """Return a scenario in which each event reaches every reader."""
+    return load("broadcast", overrides_of([f"gates={gates}", f"clients.audience.count={readers}"]))
+
+
+class Fake:
+    """A run of so many workers; `second` reports what arrived, `tick` ends the second."""
+
+    def __init__(self, of: Scenario | None = None, workers: int = 1) -> None:
+        self.scenario = of or scenario()
+        self.plan = Plan(self.scenario)
+        numbers = range(workers)
+        self.state = LiveState("run-1", self.scenario, self.plan, "http://127.0.0.1:1/event", numbers)
+        self.totals = Counter(TOTALS)
+        self.phase = "measure"
+        self.gone: frozenset[int] = frozenset()
+        self.complaints: tuple[tuple[str, int], ...] = ()
+        self.at_ns = MEASURE_NS
+        self._makers = {number: self._maker() for number in numbers}
+
+    def _maker(self) -> LiveReports:
+        maker = live_reports(self.scenario, self.plan)
+        maker.measure_ns = MEASURE_NS
+        return maker
+
+    def second(
+        self,
+        latencies_ns: list[int] | npt.NDArray[np.int64],
+        events: list[EventRow] | None = None,
+        worker: int = 0,
+        intended_ns: int | None = None,
+        publisher: int = 0,
+        sequence: int = 1,
+        **health: Any,
+    ) -> Report:
+        """Report a second's deliveries, all of one event unless told otherwise."""
+        latency = np.array(latencies_ns, dtype=np.int64)
+        intended = np.full(len(latency), self.at_ns if intended_ns is None else intended_ns, dtype=np.int64)
+        columns = {
+            "publisher": np.full(len(latency), publisher, dtype=np.int64),
+            "sequence": np.full(len(latency), sequence, dtype=np.int64),
+            "intended_ns": intended,
+            "arrival_ns": intended + latency,
+        }
+        tags = {"delivery": encode(latency), "queue": encode(np.abs(latency) // 10)} if len(latency) else {}
+        report = self._makers[worker].report(columns, latency, events or [], tags, 0)
+        sample = HealthSample(
+            **{
+                "time_ns": self.at_ns, "interval_ns": SECOND, "cpu_ns": SECOND // 4, "lag_max_ns": MS,
+                "late_max_ns": None, "queue_max_ns": None, "deliveries": len(latency), "published": 0, "gc_ns": 0,
+                "rss_bytes": 1, "open_files": 1, "open_files_limit": 100, "ports": 1, "ports_limit": 100,
+                "clock_moved_ns": 0, **health,
+            }
+        )  # fmt: skip
+        report.update(
+            start_ns=self.at_ns,
+            end_ns=self.at_ns + SECOND,
+            health=sample._asdict(),
+            groups={self.state.groups[0]: len(latency)} if len(latency) else {},
+        )
+        self.state.observe(worker, report, self.at_ns + SECOND)
+        return report
+
+    def tick(self, seconds: float = 1.0) -> bool:
+        """Let time pass and make a point."""
+        self.at_ns += int(seconds * SECOND)
+        return self.state.tick(self.at_ns, self.view())
+
+    def view(self) -> View:
+        """Return what a coordinator would know."""
+        return View(
+            phase=self.phase,
+            elapsed_s=(self.at_ns - MEASURE_NS) / SECOND,
+            left_s=1.0,
+            websockets=10,
+            subscriptions=10,
+            totals=Counter(self.totals),
+            complaints=self.complaints,
+            workers={number: "host" for number in self.state.workers},
+            gone=self.gone,
+            warmup_ns=WARMUP_NS,
+            measure_ns=MEASURE_NS,
+        )
+
+
+def event(
+    intended_ns: int,
+    status: str = "accepted",
+    publisher: int = 0,
+    sequence: int = 1,
+    late_ns: int = 0,
+    channel: str = CHANNEL,
+) -> EventRow:
+    """Return a row of the events table."""
+    sent = None if status == "unsent" else intended_ns + late_ns
+    acked = None if sent is None or status != "accepted" else sent + MS
+    return EventRow(
+        publisher, sequence, sequence, channel, intended_ns, sent and intended_ns, sent, acked, status, None, 100
+    )

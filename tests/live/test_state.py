@@ -1,0 +1,244 @@
+"""The live state: reports add up exactly, and what is not known is not 0."""
+
+from collections import Counter
+
+import numpy as np
+from hdrh.histogram import HdrHistogram
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.live.plan import Due, expected_by_channel
+from loadgen.live.state import POINTS_KEPT
+from loadgen.measure.live import BOUNDS_NS, LiveReports
+from loadgen.scenario import Plan, load, overrides_of
+from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, scenario
+
+LATENCIES = st.lists(st.integers(-5 * MS, 20 * SECOND), min_size=1, max_size=60)
+
+
+@given(st.lists(LATENCIES, min_size=1, max_size=4))
+def test_workers_add_up_to_what_one_would_have_seen(parts: list[list[int]]) -> None:
+    many, one = Fake(workers=len(parts)), Fake()
+    for worker, part in enumerate(parts):
+        many.second(part, worker=worker)
+    together = [value for part in parts for value in part]
+    one.second(together)
+    assert many.tick()
+    assert one.tick()
+    for key in ("latency_ns", "latency_10s_ns", "loss"):
+        assert many.state.points[-1][key] == one.state.points[-1][key]
+    assert many.state.so_far() == one.state.so_far()
+    assert many.state.latency.counts == one.state.latency.counts
+    # Each bucket holds exactly the values up to its bound, however far out or negative they are.
+    for place, bound_ns in enumerate(BOUNDS_NS):
+        assert sum(one.state.latency.counts[: place + 1]) == sum(value <= bound_ns for value in together)
+    assert sum(one.state.latency.counts) == len(together)
+    assert one.state.negative == sum(value < 0 for value in together)
+    assert (one.state.latency.min_ns, one.state.latency.max_ns) == (min(together), max(together))
+
+
+def test_percentiles_are_of_merged_histograms_and_not_averages() -> None:
+    fake = Fake(workers=2)
+    fake.second([1 * MS] * 99, worker=0)
+    fake.second([100 * MS] * 1, worker=1)
+    assert fake.tick()
+    seen = fake.state.points[-1]["latency_ns"]
+    assert (seen["p50"] // MS, seen["p99"] // MS, seen["count"]) == (1, 1, 100)
+    assert seen["max"] >= 100 * MS
+
+
+def test_a_second_waits_for_all_workers_and_is_unknown_where_one_is_silent() -> None:
+    fake = Fake(workers=2)
+    for worker in (0, 1):
+        fake.second([MS] * 10, worker=worker)
+    assert fake.tick()
+    assert fake.state.points[-1]["deliveries_per_s"] == 20
+    fake.second([MS] * 10, worker=0)
+    assert not fake.tick()
+    assert not fake.tick()
+    # It has been silent for longer than a worker may be: there is a point, without what cannot be known.
+    assert fake.tick()
+    point = fake.state.points[-1]
+    unknown = ("deliveries_per_s", "events_sent_per_s", "latency_ns", "latency_10s_ns", "cpu_max", "queue_max_ns")
+    assert {key: point[key] for key in unknown} == dict.fromkeys(unknown)
+    # The sums go on with what is known.
+    assert fake.state.deliveries == 30
+    assert fake.tick(3)
+    assert fake.state.verdict.kind == "invalid"
+    assert "nothing is known of worker 1 for 6 s" in fake.state.verdict.reasons
+
+
+def test_a_lost_worker_makes_the_run_invalid_and_the_rates_unknown() -> None:
+    fake = Fake(workers=2)
+    for worker in (0, 1):
+        fake.second([MS], worker=worker)
+    assert fake.tick()
+    assert fake.state.verdict.kind == "valid"
+    fake.gone = frozenset({1})
+    fake.second([MS], worker=0)
+    assert fake.tick()
+    assert fake.state.verdict.kind == "invalid"
+    assert fake.state.points[-1]["deliveries_per_s"] is None
+
+
+def test_nothing_is_known_before_anything_was_measured() -> None:
+    fake = Fake()
+    fake.phase = "ramp"
+    fake.second([])
+    assert fake.tick()
+    point = fake.state.points[-1]
+    assert point["latency_ns"] is None
+    assert point["loss"] is None
+    assert fake.state.verdict.kind is None
+    assert fake.state.so_far()["latency_ns"] is None
+
+
+def test_loss_is_of_the_seconds_that_are_settled() -> None:
+    fake = Fake(scenario(readers=10))
+    for number in range(8):
+        # The third second's event reaches 7 of 10, and two of the missing come four seconds later.
+        arrived = 7 if number == 2 else 10
+        fake.second([MS] * arrived, [event(fake.at_ns, sequence=number)], sequence=number)
+        if number == 6:
+            fake.second([4 * SECOND] * 2, intended_ns=MEASURE_NS + 2 * SECOND, sequence=2)
+        fake.tick()
+    losses = [point["loss"] for point in fake.state.points]
+    assert losses[:3] == [None] * 3
+    assert [round(loss, 6) for loss in losses[3:]] == [0, 0, 0.3, 0, 0]
+    # What came late counts.
+    assert fake.state.loss.so_far() == 1 - 49 / 50
+    assert (fake.state.loss.arrived_measured, fake.state.loss.expected_measured) == (79, 80)
+
+
+def test_the_measure_phase_is_told_from_the_warm_up_by_the_intended_time() -> None:
+    fake = Fake(scenario(readers=10))
+    fake.second([900 * MS] * 4, intended_ns=MEASURE_NS - 1)
+    mixed = np.array([MEASURE_NS - 1] * 3 + [MEASURE_NS] * 5)
+    maker = LiveReports(lambda channel: 10, 1)
+    maker.measure_ns = MEASURE_NS
+    latency = np.array([900 * MS] * 3 + [MS] * 5)
+    columns = {
+        "publisher": np.zeros(8, dtype=np.int64),
+        "sequence": np.ones(8, dtype=np.int64),
+        "intended_ns": mixed,
+        "arrival_ns": mixed + latency,
+    }
+    report = maker.report(columns, latency, [], {}, 0)
+    assert report["arrived"] == [[-1, 3], [0, 5]]
+    assert HdrHistogram.decode(report["measured"]).total_count == 5
+    assert fake.state.so_far()["latency_ns"] is None
+    assert fake.state.so_far()["deliveries"] == 0
+    assert fake.state.deliveries == 4
+
+
+def test_first_and_last_subscriber_are_of_events_that_reached_all() -> None:
+    fake = Fake(scenario(readers=10), workers=2)
+    # The sampled event arrives in parts, at two workers and in two seconds.
+    fake.second([1 * MS] * 4, [event(MEASURE_NS)], worker=0)
+    fake.second([3 * MS] * 4, worker=1)
+    fake.tick()
+    assert fake.state.so_far()["last_ns"] is None
+    fake.second([50 * MS] * 2, worker=0, intended_ns=MEASURE_NS)
+    fake.second([], worker=1)
+    fake.tick()
+    so_far = fake.state.so_far()
+    assert so_far["sampled_events"] == 1
+    assert so_far["first_ns"]["max"] // MS == 1
+    assert so_far["last_ns"]["max"] // MS == 50
+    # One that never reaches all has no last subscriber.
+    fake.second([1 * MS] * 9, [event(fake.at_ns, sequence=2)], worker=0, sequence=2)
+    for _ in range(20):
+        fake.second([], worker=0)
+        fake.second([], worker=1)
+        fake.tick()
+    assert (fake.state.subscribers.complete, fake.state.subscribers.incomplete) == (1, 1)
+    assert not fake.state.subscribers._open
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 10**9)), min_size=1, max_size=50), st.integers(1, 4))
+def test_sampling_finds_the_first_and_last_arrival_of_each_chosen_event(
+    rows: list[tuple[int, int, int]], every: int
+) -> None:
+    maker = LiveReports(lambda channel: None, every)
+    maker.measure_ns = MEASURE_NS
+    publisher, sequence, latency = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
+    intended = np.full(len(rows), MEASURE_NS)
+    columns = {"publisher": publisher, "sequence": sequence, "intended_ns": intended, "arrival_ns": intended + latency}
+    found = {(p, s): (first, last, n) for p, s, _, first, last, n in maker.report(columns, latency, [], {}, 5)["sampled"]}
+    wanted = {}
+    for key in {(p, s) for p, s, _ in rows if (p + s) % every == 0}:
+        values = [MEASURE_NS + value + 5 for p, s, value in rows if (p, s) == key]
+        wanted[key] = (min(values), max(values), len(values))
+    assert found == wanted
+
+
+def test_a_forged_time_costs_no_memory() -> None:
+    maker = LiveReports(lambda channel: None, 1)
+    maker.measure_ns = MEASURE_NS
+    intended = np.array([0, MEASURE_NS, 2**62], dtype=np.int64)
+    columns = {"publisher": intended * 0, "sequence": intended * 0, "intended_ns": intended, "arrival_ns": intended}
+    assert len(maker.report(columns, intended * 0, [], {}, 0)["arrived"]) == 3
+
+
+def test_points_are_bounded() -> None:
+    fake = Fake()
+    for _ in range(3):
+        fake.second([])
+        fake.tick()
+    assert fake.state.points.maxlen == POINTS_KEPT
+
+
+def test_rates_compare_what_was_due_with_what_happened() -> None:
+    fake = Fake(scenario(readers=10))
+    for number in range(3):
+        fake.totals["sent"] += 9
+        fake.totals["accepted"] += 8
+        fake.second([MS] * 95, sequence=number)
+        fake.tick()
+    point = fake.state.points[-1]
+    assert point["events_due_per_s"] == 10
+    assert point["deliveries_due_per_s"] == 100
+    assert (point["events_sent_per_s"], point["events_accepted_per_s"]) == (9, 8)
+    assert point["deliveries_per_s"] == 95
+
+
+def test_the_generator_is_judged_by_the_same_limits_as_afterwards() -> None:
+    fake = Fake(scenario())
+    fake.second([MS] * 10, [event(MEASURE_NS, "unsent", sequence=number) for number in range(5)])
+    fake.tick()
+    assert fake.state.verdict.kind == "invalid"
+    assert "5 of 5 events that were due were never sent" in fake.state.verdict.reasons[0]
+    late = Fake(scenario())
+    late.second([10 * MS] * 10, [event(MEASURE_NS, sequence=number, late_ns=5 * MS) for number in range(5)])
+    late.tick()
+    assert (late.state.verdict.kind, len(late.state.verdict.reasons)) == ("degraded", 1)
+    stalled = Fake(scenario())
+    stalled.second([MS] * 10, lag_max_ns=300 * MS, gc_ns=200 * MS, cpu_ns=SECOND, open_files=95)
+    stalled.tick()
+    assert stalled.state.verdict.kind == "invalid"
+    assert len(stalled.state.verdict.reasons) == 4
+
+
+def test_gates_show_their_value_so_far_or_that_it_is_known_at_the_end() -> None:
+    fake = Fake(scenario('["delivery.latency.p99 < 50ms", "delivery.loss == 0", "delivery.duplicates == 0"]'))
+    assert [gate["holds"] for gate in fake.state.gates] == [None, None, None]
+    for number in range(6):
+        fake.second([60 * MS] * 10, [event(fake.at_ns, sequence=number)], sequence=number)
+        fake.tick()
+    assert [gate["holds"] for gate in fake.state.gates] == [False, True, None]
+
+
+def test_what_an_event_should_bring_follows_from_the_subscriptions() -> None:
+    comments = load("comments", overrides_of(["clients.readers.count=40"]))
+    plan = Plan(comments)
+    expected = expected_by_channel(comments, plan)
+    patterns = Counter(
+        subscription.channel for number in range(len(plan)) for subscription in plan.client(number).subscriptions
+    )
+    for pattern, readers in patterns.items():
+        assert expected(pattern.replace("*", "3")) == readers
+    assert expected("/default/elsewhere/1") == 0
+    assert expected_by_channel(scenario(), Plan(scenario()))(CHANNEL) == 10
+    churning = load("subscription-churn", overrides_of([]))
+    assert expected_by_channel(churning, Plan(churning))("/default/x") is None
+    assert Due(churning, Plan(churning)).deliveries(SECOND) is None
