@@ -1,7 +1,8 @@
 """Our receive path as a worker has it, with everything recorded: `receive_ours.py PORT SUBSCRIBERS FOLDER`.
 
-BENCH_TLS=1: over TLS. BENCH_RECORD=0: what is received is decoded and stamped, and thrown away once a second. Prints
-a line of JSON when the sender hangs up; the record is then in FOLDER.
+BENCH_TLS=1: over TLS. BENCH_RECORD=0: what is received is decoded and stamped, and thrown away once a second.
+BENCH_LIVE=1: with live displays, see receive_live.py. Prints a line of JSON when the sender hangs up; the record is
+then in FOLDER.
 """
 
 from gevent import monkey
@@ -70,10 +71,18 @@ def main() -> None:
     pool = Pool(50)
     pool.map(lambda connection: connection.open(30.0), connections)
 
+    displays = None
+    if os.environ.get("BENCH_LIVE") == "1":
+        from receive_live import LiveDisplays
+
+        displays = LiveDisplays(recorder, count)
+
     def flush() -> None:
         while True:
             gevent.sleep(1.0)
-            recorder.flush(health)
+            interval = recorder.flush(health)
+            if displays is not None:
+                displays.second(interval)
 
     flusher = gevent.spawn(flush)
     for connection in connections:
@@ -81,6 +90,8 @@ def main() -> None:
     flusher.kill()
     recorder.flush(health)
     result: dict[str, Any] = {"deliveries": recorder.deliveries, "undecodable": recorder.undecodable}
+    if displays is not None:
+        result["live_cpu_s"] = displays.cpu_s
     print(json.dumps(result))
 
 

@@ -190,13 +190,13 @@ def _latencies(state: LiveState, at_ns: int) -> Iterator[Metric]:
             "loadgen_fanout_first_subscriber_recent_seconds",
             "loadgen.fanout.first_subscriber.recent",
             "first_10s_ns",
-            "Percentiles and maximum over the last 10 s of the latency at an event's first subscriber; of sampled events.",
+            "Of the latency at an event's first subscriber: percentiles over the last 10 s, of sampled events.",
         ),
         (
             "loadgen_fanout_last_subscriber_recent_seconds",
             "loadgen.fanout.last_subscriber.recent",
             "last_10s_ns",
-            "Percentiles and maximum over the last 10 s of the latency at an event's last subscriber; of sampled events.",
+            "Of the latency at an event's last subscriber: percentiles over the last 10 s, of sampled events.",
         ),
     ):
         metric = Metric(name, otel, Kind.GAUGE, "s", text)

@@ -102,7 +102,7 @@ class Fake:
             subscriptions=10,
             totals=Counter(self.totals),
             complaints=self.complaints,
-            workers={number: "host" for number in self.state.workers},
+            workers=dict.fromkeys(self.state.workers, "host"),
             gone=self.gone,
             warmup_ns=WARMUP_NS,
             measure_ns=MEASURE_NS,
@@ -121,5 +121,15 @@ def event(
     sent = None if status == "unsent" else intended_ns + late_ns
     acked = None if sent is None or status != "accepted" else sent + MS
     return EventRow(
-        publisher, sequence, sequence, channel, intended_ns, sent and intended_ns, sent, acked, status, None, 100
+        publisher,
+        sequence,
+        sequence,
+        channel,
+        intended_ns,
+        sent and intended_ns,
+        sent,
+        acked,
+        status,
+        None,
+        100,
     )

@@ -128,10 +128,17 @@ def test_what_is_not_known_has_no_point(monkeypatch: pytest.MonkeyPatch) -> None
     assert path == "/here"
     names = {
         metric.name
-        for metric in ExportMetricsServiceRequest.FromString(body).resource_metrics[0].scope_metrics[0].metrics
+        for metric in ExportMetricsServiceRequest.FromString(body)
+        .resource_metrics[0]
+        .scope_metrics[0]
+        .metrics
     }
     assert "loadgen.connections" in names
-    assert not names & {"loadgen.fanout.latency", "loadgen.deliveries.undelivered", "loadgen.fanout.latency.recent"}
+    assert not names & {
+        "loadgen.fanout.latency",
+        "loadgen.deliveries.undelivered",
+        "loadgen.fanout.latency.recent",
+    }
 
 
 def test_a_collector_that_refuses_is_told_of_once(

@@ -1,4 +1,4 @@
-"""The metrics: conventional names, exact values, nothing where nothing is known; and the dashboard asks for what is there."""
+"""The metrics: conventional names, exact values, nothing where nothing is known; the dashboard asks for those."""
 
 import json
 import re
@@ -115,13 +115,15 @@ def test_the_endpoint_serves_and_says_when_it_cannot() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.listen()
-        with pytest.raises(RunError, match="cannot listen on 127.0.0.1 port .*already in use"):
+        with pytest.raises(RunError, match=r"cannot listen on 127\.0\.0\.1 port .*already in use"):
             Endpoint(str(port), lambda: None)
     import gevent
 
     endpoint = Endpoint(str(port), lambda: measured().state)
     try:
-        fetched = gevent.get_hub().threadpool.spawn(lambda: urllib.request.urlopen(endpoint.url, timeout=10).read())
+        fetched = gevent.get_hub().threadpool.spawn(
+            lambda: urllib.request.urlopen(endpoint.url, timeout=10).read()
+        )
         assert b"loadgen_fanout_latency_seconds_bucket" in fetched.get()
     finally:
         endpoint.close()

@@ -59,7 +59,14 @@ def test_a_second_waits_for_all_workers_and_is_unknown_where_one_is_silent() -> 
     # It has been silent for longer than a worker may be: there is a point, without what cannot be known.
     assert fake.tick()
     point = fake.state.points[-1]
-    unknown = ("deliveries_per_s", "events_sent_per_s", "latency_ns", "latency_10s_ns", "cpu_max", "queue_max_ns")
+    unknown = (
+        "deliveries_per_s",
+        "events_sent_per_s",
+        "latency_ns",
+        "latency_10s_ns",
+        "cpu_max",
+        "queue_max_ns",
+    )
     assert {key: point[key] for key in unknown} == dict.fromkeys(unknown)
     # The sums go on with what is known.
     assert fake.state.deliveries == 30
@@ -155,7 +162,10 @@ def test_first_and_last_subscriber_are_of_events_that_reached_all() -> None:
     assert not fake.state.subscribers._open
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 10**9)), min_size=1, max_size=50), st.integers(1, 4))
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 10**9)), min_size=1, max_size=50),
+    st.integers(1, 4),
+)
 def test_sampling_finds_the_first_and_last_arrival_of_each_chosen_event(
     rows: list[tuple[int, int, int]], every: int
 ) -> None:
@@ -163,8 +173,16 @@ def test_sampling_finds_the_first_and_last_arrival_of_each_chosen_event(
     maker.measure_ns = MEASURE_NS
     publisher, sequence, latency = (np.array(column, dtype=np.int64) for column in zip(*rows, strict=True))
     intended = np.full(len(rows), MEASURE_NS)
-    columns = {"publisher": publisher, "sequence": sequence, "intended_ns": intended, "arrival_ns": intended + latency}
-    found = {(p, s): (first, last, n) for p, s, _, first, last, n in maker.report(columns, latency, [], {}, 5)["sampled"]}
+    columns = {
+        "publisher": publisher,
+        "sequence": sequence,
+        "intended_ns": intended,
+        "arrival_ns": intended + latency,
+    }
+    found = {
+        (p, s): (first, last, n)
+        for p, s, _, first, last, n in maker.report(columns, latency, [], {}, 5)["sampled"]
+    }
     wanted = {}
     for key in {(p, s) for p, s, _ in rows if (p + s) % every == 0}:
         values = [MEASURE_NS + value + 5 for p, s, value in rows if (p, s) == key]
@@ -176,7 +194,12 @@ def test_a_forged_time_costs_no_memory() -> None:
     maker = LiveReports(lambda channel: None, 1)
     maker.measure_ns = MEASURE_NS
     intended = np.array([0, MEASURE_NS, 2**62], dtype=np.int64)
-    columns = {"publisher": intended * 0, "sequence": intended * 0, "intended_ns": intended, "arrival_ns": intended}
+    columns = {
+        "publisher": intended * 0,
+        "sequence": intended * 0,
+        "intended_ns": intended,
+        "arrival_ns": intended,
+    }
     assert len(maker.report(columns, intended * 0, [], {}, 0)["arrived"]) == 3
 
 
@@ -233,7 +256,9 @@ def test_what_an_event_should_bring_follows_from_the_subscriptions() -> None:
     plan = Plan(comments)
     expected = expected_by_channel(comments, plan)
     patterns = Counter(
-        subscription.channel for number in range(len(plan)) for subscription in plan.client(number).subscriptions
+        subscription.channel
+        for number in range(len(plan))
+        for subscription in plan.client(number).subscriptions
     )
     for pattern, readers in patterns.items():
         assert expected(pattern.replace("*", "3")) == readers

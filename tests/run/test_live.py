@@ -1,4 +1,4 @@
-"""Live displays of whole runs: the Fan-out tab in a real Chromium, /metrics, and what is said where they cannot be had."""
+"""Live displays of whole runs: the Fan-out tab in a real Chromium, /metrics, and what is said without them."""
 
 import json
 import os
@@ -60,6 +60,9 @@ def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
             process.communicate()
 
 
+TAB = "[...document.querySelectorAll('[role=tab]')].find(tab => tab.innerText.toLowerCase() === 'fan-out')"
+
+
 def tile(page: Page, name: str) -> str:
     return page.text(f".fan-out-tile[data-name={name}] b")
 
@@ -83,12 +86,12 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
             assert json.loads(fetch(f"{url}/fan-out/data")) == {"run": None}
             assert fetch(f"{url}/metrics") == ""
-            page.run("[...document.querySelectorAll('button')].find(b => /^start/i.test(b.innerText)).click()")
-            page.wait("[...document.querySelectorAll('[role=tab]')].some(t => t.innerText.toLowerCase() === 'fan-out')")
             page.run(
-                "[...document.querySelectorAll('[role=tab]')].find(t => t.innerText.toLowerCase() === 'fan-out').click()"
+                "[...document.querySelectorAll('button')].find(b => /^start/i.test(b.innerText)).click()"
             )
-            page.wait("document.querySelector('#fan-out .fan-out-tile')")
+            page.wait(f"!!{TAB}")
+            page.run(f"{TAB}.click()")
+            page.wait("!!document.querySelector('#fan-out .fan-out-tile')")
             page.wait("document.querySelector('#fan-out').dataset.phase === 'measure'")
             # While it runs: lines in every chart of latency and load.
             page.wait(
@@ -113,7 +116,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             page.wait("document.querySelector('#fan-out').dataset.phase === 'finishing'")
             summary = read(only_run(tmp_path) / "summary.json")
             ledger, headline = summary["ledger"], summary["delivery"]["headline_ns"]
-            page.wait(f"document.querySelector('.fan-out-tile[data-name=deliveries] b').innerText !== '–'")
+            page.wait("document.querySelector('.fan-out-tile[data-name=deliveries] b').innerText !== '–'")
             data: dict[str, Any] = json.loads(fetch(f"{url}/fan-out/data"))
             assert data["run"] == only_run(tmp_path).name
             # The counts are the ledger's own, the percentiles those of the record to the histogram's three digits.
@@ -131,9 +134,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             page.run("document.querySelector('[role=tab]').click()")
             page.wait("!document.querySelector('#fan-out')")
             page.run("history.back()")
-            page.run(
-                "[...document.querySelectorAll('[role=tab]')].find(t => t.innerText.toLowerCase() === 'fan-out').click()"
-            )
+            page.run(f"{TAB}.click()")
             page.wait("document.querySelectorAll('#fan-out').length === 1")
             assert not [problem for problem in page.problems if "fan-out" in problem]
         with browser.page(f"{url}/fan-out", dark=True) as page:

@@ -1,0 +1,80 @@
+"""What live displays (Fan-out tab, Prometheus) cost of the receive path: `python benchmarks/live_cost.py`.
+
+Two receivers, with everything recorded and with the displays on top, run side by side and are sent to in turn at one
+rate. Two figures: the CPU time of the displays' own code, as a share of all that the receiver took meanwhile (by the
+thread: it hardly varies), and the CPU seconds a delivery with and without, which have in them what the displays do
+to the caches too, and the machine's temper, with the ratio's 95 % interval. The bar is held to both: the share must be
+at most 2 %, and the interval of the ratio must not lie above that. Ends with 1 where it is missed.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+from statistics import fmean
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import numpy as np  # noqa: E402
+from receive import measure  # noqa: E402
+from receive.measure import FAN_OUT, Phase  # noqa: E402
+from receive.receivers import OURS, OURS_LIVE  # noqa: E402
+from scipy import stats  # noqa: E402
+
+BAR = 0.02
+
+
+def main() -> int:
+    """Measure and print; return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=12, help="turns of each (default %(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each turn (default %(default)s)")
+    parser.add_argument("--subscribers", type=int, default=500, help="default %(default)s")
+    options = parser.parse_args()
+    if options.rounds < 3:
+        parser.error("an interval needs 3 rounds at least")
+    with tempfile.TemporaryDirectory(prefix="loadgen-live-") as folder, contextlib.ExitStack() as stack:
+        plain, live = (
+            stack.enter_context(measure.running(one, options.subscribers, Path(folder)))
+            for one in (OURS, OURS_LIVE)
+        )
+        order = measure.paced(measure.half_busy_rate(plain, FAN_OUT), FAN_OUT, options.seconds)
+        began_s = live.cpu_s()
+        pairs: list[tuple[Phase, Phase]] = []
+        for number in range(options.rounds):
+            # Who comes first has no advantage of it.
+            both = (plain, live) if number % 2 == 0 else (live, plain)
+            phases = {one.name: one.send(order) for one in both}
+            pairs.append((phases[plain.name], phases[live.name]))
+        spent_s = live.cpu_s() - began_s
+        for one in (plain, live):
+            one.stop()
+        wrong = [lost for one in (plain, live) if (lost := measure.not_received(one))]
+        own_s = live.said("live_cpu_s")
+    ratios = np.log([with_.cpu_per_frame_s / without.cpu_per_frame_s for without, with_ in pairs])
+    middle, error = ratios.mean(), stats.t.ppf(0.975, len(ratios) - 1) * stats.sem(ratios)
+    low, ratio, high = (float(np.exp(value) - 1) for value in (middle - error, middle, middle + error))
+    share = own_s / spent_s
+    for name, phases in (("without", [pair[0] for pair in pairs]), ("with", [pair[1] for pair in pairs])):
+        each_us = fmean(phase.cpu_per_frame_s for phase in phases) * 1e6
+        rate, busy = fmean(phase.rate for phase in phases), fmean(phase.busy for phase in phases)
+        print(f"{name:8} {each_us:6.2f} µs of CPU a delivery at {rate:,.0f}/s, {busy:.0%} busy")
+    others = max(phase.others for pair in pairs for phase in pair)
+    print(
+        f"{options.rounds} rounds of {options.seconds:g} s; other processes took at most {others:.0%} of a core."
+    )
+    print(f"live displays' own CPU time: {share:.2%} of the receiver's (bar: at most {BAR:.0%})")
+    print(f"CPU a delivery with ÷ without: {ratio:+.2%}, 95 % interval {low:+.2%} to {high:+.2%}")
+    for line in wrong:
+        print(f"wrong: {line}")
+    met = share <= BAR and low <= BAR and not wrong
+    print("met" if met else "MISSED")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
