@@ -49,25 +49,14 @@ class Judge:
         self._gates: list[Gate] = [gate_of(written) for written in scenario.gates]
         self._lateness = histograms.new_histogram()
         self._queue = histograms.new_histogram()
-        self._publish = histograms.new_histogram()
-        self._service = histograms.new_histogram()
+        #: By tag of the record: what gates ask for besides.
+        self._asked: dict[str, HdrHistogram] = {
+            tag: histograms.new_histogram()
+            for distribution, tag in (("delivery.service", "service"), ("publish.latency", "publish"))
+            if any(gate.metric.distribution == distribution for gate in self._gates)
+        }
         self._due = self._unsent = self._accepted = 0
         self._workers: dict[int, _Worker] = {}
-
-    @property
-    def lateness(self) -> HdrHistogram:
-        """How late publishes were sent by the generator's own doing, of the measure phase."""
-        return self._lateness
-
-    @property
-    def queue(self) -> HdrHistogram:
-        """How long deliveries of the measure phase waited in the generator before they were read."""
-        return self._queue
-
-    @property
-    def publish(self) -> HdrHistogram:
-        """From sending a publish to its answer, of the measure phase."""
-        return self._publish
 
     def take(self, worker: int, report: Report) -> None:
         """Add a worker's report."""
@@ -77,11 +66,7 @@ class Judge:
         self._unsent += report.get("unsent", 0)
         if report["measured"] == "none":
             return
-        for tag, histogram in (
-            ("queue", self._queue),
-            ("publish", self._publish),
-            ("service", self._service),
-        ):
+        for tag, histogram in (("queue", self._queue), *self._asked.items()):
             if (encoded := report["histograms"].get(tag)) is not None:
                 histogram.add(HdrHistogram.decode(encoded))
         if report["health"] is not None:
@@ -154,9 +139,9 @@ class Judge:
         metric = gate.metric
         distributions = {
             "delivery.latency": state.latencies.measured,
-            "delivery.service": self._service,
+            "delivery.service": self._asked.get("service"),
             "delivery.queue": self._queue,
-            "publish.latency": self._publish,
+            "publish.latency": self._asked.get("publish"),
             "fanout.first": state.subscribers.first,
             "fanout.last": state.subscribers.last,
         }
@@ -172,7 +157,7 @@ def statistic(histogram: HdrHistogram | None, name: str, percentile: float | Non
     if histogram is None or not histogram.total_count:
         return None
     if percentile is not None:
-        return float(histogram.get_value_at_percentile(percentile))
+        return float(histograms.values_at(histogram, (percentile,))[0])
     take = {"min": histogram.get_min_value, "max": histogram.get_max_value, "mean": histogram.get_mean_value}
     return float(take[name]())
 
@@ -198,4 +183,4 @@ def _worker(number: int, known: _Worker, invalid: list[str], degraded: list[str]
 
 
 def _p99(histogram: HdrHistogram) -> int:
-    return int(histogram.get_value_at_percentile(99))
+    return histograms.values_at(histogram, (99,))[0]

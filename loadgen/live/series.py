@@ -23,10 +23,11 @@ def percentiles(histogram: HdrHistogram | None) -> dict[str, int] | None:
     """Return p50, p90, p99, max and the count; None where there is nothing to take them of."""
     if histogram is None or not histogram.total_count:
         return None
+    p50, p90, p99 = histograms.values_at(histogram, (50, 90, 99))
     return {
-        "p50": int(histogram.get_value_at_percentile(50)),
-        "p90": int(histogram.get_value_at_percentile(90)),
-        "p99": int(histogram.get_value_at_percentile(99)),
+        "p50": p50,
+        "p90": p90,
+        "p99": p99,
         "max": int(histogram.get_max_value()),
         "count": int(histogram.total_count),
     }
@@ -63,7 +64,7 @@ class Latencies:
 
     def recent(self) -> HdrHistogram:
         """Return the histogram of the last ten seconds."""
-        return histograms.merge(self._recent)
+        return self._recent[0] if len(self._recent) == 1 else histograms.merge(self._recent)
 
 
 class Loss:

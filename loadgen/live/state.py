@@ -106,6 +106,8 @@ class LiveState:
         self.verdict = Verdict(None, ())
         #: The state of each gate: see `judge.Judge.gates`.
         self.gates: list[dict[str, Any]] = self.judge.gates(self)
+        #: The figures of the measure phase so far.
+        self.so_far: dict[str, Any] = self._so_far()
         self.points: deque[dict[str, Any]] = deque(maxlen=POINTS_KEPT)
         self.view: View | None = None
         self._count = 0
@@ -145,6 +147,7 @@ class LiveState:
         loss = self.loss.settle(offset_ns)
         self.verdict = self.judge.verdict(self, view, at_ns)
         self.gates = self.judge.gates(self)
+        self.so_far = self._so_far()
         second = self.latencies.close_second(complete)
         point = {
             "number": self._count,
@@ -210,15 +213,7 @@ class LiveState:
             "lag_max_ns": _most(row["lag_max_ns"] for row in rows),
         }
 
-    # Read by the ways to look.
-
-    @property
-    def deliveries(self) -> int:
-        """Deliveries of all workers in all phases."""
-        return sum(totals.deliveries for totals in self.workers.values())
-
-    def so_far(self) -> dict[str, Any]:
-        """Return the figures of the measure phase so far."""
+    def _so_far(self) -> dict[str, Any]:
         measured: HdrHistogram = self.latencies.measured
         return {
             "latency_ns": percentiles(measured),
@@ -230,6 +225,11 @@ class LiveState:
             "loss": self.loss.so_far(),
             "negative": self.negative,
         }
+
+    @property
+    def deliveries(self) -> int:
+        """Deliveries of all workers in all phases."""
+        return sum(totals.deliveries for totals in self.workers.values())
 
 
 def _most(values: Iterable[int | None]) -> int | None:

@@ -6,6 +6,7 @@ more, which draws into the tab. The same content has a page of its own at /fan-o
 
 from collections.abc import Callable
 from importlib.resources import files
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from flask import Blueprint, Flask, Response, jsonify, request
@@ -95,7 +96,7 @@ def shown(state: LiveState | None, run: str | None, after: int) -> dict[str, Any
         "left_s": view.left_s,
         "verdict": {"kind": state.verdict.kind, "reasons": state.verdict.reasons},
         "gates": state.gates,
-        "so_far": state.so_far(),
+        "so_far": state.so_far,
         "connected": view.totals["connected"],
         "websockets": view.websockets,
         "ready": view.totals["ready"],
@@ -103,5 +104,5 @@ def shown(state: LiveState | None, run: str | None, after: int) -> dict[str, Any
         "lost_connections": view.totals["lost_connections"],
         "failed": view.totals["failed"],
         "complaints": view.complaints[:_COMPLAINTS_SHOWN],
-        "points": [point for point in state.points if point["number"] > first],
+        "points": list(islice(state.points, max(0, first + 1 - state.points[0]["number"]), None)),
     }

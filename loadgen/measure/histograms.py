@@ -1,6 +1,6 @@
 """HDR histograms filled in bulk from arrays, and written in the standard HDR log format."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -72,6 +72,20 @@ class HistogramLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+
+def values_at(histogram: HdrHistogram, percentiles: Sequence[float]) -> list[int]:
+    """Return the values at percentiles above 0, each the highest that its bucket holds; 0 for an empty histogram.
+
+    As `HdrHistogram.get_value_at_percentile`, which walks through all counts in Python: over a millisecond each.
+    """
+    running = np.ctypeslib.as_array(histogram.counts).cumsum()
+    targets = [histogram.get_target_count_at_percentile(percentile) for percentile in percentiles]
+    places = np.searchsorted(running, targets, side="left").tolist()
+    if not histogram.total_count:
+        return [0] * len(targets)
+    found = (histogram.get_value_from_index(place) for place in places)
+    return [int(histogram.get_highest_equivalent_value(value)) for value in found]
 
 
 def merge(histograms: Iterable[HdrHistogram]) -> HdrHistogram:

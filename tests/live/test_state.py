@@ -27,7 +27,7 @@ def test_workers_add_up_to_what_one_would_have_seen(parts: list[list[int]]) -> N
     assert one.tick()
     for key in ("latency_ns", "latency_10s_ns", "loss"):
         assert many.state.points[-1][key] == one.state.points[-1][key]
-    assert many.state.so_far() == one.state.so_far()
+    assert many.state.so_far == one.state.so_far
     assert many.state.latency.counts == one.state.latency.counts
     # Each bucket holds exactly the values up to its bound, however far out or negative they are.
     for place, bound_ns in enumerate(BOUNDS_NS):
@@ -97,7 +97,7 @@ def test_nothing_is_known_before_anything_was_measured() -> None:
     assert point["latency_ns"] is None
     assert point["loss"] is None
     assert fake.state.verdict.kind is None
-    assert fake.state.so_far()["latency_ns"] is None
+    assert fake.state.so_far["latency_ns"] is None
 
 
 def test_loss_is_of_the_seconds_that_are_settled() -> None:
@@ -133,8 +133,8 @@ def test_the_measure_phase_is_told_from_the_warm_up_by_the_intended_time() -> No
     report = maker.report(columns, latency, [], {}, 0)
     assert report["arrived"] == [[-1, 3], [0, 5]]
     assert HdrHistogram.decode(report["measured"]).total_count == 5
-    assert fake.state.so_far()["latency_ns"] is None
-    assert fake.state.so_far()["deliveries"] == 0
+    assert fake.state.so_far["latency_ns"] is None
+    assert fake.state.so_far["deliveries"] == 0
     assert fake.state.deliveries == 4
 
 
@@ -144,11 +144,11 @@ def test_first_and_last_subscriber_are_of_events_that_reached_all() -> None:
     fake.second([1 * MS] * 4, [event(MEASURE_NS)], worker=0)
     fake.second([3 * MS] * 4, worker=1)
     fake.tick()
-    assert fake.state.so_far()["last_ns"] is None
+    assert fake.state.so_far["last_ns"] is None
     fake.second([50 * MS] * 2, worker=0, intended_ns=MEASURE_NS)
     fake.second([], worker=1)
     fake.tick()
-    so_far = fake.state.so_far()
+    so_far = fake.state.so_far
     assert so_far["sampled_events"] == 1
     assert so_far["first_ns"]["max"] // MS == 1
     assert so_far["last_ns"]["max"] // MS == 50

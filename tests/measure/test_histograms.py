@@ -17,6 +17,17 @@ def test_filling_in_bulk_gives_the_same_histogram_as_one_by_one(values: list[int
         assert bulk.get_value_at_percentile(percentile) == single.get_value_at_percentile(percentile)
 
 
+@given(
+    st.lists(st.integers(0, histograms.HIGHEST_NS), max_size=200),
+    st.lists(st.floats(0.001, 100), min_size=1, max_size=5),
+)
+def test_values_at_percentiles_are_those_of_the_library(values: list[int], percentiles: list[float]) -> None:
+    histogram = histograms.new_histogram()
+    histograms.record(histogram, np.array(values, dtype=np.int64))
+    expected = [histogram.get_value_at_percentile(percentile) if values else 0 for percentile in percentiles]
+    assert histograms.values_at(histogram, percentiles) == expected
+
+
 def test_what_a_histogram_cannot_hold_is_counted_not_dropped_in_silence() -> None:
     histogram = histograms.new_histogram()
     values = np.array([-5, -1, 10_000, histograms.HIGHEST_NS + 1], dtype=np.int64)
