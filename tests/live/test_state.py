@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.live.plan import Due, expected_by_channel
@@ -16,6 +16,7 @@ from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, s
 LATENCIES = st.lists(st.integers(-5 * MS, 20 * SECOND), min_size=1, max_size=60)
 
 
+@settings(max_examples=25)
 @given(st.lists(LATENCIES, min_size=1, max_size=4))
 def test_workers_add_up_to_what_one_would_have_seen(parts: list[list[int]]) -> None:
     many, one = Fake(workers=len(parts)), Fake()
