@@ -2,8 +2,8 @@
 
 const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 560;
-const HEIGHT = 230;
-const EDGE = { left: 62, right: 12, top: 10, bottom: 26 };
+const HEIGHT = 190;
+const EDGE = { left: 62, right: 20, top: 10, bottom: 26 };
 
 function svg(name, attributes, parent) {
   const node = document.createElementNS(NS, name);
