@@ -91,7 +91,8 @@ class Judge:
             invalid.append(f"worker {number} ({view.workers.get(number, '?')}) was lost")
         for number, totals in state.workers.items():
             silent_ns = at_ns - totals.heard_ns
-            if totals.heard_ns and number not in view.gone and silent_ns > max(SILENCE_NS, LIMITS.silence_ns):
+            awaited = totals.heard_ns and number not in view.gone and view.phase != "finishing"
+            if awaited and silent_ns > max(SILENCE_NS, LIMITS.silence_ns):
                 invalid.append(f"nothing is known of worker {number} for {silent_ns / 1e9:.0f} s")
         if view.phase in _MEASURING:
             self._schedule(state, invalid, degraded)

@@ -17,6 +17,8 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: More seconds or events than can be, unless somebody forges them.
 _MOST = 200_000
+#: A second that never comes.
+_EVER = 1 << 62
 
 
 def percentiles(histogram: HdrHistogram | None) -> dict[str, int] | None:
@@ -105,10 +107,10 @@ class Loss:
     def settle(self, offset_ns: int | None) -> float | None:
         """Settle the seconds that are over, and return what share of their deliveries did not arrive.
 
-        ``offset_ns`` is now, counted from the start of the measure phase. None: nothing was expected in them, or that
-        is not known.
+        ``offset_ns`` is now, counted from the start of the measure phase; None: nothing will come any more, all are
+        over. Returns None where nothing was expected in them, or that is not known.
         """
-        until = 0 if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
+        until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
         arrived, expected = 0, _plus(0, 0)
         for second in [known for known in self._arrived if known < until]:
             arrived += self._arrived.pop(second)

@@ -29,6 +29,7 @@ class LiveService:
         ``prometheus`` is `[HOST:]PORT`; ``web_ui`` Locust's, or None.
         """
         self._run: Run | None = None
+        self._running = False
         self._endpoint = self._exporter = None
         self.wanted = prometheus is not None or otel or web_ui is not None
         self._greenlet: gevent.Greenlet | None = None
@@ -64,11 +65,14 @@ class LiveService:
 
     def begin(self, run: Run) -> None:
         """A run begins."""
-        self._run = run
+        self._run, self._running = run, True
 
     def end(self) -> None:
         """The run is over: show its last state."""
-        self._tick()
+        self._running = False
+        run = self._run
+        if run is not None and run.live is not None:
+            run.live.finish(now_ns(), run.view())
         if self._exporter is not None:
             self._exporter.flush()
 
@@ -87,9 +91,6 @@ class LiveService:
     def _loop(self) -> None:
         while True:
             gevent.sleep(_TICK_S)
-            self._tick()
-
-    def _tick(self) -> None:
-        run = self._run
-        if run is not None and run.live is not None:
-            run.live.tick(now_ns(), run.view())
+            run = self._run
+            if self._running and run is not None and run.live is not None:
+                run.live.tick(now_ns(), run.view())

@@ -133,6 +133,10 @@ class LiveState:
 
     def tick(self, at_ns: int, view: View) -> bool:
         """Make a point of what came since the last one; false: a worker's report is still awaited."""
+        if view.phase == "finishing" and not any(totals.fresh for totals in self.workers.values()):
+            # The last reports have come; what is silent now hands over its record.
+            self.view = view
+            return False
         living = [number for number in self.workers if number not in view.gone]
         awaited = [number for number in living if not self.workers[number].fresh]
         if awaited and any(
@@ -144,7 +148,7 @@ class LiveState:
         complete = len(living) == len(self.workers) and not awaited  # fmt: skip
         self.subscribers.settle(at_ns)
         offset_ns = None if view.measure_ns is None else at_ns - view.measure_ns
-        loss = self.loss.settle(offset_ns)
+        loss = None if offset_ns is None else self.loss.settle(offset_ns)
         self.verdict = self.judge.verdict(self, view, at_ns)
         self.gates = self.judge.gates(self)
         self.so_far = self._so_far()
@@ -171,6 +175,15 @@ class LiveState:
         self._last_ns, self._last_totals = at_ns, dict(view.totals)
         self.points.append(point)
         return True
+
+    def finish(self, at_ns: int, view: View) -> None:
+        """Take in what came last: nothing will come any more."""
+        self.loss.settle(None)
+        self.subscribers.settle(at_ns)
+        self.view = view
+        self.verdict = self.judge.verdict(self, view, at_ns)
+        self.gates = self.judge.gates(self)
+        self.so_far = self._so_far()
 
     def _rates(self, at_ns: int, view: View, complete: bool) -> dict[str, float | None]:
         """Return rates a second: what was due since the last point, what was sent, and what arrived."""

@@ -118,6 +118,22 @@ def test_loss_is_of_the_seconds_that_are_settled() -> None:
     assert (fake.state.loss.arrived_measured, fake.state.loss.expected_measured) == (79, 80)
 
 
+def test_when_the_run_is_over_all_is_settled_and_silence_is_no_fault() -> None:
+    fake = Fake(scenario(readers=10))
+    fake.second([MS] * 9, [event(MEASURE_NS)])
+    fake.tick()
+    assert fake.state.so_far["loss"] is None
+    fake.phase = "finishing"
+    fake.second([])
+    assert fake.tick()
+    points = len(fake.state.points)
+    assert not fake.tick(10)
+    fake.state.finish(fake.at_ns, fake.view())
+    assert len(fake.state.points) == points
+    assert fake.state.so_far["loss"] == 1 - 9 / 10
+    assert fake.state.verdict.kind == "valid"
+
+
 def test_the_measure_phase_is_told_from_the_warm_up_by_the_intended_time() -> None:
     fake = Fake(scenario(readers=10))
     fake.second([900 * MS] * 4, intended_ns=MEASURE_NS - 1)
