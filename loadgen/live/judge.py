@@ -64,6 +64,7 @@ class Judge:
             self._lateness.add(HdrHistogram.decode(report["lateness"]))
         self._due += report.get("due", 0)
         self._unsent += report.get("unsent", 0)
+        self._accepted += report.get("accepted", 0)
         if report["measured"] == "none":
             return
         for tag, histogram in (("queue", self._queue), *self._asked.items()):
@@ -150,6 +151,8 @@ class Judge:
             return statistic(distributions.get(metric.distribution), metric.statistic, metric.percentile)
         if metric.name == "delivery.loss":
             return state.loss.so_far()
+        if metric.name == "publish.errors":
+            return 1 - self._accepted / self._due if self._due else None
         return None
 
 

@@ -38,7 +38,7 @@ class LiveService:
         if otel:
             from loadgen.live.otlp import Exporter
 
-            self._exporter = Exporter(self.current)
+            self._exporter = Exporter(lambda: self.current() if self._running else None)
         if prometheus is not None:
             from loadgen.live.prometheus import Endpoint
 
@@ -69,12 +69,12 @@ class LiveService:
 
     def end(self) -> None:
         """The run is over: show its last state."""
-        self._running = False
         run = self._run
         if run is not None and run.live is not None:
             run.live.finish(now_ns(), run.view())
         if self._exporter is not None:
             self._exporter.flush()
+        self._running = False
 
     def close(self) -> None:
         """End everything; may be called again."""

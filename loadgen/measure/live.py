@@ -137,13 +137,14 @@ class LiveReports:
         statuses: Counter[str] = Counter()
         accepted: Counter[tuple[int, str]] = Counter()
         own: list[int] = []
-        unsent = due = 0
+        unsent = due = taken = 0
         sampled: list[list[int | None]] = []
         for event in events:
             statuses[event.status] += 1
             measured = event.intended_ns >= measure_ns
             due += measured
             unsent += measured and event.sent_ns is None
+            taken += measured and event.status == "accepted"
             if event.sent_ns is not None and event.slot_ns is not None and measured:
                 own.append(event.sent_ns - event.slot_ns)
             if event.status == "accepted":
@@ -160,6 +161,7 @@ class LiveReports:
             "lateness": encode(np.array(own, dtype=np.int64)) if own else None,
             "due": due,
             "unsent": unsent,
+            "accepted": taken,
             "sampled_events": sampled,
         }
 

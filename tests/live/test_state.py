@@ -260,12 +260,20 @@ def test_the_generator_is_judged_by_the_same_limits_as_afterwards() -> None:
 
 
 def test_gates_show_their_value_so_far_or_that_it_is_known_at_the_end() -> None:
-    fake = Fake(scenario('["delivery.latency.p99 < 50ms", "delivery.loss == 0", "delivery.duplicates == 0"]'))
-    assert [gate["holds"] for gate in fake.state.gates] == [None, None, None]
+    fake = Fake(
+        scenario(
+            '["delivery.latency.p99 < 50ms", "delivery.loss == 0", "delivery.duplicates == 0", "publish.errors == 0"]'
+        )
+    )
+    assert [gate["holds"] for gate in fake.state.gates] == [None] * 4
     for number in range(6):
         fake.second([60 * MS] * 10, [event(fake.at_ns, sequence=number)], sequence=number)
         fake.tick()
-    assert [gate["holds"] for gate in fake.state.gates] == [False, True, None]
+    assert [gate["holds"] for gate in fake.state.gates] == [False, True, None, True]
+    fake.second([], [event(fake.at_ns, "rejected")])
+    fake.tick()
+    assert fake.state.gates[3]["value"] == 1 - 6 / 7
+    assert fake.state.gates[3]["holds"] is False
 
 
 def test_what_an_event_should_bring_follows_from_the_subscriptions() -> None:

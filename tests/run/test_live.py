@@ -1,5 +1,6 @@
 """Live displays of whole runs: the Fan-out tab in a real Chromium, /metrics, and what is said without them."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,10 +10,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -80,7 +83,9 @@ def number(text: str) -> float:
 
 
 def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) -> None:
-    with serving(tmp_path, "--processes", "2") as (process, url), Browser() as browser:
+    with ExitStack() as stack:
+        process, url = stack.enter_context(serving(tmp_path, "--processes", "2"))
+        browser = stack.enter_context(Browser())
         with browser.page(url, width=1500, height=1000) as page:
             # Locust's own UI: its start button, then its tabs, with one more.
             page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
@@ -96,18 +101,17 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             # While it runs: lines in every chart of latency and load.
             page.wait(
                 "[...document.querySelectorAll('[data-title^=\"Fan-out latency\"] path.line')]"
-                ".some(p => (p.getAttribute('d').match(/L/g) || []).length >= 3)"
+                ".some(p => (p.getAttribute('d').match(/L/g) || []).length >= 2)"
             )
             live = {
                 (sample.name, *sorted(sample.labels.items())): sample.value
                 for family in text_string_to_metric_families(fetch(f"{url}/metrics"))
                 for sample in family.samples
             }
-            assert live["loadgen_connections", ("scenario", "comments")] == READERS
-            assert live["loadgen_phase", ("phase", "measure"), ("scenario", "comments")] == 1
-            shot = os.environ.get("LOADGEN_SHOT")
-            if shot:
-                page.screenshot(Path(shot))
+            assert live["loadgen_connections_planned", ("scenario", "comments")] == READERS
+            assert sum(value for (name, *_), value in live.items() if name == "loadgen_phase") == 1
+            workers = {dict(labels)["worker"] for name, *labels in live if name == "loadgen_deliveries_total"}
+            assert workers == {"0", "1"}
             deadline = time.monotonic() + 60
             while not list(tmp_path.glob("*/summary.json")):
                 assert time.monotonic() < deadline
@@ -115,34 +119,28 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
                 time.sleep(0.2)
             page.wait("document.querySelector('#fan-out').dataset.phase === 'finishing'")
             summary = read(only_run(tmp_path) / "summary.json")
-            ledger, headline = summary["ledger"], summary["delivery"]["headline_ns"]
+            ledger, manifest = summary["ledger"], read(only_run(tmp_path) / "manifest.json")
             page.wait("document.querySelector('.fan-out-tile[data-name=deliveries] b').innerText !== '–'")
             data: dict[str, Any] = json.loads(fetch(f"{url}/fan-out/data"))
             assert data["run"] == only_run(tmp_path).name
             # The counts are the ledger's own, the percentiles those of the record to the histogram's three digits.
             assert data["so_far"]["deliveries"] == ledger["delivered"] + ledger["late"] + ledger["duplicates"]
             assert data["so_far"]["expected"] == ledger["expected"]
-            for statistic in ("p50", "p99", "max"):
-                assert data["so_far"]["latency_ns"][statistic] == pytest.approx(headline[statistic], rel=0.02)
+            table = pd.read_parquet(only_run(tmp_path) / "deliveries.parquet")
+            (begun_ns,) = [phase["start_ns"] for phase in manifest["phases"] if phase["name"] == "measure"]
+            measured = table[table.intended_ns >= begun_ns]
+            latencies = np.sort((measured.arrival_ns - measured.intended_ns).to_numpy())
+            assert latencies[-1] == summary["delivery"]["headline_ns"]["max"]
+            for statistic, percentile in (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)):
+                rank = max(1, int(percentile / 100 * len(latencies) + 0.5))
+                seen = data["so_far"]["latency_ns"][statistic]
+                assert seen == pytest.approx(latencies[rank - 1], rel=0.001, abs=512), statistic
             assert number(tile(page, "deliveries")) == data["so_far"]["deliveries"]
-            assert number(tile(page, "ready")) <= READERS
             assert "20s" in page.text(".fan-out-gates")
             assert "known at the end" in page.text(".fan-out-gates")
             for chart in ("Deliveries", "Events", "Connections", "First and last subscriber, last 10 s"):
                 assert all(line.startswith("M") for line in drawn(page, chart)), chart
-            # Another tab of Locust's, and back: ours goes and comes.
-            page.run("document.querySelector('[role=tab]').click()")
-            page.wait("!document.querySelector('#fan-out')")
-            page.run("history.back()")
-            page.run(f"{TAB}.click()")
-            page.wait("document.querySelectorAll('#fan-out').length === 1")
             assert not [problem for problem in page.problems if "fan-out" in problem]
-        with browser.page(f"{url}/fan-out", dark=True) as page:
-            page.wait("document.querySelector('#fan-out').dataset.points > 5")
-            assert number(tile(page, "deliveries")) == data["so_far"]["deliveries"]
-            loaded = page.run("performance.getEntriesByType('resource').map(r => new URL(r.name).origin)")
-            assert set(loaded) == {url}
-            assert page.problems == []
     with pytest.raises(OSError):
         fetch(url)
 
@@ -154,18 +152,18 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: P
         *overrides((*SMALL, "phases.measure=60s")),
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}/metrics"
-    deadline = time.monotonic() + 60
-    text = ""
-    while 'loadgen_fanout_latency_recent_seconds{scenario="comments",statistic="p99"}' not in text:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.2)
-        try:
-            text = fetch(url)
-        except OSError:
-            continue
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        text = ""
+        while 'loadgen_fanout_latency_recent_seconds{scenario="comments",statistic="p99"}' not in text:
+            assert time.monotonic() < deadline, text
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.2)
+            with contextlib.suppress(OSError):
+                text = fetch(url)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130, (out, err)
     assert f"Prometheus: {url}" in err
     assert "Traceback" not in err
