@@ -58,7 +58,9 @@ class LiveDisplays:
         reports.measure_ns = self._begun_ns
         self._worker = _Counted(reports)
         recorder.live = self._worker  # type: ignore[assignment]
-        self._state = LiveState("benchmark", scenario, plan, "http://127.0.0.1:1/event", [0])
+        self._state = LiveState(
+            "benchmark", scenario, plan, {"url": "here", "protocol": "appsync-events"}, [0]
+        )
         self._group = self._state.groups[0]
         self._registry = registry(lambda: self._state)
         self._cpu_ns = 0

@@ -25,8 +25,6 @@ from loadgen.run.exits import ExitCode, RunError
 #: Milliseconds; the specification's default of a minute is longer than most runs.
 _INTERVAL_MS: Final = "5000"
 _LAST_EXPORT_S: Final = 5.0
-#: What the scenario's protocol is called in `messaging.system`; there is no well-known value for it.
-_SYSTEM: Final = "aws_appsync_events"
 
 Current = Callable[[], LiveState | None]
 
@@ -105,7 +103,7 @@ def metrics_data(state: LiveState, at_ns: int) -> Any:
         }
     )
     url = urlsplit(state.target)
-    common: dict[str, str | int] = {"messaging.system": _SYSTEM}
+    common: dict[str, str | int] = {"messaging.system": state.protocol.replace("-", "_")}
     if url.hostname:
         common["server.address"] = url.hostname
         common["server.port"] = url.port or (443 if url.scheme == "https" else 80)

@@ -8,7 +8,6 @@ from loadgen.measure.live import LiveReports
 from loadgen.pacing import Pace
 from loadgen.planning.fanout import audience, due, group_loads
 from loadgen.scenario import Plan, Scenario
-from loadgen.scenario.rules import APPSYNC, ProtocolRules
 
 #: Events a second that are followed to their first and last subscriber, about.
 _SAMPLED_PER_S = 20
@@ -27,17 +26,16 @@ def live_reports(scenario: Scenario, plan: Plan) -> LiveReports:
     return LiveReports(expected_by_channel(scenario, plan), round(rate / _SAMPLED_PER_S))
 
 
-def expected_by_channel(
-    scenario: Scenario, plan: Plan, rules: ProtocolRules = APPSYNC
-) -> Callable[[str], int | None]:
+def expected_by_channel(scenario: Scenario, plan: Plan) -> Callable[[str], int | None]:
     """Return a function from a channel to how many deliveries an event published to it should bring.
 
     It returns None where that is not known while the run goes on: subscriptions come and go, or there are more than
     are spelled out.
     """
-    seen = None if _changing(scenario) else audience(scenario, plan, rules)
+    seen = None if _changing(scenario) else audience(scenario, plan)
     if seen is None or not seen.spelled_out:
         return lambda channel: None
+    rules = scenario.rules
     exact: dict[str, int] = {}
     wildcards: list[tuple[str, int]] = []
     for pattern, count in seen.patterns.items():

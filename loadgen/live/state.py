@@ -85,12 +85,21 @@ class Buckets:
 class LiveState:
     """One run's state. ``observe`` takes reports as they come; ``tick`` makes a point of what came."""
 
-    def __init__(self, run: str, scenario: Scenario, plan: Plan, target: str, workers: Iterable[int]) -> None:
+    def __init__(
+        self,
+        run: str,
+        scenario: Scenario,
+        plan: Plan,
+        target: Mapping[str, Any],
+        workers: Iterable[int],
+    ) -> None:
+        """``target`` is what the manifest says of it; ``workers`` their numbers."""
         self.run = run
         self.scenario = scenario.name
         self.begun_ns = now_ns()
         #: URL of the target, without secrets.
-        self.target = target
+        self.target = str(target["url"])
+        self.protocol = str(target["protocol"])
         #: Groups that subscribe: what deliveries can be of.
         self.groups = tuple(group.name for group in plan.groups if group.subscriptions_per_client)
         self.workers = {worker: WorkerTotals() for worker in workers}

@@ -127,7 +127,7 @@ class Coordinator:
         self._live_gates = LiveGates([gate_of(written) for written in scenario.gates])
         #: What live displays read; None: there are none.
         self.live = (
-            LiveState(self.manifest.run, scenario, plan, target.describe()["http_url"], workers.values())
+            LiveState(self.manifest.run, scenario, plan, target.describe(), workers.values())
             if live
             else None
         )

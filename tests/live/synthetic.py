@@ -36,7 +36,13 @@ class Fake:
         self.scenario = of or scenario()
         self.plan = Plan(self.scenario)
         numbers = range(workers)
-        self.state = LiveState("run-1", self.scenario, self.plan, "http://127.0.0.1:1/event", numbers)
+        self.state = LiveState(
+            "run-1",
+            self.scenario,
+            self.plan,
+            {"url": "http://127.0.0.1:1/event", "protocol": "appsync-events"},
+            numbers,
+        )
         self.totals = Counter(TOTALS)
         self.phase = "measure"
         self.gone: frozenset[int] = frozenset()

@@ -89,7 +89,7 @@ def test_a_collector_gets_the_state_under_conventional_names(monkeypatch: pytest
     (consumed,) = metrics["messaging.client.consumed.messages"].sum.data_points
     assert consumed.as_double == 50 or consumed.as_int == 50
     assert attributes(consumed.attributes) == {
-        "messaging.system": "aws_appsync_events",
+        "messaging.system": "appsync_events",
         "messaging.operation.name": "receive",
         "messaging.operation.type": "receive",
         "server.address": "127.0.0.1",
