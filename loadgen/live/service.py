@@ -6,6 +6,7 @@ import gevent
 
 from loadgen.live.state import LiveState, View
 from loadgen.measure.clock import now_ns
+from loadgen.run.exits import ExitCode, RunError
 
 #: How often a point may be made; one is made when all workers have reported, once a second.
 _TICK_S = 0.1
@@ -40,8 +41,14 @@ class LiveService:
 
             self._exporter = Exporter(lambda: self.current() if self._running else None)
         if prometheus is not None:
-            from loadgen.live.prometheus import Endpoint
+            from loadgen.live.prometheus import Endpoint, address
 
+            if web_ui is not None and address(prometheus)[1] == web_ui.port:
+                raise RunError(
+                    f"--prometheus: port {web_ui.port} is the web UI's, which serves the same at /metrics: leave it"
+                    " out, or choose another port",
+                    ExitCode.USAGE,
+                )
             self._endpoint = Endpoint(prometheus, self.current)
         if web_ui is not None:
             from loadgen.live.web import extend

@@ -179,6 +179,7 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: P
     [
         (("--prometheus", "{taken}"), "--prometheus: cannot listen on 127.0.0.1 port {taken}"),
         (("--prometheus", "here"), "--prometheus: 'here' is no [HOST:]PORT"),
+        (("--web", "--web-port", "{free}", "--prometheus", "{free}"), "port {free} is the web UI's"),
         (("--worker", "--prometheus", "9464"), "--prometheus and --otel are the master's"),
     ],
 )
@@ -187,10 +188,11 @@ def test_what_cannot_be_had_is_said_before_anything_is_sent(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        given = [argument.format(taken=port) for argument in arguments]
+        ports = {"taken": port, "free": str(free_port())}
+        given = [argument.format(**ports) for argument in arguments]
         finished = loadgen("run", "comments", "--results", str(tmp_path), *given, *overrides(SMALL))
     assert finished.code == 2, finished.said
-    assert sentence.format(taken=port) in finished.err
+    assert sentence.format(**ports) in finished.err
     assert len(finished.err.strip().splitlines()) == 1
     assert not list(tmp_path.glob("*/manifest.json"))
 
