@@ -178,7 +178,6 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: P
     ("arguments", "sentence"),
     [
         (("--prometheus", "{taken}"), "--prometheus: cannot listen on 127.0.0.1 port {taken}"),
-        (("--prometheus", "here"), "--prometheus: 'here' is no [HOST:]PORT"),
         (("--web", "--web-port", "{free}", "--prometheus", "{free}"), "port {free} is the web UI's"),
         (("--worker", "--prometheus", "9464"), "--prometheus and --otel are the master's"),
     ],
