@@ -20,10 +20,18 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import numpy as np  # noqa: E402
 from receive import measure  # noqa: E402
 from receive.measure import FAN_OUT, Phase  # noqa: E402
+from receive.receive_live import COSTS  # noqa: E402
 from receive.receivers import OURS, OURS_LIVE  # noqa: E402
 from scipy import stats  # noqa: E402
 
 BAR = 0.02
+
+
+def _taken_s(costs: list[list[int]], phase: Phase, column: int) -> float:
+    """Return the CPU seconds that were taken for a phase: of the lines from its begin to one second after its end."""
+    before = max((line[column] for line in costs if line[0] < phase.sent.began_ns), default=0)
+    after = max((line[column] for line in costs if line[0] < phase.sent.ended_ns + 1_000_000_000), default=0)
+    return (after - before) / 1e9
 
 
 def main() -> int:
@@ -43,21 +51,22 @@ def main() -> int:
             for one in (OURS, OURS_LIVE)
         )
         order = measure.paced(measure.half_busy_rate(plain, FAN_OUT), FAN_OUT, options.seconds)
-        began_s = live.cpu_s()
         pairs: list[tuple[Phase, Phase]] = []
         for number in range(options.rounds):
             # Who comes first has no advantage of it.
             both = (plain, live) if number % 2 == 0 else (live, plain)
             phases = {one.name: one.send(order) for one in both}
             pairs.append((phases[plain.name], phases[live.name]))
-        spent_s = live.cpu_s() - began_s
         for one in (plain, live):
             one.stop()
         wrong = [lost for one in (plain, live) if (lost := measure.not_received(one))]
-        own_s = live.said("live_cpu_s")
+        costs = [list(map(int, line.split())) for line in (live.folder / COSTS).read_text().splitlines()]
     ratios = np.log([with_.cpu_per_frame_s / without.cpu_per_frame_s for without, with_ in pairs])
     middle, error = ratios.mean(), stats.t.ppf(0.975, len(ratios) - 1) * stats.sem(ratios)
     low, ratio, high = (float(np.exp(value) - 1) for value in (middle - error, middle, middle + error))
+    sent_to = [pair[1] for pair in pairs]
+    spent_s = sum(phase.cpu_s for phase in sent_to)
+    worker_s, own_s = (sum(_taken_s(costs, phase, column) for phase in sent_to) for column in (1, 2))
     share = own_s / spent_s
     for name, phases in (("without", [pair[0] for pair in pairs]), ("with", [pair[1] for pair in pairs])):
         each_us = fmean(phase.cpu_per_frame_s for phase in phases) * 1e6
@@ -67,7 +76,11 @@ def main() -> int:
     print(
         f"{options.rounds} rounds of {options.seconds:g} s; other processes took at most {others:.0%} of a core."
     )
-    print(f"live displays' own CPU time: {share:.2%} of the receiver's (bar: at most {BAR:.0%})")
+    per_second_ms = own_s / sum(phase.seconds for phase in sent_to) * 1e3
+    print(
+        f"live displays' own CPU time: {share:.2%} of the receiver's, {per_second_ms:.1f} ms each second"
+        f" (bar: at most {BAR:.0%}); of it the worker's report {worker_s / spent_s:.2%}"
+    )
     print(f"CPU a delivery with ÷ without: {ratio:+.2%}, 95 % interval {low:+.2%} to {high:+.2%}")
     for line in wrong:
         print(f"wrong: {line}")

@@ -172,10 +172,6 @@ class Running:
         else:
             self.received = last["bytes"] / FRAME_BYTES
 
-    def said(self, name: str) -> float:
-        """Return a figure of the receiver's last line, when it has stopped."""
-        return float(self._lines[-1][name])
-
     def frames_per_read(self, phase: Phase) -> float | None:
         """Return how many frames a read brought in a phase, where the receiver can tell; when it has stopped."""
         since_ns, until_ns = phase.sent.began_ns, phase.sent.ended_ns + int(SETTLE_S * 1e9)

@@ -1,26 +1,31 @@
 """What live displays add to our receiver, all of it in the receiver's own process: `BENCH_LIVE=1`.
 
-The worker's report of each second, the master's sum of it, and what asks for it each second: Prometheus and the page.
-With several worker processes the last two are the master's, not the receive path's; here they are counted too. Counts
-the CPU time of the thread that does it, so that the share is known besides the comparison.
+The worker's report of each second, the master's sum of it, and what asks for it each second: Prometheus and the page,
+without their sockets. With several worker processes all but the first is the master's and not on the receive path; here
+it is counted too. Writes how much CPU time that took into a file, a line each second.
 """
 
-import json
 import time
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
 
-from prometheus_client import generate_latest
+from flask import Flask
+from prometheus_client import make_wsgi_app
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from loadgen.live.plan import live_reports
 from loadgen.live.prometheus import registry
 from loadgen.live.state import LiveState, View
-from loadgen.live.web import shown
+from loadgen.live.web import extend
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import LiveReports, Report
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.scenario import Plan, load, overrides_of
 
+#: In the receiver's folder; each line: time, CPU time of the worker's part, of all parts; nanoseconds.
+COSTS: Final = "live-costs"
 #: Events a second of the measurement, about: how many of them are followed depends on it.
 _EVENTS_PER_S = 60
 
@@ -43,7 +48,7 @@ class _Counted:
 class LiveDisplays:
     """Live displays of a receiver with so many subscribers."""
 
-    def __init__(self, recorder: Recorder, subscribers: int) -> None:
+    def __init__(self, recorder: Recorder, subscribers: int, folder: Path) -> None:
         changed = [
             f"clients.audience.count={subscribers}",
             "clients.audience.subscribe=/default/bench",
@@ -52,23 +57,23 @@ class LiveDisplays:
         ]
         scenario = load("broadcast", overrides_of(changed))
         plan = Plan(scenario)
+        self._costs = folder / COSTS
         self._subscribers = subscribers
         self._begun_ns = now_ns()
         reports = live_reports(scenario, plan)
         reports.measure_ns = self._begun_ns
         self._worker = _Counted(reports)
         recorder.live = self._worker  # type: ignore[assignment]
-        self._state = LiveState(
-            "benchmark", scenario, plan, {"url": "here", "protocol": "appsync-events"}, [0]
-        )
+        target = {"url": "http://127.0.0.1:1/event", "protocol": "appsync-events"}
+        self._state = LiveState("benchmark", scenario, plan, target, [0])
         self._group = self._state.groups[0]
-        self._registry = registry(lambda: self._state)
+        self._metrics = make_wsgi_app(registry(lambda: self._state))
+        ui = SimpleNamespace(
+            app=Flask(__name__), auth_required_if_enabled=lambda view: view, template_args={}
+        )
+        extend(ui, "", lambda: self._state)
+        self._page = ui.app
         self._cpu_ns = 0
-
-    @property
-    def cpu_s(self) -> float:
-        """CPU seconds that live displays have taken."""
-        return (self._worker.cpu_ns + self._cpu_ns) / 1e9
 
     def second(self, interval: Interval) -> None:
         """End a second: what the master does with the report, and what is asked of it."""
@@ -77,9 +82,17 @@ class LiveDisplays:
         at_ns = now_ns()
         self._state.observe(0, {**interval.live, "groups": {self._group: interval.deliveries}}, at_ns)
         self._state.tick(at_ns, self._view(at_ns))
-        generate_latest(self._registry)
-        json.dumps(shown(self._state, "benchmark", len(self._state.points) - 2))
+        after = self._state.points[-1]["number"] - 1
+        for app, path in (
+            (self._metrics, "/metrics"),
+            (self._page, f"/fan-out/data?run=benchmark&after={after}"),
+        ):
+            body, status, _ = run_wsgi_app(app, EnvironBuilder(path).get_environ())
+            assert status.startswith("200"), status
+            b"".join(body)
         self._cpu_ns += time.thread_time_ns() - began_ns
+        with self._costs.open("a") as file:
+            file.write(f"{at_ns} {self._worker.cpu_ns} {self._worker.cpu_ns + self._cpu_ns}\n")
 
     def _view(self, at_ns: int) -> View:
         up = self._subscribers

@@ -75,7 +75,7 @@ def main() -> None:
     if os.environ.get("BENCH_LIVE") == "1":
         from receive_live import LiveDisplays
 
-        displays = LiveDisplays(recorder, count)
+        displays = LiveDisplays(recorder, count, folder)
 
     def flush() -> None:
         while True:
@@ -90,8 +90,6 @@ def main() -> None:
     flusher.kill()
     recorder.flush(health)
     result: dict[str, Any] = {"deliveries": recorder.deliveries, "undecodable": recorder.undecodable}
-    if displays is not None:
-        result["live_cpu_s"] = displays.cpu_s
     print(json.dumps(result))
 
 

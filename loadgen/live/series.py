@@ -42,7 +42,7 @@ class Latencies:
         #: Of deliveries whose intended time lies in the measure phase.
         self.measured = histograms.new_histogram()
         self._second: list[HdrHistogram] = []
-        self._recent: deque[HdrHistogram] = deque(maxlen=_RECENT)
+        self._recent = histograms.Sliding(_RECENT)
 
     def take(self, report: Report) -> None:
         """Add a report's histograms."""
@@ -61,12 +61,12 @@ class Latencies:
         parts, self._second = self._second, []
         # One report alone needs no sum.
         second = parts[0] if len(parts) == 1 else histograms.merge(parts)
-        self._recent.append(second)
+        self._recent.add(second)
         return second if complete else None
 
     def recent(self) -> HdrHistogram:
         """Return the histogram of the last ten seconds."""
-        return self._recent[0] if len(self._recent) == 1 else histograms.merge(self._recent)
+        return self._recent.sum
 
 
 class Loss:
@@ -85,6 +85,7 @@ class Loss:
         self.expected_measured: int | None = 0
         self._settled_until = 0
         self._settled_arrived = 0
+        self._latest: float | None = None
         self._settled_expected: int | None = 0
 
     def take(self, report: Report) -> None:
@@ -111,15 +112,19 @@ class Loss:
         over. Returns None where nothing was expected in them, or that is not known.
         """
         until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
+        if until <= self._settled_until:
+            # Points are a little less than a second apart now and then: no further second is over.
+            return self._latest
         arrived, expected = 0, _plus(0, 0)
         for second in [known for known in self._arrived if known < until]:
             arrived += self._arrived.pop(second)
         for second in [known for known in self._expected if known < until]:
             expected = _plus(expected, self._expected.pop(second))
-        self._settled_until = max(self._settled_until, until)
+        self._settled_until = until
         self._settled_arrived += arrived
         self._settled_expected = _plus(self._settled_expected, expected)
-        return _missing(arrived, expected)
+        self._latest = _missing(arrived, expected)
+        return self._latest
 
     def so_far(self) -> float | None:
         """Return what share of the settled seconds' deliveries did not arrive; None: not known."""

@@ -1,5 +1,6 @@
 """HDR histograms filled in bulk from arrays, and written in the standard HDR log format."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -86,6 +87,34 @@ def values_at(histogram: HdrHistogram, percentiles: Sequence[float]) -> list[int
         return [0] * len(targets)
     found = (histogram.get_value_from_index(place) for place in places)
     return [int(histogram.get_highest_equivalent_value(value)) for value in found]
+
+
+class Sliding:
+    """The sum of the last so many histograms, which grows at one end and shrinks at the other.
+
+    Adding up ten anew took a millisecond each second.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._parts: deque[HdrHistogram] = deque()
+        self._sum = new_histogram()
+
+    def add(self, histogram: HdrHistogram) -> None:
+        """Add one, which must not change any more; past the most, the oldest goes."""
+        counts = np.ctypeslib.as_array(self._sum.counts)
+        self._parts.append(histogram)
+        counts += np.ctypeslib.as_array(histogram.counts)
+        if len(self._parts) > self._most:
+            counts -= np.ctypeslib.as_array(self._parts.popleft().counts)
+        self._sum.total_count = sum(part.total_count for part in self._parts)
+        self._sum.min_value = min(part.min_value for part in self._parts)
+        self._sum.max_value = max(part.max_value for part in self._parts)
+
+    @property
+    def sum(self) -> HdrHistogram:
+        """The sum; changes with the next that is added."""
+        return self._sum
 
 
 def merge(histograms: Iterable[HdrHistogram]) -> HdrHistogram:

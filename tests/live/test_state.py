@@ -113,6 +113,10 @@ def test_loss_is_of_the_seconds_that_are_settled() -> None:
     losses = [point["loss"] for point in fake.state.points]
     assert losses[:3] == [None] * 3
     assert [round(loss, 6) for loss in losses[3:]] == [0, 0, 0.3, 0, 0]
+    # No second more is over after a tenth of one: the point says what the one before said.
+    fake.second([])
+    fake.tick(0.1)
+    assert fake.state.points[-1]["loss"] == 0
     # What came late counts.
     assert fake.state.loss.so_far() == 1 - 49 / 50
     assert (fake.state.loss.arrived_measured, fake.state.loss.expected_measured) == (79, 80)
@@ -257,6 +261,24 @@ def test_the_generator_is_judged_by_the_same_limits_as_afterwards() -> None:
     stalled.tick()
     assert stalled.state.verdict.kind == "invalid"
     assert len(stalled.state.verdict.reasons) == 4
+
+
+def test_a_receive_queue_that_is_too_long_for_more_than_one_in_a_hundred_is_told() -> None:
+    # The synthetic queue delay is a tenth of the latency.
+    fake = Fake(scenario())
+    for number in range(10):
+        fake.second([100 * MS] * 100, sequence=number, queue_max_ns=10 * MS)
+        fake.tick()
+    assert fake.state.verdict.kind == "valid"
+    slow = [3 * SECOND] * 9 + [100 * MS] * 91
+    fake.second(slow, queue_max_ns=300 * MS)
+    fake.tick()
+    # 9 of 1,100 are less than one in a hundred, 18 of 1,200 are more.
+    assert fake.state.verdict.kind == "valid"
+    fake.second(slow, queue_max_ns=300 * MS)
+    fake.tick()
+    assert fake.state.verdict.kind == "degraded"
+    assert "before they were read: p99 300 ms" in fake.state.verdict.reasons[0]
 
 
 def test_gates_show_their_value_so_far_or_that_it_is_known_at_the_end() -> None:

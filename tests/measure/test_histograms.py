@@ -28,6 +28,19 @@ def test_values_at_percentiles_are_those_of_the_library(values: list[int], perce
     assert histograms.values_at(histogram, percentiles) == expected
 
 
+@given(st.lists(st.lists(st.integers(0, 10**10), max_size=20), min_size=1, max_size=12), st.integers(1, 4))
+def test_a_sliding_sum_is_that_of_the_last(parts: list[list[int]], most: int) -> None:
+    made = [histograms.new_histogram() for _ in parts]
+    sliding = histograms.Sliding(most)
+    for histogram, values in zip(made, parts, strict=True):
+        histograms.record(histogram, np.array(values, dtype=np.int64))
+        sliding.add(histogram)
+    merged = histograms.merge(made[-most:])
+    assert sliding.sum.counts[:] == merged.counts[:]
+    assert sliding.sum.total_count == merged.total_count
+    assert sliding.sum.get_max_value() == merged.get_max_value()
+
+
 def test_what_a_histogram_cannot_hold_is_counted_not_dropped_in_silence() -> None:
     histogram = histograms.new_histogram()
     values = np.array([-5, -1, 10_000, histograms.HIGHEST_NS + 1], dtype=np.int64)
