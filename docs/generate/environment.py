@@ -15,8 +15,8 @@ _MEANINGS = {
     " record says which it was)."
     " When installing: `0` builds none, `require` fails where it cannot be built.",
     "LOADGEN_WEIGHT": "A worker's part of the clients, as `--weight`: 2 has twice as many as 1.",
-    "LOADGEN_SOURCE_ADDRESSES": "A worker's own addresses, with commas between: connections leave from them in turn, since"
-    " each has only so many [ports](../distributed.md).",
+    "LOADGEN_SOURCE_ADDRESSES": "A worker's own addresses, with commas between: connections leave from them in turn,"
+    " since each has only so many [ports](../distributed.md).",
     "LOADGEN_RUN": "The run's folder that a notebook opens; `loadgen notebook` sets it.",
     "LOADGEN_BASE": "What the comparison notebook compares with; `loadgen notebook --base` sets it.",
     "SSL_CERT_FILE": "File of certificate authorities to trust instead of the system's, for targets over TLS.",

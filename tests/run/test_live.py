@@ -66,6 +66,18 @@ def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
 TAB = "[...document.querySelectorAll('[role=tab]')].find(tab => tab.innerText.toLowerCase() === 'fan-out')"
 
 
+#: Locust's form does nothing when it is pressed before it is ready: again, until the request has gone out.
+PRESS_START = """(() => {
+    if (performance.getEntriesByType('resource').some(entry => entry.name.endsWith('/swarm'))) return true;
+    const button = [...document.querySelectorAll('button')].find(each => /^start/i.test(each.innerText));
+    if (button && Date.now() > (window.pressedUntil || 0)) {
+        window.pressedUntil = Date.now() + 3000;
+        button.click();
+    }
+    return false;
+})()"""
+
+
 def tile(page: Page, name: str) -> str:
     return page.text(f".fan-out-tile[data-name={name}] b")
 
@@ -91,9 +103,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
             assert json.loads(fetch(f"{url}/fan-out/data")) == {"run": None}
             assert fetch(f"{url}/metrics") == ""
-            page.run(
-                "[...document.querySelectorAll('button')].find(b => /^start/i.test(b.innerText)).click()"
-            )
+            page.wait(PRESS_START)
             page.wait(f"!!{TAB}")
             page.run(f"{TAB}.click()")
             page.wait("!!document.querySelector('#fan-out .fan-out-tile')")
