@@ -14,20 +14,15 @@ _MEANINGS = {
     "LOADGEN_NATIVE": "`0`: the receive path in Python, though the native one is there (a run's"
     " record says which it was)."
     " When installing: `0` builds none, `require` fails where it cannot be built.",
-    "LOADGEN_WEIGHT": "A worker's part of the clients, as `--weight`: 2 has twice as many as 1.",
-    "LOADGEN_SOURCE_ADDRESSES": "A worker's own addresses, with commas between: connections leave from them in turn,"
-    " since each has only so many [ports](../distributed.md).",
+    "LOADGEN_WEIGHT": "Of a worker: its part of the clients, as `--weight`; 2 has twice as many as 1, the default.",
+    "LOADGEN_SOURCE_ADDRESSES": "Of a worker: addresses of its machine, separated by commas, from which connections"
+    " leave in turn ([when there are more than one address has ports](../distributed.md#a-million-subscribers)).",
     "LOADGEN_RUN": "The run's folder that a notebook opens; `loadgen notebook` sets it.",
     "LOADGEN_BASE": "What the comparison notebook compares with; `loadgen notebook --base` sets it.",
     "SSL_CERT_FILE": "File of certificate authorities to trust instead of the system's, for targets over TLS.",
     "SSL_CERT_DIR": "The same as a folder.",
     "AWS_REGION": "Region of a login where neither the login nor the target's URL says one. With `--auth iam` every"
     " variable counts that AWS's tools read (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, …).",
-    "OTEL_EXPORTER_OTLP_ENDPOINT": "Where `--otel` sends metrics to, default `http://localhost:4318`."
-    " OpenTelemetry's other variables hold, too: see [Watching a run](../live.md#opentelemetry).",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "The same, with the whole path.",
-    "OTEL_METRIC_EXPORT_INTERVAL": "Milliseconds between two exports of `--otel`, default 5000.",
-    "OTEL_SERVICE_NAME": "`service.name` of what `--otel` sends, default `loadgen`.",
     "XDG_CACHE_HOME": "Where `loadgen plan --calibrate` keeps its figures, in `loadgen/`; default `~/.cache`.",
     "TMPDIR": "Where `loadgen calibrate` keeps its runs when `--results` is left out.",
 }
