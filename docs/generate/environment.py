@@ -23,6 +23,11 @@ _MEANINGS = {
     "SSL_CERT_DIR": "The same as a folder.",
     "AWS_REGION": "Region of a login where neither the login nor the target's URL says one. With `--auth iam` every"
     " variable counts that AWS's tools read (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, …).",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "Where `--otel` sends metrics to, default `http://localhost:4318`."
+    " OpenTelemetry's other variables hold, too: see [Watching a run](../live.md#opentelemetry).",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "The same, with the whole path.",
+    "OTEL_METRIC_EXPORT_INTERVAL": "Milliseconds between two exports of `--otel`, default 5000.",
+    "OTEL_SERVICE_NAME": "`service.name` of what `--otel` sends, default `loadgen`.",
     "XDG_CACHE_HOME": "Where `loadgen plan --calibrate` keeps its figures, in `loadgen/`; default `~/.cache`.",
     "TMPDIR": "Where `loadgen calibrate` keeps its runs when `--results` is left out.",
 }
