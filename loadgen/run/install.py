@@ -423,6 +423,10 @@ class Controller:
             heard_s = self.runner.last_heartbeat_timestamp
             silent = heard_s is not None and time.time() - heard_s > MASTER_SILENCE_S
             if silent or (forked and os.getppid() != parent):
+                if self.agent is not None and self.agent.finished.is_set():
+                    # Its part is done; only the word to quit got lost.
+                    os._exit(ExitCode.PASSED)
+                print("loadgen: the master is gone", file=sys.stderr, flush=True)
                 if self.agent is not None:
                     self.agent.leave("the master is gone", patience_s=0.0)
                 os._exit(ExitCode.INCONCLUSIVE)
