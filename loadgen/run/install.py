@@ -3,74 +3,29 @@
 `locustfile.py` calls :func:`install`; a locustfile of one's own does the same.
 """
 
-import json
 import logging
 import os
 import signal
-import sys
-import time
-from argparse import ArgumentParser
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gevent
-import psutil
-from locust import LoadTestShape, User, events
+from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.event import EventHook
-from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
-from loadgen import children
-from loadgen.aws.access import Access
-from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.live.service import LiveService
-from loadgen.planning import guard
-from loadgen.planning.prices import load_prices
-from loadgen.run import agent as agents
-from loadgen.run import joining, limits, messages, target
-from loadgen.run.agent import Agent
-from loadgen.run.census import Census
-from loadgen.run.coordinator import Coordinator
+from loadgen.run import joining
+from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
-from loadgen.run.display import ProgressDisplay
-from loadgen.run.exits import ExitCode, RunError
-from loadgen.run.messages import Payload
-from loadgen.run.record import check_writable
-from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
-from loadgen.server.process import ServerProcess, ServerStartError
-from loadgen.transport import sources
-from loadgen.users.roles import LoadUser, attach
+from loadgen.run.exits import RunError
+from loadgen.run.options import add_options
 
 # Else gevent keeps for each greenlet by which stack it was spawned, and there are some for each client.
 gevent.config.track_greenlet_tree = False
 
 #: Set by `loadgen run`: leave Locust's own closing tables out.
 QUIET = "LOADGEN_QUIET"
-_TO_COORDINATOR = (
-    messages.HELLO,
-    messages.CLAIM,
-    messages.STATUS,
-    messages.SPOOL,
-    messages.FINISHED,
-    messages.PING,
-)
-_TO_AGENTS = (
-    messages.BEGIN,
-    messages.GRANT,
-    messages.GO,
-    messages.FINISH,
-    messages.SPOOL_WRITTEN,
-    messages.PONG,
-    messages.REFUSE,
-    messages.STAND_BY,
-)
-
-
-#: A master that is silent for so long is gone; it sends a heartbeat a second.
-MASTER_SILENCE_S = 10.0
-#: What a worker that is told to end has for handing over its record; container platforms wait 30 s by default.
-_LEAVE_PATIENCE_S = 15.0
 
 
 class ScenarioShape(LoadTestShape):
@@ -80,495 +35,20 @@ class ScenarioShape(LoadTestShape):
     steps of a second, is not what limits or shapes it.
     """
 
-    total = 0
-    controller: "Controller | None" = None
+    controller: Controller | None = None
 
     def tick(self) -> tuple[int, float] | None:
         """Return (users, users a second) as Locust asks once a second, or None to stop."""
         controller = type(self).controller
         if controller is None or controller.over:
             return None
-        return self.total, float(self.total)
-
-
-class Controller:
-    """Owns the coordinator and the agent of one Locust process, and is the link between them."""
-
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-        # Typed by hand: Locust's own types leave open which runner it is.
-        self.runner: Any = environment.runner
-        self.options: Any = environment.parsed_options
-        self.coordinator: Coordinator | None = None
-        self.agent: Agent | None = None
-        self.scenario: Scenario | None = None
-        self.target: target.Target | None = None
-        self.server: ServerProcess | None = None
-        self.live: LiveService | None = None
-        #: On a master: whom it lets in.
-        self.door = joining.Door(self.runner, self.options, self.to_agents)
-        self._display: ProgressDisplay | None = None
-        self._interrupts = 0
-        self.over = False
-
-    # The link.
-
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
-        """Send to the coordinator: over Locust, or directly where it lives here."""
-        if isinstance(self.runner, WorkerRunner):
-            self.runner.send_message(kind, payload)
-        else:
-            # A greenlet of its own, as a message would be: the caller must not run the coordinator's code.
-            gevent.spawn(self.receive, kind, payload)
-
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
-        """Send to one agent, or to all."""
-        if isinstance(self.runner, MasterRunner):
-            self.runner.send_message(kind, payload, worker_id)
-        else:
-            gevent.spawn(self.receive, kind, payload)
-
-    def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
-        """Take a Locust message."""
-        self.receive(msg.type, msg.data)
-
-    def receive(self, kind: str, payload: Payload) -> None:
-        """Hand a message to the coordinator or the agent."""
-        coordinator, agent = self.coordinator, self.agent
-        if kind == messages.BEGIN:
-            self._begin_agent(payload)
-        elif kind == messages.HELLO:
-            self.door.meet(payload, coordinator if not self.over else None)
-        elif kind == messages.REFUSE:
-            joining.say(payload["reason"])
-            os._exit(ExitCode.USAGE)
-        elif kind == messages.STAND_BY:
-            joining.say(payload["reason"])
-        elif kind in _TO_COORDINATOR and coordinator is not None:
-            {
-                messages.CLAIM: coordinator.on_claim,
-                messages.STATUS: coordinator.on_status,
-                messages.SPOOL: coordinator.on_spool,
-                messages.FINISHED: coordinator.on_finished,
-                messages.PING: coordinator.on_ping,
-            }[kind](payload)
-        elif agent is not None:
-            if kind == messages.GRANT:
-                agent.on_grant(payload)
-            elif kind == messages.GO:
-                agent.on_go(payload)
-            elif kind == messages.FINISH:
-                agent.on_finish(payload)
-            elif kind == messages.SPOOL_WRITTEN:
-                agent.on_spool_written(payload)
-            elif kind == messages.PONG:
-                agent.on_pong(payload)
-
-    # What Locust tells.
-
-    def prepare(self) -> None:
-        """Load and check everything before the first user; exits the process with a sentence where it cannot be."""
-        options = self.options
-        try:
-            if isinstance(self.runner, WorkerRunner):
-                # The master says which scenario, and how many users of which role: no file of it need be here.
-                self._restrict_users(None)
-                return
-            self.scenario = load(
-                options.scenario, overrides_of(options.overrides or ()), target=options.target
-            )
-            plan = Plan(self.scenario)
-            check_overlaps(self.scenario, plan)
-            census = Census.of(self.scenario, plan)
-            self.prices = load_prices(None if options.prices is None else Path(options.prices))
-            self._restrict_users(plan)
-            for warning in self.scenario.warnings():
-                print(f"loadgen: note: {warning}", file=sys.stderr, flush=True)
-            processes = getattr(options, "processes", None) or 1
-            if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
-                limits.check_open_files(census.sockets, max(1, processes))
-            check_writable(Path(options.results))
-            self._check_cost(plan)
-            # Before a server is started or anything sent: a port may be taken.
-            self.live = LiveService(
-                options.prometheus,
-                options.live_otel or getattr(options, "otel", False),
-                self.environment.web_ui,
-                getattr(options, "web_base_path", None) or "",
-            )
-            self.target = target.Target.resolve(
-                self.scenario,
-                options.target,
-                options.api_key_env,
-                options.auth,
-                Access(options.aws_profile, options.aws_region),
-            )
-            if self.target is not None and (options.faults or options.journal):
-                raise RunError(
-                    "--faults and --journal are the embedded server's: leave them out, or the target",
-                    ExitCode.USAGE,
-                )
-            if self.target is not None:
-                self.target.check_namespaces(census.namespaces)
-            else:
-                self.target = self._serve(census.namespaces)
-            target.check(self.target)
-            for line in self.live.shown:
-                print(f"loadgen: {line}", file=sys.stderr, flush=True)
-        except ScenarioError as error:
-            self.stop_process(str(error), ExitCode.USAGE)
-        except RunError as error:
-            self.stop_process(str(error), error.code)
-
-    def _check_cost(self, plan: Plan) -> None:
-        """Refuse a run that would go elsewhere or cost too much and that nobody has confirmed; raises RunError."""
-        assert self.scenario is not None
-        where = guard.elsewhere(self.options.target, self.scenario)
-        protocol = guard.protocol_for(self.options.target, self.scenario)
-        found = guard.check(
-            self.scenario,
-            plan,
-            self.prices,
-            self.options.max_cost,
-            where,
-            self.options.allow_remote,
-            protocol,
-        )
-        if found.refusal is not None:
-            raise RunError(found.refusal, ExitCode.USAGE)
-        if found.question is not None and not self.options.yes:
-            raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
-
-    def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
-        """Start the embedded server; it ends when this process does, whichever way that is."""
-        arguments = [part for name in namespaces for part in ("--namespace", name)]
-        faults = None
-        if self.options.faults is not None:
-            faults = _faults(self.options.faults)
-            arguments += ["--faults", self.options.faults]
-        if self.options.journal is not None:
-            arguments += ["--journal", self.options.journal]
-        self.server = ServerProcess(arguments)
-        try:
-            self.server.start()
-        except ServerStartError as error:
-            raise RunError(f"the embedded Event API did not start: {error}", ExitCode.TARGET) from None
-        announced = self.server.announcement
-        return target.Target(announced.http_url, api_key=announced.api_key, faults=faults)
-
-    def _restrict_users(self, plan: Plan | None) -> None:
-        """Let Locust spawn exactly the plan's clients, of the classes that play their roles; None: any of them."""
-        wanted: dict[str, int] = {}
-        if plan is not None:
-            wanted.update({role: count for role, count in plan.counts_by_role().items() if count})
-        playing: list[type[User]] = []
-        taken: set[str] = set()
-        for user_class in self.environment.user_classes:
-            if not issubclass(user_class, LoadUser):
-                playing.append(user_class)
-                continue
-            if any(
-                other is not user_class and issubclass(other, user_class)
-                for other in self.environment.user_classes
-            ):
-                # Only imported to be subclassed; Locust takes every class of the file for a user.
-                continue
-            role = user_class.role
-            if role in taken:
-                raise RunError(
-                    f"two user classes play the role {role!r}: keep one, or name it on Locust's command line",
-                    ExitCode.USAGE,
-                )
-            taken.add(role)
-            if plan is None or role in wanted:
-                user_class.fixed_count = wanted.get(role, 0)
-                playing.append(user_class)
-        missing = [role for role in wanted if role not in taken]
-        if missing:
-            raise RunError(
-                f"no user class plays the role {missing[0]!r} that the scenario needs: subclass"
-                f" loadgen.users.{missing[0].capitalize()} in the locustfile",
-                ExitCode.USAGE,
-            )
-        self.environment.user_classes = playing
-        ScenarioShape.total = 0 if plan is None else len(plan)
-
-    def test_start(self) -> None:
-        """Begin a run; on workers nothing: BEGIN comes by message."""
-        if isinstance(self.runner, WorkerRunner):
-            return
-        assert self.scenario is not None
-        assert self.target is not None
-        self.over = False
-        options = self.options
-        try:
-            workers = [joining.local()]
-            if isinstance(self.runner, MasterRunner):
-                workers = self.door.those_who_take_part(embedded=self.target.embedded)
-            coordinator = Coordinator(
-                self,
-                self.scenario,
-                self.target,
-                Path(options.results),
-                workers,
-                self.prices,
-                options.max_cost,
-                live=self.live is not None and self.live.wanted,
-            )
-        except RunError as error:
-            self.stop_process(str(error), error.code)
-            return
-        self.coordinator = coordinator
-        if self.live is not None:
-            self.live.begin(coordinator)
-        for member in workers:
-            begin = coordinator.begin_payload(member.worker_id)
-            if isinstance(self.runner, MasterRunner):
-                self.to_agents(messages.BEGIN, begin, member.worker_id)
-            else:
-                self._begin_agent(begin)
-        self._display = ProgressDisplay(coordinator)
-        self._display.start()
-        gevent.spawn(self._conduct, coordinator)
-
-    def users_of_workers(self) -> dict[str, dict[str, int]]:
-        """Return how many users of each class every worker of the run plays; for `dispatch`."""
-        assert self.coordinator is not None
-        classes = {
-            user_class.role: user_class.__name__
-            for user_class in self.environment.user_classes
-            if issubclass(user_class, LoadUser)
-        }
-        none = dict.fromkeys((user_class.__name__ for user_class in self.environment.user_classes), 0)
-        return {
-            worker_id: none
-            | {classes[role]: count for role, count in self.coordinator.counts(worker_id).items() if count}
-            for worker_id in self.coordinator.workers
-        }
-
-    # The run.
-
-    def _conduct(self, coordinator: Coordinator) -> None:
-        try:
-            coordinator.run()
-        finally:
-            if self._display is not None:
-                self._display.stop()
-            if self.live is not None:
-                self.live.end()
-            self.environment.process_exit_code = int(coordinator.exit_code)
-            try:
-                self._announce(coordinator)
-            finally:
-                self.over = True
-
-    def _announce(self, coordinator: Coordinator) -> None:
-        manifest = coordinator.manifest
-        if manifest.reason:
-            print(f"loadgen: {manifest.reason}", file=sys.stderr, flush=True)
-        if coordinator.unwritten:
-            print(f"loadgen: {coordinator.unwritten}", file=sys.stderr, flush=True)
-            return
-        code = children.analyse(coordinator.folder.path, report=not self.options.no_report)
-        if code == 0:
-            # The verdict of the analysis on the run; what the run itself ended with goes before it.
-            summary = json.loads((coordinator.folder.path / "summary.json").read_text())
-            self.environment.process_exit_code = summary["exit_code"]
-        else:
-            print(
-                f"loadgen: the report could not be made; the record is in {coordinator.folder.path}",
-                file=sys.stderr,
-            )
-
-    def _begin_agent(self, begin: Payload) -> None:
-        worker_id = self.runner.client_id if isinstance(self.runner, WorkerRunner) else "local"
-        try:
-            sources.use(sources.Sources.from_environment())
-            self.agent = Agent(self.environment, self, begin["worker"], worker_id, begin)
-            attach(self.environment, self.agent)
-            limits.check_open_files(begin["sockets"], 1)
-        except RunError as error:
-            self.to_coordinator(messages.STATUS, agents.failed_status(worker_id, str(error), int(error.code)))
-        except sources.SourceError as error:
-            self.to_coordinator(
-                messages.STATUS, agents.failed_status(worker_id, str(error), int(ExitCode.USAGE))
-            )
-
-    def watch_for_workers(self) -> None:
-        """On a master without a screen: do not wait for ever for workers that do not come."""
-        gevent.sleep(self.options.workers_timeout)
-        if self.coordinator is None:
-            self.stop_process(self.door.too_few(), ExitCode.INCONCLUSIVE)
-
-    def watch_workers(self) -> None:
-        """Tell the coordinator of workers that quit or fell silent; runs for ever, on the master."""
-        while True:
-            gevent.sleep(0.5)
-            coordinator = self.coordinator
-            if coordinator is None or self.over:
-                continue
-            for worker_id in coordinator.workers:
-                coordinator.worker_here(worker_id, self._in_reach(worker_id))
-
-    def _in_reach(self, worker_id: str) -> bool:
-        client = self.runner.clients.get(worker_id)
-        return client is not None and client.state != STATE_MISSING
-
-    def watch_master(self) -> None:
-        """On a worker: end the run and the process when the master is gone; nobody would tell us to stop."""
-        parent = os.getppid()
-        forked = bool(getattr(self.options, "processes", None))
-        while True:
-            gevent.sleep(0.5)
-            heard_s = self.runner.last_heartbeat_timestamp
-            silent = heard_s is not None and time.time() - heard_s > MASTER_SILENCE_S
-            if silent or (forked and os.getppid() != parent):
-                if self.agent is not None and self.agent.finished.is_set():
-                    # Its part is done; only the word to quit got lost.
-                    os._exit(ExitCode.PASSED)
-                print("loadgen: the master is gone", file=sys.stderr, flush=True)
-                if self.agent is not None:
-                    self.agent.leave("the master is gone", patience_s=0.0)
-                os._exit(ExitCode.INCONCLUSIVE)
-
-    def end_early(self) -> None:
-        """End the run that is on, if one is, and wait until its record is complete."""
-        coordinator = self.coordinator
-        if coordinator is not None and not self.over:
-            if isinstance(self.runner, MasterRunner):
-                for worker_id in coordinator.workers:
-                    coordinator.worker_here(worker_id, self._in_reach(worker_id))
-            coordinator.interrupt()
-            while not self.over:
-                gevent.sleep(0.05)
-
-    def on_interrupt(self) -> None:
-        """Ctrl-C: the first ends the run and keeps the record; the second ends the process."""
-        self._interrupts += 1
-        if self.coordinator is not None and not self.over and self._interrupts == 1:
-            self.coordinator.interrupt()
-        elif self._interrupts > 2:
-            os._exit(ExitCode.INTERRUPTED)
-        else:
-            # Nothing runs, or the patience is over: what Ctrl-C does in plain Locust.
-            self.environment.process_exit_code = int(ExitCode.INTERRUPTED)
-            gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
-
-    def on_worker_interrupt(self) -> None:
-        """Ctrl-C reaches every process of the terminal, but the master ends the run and tells its workers."""
-        self._interrupts += 1
-        if self.agent is None or self.agent.stopping or self._interrupts > 1:
-            os._exit(ExitCode.INTERRUPTED)
-
-    def close(self) -> None:
-        """Give back what was started; a worker that is told to end (SIGTERM) hands over what it has first."""
-        if isinstance(self.runner, WorkerRunner):
-            # Locust's own would be 1 where a publish has failed; how the run went, the master says.
-            self.environment.process_exit_code = int(ExitCode.PASSED)
-            if self.agent is not None and not self.agent.stopping:
-                self.environment.process_exit_code = int(ExitCode.INCONCLUSIVE)
-                self.agent.leave("it was told to end (SIGTERM)", _LEAVE_PATIENCE_S)
-        self.end_early()
-        if self.live is not None:
-            self.live.close()
-        if self.server is not None:
-            self.server.stop()
-            self.server = None
-
-    def stop_process(self, reason: str, code: ExitCode) -> None:
-        """Say why and end the process; nothing has begun that needs winding up."""
-        for line in reason.splitlines():
-            print(f"loadgen: {line}", file=sys.stderr, flush=True)
-        if self.server is not None:
-            self.server.stop()
-        # Workers that `--processes` has forked would wait a minute for a master that is gone.
-        for child in psutil.Process().children():
-            child.kill()
-        sys.stdout.flush()
-        os._exit(code)
+        return controller.total_users, float(controller.total_users)
 
 
 def install() -> None:
     """Register everything with Locust; call once, in a locustfile."""
     # It speaks of a fixed number of files; the check before a run knows how many are needed and says what to do.
     logging.getLogger("locust.main").addFilter(lambda record: "open file limit" not in record.getMessage())
-
-    def add_options(parser: ArgumentParser) -> None:
-        group = parser.add_argument_group("Event API load (loadgen)")
-        group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
-        group.add_argument(
-            "--target",
-            default=None,
-            help="URL of the Event API, aws:STACK for one of `loadgen aws up`, mqtt://HOST for a broker, or another"
-            " service by a protocol file; default: the embedded server",
-        )
-        group.add_argument(
-            "--allow-remote",
-            action="store_true",
-            help="send the load to a target that is not this machine (no loopback address)",
-        )
-        # Not --profile: that is Locust's own, and something else.
-        group.add_argument(
-            "--aws-profile", default=None, help="profile of the AWS configuration, for aws:STACK"
-        )
-        group.add_argument("--aws-region", default=None, help="AWS region of the stack, for aws:STACK")
-        group.add_argument(
-            "--api-key-env", default=None, help="environment variable that holds the target's API key"
-        )
-        group.add_argument("--auth", default=None, help=LOGIN_HELP)
-        group.add_argument("--faults", default=None, help="what the embedded server does wrong on purpose")
-        group.add_argument(
-            "--journal", default=None, help="where the embedded server writes down what it did"
-        )
-        group.add_argument(
-            "--prometheus",
-            default=None,
-            metavar="[HOST:]PORT",
-            help="serve metrics for Prometheus; default host: 127.0.0.1",
-        )
-        group.add_argument(
-            "--live-otel",
-            action="store_true",
-            help="push the run's metrics to OTEL_EXPORTER_OTLP_ENDPOINT; Locust's own --otel does so as well",
-        )
-        # Locust's default is every interface: who wants that says so.
-        parser.set_defaults(web_host="127.0.0.1")
-        group.add_argument(
-            "--weight",
-            default=None,
-            help="of a worker: one of weight 2 has twice the clients of one of weight 1 (default:"
-            f" {joining.WEIGHT} or 1)",
-        )
-        group.add_argument(
-            "--workers-timeout",
-            type=float,
-            default=600.0,
-            help="of a master: how many seconds to wait for --expect-workers",
-        )
-        group.add_argument("--results", default="results", help="folder for run folders")
-        group.add_argument("--prices", default=None, help="prices and quotas of the service (YAML)")
-        group.add_argument(
-            "--max-cost",
-            type=float,
-            default=None,
-            help="stop a run that would cost more on AWS, in US dollars",
-        )
-        group.add_argument(
-            "--yes",
-            action="store_true",
-            help="begin a run against a real target whatever it is estimated to cost",
-        )
-        group.add_argument(
-            "--no-report", action="store_true", help="draw no report.html; `loadgen report` does later"
-        )
-        group.add_argument(
-            "--set",
-            dest="overrides",
-            action="append",
-            default=[],
-            metavar="KEY=VALUE",
-            help="override a value of the scenario, such as clients.readers.count=100",
-        )
 
     def on_init(environment: Environment, **_: Any) -> None:
         _hook(environment)
@@ -586,7 +66,7 @@ def _hook(environment: Environment) -> None:
         logging.getLogger("locust.stats_logger").disabled = True
     logging.getLogger("locust.runners").addFilter(_quiet)
     if isinstance(runner, WorkerRunner):
-        for kind in _TO_AGENTS:
+        for kind in TO_AGENTS:
             runner.register_message(kind, controller.on_message)
         gevent.signal_handler(signal.SIGINT, controller.on_worker_interrupt)
         try:
@@ -596,7 +76,7 @@ def _hook(environment: Environment) -> None:
         gevent.spawn(controller.watch_master)
     else:
         if isinstance(runner, MasterRunner):
-            for kind in _TO_COORDINATOR:
+            for kind in TO_COORDINATOR:
                 runner.register_message(kind, controller.on_message)
             gevent.spawn(controller.watch_workers)
             environment.dispatcher_class = dispatcher_of(controller.users_of_workers)
@@ -608,20 +88,6 @@ def _hook(environment: Environment) -> None:
     _listen(environment.events.test_start, controller.test_start)
     _listen(environment.events.test_stopping, controller.end_early)
     _listen(environment.events.quitting, controller.close)
-
-
-def _faults(path: str) -> dict[str, Any]:
-    """Return the settings of a faults file; raises RunError."""
-    from loadgen.server.config import ConfigError
-    from loadgen.server.faults import load_faults
-
-    try:
-        settings: dict[str, Any] = load_faults(Path(path)).model_dump(
-            mode="json", by_alias=True, exclude_defaults=True
-        )
-    except ConfigError as error:
-        raise RunError(str(error), ExitCode.USAGE) from None
-    return settings
 
 
 def _quiet(record: logging.LogRecord) -> bool:
