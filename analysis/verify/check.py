@@ -114,6 +114,9 @@ def _second_opinion(run: Run, summary: dict[str, Any], found: Verification) -> N
 def _report(run: Run, summary: dict[str, Any], found: Verification) -> None:
     try:
         written = (run.path / "report.html").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        found.notes.append("there is no report.html to compare (--no-report; `loadgen report` draws it)")
+        return
     except OSError:
         found.disagreements.append("report.html cannot be read")
         return

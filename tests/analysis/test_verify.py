@@ -37,6 +37,14 @@ def test_the_sample_agrees_with_itself_in_every_file(sample: Path) -> None:
     assert found.compared["report.html"] > 100
 
 
+def test_a_run_without_a_report_agrees_and_that_is_noted(sample: Path) -> None:
+    (sample / "report.html").unlink()
+    found = check(sample)
+    assert found.disagreements == []
+    assert any("no report.html" in note for note in found.notes)
+    assert "report.html" not in found.compared
+
+
 def test_a_made_up_run_agrees_too(tmp_path: Path) -> None:
     folder = simple_run(tmp_path / "run")
     assert main(["report", str(folder)]) == 0
