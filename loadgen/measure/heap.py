@@ -1,7 +1,7 @@
 """How a worker's memory is given back: a second's rows come and go as arrays of megabytes, all through the run.
 
-glibc would keep ever larger ones in the heaps of its threads, where they leave holes: after ten minutes at full rate a
-worker had 42 % more memory than after one.
+glibc would keep ever larger ones in the heaps of its threads, where they leave holes (tests/measure/test_heap.py shows
+it). That is not all there is to a worker's memory over time: see "Memory over time" in benchmarks/README.md.
 """
 
 import ctypes
