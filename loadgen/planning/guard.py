@@ -41,7 +41,7 @@ def elsewhere(target: str | None, scenario: Scenario) -> Elsewhere | None:
     is what is named by a loopback address or `localhost`; a private network is others' machines as much as AWS is.
     A URL that cannot be read is left to whoever has to use it.
     """
-    url = target or (scenario.target.url if scenario.target is not None else None)
+    url = _url_of(target, scenario)
     if url is None:
         return None
     if url.startswith("aws:"):
@@ -55,7 +55,11 @@ def elsewhere(target: str | None, scenario: Scenario) -> Elsewhere | None:
 
 def protocol_for(target: str | None, scenario: Scenario) -> TargetProtocol:
     """Return the protocol of the target that `elsewhere` looks at."""
-    return protocol_of(target or (scenario.target.url if scenario.target is not None else None))
+    return protocol_of(_url_of(target, scenario))
+
+
+def _url_of(target: str | None, scenario: Scenario) -> str | None:
+    return target or (scenario.target.url if scenario.target is not None else None)
 
 
 def check(

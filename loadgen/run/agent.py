@@ -115,6 +115,7 @@ class Agent:
             else ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
         )
         self.readiness: Readiness = self._readiness
+        heap.keep_small()
         _spare_the_collector()
         self._loops = [
             gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
@@ -385,7 +386,6 @@ def _spare_the_collector() -> None:
     gc.freeze()
     # Connections are made by the thousand and stay; CPython would look through them again at every 700 new objects.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
-    heap.keep_small()
 
 
 def _spool_folder(begin: Payload, worker: int) -> tuple[Path, bool]:

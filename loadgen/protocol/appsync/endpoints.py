@@ -1,12 +1,14 @@
 """From the one URL that a person gives to the two URLs of an Event API."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from loadgen.protocol.hosts import is_loopback
+
 HTTP_PATH = "/event"
 REALTIME_PATH = "/event/realtime"
+
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
 #: The shape of AWS's hosts; emulators keep it under a domain of their own, as `<id>.appsync-api.<region>.localhost`.
@@ -47,11 +49,7 @@ class Endpoints:
     @property
     def loopback(self) -> bool:
         """Whether the host's name says that it is this machine; a name of one's own that leads here does not."""
-        hostname = (urlsplit(self.http_url).hostname or "").rstrip(".")
-        try:
-            return ipaddress.ip_address(hostname).is_loopback
-        except ValueError:
-            return hostname == "localhost" or hostname.endswith(".localhost")
+        return is_loopback(urlsplit(self.http_url).hostname or "")
 
     @classmethod
     def from_url(cls, url: str) -> "Endpoints":

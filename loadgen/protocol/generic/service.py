@@ -1,6 +1,5 @@
 """A service that a protocol file describes, at one address."""
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from loadgen.protocol.generic.frames import Frame, Written, filled
 from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern, quick
 from loadgen.protocol.generic.rules import line_pattern, rules_of
 from loadgen.protocol.generic.session import HOLD, GenericSession, Step
+from loadgen.protocol.hosts import is_loopback
 
 #: Last segment of the channel that a probe of a wildcard subscription is published to.
 PROBE_SEGMENT = "loadgen-probe"
@@ -50,11 +50,7 @@ class TargetUrl:
     @property
     def loopback(self) -> bool:
         """Whether the host's name says that it is this machine."""
-        name = self.hostname.rstrip(".")
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return name == "localhost" or name.endswith(".localhost")
+        return is_loopback(self.hostname)
 
     @classmethod
     def parse(cls, url: str) -> "TargetUrl":

@@ -1,10 +1,11 @@
 """What a broker's URL says: where it is, what carries the packets, and at which quality of service."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from loadgen.protocol.hosts import is_loopback
 
 #: By the URL's scheme: that of the connection (see `Service.connect_url`) and the port where none is given. IANA has
 #: assigned 1883 and 8883; WebSocket brokers are found at HTTP's ports or wherever they were put.
@@ -58,11 +59,7 @@ class BrokerUrl:
     @property
     def loopback(self) -> bool:
         """Whether the host's name says that it is this machine; a name of one's own that leads here does not."""
-        hostname = self.hostname.rstrip(".")
-        try:
-            return ipaddress.ip_address(hostname).is_loopback
-        except ValueError:
-            return hostname == "localhost" or hostname.endswith(".localhost")
+        return is_loopback(self.hostname)
 
     def describe(self) -> dict[str, str | None]:
         """Return the URLs for the manifest; there is none for HTTP."""
