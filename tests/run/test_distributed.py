@@ -120,7 +120,7 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
                 assert left.code == 0, left.said
         finally:
             site.close()
-    assert finished.code == 0, finished.said
+    assert finished.code == 0, site.said
     assert "0.0.9" in site.said
     (folder,) = (path.parent for path in results.glob("*/manifest.json"))
     manifest, summary = read(folder / "manifest.json"), read(folder / "summary.json")
@@ -238,7 +238,7 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
             cut = Finished(workers[2], 60)
         finally:
             site.close()
-    assert finished.code == 3, finished.said
+    assert finished.code == 3, site.said
     assert killed.code == 3, killed.said
     assert told.code == 3, told.said
     assert cut.code == 3, cut.said
@@ -270,7 +270,7 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
         assert entry["subscriptions"] == held["subscriptions"] > 0
         assert entry["unobserved_deliveries"] > 0
     assert sum(entry["unobserved_deliveries"] for entry in gone.values()) == summary["workers"]["unobserved"]
-    assert "Locust" not in finished.err
+    assert "Locust" not in site.said
 
 
 def test_a_master_does_not_wait_for_ever(tmp_path: Path) -> None:
