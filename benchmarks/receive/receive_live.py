@@ -7,9 +7,10 @@ it is counted too. Writes how much CPU time that took into a file, a line each s
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from flask import Flask
 from prometheus_client import make_wsgi_app
@@ -20,9 +21,11 @@ from loadgen.live.prometheus import registry
 from loadgen.live.state import LiveState, View
 from loadgen.live.web import extend
 from loadgen.measure.clock import now_ns
-from loadgen.measure.live import LiveReports, Report
+from loadgen.measure.live import LiveInterval, LiveReports, Report
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.scenario import Plan, load, overrides_of
+
+T = TypeVar("T")
 
 #: In the receiver's folder; each line: time, CPU time of the worker's part, of all parts; nanoseconds.
 COSTS: Final = "live-costs"
@@ -36,13 +39,28 @@ class _Counted:
     def __init__(self, reports: LiveReports) -> None:
         self._reports = reports
         self.cpu_ns = 0
+        self._interval: LiveInterval | None = None
+
+    def begin(self, *arguments: Any) -> "_Counted":
+        """Begin the report of a second."""
+        self._interval = self._timed(self._reports.begin, *arguments)
+        return self
+
+    def add(self, *arguments: Any) -> None:
+        """Take rows."""
+        assert self._interval is not None
+        self._timed(self._interval.add, *arguments)
 
     def report(self, *arguments: Any) -> Report:
-        """Make the report of a second."""
+        """Make the report."""
+        assert self._interval is not None
+        return self._timed(self._interval.report, *arguments)
+
+    def _timed(self, work: Callable[..., T], *arguments: Any) -> T:
         began_ns = time.thread_time_ns()
-        made = self._reports.report(*arguments)
+        done = work(*arguments)
         self.cpu_ns += time.thread_time_ns() - began_ns
-        return made
+        return done
 
 
 class LiveDisplays:

@@ -25,8 +25,10 @@ from loadgen.measure.spool import SpoolWriter  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.run import worker_process  # noqa: E402
+from loadgen.run.cadence import FLUSH_INTERVAL_S, every  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
-from loadgen.run.threads import run_in_thread  # noqa: E402
+from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.scenario import ClientPlan, SubscriptionPlan  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
 from loadgen.users.connection import ClientConnection  # noqa: E402
@@ -42,6 +44,9 @@ class ThrownAway(Recorder):
         """Throw away what came in since the last call."""
         self.deliveries += sum(map(len, self._buffer.take()))
 
+    def _relieve(self) -> None:
+        self.deliveries += sum(map(len, self._buffer.take_oldest()))
+
 
 def main() -> None:
     """Receive until the sender hangs up on everybody; print what was recorded."""
@@ -50,7 +55,7 @@ def main() -> None:
     endpoints = Endpoints.from_url(f"{scheme}://127.0.0.1:{port}/event")
     service = AppSyncEvents(endpoints, ApiKey("da2-benchmark"))
     kind = ThrownAway if os.environ.get("BENCH_RECORD") == "0" else Recorder
-    recorder = kind(TOKEN, SpoolWriter(folder, 0), run_in_thread)
+    recorder = kind(TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock())
     health = HealthSampler(gevent.sleep)
     run = SimpleNamespace(
         recorder=recorder,
@@ -66,6 +71,7 @@ def main() -> None:
         ClientPlan(number, "g", number, (SubscriptionPlan(number, "/default/bench"),), None, 0)
         for number in range(count)
     ]
+    worker_process.set_up()
     connections = [ClientConnection(cast(WorkerRun, run), plan) for plan in plans]
     gevent.spawn(health.watch)
     pool = Pool(50)
@@ -78,8 +84,7 @@ def main() -> None:
         displays = LiveDisplays(recorder, count, folder)
 
     def flush() -> None:
-        while True:
-            gevent.sleep(1.0)
+        for _ in every(FLUSH_INTERVAL_S):
             interval = recorder.flush(health)
             if displays is not None:
                 displays.second(interval)

@@ -23,8 +23,9 @@ from loadgen.measure.spool import SpoolWriter, read_batches, spool_name  # noqa:
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.run.cadence import FLUSH_INTERVAL_S, every  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
-from loadgen.run.threads import run_in_thread  # noqa: E402
+from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.run.worker_clock import WorkerClock  # noqa: E402
 from loadgen.scenario import ClientPlan, Plan, load  # noqa: E402
 from loadgen.transport.http import GeventHttpClient  # noqa: E402
@@ -61,7 +62,7 @@ class Worker:
     def __init__(self, service: AppSyncEvents, folder: Path) -> None:
         self.service = service
         self.address = Address(service.connect_url)
-        self.recorder = Recorder(TOKEN, SpoolWriter(folder, 0), run_in_thread)
+        self.recorder = Recorder(TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock())
         self.readiness = SettledReadiness(0)
         self.progress = Progress()
         self.publishing_over = False
@@ -105,8 +106,7 @@ def main() -> None:
     gevent.spawn(health.watch)
 
     def flush() -> None:
-        while True:
-            gevent.sleep(1.0)
+        for _ in every(FLUSH_INTERVAL_S):
             worker.recorder.flush(health)
 
     flusher = gevent.spawn(flush)

@@ -19,15 +19,16 @@ import gevent  # noqa: E402
 from gevent.pool import Pool  # noqa: E402
 from gevent.socket import wait_read  # noqa: E402
 
-from loadgen.measure import heap  # noqa: E402
 from loadgen.measure.health import HealthSampler  # noqa: E402
 from loadgen.measure.recorder import Recorder  # noqa: E402
 from loadgen.measure.spool import SpoolWriter  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.run import worker_process  # noqa: E402
+from loadgen.run.cadence import FLUSH_INTERVAL_S, every  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
-from loadgen.run.threads import run_in_thread  # noqa: E402
+from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.scenario import ClientPlan, SubscriptionPlan  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
 from loadgen.users.connection import ClientConnection  # noqa: E402
@@ -38,12 +39,10 @@ TOKEN = 7
 
 def main() -> None:
     asked = json.loads(sys.argv[1])
-    # As a worker does.
-    heap.keep_small()
     service = AppSyncEvents(
         Endpoints.from_url(asked["url"]), ApiKey(os.environ.get("BENCH_API_KEY", "da2-benchmark"))
     )
-    recorder = Recorder(TOKEN, SpoolWriter(Path(asked["folder"]), 0), run_in_thread)
+    recorder = Recorder(TOKEN, SpoolWriter(Path(asked["folder"]), 0), run_in_thread, native_lock())
     health = HealthSampler(gevent.sleep)
     progress = Progress()
     run = SimpleNamespace(
@@ -65,6 +64,7 @@ def main() -> None:
         )
         return ClientPlan(number, "g", number, subscriptions, None, 0)
 
+    worker_process.set_up()
     connections = [
         ClientConnection(cast(WorkerRun, run), plan(number)) for number in range(asked["connections"])
     ]
@@ -75,8 +75,7 @@ def main() -> None:
     print("ready", flush=True)
 
     def flush() -> None:
-        while True:
-            gevent.sleep(1.0)
+        for _ in every(FLUSH_INTERVAL_S):
             recorder.flush(health)
 
     flusher = gevent.spawn(flush)

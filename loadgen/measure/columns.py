@@ -4,7 +4,7 @@ Where `loadgen.native` was built the buffer is its, so that deliveries get there
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ _INT64 = "l" if struct.calcsize("l") == 8 else "q"
 _ROW = struct.Struct(f"8{_INT64}")
 ROW_BYTES = _ROW.size
 
+#: Buffers that are kept for the next rows; the others go when they are written, so that memory follows the rate.
+SPARES = 2
+
 Rows = npt.NDArray[np.int64]
 
 
@@ -45,6 +48,7 @@ class RowBuffer:
         self._offset = 0
         self._full: list[tuple[bytearray, int]] = []
         self._spare: list[bytearray] = []
+        self._most: int | None = None
         self.add = self._make_add()
 
     def _make_add(self) -> Callable[..., None]:
@@ -56,30 +60,52 @@ class RowBuffer:
             offset += row_bytes
             self._offset = offset
             if offset == self._capacity_bytes:
-                self._rotate()
+                self._is_full()
 
         return add
+
+    def relieve_by(self, most: int, relief: Callable[[], object]) -> None:
+        """Call something as often as a buffer is full while there are so many, which should take the oldest."""
+        self._most, self._relief = most, relief
+
+    def _is_full(self) -> None:
+        self._rotate()
+        if self._most is not None and len(self._full) >= self._most:
+            self._relief()
 
     def _rotate(self) -> None:
         self._full.append((self._buffer, self._offset))
         self._buffer = self._spare.pop() if self._spare else bytearray(self._capacity_bytes)
         self._offset = 0
 
-    def take(self) -> list[Rows]:
-        """Return what was added since the last call, as arrays of shape (n, columns); they own their memory."""
+    def take(self) -> Iterator[Rows]:
+        """Set aside what was added since the last call; return it in pieces, arrays of shape (n, columns).
+
+        A piece is valid until the next is asked for: its buffer is used again then.
+        """
         if self._offset:
             self._rotate()
         taken, self._full = self._full, []
-        arrays = []
-        for buffer, end in taken:
-            arrays.append(_copied(buffer, end, self._columns))
-            if len(self._spare) < 2:
-                self._spare.append(buffer)
-        return arrays
+        return _pieces(taken, self._columns, self._give_back)
+
+    def take_oldest(self) -> Iterator[Rows]:
+        """Set aside the buffer that was full first, where there is one, as :meth:`take` does."""
+        taken, self._full = self._full[:1], self._full[1:]
+        return _pieces(taken, self._columns, self._give_back)
+
+    def _give_back(self, buffer: bytearray) -> None:
+        if len(self._spare) < SPARES:
+            self._spare.append(buffer)
 
 
-def _copied(buffer: bytearray, end: int, columns: int) -> Rows:
-    return np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, columns).copy()
+def _pieces(
+    taken: list[tuple[bytearray, int]], columns: int, give_back: Callable[[bytearray], None]
+) -> Iterator[Rows]:
+    taken.reverse()
+    while taken:
+        buffer, end = taken.pop()
+        yield np.frombuffer(buffer, dtype=np.int64, count=end // 8).reshape(-1, columns)
+        give_back(buffer)
 
 
 class DeliveryBuffer(RowBuffer):
@@ -104,7 +130,7 @@ class DeliveryBuffer(RowBuffer):
             offset += ROW_BYTES
             self._offset = offset
             if offset == self._capacity_bytes:
-                self._rotate()
+                self._is_full()
 
         return add
 
@@ -115,11 +141,12 @@ class NativeDeliveryBuffer:
     def __init__(self, rows: int = 65_536) -> None:
         self.rows = native.Rows(len(COLUMNS), rows)
         self.add: Callable[[int, int, int, Stamp], None] = self.rows.add
+        self.relieve_by = self.rows.relieve_by
 
-    def take(self) -> list[Rows]:
-        """Return what was added since the last call, as arrays of shape (n, columns); they own their memory."""
-        arrays = []
-        for buffer, end in self.rows.take():
-            arrays.append(_copied(buffer, end, len(COLUMNS)))
-            self.rows.give_back(buffer)
-        return arrays
+    def take(self) -> Iterator[Rows]:
+        """Set aside what was added since the last call, as :meth:`RowBuffer.take` does."""
+        return _pieces(self.rows.take(), len(COLUMNS), self.rows.give_back)
+
+    def take_oldest(self) -> Iterator[Rows]:
+        """Set aside the buffer that was full first, as :meth:`RowBuffer.take_oldest` does."""
+        return _pieces(self.rows.take_oldest(), len(COLUMNS), self.rows.give_back)

@@ -76,10 +76,8 @@ class HealthSampler:
         else:
             self._gc_ns += time.monotonic_ns() - self._gc_started_ns
 
-    def sample(
-        self, deliveries: int, published: int, late_max_ns: int | None, queue_max_ns: int | None
-    ) -> HealthSample:
-        """Return what happened since the last call."""
+    def sample(self, published: int, late_max_ns: int | None) -> HealthSample:
+        """Return what happened since the last call; what arrived is not counted yet."""
         cpu_ns, monotonic_ns = time.process_time_ns(), time.monotonic_ns()
         open_files = _open_files()
         sample = HealthSample(
@@ -88,8 +86,8 @@ class HealthSampler:
             cpu_ns=cpu_ns - self._cpu_ns,
             lag_max_ns=self._lag_max_ns,
             late_max_ns=late_max_ns,
-            queue_max_ns=queue_max_ns,
-            deliveries=deliveries,
+            queue_max_ns=None,
+            deliveries=0,
             published=published,
             gc_ns=self._gc_ns,
             rss_bytes=self._process.memory_info().rss,

@@ -1,7 +1,7 @@
-"""How a worker's memory is given back: a second's rows come and go as arrays of megabytes, all through the run.
+"""How a worker's memory is given back: rows come and go in blocks of megabytes, all through the run.
 
 glibc would keep ever larger ones in the heaps of its threads, where they leave holes (tests/measure/test_heap.py shows
-it). That is not all there is to a worker's memory over time: see "Memory over time" in benchmarks/README.md.
+it). See "Memory over time" in benchmarks/README.md for what that is worth.
 """
 
 import ctypes

@@ -44,6 +44,25 @@ def record(histogram: HdrHistogram, values_ns: npt.NDArray[np.int64]) -> tuple[i
     return negative, beyond
 
 
+def encoded(histogram: HdrHistogram) -> str:
+    """Return a histogram as text: HdrHistogram's V2 encoding, compressed, in base64."""
+    text: str = histogram.encode().decode("ascii")
+    return text
+
+
+def difference(whole: HdrHistogram, part: HdrHistogram) -> HdrHistogram:
+    """Return what remains of a histogram without another that was recorded of some of the same values.
+
+    Its least and greatest value are those of the whole: what is encoded does not hold them.
+    """
+    rest = new_histogram()
+    counts = np.ctypeslib.as_array(rest.counts)
+    counts += np.ctypeslib.as_array(whole.counts) - np.ctypeslib.as_array(part.counts)
+    rest.total_count = whole.total_count - part.total_count
+    rest.min_value, rest.max_value = whole.min_value, whole.max_value
+    return rest
+
+
 class HistogramLog:
     """A `histograms.hlog`: intervals of tagged histograms, HDR log format 1.2.
 

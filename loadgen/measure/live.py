@@ -7,15 +7,15 @@ seen.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from hdrh.histogram import HdrHistogram
 
 from loadgen.measure import histograms
-
-if TYPE_CHECKING:
-    from loadgen.measure.recorder import EventRow
+from loadgen.measure.counts import occurrences
+from loadgen.measure.rows import EventRow
 
 Values = npt.NDArray[np.int64]
 Report = dict[str, Any]
@@ -30,9 +30,6 @@ BOUNDS_NS: Final = tuple(
 )  # fmt: skip
 #: What a report's `measured` says where the second's histogram need not be sent twice.
 ALL, NONE = "all", "none"
-#: Seconds of intended times that rows of one report may be apart before counting takes the longer way: what arrives
-#: may say anything.
-_SPAN_S = 3_600
 
 
 class LiveReports:
@@ -45,95 +42,16 @@ class LiveReports:
 
     def __init__(self, expected: Callable[[str], int | None], sample_every: int) -> None:
         self._expected = expected
-        self._every = max(1, sample_every)
-        self._bounds = np.array(BOUNDS_NS, dtype=np.int64)
+        self.every = max(1, sample_every)
         #: When the measure phase begins, on the master's clock; None: not known yet.
         self.measure_ns: int | None = None
 
-    def report(
-        self,
-        columns: Mapping[str, Values],
-        latency_ns: Values,
-        events: Sequence["EventRow"],
-        encoded: Mapping[str, str],
-        clock_offset_ns: int,
-    ) -> Report:
-        """Return the report of a second.
+    def begin(self, clock_offset_ns: int) -> "LiveInterval":
+        """Begin the report of an interval; ``clock_offset_ns`` is the master's clock minus this process's."""
+        return LiveInterval(self, clock_offset_ns)
 
-        ``columns`` are the deliveries' publisher, sequence, intended_ns and arrival_ns; ``latency_ns`` their headline
-        latency on the master's clock; ``encoded`` the second's HDR histograms by tag.
-        """
-        report: Report = {
-            "deliveries": len(latency_ns),
-            "histograms": dict(encoded),
-            "latency": None,
-            "publish": None,
-            "negative": int(np.count_nonzero(latency_ns < 0)),
-            "measured": NONE,
-            "arrived": [],
-            "sampled": [],
-        }
-        if len(latency_ns):
-            report["latency"] = self._counted(latency_ns)
-        answers_ns = [
-            e.acked_ns - e.sent_ns for e in events if e.acked_ns is not None and e.sent_ns is not None
-        ]
-        if answers_ns:
-            report["publish"] = self._counted(np.array(answers_ns, dtype=np.int64))
-        if self.measure_ns is not None:
-            if len(latency_ns):
-                intended_ns = columns["intended_ns"]
-                report["arrived"] = _count_by_second(intended_ns, self.measure_ns)
-                report["measured"] = self._measured(intended_ns, latency_ns, self.measure_ns)
-                report["sampled"] = self._first_and_last(columns, clock_offset_ns)
-            report.update(self._published(events, self.measure_ns))
-        return report
-
-    def _counted(self, values_ns: Values) -> dict[str, Any]:
-        """Return how many values lie in each bucket, the last beyond all bounds, and their sum, least and most."""
-        places = np.searchsorted(self._bounds, values_ns, side="left")
-        return {
-            "counts": np.bincount(places, minlength=len(self._bounds) + 1).tolist(),
-            "sum_ns": float(values_ns.sum(dtype=np.float64)),
-            "min_ns": int(values_ns.min()),
-            "max_ns": int(values_ns.max()),
-        }
-
-    def _measured(self, intended_ns: Values, latency_ns: Values, measure_ns: int) -> str:
-        """Return the histogram of what belongs to the measure phase; most seconds do, wholly or not at all."""
-        inside = intended_ns >= measure_ns
-        count = int(np.count_nonzero(inside))
-        if count in (0, len(inside)):
-            return ALL if count else NONE
-        return encode(latency_ns[inside])
-
-    def _first_and_last(self, columns: Mapping[str, Values], clock_offset_ns: int) -> list[list[int]]:
-        """Return [publisher, sequence, intended, first arrival, last arrival, arrivals] of the sampled events."""
-        publisher, sequence = columns["publisher"], columns["sequence"]
-        chosen = (publisher + sequence) % self._every == 0
-        if not chosen.any():
-            return []
-        publisher, sequence = publisher[chosen], sequence[chosen]
-        intended_ns = columns["intended_ns"][chosen]
-        arrival_ns = columns["arrival_ns"][chosen] + clock_offset_ns
-        order = np.lexsort((sequence, publisher))
-        publisher, sequence, arrival_ns = publisher[order], sequence[order], arrival_ns[order]
-        begins = np.flatnonzero(np.r_[True, (np.diff(publisher) != 0) | (np.diff(sequence) != 0)])
-        counts = np.diff(np.r_[begins, len(order)])
-        table = np.column_stack(
-            (
-                publisher[begins],
-                sequence[begins],
-                intended_ns[order][begins],
-                np.minimum.reduceat(arrival_ns, begins),
-                np.maximum.reduceat(arrival_ns, begins),
-                counts,
-            )
-        )
-        rows: list[list[int]] = table.tolist()
-        return rows
-
-    def _published(self, events: Sequence["EventRow"], measure_ns: int) -> Report:
+    def published(self, events: Sequence[EventRow], measure_ns: int) -> Report:
+        """Return what a report says of events: those that were answered, or never will be."""
         statuses: Counter[str] = Counter()
         accepted: Counter[tuple[int, str]] = Counter()
         own: list[int] = []
@@ -149,7 +67,7 @@ class LiveReports:
                 own.append(event.sent_ns - event.slot_ns)
             if event.status == "accepted":
                 accepted[(event.intended_ns - measure_ns) // _SECOND_NS, event.channel] += 1
-                if (event.publisher + event.sequence) % self._every == 0:
+                if (event.publisher + event.sequence) % self.every == 0:
                     sampled.append([event.publisher, event.sequence, self._expected(event.channel)])
         expected: dict[int, int | None] = {}
         for (second, channel), count in accepted.items():
@@ -166,20 +84,144 @@ class LiveReports:
         }
 
 
+class LiveInterval:
+    """Makes the report of one interval from its rows, which come in pieces."""
+
+    def __init__(self, of: LiveReports, clock_offset_ns: int) -> None:
+        self._of = of
+        self._measure_ns = of.measure_ns
+        self._offset_ns = clock_offset_ns
+        self._deliveries = self._negative = 0
+        self._latency = Spread()
+        self._arrived: Counter[int] = Counter()
+        #: Of what does not belong to the measure phase.
+        self._outside = histograms.new_histogram()
+        self._outside_count = 0
+        self._followed: list[Values] = []
+
+    def add(self, columns: Mapping[str, Values], latency_ns: Values) -> None:
+        """Take a piece: deliveries by column, and their headline latencies on the master's clock."""
+        if not len(latency_ns):
+            return
+        self._deliveries += len(latency_ns)
+        self._negative += int(np.count_nonzero(latency_ns < 0))
+        self._latency.add(latency_ns)
+        if self._measure_ns is None:
+            return
+        intended_ns = columns["intended_ns"]
+        self._arrived.update(dict(occurrences((intended_ns - self._measure_ns) // _SECOND_NS)))
+        outside = intended_ns < self._measure_ns
+        if outside.any():
+            self._outside_count += int(np.count_nonzero(outside))
+            histograms.record(self._outside, latency_ns[outside])
+        chosen = (columns["publisher"] + columns["sequence"]) % self._of.every == 0
+        if chosen.any():
+            self._followed.append(
+                np.stack(
+                    [columns[name][chosen] for name in ("publisher", "sequence", "intended_ns", "arrival_ns")]
+                )
+            )
+
+    def report(
+        self,
+        events: Sequence[EventRow],
+        answered_ns: Values,
+        delivery: HdrHistogram,
+        encoded: Mapping[str, str],
+    ) -> Report:
+        """Return the report.
+
+        ``answered_ns`` is how long answers to publishes took, ``delivery`` the interval's histogram of headline
+        latencies, ``encoded`` all its HDR histograms by tag.
+        """
+        answers = Spread()
+        answers.add(answered_ns)
+        report: Report = {
+            "deliveries": self._deliveries,
+            "histograms": dict(encoded),
+            "latency": self._latency.told(),
+            "publish": answers.told(),
+            "negative": self._negative,
+            "measured": self._measured(delivery),
+            "arrived": [list(pair) for pair in sorted(self._arrived.items())],
+            "sampled": self._first_and_last(),
+        }
+        if self._measure_ns is not None:
+            report.update(self._of.published(events, self._measure_ns))
+        return report
+
+    def _measured(self, delivery: HdrHistogram) -> str:
+        """Return the histogram of what belongs to the measure phase; most intervals do, wholly or not at all."""
+        if self._measure_ns is None or self._outside_count == self._deliveries:
+            return NONE
+        if not self._outside_count:
+            return ALL
+        return histograms.encoded(histograms.difference(delivery, self._outside))
+
+    def _first_and_last(self) -> list[list[int]]:
+        """Return [publisher, sequence, intended, first arrival, last arrival, arrivals] of the sampled events."""
+        if not self._followed:
+            return []
+        publisher, sequence, intended_ns, arrival_ns = np.concatenate(self._followed, axis=1)
+        order = np.lexsort((sequence, publisher))
+        publisher, sequence, arrival_ns = (
+            publisher[order],
+            sequence[order],
+            arrival_ns[order] + self._offset_ns,
+        )
+        begins = np.flatnonzero(np.r_[True, (np.diff(publisher) != 0) | (np.diff(sequence) != 0)])
+        counts = np.diff(np.r_[begins, len(order)])
+        table = np.column_stack(
+            (
+                publisher[begins],
+                sequence[begins],
+                intended_ns[order][begins],
+                np.minimum.reduceat(arrival_ns, begins),
+                np.maximum.reduceat(arrival_ns, begins),
+                counts,
+            )
+        )
+        rows: list[list[int]] = table.tolist()
+        return rows
+
+
+class Spread:
+    """How many values lie in each bucket of BOUNDS_NS, the last beyond all, and their sum, least and greatest."""
+
+    _bounds = np.array(BOUNDS_NS, dtype=np.int64)
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(len(BOUNDS_NS) + 1, dtype=np.int64)
+        self._sum_ns = 0.0
+        self._min_ns: int | None = None
+        self._max_ns = 0
+
+    def add(self, values_ns: Values) -> None:
+        """Take values."""
+        if not len(values_ns):
+            return
+        places = np.searchsorted(self._bounds, values_ns, side="left")
+        self._counts += np.bincount(places, minlength=len(self._counts))
+        self._sum_ns += float(values_ns.sum(dtype=np.float64))
+        least, greatest = int(values_ns.min()), int(values_ns.max())
+        first = self._min_ns is None
+        self._min_ns = least if self._min_ns is None else min(self._min_ns, least)
+        self._max_ns = greatest if first else max(self._max_ns, greatest)
+
+    def told(self) -> dict[str, Any] | None:
+        """Return it as plain values; None: there were none."""
+        if self._min_ns is None:
+            return None
+        return {
+            "counts": self._counts.tolist(),
+            "sum_ns": self._sum_ns,
+            "min_ns": self._min_ns,
+            "max_ns": self._max_ns,
+        }
+
+
 def encode(values_ns: Values) -> str:
     """Return the encoded HDR histogram of values."""
     histogram = histograms.new_histogram()
     histograms.record(histogram, values_ns)
-    encoded: str = histogram.encode().decode("ascii")
-    return encoded
-
-
-def _count_by_second(intended_ns: Values, measure_ns: int) -> list[list[int]]:
-    """Return [second, rows] of each second after the start of the measure phase that has any; before it negative."""
-    seconds = (intended_ns - measure_ns) // _SECOND_NS
-    least = int(seconds.min())
-    if int(seconds.max()) - least > _SPAN_S:
-        found, counts = np.unique(seconds, return_counts=True)
-        return [list(pair) for pair in zip(found.tolist(), counts.tolist(), strict=True)]
-    counted = np.bincount(seconds - least)
-    return [[least + place, int(counted[place])] for place in np.flatnonzero(counted).tolist()]
+    return histograms.encoded(histogram)

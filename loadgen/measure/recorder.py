@@ -1,8 +1,9 @@
 """The recorder of one worker: takes what users report, keeps columns and histograms, writes the spool."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,72 +14,16 @@ from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSample, HealthSampler
-from loadgen.measure.live import LiveReports, Report
+from loadgen.measure.live import LiveInterval, LiveReports, Report
+from loadgen.measure.rows import ClockRow, ConnectionRow, EventRow, SubscriptionRow, answer_times_ns
 from loadgen.measure.spool import SpoolWriter, spool_schema
 
 _AT = {name: index for index, name in enumerate(COLUMNS)}
+#: What the record's column holds; what arrives may say anything.
+_MOST_PUBLISHERS: Final = np.iinfo(np.int32).max
 Values = npt.NDArray[np.int64]
-
-
-class EventRow(NamedTuple):
-    """One row of the record's events table, without the worker; see results/README.md."""
-
-    publisher: int
-    sequence: int
-    batch: int
-    channel: str
-    intended_ns: int
-    slot_ns: int | None
-    sent_ns: int | None
-    acked_ns: int | None
-    status: str
-    error: str | None
-    bytes: int
-
-
-class SubscriptionRow(NamedTuple):
-    """One row of the record's subscriptions table, without the worker; see results/README.md."""
-
-    subscription: int
-    connection: int
-    life: int
-    group: str
-    channel: str
-    requested_ns: int
-    acknowledged_ns: int | None
-    probed_ns: int | None
-    ready_ns: int | None
-    ended_ns: int | None
-    error: str | None
-    turn: int = 0
-    intent: str | None = None
-
-
-class ConnectionRow(NamedTuple):
-    """One row of the record's connections table, without the worker; see results/README.md."""
-
-    connection: int
-    life: int
-    group: str
-    started_ns: int
-    opened_ns: int | None
-    acknowledged_ns: int | None
-    closed_ns: int | None
-    close_code: int | None
-    error: str | None
-    kernel_timestamps: bool
-    tls: bool
-    intent: str | None = None
-    slow: bool = False
-
-
-class ClockRow(NamedTuple):
-    """One row of the record's clock table, without the worker; see results/README.md."""
-
-    sent_ns: int
-    master_received_ns: int
-    master_sent_ns: int
-    received_ns: int
+#: Full buffers that may wait to be written, of 4 MB each.
+MOST_WAITING: Final = 16
 
 
 class Interval(NamedTuple):
@@ -88,8 +33,6 @@ class Interval(NamedTuple):
     deliveries: int
     published: int
     events: Sequence[EventRow]
-    latencies_ns: Values
-    subscriptions: Values
     late_max_ns: int | None
     queue_max_ns: int | None
     #: The headline latencies' HDR histogram, encoded; None where nothing arrived.
@@ -101,12 +44,18 @@ class Interval(NamedTuple):
 class Recorder:
     """Collects the record of one worker.
 
-    :meth:`deliver` is the hot path. Everything else happens once a second in :meth:`flush`; ``run_in_thread`` runs the
-    write to disk outside the event loop and waits for it cooperatively.
+    :meth:`deliver` is the hot path. Everything else happens once a second in :meth:`flush`; ``run_in_thread`` runs
+    what takes time outside the event loop and waits for it cooperatively. Rows are dealt with a buffer at a time, and
+    where more come in than that thread can write, the event loop has to: so memory has a bound. ``lock`` is for both
+    and must be one of native threads where there are any.
     """
 
     def __init__(
-        self, token: int, spool: SpoolWriter, run_in_thread: Callable[..., Any] = lambda f, *a: f(*a)
+        self,
+        token: int,
+        spool: SpoolWriter,
+        run_in_thread: Callable[..., Any] = lambda f, *a: f(*a),
+        lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.token = token
         self.deliveries = 0
@@ -123,6 +72,7 @@ class Recorder:
         self._spool = spool
         self._run_in_thread = run_in_thread
         self._buffer = NativeDeliveryBuffer() if native.available else DeliveryBuffer()
+        self._buffer.relieve_by(MOST_WAITING, self._relieve)
         self.deliver = self._buffer.add
         #: Where native lanes write deliveries to; None: there are none.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
@@ -134,7 +84,14 @@ class Recorder:
         self.clock_offset_ns = 0
         #: Makes the reports for live displays; None: nobody looks.
         self.live: LiveReports | None = None
+        #: Told of each piece of an interval's deliveries, in the thread that writes: their subscriptions and headline
+        #: latencies.
+        self.tally: Callable[[Values, Values], None] | None = None
         self._last_flush_ns = now_ns()
+        self._writing = lock if lock is not None else nullcontext()
+        #: What is known already of the interval that has not ended.
+        self._seen: _Seen | None = None
+        self._failed: Exception | None = None
 
     def event(self, row: EventRow) -> None:
         """Take an event that was answered, or never will be."""
@@ -156,57 +113,32 @@ class Recorder:
         """Write what came in since the last call; raises OSError where the disk does not take it."""
         start_ns, self._last_flush_ns = self._last_flush_ns, now_ns()
         end_ns = self._last_flush_ns
-        arrays = self._buffer.take()
-        rows = self._own(np.concatenate(arrays) if len(arrays) > 1 else arrays[0]) if arrays else _NO_ROWS
+        pieces = self._buffer.take()
         events, self._event_rows = self._event_rows, []
         subscriptions, self._subscription_rows = self._subscription_rows, []
         connections, self._connection_rows = self._connection_rows, []
         clocks, self._clock_rows = self._clock_rows, []
-
-        latency = rows[:, _AT["arrival_ns"]] - rows[:, _AT["intended_ns"]]
-        if self.clock_offset_ns:
-            latency = latency + self.clock_offset_ns
-        queue = rows[:, _AT["read_ns"]] - rows[:, _AT["arrival_ns"]]
-        if self.slow:
-            queue = queue[~np.isin(rows[:, _AT["subscription"]], list(self.slow))]
         late_max_ns = max(
             (e.sent_ns - e.slot_ns for e in events if e.sent_ns is not None and e.slot_ns is not None),
             default=None,
         )
         published = sum(1 for e in events if e.sent_ns is not None)
-        interval = Interval(
-            end_ns=end_ns,
-            deliveries=len(rows),
-            published=published,
-            events=events,
-            latencies_ns=latency,
-            subscriptions=rows[:, _AT["subscription"]],
-            late_max_ns=late_max_ns,
-            queue_max_ns=int(queue.max()) if len(queue) else None,
-        )
-        self.deliveries += len(rows)
         self.events += len(events)
-        tagged = {
-            "delivery": latency,
-            "service": rows[:, _AT["arrival_ns"]] - rows[:, _AT["sent_ns"]],
-            "queue": queue,
-            "publish": np.array(
-                [e.acked_ns - e.sent_ns for e in events if e.acked_ns is not None and e.sent_ns is not None],
-                dtype=np.int64,
-            ),
-        }
-        health_rows = (
-            [health.sample(len(rows), published, late_max_ns, interval.queue_max_ns)]
-            if health is not None
-            else []
-        )
-
-        live, offset_ns = self.live, self.clock_offset_ns
+        sample = health.sample(published, late_max_ns) if health is not None else None
+        seen, self._seen = self._seen or self._begin(), None
 
         def write() -> tuple[str | None, Report | None]:
-            histogram_rows = _histogram_rows(tagged, start_ns, end_ns)
-            if len(rows):
-                self._spool.write(self._batch(rows), "deliveries")
+            for rows in pieces:
+                with self._writing:
+                    self._write(rows, seen)
+            if self._failed is not None:
+                raise self._failed
+            answered_ns = answer_times_ns(events)
+            seen.answers(answered_ns)
+            health_rows = (
+                [sample._replace(deliveries=seen.count, queue_max_ns=seen.queue_max_ns)] if sample else []
+            )
+            histogram_rows = list(seen.histogram_rows(start_ns, end_ns))
             self._spool.write_rows("events", events)
             self._spool.write_rows("subscriptions", subscriptions)
             self._spool.write_rows("connections", connections)
@@ -215,33 +147,124 @@ class Recorder:
             self._spool.write_rows("histograms", histogram_rows)
             encoded = {row[0]: row[3] for row in histogram_rows}
             report = None
-            if live is not None:
-                columns = {name: rows[:, _AT[name]] for name in _LIVE_COLUMNS}
-                report = live.report(columns, latency, events, encoded, offset_ns)
-                report.update(_span(start_ns + offset_ns, end_ns + offset_ns, health_rows))
+            if seen.live is not None:
+                report = seen.live.report(events, answered_ns, seen.histograms["delivery"].histogram, encoded)
+                report.update(_span(start_ns + seen.offset_ns, end_ns + seen.offset_ns, health_rows))
             return encoded.get("delivery"), report
 
         histogram, report = self._run_in_thread(write)
-        return interval._replace(delivery_histogram=histogram, live=report)
+        return Interval(
+            end_ns, seen.count, published, events, late_max_ns, seen.queue_max_ns, histogram, report
+        )
 
-    def _own(self, rows: Rows) -> Rows:
-        """Keep this run's events: other runs' are counted as foreign; readiness probes are not deliveries."""
-        ours = rows[:, _AT["token"]] == self.token
+    def _begin(self) -> "_Seen":
+        live = self.live.begin(self.clock_offset_ns) if self.live is not None else None
+        return _Seen(self.clock_offset_ns, list(self.slow), live, self.tally)
+
+    def _relieve(self) -> None:
+        """Write a buffer here and now, in the event loop: more come in than are written."""
+        if self._seen is None:
+            self._seen = self._begin()
+        try:
+            for rows in self._buffer.take_oldest():
+                with self._writing:
+                    self._write(rows, self._seen)
+        except Exception as error:
+            # The receive path has nobody to tell; the next flush has.
+            self._failed = error
+
+    def _write(self, rows: Rows, seen: "_Seen") -> None:
+        columns = self._own(rows)
+        if columns.size:
+            self.deliveries += columns.shape[1]
+            seen.deliveries(columns)
+            self._spool.write(self._batch(columns), "deliveries")
+
+    def _own(self, rows: Rows) -> Values:
+        """Return this run's deliveries as (columns, n); other runs' are counted as foreign, probes as probes."""
+        columns = rows.T.copy()
+        publisher = columns[_AT["publisher"]]
+        ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)
         foreign = len(rows) - int(np.count_nonzero(ours))
         self.foreign += foreign
-        keep = ours & (rows[:, _AT["publisher"]] >= 0)
+        keep = ours & (publisher >= 0)
         self.probe_deliveries += int(np.count_nonzero(ours)) - int(np.count_nonzero(keep))
-        return rows if keep.all() else rows[keep]
+        return columns if keep.all() else columns[:, keep]
 
-    def _batch(self, rows: Rows) -> pa.RecordBatch:
+    def _batch(self, columns: Values) -> pa.RecordBatch:
         schema = spool_schema("deliveries")
-        arrays = [pa.array(np.full(len(rows), self._spool.worker, dtype=np.int16))]
+        arrays = [pa.array(np.full(columns.shape[1], self._spool.worker, dtype=np.int16))]
         for field in list(schema)[1:]:
-            arrays.append(pa.array(rows[:, _AT[field.name]], type=pa.int64()).cast(field.type))
+            arrays.append(pa.array(columns[_AT[field.name]], type=pa.int64()).cast(field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-_LIVE_COLUMNS = ("publisher", "sequence", "intended_ns", "arrival_ns")
+class _Tagged:
+    """An HDR histogram, and how many values it could not hold."""
+
+    def __init__(self) -> None:
+        self.histogram = histograms.new_histogram()
+        self.negative = self.beyond = 0
+
+    def record(self, values_ns: Values) -> None:
+        negative, beyond = histograms.record(self.histogram, values_ns)
+        self.negative += negative
+        self.beyond += beyond
+
+
+class _Seen:
+    """What the rows of one interval add up to, a piece at a time."""
+
+    def __init__(
+        self,
+        offset_ns: int,
+        slow: list[int],
+        live: LiveInterval | None,
+        tally: Callable[[Values, Values], None] | None,
+    ) -> None:
+        self.offset_ns, self._slow, self.live, self._tally = offset_ns, slow, live, tally
+        self.count = 0
+        self.queue_max_ns: int | None = None
+        self.histograms = {tag: _Tagged() for tag in ("delivery", "service", "queue", "publish")}
+
+    def deliveries(self, columns: Values) -> None:
+        """Take deliveries, an array of shape (columns, n)."""
+        named = dict(zip(COLUMNS, columns, strict=True))
+        arrival_ns = named["arrival_ns"]
+        latency_ns = arrival_ns - named["intended_ns"]
+        if self.offset_ns:
+            latency_ns += self.offset_ns
+        queue_ns = named["read_ns"] - arrival_ns
+        if self._slow:
+            queue_ns = queue_ns[~np.isin(named["subscription"], self._slow)]
+        self.count += len(latency_ns)
+        if len(queue_ns):
+            longest_ns = int(queue_ns.max())
+            self.queue_max_ns = (
+                longest_ns if self.queue_max_ns is None else max(longest_ns, self.queue_max_ns)
+            )
+        self.histograms["delivery"].record(latency_ns)
+        self.histograms["service"].record(arrival_ns - named["sent_ns"])
+        self.histograms["queue"].record(queue_ns)
+        if self._tally is not None:
+            self._tally(named["subscription"], latency_ns)
+        if self.live is not None:
+            self.live.add(named, latency_ns)
+
+    def answers(self, times_ns: Values) -> None:
+        """Take how long publishes took to be answered."""
+        self.histograms["publish"].record(times_ns)
+
+    def histogram_rows(self, start_ns: int, end_ns: int) -> Iterator[tuple[Any, ...]]:
+        """Yield a row of the spool's table for each histogram that was told of anything."""
+        for tag, tagged in self.histograms.items():
+            histogram = tagged.histogram
+            if histogram.total_count or tagged.negative or tagged.beyond:
+                encoded = histograms.encoded(histogram)
+                yield (
+                    *(tag, start_ns, end_ns, encoded),
+                    *(histogram.get_max_value(), tagged.negative, tagged.beyond),
+                )
 
 
 def _span(start_ns: int, end_ns: int, health: Sequence[HealthSample]) -> Report:
@@ -251,18 +274,3 @@ def _span(start_ns: int, end_ns: int, health: Sequence[HealthSample]) -> Report:
         "end_ns": end_ns,
         "health": health[0]._asdict() if health else None,
     }
-
-
-_NO_ROWS: Rows = np.empty((0, len(COLUMNS)), dtype=np.int64)
-
-
-def _histogram_rows(tagged: dict[str, Values], start_ns: int, end_ns: int) -> list[tuple[Any, ...]]:
-    rows = []
-    for tag, values in tagged.items():
-        if not values.size:
-            continue
-        histogram = histograms.new_histogram()
-        negative, beyond = histograms.record(histogram, values)
-        encoded = histogram.encode().decode("ascii")
-        rows.append((tag, start_ns, end_ns, encoded, histogram.get_max_value(), negative, beyond))
-    return rows

@@ -20,6 +20,12 @@ class Rows:
     def take(self) -> list[tuple[bytearray, int]]:
         """Return the buffers that were written since the last call, and how many bytes of each."""
 
+    def take_oldest(self) -> list[tuple[bytearray, int]]:
+        """Return the buffer of these that was full first, where there is one."""
+
+    def relieve_by(self, most: int, relief: Callable[[], object], /) -> None:
+        """Call something as often as a buffer is full while there are so many; what it raises is only printed."""
+
     def give_back(self, buffer: bytearray, /) -> None:
         """Write to a buffer of these rows again."""
 

@@ -12,6 +12,8 @@ typedef struct {
     PyObject *buffer; /* the bytearray that is written to */
     PyObject *full;   /* list of (bytearray, bytes used) */
     PyObject *spare;  /* list of bytearrays to write to next */
+    PyObject *relief; /* called while there are so many full ones; NULL: nobody is */
+    Py_ssize_t most;
     Py_ssize_t capacity, offset, row_bytes;
 } Rows;
 
@@ -23,12 +25,19 @@ static inline int64_t *rows_place(Rows *rows) {
     return (int64_t *)(PyByteArray_AS_STRING(rows->buffer) + rows->offset);
 }
 
+/* Has somebody deal with full buffers where there are too many. */
+void rows_relieve(Rows *rows);
+
 /* -1 with an exception: no memory for more rows, and the row is not taken. */
 static inline int rows_advance(Rows *rows) {
     rows->offset += rows->row_bytes;
-    if (rows->offset < rows->capacity || rows_rotate(rows) == 0) return 0;
-    rows->offset -= rows->row_bytes;
-    return -1;
+    if (rows->offset < rows->capacity) return 0;
+    if (rows_rotate(rows)) {
+        rows->offset -= rows->row_bytes;
+        return -1;
+    }
+    if (rows->relief != NULL && PyList_GET_SIZE(rows->full) >= rows->most) rows_relieve(rows);
+    return 0;
 }
 
 /* Takes the text of a whole message that it knows for sure; the seam between transport and protocol. */

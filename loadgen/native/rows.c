@@ -28,6 +28,7 @@ static void rows_dealloc(PyObject *object) {
     Py_XDECREF(self->buffer);
     Py_XDECREF(self->full);
     Py_XDECREF(self->spare);
+    Py_XDECREF(self->relief);
     Py_TYPE(object)->tp_free(object);
 }
 
@@ -53,6 +54,15 @@ int rows_rotate(Rows *self) {
     Py_SETREF(self->buffer, next);
     self->offset = 0;
     return 0;
+}
+
+void rows_relieve(Rows *self) {
+    /* Held, since it may set another. */
+    PyObject *relief = Py_NewRef(self->relief);
+    PyObject *result = PyObject_CallNoArgs(relief);
+    if (result == NULL) PyErr_WriteUnraisable(relief);
+    Py_XDECREF(result);
+    Py_DECREF(relief);
 }
 
 static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t count) {
@@ -84,6 +94,30 @@ static PyObject *rows_take(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     return taken;
 }
 
+static PyObject *rows_take_oldest(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    Rows *self = (Rows *)object;
+    PyObject *oldest = PyList_GetSlice(self->full, 0, 1);
+    if (oldest == NULL || PyList_SetSlice(self->full, 0, 1, NULL)) {
+        Py_XDECREF(oldest);
+        return NULL;
+    }
+    return oldest;
+}
+
+static PyObject *rows_relieve_by(PyObject *object, PyObject *args) {
+    Rows *self = (Rows *)object;
+    Py_ssize_t most;
+    PyObject *relief;
+    if (!PyArg_ParseTuple(args, "nO", &most, &relief)) return NULL;
+    if (most < 1) {
+        PyErr_SetString(PyExc_ValueError, "one full buffer is the least");
+        return NULL;
+    }
+    self->most = most;
+    Py_XSETREF(self->relief, Py_NewRef(relief));
+    Py_RETURN_NONE;
+}
+
 static PyObject *rows_give_back(PyObject *object, PyObject *buffer) {
     Rows *self = (Rows *)object;
     if (!PyByteArray_CheckExact(buffer) || PyByteArray_GET_SIZE(buffer) != self->capacity) {
@@ -97,6 +131,8 @@ static PyObject *rows_give_back(PyObject *object, PyObject *buffer) {
 static PyMethodDef rows_methods[] = {
     {"add", (PyCFunction)(void (*)(void))rows_add, METH_FASTCALL, NULL},
     {"take", rows_take, METH_NOARGS, NULL},
+    {"take_oldest", rows_take_oldest, METH_NOARGS, NULL},
+    {"relieve_by", rows_relieve_by, METH_VARARGS, NULL},
     {"give_back", rows_give_back, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

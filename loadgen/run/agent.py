@@ -15,20 +15,21 @@ from gevent.lock import Semaphore
 from locust.env import Environment
 
 from loadgen.live.plan import live_reports
-from loadgen.measure import heap
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.live import Report
-from loadgen.measure.recorder import ClockRow, Interval, Recorder
+from loadgen.measure.recorder import Interval, Recorder
+from loadgen.measure.rows import ClockRow
 from loadgen.measure.spool import MARKER, SpoolWriter
 from loadgen.protocol.base import Service
-from loadgen.run import gather, locust_stats, messages
+from loadgen.run import gather, locust_stats, messages, worker_process
+from loadgen.run.cadence import FLUSH_INTERVAL_S, every
 from loadgen.run.census import Census
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
-from loadgen.run.threads import run_in_thread
+from loadgen.run.threads import native_lock, run_in_thread
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.address import Address
@@ -38,7 +39,6 @@ from loadgen.transport.timer import PreciseTimer
 from loadgen.users.worker import Progress, Readiness, Timeline
 
 STATUS_INTERVAL_S = 0.25
-FLUSH_INTERVAL_S = 1.0
 _CLAIM_WINDOW_S = 0.005
 _PING_INTERVAL_S = 0.25
 _FIRST_PINGS_S = 0.02
@@ -46,7 +46,6 @@ _CLOCK_TIMEOUT_S = 10.0
 #: So long without an answer to the last pieces of a record, and the master is taken for gone.
 _HAND_OVER_PATIENCE_S = 30.0
 _MOST_COMPLAINTS = 20
-_OBJECTS_BETWEEN_COLLECTIONS = 10_000
 
 
 class Agent:
@@ -82,14 +81,15 @@ class Agent:
         self._patience_s = _HAND_OVER_PATIENCE_S
         #: Why this worker ends before the run does.
         self._left: str | None = None
-        self.recorder = Recorder(begin["token"], self._spool, run_in_thread)
+        self.recorder = Recorder(begin["token"], self._spool, run_in_thread, native_lock())
+        self._tally = locust_stats.DeliveryTally(environment.stats, self.plan)
+        self.recorder.tally = self._tally.add
         if begin["live"]:
             self.recorder.live = live_reports(self.scenario, self.plan)
         self._health = HealthSampler(gevent.sleep)
         self._clock = WorkerClock(
             begin["boot_id"] is not None and begin["boot_id"] == boot_id(), worker_id == "local"
         )
-        self._groups = locust_stats.GroupNames(self.plan)
         self._claims: list[tuple[str, AsyncResult]] = []
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
         self._living = 0
@@ -115,8 +115,7 @@ class Agent:
             else ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
         )
         self.readiness: Readiness = self._readiness
-        heap.keep_small()
-        _spare_the_collector()
+        worker_process.set_up()
         self._loops = [
             gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
         ]
@@ -250,11 +249,11 @@ class Agent:
         return self._ramp_ns > 0 and now_ns() >= self._clock.local_ns(self._ramp_ns + self.census.ramp_ns)
 
     def _flush_loop(self) -> None:
-        while not self._finishing:
-            gevent.sleep(FLUSH_INTERVAL_S)
-            if not self._finishing:
-                self._flush()
-                self._send_spool()
+        for _ in every(FLUSH_INTERVAL_S):
+            if self._finishing:
+                return
+            self._flush()
+            self._send_spool()
 
     def _flush(self) -> None:
         try:
@@ -264,10 +263,9 @@ class Agent:
         except OSError as error:
             self._broken = self._broken or f"worker {self.worker} cannot write its record: {why(error)}"
             return
-        groups: dict[str, int] = {}
         if self._latest.deliveries:
             self._histogram = self._latest.delivery_histogram
-            groups = locust_stats.add_deliveries(self._environment.stats, self._groups, self._latest)
+        groups = self._tally.show(self._latest.end_ns)
         if self._latest.live is not None:
             self._reports.append({**self._latest.live, "groups": groups})
         if self._latest.events:
@@ -376,16 +374,6 @@ def _address(service: Service) -> Address:
         return Address(service.connect_url, service.tls)
     except TransportError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
-
-
-def _spare_the_collector() -> None:
-    """Keep later collections from walking through what exists by now: on a slow machine one took 0.2 s of a second."""
-    # What an earlier run of this process has left may go.
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-    # Connections are made by the thousand and stay; CPython would look through them again at every 700 new objects.
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
 
 
 def _spool_folder(begin: Payload, worker: int) -> tuple[Path, bool]:

@@ -11,69 +11,74 @@ import numpy as np
 import numpy.typing as npt
 from locust.stats import RequestStats, StatsEntry, bucket_response_time
 
-from loadgen.measure.recorder import EventRow, Interval
+from loadgen.measure.counts import occurrences
+from loadgen.measure.rows import EventRow, answer_times_ns
 from loadgen.scenario import Plan
+
+Values = npt.NDArray[np.int64]
 
 DELIVER = "DELIVER"
 PUBLISH = "PUBLISH"
 
 
-class GroupNames:
-    """Which client group a subscription belongs to, for whole arrays."""
+class DeliveryTally:
+    """Adds up deliveries by client group until they are shown; the response time is the headline latency."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, stats: RequestStats, plan: Plan) -> None:
+        self._stats = stats
         subscribing = [group for group in plan.groups if group.subscriptions_per_client]
-        self.names = [group.name for group in subscribing]
+        self._names = [group.name for group in subscribing]
         self._first = np.array([group.first_subscription for group in subscribing], dtype=np.int64)
+        self._parts: dict[str, StatsEntry] = {}
 
-    def split(
-        self, subscriptions: npt.NDArray[np.int64], values: npt.NDArray[np.int64]
-    ) -> list[tuple[str, npt.NDArray[np.int64]]]:
-        """Return the values of each group that has any."""
+    def add(self, subscriptions: Values, latencies_ns: Values) -> None:
+        """Take deliveries of any groups, in any thread."""
+        if len(self._names) == 1:
+            self._add(self._names[0], latencies_ns)
+            return
         which = np.searchsorted(self._first, subscriptions, side="right") - 1
-        return [(self.names[index], values[which == index]) for index in np.unique(which).tolist()]
+        for group, _ in occurrences(which):
+            self._add(self._names[group], latencies_ns[which == group])
 
+    def _add(self, name: str, latencies_ns: Values) -> None:
+        _count(self._parts.setdefault(name, StatsEntry(self._stats, name, DELIVER)), latencies_ns)
 
-def add_deliveries(stats: RequestStats, groups: GroupNames, interval: Interval) -> dict[str, int]:
-    """Add an interval's deliveries, named by group; the response time is the headline latency.
-
-    Returns how many each group has.
-    """
-    at_s = int(interval.end_ns // 1_000_000_000)
-    counts = {}
-    for name, latencies_ns in groups.split(interval.subscriptions, interval.latencies_ns):
-        _add(stats, DELIVER, name, latencies_ns / 1e6, at_s)
-        counts[name] = int(latencies_ns.size)
-    return counts
+    def show(self, at_ns: int) -> dict[str, int]:
+        """Show what came since the last call, as of a time; return how many deliveries each group has."""
+        parts, self._parts = self._parts, {}
+        for part in parts.values():
+            _show(self._stats, part, at_ns)
+        return {name: part.num_requests for name, part in parts.items()}
 
 
 def add_publishes(stats: RequestStats, events: Sequence[EventRow], at_ns: int) -> None:
     """Add publishes that were answered; one entry for each event, failures with their reason."""
-    answered = np.array(
-        [e.acked_ns - e.sent_ns for e in events if e.acked_ns is not None and e.sent_ns is not None],
-        dtype=np.float64,
-    )
-    _add(stats, PUBLISH, "event", answered / 1e6, at_ns // 1_000_000_000)
+    answered_ns = answer_times_ns(events)
+    if answered_ns.size:
+        part = StatsEntry(stats, "event", PUBLISH)
+        _count(part, answered_ns)
+        _show(stats, part, at_ns)
     for event in events:
         if event.status not in ("accepted", "sent"):
             stats.log_error(PUBLISH, "event", event.error or event.status)
 
 
-def _add(
-    stats: RequestStats, method: str, name: str, latencies_ms: npt.NDArray[np.float64], at_s: int
-) -> None:
-    if not latencies_ms.size:
-        return
-    part = StatsEntry(stats, name, method)
-    part.num_requests = latencies_ms.size
-    part.total_response_time = float(latencies_ms.sum())  # type: ignore[assignment]  # Locust adds floats itself
-    part.min_response_time = float(latencies_ms.min())  # type: ignore[assignment]
-    part.max_response_time = float(latencies_ms.max())  # type: ignore[assignment]
-    part.last_request_timestamp = float(at_s)
-    part.num_reqs_per_sec = {at_s: latencies_ms.size}
-    values, counts = np.unique(np.round(latencies_ms, 1), return_counts=True)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        rounded = bucket_response_time(value)
+def _count(part: StatsEntry, times_ns: Values) -> None:
+    """Add response times to an entry that belongs to no statistics yet."""
+    times_ms = times_ns / 1e6
+    least, greatest = float(times_ms.min()), float(times_ms.max())
+    part.num_requests += times_ms.size
+    part.total_response_time += float(times_ms.sum())  # type: ignore[assignment]  # Locust adds floats itself
+    part.min_response_time = least if part.min_response_time is None else min(part.min_response_time, least)  # type: ignore[assignment]
+    part.max_response_time = max(part.max_response_time, greatest)  # type: ignore[assignment]
+    for tenths, count in occurrences(np.rint(times_ms * 10).astype(np.int64)):
+        rounded = bucket_response_time(tenths / 10)
         part.response_times[rounded] = part.response_times.get(rounded, 0) + count
-    stats.get(name, method).extend(part)
+
+
+def _show(stats: RequestStats, part: StatsEntry, at_ns: int) -> None:
+    at_s = at_ns // 1_000_000_000
+    part.last_request_timestamp = float(at_s)
+    part.num_reqs_per_sec = {at_s: part.num_requests}
+    stats.get(part.name, part.method).extend(part)
     stats.total.extend(part)

@@ -1,9 +1,16 @@
 """Work outside the event loop."""
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, cast
 
 import gevent
+from gevent.monkey import get_original
+
+
+def native_lock() -> AbstractContextManager[Any]:
+    """Return a lock between native threads: one of gevent's would go by way of the event loop."""
+    return cast(AbstractContextManager[Any], get_original("_thread", "allocate_lock")())
 
 
 def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:

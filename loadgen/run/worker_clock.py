@@ -9,7 +9,7 @@ from collections import deque
 
 from gevent.event import Event
 
-from loadgen.measure.recorder import ClockRow
+from loadgen.measure.rows import ClockRow
 
 #: How many of the last pings are looked at; at four a second, 20 seconds.
 _RECENT = 80

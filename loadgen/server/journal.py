@@ -7,15 +7,15 @@ columns. A delivery costs one `pack_into`; a thread writes twice a second.
 import asyncio
 import json
 import os
+from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
-from loadgen.measure.columns import RowBuffer
+from loadgen.measure.columns import RowBuffer, Rows
 from loadgen.measure.stamp import decode_event
 
 _FLUSH_INTERVAL_S: Final = 0.5
@@ -179,13 +179,13 @@ class Journal(NoJournal):
             stream.close()
             self._files[name].close()
 
-    def _take(self) -> tuple[list[np.ndarray[Any, Any]], dict[str, list[tuple[Any, ...]]]]:
+    def _take(self) -> tuple[Iterator[Rows], dict[str, list[tuple[Any, ...]]]]:
         rows = {name: rows for name, rows in self._rows.items() if rows}
         for name in rows:
             self._rows[name] = []
         return self._buffer.take(), rows
 
-    def _write(self, deliveries: list[np.ndarray[Any, Any]], rows: dict[str, list[tuple[Any, ...]]]) -> None:
+    def _write(self, deliveries: Iterator[Rows], rows: dict[str, list[tuple[Any, ...]]]) -> None:
         for block in deliveries:
             schema = SCHEMAS["deliveries"]
             columns = []

@@ -8,6 +8,8 @@ always at a frame's beginning when the next text frame is taken past it.
 
 from collections.abc import Callable
 
+from loadgen.native import Lane
+
 _TEXT_AND_FINAL, _BINARY_AND_FINAL = 0x81, 0x82
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
 
@@ -30,6 +32,7 @@ class TextFrames:
         "_on_whole",
         "_partial",
         "_wanted",
+        "lane",
         "whole",
     )
 
@@ -49,6 +52,8 @@ class TextFrames:
         self._partial: bytearray | None = None
         #: Bytes of the frame that has begun, as far as its header tells.
         self._wanted = 0
+        #: Takes what it knows of whole text frames before anything else does.
+        self.lane: Lane | None = None
         #: Where the stream is at a frame's beginning: takes the text of a frame that was read alone. Else None.
         self.whole = self._on_whole
 
@@ -57,11 +62,29 @@ class TextFrames:
         if self._given_up:
             self._library(bytes(data), arrival_ns, read_ns)
             return
-        if self._partial is not None:
-            self._partial += data
-            if len(self._partial) < self._wanted:
+        partial = self._partial
+        if partial is not None:
+            missing = self._wanted - len(partial)
+            if missing > len(data):
+                partial += data
                 return
-            data, self._partial = memoryview(self._partial), None
+            self._partial = None
+            if missing > 0:
+                # Just the frame that had begun, so that what follows is at a frame's beginning and the lane's: of a
+                # service that sends more than can be read, every read begins and ends within a frame.
+                partial += data[:missing]
+                self.feed(memoryview(partial), arrival_ns, read_ns)
+                self.feed(data[missing:], arrival_ns, read_ns)
+                return
+            partial += data
+            data = memoryview(partial)
+        if self.lane is not None and self._direct:
+            taken = self.lane.take_frames(data, arrival_ns, read_ns)
+            data = data[taken:]
+        self._walk(data, arrival_ns, read_ns)
+
+    def _walk(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+        """Take frames one by one, from a frame's beginning on; keep the last one's beginning."""
         self._wanted = 0
         place, end, first = 0, len(data), self._first
         while end - place >= 2:

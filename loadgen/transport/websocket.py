@@ -112,6 +112,8 @@ class WebSocket(SocketStream):
         """Let a lane of `loadgen.native` take what it knows, past ``on_text``; None: no more."""
         if lane is not self._lane:
             self._lane = lane
+            if self._frames is not None:
+                self._frames.lane = lane
             self._route()
 
     def resume_reading(self) -> None:
@@ -169,12 +171,6 @@ class WebSocket(SocketStream):
 
     def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         if self._frames is not None:
-            if self._lane is not None and self._frames.whole is not None:
-                # Of TLS; else the inlet has asked the lane.
-                taken = self._lane.take_frames(data, arrival_ns, read_ns)
-                if taken == len(data):
-                    return
-                data = data[taken:]
             self._frames.feed(data, arrival_ns, read_ns)
             return
         if self._upgrade is not None:
@@ -188,6 +184,7 @@ class WebSocket(SocketStream):
                 self._frames = TextFrames(
                     self._on_text, self._step_library, self._max_message_bytes, binary=self._opcode is _BINARY
                 )
+                self._frames.lane = self._lane
                 if self._opening is not None:
                     self._opening.set(None)
                 # A server may speak first.

@@ -10,7 +10,7 @@ import msgspec
 from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
-from loadgen.measure.recorder import ConnectionRow, SubscriptionRow
+from loadgen.measure.rows import ConnectionRow, SubscriptionRow
 from loadgen.measure.stamp import Stamp, decode_event
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
 from loadgen.scenario import ClientPlan, SubscriptionPlan

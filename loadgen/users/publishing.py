@@ -10,7 +10,7 @@ import gevent
 from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
-from loadgen.measure.recorder import EventRow
+from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import encode_batch
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.scenario import ClientPlan

@@ -1,6 +1,7 @@
 """A run that was not run: reports of workers made from rows that a test states."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ import numpy.typing as npt
 
 from loadgen.live.plan import live_reports
 from loadgen.live.state import LiveState, View
+from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
-from loadgen.measure.live import LiveReports, Report, encode
-from loadgen.measure.recorder import EventRow
+from loadgen.measure.live import LiveReports, Report
+from loadgen.measure.rows import EventRow, answer_times_ns
 from loadgen.scenario import Plan, Scenario, load, overrides_of
 
 MS, SECOND = 1_000_000, 1_000_000_000
@@ -27,6 +29,27 @@ CHANNEL = "/default/broadcast"
 def scenario(gates: str = "[]", readers: int = 10) -> Scenario:
     """Return a scenario in which each event reaches every reader."""
     return load("broadcast", overrides_of([f"gates={gates}", f"clients.audience.count={readers}"]))
+
+
+def report_of(
+    maker: LiveReports,
+    columns: dict[str, npt.NDArray[np.int64]],
+    latency_ns: npt.NDArray[np.int64],
+    events: Sequence[EventRow] = (),
+    offset_ns: int = 0,
+    cuts: Sequence[int] = (),
+) -> Report:
+    """Return the report of an interval whose rows come in pieces, cut at these places."""
+    interval = maker.begin(offset_ns)
+    whole, queue = histograms.new_histogram(), histograms.new_histogram()
+    for places in np.split(np.arange(len(latency_ns)), cuts):
+        interval.add({name: column[places] for name, column in columns.items()}, latency_ns[places])
+    histograms.record(whole, latency_ns)
+    histograms.record(queue, np.abs(latency_ns) // 10)
+    tags = (
+        {"delivery": histograms.encoded(whole), "queue": histograms.encoded(queue)} if len(latency_ns) else {}
+    )
+    return interval.report(events, answer_times_ns(events), whole, tags)
 
 
 class Fake:
@@ -74,8 +97,7 @@ class Fake:
             "intended_ns": intended,
             "arrival_ns": intended + latency,
         }
-        tags = {"delivery": encode(latency), "queue": encode(np.abs(latency) // 10)} if len(latency) else {}
-        report = self._makers[worker].report(columns, latency, events or [], tags, 0)
+        report = report_of(self._makers[worker], columns, latency, events or [])
         sample = HealthSample(
             **{
                 "time_ns": self.at_ns, "interval_ns": SECOND, "cpu_ns": SECOND // 4, "lag_max_ns": MS,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from loadgen.live.plan import Due, expected_by_channel
 from loadgen.live.state import POINTS_KEPT
-from loadgen.measure.live import BOUNDS_NS, LiveReports
+from loadgen.measure.live import BOUNDS_NS, LiveReports, encode
 from loadgen.scenario import Plan, load, overrides_of
-from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, scenario
+from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, report_of, scenario
 
 LATENCIES = st.lists(st.integers(-5 * MS, 20 * SECOND), min_size=1, max_size=60)
 
@@ -151,7 +151,7 @@ def test_the_measure_phase_is_told_from_the_warm_up_by_the_intended_time() -> No
         "intended_ns": mixed,
         "arrival_ns": mixed + latency,
     }
-    report = maker.report(columns, latency, [], {}, 0)
+    report = report_of(maker, columns, latency)
     assert report["arrived"] == [[-1, 3], [0, 5]]
     assert HdrHistogram.decode(report["measured"]).total_count == 5
     assert fake.state.so_far["latency_ns"] is None
@@ -202,13 +202,42 @@ def test_sampling_finds_the_first_and_last_arrival_of_each_chosen_event(
     }
     found = {
         (p, s): (first, last, n)
-        for p, s, _, first, last, n in maker.report(columns, latency, [], {}, 5)["sampled"]
+        for p, s, _, first, last, n in report_of(maker, columns, latency, offset_ns=5)["sampled"]
     }
     wanted = {}
     for key in {(p, s) for p, s, _ in rows if (p + s) % every == 0}:
         values = [MEASURE_NS + value + 5 for p, s, value in rows if (p, s) == key]
         wanted[key] = (min(values), max(values), len(values))
     assert found == wanted
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(-2, 2), st.integers(-(10**6), 10**10)),
+        max_size=50,
+    ),
+    st.lists(st.integers(0, 50), max_size=4),
+)
+def test_a_report_is_the_same_however_its_rows_were_cut(
+    rows: list[tuple[int, int, int, int]], cuts: list[int]
+) -> None:
+    maker = LiveReports(lambda channel: None, 2)
+    maker.measure_ns = MEASURE_NS
+    table = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    columns = dict(zip(("publisher", "sequence", "intended_ns"), table, strict=False))
+    columns["intended_ns"] = MEASURE_NS + columns["intended_ns"] * SECOND
+    latency = table[3]
+    columns["arrival_ns"] = columns["intended_ns"] + latency
+    whole = report_of(maker, columns, latency)
+    cut = report_of(maker, columns, latency, cuts=sorted(cuts))
+    assert cut == whole
+    assert sum(count for _, count in whole["arrived"]) == whole["deliveries"] == len(rows)
+    inside = columns["intended_ns"] >= MEASURE_NS
+    if inside.any() and not inside.all():
+        measured = HdrHistogram.decode(whole["measured"])
+        wanted = HdrHistogram.decode(encode(latency[inside]))
+        assert measured.total_count == wanted.total_count
+        assert list(measured.counts) == list(wanted.counts)
 
 
 def test_a_forged_time_costs_no_memory() -> None:
@@ -221,7 +250,7 @@ def test_a_forged_time_costs_no_memory() -> None:
         "intended_ns": intended,
         "arrival_ns": intended,
     }
-    assert len(maker.report(columns, intended * 0, [], {}, 0)["arrived"]) == 3
+    assert len(report_of(maker, columns, intended * 0)["arrived"]) == 3
 
 
 def test_points_are_bounded() -> None:

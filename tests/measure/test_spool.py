@@ -1,8 +1,14 @@
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from hdrh.histogram import HdrHistogram
 
-from loadgen.measure.recorder import EventRow, Recorder
+from loadgen import native
+from loadgen.measure import recorder as recorders
+from loadgen.measure.recorder import Recorder
+from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SCHEMAS, SpoolWriter, read_batches
 
 
@@ -28,10 +34,15 @@ def test_the_recorder_keeps_its_own_events_and_counts_the_others(tmp_path: Path)
     recorder = Recorder(77, SpoolWriter(tmp_path, 0))
     recorder.deliver(5, 1_500, 1_600, (77, 2, 0, 1_000, 1_100))
     recorder.deliver(5, 1_500, 1_600, (78, 2, 0, 1_000, 1_100))  # another run's
+    recorder.deliver(5, 1_500, 1_600, (77, 2**31, 0, 1_000, 1_100))  # a publisher that no run has
     recorder.deliver(5, 1_500, 1_600, (77, -1, 0, 1_000, 1_100))  # a probe
+    seen: list[tuple[list[int], list[int]]] = []
+    recorder.tally = lambda subscriptions, latencies: seen.append(
+        (subscriptions.tolist(), latencies.tolist())
+    )
     interval = recorder.flush()
-    assert (interval.deliveries, recorder.deliveries, recorder.foreign) == (1, 1, 1)
-    assert interval.latencies_ns.tolist() == [500]
+    assert (interval.deliveries, recorder.deliveries, recorder.foreign) == (1, 1, 2)
+    assert seen == [([5], [500])]
     assert interval.queue_max_ns == 100
     (batch,) = read_batches(tmp_path / "deliveries-0000.arrows")
     assert batch.to_pylist() == [
@@ -46,6 +57,71 @@ def test_the_recorder_keeps_its_own_events_and_counts_the_others(tmp_path: Path)
             "read_ns": 1_600,
         }
     ]
+
+
+def test_an_interval_of_many_buffers_is_one(tmp_path: Path) -> None:
+    recorder = Recorder(77, SpoolWriter(tmp_path, 0))
+    tallied = 0
+
+    def tally(subscriptions: npt.NDArray[np.int64], latencies: npt.NDArray[np.int64]) -> None:
+        nonlocal tallied
+        assert (latencies == subscriptions * 1_000 + 1_000_000).all()
+        tallied += len(latencies)
+
+    recorder.tally = tally
+    count = 150_000
+    for number in range(count):
+        recorder.deliver(
+            number, number * 1_000 + 1_000_000, number * 1_000 + 1_000_007, (77, 2, number, 0, 500)
+        )
+    interval = recorder.flush()
+    assert (interval.deliveries, recorder.deliveries, tallied) == (count, count, count)
+    assert interval.queue_max_ns == 7
+    batches = list(read_batches(tmp_path / "deliveries-0000.arrows"))
+    assert [number for batch in batches for number in batch["sequence"].to_pylist()] == list(range(count))
+    (histogram_rows,) = read_batches(tmp_path / "histograms-0000.arrows")
+    rows = {row["tag"]: row for row in histogram_rows.to_pylist()}
+    assert set(rows) == {"delivery", "service", "queue"}
+    for tag, first_ns in (("delivery", 1_000_000), ("service", 999_500)):
+        held = HdrHistogram.decode(rows[tag]["encoded"])
+        assert held.total_count == count
+        for percentile in (0.1, 50, 99.9):
+            exact = first_ns + 1_000 * (count * percentile / 100 - 1)
+            assert held.get_value_at_percentile(percentile) == pytest.approx(exact, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    "natively",
+    [False, pytest.param(True, marks=pytest.mark.skipif(not native.available, reason="not built"))],
+)
+def test_rows_that_nobody_has_written_are_bounded_and_none_is_lost(
+    natively: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "available", natively)
+    monkeypatch.setattr(recorders, "MOST_WAITING", 2)
+    recorder = Recorder(77, SpoolWriter(tmp_path, 0))
+    count = 5 * 65_536 + 10
+    for number in range(count):
+        recorder.deliver(1, number + 5, number + 7, (77, 2, number, number, number))
+    # The last two full buffers and the one begun wait; one more was written as each was full.
+    assert recorder.deliveries == 4 * 65_536
+    interval = recorder.flush()
+    assert (interval.deliveries, recorder.deliveries) == (count, count)
+    assert recorder.flush().deliveries == 0
+    batches = list(read_batches(tmp_path / "deliveries-0000.arrows"))
+    assert [number for batch in batches for number in batch["sequence"].to_pylist()] == list(range(count))
+
+
+def test_a_disk_that_is_full_when_rows_are_too_many_is_told_of_at_the_next_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorders, "MOST_WAITING", 1)
+    (tmp_path / "deliveries-0000.arrows").symlink_to("/dev/full")
+    recorder = Recorder(77, SpoolWriter(tmp_path, 0))
+    for number in range(65_536):
+        recorder.deliver(number, number**2, number**3, (77, 1, number, number, number**2))
+    with pytest.raises(OSError, match="No space"):
+        recorder.flush()
 
 
 def test_a_full_disk_is_an_oserror_not_a_silence(tmp_path: Path) -> None:

@@ -244,12 +244,13 @@ def test_the_same_stream_gives_the_same_record(
 
 
 @pytest.mark.parametrize("tls", [False, True])
-def test_deliveries_in_whole_records_take_the_lane(
-    context: ssl.SSLContext, tls: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shift", [0, 1, 2, 3, 100])
+def test_deliveries_take_the_lane_however_reads_cut_them(
+    context: ssl.SSLContext, tls: bool, shift: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "available", True)
     frames = [frame(delivery(n, 200)) for n in range(40)]
-    ends = [sum(map(len, frames[: n + 1])) for n in range(40)]
+    ends = [sum(map(len, frames[: n + 1])) + shift for n in range(39)]
     rows, calls, told = receive("native", b"".join(frames), ends, (), context if tls else None)
     assert [row[3] for row in rows] == list(range(40))
     assert calls == []

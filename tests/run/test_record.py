@@ -5,7 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from loadgen.cli.launch import report
-from loadgen.measure.recorder import EventRow, Recorder
+from loadgen.measure.recorder import Recorder
+from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.record import RunFolder

@@ -9,7 +9,7 @@ import gevent
 import pytest
 
 from loadgen.measure.clock import now_ns
-from loadgen.measure.recorder import EventRow
+from loadgen.measure.rows import EventRow
 from loadgen.protocol.base import PublishAnswer
 from loadgen.scenario import ClientPlan
 from loadgen.users.publishing import OnOutcome, OpenLoopPublisher

@@ -1,0 +1,76 @@
+"""The rows of a record that users report one by one; deliveries, which are many, are in columns.py."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class EventRow(NamedTuple):
+    """One row of the record's events table, without the worker; see results/README.md."""
+
+    publisher: int
+    sequence: int
+    batch: int
+    channel: str
+    intended_ns: int
+    slot_ns: int | None
+    sent_ns: int | None
+    acked_ns: int | None
+    status: str
+    error: str | None
+    bytes: int
+
+
+class SubscriptionRow(NamedTuple):
+    """One row of the record's subscriptions table, without the worker; see results/README.md."""
+
+    subscription: int
+    connection: int
+    life: int
+    group: str
+    channel: str
+    requested_ns: int
+    acknowledged_ns: int | None
+    probed_ns: int | None
+    ready_ns: int | None
+    ended_ns: int | None
+    error: str | None
+    turn: int = 0
+    intent: str | None = None
+
+
+class ConnectionRow(NamedTuple):
+    """One row of the record's connections table, without the worker; see results/README.md."""
+
+    connection: int
+    life: int
+    group: str
+    started_ns: int
+    opened_ns: int | None
+    acknowledged_ns: int | None
+    closed_ns: int | None
+    close_code: int | None
+    error: str | None
+    kernel_timestamps: bool
+    tls: bool
+    intent: str | None = None
+    slow: bool = False
+
+
+class ClockRow(NamedTuple):
+    """One row of the record's clock table, without the worker; see results/README.md."""
+
+    sent_ns: int
+    master_received_ns: int
+    master_sent_ns: int
+    received_ns: int
+
+
+def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:
+    """Return how long answers took, of the events that have one; nanoseconds."""
+    return np.array(
+        [e.acked_ns - e.sent_ns for e in events if e.acked_ns is not None and e.sent_ns is not None],
+        dtype=np.int64,
+    )
