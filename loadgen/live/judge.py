@@ -67,7 +67,7 @@ class Judge:
     def take(self, worker: int, report: Report) -> None:
         """Add a worker's report."""
         if report.get("lateness") is not None:
-            self._lateness.add(HdrHistogram.decode(report["lateness"]))
+            self._lateness.add(histograms.decoded(report["lateness"]))
         self._due += report.get("due", 0)
         self._unsent += report.get("unsent", 0)
         self._accepted += report.get("accepted", 0)
@@ -79,7 +79,7 @@ class Judge:
             self._quick += report["deliveries"]
         for tag, histogram in (*([("queue", self._queue)] if slow else []), *self._asked.items()):
             if (encoded := report["histograms"].get(tag)) is not None:
-                histogram.add(HdrHistogram.decode(encoded))
+                histogram.add(histograms.decoded(encoded))
         if row is not None:
             self._take_health(self._workers.setdefault(worker, _Worker()), row)
 

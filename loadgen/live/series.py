@@ -49,12 +49,12 @@ class Latencies:
         encoded = report["histograms"].get("delivery")
         if encoded is None:
             return
-        histogram = HdrHistogram.decode(encoded)
+        histogram = histograms.decoded(encoded)
         self._second.append(histogram)
         if report["measured"] == ALL:
             self.measured.add(histogram)
         elif report["measured"] != NONE:
-            self.measured.add(HdrHistogram.decode(report["measured"]))
+            self.measured.add(histograms.decoded(report["measured"]))
 
     def close_second(self, complete: bool) -> HdrHistogram | None:
         """End the second and return its histogram; None: it is not known whole."""

@@ -1,5 +1,6 @@
 """HDR histograms filled in bulk from arrays, and written in the standard HDR log format."""
 
+import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +18,22 @@ DIGITS = 3
 
 def new_histogram() -> HdrHistogram:
     """Return an empty histogram of the range and precision that the record documents."""
-    return HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+    return _uncycled(HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS))
+
+
+def decoded(text: str) -> HdrHistogram:
+    """Return a histogram from what :func:`encoded` has made of it."""
+    return _uncycled(HdrHistogram.decode(text))
+
+
+def _uncycled(histogram: HdrHistogram) -> HdrHistogram:
+    """Have a histogram go when it is let go of.
+
+    It and its encoder hold each other, so that it would wait for the collector with its 200 KB of counts; on a receive
+    path that makes few objects that is many minutes.
+    """
+    histogram.encoder.histogram = weakref.proxy(histogram)
+    return histogram
 
 
 def record(histogram: HdrHistogram, values_ns: npt.NDArray[np.int64]) -> tuple[int, int]:

@@ -242,7 +242,7 @@ class Coordinator:
             state.broken, state.broken_code = payload["broken"], payload["broken_code"]
             state.absent = state.absent or payload["absent"]
         if payload["histogram"]:
-            received_ns, histogram = now_ns(), HdrHistogram.decode(payload["histogram"])
+            received_ns, histogram = now_ns(), histograms.decoded(payload["histogram"])
             self._recent.append((received_ns, histogram))
             self._live_gates.observe(received_ns, histogram)
         if self.live is not None:

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 from hdrh.histogram import HdrHistogram
 from hypothesis import given
@@ -61,3 +64,18 @@ def _filled(values: np.ndarray) -> HdrHistogram:
     histogram = histograms.new_histogram()
     histograms.record(histogram, values)
     return histogram
+
+
+def test_a_histogram_goes_without_the_collector() -> None:
+    gc.disable()
+    try:
+        made = histograms.new_histogram()
+        histograms.record(made, np.array([1_000_000]))
+        again = histograms.decoded(histograms.encoded(made))
+        assert again.total_count == 1
+        assert histograms.encoded(again) == histograms.encoded(made)
+        references = [weakref.ref(made), weakref.ref(again)]
+        del made, again
+        assert [reference() for reference in references] == [None, None]
+    finally:
+        gc.enable()
