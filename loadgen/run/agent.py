@@ -93,6 +93,8 @@ class Agent:
         self._claims: list[tuple[str, AsyncResult]] = []
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
         self._living = 0
+        #: Set when it is known when the ramp begins, or that there will be none.
+        self._ramping = Event()
         self._ramp_ns = 0
         self._timeline: AsyncResult = AsyncResult()
         self._over = Event()
@@ -141,10 +143,12 @@ class Agent:
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
         """Wait until the client's turn to connect has come; false: the run is over."""
+        self._ramping.wait()
         # The ramp is on the master's clock: wait until it is known here.
         self._clock.ready.wait(_CLOCK_TIMEOUT_S)
-        self.wait_until(self._ramp_ns + client.ramp_offset_ns)
-        return not self.stopping
+        if self._ramp_ns:
+            self.wait_until(self._ramp_ns + client.ramp_offset_ns)
+        return bool(self._ramp_ns) and not self.stopping
 
     def wait_until(self, due_ns: int) -> None:
         """Block until the master's clock shows ``due_ns``; return at once where that is past."""
@@ -182,11 +186,15 @@ class Agent:
 
     def on_grant(self, payload: Payload) -> None:
         """Give claimed clients to the users that wait for them."""
-        self._ramp_ns = payload["ramp_ns"]
         granted: dict[str, list[int]] = {role: list(numbers) for role, numbers in payload["granted"].items()}
         for role, waiting in self._asked.pop(payload["request"]):
             numbers = granted.get(role)
             waiting.set(numbers.pop(0) if numbers else None)
+
+    def on_ramp(self, payload: Payload) -> None:
+        """Have users connect, each when its turn comes."""
+        self._ramp_ns = payload["ramp_ns"]
+        self._ramping.set()
 
     def on_go(self, payload: Payload) -> None:
         """Take the timeline; publishers start by themselves."""
@@ -207,6 +215,7 @@ class Agent:
             self._timeline.set(None)
         for _, waiting in self._claims:
             waiting.set(None)
+        self._ramping.set()
         gevent.spawn(self._finish, payload["drain_ns"])
 
     def on_spool_written(self, payload: Payload) -> None:

@@ -43,6 +43,7 @@ TO_COORDINATOR = (
 TO_AGENTS = (
     messages.BEGIN,
     messages.GRANT,
+    messages.RAMP,
     messages.GO,
     messages.FINISH,
     messages.SPOOL_WRITTEN,
@@ -124,6 +125,8 @@ class Controller:
         elif agent is not None:
             if kind == messages.GRANT:
                 agent.on_grant(payload)
+            elif kind == messages.RAMP:
+                agent.on_ramp(payload)
             elif kind == messages.GO:
                 agent.on_go(payload)
             elif kind == messages.FINISH:

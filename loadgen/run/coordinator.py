@@ -31,6 +31,8 @@ from loadgen.scenario.gates import gate_of
 from loadgen.users.worker import Timeline
 
 _LEAD_NS = 500_000_000
+#: Until the next users of a run are there.
+_USERS_TIMEOUT_S = 30.0
 _FINISH_TIMEOUT_S = 60.0
 _RECENT_SECONDS = 5
 _BUDGET_INTERVAL_S = 0.25
@@ -139,6 +141,8 @@ class Coordinator:
         self._counts = {worker_id: state.share.counts() for worker_id, state in self.workers.items()}
         self._receiver = SpoolReceiver(self.folder.spool)
         self._progressed_ns = 0
+        #: Clients that have their user.
+        self._granted = 0
         self._ramp_ns = 0
         self._timeline: Timeline | None = None
         self._interrupt = Event()
@@ -217,9 +221,6 @@ class Coordinator:
 
     def on_claim(self, payload: Payload) -> None:
         """Give an agent's users the next clients of their roles."""
-        if not self._ramp_ns:
-            # The first users are there: the ramp begins, with a little time for the others to arrive.
-            self._ramp_ns = now_ns() + _LEAD_NS
         granted = {}
         share = self.workers[payload["worker"]].share
         for role, wanted in payload["wanted"].items():
@@ -227,9 +228,15 @@ class Coordinator:
             granted[role] = [free.popleft() for _ in range(min(wanted, len(free)))]
         self._link.to_agents(
             messages.GRANT,
-            {"request": payload["request"], "granted": granted, "ramp_ns": self._ramp_ns},
+            {"request": payload["request"], "granted": granted},
             payload["worker"],
         )
+        self._granted += sum(map(len, granted.values()))
+        if self._granted == self.census.clients and not self._ramp_ns:
+            # Not before: users that are still being made would keep those that connect waiting.
+            self._ramp_ns = now_ns() + _LEAD_NS
+            self._link.to_agents(messages.RAMP, {"ramp_ns": self._ramp_ns})
+        self._changed.set()
 
     def on_status(self, payload: Payload) -> None:
         """Take an agent's counts."""
@@ -353,7 +360,13 @@ class Coordinator:
     def _ramp(self) -> None:
         phases = self.scenario.phases
         self._enter("ramp", now_ns(), None)
-        self._wait(lambda: self._ramp_ns > 0, 30.0, "no user has started; is a worker connected?")
+        while not self._ramp_ns:
+            before = self._granted
+            self._wait(
+                lambda: self._ramp_ns > 0 or self._granted > before,  # noqa: B023  called before the next
+                _USERS_TIMEOUT_S,
+                f"users have started for {before:,} of {self.census.clients:,} clients, and no more came",
+            )
         patience_s = phases.ready_timeout_ns / 1e9
         ramp_end_ns = self._ramp_ns + self.census.ramp_ns
         self._phase_end_ns = ramp_end_ns

@@ -6,13 +6,15 @@ Payloads are plain dicts of msgpack types, because that is what Locust carries.
 from typing import Any, Final, Protocol
 
 #: Changes with what is said here: workers of another format are refused.
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 #: coordinator → agents: a run begins (scenario, target, token, folder).
 BEGIN: Final = "loadgen.begin"
 #: agent → coordinator: users ask for clients of a role. coordinator → agent: which they are.
 CLAIM: Final = "loadgen.claim"
 GRANT: Final = "loadgen.grant"
+#: coordinator → agents: every client has its user, and the ramp begins when this says.
+RAMP: Final = "loadgen.ramp"
 #: coordinator → agents: all are ready, here is the timeline.
 GO: Final = "loadgen.go"
 #: agent → coordinator, a few times a second: counts, complaints, the last second's histogram.
