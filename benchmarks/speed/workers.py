@@ -1,9 +1,11 @@
 """Whether two worker processes, a core each, receive twice what one does on one core: each as much as it can take.
 
-Each has a sender of its own, whose writes of 64 KB hold so many frames that sending takes little of the cores that the
-receivers need: how little is a column. A process that has two cores to itself uses a little more than one, as the
-record is written in a thread of its own: with two processes there are no cores for that, so that one is held to its
-core, too; what it does without is the last row.
+Each has a sender of its own, whose writes of 64 KB hold as many frames as they can. Beside frames that go through
+Python that takes little of the cores that the receivers need; beside the native receive path it takes a third of what
+that does, so that two processes and their senders have not enough with two cores: that path is compared by the CPU time
+that the processes got. How much each took are columns. A process that has two cores to itself uses a little more than
+one, as the record is written in a thread of its own: with two processes there are no cores for that, so that one is
+held to its core, too; what it does without is a row of its own.
 """
 
 import os
@@ -14,9 +16,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from receive.measure import ReceiverError, Running, machine_cpu_s, not_received, running
-from receive.receivers import OURS
+from receive.receivers import OURS, Receiver
 from receive.sender import FRAME_BYTES, Order, Sent
 
+from loadgen import native
 from speed.section import Bar, Options, Section
 
 ROUNDS = 5
@@ -28,7 +31,11 @@ LEAD_S = 1.0
 #: Cores that other processes may take: a figure by the wall clock is wrong where they take more.
 OTHERS = 0.1
 ONE, TWO, FREE = "one, on one core", "two, a core each", "one, both cores free"
-COLUMNS = ("worker processes", "frames/s", "least–most", "their CPU", "the senders'", "others'", "memory")
+PYTHON, NATIVE = "in Python", "native"
+COLUMNS = (
+    *("receive path", "worker processes", "frames/s", "least–most", "per CPU-s", "their CPU"),
+    *("the senders'", "others'", "memory"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,25 @@ def run(options: Options) -> Section:
     """Measure one and two, in turn."""
     note = f"Saturated: {CONNECTIONS} connections a process, {FRAMES_PER_WRITE} frames of {FRAME_BYTES} bytes a write."
     section = Section("Worker processes", COLUMNS, note=note)
-    figures: dict[str, list[_Figure]] = {ONE: [], TWO: [], FREE: []}
+    in_python = _compare(options, section, PYTHON, replace(OURS, environment={"LOADGEN_NATIVE": "0"}))
+    natively: _Figures = {}
+    if native.available:
+        natively = _compare(options, section, NATIVE, OURS)
+    else:
+        section.missing.append("the native receive path")
+    section.bars = [
+        Bar("workers: two processes ÷ one, in Python", _ratio(in_python, _per_s), 1.8),
+        Bar("workers: two processes, per CPU-second of one, native", _ratio(natively, _per_cpu_s), 0.9),
+    ]
+    return section
+
+
+_Figures = dict[str, list["_Figure"]]
+
+
+def _compare(options: Options, section: Section, path: str, receiver: Receiver) -> _Figures:
+    """Measure one and two of a receiver, and add their rows."""
+    figures: _Figures = {ONE: [], TWO: [], FREE: []}
     cores = sorted(os.sched_getaffinity(0))[:2]
     if len(cores) < 2:
         section.missing.append("a second core")
@@ -54,7 +79,7 @@ def run(options: Options) -> Section:
         with ExitStack() as stack:
             first, *others = (
                 stack.enter_context(running(one, CONNECTIONS, options.scratch))
-                for one in (*(replace(OURS, core=core) for core in cores), OURS)
+                for one in (*(replace(receiver, core=core) for core in cores), receiver)
             )
             second, free = others if len(cores) == 2 else (None, others[0])
             # All run all the time and are sent to in turn, closely: the machine's temper changes from minute to minute.
@@ -71,14 +96,16 @@ def run(options: Options) -> Section:
         section.failures.append(str(error))
     for name, measured in figures.items():
         if measured:
-            section.rows.append(_shown(name, measured))
+            section.rows.append((path, *_shown(name, measured)))
         if measured and fmean(figure.other_cpu for figure in measured) > OTHERS:
             section.failures.append(
-                f"workers, {name}: something else ran meanwhile, and took the cores' time"
+                f"workers, {path}, {name}: something else ran meanwhile, and took the cores' time"
             )
-    value = _mean(figures[TWO]) / _mean(figures[ONE]) if figures[TWO] else None
-    section.bars = [Bar("workers: two processes ÷ one", value, 1.8)]
-    return section
+    return figures
+
+
+def _ratio(figures: _Figures, figure: Callable[[list["_Figure"]], float]) -> float | None:
+    return figure(figures[TWO]) / figure(figures[ONE]) if figures.get(TWO) else None
 
 
 def _measure(workers: Sequence[Running], options: Options) -> _Figure:
@@ -109,8 +136,12 @@ def _cpu_s(workers: Sequence[Running]) -> float:
     return sum(worker.cpu_s() for worker in workers)
 
 
-def _mean(figures: list[_Figure]) -> float:
+def _per_s(figures: list[_Figure]) -> float:
     return fmean(figure.frames_per_s for figure in figures)
+
+
+def _per_cpu_s(figures: list[_Figure]) -> float:
+    return sum(figure.frames_per_s for figure in figures) / sum(figure.cpu for figure in figures)
 
 
 def _shown(name: str, figures: list[_Figure]) -> tuple[str, ...]:
@@ -119,6 +150,7 @@ def _shown(name: str, figures: list[_Figure]) -> tuple[str, ...]:
         name,
         f"{fmean(each):,.0f}",
         f"{min(each):,.0f}–{max(each):,.0f}",
+        f"{_per_cpu_s(figures):,.0f}",
         f"{fmean(figure.cpu for figure in figures):.0%}",
         f"{fmean(figure.sender_cpu for figure in figures):.0%}",
         f"{fmean(figure.other_cpu for figure in figures):.0%}",

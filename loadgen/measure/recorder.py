@@ -23,7 +23,7 @@ _AT = {name: index for index, name in enumerate(COLUMNS)}
 _MOST_PUBLISHERS: Final = np.iinfo(np.int32).max
 Values = npt.NDArray[np.int64]
 #: Full buffers that may wait to be written, of 4 MB each.
-MOST_WAITING: Final = 16
+MOST_WAITING: Final = 8
 
 
 class Interval(NamedTuple):
