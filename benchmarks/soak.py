@@ -46,7 +46,7 @@ def main() -> int:
                 pipe.send(Order(None, options.minutes * 60, SIZE_BYTES, IN_ONE_WRITE))
                 samples = _watch(receiver, options.minutes * 60)
                 sent = pipe.recv()
-                receiver.settled_cpu_s()
+                receiver.wait_for(sent)
                 recorded = receiver.stop()
         except StreamError as error:
             print(error)

@@ -20,6 +20,8 @@ from streams import sender
 HERE = Path(__file__).resolve().parent
 READY_TIMEOUT_S = 90
 END_TIMEOUT_S = 60
+#: A receiver that has recorded nothing for so long has nothing more to record.
+PATIENCE_S = 20
 
 
 class StreamError(RuntimeError):
@@ -38,8 +40,9 @@ class Shape:
 class Receiver:
     """A running receiver."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
         self._process = process
+        self._recorded = folder / "recorded"
         self._watched = psutil.Process(process.pid)
 
     @property
@@ -61,6 +64,18 @@ class Receiver:
             if now - last < 0.05:
                 return now
             last = now
+
+    def wait_for(self, deliveries: int) -> None:
+        """Wait until so many are recorded, or for so long no more are that none can be on its way.
+
+        That it is idle does not tell: it may wait for its disk.
+        """
+        last, since_s = -1, time.monotonic()
+        while last < deliveries and time.monotonic() - since_s < PATIENCE_S:
+            time.sleep(0.2)
+            now = int(self._recorded.read_text() or 0) if self._recorded.exists() else 0
+            if now != last:
+                last, since_s = now, time.monotonic()
 
     def stop(self) -> int:
         """End it; return how many deliveries it has recorded."""
@@ -102,7 +117,7 @@ def receiving(shape: Shape, url: str, folder: Path, api_key: str | None = None) 
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
             raise StreamError(f"the receiver did not subscribe: {(folder / 'stderr').read_text()[-500:]}")
-        yield Receiver(process)
+        yield Receiver(process, folder)
     finally:
         process.kill()
         process.wait()

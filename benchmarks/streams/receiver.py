@@ -35,6 +35,8 @@ from loadgen.users.connection import ClientConnection  # noqa: E402
 from loadgen.users.worker import Progress, WorkerRun  # noqa: E402
 
 TOKEN = 7
+#: A file in the folder: how many deliveries are recorded by now.
+RECORDED = "recorded"
 
 
 def main() -> None:
@@ -65,6 +67,7 @@ def main() -> None:
         return ClientPlan(number, "g", number, subscriptions, None, 0)
 
     worker_process.set_up()
+    recorded = Path(asked["folder"]) / RECORDED
     connections = [
         ClientConnection(cast(WorkerRun, run), plan(number)) for number in range(asked["connections"])
     ]
@@ -77,6 +80,7 @@ def main() -> None:
     def flush() -> None:
         for _ in every(FLUSH_INTERVAL_S):
             recorder.flush(health)
+            recorded.write_text(str(recorder.deliveries))
 
     flusher = gevent.spawn(flush)
     # To read it would block the hub: it is waited for.
