@@ -221,6 +221,8 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
             measure_ns = read(folder / "manifest.json")["phases"][-1]["start_ns"]
             wait_for_rows(folder, 4, measure_ns)
             pids = [process_of(worker).pid for worker in workers]
+            # Rows are handed over once a second: those of this time are lost with who is killed or cut off.
+            time.sleep(0.3)
             os.kill(pids[0], signal.SIGKILL)
             os.kill(pids[1], signal.SIGTERM)
             if net.separate:
@@ -268,7 +270,9 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     for number, entry in gone.items():
         held = next(w for w in manifest["workers"] if w["worker"] == number)
         assert entry["subscriptions"] == held["subscriptions"] > 0
-        assert entry["unobserved_deliveries"] > 0
+        # Who was told to end has handed over what it had, and the run may end with it.
+        told_to = held["pid"] == pids[1]
+        assert entry["unobserved_deliveries"] > 0 or (told_to and entry["unobserved_deliveries"] == 0)
     assert sum(entry["unobserved_deliveries"] for entry in gone.values()) == summary["workers"]["unobserved"]
     assert "Locust" not in site.said
 
