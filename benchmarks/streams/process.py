@@ -40,9 +40,9 @@ class Shape:
 class Receiver:
     """A running receiver."""
 
-    def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", recorded: Path) -> None:
         self._process = process
-        self._recorded = folder / "recorded"
+        self._recorded = recorded
         self._watched = psutil.Process(process.pid)
 
     @property
@@ -98,12 +98,14 @@ def cpu_s(process: psutil.Process) -> float:
 @contextmanager
 def receiving(shape: Shape, url: str, folder: Path, api_key: str | None = None) -> Iterator[Receiver]:
     """Start a receiver and wait until it has subscribed; raises StreamError."""
+    recorded = folder / "recorded"
     asked: dict[str, Any] = {
         "url": url,
         "connections": shape.connections,
         "subscriptions": shape.subscriptions,
         "channels": shape.channels,
         "folder": str(folder),
+        "recorded": str(recorded),
     }
     environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     if api_key is not None:
@@ -117,7 +119,7 @@ def receiving(shape: Shape, url: str, folder: Path, api_key: str | None = None) 
         assert process.stdout is not None
         if process.stdout.readline().strip() != "ready":
             raise StreamError(f"the receiver did not subscribe: {(folder / 'stderr').read_text()[-500:]}")
-        yield Receiver(process, folder)
+        yield Receiver(process, recorded)
     finally:
         process.kill()
         process.wait()

@@ -1,7 +1,8 @@
 """Our receive path as a worker has it, with everything recorded: a JSON object of what to be on the command line.
 
 `url`, `connections`, `subscriptions` (of each), `channels` (of all subscriptions, the first that many each have one of
-their own and the others share one), `folder`. Says "ready" when it has subscribed, and at the end what was recorded.
+their own and the others share one), `folder`, `recorded` (a file that says how many are by now). Says "ready" when it
+has subscribed, and at the end what was recorded.
 """
 
 from gevent import monkey
@@ -35,8 +36,6 @@ from loadgen.users.connection import ClientConnection  # noqa: E402
 from loadgen.users.worker import Progress, WorkerRun  # noqa: E402
 
 TOKEN = 7
-#: A file in the folder: how many deliveries are recorded by now.
-RECORDED = "recorded"
 
 
 def main() -> None:
@@ -67,7 +66,7 @@ def main() -> None:
         return ClientPlan(number, "g", number, subscriptions, None, 0)
 
     worker_process.set_up()
-    recorded = Path(asked["folder"]) / RECORDED
+    recorded = Path(asked["recorded"])
     connections = [
         ClientConnection(cast(WorkerRun, run), plan(number)) for number in range(asked["connections"])
     ]

@@ -193,8 +193,7 @@ class Spread:
     def __init__(self) -> None:
         self._counts = np.zeros(len(BOUNDS_NS) + 1, dtype=np.int64)
         self._sum_ns = 0.0
-        self._min_ns: int | None = None
-        self._max_ns = 0
+        self._range_ns: tuple[int, int] | None = None
 
     def add(self, values_ns: Values) -> None:
         """Take values."""
@@ -204,19 +203,20 @@ class Spread:
         self._counts += np.bincount(places, minlength=len(self._counts))
         self._sum_ns += float(values_ns.sum(dtype=np.float64))
         least, greatest = int(values_ns.min()), int(values_ns.max())
-        first = self._min_ns is None
-        self._min_ns = least if self._min_ns is None else min(self._min_ns, least)
-        self._max_ns = greatest if first else max(self._max_ns, greatest)
+        if self._range_ns is not None:
+            least, greatest = min(least, self._range_ns[0]), max(greatest, self._range_ns[1])
+        self._range_ns = least, greatest
 
     def told(self) -> dict[str, Any] | None:
         """Return it as plain values; None: there were none."""
-        if self._min_ns is None:
+        if self._range_ns is None:
             return None
+        least, greatest = self._range_ns
         return {
             "counts": self._counts.tolist(),
             "sum_ns": self._sum_ns,
-            "min_ns": self._min_ns,
-            "max_ns": self._max_ns,
+            "min_ns": least,
+            "max_ns": greatest,
         }
 
 

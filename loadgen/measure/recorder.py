@@ -33,6 +33,8 @@ class Interval(NamedTuple):
     deliveries: int
     published: int
     events: Sequence[EventRow]
+    #: How long answers to publishes took.
+    answered_ns: Values
     late_max_ns: int | None
     queue_max_ns: int | None
     #: The headline latencies' HDR histogram, encoded; None where nothing arrived.
@@ -127,13 +129,14 @@ class Recorder:
         sample = health.sample(published, late_max_ns) if health is not None else None
         seen, self._seen = self._seen or self._begin(), None
 
+        answered_ns = answer_times_ns(events)
+
         def write() -> tuple[str | None, Report | None]:
             for rows in pieces:
                 with self._writing:
                     self._write(rows, seen)
             if self._failed is not None:
                 raise self._failed
-            answered_ns = answer_times_ns(events)
             seen.answers(answered_ns)
             health_rows = (
                 [sample._replace(deliveries=seen.count, queue_max_ns=seen.queue_max_ns)] if sample else []
@@ -154,7 +157,8 @@ class Recorder:
 
         histogram, report = self._run_in_thread(write)
         return Interval(
-            end_ns, seen.count, published, events, late_max_ns, seen.queue_max_ns, histogram, report
+            *(end_ns, seen.count, published, events, answered_ns),
+            *(late_max_ns, seen.queue_max_ns, histogram, report),
         )
 
     def _begin(self) -> "_Seen":

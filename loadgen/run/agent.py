@@ -278,7 +278,10 @@ class Agent:
         if self._latest.live is not None:
             self._reports.append({**self._latest.live, "groups": groups})
         if self._latest.events:
-            locust_stats.add_publishes(self._environment.stats, self._latest.events, self._latest.end_ns)
+            latest = self._latest
+            locust_stats.add_publishes(
+                self._environment.stats, latest.events, latest.answered_ns, latest.end_ns
+            )
 
     def _send_spool(self) -> None:
         """Send what the master cannot read itself."""

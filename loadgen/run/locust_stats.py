@@ -12,7 +12,7 @@ import numpy.typing as npt
 from locust.stats import RequestStats, StatsEntry, bucket_response_time
 
 from loadgen.measure.counts import occurrences
-from loadgen.measure.rows import EventRow, answer_times_ns
+from loadgen.measure.rows import EventRow
 from loadgen.scenario import Plan
 
 Values = npt.NDArray[np.int64]
@@ -41,7 +41,10 @@ class DeliveryTally:
             self._add(self._names[group], latencies_ns[which == group])
 
     def _add(self, name: str, latencies_ns: Values) -> None:
-        _count(self._parts.setdefault(name, StatsEntry(self._stats, name, DELIVER)), latencies_ns)
+        part = self._parts.get(name)
+        if part is None:
+            part = self._parts[name] = StatsEntry(self._stats, name, DELIVER)
+        _count(part, latencies_ns)
 
     def show(self, at_ns: int) -> dict[str, int]:
         """Show what came since the last call, as of a time; return how many deliveries each group has."""
@@ -51,9 +54,8 @@ class DeliveryTally:
         return {name: part.num_requests for name, part in parts.items()}
 
 
-def add_publishes(stats: RequestStats, events: Sequence[EventRow], at_ns: int) -> None:
-    """Add publishes that were answered; one entry for each event, failures with their reason."""
-    answered_ns = answer_times_ns(events)
+def add_publishes(stats: RequestStats, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
+    """Add publishes, failures with their reason; ``answered_ns`` is how long answers took, of those that have one."""
     if answered_ns.size:
         part = StatsEntry(stats, "event", PUBLISH)
         _count(part, answered_ns)

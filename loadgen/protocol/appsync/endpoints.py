@@ -9,7 +9,6 @@ from loadgen.protocol.hosts import is_loopback
 HTTP_PATH = "/event"
 REALTIME_PATH = "/event/realtime"
 
-
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
 #: The shape of AWS's hosts; emulators keep it under a domain of their own, as `<id>.appsync-api.<region>.localhost`.
 _TWO_HOSTS = re.compile(r"(?P<id>[a-z0-9]+)\.appsync-(?:api|realtime-api)\.(?P<rest>[a-z0-9.-]+)")
