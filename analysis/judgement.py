@@ -24,7 +24,7 @@ class Finding:
 
     #: `degraded` or `invalid`.
     severity: str
-    #: What it is about: record, ledger, schedule, queue, loop, cpu, gc, files, ports, clock.
+    #: What it is about: user code, harness, record, ledger, schedule, queue, loop, cpu, gc, files, ports, clock.
     subject: str
     reason: str
     advice: str
@@ -49,7 +49,7 @@ class Judgement:
 
 def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement:
     """Return the verdict on a run from its summary's figures and its health table."""
-    findings = list(_record(run, window, summary))
+    findings = [*_failures(run), *_record(run, window, summary)]
     if window is not None and summary["ledger"] is not None:
         findings += _ledger(summary)
         findings += _schedule(summary)
@@ -59,6 +59,23 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
         for worker in health.workers:
             findings += _worker(health, worker, window)
     return Judgement(tuple(sorted(findings, key=lambda finding: finding.severity != "invalid")))
+
+
+def _failures(run: Run) -> Iterator[Finding]:
+    """Find what failed in a worker that is not the service's doing: the user's code, or the harness."""
+    for entry in run.manifest["workers"]:
+        for failure in entry.get("failures", ()):
+            own = failure["kind"] == "user code"
+            where, message = text.clean(failure["where"]), text.clean(failure["message"])
+            yield Finding(
+                "invalid",
+                failure["kind"],
+                f"{'your code' if own else 'the harness'} failed {failure['count']:,} times on worker"
+                f" {entry['worker']}: {where}: {message}",
+                "mend it and run again"
+                if own
+                else "this is a defect of the harness: please report it with the run's folder",
+            )
 
 
 def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterator[Finding]:

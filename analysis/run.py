@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from analysis import clocks
 from analysis.clocks import ClockFit
 
-FORMAT = 2
+#: Formats that are read; what an older one lacks is null (see results/README.md).
+FORMATS = (2, 3)
 TABLES = ("deliveries", "events", "subscriptions", "connections", "health", "clock")
 #: Columns that a worker's own clock has stamped. The schedule (`intended_ns`) is the master's.
 _LOCAL_TIMES = {
@@ -319,9 +320,9 @@ def load(path: str | Path) -> Run:
         raise RunError(
             f"{folder} is not a run's folder: it has no readable manifest.json; name a folder below results/"
         ) from None
-    if version != FORMAT:
+    if version not in FORMATS:
         raise RunError(
-            f"{folder} is a record of format {version}, and this version reads format {FORMAT}:"
+            f"{folder} is a record of format {version}, and this version reads formats {FORMATS[0]} to {FORMATS[-1]}:"
             " use the version of loadgen that wrote it"
         )
     return Run(folder, manifest)

@@ -14,8 +14,10 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
+from loadgen.console import say
 from loadgen.live.plan import live_reports
 from loadgen.measure.clock import boot_id, now_ns
+from loadgen.measure.failures import USER_CODE, Failure, Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.live import Report
 from loadgen.measure.recorder import Interval, Recorder
@@ -69,6 +71,8 @@ class Agent:
         self.address = _address(self.service)
         self.timer = PreciseTimer()
         self.progress = Progress()
+        #: What failed here that is not the service's doing; makes the run invalid.
+        self.failures = Failures(self._show_failure)
         self._folder, self._shared = _spool_folder(begin, worker)
         self._spool = SpoolWriter(self._folder, worker)
         self._sender = (
@@ -239,6 +243,10 @@ class Agent:
 
     # Inside.
 
+    def _show_failure(self, failure: Failure) -> None:
+        whose = "your code" if failure.kind == USER_CODE else "the harness"
+        say(f"{whose} failed in {failure.where}: {failure.message}; the run goes on, and is invalid")
+
     def _ping_loop(self) -> None:
         """Ask the master for its time: quickly at first, then all through the run."""
         while not self._finishing:
@@ -354,6 +362,7 @@ class Agent:
                 "probes": self._readiness.probes,
                 "probe_deliveries": self.recorder.probe_deliveries,
                 "deviations": dict(self.recorder.deviations),
+                "failures": self.failures.to_list(),
                 "gathered_by": "shared folder" if self._sender is None else "messages",
                 "rows": dict(self._spool.rows),
                 "spool_bytes": sum(path.stat().st_size for path in self._spool.files()),

@@ -15,6 +15,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from loadgen import children
 from loadgen.aws.access import Access
+from loadgen.console import say
 from loadgen.live.service import LiveService
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
@@ -110,10 +111,10 @@ class Controller:
         elif kind == messages.HELLO:
             self.door.meet(payload, coordinator if not self.over else None)
         elif kind == messages.REFUSE:
-            joining.say(payload["reason"])
+            say(payload["reason"])
             os._exit(ExitCode.USAGE)
         elif kind == messages.STAND_BY:
-            joining.say(payload["reason"])
+            say(payload["reason"])
         elif kind in TO_COORDINATOR and coordinator is not None:
             {
                 messages.CLAIM: coordinator.on_claim,

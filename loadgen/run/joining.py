@@ -6,13 +6,13 @@ might mean something else. One that comes when a run has begun stands by until t
 
 import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from gevent.event import Event
 
 from loadgen import __version__
+from loadgen.console import say
 from loadgen.measure.clock import boot_id
 from loadgen.run import messages
 from loadgen.run.coordinator import Coordinator
@@ -168,12 +168,6 @@ class Door:
         self._runner.clients.pop(worker_id, None)
         say(reason)
         self._to_worker(messages.REFUSE, {"reason": reason}, worker_id)
-
-
-def say(text: str) -> None:
-    """Print a sentence for the person at the terminal; what others sent cannot move its cursor."""
-    shown = "".join(character if character.isprintable() else "?" for character in text)
-    print(f"loadgen: {shown}", file=sys.stderr, flush=True)
 
 
 def _own_address(host: str, port: int) -> str | None:

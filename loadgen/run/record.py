@@ -25,7 +25,7 @@ from loadgen.measure.clock import boot_id
 from loadgen.measure.spool import MARKER, SCHEMAS, read_batches, spool_name
 from loadgen.run.exits import ExitCode, RunError, why
 
-FORMAT = 2
+FORMAT = 3
 #: Tables of lives, and what numbers a life of the thing that lives.
 _LIVES = {"subscriptions": ("subscription", "life", "turn"), "connections": ("connection", "life")}
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.protocol.base import Service
 from loadgen.scenario import ClientPlan
@@ -65,6 +66,8 @@ class WorkerRun(Protocol):
     address: Address
     readiness: Readiness
     progress: Progress
+    #: What failed in this process that is not the service's doing.
+    failures: Failures
     #: No more publishes: the schedule has ended or the run was interrupted.
     publishing_over: bool
 

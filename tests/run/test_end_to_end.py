@@ -39,7 +39,7 @@ def test_comments_delivers_everything_that_is_expected_and_leaves_a_whole_record
     run = only_run(tmp_path)
     assert finished.out.rstrip().splitlines()[-1].endswith(f"{run.name}/report.html")
     manifest, summary = read(run / "manifest.json"), read(run / "summary.json")
-    assert (manifest["format"], manifest["status"], manifest["exit_code"]) == (2, "complete", 0)
+    assert (manifest["format"], manifest["status"], manifest["exit_code"]) == (3, "complete", 0)
     assert [phase["name"] for phase in manifest["phases"]] == ["ramp", "ready", "warmup", "measure", "drain"]
     assert all(phase["end_ns"] >= phase["start_ns"] for phase in manifest["phases"])
     for table, schema in SCHEMAS.items():
