@@ -2,18 +2,23 @@
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from traceback import extract_tb
+from typing import TYPE_CHECKING, Any
 
-from analysis.run import Run, RunError, load
-from analysis.summary import summarise
+from analysis.console import protect_output
 
-_USAGE = 2
+if TYPE_CHECKING:
+    from analysis.run import Run
+
+_USAGE, _INCONCLUSIVE, _INTERRUPTED = 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 2 with one sentence where the folder is not a run."""
+    """Run a command; return 0, 2 where the folder is not a run, 3 where not all could be written, 130 interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m analysis", description="Figures and report of a run's folder."
     )
@@ -22,56 +27,92 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-report", action="store_true", help="with finish: draw no report.html")
     options = parser.parse_args(arguments)
     try:
+        return _run(options)
+    except MemoryError:
+        _say("out of memory")
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:
+        if os.environ.get("LOADGEN_DEBUG"):
+            raise
+        frame = extract_tb(error.__traceback__)[-1]
+        _say(
+            f"a defect, please report it: {type(error).__name__}: {error} at {frame.filename}:{frame.lineno}"
+            " (LOADGEN_DEBUG=1 shows where it came from)"
+        )
+    return _INCONCLUSIVE
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Here, so that what goes wrong while pandas is loaded is said as everything else is.
+    from analysis.run import RunError, load
+    from analysis.summary import summarise
+
+    try:
         run = load(options.run)
-        if options.command == "report":
-            write(run)
-        else:
-            finish(run, write_files=options.command == "finish", report=not options.no_report)
+        summary = summarise(run)
     except RunError as error:
-        print(f"analysis: {error}", file=sys.stderr)
+        _say(str(error))
         return _USAGE
-    except OSError as error:
-        print(f"analysis: {options.run} cannot be written: {error.strerror or error}", file=sys.stderr)
-        return _USAGE
-    return 0
+    unwritten: list[str] = []
+    if options.command != "summary":
+        unwritten = write(run, summary, report=not options.no_report)
+    if options.command != "report":
+        _show(run, summary, unwritten, written=options.command == "finish", report=not options.no_report)
+    for sentence in unwritten:
+        _say(sentence)
+    return _INCONCLUSIVE if unwritten else 0
 
 
-def finish(run: Run, *, write_files: bool, report: bool = True) -> None:
-    """Print the summary; with ``write_files`` write it and the report first, and end with the report's path."""
+def _show(
+    run: "Run", summary: dict[str, Any], unwritten: Sequence[str], *, written: bool, report: bool
+) -> None:
+    """Print the summary and where it is; what the terminal cannot show changes nothing."""
     from rich.console import Console
 
     from analysis.terminal import print_summary
 
-    summary = write(run, report=report) if write_files else summarise(run)
-    console = Console(highlight=False)
-    print_summary(summary, console)
-    if write_files:
+    print_summary(summary, Console(highlight=False))
+    if written and not unwritten:
         # Plain: a path that rich has wrapped cannot be clicked or copied.
-        print(f"report: {run.path / 'report.html'}" if report else f"results: {run.path}")
+        print(f"report: {run.path / 'report.html'}" if report else f"results: {run.path}", flush=True)
 
 
-def write(run: Run, *, report: bool = True) -> dict[str, object]:
-    """Write summary.json, report.html, junit.xml and summary.md, each whole or not at all; return the summary.
+def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[str]:
+    """Write summary.json, then all that is made from it, each file whole or not at all.
 
+    Returns a sentence for each file that could not be written. The summary comes first, as the verdict stands in it.
     Without ``report``, a report of an earlier reckoning goes: it might say something else.
     """
     from analysis.gates.outputs import junit, markdown
 
-    summary = summarise(run)
-    _tables(run)
-    _replace(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
-    if report:
+    path, unwritten = run.path, []
+
+    def draw() -> None:
         from analysis.report import render
 
-        _replace(run.path / "report.html", render(run, summary))
-    else:
-        (run.path / "report.html").unlink(missing_ok=True)
-    _replace(run.path / "junit.xml", junit(summary))
-    _replace(run.path / "summary.md", markdown(summary))
-    return summary
+        if report:
+            _replace(path / "report.html", render(run, summary))
+        else:
+            (path / "report.html").unlink(missing_ok=True)
+
+    files: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("summary.json", lambda: _replace(path / "summary.json", json.dumps(summary, indent=1) + "\n")),
+        ("junit.xml", lambda: _replace(path / "junit.xml", junit(summary))),
+        ("summary.md", lambda: _replace(path / "summary.md", markdown(summary))),
+        ("fanout.parquet or ledger.parquet", lambda: _tables(run)),
+        ("report.html", draw),
+    )
+    for name, make in files:
+        try:
+            make()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            unwritten.append(f"{path / name} cannot be written: {reason}")
+    return unwritten
 
 
-def _tables(run: Run) -> None:
+def _tables(run: "Run") -> None:
     """Write fan-out by event, and the ledger by publisher, channel and subscription."""
     from analysis import fanout
     from analysis.ledger import settle
@@ -88,9 +129,20 @@ def _tables(run: Run) -> None:
 
 def _replace(path: Path, content: str) -> None:
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(content, encoding="utf-8")
+    try:
+        temporary.write_text(content, encoding="utf-8")
+    except OSError:
+        # On a full disk a half-written file is only in the way.
+        temporary.unlink(missing_ok=True)
+        raise
     temporary.replace(path)
 
 
+def _say(sentence: str) -> None:
+    shown = "".join(character if character.isprintable() else "?" for character in sentence)
+    print(f"analysis: {shown}", file=sys.stderr, flush=True)
+
+
 if __name__ == "__main__":
+    protect_output()
     sys.exit(main())

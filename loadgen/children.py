@@ -1,34 +1,160 @@
-"""Starting our own modules as child processes."""
+"""Starting our own modules as child processes, passing signals on to them, and leaving none behind."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Final, Self
+
+import psutil
 
 import loadgen
+from loadgen.lifeline import STARTER, adopt_orphans
 
 _PACKAGE_PARENT = str(Path(loadgen.__file__).resolve().parent.parent)
+#: What ends a run in good order, whichever of the three it is.
+ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: A child that has been told so often and is still there is stuck.
+_PATIENCE: Final = 4
+_LEFT_OVER_S: Final = 1.0
 
 
 def command(module: str, *arguments: str) -> list[str]:
     """Return the command line of a module; `-P` keeps what lies in the working directory from shadowing it."""
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [sys.executable, "-P", "-m", "loadgen.child", module, *arguments]
 
 
 def environment() -> dict[str, str]:
-    """Return the environment in which the module is found even where the project is not installed."""
-    paths = [_PACKAGE_PARENT, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    """Return the environment of a child.
 
-
-def analyse(folder: Path, *, report: bool = True) -> int:
-    """Compute a run's figures in a process whose memory goes with it; return its exit code.
-
-    Without ``report`` no page is drawn, which is most of the work. Under gevent the wait is cooperative: Locust has
-    patched `subprocess`.
+    It finds our modules where the project is not installed, ends with this process, and reads files as UTF-8 while it
+    writes to the terminal as this process does, whatever the locale.
     """
-    options = [] if report else ["--no-report"]
-    finished = subprocess.run(  # noqa: S603
-        command("analysis", "finish", str(folder), *options), env=environment(), check=False
-    )
-    return finished.returncode
+    paths = [_PACKAGE_PARENT, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        STARTER: str(os.getpid()),
+        "PYTHONUTF8": "1",
+        "PYTHONIOENCODING": f"{getattr(sys.stdout, 'encoding', None) or 'utf-8'}:replace",
+    }
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Hold signals back, for this process meanwhile and for a child that is started until it lets them in."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Supervised:
+    """A child in a process group of its own; this process passes on to it what it is told.
+
+    So the child hears of a Ctrl-C once, whether it came from the terminal or from `kill`. ``to_group`` passes signals
+    to the child's whole group, for a child that only waits for children of its own.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        to_group: bool = False,
+        pass_fds: Sequence[int] = (),
+        stdout: IO[bytes] | None = None,
+        stderr: IO[bytes] | None = None,
+    ) -> None:
+        self._to_group = to_group
+        self._before: dict[int, Any] = {}
+        #: How often this process was told to end.
+        self.interrupts = 0
+        adopt_orphans()
+        # Held back until the child can deal with them; a child inherits what is held back.
+        with held_signals():
+            self.process = subprocess.Popen(  # noqa: S603  ours
+                list(arguments),
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                process_group=0,
+            )
+            self._listen()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self.process.poll() is None:
+            self._signal(signal.SIGKILL)
+            self.process.wait()
+        leave_none()
+
+    def wait(self) -> int:
+        """Return the child's exit code, negative for the signal that ended it."""
+        return self.process.wait()
+
+    def _listen(self) -> None:
+        handlers = dict.fromkeys(ENDING_SIGNALS, self._pass_on)
+        handlers |= {signal.SIGTSTP: self._stop, signal.SIGCONT: self._go_on}
+        for number, handler in handlers.items():
+            before = signal.getsignal(number)
+            if before is not signal.SIG_IGN:
+                self._before[number] = before
+                signal.signal(number, handler)
+
+    def _pass_on(self, _number: int, _frame: FrameType | None) -> None:
+        self.interrupts += 1
+        self._signal(signal.SIGINT if self.interrupts < _PATIENCE else signal.SIGKILL)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Ctrl-Z: stop the child as well, which is in a group of its own."""
+        self._signal(signal.SIGSTOP, group=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _go_on(self, _number: int, _frame: FrameType | None) -> None:
+        self._signal(signal.SIGCONT, group=True)
+
+    def _signal(self, number: int, *, group: bool = False) -> None:
+        if self.process.returncode is not None:
+            return
+        # Not Popen's own: it would wait for its lock, which the interrupted `wait` may hold.
+        with suppress(ProcessLookupError, PermissionError):
+            if group or self._to_group or number == signal.SIGKILL:
+                os.killpg(self.process.pid, number)
+            else:
+                os.kill(self.process.pid, number)
+
+
+def leave_none() -> None:
+    """Wait a moment for descendants of this process that are still there, adopted ones too, then end them."""
+    deadline_s = time.monotonic() + _LEFT_OVER_S
+    while (left := _descendants()) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    for process in left:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=_LEFT_OVER_S)
+
+
+def _descendants() -> list[psutil.Process]:
+    """Return the living descendants of this process; takes the exit codes of adopted ones that have ended."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error, ChildProcessError):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+            elif process.ppid() == os.getpid():
+                os.waitpid(process.pid, os.WNOHANG)
+    return found

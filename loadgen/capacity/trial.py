@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from loadgen.scenario.units import format_duration
 
 #: Findings that say that the generator is too weak for the load.
 _OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
-#: How long an interrupted run may take to keep its record.
-_ENDING_S: Final = 10.0
 #: Less goodput than this share of what was offered: the target is saturated.
 _SATURATED: Final = 0.97
 
@@ -58,20 +55,14 @@ def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> in
     command = children.command(
         "loadgen", *runs.arguments(scale, load_, full), "--no-report", "--results", str(folder.resolve())
     )
-    with (folder / "run.log").open("wb") as log:
-        child = subprocess.Popen(  # noqa: S603  ours
-            command, env=children.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            # Ctrl-C went to the whole foreground group; a signal to this process alone has to be passed on.
-            try:
-                child.wait(_ENDING_S)
-            except subprocess.TimeoutExpired:
-                child.terminate()
-                child.wait()
-            raise
+    with (
+        (folder / "run.log").open("wb") as log,
+        children.Supervised(command, children.environment(), stdout=log, stderr=log) as child,
+    ):
+        code = child.wait()
+    if child.interrupts:
+        raise KeyboardInterrupt
+    return code
 
 
 def shown(runs: Runs, scale: Scale, load_: float, full: bool) -> str:

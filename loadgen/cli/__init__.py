@@ -1,5 +1,65 @@
 """The `loadgen` command."""
 
-from loadgen.cli.app import main
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Final
+
+#: Set to see the traceback of a defect.
+DEBUG: Final = "LOADGEN_DEBUG"
+
+
+def main() -> None:
+    """Run the command line; the only place that turns what is raised into an exit code."""
+    # First of all: until here Python answers Ctrl-C with a traceback.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
+    try:
+        raise SystemExit(_run())
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _run() -> int:
+    from loadgen.console import protect_output, say
+    from loadgen.lifeline import end_with_starter
+    from loadgen.run.exits import ExitCode
+
+    end_with_starter()
+    protect_output()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    try:
+        from loadgen.cli import aws, capacity, client, compare, notebook, plan, scenarios, serve  # noqa: F401  they register
+        from loadgen.cli.app import app
+
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(ExitCode.PASSED)
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+    except MemoryError:
+        say("out of memory: run it on a machine, or in a container, with more")
+        return int(ExitCode.INCONCLUSIVE)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        from loadgen.measure.failures import message_of, place_of
+
+        say(
+            f"this is a defect of loadgen, please report it: {message_of(error)} at {place_of(error)}"
+            f" ({DEBUG}=1 shows where it came from)"
+        )
+        return int(ExitCode.INCONCLUSIVE)
+    finally:
+        sys.stdout.flush()
+    return int(ExitCode.PASSED)
+
 
 __all__ = ["main"]

@@ -1,7 +1,6 @@
 """The commands; each does its work in a module of its own and imports it when it is called."""
 
 import json
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 
 from loadgen import __version__
+from loadgen.console import say
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 
@@ -46,8 +46,7 @@ app = typer.Typer(
 
 def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
     """Say what is wrong, a line a problem, and exit."""
-    for line in message.splitlines():
-        print(f"loadgen: {line}", file=sys.stderr)
+    say(message)
     raise typer.Exit(int(code))
 
 
@@ -271,17 +270,3 @@ def calibrate(
 def version() -> None:
     """Print the version."""
     print(__version__)
-
-
-def main() -> None:
-    """Run the command line; the only place that turns errors into exit codes."""
-    from loadgen.cli import aws, capacity, client, compare, notebook, plan, scenarios, serve  # noqa: F401  they register
-
-    try:
-        app()
-    except KeyboardInterrupt:
-        raise SystemExit(int(ExitCode.INTERRUPTED)) from None
-    except BrokenPipeError:
-        # Somebody piped us into `head`.
-        sys.stderr.close()
-        raise SystemExit(0) from None

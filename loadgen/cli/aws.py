@@ -196,7 +196,9 @@ def fetch_metrics(folder: Path, access: Access, api_id: str | None = None, wait:
             session.client("cloudwatch"), source, wait, lambda line: print(line, flush=True)
         )
         cloudwatch.keep(folder, content)
-        summary = write(run)
+        summary = analysis.summarise(run)
+        if unwritten := write(run, summary):
+            raise RunError("\n".join(unwritten), ExitCode.INCONCLUSIVE)
     except analysis.RunError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
     except cloudwatch.NotThereYetError as error:

@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from loadgen import children
 from loadgen.cli.app import app, fail
 from loadgen.run.exits import ExitCode
 
@@ -153,10 +152,13 @@ def ab(
         pair = [("base", base), ("new", new)]
         for side, arguments in pair if turn % 2 == 0 else reversed(pair):
             print(f"{side}, run {turn + 1} of {repeats}", flush=True)
-            command = [sys.executable, "-m", "loadgen", "run", *shlex.split(arguments)]
-            done = subprocess.run([*command, "--results", str(results / side)], check=False)  # noqa: S603  ours
-            if done.returncode not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
-                raise typer.Exit(done.returncode)
+            command = children.command(
+                "loadgen", "run", *shlex.split(arguments), "--results", str(results / side)
+            )
+            with children.Supervised(command, children.environment()) as child:
+                code = child.wait()
+            if code not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
+                raise typer.Exit(code if code > 0 else int(ExitCode.INCONCLUSIVE))
     compare(results / "base", results / "new", min_effect, as_json=False)
 
 

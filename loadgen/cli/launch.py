@@ -5,28 +5,24 @@ one path. This process stays plain Python: it outlives whatever happens to the c
 that was killed.
 """
 
-import json
+import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from loadgen import children
+from loadgen.console import say
 from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
+from loadgen.run import ending
+from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.shares import weight_of
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
-
-_WORKERS_TIMEOUT_S = 15.0
-#: A child that ends with one of these has said and kept what there was; 1 is also what Locust ends with when it fails.
-_OWN_CODES = frozenset(int(code) for code in ExitCode if code is not ExitCode.GATE_FAILED)
 
 
 @dataclass
@@ -68,29 +64,73 @@ def run(request: Request) -> int:
     """Run Locust for a request; return its exit code."""
     problem = _problem(request)
     if problem is not None:
-        for line in problem.splitlines():
-            print(f"loadgen: {line}", file=sys.stderr)
+        say(problem)
         return int(ExitCode.USAGE)
     if request.web and not request.worker:
         print(
             f"Locust's web UI: http://127.0.0.1:{request.web_port} (press Start there; Ctrl-C here ends it)",
             flush=True,
         )
-    before = _folders(request.results)
-    command = _command(request)
-    child = subprocess.Popen(command, env={**children.environment(), "LOADGEN_QUIET": "1"})  # noqa: S603
-    # Ctrl-C goes to the whole foreground group: the child ends the run, we wait for it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    code = child.wait()
-    if not request.worker and code not in _OWN_CODES:
-        for folder in sorted(_folders(request.results) - before):
-            if _unfinished(folder):
-                return _rescue(folder, command, code, report=request.report)
-    if request.cloudwatch and not request.worker:
-        for folder in sorted(_folders(request.results) - before):
-            _cloudwatch(folder, request)
-    return code if code >= 0 else int(ExitCode.INCONCLUSIVE)
+    reader, writer = os.pipe()
+    environment = {**children.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
+    # A worker of several processes is itself only their starter.
+    to_group = request.worker and request.processes > 1
+    with children.Supervised(_command(request), environment, to_group=to_group, pass_fds=(writer,)) as child:
+        returncode = child.wait()
+        os.close(writer)
+        told = Told.read(reader)
+        os.close(reader)
+        code = _code(request, child, returncode, told)
+    if request.cloudwatch and not request.worker and told.folder is not None:
+        _cloudwatch(told.folder, request)
+    return int(code)
+
+
+def _code(request: Request, child: children.Supervised, returncode: int, told: Told) -> ExitCode:
+    """Return how a run ended: as it says itself, or inconclusive where it cannot say it any more."""
+    if told.code is not None:
+        return told.code
+    what = "the worker" if request.worker else "the master process"
+    if told.folder is not None:
+        return _rescue(told.folder, child, returncode, report=request.report)
+    if child.interrupts:
+        say("interrupted before anything was measured")
+        return ExitCode.INTERRUPTED
+    say(f"{ending.how_it_ended(what, returncode)}; nothing was recorded")
+    return ExitCode.INCONCLUSIVE
+
+
+def _rescue(folder: Path, child: children.Supervised, returncode: int, *, report: bool) -> ExitCode:
+    """Complete the record of a run whose master died, and report it as failed."""
+    from loadgen.run.record import RunFolder
+
+    # The workers write what they have as soon as they notice.
+    children.leave_none()
+    how = ending.how_it_ended("the master process", returncode)
+    try:
+        run_folder = RunFolder.open(folder)
+        if not run_folder.incomplete:
+            say(f"{how} after the record was complete: `loadgen report {folder}` makes the report from it")
+            return ExitCode.INTERRUPTED if child.interrupts else ExitCode.INCONCLUSIVE
+        own = ExitCode.INTERRUPTED if child.interrupts else ExitCode.INCONCLUSIVE
+        run_folder.manifest.status = "interrupted" if child.interrupts else "failed"
+        run_folder.manifest.exit_code = int(own)
+        run_folder.manifest.reason = f"{how} before the run did; its workers' records are kept"
+        say(run_folder.manifest.reason)
+        run_folder.complete()
+    except RunError as error:
+        return _said(ending.decide(folder, ExitCode.INCONCLUSIVE, ending.Analysis(), False, str(error)))
+    interrupts = child.interrupts
+    analysis = ending.analyse(
+        folder, report=report, cancelled=lambda: child.interrupts > interrupts, sleep=time.sleep
+    )
+    return _said(ending.decide(folder, own, analysis, bool(child.interrupts), None))
+
+
+def _said(found: Ending) -> ExitCode:
+    for sentence in found.sentences:
+        say(sentence)
+    return found.code
 
 
 def _cloudwatch(folder: Path, request: Request) -> None:
@@ -103,9 +143,9 @@ def _cloudwatch(folder: Path, request: Request) -> None:
     try:
         fetch_metrics(folder, Access(request.profile, request.region), wait=True)
     except RunError as error:
-        print(f"loadgen: {error}\nloadgen: {later}", file=sys.stderr)
+        say(f"{error}\n{later}")
     except KeyboardInterrupt:
-        print(f"loadgen: not waited for CloudWatch's metrics: {later}", file=sys.stderr)
+        say(f"not waited for CloudWatch's metrics: {later}")
 
 
 def report(folder: Path) -> int:
@@ -116,9 +156,18 @@ def report(folder: Path) -> int:
         if (folder / "manifest.json").exists() and (run_folder := RunFolder.open(folder)).incomplete:
             run_folder.complete()
     except RunError as error:
-        print(f"loadgen: {error}", file=sys.stderr)
+        say(str(error))
         return int(error.code)
-    return children.analyse(folder)
+    found = ending.analyse(folder, sleep=time.sleep)
+    if found.returncode == ExitCode.USAGE:
+        # It has said what is wrong with the folder.
+        return int(ExitCode.USAGE)
+    # How the run went is not what was asked.
+    return int(
+        ExitCode.PASSED
+        if found.returncode == 0
+        else _said(ending.decide(folder, ExitCode.PASSED, found, False, None))
+    )
 
 
 def _problem(request: Request) -> str | None:
@@ -286,50 +335,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _folders(results: Path) -> set[Path]:
-    try:
-        return {path.parent for path in results.glob("*/manifest.json")}
-    except OSError:
-        return set()
-
-
-def _unfinished(folder: Path) -> bool:
-    try:
-        status = json.loads((folder / "manifest.json").read_text())["status"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return bool(status == "running")
-
-
-def _rescue(folder: Path, command: list[str], child_code: int, *, report: bool) -> int:
-    """Complete the record of a run whose master died, and report it as failed."""
-    from loadgen.run.record import RunFolder
-
-    _wait_for_workers(command)
-    run_folder = RunFolder.open(folder)
-    how = f"signal {-child_code}" if child_code < 0 else f"exit code {child_code}"
-    run_folder.manifest.status = "failed"
-    run_folder.manifest.exit_code = int(ExitCode.INCONCLUSIVE)
-    run_folder.manifest.reason = (
-        f"the master process ended before the run did ({how}); its workers' records are kept"
-    )
-    print(f"loadgen: {run_folder.manifest.reason}", file=sys.stderr)
-    try:
-        run_folder.complete()
-    except RunError as error:
-        print(f"loadgen: {error}", file=sys.stderr)
-    else:
-        children.analyse(folder, report=report)
-    return int(ExitCode.INCONCLUSIVE)
-
-
-def _wait_for_workers(command: list[str]) -> None:
-    """Wait until the dead master's forked workers have noticed, written their record and gone."""
-    deadline = time.monotonic() + _WORKERS_TIMEOUT_S
-    while time.monotonic() < deadline:
-        # Forks have the command line of the process that forked them.
-        if not any(process.info["cmdline"] == command for process in psutil.process_iter(["cmdline"])):
-            return
-        time.sleep(0.2)

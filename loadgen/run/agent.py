@@ -234,6 +234,12 @@ class Agent:
         self.on_finish({"drain_ns": 0})
         self.finished.wait(patience_s + _HAND_OVER_PATIENCE_S)
 
+    def abandon(self) -> None:
+        """Write what was recorded so far and nothing more: the master's process is gone, and this one about to be."""
+        self._finishing = True
+        self._flush()
+        self._spool.close()
+
     def on_pong(self, payload: Payload) -> None:
         """The master has said what time it is there."""
         row = ClockRow(received_ns=now_ns(), **payload)

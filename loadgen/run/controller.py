@@ -1,6 +1,5 @@
 """One Locust process as a part of a run: it owns the coordinator or the agent, or both, and carries their messages."""
 
-import json
 import os
 import sys
 import time
@@ -13,18 +12,19 @@ from locust import User
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
-from loadgen import children
+from loadgen import lifeline
 from loadgen.aws.access import Access
 from loadgen.console import say
 from loadgen.live.service import LiveService
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
-from loadgen.run import joining, limits, messages, target
+from loadgen.run import ending, joining, limits, messages, target
 from loadgen.run.agent import Agent
 from loadgen.run.census import Census
-from loadgen.run.coordinator import Coordinator
+from loadgen.run.coordinator import FINISHING, Coordinator
 from loadgen.run.display import ProgressDisplay
+from loadgen.run.ending import Ending
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
@@ -40,6 +40,7 @@ TO_COORDINATOR = (
     messages.SPOOL,
     messages.FINISHED,
     messages.PING,
+    messages.INTERRUPTED,
 )
 TO_AGENTS = (
     messages.BEGIN,
@@ -56,6 +57,11 @@ TO_AGENTS = (
 
 #: A master that is silent for so long is gone; it sends a heartbeat a second.
 MASTER_SILENCE_S = 10.0
+#: The process that has loaded this module, and forks the workers of `--processes`.
+_LOADED_BY = os.getpid()
+#: What a worker whose master's process is gone has for writing what it has.
+_ORPHAN_GRACE_S = 0.7
+_SERVER_INTERVAL_S = 0.1
 #: What a worker that is told to end has for handing over its record; container platforms wait 30 s by default.
 _LEAVE_PATIENCE_S = 15.0
 
@@ -113,6 +119,9 @@ class Controller:
         elif kind == messages.REFUSE:
             say(payload["reason"])
             os._exit(ExitCode.USAGE)
+        elif kind == messages.INTERRUPTED:
+            if self._interrupts == 0:
+                self.on_interrupt()
         elif kind == messages.STAND_BY:
             say(payload["reason"])
         elif kind in TO_COORDINATOR and coordinator is not None:
@@ -156,7 +165,7 @@ class Controller:
             self.prices = load_prices(None if options.prices is None else Path(options.prices))
             self._restrict_users(plan)
             for warning in self.scenario.warnings():
-                print(f"loadgen: note: {warning}", file=sys.stderr, flush=True)
+                say(f"note: {warning}")
             processes = getattr(options, "processes", None) or 1
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(census.sockets, max(1, processes))
@@ -187,7 +196,7 @@ class Controller:
                 self.target = self._serve(census.namespaces)
             target.check(self.target)
             for line in self.live.shown:
-                print(f"loadgen: {line}", file=sys.stderr, flush=True)
+                say(line)
         except ScenarioError as error:
             self.stop_process(str(error), ExitCode.USAGE)
         except RunError as error:
@@ -226,6 +235,7 @@ class Controller:
             self.server.start()
         except ServerStartError as error:
             raise RunError(f"the embedded Event API did not start: {error}", ExitCode.TARGET) from None
+        gevent.spawn(self.watch_server, self.server)
         announced = self.server.announcement
         return target.Target(announced.http_url, api_key=announced.api_key, faults=faults)
 
@@ -273,6 +283,7 @@ class Controller:
         assert self.scenario is not None
         assert self.target is not None
         self.over = False
+        self._interrupts = 0
         options = self.options
         try:
             workers = [joining.local()]
@@ -292,6 +303,7 @@ class Controller:
             self.stop_process(str(error), error.code)
             return
         self.coordinator = coordinator
+        ending.tell(folder=str(coordinator.folder.path))
         if self.live is not None:
             self.live.begin(coordinator)
         for member in workers:
@@ -322,36 +334,42 @@ class Controller:
     # The run.
 
     def _conduct(self, coordinator: Coordinator) -> None:
+        found = Ending()
         try:
             coordinator.run()
+            found = self._conclude(coordinator)
         finally:
-            if self._display is not None:
-                self._display.stop()
-            if self.live is not None:
-                self.live.end()
-            self.environment.process_exit_code = int(coordinator.exit_code)
-            try:
-                self._announce(coordinator)
-            finally:
-                self.over = True
+            self._hide_displays()
+            self.environment.process_exit_code = int(found.code)
+            ending.tell(code=int(found.code))
+            self.over = True
 
-    def _announce(self, coordinator: Coordinator) -> None:
-        manifest = coordinator.manifest
+    def _conclude(self, coordinator: Coordinator) -> Ending:
+        """Make the report of a run whose record is complete, and decide how it ended."""
+        self._hide_displays()
+        folder, manifest = coordinator.folder.path, coordinator.manifest
         if manifest.reason:
-            print(f"loadgen: {manifest.reason}", file=sys.stderr, flush=True)
-        if coordinator.unwritten:
-            print(f"loadgen: {coordinator.unwritten}", file=sys.stderr, flush=True)
-            return
-        code = children.analyse(coordinator.folder.path, report=not self.options.no_report)
-        if code == 0:
-            # The verdict of the analysis on the run; what the run itself ended with goes before it.
-            summary = json.loads((coordinator.folder.path / "summary.json").read_text())
-            self.environment.process_exit_code = summary["exit_code"]
-        else:
-            print(
-                f"loadgen: the report could not be made; the record is in {coordinator.folder.path}",
-                file=sys.stderr,
+            say(manifest.reason)
+        analysis = ending.Analysis()
+        if coordinator.unwritten is None:
+            analysis = ending.analyse(
+                folder,
+                report=not self.options.no_report,
+                cancelled=lambda: self._interrupts > 1,
+                sleep=gevent.sleep,
             )
+        interrupted = self._interrupts > 0
+        found = ending.decide(folder, coordinator.exit_code, analysis, interrupted, coordinator.unwritten)
+        for sentence in found.sentences:
+            say(sentence)
+        return found
+
+    def _hide_displays(self) -> None:
+        if self._display is not None:
+            self._display.stop()
+            self._display = None
+        if self.live is not None:
+            self.live.end()
 
     def _begin_agent(self, begin: Payload) -> None:
         worker_id = self.runner.client_id if isinstance(self.runner, WorkerRunner) else "local"
@@ -388,21 +406,52 @@ class Controller:
         return client is not None and client.state != STATE_MISSING
 
     def watch_master(self) -> None:
-        """On a worker: end the run and the process when the master is gone; nobody would tell us to stop."""
-        parent = os.getppid()
-        forked = bool(getattr(self.options, "processes", None))
+        """On a worker: end the run and the process when the master is silent; nobody would tell us to stop."""
         while True:
             gevent.sleep(0.5)
             heard_s = self.runner.last_heartbeat_timestamp
-            silent = heard_s is not None and time.time() - heard_s > MASTER_SILENCE_S
-            if silent or (forked and os.getppid() != parent):
-                if self.agent is not None and self.agent.finished.is_set():
-                    # Its part is done; only the word to quit got lost.
-                    os._exit(ExitCode.PASSED)
-                print("loadgen: the master is gone", file=sys.stderr, flush=True)
-                if self.agent is not None:
-                    self.agent.leave("the master is gone", patience_s=0.0)
-                os._exit(ExitCode.INCONCLUSIVE)
+            if heard_s is None or time.time() - heard_s <= MASTER_SILENCE_S:
+                continue
+            if self.agent is not None and self.agent.finished.is_set():
+                # Its part is done; only the word to quit got lost.
+                os._exit(ExitCode.PASSED)
+            say("the master is gone")
+            if self.agent is not None:
+                self.agent.leave("the master is gone", patience_s=0.0)
+            os._exit(ExitCode.INCONCLUSIVE)
+
+    def watch_starter(self) -> None:
+        """On a worker that the master's process has forked: end within a second after that process."""
+        if os.getppid() != _LOADED_BY:
+            os._exit(ExitCode.INCONCLUSIVE)
+        # The one call of an event loop that another thread may make.
+        orphaned = gevent.get_hub().loop.async_()
+        orphaned.start(gevent.spawn, self._abandon)
+        lifeline.watch_parent(_LOADED_BY, orphaned.send, _ORPHAN_GRACE_S)
+
+    def _abandon(self) -> None:
+        if self.agent is not None:
+            self.agent.abandon()
+        os._exit(ExitCode.INCONCLUSIVE)
+
+    def watch_server(self, server: ServerProcess) -> None:
+        """End the run when the embedded server ends before we have ended it."""
+        while (code := server.poll()) is None and self.server is server:
+            gevent.sleep(_SERVER_INTERVAL_S)
+        coordinator = self.coordinator
+        if code is None or self.server is not server or self.over:
+            return
+        if coordinator is not None and coordinator.phase == FINISHING:
+            return
+        if code == 0:
+            # It was told to, by a signal: so that is meant for the run.
+            self.on_interrupt()
+            return
+        error = RunError(ending.how_it_ended("the embedded server", code), ExitCode.INCONCLUSIVE)
+        if coordinator is None:
+            self.stop_process(str(error), error.code)
+        else:
+            coordinator.end(error)
 
     def end_early(self) -> None:
         """End the run that is on, if one is, and wait until its record is complete."""
@@ -416,47 +465,76 @@ class Controller:
                 gevent.sleep(0.05)
 
     def on_interrupt(self) -> None:
-        """Ctrl-C: the first ends the run and keeps the record; the second ends the process."""
+        """Ctrl-C or its like: the first ends the run, the second also the making of its report, more the process."""
         self._interrupts += 1
-        if self.coordinator is not None and not self.over and self._interrupts == 1:
-            self.coordinator.interrupt()
-        elif self._interrupts > 2:
+        coordinator = self.coordinator
+        if self._interrupts > 3:
             os._exit(ExitCode.INTERRUPTED)
-        else:
-            # Nothing runs, or the patience is over: what Ctrl-C does in plain Locust.
-            self.environment.process_exit_code = int(ExitCode.INTERRUPTED)
+        if coordinator is not None and not self.over:
+            if coordinator.phase == FINISHING and self._interrupts == 1:
+                say("interrupted: the report is still being made; Ctrl-C once more stops that")
+            coordinator.interrupt()
+        elif self.environment.web_ui is not None:
+            # Nothing runs: what Ctrl-C does in plain Locust. How the last run ended, it has said.
+            if coordinator is None:
+                self.environment.process_exit_code = int(ExitCode.INTERRUPTED)
+                ending.tell(code=int(ExitCode.INTERRUPTED))
             gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+        elif coordinator is None:
+            self.stop_process("interrupted before anything was measured", ExitCode.INTERRUPTED)
 
     def on_worker_interrupt(self) -> None:
-        """Ctrl-C reaches every process of the terminal, but the master ends the run and tells its workers."""
+        """A worker of the master's own machine lets the master end the run; another leaves the run."""
         self._interrupts += 1
-        if self.agent is None or self.agent.stopping or self._interrupts > 1:
+        if self.agent is not None and self.agent.finished.is_set():
+            os._exit(ExitCode.PASSED)
+        if self._interrupts > 2:
             os._exit(ExitCode.INTERRUPTED)
+        if self.forked_by_master:
+            self.to_coordinator(messages.INTERRUPTED, {"worker": self.runner.client_id})
+        elif self.agent is None:
+            os._exit(ExitCode.INTERRUPTED)
+        elif self._interrupts == 1:
+            gevent.spawn(self._leave)
+
+    def _leave(self) -> None:
+        assert self.agent is not None
+        self.agent.leave("it was told to end", _LEAVE_PATIENCE_S)
+        os._exit(ExitCode.INTERRUPTED)
+
+    @property
+    def forked_by_master(self) -> bool:
+        """Whether this is a worker that `--processes` has made beside the master."""
+        return bool(getattr(self.options, "processes", None)) and "--worker" not in sys.argv
 
     def close(self) -> None:
-        """Give back what was started; a worker that is told to end (SIGTERM) hands over what it has first."""
+        """Give back what was started; a worker hands over what it has first."""
         if isinstance(self.runner, WorkerRunner):
             # Locust's own would be 1 where a publish has failed; how the run went, the master says.
             self.environment.process_exit_code = int(ExitCode.PASSED)
-            if self.agent is not None and not self.agent.stopping:
-                self.environment.process_exit_code = int(ExitCode.INCONCLUSIVE)
-                self.agent.leave("it was told to end (SIGTERM)", _LEAVE_PATIENCE_S)
+            if self.agent is not None and not self.agent.finished.is_set():
+                self.environment.process_exit_code = int(ExitCode.INTERRUPTED)
+                if not self.forked_by_master:
+                    self.agent.leave("it was told to end", _LEAVE_PATIENCE_S)
+                self.agent.finished.wait(_LEAVE_PATIENCE_S)
         self.end_early()
         if self.live is not None:
             self.live.close()
         if self.server is not None:
-            self.server.stop()
-            self.server = None
+            server, self.server = self.server, None
+            server.stop()
 
     def stop_process(self, reason: str, code: ExitCode) -> None:
         """Say why and end the process; nothing has begun that needs winding up."""
-        for line in reason.splitlines():
-            print(f"loadgen: {line}", file=sys.stderr, flush=True)
-        if self.server is not None:
-            self.server.stop()
+        say(reason)
+        ending.tell(code=int(code))
         # Workers that `--processes` has forked would wait a minute for a master that is gone.
         for child in psutil.Process().children():
-            child.kill()
+            if self.server is None or child.pid != self.server.pid:
+                child.kill()
+        if self.server is not None:
+            server, self.server = self.server, None
+            server.stop()
         sys.stdout.flush()
         os._exit(code)
 

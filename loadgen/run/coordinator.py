@@ -3,9 +3,11 @@
 import secrets
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from traceback import format_exception
+from typing import Any, Final
 
 from gevent.event import Event
 from hdrh.histogram import HdrHistogram
@@ -13,6 +15,7 @@ from hdrh.histogram import HdrHistogram
 from loadgen.live.state import LiveState, View
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id, now_ns
+from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.guard import Budget
 from loadgen.planning.prices import Prices
 from loadgen.run import messages
@@ -30,6 +33,10 @@ from loadgen.scenario import Plan, Scenario
 from loadgen.scenario.gates import gate_of
 from loadgen.users.worker import Timeline
 
+#: The phase in which record and report are made.
+FINISHING: Final = "finishing"
+#: File of the run's folder with the traceback of a defect that ended it.
+DEFECT: Final = "defect.txt"
 _LEAD_NS = 500_000_000
 #: Until the next users of a run are there.
 _USERS_TIMEOUT_S = 30.0
@@ -146,6 +153,8 @@ class Coordinator:
         self._ramp_ns = 0
         self._timeline: Timeline | None = None
         self._interrupt = Event()
+        #: Why the run is to end, where that is no interrupt.
+        self._ending: RunError | None = None
         self._changed = Event()
         self._recent: deque[tuple[int, HdrHistogram]] = deque()
         self._live_gates = LiveGates([gate_of(written) for written in scenario.gates])
@@ -171,6 +180,11 @@ class Coordinator:
         """End the run early and keep what was recorded."""
         self._interrupt.set()
         self._changed.set()
+
+    def end(self, error: RunError) -> None:
+        """End the run for a reason that this end of it cannot see, and keep what was recorded."""
+        self._ending = self._ending or error
+        self.interrupt()
 
     def worker_here(self, worker_id: str, here: bool) -> None:
         """Whether a worker is in reach, as Locust's heartbeats show."""
@@ -345,11 +359,18 @@ class Coordinator:
             manifest.reason = f"the record cannot be written: {why(error)}"
         except Exception as error:
             manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
-            manifest.reason = f"the harness failed: {type(error).__name__}: {error}"
-            raise
+            manifest.reason = (
+                f"the harness failed: {message_of(error)} at {place_of(error)}; {DEFECT} has the details"
+            )
+            self._keep_traceback(error)
         finally:
             manifest.end_phase(now_ns())
             self._finish()
+
+    def _keep_traceback(self, error: Exception) -> None:
+        """Keep where a defect of ours came from, for whoever mends it."""
+        with suppress(OSError):
+            (self.folder.path / DEFECT).write_text("".join(format_exception(error)), encoding="utf-8")
 
     def _enter(self, phase: str, at_ns: int, end_ns: int | None) -> None:
         self.phase, self._phase_end_ns = phase, end_ns
@@ -423,8 +444,7 @@ class Coordinator:
             # Before the interrupt: Locust ends a test of itself when its last worker has gone.
             if self.workers and all(state.gone or state.left for state in self.workers.values()):
                 raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
-            if self._interrupt.is_set():
-                raise _Interrupted
+            self._check_interrupt()
             self._check_workers()
             if (failure := self._live_gates.failure(now_ns())) is not None:
                 raise _GateFailedError(f"ended early: {failure}")
@@ -441,9 +461,14 @@ class Coordinator:
         if (sentence := self._budget.exceeded(total, deliveries, self._connected_s)) is not None:
             raise _BudgetError(sentence)
 
-    def _check(self) -> None:
+    def _check_interrupt(self) -> None:
+        if self._ending is not None:
+            raise self._ending
         if self._interrupt.is_set():
             raise _Interrupted
+
+    def _check(self) -> None:
+        self._check_interrupt()
         self._check_budget()
         self._check_workers()
         for state in self.workers.values():
@@ -488,7 +513,7 @@ class Coordinator:
         # Cut short while publishing: what is under way still arrives, so that it does not look lost.
         cut_short = self.phase in ("warmup", "measure")
         drain_ns = self.scenario.phases.drain_ns if cut_short else 0
-        self.phase, self._phase_end_ns = "finishing", None
+        self.phase, self._phase_end_ns = FINISHING, None
         self._link.to_agents(messages.FINISH, {"drain_ns": drain_ns})
         self._progressed_ns = now_ns() + drain_ns
         while any(state.pending for state in self.workers.values()):

@@ -15,6 +15,7 @@ from locust.env import Environment
 from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
+from loadgen.children import ENDING_SIGNALS
 from loadgen.run import joining
 from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
@@ -68,7 +69,9 @@ def _hook(environment: Environment) -> None:
     if isinstance(runner, WorkerRunner):
         for kind in TO_AGENTS:
             runner.register_message(kind, controller.on_message)
-        gevent.signal_handler(signal.SIGINT, controller.on_worker_interrupt)
+        _on_signals(controller.on_worker_interrupt)
+        if controller.options.processes:
+            controller.watch_starter()
         try:
             joining.introduce(runner, controller.options)
         except RunError as error:
@@ -83,11 +86,19 @@ def _hook(environment: Environment) -> None:
             if controller.options.headless:
                 gevent.spawn(controller.watch_for_workers)
         assert isinstance(runner, MasterRunner | LocalRunner)
-        gevent.signal_handler(signal.SIGINT, controller.on_interrupt)
+        _on_signals(controller.on_interrupt)
     controller.prepare()
     _listen(environment.events.test_start, controller.test_start)
     _listen(environment.events.test_stopping, controller.end_early)
     _listen(environment.events.quitting, controller.close)
+
+
+def _on_signals(handler: Callable[[], None]) -> None:
+    """Answer what ends a run; whoever started us may have held signals back until now."""
+    for number in ENDING_SIGNALS:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            gevent.signal_handler(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
 
 
 def _quiet(record: logging.LogRecord) -> bool:

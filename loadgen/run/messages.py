@@ -6,7 +6,7 @@ Payloads are plain dicts of msgpack types, because that is what Locust carries.
 from typing import Any, Final, Protocol
 
 #: Changes with what is said here: workers of another format are refused.
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 #: coordinator → agents: a run begins (scenario, target, token, folder).
 BEGIN: Final = "loadgen.begin"
@@ -25,6 +25,8 @@ FINISH: Final = "loadgen.finish"
 SPOOL: Final = "loadgen.spool"
 #: coordinator → agent: how much of that file is written.
 SPOOL_WRITTEN: Final = "loadgen.spool-written"
+#: agent → coordinator: somebody has told this process of the master's own machine to end: the run ends.
+INTERRUPTED: Final = "loadgen.interrupted"
 #: agent → coordinator: the record is handed over.
 FINISHED: Final = "loadgen.finished"
 

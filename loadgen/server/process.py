@@ -71,6 +71,15 @@ class ServerProcess:
         """
         self.announcement = self._start()
 
+    @property
+    def pid(self) -> int | None:
+        """The server's process; None if it is not running."""
+        return None if self._process is None else self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code of a server that has ended, negative for a signal; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
     def stop(self) -> int | None:
         """End the server and return its exit code; None if it was not running."""
         process, self._process = self._process, None

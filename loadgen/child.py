@@ -1,0 +1,36 @@
+"""`python -m loadgen.child MODULE ARGUMENT …`: how every process of ours is started.
+
+The module then runs as `python -m MODULE ARGUMENT …` would, with three differences: it ends with the process that
+started it, output cannot make it fail, and a signal that came while it was loading is delivered once it can be dealt
+with.
+"""
+
+import os
+import runpy
+import signal
+import sys
+
+from loadgen.console import protect_output
+from loadgen.lifeline import end_with_starter
+
+#: These answer signals themselves, and let them in when they can.
+_OWN_SIGNALS = ("locust", "loadgen")
+
+
+def main() -> None:
+    """Run the module that the command line names."""
+    end_with_starter()
+    protect_output()
+    module = sys.argv[1]
+    sys.argv = sys.argv[1:]
+    if module not in _OWN_SIGNALS:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        # Also while a module was loading: what it did is not worth a traceback.
+        os._exit(130)
