@@ -19,7 +19,13 @@ ALONE = (
     "users",
 )
 #: Of those folders, what starts no load.
-NOT_ALONE = ("run/test_gather.py", "run/test_record.py", "run/test_remote.py", "run/test_shares.py")
+NOT_ALONE = (
+    "run/test_ending.py",
+    "run/test_gather.py",
+    "run/test_record.py",
+    "run/test_remote.py",
+    "run/test_shares.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -112,11 +112,9 @@ def _rescue(folder: Path, child: children.Supervised, returncode: int, *, report
         if not run_folder.incomplete:
             say(f"{how} after the record was complete: `loadgen report {folder}` makes the report from it")
             return ExitCode.INTERRUPTED if child.interrupts else ExitCode.INCONCLUSIVE
-        own = ExitCode.INTERRUPTED if child.interrupts else ExitCode.INCONCLUSIVE
-        run_folder.manifest.status = "interrupted" if child.interrupts else "failed"
-        run_folder.manifest.exit_code = int(own)
-        run_folder.manifest.reason = f"{how} before the run did; its workers' records are kept"
-        say(run_folder.manifest.reason)
+        if run_folder.manifest.status == "running":
+            run_folder.broke_off(f"{how} before the run did")
+        say(str(run_folder.manifest.reason))
         run_folder.complete()
     except RunError as error:
         return _said(ending.decide(folder, ExitCode.INCONCLUSIVE, ending.Analysis(), False, str(error)))
@@ -124,7 +122,7 @@ def _rescue(folder: Path, child: children.Supervised, returncode: int, *, report
     analysis = ending.analyse(
         folder, report=report, cancelled=lambda: child.interrupts > interrupts, sleep=time.sleep
     )
-    return _said(ending.decide(folder, own, analysis, bool(child.interrupts), None))
+    return _said(ending.decide(folder, ExitCode.INCONCLUSIVE, analysis, bool(child.interrupts), None))
 
 
 def _said(found: Ending) -> ExitCode:
@@ -154,6 +152,11 @@ def report(folder: Path) -> int:
 
     try:
         if (folder / "manifest.json").exists() and (run_folder := RunFolder.open(folder)).incomplete:
+            if (pid := run_folder.running) is not None:
+                say(f"{folder} is of a run that still goes on (pid {pid}): wait for its end, or interrupt it")
+                return int(ExitCode.USAGE)
+            if run_folder.manifest.status == "running":
+                run_folder.broke_off("the run broke off without a word")
             run_folder.complete()
     except RunError as error:
         say(str(error))

@@ -528,6 +528,9 @@ class Coordinator:
             self.manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
             self.manifest.reason = "; ".join(map(_how_lost, lost))
         self.manifest.exit_code = int(self.exit_code)
+        with suppress(OSError):
+            # Before the tables, which take room: how the run went is on record then whatever happens to them.
+            self.folder.save()
         try:
             run_in_thread(self.folder.complete)
         except RunError as error:

@@ -1,5 +1,6 @@
 """The run folder: begun when a run begins, completed from the spool when it ends, however it ends."""
 
+import errno
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -98,23 +100,27 @@ class RunFolder:
         check_writable(results)
         stamp = datetime.fromtimestamp(now_ns / 1e9, tz=UTC).astimezone().strftime("%Y%m%d-%H%M%S")
         base = f"{stamp}-{scenario['name']}"
+        manifest = Manifest(base, token, scenario, target, now_ns, versions=_versions(), host=_host())
         try:
+            # Under another name until it is whole: whoever ends us, what is called a run's folder is one.
+            folder = cls(Path(tempfile.mkdtemp(prefix=".new-", dir=results)), manifest)
+            folder.path.chmod(0o777 & ~_umask())
+            folder.spool.mkdir()
+            (folder.spool / MARKER).write_text(str(token))
             for number in range(1, 1000):
-                path = results / (base if number == 1 else f"{base}-{number}")
-                try:
-                    path.mkdir()
-                    break
-                except FileExistsError:
+                manifest.run = base if number == 1 else f"{base}-{number}"
+                if (results / manifest.run).exists():
                     continue
-            (path / "spool").mkdir()
-            (path / "spool" / MARKER).write_text(str(token))
+                folder.save()
+                try:
+                    folder.path = folder.path.rename(results / manifest.run).resolve()
+                    break
+                except OSError as error:
+                    # Another run that began in the same second was quicker.
+                    if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                        raise
         except OSError as error:
             raise _unwritable(results, error) from None
-        folder = cls(
-            path.resolve(),
-            Manifest(path.name, token, scenario, target, now_ns, versions=_versions(), host=_host()),
-        )
-        folder.save()
         return folder
 
     @classmethod
@@ -146,6 +152,22 @@ class RunFolder:
     def incomplete(self) -> bool:
         """Whether the spool has not been turned into tables yet."""
         return self.spool.exists()
+
+    @property
+    def running(self) -> int | None:
+        """Process id of a worker of this machine that still writes to the record; None if there is none."""
+        if self.manifest.status != "running" or self.manifest.host.get("boot_id") != boot_id():
+            return None
+        for entry in self.manifest.workers:
+            if entry.get("boot_id") == boot_id() and _is_ours(entry["pid"]):
+                return int(entry["pid"])
+        return None
+
+    def broke_off(self, how: str) -> None:
+        """Note that the run ended before it could say how; ``how`` says what is known of it."""
+        self.manifest.status, self.manifest.exit_code = "failed", int(ExitCode.INCONCLUSIVE)
+        phase = self.manifest.phases[-1]["name"] if self.manifest.phases else "before the ramp"
+        self.manifest.reason = f"{how} (last phase: {phase}); what was recorded until then is kept"
 
     def complete(self) -> None:
         """Turn the spool into the record's tables, save the manifest, remove the spool.
@@ -202,6 +224,21 @@ class RunFolder:
                 for counts, kind in ((self.manifest.negative, "negative"), (self.manifest.beyond, "beyond")):
                     if row[kind]:
                         counts[row["tag"]] = counts.get(row["tag"], 0) + row[kind]
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        arguments = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+    return any("locust" in argument or "loadgen" in argument for argument in arguments)
+
+
+def _umask() -> int:
+    """Return the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def check_writable(results: Path) -> None:

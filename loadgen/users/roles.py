@@ -13,6 +13,7 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
+from loadgen.console import say
 from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
@@ -44,18 +45,24 @@ class LoadUser(User):
 
     def on_start(self) -> None:
         """Take an identity from the plan and wait for its turn to connect."""
+        # To stop here would be logged with a traceback: Locust takes it for an error of the user's.
+        self._takes_part = self._begin()
+
+    def _begin(self) -> bool:
+        """Begin to take part in the run; false: it has no part for this user, or is over."""
         run: WorkerRun | None = getattr(self.environment, _RUN, None)
         if run is None:
-            raise StopUser("no scenario is running: start Locust with --scenario NAME")
+            say("no scenario is running: start Locust with --scenario NAME")
+            return False
         client = run.claim(self.role)
         if client is None:
-            raise StopUser
+            return False
         self.run_of_worker, self.client_plan = run, client
         self._doings: list[Greenlet] = []
         self._connecting: Greenlet | None = None
         self._connection: ClientConnection | None = None
         if not run.wait_for_ramp(client):
-            raise StopUser
+            return False
         if client.subscriptions or (client.publish is not None and client.publish.via == "websocket"):
             deliver = type(self).on_delivery is not LoadUser.on_delivery
             self._connection = ClientConnection(run, client, self.on_delivery if deliver else None)
@@ -63,6 +70,7 @@ class LoadUser(User):
             self._connection.on_ended = self._come_back
             self._connecting = gevent.spawn(self._connect, self._connection)
             self._doings.extend(map(gevent.spawn, doings(run, client, self._connection)))
+        return True
 
     def on_delivery(self, channel: str, event: str) -> None:
         """Override to look at each delivery after it was recorded; costs CPU on the receive path, must not block.
@@ -77,6 +85,8 @@ class LoadUser(User):
     @task
     def live(self) -> None:
         """Play the role until the run is over."""
+        if not self._takes_part:
+            raise StopUser
         publisher: OpenLoopPublisher | None = None
         self.run_of_worker.joined()
         try:

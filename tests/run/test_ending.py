@@ -1,0 +1,86 @@
+"""The one place that decides how a run ended, with every way in which a part of it can fail."""
+
+import signal
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.run.ending import Analysis, Ending, Told, decide, how_it_ended, verdict_of
+from loadgen.run.exits import ExitCode
+
+FOLDER = Path("results/run")
+CODES = st.sampled_from(list(ExitCode))
+RETURNED = st.one_of(st.none(), st.integers(-64, 255))
+
+
+def test_of_a_run_of_which_nothing_is_known_nothing_is_green() -> None:
+    assert Ending().code is ExitCode.INCONCLUSIVE
+
+
+@given(CODES, RETURNED, st.none() | CODES, st.booleans(), st.none() | st.just("no room"))
+def test_green_needs_a_whole_record_a_whole_analysis_and_a_verdict_that_says_so(
+    own: ExitCode, returned: int | None, verdict: ExitCode | None, interrupted: bool, unwritten: str | None
+) -> None:
+    found = decide(FOLDER, own, Analysis(returned, verdict), interrupted, unwritten)
+    whole = returned == 0 and unwritten is None and not interrupted
+    if found.code is ExitCode.PASSED:
+        assert whole
+        assert verdict is ExitCode.PASSED
+    if whole and verdict is not None and own is not ExitCode.INTERRUPTED:
+        assert (found.code, found.sentences) == (verdict, ())
+    if not whole and not interrupted:
+        # What went wrong is said, with the command that mends it or the record's own sentence.
+        assert found.sentences
+        assert all("loadgen report" in sentence or sentence == "no room" for sentence in found.sentences)
+
+
+@pytest.mark.parametrize(("own", "interrupted"), product(ExitCode, (True, False)))
+def test_an_interrupted_run_says_so_whatever_else_happened(own: ExitCode, interrupted: bool) -> None:
+    if interrupted or own is ExitCode.INTERRUPTED:
+        for analysis in (Analysis(), Analysis(0, ExitCode.PASSED), Analysis(-9), Analysis(3)):
+            assert decide(FOLDER, own, analysis, interrupted, None).code is ExitCode.INTERRUPTED
+
+
+def test_an_early_failure_of_a_gate_needs_its_summary_too() -> None:
+    assert decide(FOLDER, ExitCode.GATE_FAILED, Analysis(-9), False, None).code is ExitCode.INCONCLUSIVE
+    assert decide(FOLDER, ExitCode.TARGET, Analysis(-9), False, None).code is ExitCode.TARGET
+
+
+def test_a_verdict_that_was_written_before_the_report_failed_is_kept_unless_it_is_green() -> None:
+    assert (
+        decide(FOLDER, ExitCode.PASSED, Analysis(3, ExitCode.GATE_FAILED), False, None).code
+        is ExitCode.GATE_FAILED
+    )
+    assert (
+        decide(FOLDER, ExitCode.PASSED, Analysis(3, ExitCode.PASSED), False, None).code
+        is ExitCode.INCONCLUSIVE
+    )
+
+
+def test_the_signal_is_named() -> None:
+    assert how_it_ended("the master process", -9) == (
+        "the master process was ended by signal 9 (SIGKILL; out of memory?)"
+    )
+    assert how_it_ended("the master process", -signal.SIGSEGV).endswith("signal 11 (SIGSEGV)")
+    assert how_it_ended("the master process", -99).endswith("signal 99 (unknown)")
+    assert how_it_ended("the master process", 1) == "the master process ended with exit code 1"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"exit_code": 77}', '{"exit_code": null}', "null", '{"exit']
+)
+def test_a_summary_that_says_no_exit_code_is_no_verdict(content: str, tmp_path: Path) -> None:
+    assert verdict_of(tmp_path) is None
+    (tmp_path / "summary.json").write_text(content)
+    assert verdict_of(tmp_path) is None
+
+
+def test_the_last_word_counts_and_a_torn_one_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "told"
+    file.write_text('{"folder": "a"}\n{"code": 1}\n{"folder": "b"}\n{"code": 3}\n{"cod')
+    with file.open("rb") as stream:
+        told = Told.read(stream.fileno())
+    assert told == Told(ExitCode.INCONCLUSIVE, Path("b"))
