@@ -18,6 +18,7 @@ from loadgen.users.worker import WorkerRun
 
 #: So long may on_start() take before it is said why the client does not connect.
 SLOW_START_S: Final = 5.0
+_MOST_CHARACTERS: Final = 200
 T = TypeVar("T")
 
 
@@ -100,7 +101,7 @@ class UserCode:
             return encode_members(value)
         except PayloadError as error:
             self._failed("payload()", error, place_of_function(hook))
-            raise UnmadeError(f"payload() {error}") from None
+            raise UnmadeError(f"payload() {error}"[:_MOST_CHARACTERS]) from None
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
         """Count an event that the service refused and that payload() has made larger than the service takes."""
