@@ -63,15 +63,16 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
 
 def _failures(run: Run) -> Iterator[Finding]:
     """Find what failed in a worker that is not the service's doing: the user's code, or the harness."""
-    for entry in run.manifest["workers"]:
+    for entry in (run.manifest, *run.manifest["workers"]):
+        who = f"worker {entry['worker']}" if "worker" in entry else "the master"
         for failure in entry.get("failures", ()):
             own = failure["kind"] == "user code"
+            times = "once" if failure["count"] == 1 else f"{failure['count']:,} times"
             where, message = text.clean(failure["where"]), text.clean(failure["message"])
             yield Finding(
                 "invalid",
                 failure["kind"],
-                f"{'your code' if own else 'the harness'} failed {failure['count']:,} times on worker"
-                f" {entry['worker']}: {where}: {message}",
+                f"{'your code' if own else 'the harness'} failed {times} on {who}: {where}: {message}",
                 "mend it and run again"
                 if own
                 else "this is a defect of the harness: please report it with the run's folder",

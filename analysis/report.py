@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import cloudwatch, plots, style, text
+from analysis import checks, cloudwatch, plots, style, text
 from analysis.gates import outputs
 from analysis.pricing import money
 from analysis.run import Run
@@ -73,6 +73,7 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         figures=_figures(run),
         started=started.strftime("%Y-%m-%d %H:%M:%S %Z"),
         phase_names=_PHASE_NAMES,
+        checks_sentence=checks.sentence(summary),
         cost_sentence=text.cost(summary),
         theirs=_theirs(summary),
         cost_names=_COST_NAMES,

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis import cloudwatch, fanout, recovery, steps, workers
+from analysis import checks, cloudwatch, fanout, recovery, steps, workers
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.cost import cost
-from analysis.gates.evaluate import FAILED, INCONCLUSIVE, evaluate, gates_of, worst
+from analysis.gates.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
 from analysis.judgement import judge
 from analysis.latencies import latencies
 from analysis.ledger import settle
@@ -53,6 +53,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "readiness": _readiness(run),
         "workers": None,
         "cost": cost(run),
+        "checks": checks.summarise(run),
     }
     if (theirs := cloudwatch.beside(run)) is not None:
         summary["cloudwatch"] = theirs
@@ -93,7 +94,7 @@ def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[st
     """Add the verdict, the gates, and the exit code that they and the target's absence make of a whole run."""
     judgement = judge(run, window, summary)
     summary["verdict"] = judgement.to_dict()
-    results = evaluate(run, summary, gates_of(run.manifest))
+    results = checks.decide(run, summary, gates_of(run.manifest))
     summary["gates"] = [result.to_dict() for result in results]
     if summary["exit_code"] == 0:
         status = worst(results)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import text
+from analysis import checks, text
 from analysis.gates import outputs
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
@@ -33,6 +33,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary["gates"]:
         console.print()
         console.print(_gates(summary))
+    if (made := checks.sentence(summary)) is not None:
+        console.print()
+        console.print(Text(made))
     if (cost := text.cost(summary)) is not None:
         console.print()
         console.print(Text(cost))
@@ -46,6 +49,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     lines = [f"{f['severity']}: {f['reason']} – {f['advice']}" for f in summary["verdict"]["findings"]]
     if summary["faults"]:
         lines.append("the target injected faults on purpose: these figures are not its own")
+    lines += checks.failing(summary)
     lines += _purposes(summary)
     for outage in summary["outages"]:
         start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")

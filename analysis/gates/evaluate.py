@@ -184,7 +184,10 @@ class _Figures:
             return self._statistic(gate, window)
         value = self._number(metric.name, window)
         if value is None:
-            return None, None, None, "there is nothing to take it of"
+            why = (
+                "no check was made" if metric.name.startswith("checks.") else "there is nothing to take it of"
+            )
+            return None, None, None, why
         return value, value, value, ""
 
     def _statistic(self, gate: Gate, window: Window) -> _Value:
@@ -317,6 +320,8 @@ class _Figures:
         return fanout.by_event(self._settled)
 
     def _number(self, name: str, window: Window) -> float | None:
+        if name.startswith("checks."):
+            return self._of_checks(name)
         ledger = self._settled.ledger
         if name == "delivery.duplicates":
             return float(ledger.duplicates)
@@ -348,6 +353,13 @@ class _Figures:
             "publish.offered": due / window.seconds,
         }
         return numbers[name]
+
+    def _of_checks(self, name: str) -> float | None:
+        found = self._summary["checks"]
+        if found is None:
+            return None
+        passed, failed = found["passed"], found["failed"]
+        return float(failed) if name == "checks.failed" else passed / (passed + failed)
 
     def _of_recovery(self, name: str) -> float | None:
         found = self._summary["recovery"]

@@ -66,6 +66,8 @@ NUMBERS: Final = {
     "publish.rate": (Kind.RATE, "accepted events a second"),
     "publish.offered": (Kind.RATE, "events due a second"),
     "connect.errors": (Kind.SHARE, "attempts to connect that failed"),
+    "checks.failed": (Kind.COUNT, "checks of the user's own code that failed, of the whole run"),
+    "checks.ratio": (Kind.SHARE, "checks that passed, of those that were made"),
     "recovery.missed": (Kind.COUNT, "deliveries that were missed between a drop and being ready again"),
     "recovery.failed": (Kind.SHARE, "attempts to connect again that failed"),
     "recovery.peak": (Kind.RATE, "attempts to connect again in the second with the most"),

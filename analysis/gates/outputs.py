@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from analysis import cloudwatch, text
+from analysis import checks, cloudwatch, text
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE
 
 SIGNS = {"passed": "✓", "failed": "✗", "inconclusive": "?"}
@@ -151,6 +151,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
             f" ({text.ratio(ledger['delivery_ratio'])}), {text.rate(throughput['delivered_per_s'])}",
             f"- offered {text.rate(throughput['offered_per_s'])}, accepted {text.rate(throughput['accepted_per_s'])}",
         ]
+    if (made := checks.sentence(summary)) is not None:
+        lines += [f"- {escaped(line)}" for line in (made, *checks.failing(summary))]
     for number, step in enumerate(summary["steps"], start=1):
         headline = step["headline_ns"]
         lines.append(

@@ -136,7 +136,7 @@ def _metric(metric: Metric, begun_ns: int, at_ns: int, common: dict[str, str | i
         if conventional:
             attributes |= {**common, **metric.otel_attributes}
             status = labels.get("status")
-            if status == "unsent":
+            if status in ("unsent", "unmade"):
                 # Never sent: no operation of the client's.
                 continue
             if status not in (None, "accepted"):

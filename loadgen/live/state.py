@@ -24,7 +24,7 @@ SILENCE_NS: Final = 2_500_000_000
 #: Points that are kept: an hour of seconds.
 POINTS_KEPT: Final = 3_600
 #: The statuses that an event of the record can have.
-STATUSES: Final = ("accepted", "rejected", "error", "unanswered", "unsent")
+STATUSES: Final = ("accepted", "rejected", "error", "unanswered", "unsent", "unmade")
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ loss. Failures are counted by where they happened, so that a hook that raises a 
 """
 
 import contextlib
+import sysconfig
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from traceback import extract_tb
+from traceback import walk_tb
 from typing import Any, Final
 
 from loadgen.measure.clock import now_ns
@@ -19,6 +20,15 @@ HARNESS: Final = "harness"
 MOST_PLACES: Final = 20
 MOST_MESSAGE_CHARACTERS: Final = 300
 _ELSEWHERE: Final = "elsewhere"
+_OURS: Final = tuple(f"{Path(__file__).parents[2] / name}/" for name in ("loadgen", "analysis"))
+#: Where Python and installed packages are.
+_LIBRARIES: Final = tuple(
+    {
+        f"{path}/"
+        for name in ("stdlib", "platstdlib", "purelib", "platlib")
+        if (path := sysconfig.get_path(name))
+    }
+)
 
 
 @dataclass(slots=True)
@@ -47,9 +57,12 @@ class Failures:
         self._by_place: dict[tuple[str, str], Failure] = {}
         self._on_first = on_first
 
-    def add(self, kind: str, hook: str, error: BaseException) -> None:
-        """Count an exception that was caught where ``hook`` (such as `payload()`) was called; never raises."""
-        where = f"{hook} at {place_of(error)}"
+    def add(self, kind: str, hook: str, error: BaseException, place: str | None = None) -> None:
+        """Count an exception that was caught where ``hook`` (such as `payload()`) was called; never raises.
+
+        ``place`` says where it happened if the exception does not: what a hook has returned is found wrong later.
+        """
+        where = f"{hook} at {place or place_of(error, kind)}"
         known = self._by_place.get((kind, where))
         if known is None and len(self._by_place) >= MOST_PLACES:
             where = _ELSEWHERE
@@ -61,6 +74,16 @@ class Failures:
         self._by_place[kind, where] = failure
         self._on_first(failure)
 
+    def take(self, other: "Failures") -> None:
+        """Move the failures of another here; they were shown already."""
+        for key, failure in other._by_place.items():
+            known = self._by_place.get(key)
+            if known is None:
+                self._by_place[key] = failure
+            else:
+                known.count += failure.count
+        other._by_place = {}
+
     def to_list(self) -> list[dict[str, Any]]:
         """Return the failures in the order in which they first happened, as the manifest has them."""
         return [failure.to_dict() for failure in self._by_place.values()]
@@ -69,15 +92,46 @@ class Failures:
         return sum(failure.count for failure in self._by_place.values())
 
 
-def place_of(error: BaseException) -> str:
-    """Return `file:line` of where an exception was raised; files below the working directory by their short name."""
-    frames = extract_tb(error.__traceback__)
+def place_of(error: BaseException, kind: str = USER_CODE) -> str:
+    """Return `file:line` of where an exception was raised; files below the working directory by their short name.
+
+    Where a library raised it, the line of the user's code that called the library goes first (of the harness' code for
+    a failure of the harness), as `users.py:12 (in json/encoder.py:257)`.
+    """
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     if not frames:
         return "an unknown place"
-    path, line = Path(frames[-1].filename), frames[-1].lineno
+    path, line = frames[-1]
+    responsible = is_users_file if kind == USER_CODE else _is_ours
+    for own_path, own_line in reversed(frames):
+        if responsible(own_path):
+            if (own_path, own_line) == (path, line):
+                break
+            return f"{shown_path(own_path)}:{own_line} (in {'/'.join(Path(path).parts[-2:])}:{line})"
+    return f"{shown_path(path)}:{line}"
+
+
+def has_frame(error: BaseException, kind: str) -> bool:
+    """Return whether the user's code (or the harness') is anywhere in what led to an exception."""
+    responsible = is_users_file if kind == USER_CODE else _is_ours
+    return any(responsible(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))
+
+
+def is_users_file(path: str) -> bool:
+    """Return whether a source file is the user's: no library's, and not ours."""
+    return not path.startswith(("<", *_LIBRARIES, *_OURS))
+
+
+def shown_path(path: str) -> str:
+    """Return a path as people read it: short where it lies below the working directory."""
+    shown = Path(path)
     with contextlib.suppress(ValueError, OSError):
-        path = path.relative_to(Path.cwd())
-    return f"{path}:{line}"
+        shown = shown.relative_to(Path.cwd())
+    return str(shown)
+
+
+def _is_ours(path: str) -> bool:
+    return path.startswith(_OURS)
 
 
 def message_of(error: BaseException) -> str:

@@ -5,12 +5,14 @@ An event is a JSON object whose member ``_lg`` is ``[token, publisher, sequence,
 said it was due, and when it was handed to the socket. Other members are payload.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 STAMP_KEY = "_lg"
+PADDING_KEY: Final = "pad"
 
 #: A stamp as it is decoded: token, publisher, sequence, intended_ns, sent_ns.
 Stamp = tuple[int, int, int, int, int]
@@ -30,6 +32,64 @@ _PADDING = "x" * 262_144
 _EMPTY_PAD = len(',"pad":""}')
 
 
+class PayloadError(ValueError):
+    """What was to go into an event cannot; the message goes on from `payload()`."""
+
+
+def encode_members(payload: Any) -> str:
+    """Return the JSON text of a payload's members without the braces; an empty text for None and `{}`.
+
+    Raises:
+        PayloadError: the payload is no mapping, has a member that the harness uses itself, or holds what JSON cannot.
+    """
+    if payload is None:
+        return ""
+    if isinstance(payload, Mapping) and not isinstance(payload, dict):
+        payload = dict(payload)
+    try:
+        text = msgspec.json.encode(payload).decode()
+        problem = (
+            None if text.startswith("{") else f"returned {_named(payload)}, and must return a mapping or None"
+        )
+        problem = problem or _unjson(payload)
+    except Exception as error:
+        raise PayloadError(
+            f"returned what JSON cannot hold: {type(error).__name__}: {error}"
+            if isinstance(payload, Mapping)
+            else f"returned {_named(payload)}, and must return a mapping or None"
+        ) from None
+    # Seldom there, and then looked at closely: a member of a member may be called so.
+    if problem is None and (f'"{STAMP_KEY}"' in text or f'"{PADDING_KEY}"' in text):
+        for key in (STAMP_KEY, PADDING_KEY):
+            if key in msgspec.json.decode(text, type=dict[str, msgspec.Raw]):
+                problem = f"returned a member called {key!r}, which the harness writes itself"
+    if problem is not None:
+        raise PayloadError(problem)
+    return text[1:-1]
+
+
+def _unjson(value: Any) -> str | None:
+    """Return why a value would arrive as something else than it is, or None if it would not."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"returned {value}, which JSON cannot hold"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "returned bytes, which JSON cannot hold: decode them"
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        items = value
+    for item in items:
+        if type(item) is not str and (problem := _unjson(item)) is not None:
+            return problem
+    return None
+
+
+def _named(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
 def encode_event(
     token: int,
     publisher: int,
@@ -37,22 +97,22 @@ def encode_event(
     intended_ns: int,
     sent_ns: int,
     size_bytes: int,
-    payload: Mapping[str, Any] | None = None,
+    members: str | None = None,
 ) -> str:
-    """Return the event's JSON text, padded to ``size_bytes`` where stamp and payload leave room for it.
+    """Return the event's JSON text, padded to ``size_bytes`` where stamp and members leave room for it.
 
-    An event whose stamp and payload are longer than ``size_bytes`` keeps its natural length.
+    ``members`` are those of the user's payload as :func:`encode_members` returns them. An event whose stamp and members
+    are longer than ``size_bytes`` keeps its natural length.
     """
     head = f'{{"{STAMP_KEY}":[{token},{publisher},{sequence},{intended_ns},{sent_ns}]'
-    if payload:
-        body = msgspec.json.encode(payload).decode()
-        head = f"{head},{body[1:-1]}"
+    if members:
+        head = f"{head},{members}"
     # The size is of the encoded text; only a payload can hold characters longer than one byte.
-    natural = len(head.encode()) if payload else len(head)
+    natural = len(head.encode()) if members else len(head)
     room = size_bytes - natural - _EMPTY_PAD
     if room < 0:
         return head + "}"
-    return f'{head},"pad":"{_PADDING[:room]}"}}'
+    return f'{head},"{PADDING_KEY}":"{_PADDING[:room]}"}}'
 
 
 def encode_batch(
@@ -62,20 +122,20 @@ def encode_batch(
     intended_ns: int,
     sent_ns: int,
     size_bytes: int,
-    payloads: Sequence[Mapping[str, Any] | None],
+    members: Sequence[str | None],
 ) -> list[str]:
     """Return the texts of events with numbers from ``sequence`` on, one a payload; each as of :func:`encode_event`."""
-    if any(payloads):
+    if any(members):
         return [
-            encode_event(token, publisher, sequence + k, intended_ns, sent_ns, size_bytes, payload)
-            for k, payload in enumerate(payloads)
+            encode_event(token, publisher, sequence + k, intended_ns, sent_ns, size_bytes, each)
+            for k, each in enumerate(members)
         ]
     # All but the number is the same for the whole batch.
     before = f'{{"{STAMP_KEY}":[{token},{publisher},'
     after = f",{intended_ns},{sent_ns}]"
     free = size_bytes - len(before) - len(after) - _EMPTY_PAD
     events = []
-    for number in range(sequence, sequence + len(payloads)):
+    for number in range(sequence, sequence + len(members)):
         digits = str(number)
         room = free - len(digits)
         tail = f',"pad":"{_PADDING[:room]}"}}' if room >= 0 else "}"

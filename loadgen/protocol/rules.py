@@ -38,6 +38,8 @@ class ProtocolRules:
     """Whether a subscription can be given up while its connection lives."""
     batches: bool = True
     """Whether one publish may hold several events."""
+    event_bytes: int | None = None
+    """Bytes of the largest event."""
 
     def over_http(self, via: str) -> bool:
         """Whether a client for which the scenario says ``via`` publishes over HTTP."""

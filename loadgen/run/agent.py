@@ -14,10 +14,10 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
-from loadgen.console import say
 from loadgen.live.plan import live_reports
+from loadgen.measure.checks import Checks
 from loadgen.measure.clock import boot_id, now_ns
-from loadgen.measure.failures import USER_CODE, Failure, Failures
+from loadgen.measure.failures import Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.live import Report
 from loadgen.measure.recorder import Interval, Recorder
@@ -29,6 +29,7 @@ from loadgen.run.cadence import FLUSH_INTERVAL_S, every
 from loadgen.run.census import Census
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
+from loadgen.run.own_code import show_failure
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
 from loadgen.run.threads import native_lock, run_in_thread
@@ -72,7 +73,10 @@ class Agent:
         self.timer = PreciseTimer()
         self.progress = Progress()
         #: What failed here that is not the service's doing; makes the run invalid.
-        self.failures = Failures(self._show_failure)
+        self.failures = Failures(show_failure)
+        #: What the user's own code has asserted.
+        self.checks = Checks()
+        self.most_event_bytes = self.scenario.rules.event_bytes
         self._folder, self._shared = _spool_folder(begin, worker)
         self._spool = SpoolWriter(self._folder, worker)
         self._sender = (
@@ -249,10 +253,6 @@ class Agent:
 
     # Inside.
 
-    def _show_failure(self, failure: Failure) -> None:
-        whose = "your code" if failure.kind == USER_CODE else "the harness"
-        say(f"{whose} failed in {failure.where}: {failure.message}; the run goes on, and is invalid")
-
     def _ping_loop(self) -> None:
         """Ask the master for its time: quickly at first, then all through the run."""
         while not self._finishing:
@@ -369,6 +369,7 @@ class Agent:
                 "probe_deliveries": self.recorder.probe_deliveries,
                 "deviations": dict(self.recorder.deviations),
                 "failures": self.failures.to_list(),
+                "checks": self.checks.to_dict(),
                 "gathered_by": "shared folder" if self._sender is None else "messages",
                 "rows": dict(self._spool.rows),
                 "spool_bytes": sum(path.stat().st_size for path in self._spool.files()),

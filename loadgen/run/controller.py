@@ -27,10 +27,12 @@ from loadgen.run.display import ProgressDisplay
 from loadgen.run.ending import Ending
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
+from loadgen.run.own_code import Account
 from loadgen.run.record import check_writable
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import sources
+from loadgen.users.declared import UserClassError, demand_unchanged
 from loadgen.users.roles import LoadUser, attach
 
 TO_COORDINATOR = (
@@ -87,6 +89,28 @@ class Controller:
         self.total_users = 0
         self._interrupts = 0
         self.over = False
+        #: Of the user's code from before a run: the next one takes it.
+        self._early = Account()
+
+    @property
+    def account(self) -> Agent | Account:
+        """What takes failures and checks of the user's code now."""
+        if self.agent is not None and not self.agent.finished.is_set():
+            return self.agent
+        if self.coordinator is not None and not self.over:
+            return self.coordinator.account
+        return self._early
+
+    @property
+    def past(self) -> bool:
+        """Whether the run of this process is over and what it says is written."""
+        if isinstance(self.runner, WorkerRunner):
+            return self.agent is not None and self.agent.finished.is_set()
+        return self.coordinator is not None and (self.over or self.coordinator.done.is_set())
+
+    def _take_early(self, account: Agent | Account) -> None:
+        account.failures.take(self._early.failures)
+        account.checks.take(self._early.checks)
 
     # The link.
 
@@ -249,7 +273,12 @@ class Controller:
         for user_class in self.environment.user_classes:
             if not issubclass(user_class, LoadUser):
                 playing.append(user_class)
+                say(f"note: {user_class.__name__} takes no part: it is no client of the scenario")
                 continue
+            try:
+                demand_unchanged(user_class)
+            except UserClassError as error:
+                raise RunError(str(error), ExitCode.USAGE) from None
             if any(
                 other is not user_class and issubclass(other, user_class)
                 for other in self.environment.user_classes
@@ -304,6 +333,8 @@ class Controller:
             return
         self.coordinator = coordinator
         ending.tell(folder=str(coordinator.folder.path))
+        if isinstance(self.runner, MasterRunner):
+            self._take_early(coordinator.account)
         if self.live is not None:
             self.live.begin(coordinator)
         for member in workers:
@@ -376,6 +407,7 @@ class Controller:
         try:
             sources.use(sources.Sources.from_environment())
             self.agent = Agent(self.environment, self, begin["worker"], worker_id, begin)
+            self._take_early(self.agent)
             attach(self.environment, self.agent)
             limits.check_open_files(begin["sockets"], 1)
         except RunError as error:

@@ -26,6 +26,7 @@ from loadgen.run.live_gates import LiveGates
 from loadgen.run.member import Member
 from loadgen.run.messages import Link, Payload
 from loadgen.run.offered import offered
+from loadgen.run.own_code import Account
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
@@ -138,6 +139,8 @@ class Coordinator:
         self.manifest.offered = offered(scenario)
         if target.protocol.priced:
             self.manifest.prices = prices.snapshot()
+        #: Of this process, where it has no agent.
+        self.account = Account()
         self._budget = Budget.of(scenario, plan, prices, max_usd)
         self._connected_s = 0.0
         self._counted_ns = self._begun_ns
@@ -528,6 +531,8 @@ class Coordinator:
             self.manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
             self.manifest.reason = "; ".join(map(_how_lost, lost))
         self.manifest.exit_code = int(self.exit_code)
+        self.manifest.failures = self.account.failures.to_list()
+        self.manifest.checks = self.account.checks.to_dict()
         with suppress(OSError):
             # Before the tables, which take room: how the run went is on record then whatever happens to them.
             self.folder.save()

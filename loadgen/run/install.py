@@ -21,6 +21,7 @@ from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
 from loadgen.run.exits import RunError
 from loadgen.run.options import add_options
+from loadgen.run.own_code import OwnCode
 
 # Else gevent keeps for each greenlet by which stack it was spawned, and there are some for each client.
 gevent.config.track_greenlet_tree = False
@@ -51,15 +52,18 @@ def install() -> None:
     # It speaks of a fixed number of files; the check before a run knows how many are needed and says what to do.
     logging.getLogger("locust.main").addFilter(lambda record: "open file limit" not in record.getMessage())
 
+    own_code = OwnCode(events)
+
     def on_init(environment: Environment, **_: Any) -> None:
-        _hook(environment)
+        _hook(environment, own_code)
 
     _add_listener(events.init_command_line_parser, add_options)
     _add_listener(events.init, on_init)
 
 
-def _hook(environment: Environment) -> None:
+def _hook(environment: Environment, own_code: OwnCode) -> None:
     controller = Controller(environment)
+    own_code.belong_to(controller, environment)
     ScenarioShape.controller = controller
     runner = environment.runner
     if os.environ.get(QUIET):

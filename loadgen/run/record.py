@@ -63,6 +63,9 @@ class Manifest:
     workers: list[dict[str, Any]] = field(default_factory=list)
     #: Workers that came when the run had begun, and took no part.
     late_workers: list[dict[str, Any]] = field(default_factory=list)
+    #: What failed in the master that is not the service's doing, and what user code asserted there; as of a worker.
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    checks: dict[str, dict[str, int]] = field(default_factory=dict)
     phases: list[dict[str, Any]] = field(default_factory=list)
     negative: dict[str, int] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)

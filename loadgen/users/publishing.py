@@ -4,18 +4,20 @@ How an event travels (`Sender`) is apart from when it is due (`OpenLoopPublisher
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import gevent
 from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
+from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import EventRow
-from loadgen.measure.stamp import encode_batch
+from loadgen.measure.stamp import encode_batch, encode_event
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import HttpClient
+from loadgen.users.code import UnmadeError, UserCode
 from loadgen.users.connection import ClientConnection
 from loadgen.users.worker import Timeline, WorkerRun
 
@@ -93,7 +95,8 @@ class ConnectionSender:
 class _Request(NamedTuple):
     """A request under way, as far as it goes into the record."""
 
-    sequence: int
+    #: The number of each event: consecutive, but for those that payload() could not make.
+    sequences: Sequence[int]
     channel: str
     intended_ns: int
     slot_ns: int
@@ -114,14 +117,14 @@ class OpenLoopPublisher:
         client: ClientPlan,
         sender: Sender,
         in_flight: int,
-        payload: Callable[[], Mapping[str, Any] | None],
+        code: UserCode,
     ) -> None:
         assert client.publish is not None
         self._run = run
         self._client = client
         self._plan = client.publish
         self._sender = sender
-        self._payload = payload
+        self._code = code
         self._in_flight = in_flight
         self._slot_free = Event()
         self._draw = self._plan.channels()
@@ -159,11 +162,18 @@ class OpenLoopPublisher:
             sequence, self._sequence = self._sequence, self._sequence + self._plan.batch
             if run.publishing_over:
                 # Due, and too late now: on record, so that it is not taken for never offered.
-                unsent = (self._plan.payload_bytes,) * self._plan.batch
-                self._record(number, sequence, channel, intended_ns, None, None, unsent, None, "unsent", None)
+                self._record_unsent(
+                    number, self._sequences(sequence), channel, intended_ns, None, "unsent", None
+                )
                 continue
             # A wait for a free request slot is the target's doing; what comes after it is ours.
-            self._publish(number, sequence, channel, intended_ns, max(run.local_ns(intended_ns), free_ns))
+            slot_ns = max(run.local_ns(intended_ns), free_ns)
+            try:
+                self._publish(number, self._sequences(sequence), channel, intended_ns, slot_ns)
+            except Exception as error:
+                # One event's failure; the schedule goes on.
+                run.failures.add(HARNESS, "a publish", error)
+                self._give_up_one(number, sequence, channel, intended_ns, slot_ns)
 
     def give_up(self) -> None:
         """Record as unanswered what has no answer yet; call when the drain is over."""
@@ -176,21 +186,40 @@ class OpenLoopPublisher:
             self._slot_free.clear()
             self._slot_free.wait()
 
-    def _publish(self, number: int, sequence: int, channel: str, intended_ns: int, slot_ns: int) -> None:
-        plan = self._plan
+    def _sequences(self, first: int) -> Sequence[int]:
+        return range(first, first + self._plan.batch)
+
+    def _publish(
+        self, number: int, sequences: Sequence[int], channel: str, intended_ns: int, slot_ns: int
+    ) -> None:
+        plan, run = self._plan, self._run
+        members: list[str] = []
+        unmade: dict[int, str] = {}
+        # Before the time of sending is taken: what the user's code takes is our lateness, not the service's latency.
+        for sequence in sequences:
+            try:
+                members.append(self._code.members())
+            except UnmadeError as error:
+                unmade[sequence] = str(error)
+        if unmade:
+            sequences = [sequence for sequence in sequences if sequence not in unmade]
         sent_ns = now_ns()
-        events = encode_batch(
-            self._run.recorder.token,
-            self._client.number,
-            sequence,
-            intended_ns,
-            sent_ns,
-            plan.payload_bytes,
-            [self._payload() for _ in range(plan.batch)],
-        )
+        token, publisher, size = run.recorder.token, self._client.number, plan.payload_bytes
+        if unmade:
+            events = [
+                encode_event(token, publisher, sequence, intended_ns, sent_ns, size, own)
+                for sequence, own in zip(sequences, members, strict=True)
+            ]
+        else:
+            events = encode_batch(token, publisher, sequences[0], intended_ns, sent_ns, size, members)
         sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
-        self._open[number] = _Request(sequence, channel, intended_ns, slot_ns, sent_ns, sizes)
-        self._run.progress.sent += len(events)
+        if events:
+            self._open[number] = _Request(sequences, channel, intended_ns, slot_ns, sent_ns, sizes)
+        for sequence, reason in unmade.items():
+            self._record_unsent(number, (sequence,), channel, intended_ns, slot_ns, "unmade", reason)
+        if not events:
+            return
+        run.progress.sent += len(events)
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
             if answer is None:
@@ -214,20 +243,55 @@ class OpenLoopPublisher:
         refused: Mapping[int, str] = {}
         if answer is not None:
             refused = dict.fromkeys(range(count), answer.error) if answer.error else answer.rejected
-        sequence, channel, intended_ns, slot_ns, sent_ns, sizes = request
+        sequences, channel, intended_ns, slot_ns, sent_ns, sizes = request
         rejected = self._record(
-            number, sequence, channel, intended_ns, slot_ns, sent_ns, sizes, acked_ns, status, error, refused
+            number, sequences, channel, intended_ns, slot_ns, sent_ns, sizes, acked_ns, status, error, refused
         )
+        if refused:
+            self._blame_size(refused, sizes)
         if answer is not None:
             progress.accepted += count - rejected
             progress.rejected += rejected
         elif status == "error":
             progress.rejected += count
 
+    def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
+        """Name the user's code where it made an event larger than the service takes and the service refused it."""
+        most = self._run.most_event_bytes
+        if most is None or self._plan.payload_bytes > most:
+            return
+        for index in refused:
+            if index < len(sizes) and sizes[index] > most:
+                self._code.too_large(sizes[index], most)
+
+    def _give_up_one(self, number: int, sequence: int, channel: str, intended_ns: int, slot_ns: int) -> None:
+        """Record a request that the harness failed at: as an error if it was on its way, else as not made."""
+        reason = "the harness failed at it"
+        if number in self._open:
+            self._settle(number, None, None, "error", reason)
+        else:
+            self._record_unsent(
+                number, self._sequences(sequence), channel, intended_ns, slot_ns, "unmade", reason
+            )
+
+    def _record_unsent(
+        self,
+        number: int,
+        sequences: Sequence[int],
+        channel: str,
+        intended_ns: int,
+        slot_ns: int | None,
+        status: str,
+        error: str | None,
+    ) -> None:
+        """Record events that were due and not sent, of the size that was planned."""
+        sizes = (self._plan.payload_bytes,) * len(sequences)
+        self._record(number, sequences, channel, intended_ns, slot_ns, None, sizes, None, status, error)
+
     def _record(
         self,
         number: int,
-        sequence: int,
+        sequences: Sequence[int],
         channel: str,
         intended_ns: int,
         slot_ns: int | None,
@@ -249,7 +313,7 @@ class OpenLoopPublisher:
             add(
                 EventRow(
                     publisher,
-                    sequence + index,
+                    sequences[index],
                     number,
                     channel,
                     intended_ns,

@@ -7,25 +7,26 @@ publishes and when. So the same scenario gives the same clients, however many pr
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import gevent
-from gevent import Greenlet
-from locust import User, task
+from gevent import GreenletExit
+from locust import User
 from locust.env import Environment
-from locust.exception import StopUser
+from locust.user.task import LOCUST_STATE_RUNNING
+from locust.user.users import UserMeta
 
 from loadgen.console import say
+from loadgen.measure.failures import HARNESS, USER_CODE
 from loadgen.scenario import ClientPlan
-from loadgen.transport.errors import HandshakeRefusedError, TransportError
-from loadgen.transport.http import GeventHttpClient
-from loadgen.users.behaving import CLOSE_TIMEOUT_S, doings
-from loadgen.users.connection import ClientConnection
-from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender
-from loadgen.users.reconnect import Returning
+from loadgen.users import declared
+from loadgen.users.code import UserCode
+from loadgen.users.declared import UserClassError
+from loadgen.users.playing import Client
 from loadgen.users.worker import WorkerRun
 
-CONNECT_TIMEOUT_S = 15.0
-
 _RUN = "loadgen_run"
+#: `ExitCode.USAGE`: users do not depend on `loadgen.run`.
+_USAGE = 2
+
+declared.say_and_end(say, _USAGE)
 
 
 def attach(environment: Environment, run: WorkerRun) -> None:
@@ -33,44 +34,89 @@ def attach(environment: Environment, run: WorkerRun) -> None:
     setattr(environment, _RUN, run)
 
 
-class LoadUser(User):
-    """What the three roles share; not for direct use."""
+def _run_of(environment: Environment) -> WorkerRun | None:
+    run: WorkerRun | None = getattr(environment, _RUN, None)
+    return run
+
+
+class LoadUserMeta(UserMeta):
+    """Makes user classes and users: what is not honoured is refused, what `__init__` raises ends no client."""
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:  # noqa: N805  a metaclass
+        """Make a user; Locust's spawning would end with what `__init__` raises."""
+        environment = arguments[0] if arguments else named.get("environment")
+        run = _run_of(environment) if isinstance(environment, Environment) else None
+        made: Any = cls
+        user: Any
+        try:
+            user = super().__call__(*arguments, **named)
+            if hasattr(user, "environment"):
+                return user
+            raise UserClassError("it does not call super().__init__(environment)")
+        except GreenletExit:
+            raise
+        except BaseException as error:
+            if run is None:
+                raise
+            place = declared.place_of_function(made.__init__) if isinstance(error, UserClassError) else None
+            run.failures.add(USER_CODE, f"{cls.__name__}.__init__()", error, place)
+        user = object.__new__(made)
+        User.__init__(user, environment)
+        return user
+
+    def __setattr__(cls, name: str, value: Any) -> None:  # noqa: N805  a metaclass
+        """Set an attribute of a class; raises UserClassError where it would not be honoured."""
+        declared.demand_settable(cls, name, value, LoadUser)
+        super().__setattr__(name, value)
+
+
+class LoadUser(User, metaclass=LoadUserMeta):
+    """What the three roles share; not for direct use.
+
+    Locust starts one user for each client and calls :meth:`run` once. Its task machinery takes no part: nothing that is
+    raised can make it play a client a second time.
+    """
 
     abstract = True
     #: Which clients of the scenario this class plays.
     role: ClassVar[str]
 
+    #: The worker's part in the run, and the client that this user plays; from on_start() on.
     run_of_worker: WorkerRun
     client_plan: ClientPlan
 
-    def on_start(self) -> None:
-        """Take an identity from the plan and wait for its turn to connect."""
-        # To stop here would be logged with a traceback: Locust takes it for an error of the user's.
-        self._takes_part = self._begin()
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Refuse what is not honoured; raises UserClassError."""
+        super().__init_subclass__(**named)
+        declared.demand_honoured(cls, LoadUser)
 
-    def _begin(self) -> bool:
-        """Begin to take part in the run; false: it has no part for this user, or is over."""
-        run: WorkerRun | None = getattr(self.environment, _RUN, None)
+    def run(self) -> None:  # type: ignore[misc]  # final for users of Locust, whose tasks are not ours
+        """Take an identity from the plan and play that client until the run is over."""
+        self._state = LOCUST_STATE_RUNNING
+        run = _run_of(self.environment)
         if run is None:
             say("no scenario is running: start Locust with --scenario NAME")
-            return False
-        client = run.claim(self.role)
-        if client is None:
-            return False
-        self.run_of_worker, self.client_plan = run, client
-        self._doings: list[Greenlet] = []
-        self._connecting: Greenlet | None = None
-        self._connection: ClientConnection | None = None
-        if not run.wait_for_ramp(client):
-            return False
-        if client.subscriptions or (client.publish is not None and client.publish.via == "websocket"):
-            deliver = type(self).on_delivery is not LoadUser.on_delivery
-            self._connection = ClientConnection(run, client, self.on_delivery if deliver else None)
-            self._returning = Returning(client.behaviour)
-            self._connection.on_ended = self._come_back
-            self._connecting = gevent.spawn(self._connect, self._connection)
-            self._doings.extend(map(gevent.spawn, doings(run, client, self._connection)))
-        return True
+            return
+        try:
+            client = run.claim(self.role)
+            if client is None:
+                return
+            self.run_of_worker, self.client_plan = run, client
+            Client(run, client, UserCode(self, LoadUser, run)).play()
+        except GreenletExit:
+            # Locust ends its users with it when the run is over.
+            return
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            # A panic of the codec is no Exception.
+            run.failures.add(HARNESS, "a client", error)
+
+    def on_start(self) -> None:
+        """Override to prepare a client: called once, when its turn to connect has come and before it does."""
+
+    def on_stop(self) -> None:
+        """Override to wind up a client: called once, when the run is over and the connection is closed."""
 
     def on_delivery(self, channel: str, event: str) -> None:
         """Override to look at each delivery after it was recorded; costs CPU on the receive path, must not block.
@@ -82,87 +128,13 @@ class LoadUser(User):
         """Override to give events members of your own; None: only padding up to the scenario's payload size."""
         return None
 
-    @task
-    def live(self) -> None:
-        """Play the role until the run is over."""
-        if not self._takes_part:
-            raise StopUser
-        publisher: OpenLoopPublisher | None = None
-        self.run_of_worker.joined()
-        try:
-            if self.client_plan.publish is not None:
-                publisher = self._publisher()
-                timeline = self.run_of_worker.wait_for_timeline()
-                if timeline is not None:
-                    if self.client_plan.publish.via == "websocket" and self._connection is not None:
-                        publisher.limit(self._connection.most_unanswered)
-                    publisher.publish_all(timeline)
-            self.run_of_worker.wait_for_end()
-        finally:
-            if publisher is not None:
-                publisher.give_up()
-            self._hang_up()
-            self.run_of_worker.left()
-        raise StopUser
-
-    def _publisher(self) -> OpenLoopPublisher:
-        client, run = self.client_plan, self.run_of_worker
-        assert client.publish is not None
-        sender: Sender
-        if client.publish.via == "websocket":
-            assert self._connection is not None
-            sender, in_flight = ConnectionSender(self._connection), 0
-        else:
-            in_flight = client.publish.in_flight or 1
-            assert run.service.http_url is not None
-            sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
-        return OpenLoopPublisher(run, client, sender, in_flight, self.payload)
-
-    # There is a greenlet for connecting only while it is needed: each costs some 8 KB, its stack and Python's.
-
-    def _connect(self, connection: ClientConnection) -> None:
-        """Connect, by the client's policy as often as it takes; return once it is or is not to be connected."""
-        run = self.run_of_worker
-        while not run.stopping:
-            try:
-                connection.open(CONNECT_TIMEOUT_S)
-            except HandshakeRefusedError as error:
-                run.complain(str(error), fatal=True)
-            except TransportError as error:
-                run.complain(str(error), fatal=False)
-            else:
-                self._returning.connected()
-                return
-            if not self._wait_to_return(None):
-                return
-
-    def _come_back(self) -> None:
-        """The connection has ended; from the hub."""
-        connection, run = self._connection, self.run_of_worker
-        assert connection is not None
-        intent = connection.intent
-
-        def again() -> None:
-            if self._wait_to_return(intent):
-                self._connect(connection)
-
-        if not run.stopping:
-            self._connecting = gevent.spawn(again)
-
-    def _wait_to_return(self, intent: str | None) -> bool:
-        """Wait as the policy has it; false: the client is not to come back."""
-        wait_s = self._returning.wait_s(intent)
-        if wait_s is None:
-            return False
-        gevent.sleep(wait_s)
-        return True
-
-    def _hang_up(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            if not self._connection.ended.wait(CLOSE_TIMEOUT_S):
-                self._connection.abort()
-        gevent.killall([each for each in (self._connecting, *self._doings) if each is not None], block=False)
+    def check(self, name: str, ok: object) -> bool:
+        """Count whether something holds, under a name; return it. The gate metric `checks.failed` counts the others."""
+        passed = bool(ok)
+        run = _run_of(self.environment)
+        if run is not None:
+            run.checks.count(name if type(name) is str else str(name), passed)
+        return passed
 
 
 class Subscriber(LoadUser):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from loadgen.measure.checks import Checks
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.protocol.base import Service
@@ -68,6 +69,10 @@ class WorkerRun(Protocol):
     progress: Progress
     #: What failed in this process that is not the service's doing.
     failures: Failures
+    #: What the user's own code has asserted.
+    checks: Checks
+    #: Bytes of the largest event that the service takes by default, or None if it has no such limit.
+    most_event_bytes: int | None
     #: No more publishes: the schedule has ended or the run was interrupted.
     publishing_over: bool
 

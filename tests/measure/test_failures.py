@@ -1,3 +1,5 @@
+import json
+
 from loadgen.measure.failures import (
     HARNESS,
     MOST_MESSAGE_CHARACTERS,
@@ -5,6 +7,7 @@ from loadgen.measure.failures import (
     USER_CODE,
     Failure,
     Failures,
+    place_of,
 )
 
 
@@ -26,6 +29,25 @@ def test_failures_of_one_place_are_one_entry_with_the_first_message() -> None:
     assert entry["where"].rpartition(":")[2].isdigit()
     assert len(shown) == 1
     assert len(failures) == 1_000
+
+
+def test_a_failure_in_a_library_names_the_line_that_called_it() -> None:
+    try:
+        json.loads("{")
+    except ValueError as error:
+        line = error.__traceback__.tb_lineno if error.__traceback__ else 0
+        place = place_of(error)
+    assert place.startswith(f"tests/measure/test_failures.py:{line} (in json/"), place
+
+
+def test_a_place_may_be_given_and_failures_move_without_being_shown_again() -> None:
+    shown: list[Failure] = []
+    early, late = Failures(shown.append), Failures(shown.append)
+    early.add(USER_CODE, "payload()", raised(), "users.py:3")
+    late.add(USER_CODE, "payload()", raised(), "users.py:3")
+    late.take(early)
+    ((where, count),) = [(entry["where"], entry["count"]) for entry in late.to_list()]
+    assert (where, count, len(early), len(shown)) == ("payload() at users.py:3", 2, 0, 2)
 
 
 def test_kinds_and_hooks_are_kept_apart() -> None:

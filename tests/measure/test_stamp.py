@@ -1,11 +1,14 @@
+import enum
 import json
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure.stamp import decode_event, encode_batch, encode_event
+from loadgen.measure.stamp import PayloadError, decode_event, encode_batch, encode_event, encode_members
 
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 
@@ -35,7 +38,7 @@ def test_an_event_that_is_too_small_for_its_stamp_keeps_its_natural_length() -> 
 def test_a_payload_of_the_users_own_rides_along(payload: dict[str, int | str]) -> None:
     payload.pop("_lg", None)
     payload.pop("pad", None)
-    event = encode_event(1, 2, 3, 4, 5, 400, payload)
+    event = encode_event(1, 2, 3, 4, 5, 400, encode_members(payload))
     decoded = json.loads(event)
     assert {key: decoded[key] for key in payload} == payload
     assert decode_event(event).stamp == (1, 2, 3, 4, 5)
@@ -49,6 +52,57 @@ def test_what_is_not_ours_is_refused(text: str) -> None:
         decode_event(text)
 
 
+class Name(enum.Enum):
+    STAMP = "_lg"
+
+
+@pytest.mark.parametrize(
+    ("payload", "sentence"),
+    [
+        ([1], "returned a list, and must return a mapping or None"),
+        ("text", "returned a str, and must return a mapping or None"),
+        (7, "returned an int, and must"),
+        (object(), "returned an object, and must"),
+        ({"x": float("nan")}, "returned nan, which JSON cannot hold"),
+        ({"x": [1, {"y": (2.0, float("-inf"))}]}, "returned -inf, which JSON cannot hold"),
+        ({"x": b"abc"}, "returned bytes, which JSON cannot hold: decode them"),
+        ({"x": 10**5_000}, "returned what JSON cannot hold: "),
+        ({"x": object()}, "returned what JSON cannot hold: TypeError"),
+        ({"x": "\ud800"}, "returned what JSON cannot hold: Unicode"),
+        ({(1, 2): 3}, "returned what JSON cannot hold"),
+        ({"_lg": [1]}, "returned a member called '_lg', which the harness writes itself"),
+        ({Name.STAMP: 1}, "returned a member called '_lg'"),
+        ({"pad": ""}, "returned a member called 'pad'"),
+    ],
+)
+def test_what_cannot_go_into_an_event_is_refused_in_words(payload: Any, sentence: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        encode_members(payload)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_a_payload_that_holds_itself_is_refused() -> None:
+    payload: dict[str, Any] = {}
+    payload["me"] = payload
+    with pytest.raises(PayloadError, match="returned what JSON cannot hold: RecursionError"):
+        encode_members(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "members"),
+    [
+        (None, ""),
+        ({}, ""),
+        ({"inner": {"_lg": 1, "pad": None}}, '"inner":{"_lg":1,"pad":null}'),
+        (MappingProxyType({"a": 1}), '"a":1'),
+        ({1: "one"}, '"1":"one"'),
+        ({"x": 2**70}, f'"x":{2**70}'),
+    ],
+)
+def test_what_json_can_hold_is_taken(payload: Any, members: str) -> None:
+    assert encode_members(payload) == members
+
+
 PAYLOADS = st.lists(st.none() | st.dictionaries(st.sampled_from("ab"), st.text(max_size=5)), max_size=5)
 
 
@@ -56,6 +110,7 @@ PAYLOADS = st.lists(st.none() | st.dictionaries(st.sampled_from("ab"), st.text(m
 def test_a_batch_is_what_its_events_are_one_by_one(
     sequence: int, size: int, payloads: list[dict[str, str] | None]
 ) -> None:
-    assert encode_batch(1, 2, sequence, 3, 4, size, payloads) == [
-        encode_event(1, 2, sequence + k, 3, 4, size, payload) for k, payload in enumerate(payloads)
+    members = [encode_members(payload) for payload in payloads]
+    assert encode_batch(1, 2, sequence, 3, 4, size, members) == [
+        encode_event(1, 2, sequence + k, 3, 4, size, each) for k, each in enumerate(members)
     ]

@@ -1,7 +1,8 @@
 """Publishers against a run and a sender that are only what they need."""
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,9 +10,12 @@ import gevent
 import pytest
 
 from loadgen.measure.clock import now_ns
+from loadgen.measure.failures import Failures
 from loadgen.measure.rows import EventRow
+from loadgen.measure.stamp import decode_event
 from loadgen.protocol.base import PublishAnswer
 from loadgen.scenario import ClientPlan
+from loadgen.users.code import UserCode
 from loadgen.users.publishing import OnOutcome, OpenLoopPublisher
 from loadgen.users.worker import Progress, Timeline, WorkerRun
 
@@ -43,12 +47,29 @@ class Sender:
         self.closed = True
 
 
-def publisher(sender: Sender, due_ns: list[int], in_flight: int = 0) -> tuple[OpenLoopPublisher, Any]:
+class Quiet:
+    """The hooks that do nothing."""
+
+    def on_start(self) -> None: ...
+
+    def on_stop(self) -> None: ...
+
+    def on_delivery(self, channel: str, event: str) -> None: ...
+
+    def payload(self) -> Any: ...
+
+
+def publisher(
+    sender: Sender, due_ns: list[int], in_flight: int = 0, payload: Callable[[], Any] | None = None
+) -> tuple[OpenLoopPublisher, Any]:
     rows: list[EventRow] = []
     run = SimpleNamespace(
         recorder=SimpleNamespace(token=7, event=rows.append),
         progress=Progress(),
         publishing_over=False,
+        stopping=False,
+        failures=Failures(),
+        most_event_bytes=2_000,
         local_ns=lambda at_ns: at_ns,
         wait_until=lambda at_ns: gevent.sleep(max(0, at_ns - now_ns()) / 1e9),
         rows=rows,
@@ -60,7 +81,11 @@ def publisher(sender: Sender, due_ns: list[int], in_flight: int = 0) -> tuple[Op
         channels=lambda: SimpleNamespace(next=lambda: "/default/a"),
     )
     client = ClientPlan(3, "g", 0, (), cast(Any, plan), 0)
-    return OpenLoopPublisher(cast(WorkerRun, run), client, sender, in_flight, lambda: None), run
+    user = Quiet()
+    if payload is not None:
+        user.payload = payload  # type: ignore[method-assign]
+    code = UserCode(user, Quiet, cast(WorkerRun, run))
+    return OpenLoopPublisher(cast(WorkerRun, run), client, sender, in_flight, code), run
 
 
 def play(playing: OpenLoopPublisher, settle_s: float = 0.2) -> None:
@@ -130,3 +155,108 @@ def test_what_is_due_when_publishing_is_over_is_recorded_as_unsent() -> None:
     play(playing)
     assert Counter(row.status for row in run.rows) == {"unsent": 2 * BATCH}
     assert not sender.sent
+
+
+def failing(*numbers: int, error: BaseException | None = None, value: Any = None) -> Callable[[], Any]:
+    """A payload() that fails at these of its calls, counted from 0."""
+    calls = itertools.count()
+
+    def payload() -> Any:
+        number = next(calls)
+        if number not in numbers:
+            return {"call": number}
+        if error is not None:
+            raise error
+        return value
+
+    return payload
+
+
+@pytest.mark.parametrize("number", range(BATCH))
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"error": ValueError("no row")},
+        {"error": SystemExit(0)},
+        {"error": KeyboardInterrupt()},
+        {"error": gevent.GreenletExit()},
+        {"error": gevent.Timeout(1)},
+        {"value": [1]},
+        {"value": {"x": float("nan")}},
+    ],
+    ids=str,
+)
+def test_an_event_that_payload_fails_at_is_unmade_and_all_others_are_sent(
+    number: int, wrong: dict[str, Any]
+) -> None:
+    sender = Sender(PublishAnswer(), None, 0.0)
+    playing, run = publisher(sender, [0, 0, 0], payload=failing(BATCH + number, **wrong))
+    play(playing, settle_s=0.02)
+    rows = {row.sequence: row for row in run.rows}
+    assert sorted(rows) == list(range(3 * BATCH)), "each event of the schedule is on record once"
+    assert Counter(row.status for row in run.rows) == {"accepted": 3 * BATCH - 1, "unmade": 1}
+    unmade = rows[BATCH + number]
+    assert (unmade.status, unmade.sent_ns, unmade.acked_ns, unmade.batch) == ("unmade", None, None, 1)
+    assert unmade.error is not None
+    assert unmade.error.startswith("payload() ")
+    sent = [decode_event(text).stamp[2] for events in sender.sent for text in events]
+    assert sent == [sequence for sequence in range(3 * BATCH) if sequence != BATCH + number]
+    (failure,) = run.failures.to_list()
+    assert (failure["kind"], failure["count"]) == ("user code", 1)
+    assert failure["where"].startswith("payload() at tests/users/test_publishing.py:")
+    assert run.progress.sent == run.progress.accepted == 3 * BATCH - 1
+
+
+def test_a_request_of_which_no_event_could_be_made_is_not_sent_and_takes_no_slot() -> None:
+    sender = Sender(PublishAnswer(), None, 0.01)
+    playing, run = publisher(
+        sender, [0] * 4, in_flight=1, payload=failing(*range(2 * BATCH), error=ValueError())
+    )
+    play(playing)
+    assert len(sender.sent) == 2
+    assert Counter(row.status for row in run.rows) == {"accepted": 2 * BATCH, "unmade": 2 * BATCH}
+    assert len(run.failures) == 2 * BATCH
+
+
+def test_what_payload_takes_is_our_lateness_and_not_the_services_latency() -> None:
+    def slow() -> None:
+        gevent.sleep(0.02)
+
+    sender = Sender(PublishAnswer(), None, 0.0)
+    playing, run = publisher(sender, [0], payload=slow)
+    play(playing, settle_s=0.02)
+    assert all(row.sent_ns - row.slot_ns >= BATCH * 18_000_000 for row in run.rows)
+    ((*_, sent_ns),) = {decode_event(text).stamp for text in sender.sent[0][:1]}
+    assert sent_ns == run.rows[0].sent_ns
+
+
+def test_a_sender_that_raises_loses_its_request_and_the_schedule_goes_on() -> None:
+    class Broken(Sender):
+        def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
+            if publish_id == "p1":
+                raise RuntimeError("no")
+            super().send(publish_id, channel, events, on_outcome)
+
+    sender = Broken(PublishAnswer(), None, 0.0)
+    playing, run = publisher(sender, [0, 0, 0])
+    play(playing, settle_s=0.02)
+    assert Counter(row.status for row in run.rows) == {"accepted": 2 * BATCH, "error": BATCH}
+    assert sorted(row.sequence for row in run.rows) == list(range(3 * BATCH))
+    (failure,) = run.failures.to_list()
+    assert (failure["kind"], failure["message"]) == ("harness", "RuntimeError: no")
+
+
+def test_an_event_that_the_service_refuses_since_payload_made_it_too_large_is_named() -> None:
+    sender = Sender(PublishAnswer(rejected={1: "too large"}), None, 0.0)
+    playing, run = publisher(sender, [0], payload=failing(1, value={"x": "y" * 3_000}))
+    play(playing, settle_s=0.02)
+    (failure,) = run.failures.to_list()
+    assert failure["message"].endswith("bytes, and the service takes at most 2,000")
+    assert Counter(row.status for row in run.rows) == {"accepted": BATCH - 1, "rejected": 1}
+
+
+def test_a_small_event_that_the_service_refuses_is_the_services_answer() -> None:
+    sender = Sender(PublishAnswer(rejected={1: "no"}), None, 0.0)
+    playing, run = publisher(sender, [0], payload=failing())
+    play(playing, settle_s=0.02)
+    assert not run.failures.to_list()

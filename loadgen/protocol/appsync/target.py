@@ -17,6 +17,7 @@ RULES = ProtocolRules(
     connects_per_s=limits.NEW_CONNECTIONS_PER_SECOND,
     events_per_s=limits.INBOUND_EVENTS_PER_SECOND,
     connection_lifetime_s=limits.CONNECTION_LIFETIME_S,
+    event_bytes=limits.EVENT_MAX_BYTES,
 )
 
 

@@ -1,0 +1,130 @@
+"""The only place from which the user's own methods are called.
+
+Whatever a hook raises ends here: it is counted by hook and line, the run is invalid, and the client goes on.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, Protocol, TypeVar
+
+import gevent
+from gevent import GreenletExit
+
+from loadgen.measure.failures import USER_CODE, place_of
+from loadgen.measure.stamp import PayloadError, encode_members
+from loadgen.users.connection import OnDelivery
+from loadgen.users.declared import place_of_function
+from loadgen.users.worker import WorkerRun
+
+#: So long may on_start() take before it is said why the client does not connect.
+SLOW_START_S: Final = 5.0
+_MOST_CHARACTERS: Final = 200
+T = TypeVar("T")
+
+
+class Hooks(Protocol):
+    """A user object, as far as it is called."""
+
+    def on_start(self) -> object:
+        """The client's turn to connect has come."""
+
+    def on_stop(self) -> object:
+        """The client has hung up."""
+
+    def payload(self) -> Any:
+        """Return the members of the next event."""
+
+    def on_delivery(self, channel: str, event: str) -> object:
+        """Look at a delivery."""
+
+
+class UnmadeError(Exception):
+    """The user's code did not make what was due; it is counted already. The text is for the record."""
+
+
+class HookError(Exception):
+    """A hook raised; it is counted already."""
+
+
+class UserCode:
+    """Calls the hooks of one user."""
+
+    def __init__(self, user: Hooks, base: type, run: WorkerRun) -> None:
+        """``base`` has the hooks that do nothing."""
+        self._user = user
+        self._run = run
+        self._no_payload, self._no_on_delivery = vars(base)["payload"], vars(base)["on_delivery"]
+
+    def start(self) -> None:
+        """Call on_start(); where it takes long, say so: the client connects only then."""
+        what = f"on_start() has not returned after {SLOW_START_S:g} s, and its client connects only then"
+        late = gevent.spawn_later(SLOW_START_S, self._run.complain, what, False)
+        try:
+            with suppress(HookError):
+                self._call("on_start()", self._user.on_start)
+        finally:
+            late.kill(block=False)
+
+    def stop(self) -> None:
+        """Call on_stop()."""
+        with suppress(HookError):
+            self._call("on_stop()", self._user.on_stop)
+
+    @property
+    def on_delivery(self) -> OnDelivery | None:
+        """What to call after each delivery, or None if the user does not look at them; never raises."""
+        hook = self._user.on_delivery
+        if getattr(hook, "__func__", None) is self._no_on_delivery:
+            return None
+        call = self._call
+
+        def on_delivery(channel: str, event: str) -> None:
+            with suppress(HookError):
+                call("on_delivery()", hook, channel, event)
+
+        return on_delivery
+
+    def members(self) -> str:
+        """Return the JSON text of the next event's own members, without braces.
+
+        Raises:
+            UnmadeError: payload() raised, or returned what cannot go into an event.
+        """
+        hook = self._user.payload
+        if getattr(hook, "__func__", None) is self._no_payload:
+            return ""
+        try:
+            value = self._call("payload()", hook)
+        except HookError as error:
+            raise UnmadeError(f"payload() failed at {place_of(error.__cause__ or error)}") from None
+        try:
+            return encode_members(value)
+        except PayloadError as error:
+            self._failed("payload()", error, place_of_function(hook))
+            raise UnmadeError(f"payload() {error}"[:_MOST_CHARACTERS]) from None
+
+    def too_large(self, size_bytes: int, most_bytes: int) -> None:
+        """Count an event that the service refused and that payload() has made larger than the service takes."""
+        error = PayloadError(
+            f"made an event of {size_bytes:,} bytes, and the service takes at most {most_bytes:,}"
+        )
+        self._failed("payload()", error, place_of_function(self._user.payload))
+
+    def _call(self, name: str, hook: Callable[..., T], *arguments: object) -> T:
+        """Call a hook; raises HookError where it raised."""
+        try:
+            return hook(*arguments)
+        except GreenletExit as error:
+            if self._run.stopping and gevent.getcurrent() is not gevent.get_hub():
+                # Locust ends its users when the run is over. Otherwise only the hook itself can have raised it.
+                raise
+            caught: BaseException = error
+        except BaseException as error:
+            # All of them: StopUser would end the client, SystemExit and KeyboardInterrupt the process. A real Ctrl-C
+            # does not come this way: gevent takes the signal.
+            caught = error
+        self._failed(name, caught, None)
+        raise HookError from caught
+
+    def _failed(self, name: str, error: BaseException, place: str | None) -> None:
+        self._run.failures.add(USER_CODE, name, error, place)

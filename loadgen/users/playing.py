@@ -1,0 +1,134 @@
+"""One client of the scenario, as one Locust user plays it: its connection, its publisher, and the user's own code."""
+
+import gevent
+from gevent import Greenlet
+
+from loadgen.measure.failures import HARNESS
+from loadgen.scenario import ClientPlan
+from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.http import GeventHttpClient
+from loadgen.users.behaving import CLOSE_TIMEOUT_S, doings
+from loadgen.users.code import UserCode
+from loadgen.users.connection import ClientConnection
+from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender
+from loadgen.users.reconnect import Returning
+from loadgen.users.worker import WorkerRun
+
+CONNECT_TIMEOUT_S = 15.0
+
+
+class Client:
+    """Plays its client from its turn in the ramp to the end of the run, once."""
+
+    def __init__(self, run: WorkerRun, plan: ClientPlan, code: UserCode) -> None:
+        self._run = run
+        self._plan = plan
+        self._code = code
+        self._returning = Returning(plan.behaviour)
+        self._doings: list[Greenlet] = []
+        self._connecting: Greenlet | None = None
+        self._connection: ClientConnection | None = None
+        self._publisher: OpenLoopPublisher | None = None
+
+    def play(self) -> None:
+        """Connect, publish and receive; returns when the run is over and everything is recorded."""
+        run = self._run
+        if not run.wait_for_ramp(self._plan):
+            return
+        run.joined()
+        try:
+            self._code.start()
+            self._connect_in_background()
+            try:
+                self._publish()
+            except Exception as error:
+                # The client stays and receives; what it was to publish is missing, and the run is invalid.
+                run.failures.add(HARNESS, "a publisher", error)
+            run.wait_for_end()
+        finally:
+            if self._publisher is not None:
+                self._publisher.give_up()
+            self._hang_up()
+            self._code.stop()
+            run.left()
+
+    def _connect_in_background(self) -> None:
+        run, plan = self._run, self._plan
+        if plan.subscriptions or (plan.publish is not None and plan.publish.via == "websocket"):
+            connection = ClientConnection(run, plan, self._code.on_delivery)
+            connection.on_ended = self._come_back
+            self._connection = connection
+            self._connecting = gevent.spawn(self._connect, connection)
+            self._doings.extend(map(gevent.spawn, doings(run, plan, connection)))
+
+    def _publish(self) -> None:
+        """Publish all that is due, if this client publishes."""
+        plan = self._plan
+        if plan.publish is None:
+            return
+        publisher = self._publisher = self._made_publisher()
+        timeline = self._run.wait_for_timeline()
+        if timeline is None:
+            return
+        if plan.publish.via == "websocket" and self._connection is not None:
+            publisher.limit(self._connection.most_unanswered)
+        publisher.publish_all(timeline)
+
+    def _made_publisher(self) -> OpenLoopPublisher:
+        plan, run = self._plan, self._run
+        assert plan.publish is not None
+        sender: Sender
+        if plan.publish.via == "websocket":
+            assert self._connection is not None
+            sender, in_flight = ConnectionSender(self._connection), 0
+        else:
+            in_flight = plan.publish.in_flight or 1
+            assert run.service.http_url is not None
+            sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
+        return OpenLoopPublisher(run, plan, sender, in_flight, self._code)
+
+    # There is a greenlet for connecting only while it is needed: each costs some 8 KB, its stack and Python's.
+
+    def _connect(self, connection: ClientConnection) -> None:
+        """Connect, by the client's policy as often as it takes; return once it is or is not to be connected."""
+        run = self._run
+        while not run.stopping:
+            try:
+                connection.open(CONNECT_TIMEOUT_S)
+            except HandshakeRefusedError as error:
+                run.complain(str(error), fatal=True)
+            except TransportError as error:
+                run.complain(str(error), fatal=False)
+            else:
+                self._returning.connected()
+                return
+            if not self._wait_to_return(None):
+                return
+
+    def _come_back(self) -> None:
+        """The connection has ended; from the hub."""
+        connection, run = self._connection, self._run
+        assert connection is not None
+        intent = connection.intent
+
+        def again() -> None:
+            if self._wait_to_return(intent):
+                self._connect(connection)
+
+        if not run.stopping:
+            self._connecting = gevent.spawn(again)
+
+    def _wait_to_return(self, intent: str | None) -> bool:
+        """Wait as the policy has it; false: the client is not to come back."""
+        wait_s = self._returning.wait_s(intent)
+        if wait_s is None:
+            return False
+        gevent.sleep(wait_s)
+        return True
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            if not self._connection.ended.wait(CLOSE_TIMEOUT_S):
+                self._connection.abort()
+        gevent.killall([each for each in (self._connecting, *self._doings) if each is not None], block=False)
