@@ -5,6 +5,7 @@ publishes and when. So the same scenario gives the same clients, however many pr
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import gevent
@@ -13,6 +14,7 @@ from locust import User, task
 from locust.env import Environment
 from locust.exception import StopUser
 
+from loadgen.measure.failures import HARNESS
 from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
@@ -105,7 +107,12 @@ class LoadUser(User):
         else:
             in_flight = client.publish.in_flight or 1
             assert run.service.http_url is not None
-            sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
+            client_of_http = GeventHttpClient(
+                run.service.http_url,
+                in_flight,
+                on_failed=partial(run.failures.add, HARNESS, "publishing over HTTP"),
+            )
+            sender = HttpSender(run.service, client_of_http, run.recorder.undecodable)
         return OpenLoopPublisher(run, client, sender, in_flight, self.payload)
 
     # There is a greenlet for connecting only while it is needed: each costs some 8 KB, its stack and Python's.
