@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Classes of what did not arrive; 0 stands for "not expected".
 OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 LOST = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
-#: Missed by the client's own doing, or observed by nobody since the harness failed: no loss, and not expected in the end.
+#: Missed by the client's own doing, or observed by nobody since the harness failed: neither lost nor expected.
 MISSED = (MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED)
 CLASSES = (*LOST, *MISSED)
 
