@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import pandas as pd
 
-from analysis.losses import BEFORE_READY, IN_RECONNECT, MISSED_AWAY, MISSED_IN_GAP, OTHERWISE, Losses
+from analysis.losses import (
+    BEFORE_READY,
+    IN_RECONNECT,
+    MISSED_AWAY,
+    MISSED_IN_GAP,
+    OTHERWISE,
+    UNOBSERVED,
+    Losses,
+)
 from analysis.presence import Segments
 from analysis.run import Ints
 
@@ -19,7 +27,7 @@ _LOST = {
     "lost_in_reconnect": IN_RECONNECT,
     "lost_otherwise": OTHERWISE,
 }
-_MISSED = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY}
+_MISSED = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY, "unobserved": UNOBSERVED}
 COUNTS = ("expected", "delivered", "late", *_LOST, *_MISSED, "duplicates", "reordered")
 Pairs = tuple[Ints, Ints]
 Counts = tuple[Ints, Ints]

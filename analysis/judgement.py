@@ -127,6 +127,14 @@ def _ledger(summary: dict[str, Any]) -> Iterator[Finding]:
             f" {ledger['late']:,} late, {ledger['lost']:,} lost; {ledger['rows']:,} rows",
             "this is a defect of the harness or a damaged record: please report it with the run's folder",
         )
+    if ledger["unobserved"]:
+        yield Finding(
+            "invalid",
+            "harness",
+            f"{ledger['unobserved']:,} deliveries were observed by nobody: a failure of the harness had ended their"
+            " connections, so that they count neither as delivered nor as lost",
+            "see the failure above, mend or report it, and run again",
+        )
     if not ledger["expected"]:
         yield Finding(
             "degraded",

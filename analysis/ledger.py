@@ -7,7 +7,8 @@ from the presence of subscriptions, delivered from the rows, and losses one by o
 :attr:`Ledger.balances` says.
 
 Where clients cut connections, leave or unsubscribe on purpose, what they missed by that is counted one by one too and
-taken off what was expected: it is reported beside the losses, not among them.
+taken off what was expected: it is reported beside the losses, not among them. So is what nobody observed since a
+failure of the harness had ended the connection.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from analysis.losses import (
     MISSED_AWAY,
     MISSED_IN_GAP,
     OTHERWISE,
+    UNOBSERVED,
     find_losses,
 )
 from analysis.matching import find_reordered, match
@@ -57,6 +59,9 @@ class Ledger:
     #: client had left or unsubscribed, up to when the subscription was ready again.
     missed_in_gap: int
     missed_away: int
+    #: Not expected and not lost: pairs that are not on record and may have arrived, since a failure of the harness had
+    #: ended the connection, up to when the subscription was ready again.
+    unobserved: int
     #: Rows beyond the first of the same event and subscription.
     duplicates: int
     #: First rows of events that the service did not accept (it may deliver them all the same).
@@ -188,6 +193,7 @@ def settle(run: Run, window: Window) -> Settled:
         lost_otherwise=losses.total(OTHERWISE),
         missed_in_gap=losses.total(MISSED_IN_GAP),
         missed_away=losses.total(MISSED_AWAY),
+        unobserved=losses.total(UNOBSERVED),
         duplicates=len(found.duplicates[0]),
         not_acknowledged=found.not_acknowledged,
         outside_live_window=found.outside_live_window,

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from analysis.ledger import Events, Reach
 
 #: Classes of what did not arrive; 0 stands for "not expected".
-OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY = 1, 2, 3, 4, 5
+OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 LOST = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
-#: Missed by the client's own doing: no loss, and not expected in the end.
-MISSED = (MISSED_IN_GAP, MISSED_AWAY)
+#: Missed by the client's own doing, or observed by nobody since the harness failed: neither lost nor expected.
+MISSED = (MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED)
 CLASSES = (*LOST, *MISSED)
 
 _CLASS_OF_KIND = {
@@ -25,14 +25,17 @@ _CLASS_OF_KIND = {
     presence.IN_RECONNECT: IN_RECONNECT,
     presence.DROPPED: MISSED_IN_GAP,
     presence.AWAY: MISSED_AWAY,
+    presence.UNOBSERVED: UNOBSERVED,
 }
+_CLASSES = 1 + len(CLASSES)
 #: Cells of (subscription, event) looked at in one turn: bounds the memory.
 _CELLS = 20_000_000
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Counts by class of deliveries that did not arrive; arrays of shape (6, events) and (6, subscriptions)."""
+    """Counts by class of deliveries that did not arrive; arrays of shape (classes, events) and (classes,
+    subscriptions)."""
 
     by_event: Ints
     #: By position in `numbers`.
@@ -51,7 +54,7 @@ class Losses:
 
     @property
     def missed(self) -> tuple[Ints, Ints]:
-        """What was missed on purpose, by event and by subscription."""
+        """What was missed on purpose or observed by nobody, by event and by subscription."""
         classes = list(MISSED)
         return self.by_event[classes].sum(axis=0), self.by_subscription[classes].sum(axis=0)
 
@@ -70,14 +73,15 @@ def find_losses(
 
     A loss on a connection that then broke belongs to the reconnect when nothing that was sent later came through that
     connection any more and the event was not yet overdue when it broke: it was on its way, or would never have been.
-    Likewise where the client ended it: what was on its way then was missed, not lost.
+    Likewise where the client ended it: what was on its way then was missed, not lost. Where a failure of the harness
+    ended it, whatever was not yet overdue may have been read and not recorded: it is unobserved.
 
     `arrived` counts by event; `incomplete` holds (event, subscription) of what did arrive of the events that did not
     reach everybody; `last_sent_ns` is when the last event was sent that came through in each segment that broke.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
-    by_event = np.zeros((6, len(events.key)), dtype=np.int64)
-    by_subscription = np.zeros((6, len(numbers)), dtype=np.int64)
+    by_event = np.zeros((_CLASSES, len(events.key)), dtype=np.int64)
+    by_subscription = np.zeros((_CLASSES, len(numbers)), dtype=np.int64)
     lossy = arrived < expected
     if not lossy.any():
         return Losses(by_event, by_subscription, numbers)
@@ -128,6 +132,7 @@ def _break_begins_ns(present: Segments, last_sent_ns: Ints, late_after_ns: int |
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:
         begins_ns[broken] = np.maximum(begins_ns[broken], present.end_ns[broken] - late_after_ns)
-    # After the last event that came through.
-    begins_ns[broken] = np.maximum(begins_ns[broken], last_sent_ns[broken] + 1)
+    # After the last event that came through; of a failure of ours any that did not, as it may have come.
+    known = broken & (present.ending != presence.UNOBSERVED)
+    begins_ns[known] = np.maximum(begins_ns[known], last_sent_ns[known] + 1)
     return begins_ns

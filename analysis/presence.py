@@ -8,6 +8,9 @@ says what a loss is to be called.
 Two more kinds are gaps that the client made itself, from then until the subscription is proven ready again: dropped (a
 drop of the scenario cut the connection) and away (it unsubscribed or left). What arrives of the events sent in them
 counts as any other; what does not was missed on purpose and is no loss.
+
+A gap of the last kind, unobserved, begins where a failure of the harness ended a connection, and lasts as long: what
+was sent in it and is not on record was observed by nobody, and is no loss either.
 """
 
 from dataclasses import dataclass
@@ -19,7 +22,9 @@ import pyarrow as pa
 from analysis.run import Ints, Run, codes, ints
 
 FOREVER = np.iinfo(np.int64).max
-LIVE, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY = 1, 2, 3, 4, 5
+LIVE, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
+#: Why a connection ended that a failure of the harness ended, as it stands in the record.
+HARNESS_FAILURE = "harness failure"
 
 _SUBSCRIPTION_COLUMNS = (
     "worker", "subscription", "connection", "life", "turn", "channel", "acknowledged_ns", "ready_ns", "ended_ns",
@@ -80,8 +85,9 @@ def segments(run: Run) -> Segments:
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
     pattern, ended_ns, gap = pattern[order], ended_ns[order], gap[order]
 
-    # A life without an acknowledgement is an attempt; what it was lost for goes on.
-    begun = (acknowledged_ns >= 0) | (ready_ns >= 0)
+    # A life without an acknowledgement is an attempt; what it was lost for goes on. Unless the harness failed in it:
+    # from then on nobody knows what would have come.
+    begun = (acknowledged_ns >= 0) | (ready_ns >= 0) | (gap == UNOBSERVED)
     subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
     ready_ns = np.where(ready_ns[begun] >= 0, np.minimum(ready_ns[begun], ended_ns), ended_ns)
     acknowledged_ns = acknowledged_ns[begun]
@@ -135,6 +141,8 @@ def gap_of(intent: str | None) -> int:
     """Return the kind of gap that a client began with an intent; 0: with none."""
     if intent is None:
         return 0
+    if intent == HARNESS_FAILURE:
+        return UNOBSERVED
     return DROPPED if intent.startswith("drop ") else AWAY
 
 

@@ -10,6 +10,8 @@ from analysis import checks, text
 from analysis.gates import outputs
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
+#: Kinds of unreadable messages that are named.
+_MOST_KINDS = 3
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")
 
 
@@ -68,11 +70,12 @@ def notes(summary: dict[str, Any]) -> list[str]:
             lines.append(f"{source}: {text.clean(message)} ({number:,}×)")
     for name, meaning in (
         ("foreign", "events that were not this run's"),
-        ("undecodable", "messages that could not be read"),
         ("unknown_subscription", "events for a subscription that nobody made"),
     ):
         if workers[name]:
             lines.append(f"received {workers[name]:,} {meaning}")
+    if workers["undecodable"]:
+        lines.append(_undecodable(workers))
     appsync = summary["target"]["protocol"] == "appsync-events"
     norm = "AWS" if appsync else summary["target"]["service"]
     for what, number in workers["deviations"].items():
@@ -107,6 +110,19 @@ def notes(summary: dict[str, Any]) -> list[str]:
             if delivery[name]["negative"]:
                 lines.append(f"{delivery[name]['negative']:,} {meaning} are negative: clocks disagree")
     return lines
+
+
+def _undecodable(workers: dict[str, Any]) -> str:
+    """Return what the service sent that cannot be read: how much, of which kinds, and the first of each."""
+    count, kinds = workers["undecodable"], workers.get("undecodable_kinds", ())
+    parts = [
+        f"{text.clean(kind['kind'])} ({kind['count']:,}×), first: {text.clean(kind['example'])}"
+        for kind in kinds[:_MOST_KINDS]
+    ]
+    if len(kinds) > _MOST_KINDS:
+        parts.append(f"and {len(kinds) - _MOST_KINDS} more kinds")
+    said = f"the service sent {count:,} {'message' if count == 1 else 'messages'} that cannot be read"
+    return f"{said}: {'; '.join(parts)}" if parts else said
 
 
 def _purposes(summary: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 A worker that is killed, cut off or told to end takes its subscriptions with it. What was published after that and would
 have gone to them is neither delivered nor lost by the service, which had nobody to deliver it to: it is counted apart,
-as unobserved, and the run is invalid.
+as unobserved, and the run is invalid. So is what a connection would have received that a failure of the harness ended.
 """
 
 from collections import Counter
@@ -34,9 +34,22 @@ def summarise(run: Run, window: Window | None, settled: Settled | None) -> dict[
         ),
         "each": _each(run, window),
         "gone": gone,
-        "unobserved": sum(entry["unobserved_deliveries"] for entry in gone),
+        "undecodable_kinds": _undecodable(workers),
+        "unobserved": sum(entry["unobserved_deliveries"] for entry in gone)
+        + (0 if settled is None else settled.ledger.unobserved),
         "late": run.manifest.get("late_workers", []),
     }
+
+
+def _undecodable(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the kinds of unreadable messages, most frequent first; an earlier version's record has none."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for worker in workers:
+        for entry in worker.get("undecodable_kinds", ()):
+            kind = str(entry["kind"])
+            known = kinds.setdefault(kind, {"kind": kind, "count": 0, "example": entry["example"]})
+            known["count"] += entry["count"]
+    return sorted(kinds.values(), key=lambda entry: -entry["count"])
 
 
 def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:

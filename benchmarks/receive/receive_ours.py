@@ -94,7 +94,7 @@ def main() -> None:
         connection.ended.wait()
     flusher.kill()
     recorder.flush(health)
-    result: dict[str, Any] = {"deliveries": recorder.deliveries, "undecodable": recorder.undecodable}
+    result: dict[str, Any] = {"deliveries": recorder.deliveries, "undecodable": recorder.undecodable.count}
     print(json.dumps(result))
 
 

@@ -150,7 +150,9 @@ def _publisher(run: WorkerRun, client: ClientPlan) -> OpenLoopPublisher:
         sender, in_flight = ConnectionSender(connection), 0
     else:
         in_flight = client.publish.in_flight or 1
-        sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
+        sender = HttpSender(
+            run.service, GeventHttpClient(run.service.http_url, in_flight), run.recorder.undecodable
+        )
     return OpenLoopPublisher(run, client, sender, in_flight, lambda: None)
 
 

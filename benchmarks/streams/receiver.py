@@ -86,7 +86,9 @@ def main() -> None:
     wait_read(sys.stdin.fileno())
     flusher.kill()
     recorder.flush(health)
-    print(json.dumps({"deliveries": recorder.deliveries, "undecodable": recorder.undecodable}), flush=True)
+    print(
+        json.dumps({"deliveries": recorder.deliveries, "undecodable": recorder.undecodable.count}), flush=True
+    )
     os._exit(0)
 
 

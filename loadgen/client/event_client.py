@@ -157,8 +157,9 @@ class EventClient:
         """The publish was answered."""
         self._answer(publish_id).set(answer)
 
-    def on_undecodable(self, reason: str) -> None:
+    def on_undecodable(self, kind: str, example: Callable[[], str]) -> None:
         """Not the protocol that we speak."""
+        reason = f"{kind}: {example()}"
         self.deviations.append(f"a message cannot be read: {reason}")
         self._fail(
             ServiceRefusedError(f"it answers with something that is no message of the protocol: {reason}")

@@ -17,6 +17,7 @@ from loadgen.measure.health import HealthSample, HealthSampler
 from loadgen.measure.live import LiveInterval, LiveReports, Report
 from loadgen.measure.rows import ClockRow, ConnectionRow, EventRow, SubscriptionRow, answer_times_ns
 from loadgen.measure.spool import SpoolWriter, spool_schema
+from loadgen.measure.undecodable import Undecodable
 
 _AT = {name: index for index, name in enumerate(COLUMNS)}
 #: What the record's column holds; what arrives may say anything.
@@ -63,7 +64,8 @@ class Recorder:
         self.deliveries = 0
         self.events = 0
         self.foreign = 0
-        self.undecodable = 0
+        #: What the service sent that cannot be read.
+        self.undecodable = Undecodable()
         self.unknown_subscription = 0
         #: Readiness probes that arrived.
         self.probe_deliveries = 0

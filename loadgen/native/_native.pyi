@@ -50,6 +50,9 @@ class DeliveryLane(Lane):
 class Poller:
     """Reads sockets when they are readable."""
 
+    def __init__(self, contain: Callable[[Source, BaseException], object]) -> None:
+        """``contain`` is called with a source and what was raised on its account; the others are read on."""
+
     def fileno(self) -> int:
         """Return what is readable while one of the sockets is."""
 

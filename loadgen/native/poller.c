@@ -1,6 +1,9 @@
 /* Reads sockets: an epoll set, a receive with the kernel's timestamp for each socket that is readable, and the frames that a
    lane takes without any Python. What is left goes to Python when all have been read: the kernel's code and the
-   interpreter's would otherwise drive each other out of the processor's caches with every frame. */
+   interpreter's would otherwise drive each other out of the processor's caches with every frame.
+
+   Whatever fails on account of one source ends at that source: `contain(source, error)` is called, and the others are
+   read on. `read` raises only for its caller's mistakes. */
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -36,6 +39,7 @@ typedef struct {
     Slot *slots;
     Later later[AT_ONCE];
     int laters, reading;
+    PyObject *contain; /* called with the source that failed and the error */
     PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a number */
     unsigned char buffer[BUFFER_BYTES];
 } Poller;
@@ -63,7 +67,23 @@ static int64_t arrival(struct msghdr *message, int64_t read_ns) {
     return read_ns;
 }
 
-/* Reads a socket once. -1 with an exception. */
+/* Hands the current exception to `contain`, as one of this source. */
+static void contain(Poller *self, PyObject *source) {
+    PyObject *kind, *error, *traceback;
+    PyErr_Fetch(&kind, &error, &traceback);
+    PyErr_NormalizeException(&kind, &error, &traceback);
+    if (traceback != NULL) PyException_SetTraceback(error, traceback);
+    PyObject *arguments[] = {Py_NewRef(source), error};
+    PyObject *result = PyObject_Vectorcall(self->contain, arguments, 2, NULL);
+    if (result == NULL) PyErr_WriteUnraisable(source);
+    Py_DECREF(source);
+    Py_XDECREF(result);
+    Py_XDECREF(kind);
+    Py_XDECREF(error);
+    Py_XDECREF(traceback);
+}
+
+/* Reads a socket once. -1 with an exception: there is no memory for what was read, and so it is lost. */
 static int read_one(Poller *self, int descriptor) {
     if (descriptor < 0 || descriptor >= self->count || self->slots[descriptor].source == NULL) return 0;
     union {
@@ -206,49 +226,40 @@ static int tell(Poller *self, Later *one) {
 }
 
 /* Tells Python of what was read. All of it, whatever is raised on the way: the bytes are nowhere else. */
-static int tell_all(Poller *self) {
-    int failed = 0;
+static void tell_all(Poller *self) {
     for (int at = 0; at < self->laters; at++) {
         Later one = self->later[at];
-        PyObject *kind = NULL, *value = NULL, *traceback = NULL;
-        if (failed) PyErr_Fetch(&kind, &value, &traceback);
-        if (tell(self, &one)) {
-            if (failed) PyErr_WriteUnraisable(one.source);
-            failed = 1;
-        }
-        if (kind != NULL) PyErr_Restore(kind, value, traceback);
+        if (tell(self, &one)) contain(self, one.source);
         Py_DECREF(one.source);
         Py_XDECREF(one.whole);
         Py_XDECREF(one.data);
     }
     self->laters = 0;
-    return failed ? -1 : 0;
 }
 
-/* Reads each readable socket once a round, as long as there are some and for so many in all; -1 with an exception. */
-static int read_rounds(Poller *self, long left) {
+/* Reads each readable socket once a round, as long as there are some and for so many in all. */
+static void read_rounds(Poller *self, long left) {
     struct epoll_event events[AT_ONCE];
     while (left > 0) {
         int count = epoll_wait(self->epoll, events, left < AT_ONCE ? (int)left : AT_ONCE, 0);
-        if (count == 0 || (count < 0 && errno == EINTR)) return 0;
+        if (count == 0 || (count < 0 && errno == EINTR)) return;
         if (count < 0) {
-            PyErr_SetFromErrno(PyExc_OSError);
-            return -1;
+            /* None can be read any more, and each is to know. */
+            int error = errno;
+            for (int at = 0; at < self->count; at++) {
+                if (self->slots[at].source == NULL) continue;
+                errno = error;
+                PyErr_SetFromErrno(PyExc_OSError);
+                contain(self, self->slots[at].source);
+            }
+            return;
         }
-        int failed = 0;
-        for (int at = 0; at < count && !failed; at++) failed = read_one(self, events[at].data.fd);
-        if (failed) {
-            /* Out of memory; what was read is still dealt with. */
-            PyObject *kind, *value, *traceback;
-            PyErr_Fetch(&kind, &value, &traceback);
-            if (tell_all(self)) PyErr_WriteUnraisable((PyObject *)self);
-            PyErr_Restore(kind, value, traceback);
-            return -1;
+        for (int at = 0; at < count; at++) {
+            if (read_one(self, events[at].data.fd)) contain(self, self->slots[events[at].data.fd].source);
         }
-        if (tell_all(self)) return -1;
+        tell_all(self);
         left -= count;
     }
-    return 0;
 }
 
 static PyObject *poller_read(PyObject *object, PyObject *most) {
@@ -260,20 +271,21 @@ static PyObject *poller_read(PyObject *object, PyObject *most) {
         return NULL;
     }
     self->reading = 1;
-    int failed = read_rounds(self, left);
+    read_rounds(self, left);
     self->reading = 0;
-    if (failed) return NULL;
     Py_RETURN_NONE;
 }
 
 /* --- which sockets --- */
 
 static PyObject *poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {NULL};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "", names)) return NULL;
+    static char *names[] = {"contain", NULL};
+    PyObject *contain;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O", names, &contain)) return NULL;
     Poller *self = (Poller *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->epoll = epoll_create1(EPOLL_CLOEXEC);
+    self->contain = Py_NewRef(contain);
     self->plaintext = PyByteArray_FromStringAndSize(NULL, PLAINTEXT_BYTES);
     self->plaintext_bytes = PyLong_FromLong(PLAINTEXT_BYTES);
     if (self->plaintext == NULL || self->plaintext_bytes == NULL) {
@@ -290,6 +302,7 @@ static PyObject *poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 
 static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
     Poller *self = (Poller *)object;
+    Py_VISIT(self->contain);
     for (int at = 0; at < self->count; at++) {
         Py_VISIT(self->slots[at].source);
         Py_VISIT(self->slots[at].whole);
@@ -310,6 +323,7 @@ static void empty(Slot *slot) {
 
 static int poller_clear(PyObject *object) {
     Poller *self = (Poller *)object;
+    Py_CLEAR(self->contain);
     for (int at = 0; at < self->count; at++) empty(&self->slots[at]);
     return 0;
 }

@@ -53,11 +53,13 @@ class PublishAnswer:
 
     ``error`` says why the whole request was refused; ``rejected`` maps the index of an event in the request to why that
     event was. ``acknowledged`` is false where the service answers no publish: whether it took this one is unknown.
+    ``unreadable`` is the kind of what the service has sent instead of an answer (see `unreadable`), or None.
     """
 
     error: str | None = None
     rejected: Mapping[int, str] = field(default_factory=dict)
     acknowledged: bool = True
+    unreadable: str | None = None
 
 
 #: In an answer's stead where there never is one.
@@ -65,7 +67,11 @@ UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
 
 
 class SessionHandler(Protocol):
-    """What a connection's owner is told. Called from the hub: must not block and must not raise."""
+    """What a connection's owner is told. Called from the hub and must not block.
+
+    What it raises leaves `Session.receive`, whoever called that, and is taken for a failure of the harness. Ids are as
+    the service said them: they may be of a request that was never made, was answered before, or was given up.
+    """
 
     def on_connected(self, arrival_ns: int) -> None:
         """The service accepted the connection."""
@@ -85,8 +91,11 @@ class SessionHandler(Protocol):
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """A publish over this connection was answered."""
 
-    def on_undecodable(self, reason: str) -> None:
-        """A message could not be read."""
+    def on_undecodable(self, kind: str, example: Callable[[], str]) -> None:
+        """A message cannot be read, and is left out; the next may well be.
+
+        ``kind`` is one of `unreadable`; ``example`` returns the message as people may see it: escaped, cut, no secrets.
+        """
 
     def on_deviation(self, what: str) -> None:
         """The service did something else than its protocol says; it was understood all the same."""
@@ -137,7 +146,10 @@ class Session(Protocol):
         """Return what is to be sent before the connection is closed in good order; may be nothing."""
 
     def receive(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-        """Take a message from the service, of a byte stream any part of it, and tell the handler."""
+        """Take a message from the service, of a byte stream any part of it, and tell the handler.
+
+        Raises nothing but what the handler does, whatever the bytes are.
+        """
 
     def lane(self, rows: Rows, numbers: Mapping[str, int]) -> Lane | None:
         """Return what takes stamped deliveries in `receive`'s stead and writes them to ``rows``.
@@ -186,7 +198,10 @@ class Service(Protocol):
         """Return the HTTP request that publishes a batch."""
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
-        """Read the answer to it."""
+        """Read the answer to it; raises nothing, whatever the bytes are."""
+
+    def shown(self, message: bytes | bytearray | memoryview) -> str:
+        """Return what the service has sent as people may see it: escaped, cut, without the secrets of the login."""
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel to publish on that a subscription to ``pattern`` receives."""

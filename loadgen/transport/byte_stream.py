@@ -8,6 +8,7 @@ from loadgen.native import Lane
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
 from loadgen.transport.framing import OnText
+from loadgen.transport.isolation import OnFailed
 from loadgen.transport.stream import OnClosed, SocketStream
 
 
@@ -16,8 +17,10 @@ class ByteStream(SocketStream):
 
     __slots__ = ("_closing", "_on_bytes")
 
-    def __init__(self, address: Address, *, on_bytes: OnText, on_closed: OnClosed) -> None:
-        super().__init__(address, on_closed)
+    def __init__(
+        self, address: Address, *, on_bytes: OnText, on_closed: OnClosed, on_failed: OnFailed | None = None
+    ) -> None:
+        super().__init__(address, on_closed, on_failed)
         self._on_bytes = on_bytes
         self._closing = False
 

@@ -4,21 +4,26 @@ from loadgen.protocol.base import Handshake
 from loadgen.transport.address import Address
 from loadgen.transport.byte_stream import ByteStream
 from loadgen.transport.framing import OnText
+from loadgen.transport.isolation import OnFailed
 from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.transport.websocket import WebSocket
 
 
 def connection(
-    address: Address, handshake: Handshake, on_message: OnText, on_closed: OnClosed
+    address: Address,
+    handshake: Handshake,
+    on_message: OnText,
+    on_closed: OnClosed,
+    on_failed: OnFailed | None = None,
 ) -> SocketStream:
     """Return a connection that is yet to be opened.
 
     ``on_message`` gets (bytes, kernel arrival, time of the read; ns): whole messages of a WebSocket, any part of a
-    byte stream. ``on_closed`` is called once when an opened connection ends. Both are called from the hub: they must
-    not block and must not raise.
+    byte stream. ``on_closed`` is called once when an opened connection ends. Both are called from the hub and must not
+    block; what they raise ends this connection alone, and is told to ``on_failed`` as a failure of the harness.
     """
     if address.uri is None:
-        return ByteStream(address, on_bytes=on_message, on_closed=on_closed)
+        return ByteStream(address, on_bytes=on_message, on_closed=on_closed, on_failed=on_failed)
     return WebSocket(
         address,
         subprotocols=handshake.subprotocols,
@@ -27,4 +32,5 @@ def connection(
         resource=handshake.resource,
         on_text=on_message,
         on_closed=on_closed,
+        on_failed=on_failed,
     )

@@ -5,6 +5,10 @@ class TransportError(Exception):
     """A connection could not be made or was lost; the text is a sentence for people."""
 
 
+class UnreadableError(TransportError):
+    """The server sent what is not the protocol of the connection, and nothing after it can be read."""
+
+
 class HandshakeRefusedError(TransportError):
     """The server answered the WebSocket handshake, and the answer was no."""
 

@@ -19,6 +19,15 @@ OnText = Callable[[bytes | bytearray, int, int], None]
 Library = Callable[[bytes, int, int], bool]
 
 
+def _ignore(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+    """Take a message after the end."""
+
+
+def _ignore_all(data: bytes, arrival_ns: int, read_ns: int) -> bool:
+    """Take frames after the end."""
+    return False
+
+
 class TextFrames:
     """Takes the bytes of one direction of a connection from a frame's beginning on."""
 
@@ -82,6 +91,11 @@ class TextFrames:
             taken = self.lane.take_frames(data, arrival_ns, read_ns)
             data = data[taken:]
         self._walk(data, arrival_ns, read_ns)
+
+    def end(self) -> None:
+        """Take nothing more, not even the rest of what is being taken."""
+        self._on_text, self._library = _ignore, _ignore_all
+        self._on_whole = self.whole = self.lane = None
 
     def _walk(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
         """Take frames one by one, from a frame's beginning on; keep the last one's beginning."""

@@ -23,9 +23,10 @@ import httpx
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
 
-from loadgen.transport import sources
+from loadgen.transport import isolation, sources
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
+from loadgen.transport.isolation import OnFailed, OurFailureError
 from loadgen.transport.names import connect_host
 
 _RawSocket = get_original("socket", "socket")
@@ -59,10 +60,13 @@ class HttpClient(Protocol):
 class GeventHttpClient:
     """HTTP/1.1 keep-alive connections on the gevent hub, at most ``connections`` at once; others wait for one.
 
-    A POST is never sent twice: whether the first was taken, nobody knows.
+    A POST is never sent twice: whether the first was taken, nobody knows. An error of the harness ends one connection
+    or one request at most, and is told to ``on_failed``.
     """
 
-    def __init__(self, url: str, connections: int, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, connections: int, timeout_s: float = 10.0, on_failed: OnFailed | None = None
+    ) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         self.name = parts.netloc
@@ -82,6 +86,7 @@ class GeventHttpClient:
         self._waiting: deque[tuple[bytes, OnResponse]] = deque()
         self._closed = False
         self._timer: Any = None
+        self._on_failed = on_failed
 
     def send(
         self,
@@ -155,6 +160,24 @@ class GeventHttpClient:
             self._idle.remove(connection)
         self._freed()
 
+    def tell(self, on_response: OnResponse, status: int, body: bytes, error: TransportError | None) -> None:
+        """Tell the answer to who has asked; an error there is of that request alone."""
+        try:
+            on_response(status, body, error)
+        except Exception as raised:
+            self.on_failed(raised)
+
+    def on_failed(self, error: BaseException) -> None:
+        """The harness has failed."""
+        if self._on_failed is not None:
+            self._on_failed(error)
+        else:
+            gevent.get_hub().handle_error(self, type(error), error, error.__traceback__)
+
+    def failed(self, error: BaseException) -> None:
+        """A timer of this client has raised an error; see `isolation`."""
+        self.on_failed(error)
+
     # Inside.
 
     def _rendered(self, headers: Mapping[str, str]) -> bytes:
@@ -170,7 +193,7 @@ class GeventHttpClient:
         self._busy.add(connection)
         if self._timer is None:
             self._timer = gevent.get_hub().loop.timer(self.timeout_s)
-            self._timer.start(self._on_timer)
+            self._timer.start(isolation.run, self, self._on_timer)
         connection.send(request, on_response, time.monotonic() + self.timeout_s)
 
     def _freed(self) -> None:
@@ -190,14 +213,19 @@ class GeventHttpClient:
         if self._busy:
             earliest_s = min(connection.deadline_s for connection in self._busy)
             self._timer = gevent.get_hub().loop.timer(max(0.001, earliest_s - now_s))
-            self._timer.start(self._on_timer)
+            self._timer.start(isolation.run, self, self._on_timer)
 
     def _connect(self, request: bytes, on_response: OnResponse) -> None:
         try:
             connection = self._connected()
         except TransportError as error:
             self._freed()
-            on_response(0, b"", error)
+            self.tell(on_response, 0, b"", error)
+            return
+        except Exception as error:
+            self._freed()
+            self.on_failed(error)
+            self.tell(on_response, 0, b"", OurFailureError(error))
             return
         self._begin(connection, request, on_response)
 
@@ -225,6 +253,10 @@ class GeventHttpClient:
                 return HttpConnection(self, _RawSocket(fileno=sock.detach()), tls)
         except (OSError, gevent.Timeout) as error:
             failure = error if isinstance(error, OSError) else TimeoutError()
+        except UnicodeError:
+            raise TransportError(
+                f"{self.name}: the host's name cannot be written as one of the DNS"
+            ) from None
         if isinstance(failure, TimeoutError):
             raise TransportError(f"{self.name}: no answer to the publish in time") from None
         raise TransportError(describe(failure or OSError("no address"), self.name)) from None
@@ -268,6 +300,8 @@ class HttpxClient:
                 status, answer = self.post(body, headers, method, resource)
             except TransportError as error:
                 on_response(0, b"", error)
+            except Exception as error:
+                on_response(0, b"", OurFailureError(error))
             else:
                 on_response(status, answer, None)
 
@@ -280,7 +314,8 @@ class HttpxClient:
         url = self._url if resource is None else urljoin(self._url, resource)
         try:
             response = self._client.request(method, url, content=body, headers=dict(headers))
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, UnicodeError) as error:
+            # Whatever the server sent that is no answer.
             raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
         return response.status_code, response.content
 

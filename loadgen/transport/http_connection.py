@@ -14,7 +14,9 @@ import gevent
 from gevent.monkey import get_original
 from geventhttpclient.response import HTTPParseError, HTTPResponse
 
-from loadgen.transport.errors import TransportError, describe
+from loadgen.transport import isolation
+from loadgen.transport.errors import TransportError, UnreadableError, describe
+from loadgen.transport.isolation import OurFailureError
 
 _poll = get_original("select", "poll")
 _READ, _WRITE = 1, 2
@@ -22,6 +24,7 @@ _READ_BYTES = 64 * 1024
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
 #: Told (status, body, None) of the answer, or (0, nothing, why there is none); from the hub, so it must not block.
+#: What it raises ends with its request: the connection goes on.
 OnResponse = Callable[[int, bytes, TransportError | None], None]
 
 
@@ -35,6 +38,12 @@ class Owner(Protocol):
 
     def lost(self, connection: "HttpConnection") -> None:
         """The connection is gone, with or without a request."""
+
+    def tell(self, on_response: OnResponse, status: int, body: bytes, error: TransportError | None) -> None:
+        """Tell the answer to who has asked; never raises."""
+
+    def on_failed(self, error: BaseException) -> None:
+        """The harness has failed; never raises."""
 
 
 class TlsStream:
@@ -97,7 +106,7 @@ class HttpConnection:
         self._poller.register(sock.fileno(), _READABLE)
         loop = gevent.get_hub().loop
         self._reader: Any = loop.io(sock.fileno(), _READ)
-        self._reader.start(self._on_readable)
+        self._reader.start(isolation.run, self, self._on_readable)
         self._writer: Any = None
 
     def is_good(self) -> bool:
@@ -110,7 +119,13 @@ class HttpConnection:
     def send(self, request: bytes, on_response: OnResponse, deadline_s: float) -> None:
         """Send a request."""
         self._on_response, self.deadline_s = on_response, deadline_s
-        self._transmit(request if self._tls is None else self._tls.encrypt(request))
+        if self._tls is not None:
+            try:
+                request = self._tls.encrypt(request)
+            except ssl.SSLError as error:
+                self.fail(TransportError(describe(error, self._owner.name)))
+                return
+        self._transmit(request)
 
     def fail(self, error: TransportError) -> None:
         """End, and tell whoever waits for an answer why."""
@@ -120,7 +135,12 @@ class HttpConnection:
         on_response, self._on_response = self._on_response, None
         self._owner.lost(self)
         if on_response is not None:
-            on_response(0, b"", error)
+            self._owner.tell(on_response, 0, b"", error)
+
+    def failed(self, error: BaseException) -> None:
+        """End, since a callback of this connection has raised an error; see `isolation`."""
+        self._owner.on_failed(error)
+        self.fail(OurFailureError(error))
 
     def dispose(self) -> None:
         """Close."""
@@ -175,8 +195,9 @@ class HttpConnection:
             parser = self._parser = HTTPResponse("POST")
         try:
             parser.feed(data)
-        except HTTPParseError:
-            self._broke_off("HTTPParseError")
+        except (HTTPParseError, ValueError) as error:
+            # The second, as UnicodeDecodeError: a name or value that is no text.
+            self._cannot_be_read(error)
             return
         self._parsed(parser)
 
@@ -194,21 +215,26 @@ class HttpConnection:
 
     def _answer(self, status: int, body: bytes, reusable: bool) -> None:
         on_response, self._on_response = self._on_response, None
-        # Free before it is told: the next request may be sent from there.
-        self._owner.answered(self, reusable)
-        if on_response is not None:
-            on_response(status, body, None)
+        try:
+            # Free before it is told: the next request may be sent from there.
+            self._owner.answered(self, reusable)
+        finally:
+            if on_response is not None:
+                self._owner.tell(on_response, status, body, None)
 
     def _end_of_stream(self) -> None:
         parser = self._parser
         if parser is None:
             self._broke_off("HTTPConnectionClosed")
             return
-        with contextlib.suppress(HTTPParseError):
+        with contextlib.suppress(HTTPParseError, ValueError):
             # An answer of no stated length ends with the connection.
             parser.feed(b"")
         if not self._parsed(parser):
             self._broke_off("HTTPParseError")
+
+    def _cannot_be_read(self, error: Exception) -> None:
+        self.fail(UnreadableError(f"{self._owner.name}: the connection broke off: {type(error).__name__}"))
 
     def _broke_off(self, how: str) -> None:
         self.fail(TransportError(f"{self._owner.name}: the connection broke off: {how}"))
@@ -231,7 +257,7 @@ class HttpConnection:
         if self._unsent:
             if self._writer is None:
                 self._writer = gevent.get_hub().loop.io(sock.fileno(), _WRITE)
-            self._writer.start(self._on_writable)
+            self._writer.start(isolation.run, self, self._on_writable)
 
     def _on_writable(self) -> None:
         self._writer.stop()
@@ -250,7 +276,7 @@ def whole_answer(data: bytes) -> tuple[int, bytes] | None:
     if not status.isdigit() or status in _BODILESS or status[0] == 0x31 or head[12:13] not in (b" ", b"\r"):
         return None
     length = head[place + 17 :].split(b"\r\n", 1)[0].strip()
-    if not length.isdigit() or int(length) != len(data) - end - 4:
+    if not length.isdigit() or len(length) > _DIGITS_MAX or int(length) != len(data) - end - 4:
         return None
     place = head.find(b"\r\nconnection:")
     if place >= 0 and head[place + 13 :].split(b"\r\n", 1)[0].strip() != b"keep-alive":
@@ -259,3 +285,5 @@ def whole_answer(data: bytes) -> tuple[int, bytes] | None:
 
 
 _BODILESS = (b"204", b"304")
+#: Python refuses to read a number of thousands of digits.
+_DIGITS_MAX = 18

@@ -5,6 +5,8 @@ of its sockets is). A turn of the hub then costs one callback for all sockets th
 and the loop below keeps what it needs in local variables. Each socket is read once a turn with `recvmsg_into`, so that
 the kernel's receive timestamp comes along; what is left is there again in the next turn.
 
+What a source raises ends at that source (see `isolation`): the others are read on.
+
 There are two that do the same: `NativeInlet` by `loadgen.native`, and `Inlet` in Python where that was not built.
 """
 
@@ -23,6 +25,7 @@ from loadgen import native
 from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
 from loadgen.transport.framing import OnText
+from loadgen.transport.isolation import contain, pass_on
 
 _READ = 1
 _EPOLLIN = 1
@@ -57,6 +60,9 @@ class Source(Protocol):
     def tls_stopped(self, error: Exception, arrival_ns: int, read_ns: int) -> None:
         """There was nothing more to decrypt, or TLS has failed."""
 
+    def failed(self, error: BaseException) -> None:
+        """Another of these, or ``whole``, has raised this, or there was no memory for what was read: end."""
+
 
 #: What takes ciphertext, and what gives plaintext.
 TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
@@ -67,7 +73,7 @@ class NativeInlet:
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self._poller = native.Poller()
+        self._poller = native.Poller(contain)
         self._sockets = 0
         self._watcher = gevent.get_hub().loop.io(self._poller.fileno(), _READ)
 
@@ -139,14 +145,21 @@ class Inlet:
     def _on_readable(self) -> None:
         assert self._epoll is not None
         poll, left = self._epoll.poll, _MOST_A_TURN
-        readable = poll(0, left)
-        while readable:
-            self._read(readable)
-            left -= len(readable)
-            if left <= 0:
-                return
-            # What came meanwhile: to go through the hub for it costs several times as much as to ask.
+        try:
             readable = poll(0, left)
+            while readable:
+                self._read(readable)
+                left -= len(readable)
+                if left <= 0:
+                    return
+                # What came meanwhile: to go through the hub for it costs several times as much as to ask.
+                readable = poll(0, left)
+        except OSError as error:
+            # None can be read any more, and each is to know.
+            for source in list(self._sources.values()):
+                contain(source, error)
+        except BaseException as error:
+            pass_on(error)
 
     def _read(self, readable: Iterable[tuple[int, int]]) -> None:
         """Read each socket once, then deal with what was read.
@@ -154,38 +167,46 @@ class Inlet:
         In two loops, since the kernel's code and ours would otherwise drive each other out of the processor's caches
         with every frame: ours then took twice as long.
         """
-        sources, buffer, view, buffers = self._sources, self._buffer, self._view, (self._buffer,)
+        find, buffer, view, buffers = self._sources.get, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack_time = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
         unpack_header, now = _HEADER.unpack_from, now_ns
-        texts: list[tuple[OnText, bytearray, list[tuple[int, int, bytes]], int]] = []
+        texts: list[tuple[Source, OnText, bytearray, list[tuple[int, int, bytes]], int]] = []
         add = texts.append
         for descriptor, _ in readable:
+            source = find(descriptor)
+            if source is None:
+                # Ended by what was read before it in this turn.
+                continue
             try:
-                source = sources[descriptor]
-                size, control, _, _ = source.recvmsg_into(buffers, control_bytes)
-                read_ns = now()
-            except (KeyError, BlockingIOError, InterruptedError):
-                # The first: ended by what was read before it in this turn.
-                continue
-            except OSError as error:
-                source.broke(error)
-                continue
-            whole = source.whole
-            if whole is not None:
-                # A whole text frame and nothing else, as nearly every read of a fan-out is.
-                if unpack_header(buffer)[0] == _LONGER_TEXT + size and size >= 4:
-                    add((whole, buffer[4:size], control, read_ns))
+                try:
+                    size, control, _, _ = source.recvmsg_into(buffers, control_bytes)
+                    read_ns = now()
+                except (BlockingIOError, InterruptedError):
                     continue
-                if buffer[0] == _TEXT and buffer[1] == size - 2 < 126:
-                    add((whole, buffer[2:size], control, read_ns))
+                except OSError as error:
+                    source.broke(error)
                     continue
-            source.take(view[:size], _arrival_ns(control, read_ns), read_ns)
-        for whole, text, control, read_ns in texts:
-            if control:
-                seconds, nanoseconds = unpack_time(control[0][2])
-                whole(text, seconds * 1_000_000_000 + nanoseconds, read_ns)
-            else:
-                whole(text, read_ns, read_ns)
+                whole = source.whole
+                if whole is not None:
+                    # A whole text frame and nothing else, as nearly every read of a fan-out is.
+                    if unpack_header(buffer)[0] == _LONGER_TEXT + size and size >= 4:
+                        add((source, whole, buffer[4:size], control, read_ns))
+                        continue
+                    if buffer[0] == _TEXT and buffer[1] == size - 2 < 126:
+                        add((source, whole, buffer[2:size], control, read_ns))
+                        continue
+                source.take(view[:size], _arrival_ns(control, read_ns), read_ns)
+            except BaseException as error:
+                contain(source, error)
+        for source, whole, text, control, read_ns in texts:
+            try:
+                if control:
+                    seconds, nanoseconds = unpack_time(control[0][2])
+                    whole(text, seconds * 1_000_000_000 + nanoseconds, read_ns)
+                else:
+                    whole(text, read_ns, read_ns)
+            except BaseException as error:
+                contain(source, error)
 
 
 def _arrival_ns(control: list[tuple[int, int, bytes]], read_ns: int) -> int:

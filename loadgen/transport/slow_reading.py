@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 
+from loadgen.transport import isolation
 from loadgen.transport.stream import SocketStream
 
 #: Turns a second: each takes this part of a second's bytes, and at least so many that a small frame fits.
@@ -48,7 +49,9 @@ class SlowReading:
         )
         if found[0]:
             self._socket.pause_reading()
-            self._waiting = gevent.spawn_later(found[0] / self._bytes_per_s, self._again)
+            self._waiting = gevent.spawn_later(
+                found[0] / self._bytes_per_s, isolation.run, self._socket, self._again
+            )
         return found
 
     def _again(self) -> None:

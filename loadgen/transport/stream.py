@@ -14,11 +14,12 @@ import gevent
 from gevent.event import AsyncResult
 
 from loadgen.native import Lane
-from loadgen.transport import kernel_time
+from loadgen.transport import isolation, kernel_time
 from loadgen.transport.address import Address
-from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.errors import TransportError, UnreadableError, describe
 from loadgen.transport.framing import OnText
 from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
+from loadgen.transport.isolation import OnFailed, OurFailureError
 from loadgen.transport.records import RecordBoundary
 
 _WRITE = 2
@@ -32,7 +33,8 @@ OnClosed = Callable[[int | None, str], None]
 class SocketStream:
     """A client connection; `open` is done when `_secured` of the subclass has led to `_opening` being set.
 
-    Callbacks are called from the hub: they must not block and must not raise.
+    Callbacks are called from the hub and must not block. An error that one raises ends this connection, as a failure of
+    the harness: ``on_failed`` is told of it before ``on_closed`` is.
     """
 
     __slots__ = (
@@ -43,6 +45,7 @@ class SocketStream:
         "_incoming",
         "_inlet",
         "_on_closed",
+        "_on_failed",
         "_opening",
         "_outgoing",
         "_records",
@@ -53,6 +56,7 @@ class SocketStream:
         "_writer",
         "kernel_timestamps",
         "recvmsg_into",
+        "violation",
         "whole",
     )
 
@@ -61,9 +65,10 @@ class SocketStream:
     #: How a connection ends that nobody has closed in good order.
     abrupt: ClassVar[str] = "closed"
 
-    def __init__(self, address: Address, on_closed: OnClosed) -> None:
+    def __init__(self, address: Address, on_closed: OnClosed, on_failed: OnFailed | None = None) -> None:
         self._address = address
         self._on_closed = on_closed
+        self._on_failed = on_failed
         self._socket: socket.socket | None = None
         self._inlet: Inlet | NativeInlet | None = None
         self._descriptor = -1
@@ -77,6 +82,8 @@ class SocketStream:
         #: See `inlet.Source`.
         self.whole: OnText | None = None
         self.kernel_timestamps = False
+        #: What the server has sent that broke the protocol of the connection, and so ended it.
+        self.violation: UnreadableError | None = None
 
     @property
     def secure(self) -> bool:
@@ -115,7 +122,7 @@ class SocketStream:
             opening.get(timeout=timeout_s)
             self._opening = None
             if self._early is not None:
-                gevent.get_hub().loop.run_callback(self._ended, str(self._early))
+                gevent.get_hub().loop.run_callback(isolation.run, self, self._ended, str(self._early))
         except BaseException as error:
             self._dispose()
             if isinstance(error, gevent.Timeout):
@@ -195,12 +202,20 @@ class SocketStream:
         if isinstance(error, ssl.SSLWantReadError):
             if self._outgoing.pending:
                 self._transmit(self._outgoing.read())
+        elif not isinstance(error, ssl.SSLError):
+            raise error
         else:
             self._fail(TransportError(f"{self._address.name}: TLS failed: {error}"))
 
     def broke(self, error: OSError) -> None:
         """The socket cannot be read any more."""
         self._fail(TransportError(describe(error, self._address.name)))
+
+    def failed(self, error: BaseException) -> None:
+        """End, since a callback of this connection has raised an error; see `isolation`."""
+        if self._on_failed is not None:
+            self._on_failed(error)
+        self._fail(OurFailureError(error))
 
     # TLS over memory buffers: the raw socket stays ours, and so does the kernel's timestamp.
 
@@ -269,7 +284,7 @@ class SocketStream:
             self._unsent = bytearray(memoryview(data)[sent:])
             if self._writer is None:
                 self._writer = gevent.get_hub().loop.io(self._descriptor, _WRITE)
-            self._writer.start(self._on_writable)
+            self._writer.start(isolation.run, self, self._on_writable)
 
     def _on_writable(self) -> None:
         data, self._unsent = bytes(self._unsent or b""), None
@@ -282,6 +297,8 @@ class SocketStream:
         self._fail(TransportError(f"{self._address.name}: the server closed the connection"))
 
     def _fail(self, error: TransportError) -> None:
+        if isinstance(error, UnreadableError):
+            self.violation = error
         if self._opening is not None:
             if self._opening.ready():
                 self._early = self._early or error

@@ -16,8 +16,9 @@ from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 
 from loadgen.native import Lane
 from loadgen.transport.address import Address
-from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.errors import HandshakeRefusedError, TransportError, UnreadableError
 from loadgen.transport.framing import OnText, TextFrames
+from loadgen.transport.isolation import OnFailed
 from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.transport.upgrade import Upgrade
 
@@ -27,7 +28,7 @@ _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 class WebSocket(SocketStream):
     """A client connection; see the module's docstring for how it reads.
 
-    ``on_text`` and ``on_closed`` are called from the hub: they must not block and must not raise.
+    ``on_text``, ``on_closed`` and ``on_failed`` are called from the hub: see `SocketStream`.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class WebSocket(SocketStream):
         headers: Mapping[str, str],
         on_text: OnText,
         on_closed: OnClosed,
+        on_failed: OnFailed | None = None,
         binary: bool = False,
         resource: str | None = None,
         max_message_bytes: int | None = 4 * 1024 * 1024,
@@ -64,7 +66,7 @@ class WebSocket(SocketStream):
 
         ``resource`` is the path and query to ask for, where they are not the address's.
         """
-        super().__init__(address, on_closed)
+        super().__init__(address, on_closed, on_failed)
         self._subprotocols = subprotocols
         self._headers = headers
         self._resource = resource
@@ -218,7 +220,12 @@ class WebSocket(SocketStream):
         if not plain:
             # A ping, a close, a protocol error or the upgrade: the protocol may have something to say.
             self._write_pending(protocol)
-        direct = self._fragments is None and protocol.close_rcvd is None and protocol.parser_exc is None
+        broken = protocol.parser_exc
+        if broken is not None and not isinstance(broken, EOFError):
+            # It is told why, and there is nothing more to wait for: the library reads nothing after that.
+            self._fail(UnreadableError(f"{self._address.name} broke the WebSocket protocol: {broken}"))
+            return False
+        direct = self._fragments is None and protocol.close_rcvd is None and broken is None
         if direct and self._frames is not None and protocol.state is OPEN:
             self._protocol = None
         return direct
@@ -269,6 +276,11 @@ class WebSocket(SocketStream):
             except (EOFError, WebSocketException):
                 pass
         super()._end_of_stream()
+
+    def _dispose(self) -> None:
+        if self._frames is not None:
+            self._frames.end()
+        super()._dispose()
 
     def _ended(self, why: str = "") -> None:
         if self._socket is None:

@@ -4,9 +4,11 @@ Each runs in a greenlet of its own from the barrier on, by the absolute times of
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 
+from loadgen.measure.failures import HARNESS
 from loadgen.scenario import ClientPlan, DropPlan, LifetimePlan, SubscriptionChurnPlan
 from loadgen.users.connection import ClientConnection
 from loadgen.users.reconnect import DROP, LEAVE
@@ -19,12 +21,20 @@ def doings(run: WorkerRun, client: ClientPlan, connection: ClientConnection) -> 
     """Yield what is to be run beside the client's role; nothing for one that only stays connected."""
     behaviour = client.behaviour
     if behaviour.drops:
-        yield lambda: _drop(run, behaviour.drops, connection)
+        yield lambda: _guarded(run, _drop, run, behaviour.drops, connection)
     churn = behaviour.churn
     if isinstance(churn, LifetimePlan):
-        yield lambda: _leave(run, churn, connection)
+        yield lambda: _guarded(run, _leave, run, churn, connection)
     elif churn is not None and client.subscriptions:
-        yield lambda: _change(run, churn, client, connection)
+        yield lambda: _guarded(run, _change, run, churn, client, connection)
+
+
+def _guarded(run: WorkerRun, action: Callable[..., None], *args: Any) -> None:
+    """Run what a greenlet does for one client; its errors are the harness's failures and end there."""
+    try:
+        action(*args)
+    except Exception as error:
+        run.failures.add(HARNESS, "a client's behaviour", error)
 
 
 def _drop(run: WorkerRun, drops: tuple[DropPlan, ...], connection: ClientConnection) -> None:
@@ -66,7 +76,7 @@ def _change(
             # Not there to be given up: being subscribed to, or without a connection.
             continue
         if plan.away_ns:
-            gevent.spawn_later(plan.away_ns / 1e9, again)
+            gevent.spawn_later(plan.away_ns / 1e9, _guarded, run, again)
         else:
             again()
 

@@ -10,18 +10,22 @@ import msgspec
 from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
+from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import ConnectionRow, SubscriptionRow
 from loadgen.measure.stamp import Stamp, decode_event
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
+from loadgen.protocol.unreadable import FRAME_UNREADABLE
 from loadgen.scenario import ClientPlan, SubscriptionPlan
+from loadgen.transport import isolation
 from loadgen.transport.connection import connection as connection_to
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
-from loadgen.users.reconnect import UNSUBSCRIBE
+from loadgen.users.reconnect import HARNESS_FAILURE, UNSUBSCRIBE
 from loadgen.users.worker import WorkerRun
 
-_NOT_OURS = (msgspec.MsgspecError, struct.error, OverflowError, RecursionError)
+_NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
 
 OnAnswer = Callable[[PublishAnswer | None, int], None]
 OnDelivery = Callable[[str, str], None]
@@ -49,6 +53,9 @@ class ClientConnection:
     """Implements `SessionHandler` for one client; `open` may be called again after a loss and begins a new life.
 
     ``on_delivery`` is called with (channel pattern, event text) after a delivery was recorded, if given.
+
+    A service may say anything at any time: an answer to a request that was never made or was given up, a message of a
+    subscription that is gone, or one before the login or after the end. None of these changes anything but counts.
     """
 
     __slots__ = (
@@ -123,7 +130,23 @@ class ClientConnection:
         Raises:
             TransportError: it could not be reached, or did not answer in time.
             HandshakeRefusedError: it answered no; trying again cannot help.
+            OurFailureError: the harness failed, which is on record.
         """
+        try:
+            self._open(timeout_s)
+        except Exception as error:
+            ours = not isinstance(error, TransportError)
+            if ours:
+                self.failed(error)
+            # Nothing of this life may be told to the next.
+            if self._socket is not None:
+                self._socket.abort()
+            self.ended.set()
+            if ours:
+                raise OurFailureError(error) from error
+            raise
+
+    def _open(self, timeout_s: float) -> None:
         self.life += 1
         self.intent = None
         self._numbers.clear()
@@ -139,15 +162,16 @@ class ClientConnection:
         self._login = Event()
         self.ended.clear()
         handshake = service.handshake([plan.channel for plan in self._client.subscriptions])
-        socket = connection_to(self._run.address, handshake, self._session.receive, self._on_closed)
+        socket = connection_to(
+            self._run.address, handshake, self._session.receive, self._on_closed, self.failed
+        )
         self._socket = socket
         try:
             socket.open(timeout_s)
         except TransportError as error:
             self._socket = None
             self._error = str(error)
-            self._record_connection(socket, None, now_ns())
-            self.ended.set()
+            self._record_unopened(socket)
             raise
         self._opened_ns = now_ns()
         if (bytes_per_s := self._client.behaviour.read_bytes_per_s) is not None:
@@ -172,7 +196,7 @@ class ClientConnection:
             raise kind(reason)
         if (every_ns := self._session.keepalive_ns) is not None:
             self._keepalive = gevent.get_hub().loop.timer(every_ns / 1e9, every_ns / 1e9)
-            self._keepalive.start(self._keep_alive)
+            self._keepalive.start(isolation.run, socket, self._keep_alive)
         for plan in self._client.subscriptions:
             if self._socket is None:
                 raise TransportError(self._error or "the connection was lost while subscribing")
@@ -289,17 +313,24 @@ class ClientConnection:
         if subscription_id in self._unready and stamp[0] == self._run.recorder.token:
             self._ready(subscription_id, arrival_ns)
         if self._on_delivery is not None and stamp[1] >= 0:
-            self._on_delivery(self._subscriptions[subscription_id].plan.channel, event)
+            self._on_delivery(self._channel_of(subscription_id), event)
+
+    def _channel_of(self, subscription_id: str) -> str:
+        """Return the pattern of a subscription of this life: what was given up may still have events under way."""
+        subscription = self._subscriptions.get(subscription_id)
+        if subscription is not None:
+            return subscription.plan.channel
+        number = self._numbers[subscription_id]
+        return next(plan.channel for plan in self._client.subscriptions if plan.number == number)
 
     def on_connected(self, arrival_ns: int) -> None:
         """The service accepted the connection."""
-        if self._connected_ns is not None:
+        if self._connected_ns is not None or self._socket is None:
             return
         self._connected_ns = arrival_ns
         self._run.progress.connected += 1
         # On record from now on, should this process be killed: the row at the end takes this one's place.
-        if self._socket is not None:
-            self._record_connection(self._socket, None, None)
+        self._record_connection(self._socket, None, None)
         self._login.set()
 
     def on_refused(self, reason: str) -> None:
@@ -311,7 +342,7 @@ class ClientConnection:
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
         """The service acknowledged a subscription."""
         subscription = self._subscriptions.get(subscription_id)
-        if subscription is None or subscription.acknowledged_ns is not None:
+        if subscription is None or subscription.acknowledged_ns is not None or subscription.error is not None:
             return
         subscription.acknowledged_ns = arrival_ns
         self._count(subscription)
@@ -320,7 +351,7 @@ class ClientConnection:
     def on_subscribe_failed(self, subscription_id: str, reason: str) -> None:
         """The service refused a subscription."""
         subscription = self._subscriptions.get(subscription_id)
-        if subscription is not None:
+        if subscription is not None and subscription.error is None:
             subscription.error = reason
             self._no_longer_unready(subscription_id)
             self._run.progress.failed += 1
@@ -332,9 +363,9 @@ class ClientConnection:
         if on_answer is not None:
             on_answer(answer, arrival_ns)
 
-    def on_undecodable(self, reason: str) -> None:
-        """A message could not be read."""
-        self._run.recorder.undecodable += 1
+    def on_undecodable(self, kind: str, example: Callable[[], str]) -> None:
+        """A message cannot be read."""
+        self._run.recorder.undecodable.add(kind, example)
 
     def on_deviation(self, what: str) -> None:
         """The service did something else than its protocol says."""
@@ -352,10 +383,17 @@ class ClientConnection:
 
     def on_broken(self, reason: str) -> None:
         """Nothing that follows can be understood."""
-        self._run.recorder.undecodable += 1
         self.on_service_error(reason)
         if self._socket is not None:
             self._socket.abort()
+
+    # What the connection tells.
+
+    def failed(self, error: BaseException) -> None:
+        """The harness has failed in what it does for this connection: what it does not observe now is nobody's loss."""
+        self._run.failures.add(HARNESS, "serving a connection", error)
+        if self.intent is None and not self._closing:
+            self.intent = HARNESS_FAILURE
 
     # Inside.
 
@@ -412,9 +450,13 @@ class ClientConnection:
         life = self.life
         self._run.readiness.watch(
             subscription.plan.channel,
-            # In a later life the same id is another subscription.
-            lambda at_ns: self._ready(subscription_id, at_ns) if self.life == life else None,
+            lambda at_ns: self._settled(life, subscription_id, at_ns),
         )
+
+    def _settled(self, life: int, subscription_id: str, at_ns: int) -> None:
+        # In a later life the same id is another subscription.
+        if self._socket is not None and self.life == life:
+            isolation.run(self._socket, self._ready, subscription_id, at_ns)
 
     def _ready(self, subscription_id: str, at_ns: int) -> None:
         if subscription_id not in self._unready:
@@ -446,15 +488,36 @@ class ClientConnection:
     def _on_closed(self, code: int | None, reason: str) -> None:
         socket, self._socket = self._socket, None
         at_ns = now_ns()
-        progress = self._run.progress
         self._slow = None
-        if self._keepalive is not None:
-            self._keepalive.stop()
-            self._keepalive.close()
-            self._keepalive = None
-        if not self._closing and self.intent is None:
-            abrupt = (socket or SocketStream).abrupt
-            why = f"closed with code {code}" if code is not None else abrupt
+        try:
+            if self._keepalive is not None:
+                self._keepalive.stop()
+                self._keepalive.close()
+                self._keepalive = None
+            if socket is not None:
+                self._record_end(socket, code, reason, at_ns)
+        finally:
+            self._subscriptions.clear()
+            self._unready.clear()
+            answers, self._answers = self._answers, {}
+            for on_answer in answers.values():
+                try:
+                    on_answer(None, at_ns)
+                except Exception as error:
+                    self.failed(error)
+            self._login.set()
+            self.ended.set()
+            if self.on_ended is not None and self._established and not self._closing:
+                self.on_ended()
+
+    def _record_end(self, socket: SocketStream, code: int | None, reason: str, at_ns: int) -> None:
+        progress = self._run.progress
+        if socket.violation is not None:
+            self._run.recorder.undecodable.add(FRAME_UNREADABLE, lambda: str(socket.violation))
+        if self.intent == HARNESS_FAILURE:
+            self._error = reason
+        elif not self._closing and self.intent is None:
+            why = f"closed with code {code}" if code is not None else socket.abrupt
             self._error = self._error or (f"{why}: {reason}" if reason else why)
             if self._connected_ns is not None:
                 progress.lost_connections += 1
@@ -468,15 +531,23 @@ class ClientConnection:
             elif subscription.awaited:
                 self._run.readiness.withdraw(subscription.plan.channel)
             self._record_subscription(subscription, at_ns, self.intent)
-        if socket is not None:
-            self._record_connection(socket, code, at_ns)
-        answers, self._answers = self._answers, {}
-        for on_answer in answers.values():
-            on_answer(None, at_ns)
-        self._login.set()
-        self.ended.set()
-        if self.on_ended is not None and self._established and not self._closing:
-            self.on_ended()
+        if self.intent == HARNESS_FAILURE and not self._established:
+            self._record_unasked(at_ns)
+        self._record_connection(socket, code, at_ns)
+
+    def _record_unopened(self, socket: SocketStream) -> None:
+        """Record an attempt that came to nothing."""
+        at_ns = now_ns()
+        self._record_connection(socket, None, at_ns)
+        if self.intent == HARNESS_FAILURE:
+            self._record_unasked(at_ns)
+
+    def _record_unasked(self, at_ns: int) -> None:
+        """Record the subscriptions that were not even asked for since the harness failed before."""
+        asked = {subscription.plan.number for subscription in self._subscriptions.values()}
+        for plan in self._client.subscriptions:
+            if plan.number not in asked:
+                self._record_subscription(_Subscription(plan, 0, self._started_ns), at_ns, self.intent)
 
     def _record_subscription(
         self, subscription: _Subscription, ended_ns: int | None, intent: str | None

@@ -1,5 +1,7 @@
 """One client of the scenario, as one Locust user plays it: its connection, its publisher, and the user's own code."""
 
+from functools import partial
+
 import gevent
 from gevent import Greenlet
 
@@ -84,7 +86,12 @@ class Client:
         else:
             in_flight = plan.publish.in_flight or 1
             assert run.service.http_url is not None
-            sender = HttpSender(run.service, GeventHttpClient(run.service.http_url, in_flight))
+            client = GeventHttpClient(
+                run.service.http_url,
+                in_flight,
+                on_failed=partial(run.failures.add, HARNESS, "publishing over HTTP"),
+            )
+            sender = HttpSender(run.service, client, run.recorder.undecodable)
         return OpenLoopPublisher(run, plan, sender, in_flight, self._code)
 
     # There is a greenlet for connecting only while it is needed: each costs some 8 KB, its stack and Python's.

@@ -4,6 +4,7 @@ How an event travels (`Sender`) is apart from when it is due (`OpenLoopPublisher
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import gevent
@@ -13,9 +14,11 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import encode_batch, encode_event
+from loadgen.measure.undecodable import Undecodable
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.protocol.unreadable import ANSWER_UNREADABLE
 from loadgen.scenario import ClientPlan
-from loadgen.transport.errors import TransportError
+from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.http import HttpClient
 from loadgen.users.code import UnmadeError, UserCode
 from loadgen.users.connection import ClientConnection
@@ -44,9 +47,11 @@ class Sender(Protocol):
 class HttpSender:
     """Over HTTP."""
 
-    def __init__(self, service: Service, client: HttpClient) -> None:
+    def __init__(self, service: Service, client: HttpClient, undecodable: Undecodable) -> None:
+        """``undecodable`` counts the answers that cannot be read."""
         self._service = service
         self._client = client
+        self._undecodable = undecodable
 
     def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
         """Send; the answer is told when it comes."""
@@ -55,9 +60,14 @@ class HttpSender:
         def on_response(status: int, body: bytes, error: TransportError | None) -> None:
             arrival_ns = now_ns()
             if error is None:
-                on_outcome(service.http_answer(status, body), arrival_ns, None)
-            else:
-                on_outcome(None, arrival_ns, str(error))
+                answer = service.http_answer(status, body)
+                if answer.unreadable is not None:
+                    self._undecodable.add(answer.unreadable, partial(service.shown, body))
+                on_outcome(answer, arrival_ns, None)
+                return
+            if isinstance(error, UnreadableError):
+                self._undecodable.add(ANSWER_UNREADABLE, partial(str, error))
+            on_outcome(None, arrival_ns, str(error))
 
         request = service.http_publish(channel, events)
         self._client.send(request.body, request.headers, on_response, request.method, request.resource)

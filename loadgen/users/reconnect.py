@@ -6,6 +6,8 @@ from loadgen.scenario import Behaviour, LifetimePlan
 
 #: Why a client ended its connection or subscription itself, as it stands in the record; of a drop with its number.
 LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
+#: Stands there too where a failure of the harness has ended it: nobody observed what was delivered after that.
+HARNESS_FAILURE = "harness failure"
 _DOUBLINGS_MAX = 40
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.session import LESS_THAN_ASKED, MqttSession
@@ -135,7 +136,8 @@ def test_a_message_goes_to_its_subscription_and_is_acknowledged() -> None:
 def test_a_payload_that_is_no_text_is_counted_and_acknowledged() -> None:
     session, handler = connected()
     session.receive(mqtt5.PublishPacket("a", b"\xff\xfe", qos=QOS_1, packet_id=9).write(), 1, 1)
-    assert handler.named("on_undecodable")
+    ((kind, example),) = handler.named("on_undecodable")
+    assert (kind, example()) == (unreadable.PAYLOAD_NOT_UTF8, r"\xff\xfe")
     assert handler.named("on_reply")
 
 

@@ -1,8 +1,14 @@
 """AWS AppSync Events as a target: the client side of the protocol behind the seam of `loadgen.protocol.base`."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
 
 from loadgen import native
+from loadgen.protocol import unreadable
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import (
     SUBPROTOCOL,
@@ -25,12 +31,17 @@ _UNREADABLE = messages.UNREADABLE
 PROBE_SEGMENT = "loadgen-probe"
 
 
+#: A frame of ours that came back, up to what authorizes it; of a signature it is other with each.
+_AUTHORIZATION: Final = re.compile(rb"(authorization|header-).*", re.IGNORECASE | re.DOTALL)
+
 OnMessage = Callable[[bytes | bytearray, int, int], None]
 
 #: What a service does that AWS does not; the harness says so and goes on.
 EVENT_IS_A_LIST = "a data frame's event is a list, as in the documentation; AWS sends a string"
 NO_EVENT = "a data frame has no event"
 NO_TIMEOUT = "connection_ack has no connectionTimeoutMs"
+IMPOSSIBLE_TIMEOUT = "connection_ack has an impossible connectionTimeoutMs"
+_MOST_TIMEOUT_MS: Final = 1 << 40
 
 
 class AppSyncSession:
@@ -116,10 +127,13 @@ class AppSyncSession:
         try:
             message = _decode(text)
         except _UNREADABLE as error:
-            handler.on_undecodable(str(error))
+            handler.on_undecodable(_kind_of(error, text), partial(self._service.shown, text))
             return
         request = message.id
-        if message.type == "data" and request is not None:
+        if message.type == "data":
+            if request is None:
+                handler.on_undecodable(unreadable.NO_ID, partial(self._service.shown, text))
+                return
             handler.on_deviation(EVENT_IS_A_LIST if message.event is not None else NO_EVENT)
             for event in message.event or ():
                 handler.on_event(request, event, arrival_ns, read_ns)
@@ -128,10 +142,12 @@ class AppSyncSession:
             case "ka":
                 pass
             case "connection_ack":
-                if message.connection_timeout_ms is not None:
-                    self.timeout_ns = message.connection_timeout_ms * 1_000_000
-                else:
+                if message.connection_timeout_ms is None:
                     handler.on_deviation(NO_TIMEOUT)
+                elif not 0 < message.connection_timeout_ms < _MOST_TIMEOUT_MS:
+                    handler.on_deviation(IMPOSSIBLE_TIMEOUT)
+                else:
+                    self.timeout_ns = message.connection_timeout_ms * 1_000_000
                 handler.on_connected(arrival_ns)
             case "connection_error":
                 handler.on_refused(message.describe_errors())
@@ -145,8 +161,10 @@ class AppSyncSession:
                 handler.on_published(request, PublishAnswer(error=message.describe_errors()), arrival_ns)
             case "unsubscribe_success":
                 pass
-            case _:
+            case kind if message.errors or kind.endswith("error"):
                 handler.on_service_error(message.describe_errors())
+            case _:
+                handler.on_undecodable(unreadable.UNKNOWN_TYPE, partial(self._service.shown, text))
 
 
 class AppSyncEvents:
@@ -162,11 +180,13 @@ class AppSyncEvents:
         self._credential = credential
         #: Neither a key nor a token signs what it goes with.
         self._signs = not isinstance(credential, ApiKey | BearerToken)
+        #: What was sent last to log in: a service may send it back.
+        self._sent: Mapping[str, str] = {}
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name and the authorization as a second subprotocol."""
-        authorization = encode_header_subprotocol(self._credential.connect_headers(self._host))
-        return Handshake((SUBPROTOCOL, authorization))
+        self._sent = self._credential.connect_headers(self._host)
+        return Handshake((SUBPROTOCOL, encode_header_subprotocol(dict(self._sent))))
 
     def session(self, handler: SessionHandler, name: str = "") -> AppSyncSession:
         """Return a fresh conversation; the protocol has no use for the name."""
@@ -174,18 +194,19 @@ class AppSyncEvents:
 
     def frame_authorization(self, body: bytes) -> dict[str, str]:
         """Return the `authorization` of a frame; ``body`` is what a signature would cover."""
-        return self._credential.frame_authorization(self._host, body)
+        authorization = self._credential.frame_authorization(self._host, body)
+        self._sent = authorization
+        return authorization
 
     def publish_authorization(self, channel: str, events: Sequence[str]) -> dict[str, str]:
         """Return the `authorization` of a publish frame."""
-        body = publish_body(channel, list(events)) if self._signs else b""
-        return self._credential.frame_authorization(self._host, body)
+        return self.frame_authorization(publish_body(channel, list(events)) if self._signs else b"")
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Return the `POST /event` of a batch."""
         body = messages.publish_request(channel, events)
-        headers = {"content-type": "application/json", **self._credential.headers(self._host, body)}
-        return HttpRequest(body, headers)
+        self._sent = self._credential.headers(self._host, body)
+        return HttpRequest(body, {"content-type": "application/json", **self._sent})
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
         """Read the answer to a `POST /event`; what cannot be read is an error that says so."""
@@ -194,12 +215,27 @@ class AppSyncEvents:
                 return _answer(messages.decode_publish_response(body).failed)
             errors = messages.decode_error_response(body).errors
         except messages.UNREADABLE:
-            return PublishAnswer(error=f"HTTP {status} with a body that is no publish answer")
+            utf8 = unreadable.is_utf8(body)
+            return PublishAnswer(
+                error=f"HTTP {status} with a body that is no publish answer",
+                unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8,
+            )
         return PublishAnswer(error="; ".join(map(str, errors)) or f"HTTP {status}")
+
+    def shown(self, message: bytes | bytearray | memoryview) -> str:
+        """Return what the service has sent as people may see it: an `authorization` is left out."""
+        secrets = [(value, unreadable.HIDDEN) for name, value in self._sent.items() if name != "host"]
+        return unreadable.shown(_AUTHORIZATION.sub(rb"\g<1>(secret)", bytes(message)), secrets)
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel that a subscription to ``pattern`` receives."""
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
+
+
+def _kind_of(error: Exception, message: bytes | bytearray) -> str:
+    if not unreadable.is_utf8(message):
+        return unreadable.NOT_UTF8
+    return unreadable.UNKNOWN_FORM if isinstance(error, msgspec.ValidationError) else unreadable.NOT_JSON
 
 
 def _answer(failed: Sequence[messages.FailedEvent]) -> PublishAnswer:

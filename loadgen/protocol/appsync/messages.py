@@ -13,8 +13,9 @@ import msgspec
 from loadgen.protocol.appsync.errors import WireError
 from loadgen.protocol.appsync.limits import OPERATION_ID_MAX_CHARACTERS
 
-UNREADABLE: Final = (msgspec.MsgspecError, RecursionError)
-"""What the decoders raise for what they cannot read; the second for what is nested a thousand levels deep."""
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What the decoders raise for what they cannot read: no JSON or of another form, not UTF-8, nested a thousand levels
+deep."""
 
 _OPERATION_ID = re.compile(rf"[a-zA-Z0-9\-_+]{{1,{OPERATION_ID_MAX_CHARACTERS}}}", re.ASCII)
 _encode = msgspec.json.Encoder().encode

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from loadgen.protocol import unreadable
 from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.frames import Frame, Written, filled
@@ -181,6 +182,10 @@ class GenericService:
         if http.refused is not None and (reason := _refusal(http.refused, body)) is not None:
             return PublishAnswer(error=self.redacted(reason))
         return _ACCEPTED
+
+    def shown(self, message: bytes | bytearray | memoryview) -> str:
+        """Return what the service has sent as people may see it."""
+        return unreadable.shown(message, self._secrets)
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel that a subscription to ``pattern`` receives."""

@@ -2,11 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from loadgen import native
+from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.generic.description import Exchange, Identity
 from loadgen.protocol.generic.frames import Frame
@@ -21,8 +23,9 @@ _Unit = Any
 """A message as patterns take it: bytes of a text or of a line, or what JSON held."""
 
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+#: What a pattern may raise over JSON as well: what it holds may be written in no other way than it came.
+_NOT_TAKEN: Final = (*_UNREADABLE, OverflowError)
 _LINE_END: Final = b"\r\n"
-_SHOWN_CHARACTERS: Final = 120
 #: The longest line or payload that is waited for.
 MOST_BYTES: Final = 4 * 1024 * 1024
 
@@ -186,12 +189,12 @@ class GenericSession:
                 try:
                     found = pattern.match(message) if not steps else None
                 except UnicodeDecodeError:
-                    handler.on_undecodable("a message is not UTF-8")
+                    handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, partial(self._shown, message))
                     return
                 if found is not None:
                     self._deliver(found, arrival_ns, read_ns)
                 else:
-                    other(message, arrival_ns, read_ns)
+                    other(message, message, arrival_ns, read_ns)
 
             return receive_some
         on_event = handler.on_event
@@ -201,12 +204,12 @@ class GenericSession:
                 if steps[0] is HOLD:
                     self._held.append((bytes(message), arrival_ns, read_ns))
                 else:
-                    other(message, arrival_ns, read_ns)
+                    other(message, message, arrival_ns, read_ns)
                 return
             try:
                 event = message.decode()
             except UnicodeDecodeError:
-                handler.on_undecodable("a message is not UTF-8")
+                handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, partial(self._shown, message))
                 return
             on_event(self._only, event, arrival_ns, read_ns)
 
@@ -225,10 +228,12 @@ class GenericSession:
                 return
             try:
                 unit = whole(message)
-            except _UNREADABLE as error:
-                handler.on_undecodable(f"a message is no JSON ({error}): {self._shown(message)}")
+            except _UNREADABLE:
+                utf8 = unreadable.is_utf8(message)
+                kind = unreadable.NOT_JSON if utf8 else unreadable.MESSAGE_NOT_UTF8
+                handler.on_undecodable(kind, partial(self._shown, message))
                 return
-            self._on_unit(unit, arrival_ns, read_ns)
+            self._on_unit(unit, message, arrival_ns, read_ns)
 
         if quick is None:
             return other
@@ -282,7 +287,8 @@ class GenericSession:
                     stop = data.find(_LINE_END, place)
                     if stop < 0:
                         break
-                    other(data[place:stop], arrival_ns, read_ns)
+                    line = data[place:stop]
+                    other(line, line, arrival_ns, read_ns)
                     place = stop + 2
                     continue
                 if sized:
@@ -290,7 +296,9 @@ class GenericSession:
                     stop = begin + int(found["bytes"])
                     if stop + 2 > end:
                         if stop - begin > MOST_BYTES:
-                            handler.on_undecodable("a delivery is longer than 4 MiB")
+                            handler.on_undecodable(
+                                unreadable.DELIVERY_TOO_LONG, partial(self._shown, data[place:begin])
+                            )
                             place = begin
                             continue
                         break
@@ -301,7 +309,9 @@ class GenericSession:
                     event = event_bytes.decode()
                     key = found[identity].decode() if identity is not None else ""
                 except UnicodeDecodeError:
-                    handler.on_undecodable("a delivery is not UTF-8")
+                    handler.on_undecodable(
+                        unreadable.DELIVERY_NOT_UTF8, partial(self._shown, found[0] + event_bytes)
+                    )
                     continue
                 if identity == "id":
                     on_event(key, event, arrival_ns, read_ns)
@@ -313,7 +323,7 @@ class GenericSession:
                     on_event(self._only, event, arrival_ns, read_ns)
             rest = bytes(data[place:]) if place < end else b""
             if len(rest) > MOST_BYTES + 64 * 1024:
-                handler.on_undecodable("a line is longer than 4 MiB")
+                handler.on_undecodable(unreadable.LINE_TOO_LONG, partial(self._shown, rest))
                 rest = b""
             self._rest = rest
 
@@ -321,10 +331,10 @@ class GenericSession:
 
     # Everything but deliveries.
 
-    def _on_unit(self, unit: _Unit, arrival_ns: int, read_ns: int) -> None:
-        """Take a message, or a line of one, by the first pattern that fits."""
+    def _on_unit(self, unit: _Unit, message: Message, arrival_ns: int, read_ns: int) -> None:
+        """Take a message, or a line of one, by the first pattern that fits; ``message`` is its bytes."""
         try:
-            if self._steps and self._steps[0] is not HOLD and self._on_opening(unit, arrival_ns):
+            if self._steps and self._steps[0] is not HOLD and self._on_opening(unit, message, arrival_ns):
                 return
             unasked = False
             for rule in self._service.rules:
@@ -336,14 +346,17 @@ class GenericSession:
                 # An answer that nobody waits for may be another's, or an error that belongs to no request.
                 unasked = True
         except UnicodeDecodeError:
-            self._handler.on_undecodable(f"a message is not UTF-8: {self._shown(unit)}")
+            self._handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, partial(self._shown, message))
+            return
+        except _NOT_TAKEN:
+            self._handler.on_undecodable(unreadable.UNKNOWN_FORM, partial(self._shown, message))
             return
         if unasked:
             self._handler.on_deviation(UNASKED)
         else:
-            self._handler.on_undecodable(f"the protocol file describes no such message: {self._shown(unit)}")
+            self._handler.on_undecodable(unreadable.UNDESCRIBED, partial(self._shown, message))
 
-    def _on_opening(self, unit: _Unit, arrival_ns: int) -> bool:
+    def _on_opening(self, unit: _Unit, message: Message, arrival_ns: int) -> bool:
         """Take a message of the opening; false: it is one that may come at any time."""
         expected = self._steps[0].pattern
         assert expected is not None
@@ -364,14 +377,14 @@ class GenericSession:
         for error in description.errors:
             found = error.match(unit)
             if found is not None:
-                self._handler.on_refused(self._service.redacted(found.reason or self._shown(unit)))
+                self._handler.on_refused(self._service.redacted(found.reason or self._shown(message)))
                 return True
         if any(reply.on.match(unit) is not None for reply in description.replies):
             return False
         if any(pattern.match(unit) is not None for pattern in description.ignore):
             return False
         self._handler.on_refused(
-            f"{self._place_of(expected)} expects {expected.written!a}, and the service sent {self._shown(unit)}"
+            f"{self._place_of(expected)} expects {expected.written!a}, and the service sent '{self._shown(message)}'"
         )
         return True
 
@@ -451,12 +464,5 @@ class GenericSession:
             self._awaited[exchange.identity, key] = (kind, id_)
         return number
 
-    def _shown(self, unit: _Unit) -> str:
-        """Return what came, for a message: bounded, escaped and without secrets."""
-        text = (
-            bytes(unit[: 4 * _SHOWN_CHARACTERS]).decode(errors="replace")
-            if isinstance(unit, bytes | bytearray | memoryview)
-            else msgspec.json.encode(unit).decode()
-        )
-        text = self._service.redacted(text)
-        return ascii(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
+    def _shown(self, message: Message) -> str:
+        return self._service.shown(message)

@@ -8,7 +8,7 @@ from typing import Final
 from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
 from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
-from loadgen.protocol.mqtt.session import MqttSession
+from loadgen.protocol.mqtt.session import MqttSession, shown
 
 SUBPROTOCOL: Final = "mqtt"
 """MQTT 5, 6: what a WebSocket offers."""
@@ -68,6 +68,10 @@ class MqttService:
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
         """Never called: there is no HTTP."""
         raise NotImplementedError
+
+    def shown(self, message: bytes | bytearray | memoryview) -> str:
+        """Return what the broker has sent as people may see it."""
+        return shown(message, self._user)
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel that a subscription to ``pattern`` receives."""

@@ -9,22 +9,24 @@ away is not delivered, as with AppSync Events.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import mqtt5
 
 from loadgen.native import Lane, Rows
+from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
+from loadgen.protocol.mqtt.packets import reader
 from loadgen.protocol.mqtt.topics import Subscriptions, topic_of
 
 _REFUSED: Final = 128
 """Reason codes from here on mean failure (MQTT 5, 2.4)."""
 _LAST_PACKET_ID: Final = 65_535
 _QOS_0, _QOS_1 = mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE
-_read = mqtt5.read
 _Publish, _PubAck = mqtt5.PublishPacket, mqtt5.PubAckPacket
 
 LESS_THAN_ASKED = "the broker granted QoS 0 to a subscription that asked for QoS 1"
@@ -176,19 +178,29 @@ class MqttSession:
             self._partial += data
             data, self._partial = self._partial, None
         view, place, end = memoryview(data), 0, len(data)
-        on_event, find = self._handler.on_event, self._topics.find
+        on_event, find, read = self._handler.on_event, self._topics.find, reader.read
         acknowledgements = []
         while place < end:
             try:
-                packet, size = _read(view[place:])
+                packet, size = read(view[place:])
             except IndexError:
                 self._partial = bytearray(view[place:])
                 if len(self._partial) > limits.PACKET_MAX_BYTES:
-                    self._cannot_go_on("a packet is longer than we said that we take")
+                    self._cannot_go_on("a packet is longer than we said that we take", self._partial)
                 break
             except ValueError as error:
-                self._cannot_go_on(str(error))
+                self._cannot_go_on(str(error), view[place:])
                 break
+            except BaseException as error:
+                # The codec panics over some packets: that one is left out.
+                broken = reader.explain(error, view[place:])
+                if broken is None:
+                    raise
+                read = reader.read
+                kind = unreadable.TOPIC_NOT_UTF8 if broken.topic else unreadable.PACKET_UNREADABLE
+                self._handler.on_undecodable(kind, self._shown(view[place : place + broken.size]))
+                place += broken.size
+                continue
             place += size
             if type(packet) is _Publish:
                 if packet.packet_id is not None:
@@ -196,7 +208,7 @@ class MqttSession:
                 try:
                     text = str(packet.payload, "utf-8")
                 except UnicodeDecodeError:
-                    self._handler.on_undecodable("a message's payload is not UTF-8")
+                    self._handler.on_undecodable(unreadable.PAYLOAD_NOT_UTF8, self._shown(packet.payload))
                     continue
                 # An id that no subscription has is counted as such.
                 on_event(find(packet.topic) or "", text, arrival_ns, read_ns)
@@ -258,6 +270,9 @@ class MqttSession:
                 handler.on_deviation(f"the broker sent a {type(packet).__name__.removesuffix('Packet')}")
 
     def _on_connack(self, packet: mqtt5.ConnAckPacket, arrival_ns: int) -> None:
+        if self._connected:
+            self._handler.on_deviation("the broker sent a second ConnAck")
+            return
         if int(packet.reason_code) >= _REFUSED:
             self._ended = True
             self._handler.on_refused(_reason(packet))
@@ -277,16 +292,21 @@ class MqttSession:
         self._room -= count
         self._handler.on_reply(b"".join([self._waiting.popleft() for _ in range(count)]))
 
-    def _cannot_go_on(self, why: str) -> None:
+    def _cannot_go_on(self, why: str, sent: memoryview | bytearray) -> None:
         """Where packets begin is not known any more."""
         self._ended = True
         self._partial = None
         if self._connected:
+            self._handler.on_undecodable(unreadable.NO_PACKET, self._shown(sent))
             self._handler.on_broken(f"the broker sent something that is no MQTT 5 packet: {why}")
         else:
             self._handler.on_refused(
                 f"it answers with something that is no MQTT 5 packet ({why}); does it speak MQTT 5?"
             )
+
+    def _shown(self, message: bytes | bytearray | memoryview) -> Callable[[], str]:
+        # Copied: the bytes are another's.
+        return partial(shown, bytes(message[: unreadable.SEARCHED_BYTES]), self._login)
 
     def _next_id(self) -> int:
         """Return a packet id that is not in use (MQTT 5, 2.2.1: from 1 to 65,535)."""
@@ -295,6 +315,12 @@ class MqttSession:
             if self._last_id not in self._requests and self._last_id not in self._subscriptions:
                 break
         return self._last_id
+
+
+def shown(message: bytes | bytearray | memoryview, login: UserPassword | None) -> str:
+    """Return what a broker has sent as people may see it; it may be our own CONNECT that came back."""
+    secrets = (login.password, login.username) if login else ()
+    return unreadable.shown(message, [(secret, unreadable.HIDDEN) for secret in secrets])
 
 
 _Reasoned = mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket

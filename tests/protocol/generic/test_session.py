@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen import protocol_file
+from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.generic.session import UNASKED
 
@@ -23,6 +24,8 @@ class Told(list):
         if not name.startswith("on_"):
             raise AttributeError(name)
         kind = name.removeprefix("on_")
+        if kind == "undecodable":
+            return lambda what, example: self.append((kind, what, example()))
         timed = {"event": 2, "connected": 1, "subscribed": 1, "published": 1}.get(kind, 0)
         return lambda *said: self.append((kind, *(said[:-timed] if timed else said)))
 
@@ -127,7 +130,7 @@ class TestNats:
         session, told = live
         session.receive(b"HUH 1\r\nMSG a s1 2\r\n{}\r\n", 1, 2)
         assert told.take() == [
-            ("undecodable", "the protocol file describes no such message: 'HUH 1'"),
+            ("undecodable", unreadable.UNDESCRIBED, "HUH 1"),
             ("event", "s1", "{}"),
         ]
 
@@ -154,7 +157,10 @@ class TestNats:
     def test_a_length_that_cannot_be_does_not_hold_everything_up(self, live):
         session, told = live
         session.receive(b"MSG a s1 999999999\r\nPING\r\n", 1, 2)
-        assert told.take() == [("undecodable", "a delivery is longer than 4 MiB"), ("reply", b"PONG\r\n")]
+        assert told.take() == [
+            ("undecodable", unreadable.DELIVERY_TOO_LONG, r"MSG a s1 999999999\r\n"),
+            ("reply", b"PONG\r\n"),
+        ]
 
 
 class TestNchan:
@@ -169,7 +175,7 @@ class TestNchan:
         session.receive(bytearray(b'{"a":1}'), 1, 2)
         assert told.take() == [("event", "s4", '{"early":1}'), ("event", "s4", '{"a":1}')]
         session.receive(b"\xff", 1, 2)
-        assert told.take() == [("undecodable", "a message is not UTF-8")]
+        assert told.take() == [("undecodable", unreadable.MESSAGE_NOT_UTF8, r"\xff")]
 
     def test_one_publishes_by_http_to_the_channels_own_url(self):
         service = known("nchan", "wss://h")
@@ -277,9 +283,16 @@ class TestJson:
             ("event", "s8", '{"a":[1, 2]}'),
             ("event", "9", "1"),
             ("service_error", "slow down"),
-            ("undecodable", 'the protocol file describes no such message: \'{"type":"news"}\''),
+            ("undecodable", unreadable.UNDESCRIBED, '{"type":"news"}'),
         ]
-        assert [kind for kind, _ in taken[4:]] == ["undecodable", "undecodable"]
+        assert taken[4:] == [
+            ("undecodable", unreadable.NOT_JSON, "{"),
+            (
+                "undecodable",
+                unreadable.MESSAGE_NOT_UTF8,
+                r'{"type":"msg","sub":1,"data":{"event":"\xff"}}',
+            ),
+        ]
 
     def test_the_keepalive_is_sent_as_often_as_the_file_says(self, live):
         session, _ = live

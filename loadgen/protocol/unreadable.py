@@ -1,0 +1,50 @@
+"""What a service sends that cannot be read: its kinds, and how an example of it is shown to people."""
+
+from collections.abc import Iterable
+from typing import Final
+
+MOST_EXAMPLE_BYTES: Final = 120
+#: Stands where a secret stood.
+HIDDEN: Final = "(secret)"
+#: Secrets are looked for in this much of a message.
+SEARCHED_BYTES: Final = 64 * 1024
+
+NOT_UTF8: Final = "text frame that is not UTF-8"
+NOT_JSON: Final = "message that is not JSON"
+UNKNOWN_FORM: Final = "JSON that is no message of the protocol"
+UNKNOWN_TYPE: Final = "message of an unknown type"
+NO_ID: Final = "data message without an id"
+MESSAGE_NOT_UTF8: Final = "message that is not UTF-8"
+UNDESCRIBED: Final = "message that the protocol file does not describe"
+DELIVERY_NOT_UTF8: Final = "delivery that is not UTF-8"
+DELIVERY_TOO_LONG: Final = "delivery longer than 4 MiB"
+LINE_TOO_LONG: Final = "line longer than 4 MiB"
+TOPIC_NOT_UTF8: Final = "MQTT topic that is not UTF-8"
+PAYLOAD_NOT_UTF8: Final = "MQTT payload that is not UTF-8"
+PACKET_UNREADABLE: Final = "MQTT packet that the codec cannot read"
+NO_PACKET: Final = "bytes that are no MQTT 5 packet"
+ANSWER_NOT_UTF8: Final = "HTTP answer that is not UTF-8"
+ANSWER_UNREADABLE: Final = "HTTP answer that cannot be read"
+FRAME_UNREADABLE: Final = "WebSocket frame that cannot be read"
+
+
+def shown(message: bytes | bytearray | memoryview, secrets: Iterable[tuple[str, str]] = ()) -> str:
+    """Return a message in printable ASCII, other bytes as `\\xff`, cut to 120 bytes.
+
+    ``secrets`` are pairs of a text that must not be seen and what stands in its place.
+    """
+    known = bytes(message[:SEARCHED_BYTES])
+    for secret, instead in secrets:
+        if secret:
+            known = known.replace(secret.encode(), instead.encode())
+    text = repr(known[:MOST_EXAMPLE_BYTES])[2:-1]
+    return text + "..." if len(known) > MOST_EXAMPLE_BYTES else text
+
+
+def is_utf8(message: bytes | bytearray | memoryview) -> bool:
+    """Whether the bytes are UTF-8."""
+    try:
+        str(message, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,245 @@
+"""What one connection says, and what the harness does wrongly over it, harms no other connection of the process.
+
+By real sockets and the real pollers, as everything of a worker is read by one watcher of the event loop.
+"""
+
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import gevent
+import pytest
+import trustme
+from websockets.frames import Opcode
+
+from loadgen import native
+from loadgen.measure.failures import HARNESS
+from loadgen.protocol import unreadable
+from loadgen.users.connection import ClientConnection
+from tests.isolation import corpus
+from tests.isolation.trio import BAD, KINDS, Outcome, frame, meet, poller
+
+POLLERS = [
+    pytest.param(
+        "native", marks=pytest.mark.skipif(not native.available, reason="the native path was not built")
+    ),
+    "python",
+]
+COUNT = 20
+#: Frames as a service may send them, and as none may.
+FRAMES = [
+    frame(data, opcode, fin)
+    for opcode in Opcode
+    for data in (b"", b"ab", b"\xff\xff", b"\x03\xe8ok", b"\x00\x01x", b"\x03\xe8\xff", corpus.BAD_TEXT)
+    for fin in (True, False)
+    if fin or opcode < Opcode.CLOSE
+]
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
+    folder = tmp_path_factory.mktemp("authority")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+        yield context
+
+
+def others_have_everything(outcome: Outcome) -> None:
+    received = outcome.received()
+    assert (received[0], received[2]) == (COUNT, COUNT)
+    assert {0, 2}.isdisjoint(outcome.ended)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("kind", POLLERS)
+@pytest.mark.parametrize("name", list(KINDS))
+def test_a_service_that_says_anything_to_one_harms_no_other(
+    name: str, kind: str, tls: bool, context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    of = KINDS[name]
+    for seed in range(6 if tls else 10):
+        random = Random(f"{name} {seed}")
+
+        def bad(k: int, random: Random = random) -> bytes:
+            if of.framed and random.randrange(4) == 0:
+                return corpus.damaged(random, FRAMES)
+            message = corpus.damaged(random, of.messages)
+            if not of.framed:
+                return message
+            return frame(message, random.choice((Opcode.TEXT, Opcode.TEXT, Opcode.BINARY)))
+
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        with poller(kind):
+            outcome = meet(folder, name, bad, count=COUNT, context=context if tls else None)
+        others_have_everything(outcome)
+        assert outcome.failures.to_list() == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize("kind", POLLERS)
+@pytest.mark.parametrize(
+    ("name", "message", "expected", "example"),
+    [
+        ("appsync", corpus.BAD_TEXT, unreadable.NOT_UTF8, r'{"type":"data","id":"\xff","event":"x"}'),
+        ("mqtt", corpus.BAD_TOPIC, unreadable.TOPIC_NOT_UTF8, r"0\x05\x00\x01\xb5\x00\xff"),
+        ("nats", corpus.NATS[7], unreadable.DELIVERY_NOT_UTF8, r"MSG default.a s1 2\r\n\xff\xff"),
+    ],
+)
+def test_one_bad_message_is_counted_and_the_next_is_taken(
+    name: str, kind: str, message: bytes, expected: str, example: str, tmp_path: Path
+) -> None:
+    of = KINDS[name]
+    wire = frame(message) if of.framed else message
+    with poller(kind):
+        outcome = meet(tmp_path, name, lambda k: wire * (k == 5) + of.delivery(BAD, k), count=COUNT)
+    assert outcome.received() == {0: COUNT, 1: COUNT, 2: COUNT}
+    assert outcome.ended == []
+    assert outcome.recorder.undecodable.to_list() == [{"kind": expected, "count": 1, "example": example}]
+    assert outcome.failures.to_list() == []
+
+
+@pytest.mark.parametrize("kind", POLLERS)
+def test_a_broken_frame_ends_its_connection_at_once_and_is_named(kind: str, tmp_path: Path) -> None:
+    with poller(kind):
+        outcome = meet(tmp_path, "appsync", lambda k: b"\x8f\x00" if k == 5 else b"", count=COUNT)
+    others_have_everything(outcome)
+    assert outcome.ended == [BAD]
+    ((kind_of,),) = [outcome.recorder.undecodable.to_list()]
+    assert (kind_of["kind"], kind_of["count"]) == (unreadable.FRAME_UNREADABLE, 1)
+    assert "broke the WebSocket protocol" in kind_of["example"]
+    (row,) = [row for row in outcome.rows("connections") if row["connection"] == BAD and row["closed_ns"]]
+    assert "broke the WebSocket protocol" in row["error"]
+    assert outcome.failures.to_list() == []
+
+
+class Panic(BaseException):
+    """As the exception of a panic in Rust, not one of `Exception`."""
+
+
+ERRORS = [
+    KeyError("s9"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no"),
+    Panic("null"),
+    gevent.GreenletExit(),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("kind", POLLERS)
+@pytest.mark.parametrize("name", list(KINDS))
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_of_ours_ends_the_connection_that_it_came_up_in(
+    name: str, kind: str, error: BaseException, tmp_path: Path
+) -> None:
+    def prepare(connection: ClientConnection) -> None:
+        took = connection.on_event
+        count = 0
+
+        def on_event(*arguments: Any) -> None:
+            nonlocal count
+            count += 1
+            if count == 3:
+                raise error
+            took(*arguments)
+
+        connection.on_event = on_event
+        # Watched, so that no lane takes deliveries past this.
+        connection._on_delivery = lambda channel, event: None
+
+    with poller(kind):
+        outcome = meet(tmp_path, name, lambda k: KINDS[name].delivery(BAD, k), count=COUNT, prepare=prepare)
+    others_have_everything(outcome)
+    assert outcome.ended == [BAD]
+    assert outcome.received()[BAD] == 2
+    (failure,) = outcome.failures.to_list()
+    assert (failure["kind"], failure["count"]) == (HARNESS, 1)
+    assert failure["message"].startswith(type(error).__name__)
+    assert "test_sockets.py" in failure["where"]
+    for table, number in (("connections", "connection"), ("subscriptions", "subscription")):
+        rows = [row for row in outcome.rows(table) if row[number] == BAD]
+        assert rows[-1]["intent"] == "harness failure"
+        assert rows[-1]["error"] is None
+    assert outcome.recorder.undecodable.count == 0
+
+
+@pytest.mark.parametrize("kind", POLLERS)
+@pytest.mark.parametrize("where", ["_record_end", "_record_connection", "_on_closed"])
+def test_an_error_in_ending_a_connection_is_reported_too(kind: str, where: str, tmp_path: Path) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError(where)
+
+    def prepare(connection: ClientConnection) -> None:
+        def on_event(*_: Any) -> None:
+            for slot in (where, "on_event"):
+                failing(connection, slot, broken)
+            raise KeyError("first")
+
+        connection.on_event = on_event
+        connection._on_delivery = lambda channel, event: None
+
+    with poller(kind), pytest.MonkeyPatch.context() as patch:
+
+        def failing(connection: ClientConnection, name: str, by: Callable[..., None]) -> None:
+            if name in ClientConnection.__slots__:
+                return
+            was = getattr(ClientConnection, name)
+            patch.setattr(
+                ClientConnection, name, lambda self, *a: by() if self is connection else was(self, *a)
+            )
+
+        outcome = meet(
+            tmp_path, "appsync", lambda k: KINDS["appsync"].delivery(BAD, k), count=COUNT, prepare=prepare
+        )
+    others_have_everything(outcome)
+    messages = [failure["message"] for failure in outcome.failures.to_list()]
+    assert messages[0] == "KeyError: 'first'"
+    if where != "_on_closed":
+        assert messages[1] == f"RuntimeError: {where}"
+        assert outcome.ended == [BAD]
+
+
+@pytest.mark.parametrize("kind", POLLERS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)], ids=["interrupt", "exit"])
+def test_an_interrupt_goes_to_the_main_greenlet_and_the_sockets_are_read_on(
+    kind: str, error: BaseException, tmp_path: Path
+) -> None:
+    raised: list[BaseException] = []
+
+    def prepare(connection: ClientConnection) -> None:
+        took = connection.on_event
+
+        def on_event(*arguments: Any) -> None:
+            if not raised:
+                raised.append(error)
+                raise error
+            took(*arguments)
+
+        connection.on_event = on_event
+        connection._on_delivery = lambda channel, event: None
+
+    caught: list[BaseException] = []
+    sleep = gevent.sleep
+
+    def patient(seconds: float) -> None:
+        # The greenlet that the interrupt is for is the one that the test runs in.
+        try:
+            sleep(seconds)
+        except (KeyboardInterrupt, SystemExit) as error:
+            caught.append(error)
+
+    with poller(kind), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gevent, "sleep", patient)
+        outcome = meet(
+            tmp_path, "appsync", lambda k: KINDS["appsync"].delivery(BAD, k), count=COUNT, prepare=prepare
+        )
+    assert len(caught) == 1
+    assert type(caught[0]) is type(error)
+    others_have_everything(outcome)
+    assert outcome.received()[BAD] == COUNT - 1
+    assert outcome.failures.to_list() == []
