@@ -229,12 +229,12 @@ def _contradicts(
     return bad
 
 
-def rates(points: Points, jumps: list[Jump], wander: float) -> tuple[float, float] | None:
+def rates(points: Points, jumps: list[Jump]) -> tuple[float, float] | None:
     """Return the (least, greatest) rate that the points allow to steady clocks, or None if they allow none."""
     least, most = _mean_rate(points, jumps)
-    if least - wander > most + wander:
+    if least - WANDER > most + WANDER:
         return None
-    return max(-PART, least - 2 * wander), min(PART, most + 2 * wander)
+    return max(-PART, least - 2 * WANDER), min(PART, most + 2 * WANDER)
 
 
 def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
@@ -268,20 +268,14 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
     The curve counts from zero. A steady clock jumps against another where a machine stood still, clock and all.
     """
     jumps = find_jumps(points)
-    points, jumps = _whole(points, _drawn_out(points, jumps))
-    wander = WANDER
-    while True:
-        allowed = rates(points, jumps, wander)
-        if allowed is None and wander < PART:
-            wander *= 2
-            continue
-        least, most = allowed or (-PART, PART)
-        at, low, high = _pieces(points, jumps, least, most)
-        if wander >= PART or bool((low <= high + _ROUNDING_NS).all()):
-            break
-        wander *= 2
-    # Where they still cross, the points contradict each other: both are possible.
-    return Curve(at, np.minimum(low, high), np.maximum(low, high), 0, 0), jumps, (least, most)
+    kept, jumps = _whole(points, _drawn_out(points, jumps))
+    allowed = rates(kept, jumps)
+    if allowed is not None:
+        at, low, high = _pieces(kept, jumps, *allowed)
+        if bool((low <= high + _ROUNDING_NS).all()):
+            return Curve(at, np.minimum(low, high), np.maximum(low, high), 0, 0), jumps, allowed
+    # No steady rate explains the pings, and no jump is large enough to be seen: it may be between any two.
+    return Curve(*_neighbours(points), 0, 0), jumps, (-PART, PART)
 
 
 def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
@@ -341,6 +335,27 @@ def _nodes(points: Points, least: float, most: float, begin: float, end: float) 
     meets = np.concatenate((meet_high, meet_low))
     inside = np.isfinite(meets) & (meets > np.tile(here, 2)) & (meets < np.tile(there, 2))
     return np.unique(np.concatenate((at, meets[inside])))
+
+
+def _neighbours(points: Points) -> tuple[Floats, Floats, Floats]:
+    """Return (times, lowest, highest) of either neighbouring ping: the n-th points of both kinds are of one ping."""
+    begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
+    edges = np.concatenate((begin, end))
+    at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - _FAR_NS, end[-1] + _FAR_NS]))
+    # Between two pings, the earlier one's bound widens and the later one's narrows: where they meet lies a corner.
+    for shown_at, shown in ((begin, upper), (end, -lower)):
+        corner = (shown_at[:-1] + shown_at[1:]) / 2 + np.diff(shown) / (2 * PART)
+        at = np.concatenate((at, np.clip(corner, end[:-1], np.maximum(end[:-1], begin[1:]))))
+    at = np.unique(at)
+    before = np.searchsorted(end, at, side="right") - 1
+    after = np.searchsorted(begin, at, side="left")
+    highs, lows = [], []
+    for number in (before, after):
+        known = (number >= 0) & (number < len(begin))
+        place = np.clip(number, 0, len(begin) - 1)
+        highs.append(np.where(known, upper[place] + PART * np.abs(at - begin[place]), -np.inf))
+        lows.append(np.where(known, lower[place] - PART * np.abs(at - end[place]), np.inf))
+    return at, np.minimum(*lows), np.maximum(*highs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,27 +473,12 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[Jump]]:
     base_at, base = int(sent[0]), int(pings.master_received_ns[order][0] - sent[0])
     upper = (pings.master_received_ns[order] - sent - base).astype(np.float64)
     lower = (pings.master_sent_ns[order] - received - base).astype(np.float64)
-    upper_at, lower_at = (sent - base_at).astype(np.float64), (received - base_at).astype(np.float64)
-    begin, end = upper_at, np.maximum.accumulate(lower_at)
-    edges = np.concatenate((begin, end))
-    at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - _FAR_NS, end[-1] + _FAR_NS]))
-    # Between two pings, the earlier one's bound widens and the later one's narrows: where they meet lies a corner.
-    for shown_at, shown in ((upper_at, upper), (lower_at, -lower)):
-        corner = (shown_at[:-1] + shown_at[1:]) / 2 + np.diff(shown) / (2 * PART)
-        at = np.concatenate((at, np.clip(corner, end[:-1], np.maximum(end[:-1], begin[1:]))))
-    at = np.unique(at)
-    before = np.searchsorted(end, at, side="right") - 1
-    after = np.searchsorted(begin, at, side="left")
-    highs, lows = [], []
-    for number in (before, after):
-        known = (number >= 0) & (number < len(sent))
-        place = np.clip(number, 0, len(sent) - 1)
-        highs.append(np.where(known, upper[place] + PART * np.abs(at - upper_at[place]), -np.inf))
-        lows.append(np.where(known, lower[place] - PART * np.abs(at - lower_at[place]), np.inf))
-    low, high = np.minimum(*lows), np.maximum(*highs)
+    back = np.maximum.accumulate((received - base_at).astype(np.float64))
+    points = Points((sent - base_at).astype(np.float64), upper, back, lower)
+    at, low, high = _neighbours(points)
     jumps = [
         Jump(base_at + int(jump.from_ns), base_at + int(jump.to_ns), jump.moved_ns)
-        for jump in find_jumps(Points(upper_at, upper, end, lower))
+        for jump in find_jumps(points)
     ]
     # If the worker's clock was set back, its times occur twice, and either may be meant.
     twice = [
