@@ -76,9 +76,18 @@ class Pings:
 class Jump:
     """A moment at which two clocks moved apart by more than a credible rate explains, between two times."""
 
-    from_ns: int | float
-    to_ns: int | float
+    from_ns: float
+    to_ns: float
     #: By how much the master's clock moved ahead of the worker's; its middle estimate.
+    moved_ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class WallJump:
+    """A jump by the worker's wall clock."""
+
+    from_ns: int
+    to_ns: int
     moved_ns: float
 
 
@@ -398,7 +407,9 @@ class Adjustment:
         if not len(kept):
             return 0.0
         last = int(kept[-1])
-        return float((self.value_ns[last + 1] - self.value_ns[last]) / (self.at_ns[last + 1] - self.at_ns[last]))
+        return float(
+            (self.value_ns[last + 1] - self.value_ns[last]) / (self.at_ns[last + 1] - self.at_ns[last])
+        )
 
     def wall_ns(self, numbers: Ints) -> Ints:
         """Return what the wall clock showed at these readings."""
@@ -462,7 +473,7 @@ def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Fl
         return np.where(np.isnan(most), slewed, np.minimum(most, np.maximum(least, slewed)))
 
 
-def by_pings_alone(pings: Pings) -> tuple[Curve, list[Jump]]:
+def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
     """Return the bounds of the offset by the worker's wall clock, and the jumps in it, without any other evidence.
 
     A step of either clock could be between any two pings: at each moment the offset is what the ping before shows, or
@@ -477,7 +488,7 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[Jump]]:
     points = Points((sent - base_at).astype(np.float64), upper, back, lower)
     at, low, high = _neighbours(points)
     jumps = [
-        Jump(base_at + int(jump.from_ns), base_at + int(jump.to_ns), jump.moved_ns)
+        WallJump(base_at + int(jump.from_ns), base_at + int(jump.to_ns), jump.moved_ns)
         for jump in find_jumps(points)
     ]
     # If the worker's clock was set back, its times occur twice, and either may be meant.
@@ -496,7 +507,7 @@ class Bounds:
     #: Master minus worker by the worker's wall clock.
     curve: Curve
     #: Jumps between the steady clocks, by the worker's wall clock: a machine stood still.
-    jumps: list[Jump]
+    jumps: list[WallJump]
     #: The readings of the worker's and the master's machine.
     worker: Adjustment
     master: Adjustment
@@ -558,7 +569,7 @@ def by_steady_clocks(pings: Pings) -> Bounds:
         edges = np.array([jump.from_ns, jump.to_ns])
         since = np.rint(edges + np.interp(edges, own_at, (own.low_ns + own.high_ns) / 2)).astype(np.int64)
         walls = since + (base_at + own.base_ns)
-        moved.append(Jump(int(walls[0]), int(walls[1]), jump.moved_ns))
+        moved.append(WallJump(int(walls[0]), int(walls[1]), jump.moved_ns))
     return Bounds(Curve(*curve, base_at + own.base_ns, offset), moved, worker, of_master, steady, allowed)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.clock_bounds import STEP_NS, Bounds, Curve, Pings, by_pings_alone, by_steady_clocks
+from analysis.clock_bounds import STEP_NS, Bounds, Curve, Pings, WallJump, by_pings_alone, by_steady_clocks
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -160,15 +160,7 @@ def fit(worker: int, same_kernel: bool, pings: Pings, window: tuple[int, int] | 
         steady=pings.raw is not None,
         curve=curve,
         steps=steps,
-        jumps=tuple(
-            Jump(
-                worker,
-                *(int(time_ns) for time_ns in _on_masters_clock(curve, (jump.from_ns, jump.to_ns))),
-                round(jump.moved_ns),
-                pings.raw is not None,
-            )
-            for jump in jumps
-        ),
+        jumps=tuple(_jump(worker, curve, jump, pings.raw is not None) for jump in jumps),
     )
 
 
@@ -182,6 +174,12 @@ def _on_masters_clock(curve: Curve, times_ns: tuple[int, ...]) -> Ints:
     at = np.array(times_ns, dtype=np.int64)
     low, high = curve.interval(at)
     return at + np.rint((low + high) / 2).astype(np.int64) + curve.base_ns
+
+
+def _jump(worker: int, curve: Curve, jump: WallJump, steady: bool) -> Jump:
+    """Put a jump on the master's clock; where that stood still, it shows one time for all of it."""
+    from_ns, to_ns = _on_masters_clock(curve, (jump.from_ns, jump.to_ns)).tolist()
+    return Jump(worker, min(from_ns, to_ns), to_ns, round(jump.moved_ns), steady)
 
 
 def _steps(worker: int, bounds: Bounds) -> tuple[Step, ...]:

@@ -236,7 +236,7 @@ def allowed_ns(world: World, pings: Pings, edges: Floats, at: Floats, *, alone: 
         found = (high - low) / 2
     else:
         found = each.min(axis=1)
-    for jump_ns, size_ns in world.jumps:
+    for jump_ns, _ in world.jumps:
         before = left[np.maximum(np.searchsorted(np.maximum.accumulate(back), jump_ns) - 1, 0)]
         after = back[np.minimum(np.searchsorted(left, jump_ns, side="right"), len(left) - 1)]
         found = np.where((at >= before - SECOND / 2) & (at <= after + SECOND / 2), np.inf, found)
@@ -309,7 +309,9 @@ def main() -> None:
     began = time.monotonic()
     rows = table(clocks)
     print("                                              the true offset     ± at a moment       ± / allowed")
-    print("clock                  evidence        clocks   within ±           p50        p99   p50   p90   of the run")
+    print(
+        "clock                  evidence        clocks   within ±           p50        p99   p50   p90   of the run"
+    )
     for (kind, alone), row in rows.items():
         print(
             f"{kind:22} {'pings alone' if alone else 'steady clocks':14} {row.clocks:7,} {row.covered:10.4%}"
