@@ -411,10 +411,9 @@ class Adjustment:
             (self.value_ns[last + 1] - self.value_ns[last]) / (self.at_ns[last + 1] - self.at_ns[last])
         )
 
-    def wall_ns(self, numbers: Ints) -> Ints:
-        """Return what the wall clock showed at these readings."""
-        since = np.rint(self.at_ns[numbers] + self.value_ns[numbers]).astype(np.int64)
-        return np.asarray(since + (self.base_at_ns + self.base_ns), dtype=np.int64)
+    def wall_ns(self, number: int) -> int:
+        """Return what the wall clock showed at the n-th reading."""
+        return self.base_at_ns + self.base_ns + round(float(self.at_ns[number] + self.value_ns[number]))
 
     def steps(self) -> list[tuple[int, int, float]]:
         """Return the steps worth a name: (reading before, reading after, by how much the wall clock moved)."""
@@ -514,6 +513,15 @@ class Bounds:
     #: The offset between the steady clocks by the worker's, and its (least, greatest) rate.
     steady: Curve
     rates: tuple[float, float]
+
+    def master_wall_ns(self, number: int) -> int:
+        """Return what the master's wall clock showed at the n-th reading of the worker's clocks."""
+        raw_ns = self.worker.base_at_ns + round(float(self.worker.at_ns[number]))
+        low, high = self.steady.interval(np.array([raw_ns]))
+        master_raw_ns = raw_ns + self.steady.base_ns + round(float(low[0] + high[0]) / 2)
+        since = float(master_raw_ns - self.master.base_at_ns)
+        value = float(np.interp(since, self.master.at_ns, self.master.value_ns))
+        return master_raw_ns + self.master.base_ns + round(value)
 
 
 def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int, int]:

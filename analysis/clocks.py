@@ -187,11 +187,7 @@ def _steps(worker: int, bounds: Bounds) -> tuple[Step, ...]:
     found = []
     for adjustment, number in ((bounds.worker, worker), (bounds.master, None)):
         for begin, end, moved_ns in adjustment.steps():
-            times_ns = adjustment.wall_ns(np.array([begin, end]))
-            if number is None:
-                time_ns = int(times_ns[1])
-            else:
-                time_ns = int(_on_masters_clock(bounds.curve, (int(times_ns[1]),))[0])
+            time_ns = adjustment.wall_ns(end) if number is None else bounds.master_wall_ns(end)
             within_ns = round(float(adjustment.at_ns[end] - adjustment.at_ns[begin]))
             found.append(Step(number, time_ns, round(moved_ns), within_ns))
     return tuple(found)
