@@ -14,9 +14,9 @@ from analysis.limits import LIMITS
 from analysis.run import Run, Window
 
 _PAUSED = {
-    disturbances.STOPPED: "was paused for",
-    disturbances.SUSPENDED: "was suspended with its machine for",
-    disturbances.FROZEN: "stood still with its machine, clocks and all, for",
+    disturbances.STOPPED: "{was} paused for",
+    disturbances.SUSPENDED: "{was} suspended with the machine for",
+    disturbances.FROZEN: "stood still with the machine, clocks and all, for",
     disturbances.APART: "or the master was paused, or one of their clocks stepped, by",
 }
 #: A symptom is not larger than its cause by more than what else delays.
@@ -80,19 +80,20 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
         window.end_ns - window.start_ns
     )
     workers = sorted(pause["worker"] for pause in pauses if pause["worker"] is not None)
-    all_of_them = len(workers) == len(run.manifest["workers"])
+    everyone = first["kind"] == disturbances.STOPPED and len(workers) == len(run.manifest["workers"])
     if not workers:
         who, effect = "the master", "when events were due meanwhile is not known"
-    elif all_of_them and first["kind"] == disturbances.STOPPED:
+    elif everyone:
         who, effect = "the whole run", "what was sent and received then is not the service's doing"
     else:
         who = f"worker {workers[0]}" if len(workers) == 1 else f"workers {', '.join(map(str, workers))}"
         whose = "its" if len(workers) == 1 else "their"
         effect = f"what {whose} clients sent and received then is not the service's doing"
+    happened = _PAUSED[first["kind"]].format(was="were" if len(workers) > 1 and not everyone else "was")
     return Finding(
         "invalid" if wrong else "degraded",
         "pause",
-        f"{who} {_PAUSED[first['kind']]} {text.duration(lasted_ns)} at {into(first['start_ns'], window)}: {effect}",
+        f"{who} {happened} {text.duration(lasted_ns)} at {into(first['start_ns'], window)}: {effect}",
         "let nothing stop, freeze or suspend the processes and machines of a run (SIGSTOP, a container's or virtual"
         " machine's pause, a laptop's sleep), and run again",
         lasted_ns,
