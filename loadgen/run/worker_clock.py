@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from gevent.event import Event
 
 from analysis.clock_bounds import PART, SLEW, WANDER
-from loadgen.measure.clock import Reading, read_both
+from loadgen.measure.clock import TOGETHER_NS, Reading, read_both
 from loadgen.measure.rows import ClockRow
 
 #: How many of the last pings bound the offset; at four a second, 20 seconds.
@@ -77,10 +77,14 @@ class WorkerClock:
     """Converts between the master's clock and this process's; identity where they are one clock."""
 
     def __init__(
-        self, same_machine: bool, same_process: bool = False, read: Callable[[], Reading] = read_both
+        self,
+        same_machine: bool,
+        same_process: bool = False,
+        read: Callable[[], Reading] = read_both,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._same_machine = same_machine
-        self._read = read
+        self._read, self._monotonic_ns = read, monotonic_ns
         self._recent: deque[_Bound] = deque(maxlen=_RECENT)
         self._quickest: deque[_Bound] = deque(maxlen=_MOST_STRETCHES)
         self._count = 0
@@ -142,7 +146,7 @@ class WorkerClock:
         return master_ns - now.offset_ns - (round(now.rate * ahead_ns) if ahead_ns > 0 else 0)
 
     def _current(self) -> _Now:
-        read_ns = time.monotonic_ns()
+        read_ns = self._monotonic_ns()
         if self._now is None or read_ns - self._now.read_ns > _FRESH_NS:
             self._now = self._look(read_ns)
         return self._now
@@ -163,7 +167,8 @@ class WorkerClock:
             read_ns,
             wall_ns,
             offset_ns - (wall_ns - raw_ns),
-            round(half + SLEW * max(0.0, age_ns)),
+            # The master may have been slewed otherwise since; and either machine's clocks were read a little apart.
+            round(half + (SLEW + abs(self._masters.rate)) * max(0.0, age_ns)) + TOGETHER_NS,
             rate + self._masters.rate - self._own.rate,
         )
 

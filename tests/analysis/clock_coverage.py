@@ -165,8 +165,10 @@ def reading(random: Random, count: int) -> Floats:
     return random.uniform(-150, 150, count) + np.where(random.random(count) < 0.01, 2_000.0, 0.0)
 
 
-def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Floats], tuple[Ints, Ints]]]:
-    """Return pings, when each came back in true time, and a function from true times to both wall clocks.
+def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Floats], tuple[Ints, Ints, Ints]]]:
+    """Return pings, when each left and came back in true time, and what the clocks show at true times.
+
+    That is the worker's wall and steady clock and the master's wall clock.
 
     Four a second, after eight quick ones. A ping waits in both processes, mostly little, sometimes for long.
     """
@@ -207,11 +209,11 @@ def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Float
         master_raw,
     )
 
-    def walls(at: Floats) -> tuple[Ints, Ints]:
+    def shown(at: Floats) -> tuple[Ints, Ints, Ints]:
         at, same = world.worker.awake(at), np.zeros(len(at))
-        return clocks("worker", world.worker, at, same)[0], clocks("master", world.master, at, same)[0]
+        return *clocks("worker", world.worker, at, same), clocks("master", world.master, at, same)[0]
 
-    return pings, np.vstack((left, back)), walls
+    return pings, np.vstack((left, back)), shown
 
 
 def allowed_ns(world: World, pings: Pings, edges: Floats, at: Floats, *, alone: bool) -> Floats:
@@ -272,12 +274,12 @@ def cover(kind: str, clocks: int, *, alone: bool, seed: int) -> Row:
     random, row = np.random.default_rng(seed), Row()
     for number in range(clocks):
         world = world_of(kind, random)
-        pings, edges, walls = pinged(world, random)
+        pings, edges, shown = pinged(world, random)
         if alone:
             pings = Pings(pings.sent_ns, pings.master_received_ns, pings.master_sent_ns, pings.received_ns)
         found: ClockFit = fit(1, False, pings)
         at = np.sort(random.uniform(0.1 * SECOND, (SECONDS - 0.3) * SECOND, MOMENTS))
-        worker_ns, master_ns = walls(at)
+        worker_ns, _, master_ns = shown(at)
         corrected = worker_ns + found.correction_ns(worker_ns)
         error_ns = found.error_ns_at(corrected)
         off = np.abs(corrected - master_ns) - error_ns
