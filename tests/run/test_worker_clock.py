@@ -57,10 +57,9 @@ def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, 
         wrong.append(abs(clock.offset_ns - int(master[0] - wall[0])))
         claimed.append(clock.error_ns)
         due = now + random.uniform(0, 0.1) * SECOND
-        if any(now <= number_ns <= due for number_ns, _ in world.jumps):
-            continue
         wall, _, master = shown(np.array([due]))
-        early.append(int(wall[0]) - clock.local_ns(int(master[0])))
+        jumped = any(now <= number_ns <= due for number_ns, _ in world.jumps)
+        early.append(-SECOND if jumped else int(wall[0]) - clock.local_ns(int(master[0])))
     return np.array(wrong), np.array(claimed), np.array(early)
 
 
