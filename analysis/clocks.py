@@ -10,12 +10,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from analysis.clock_bounds import STEP_NS, Bounds, Curve, Pings, WallJump, by_pings_alone, by_steady_clocks
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from analysis.clock_bounds import STEP_NS, Bounds, Pings, WallJump, by_pings_alone, by_steady_clocks
+from analysis.envelope import Curve, Floats, Ints
 
 _ENOUGH = 3
 #: Times are rounded to whole nanoseconds, and so is what is added to them.
@@ -75,8 +72,11 @@ class ClockFit:
         """Return what to add to times of this worker's clock to have the master's."""
         if self.curve is None:
             return np.zeros(len(time_ns), dtype=np.int64)
-        low, high = self.curve.interval(time_ns)
-        return np.rint((low + high) / 2).astype(np.int64) + self.curve.base_ns
+        since = (time_ns - self.curve.base_at_ns).astype(np.float64)
+        return (
+            np.rint(np.interp(since, self.curve.at_ns, self.curve.middle_ns)).astype(np.int64)
+            + self.curve.base_ns
+        )
 
     def error_ns_at(self, times_ns: Ints) -> Ints:
         """Return by how much each corrected time may be wrong, to either side.

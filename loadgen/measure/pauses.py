@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 from loadgen.measure.clock import now_ns
 
 #: Between two ticks; far below the shortest pause that is noticed.
-TICK_S: Final = 0.025
+TICK_S: Final = 0.05
 #: The shortest pause that is noticed.
 LEAST_NS: Final = 100_000_000
 #: Between two readings of how long threads waited for a CPU: a gap's own reading is compared with one so old at most.
-_WAITED_EVERY_NS: Final = 100_000_000
+_WAITED_EVERY_NS: Final = 200_000_000
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 

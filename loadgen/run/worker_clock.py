@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gevent.event import Event
 
-from analysis.clock_bounds import PART, SLEW, WANDER
+from analysis.envelope import PART, SLEW, WANDER
 from loadgen.measure.clock import TOGETHER_NS, Reading, read_both
 from loadgen.measure.rows import ClockRow
 

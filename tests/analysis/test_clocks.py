@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import clocks
-from analysis.clock_bounds import SLEW, Pings
+from analysis.clock_bounds import Pings
 from analysis.clocks import ClockFit
+from analysis.envelope import SLEW
 from tests.analysis import clock_coverage
 
 SECOND = 1_000_000_000
