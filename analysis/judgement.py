@@ -12,22 +12,11 @@ from typing import Any
 import numpy as np
 
 from analysis import text
+from analysis.causes import Finding, disturbed, in_causal_order, into
 from analysis.limits import LIMITS
 from analysis.run import Ints, Run, Window, ints
 
 _SECOND_NS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One reason to doubt."""
-
-    #: `degraded` or `invalid`.
-    severity: str
-    #: What it is about: user code, harness, record, ledger, schedule, queue, loop, cpu, gc, files, ports, clock.
-    subject: str
-    reason: str
-    advice: str
 
 
 @dataclass(frozen=True)
@@ -51,13 +40,13 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
     """Return the verdict on a run from its summary's figures and its health table."""
     findings = [*_failures(run), *_record(run, window, summary)]
     if window is not None and summary["ledger"] is not None:
-        findings += _ledger(summary)
-        findings += _schedule(summary)
-        findings += _queue(summary)
-        findings += _clock(summary, window)
+        causes = disturbed(run, window, summary)
+        signs = [*_clock(summary), *_ledger(summary), *_schedule(summary), *_queue(summary)]
         health = _Health.of(run, window)
         for worker in health.workers:
-            findings += _worker(health, worker, window)
+            signs += _worker(health, worker, window)
+        findings += in_causal_order(causes, signs)
+    # What explains most stands first, but what makes a run invalid before what makes it degraded.
     return Judgement(tuple(sorted(findings, key=lambda finding: finding.severity != "invalid")))
 
 
@@ -95,7 +84,7 @@ def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterato
         end_ns = run.broken_off_ns.get(entry["worker"], 0)
         when = "before the measurement"
         if window is not None and end_ns > window.start_ns:
-            when = f"{_into(end_ns, window)} of {window.seconds:.1f} s"
+            when = f"{into(end_ns, window)} of {window.seconds:.1f} s"
         held = _held(summary, entry["worker"])
         yield Finding(
             "invalid",
@@ -172,6 +161,7 @@ def _schedule(summary: dict[str, Any]) -> Iterator[Finding]:
             f"the generator itself published late: p99 {text.duration(own_ns)} of a headline p99 of"
             f" {text.duration(whole_ns)}",
             "the generator is the limit: lower the rate, add workers (--processes) or a machine",
+            own_ns,
         )
 
 
@@ -184,6 +174,7 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
             "queue",
             f"deliveries waited in the generator before they were read: p99 {text.duration(queue_ns)}",
             "the generator reads too slowly, which slows the service down in the end: add workers (--processes)",
+            queue_ns,
         )
     shared = summary["delivery"]["stamps_shared"]
     if shared is not None and shared > LIMITS.stamps_shared:
@@ -205,7 +196,7 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _clock(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
+def _clock(summary: dict[str, Any]) -> Iterator[Finding]:
     headline = summary["delivery"]["headline_ns"]
     for clock in summary["clock"]["workers"]:
         if clock["error_ns"] is None:
@@ -231,17 +222,8 @@ def _clock(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
             f"{headline['negative']:,} headline latencies are negative, by up to {text.duration(-headline['min'])},"
             " which is more than the clocks' known error",
             "check the hosts' clocks; the samples are among the figures",
+            -headline["min"],
         )
-    for step in summary["clock"]["steps"]:
-        if window.start_ns < step["time_ns"] and step["time_ns"] - _SECOND_NS < window.end_ns:
-            sign = "+" if step["moved_ns"] > 0 else "−"
-            yield Finding(
-                "invalid",
-                "clock",
-                f"the clock of worker {step['worker']} stepped by {sign}{text.duration(abs(step['moved_ns']))}"
-                f" in the second up to {_into(step['time_ns'], window)}",
-                "stop what sets the clock during a run (let NTP or chrony slew it) and run again",
-            )
 
 
 @dataclass(frozen=True)
@@ -288,8 +270,9 @@ def _worker(health: _Health, worker: int, window: Window) -> Iterator[Finding]:
             "invalid" if share > LIMITS.stalled_wrong else "degraded",
             "loop",
             f"worker {worker} stood still for {text.duration(int(at['lag_max_ns'][worst]))}"
-            f" in the second up to {_into(int(at['time_ns'][worst]), window)}",
+            f" in the second up to {into(int(at['time_ns'][worst]), window)}",
             f"keep other work off its core, and blocking calls out of the locustfile; {more}",
+            int(at["lag_max_ns"][worst]),
         )
     collecting = at["gc_ns"] > LIMITS.gc_pause_ns
     if collecting.any():
@@ -332,10 +315,7 @@ def _silence(begins_ns: Ints, ends_ns: Ints, worker: int, window: Window) -> Ite
             "invalid",
             "loop",
             f"nothing is known of worker {worker} for {text.duration(int(gaps[worst]))}"
-            f" from {_into(int(edges_begin[worst]), window)} on",
+            f" from {into(int(edges_begin[worst]), window)} on",
             "it was stopped or starved: keep other work off its machine and run again",
+            int(gaps[worst]),
         )
-
-
-def _into(at_ns: int, window: Window) -> str:
-    return f"{max(0, at_ns - window.start_ns) / 1e9:.1f} s into the measurement"

@@ -44,6 +44,16 @@ class Limits:
     clock_ns: int = 100_000
     #: … above this share of the headline p99.
     clock_share: float = 0.1
+    #: A step of a clock: invalid; a smaller one degrades the run by the two limits above.
+    step_ns: int = _MS
+    #: A pause of a worker's process: degraded from this on.
+    pause_ns: int = 100 * _MS
+    #: A machine that stood still, clocks and all: degraded from this on.
+    frozen_ns: int = 10 * _MS
+    #: A pause of either kind: invalid from this on, …
+    pause_wrong_ns: int = 200 * _MS
+    #: … or if it took this share of the measurement: then it is in the p99.
+    pause_wrong_share: float = 0.01
     #: Time without a sign of a worker: invalid.
     silence_ns: int = 3 * _SECOND_NS
 

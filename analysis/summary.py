@@ -6,14 +6,12 @@ nanoseconds, rates per second. None (null) means not known or not measured, neve
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from analysis import checks, cloudwatch, fanout, recovery, steps, workers
+from analysis import checks, cloudwatch, disturbances, fanout, recovery, steps, workers
 from analysis.breakdown import DIMENSIONS
-from analysis.clocks import find_steps
 from analysis.cost import cost
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
 from analysis.judgement import judge
@@ -110,13 +108,11 @@ def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[st
 
 
 def _clock(run: Run) -> dict[str, Any]:
-    table = run.table("health", ("worker", "time_ns", "interval_ns", "clock_moved_ns"))
-    clock_steps = find_steps(
-        *(ints(table, name, 0) for name in ("worker", "time_ns", "interval_ns", "clock_moved_ns"))
-    )
+    clock_steps, pauses = disturbances.find(run)
     return {
         "workers": [fit.to_dict() for fit in run.clocks.values()],
-        "steps": [asdict(step) for step in clock_steps],
+        "steps": [step.to_dict() for step in clock_steps],
+        "pauses": [pause.to_dict() for pause in pauses],
     }
 
 
@@ -158,7 +154,7 @@ def _delivery(run: Run) -> dict[str, Any]:
 def _publish(run: Run, window: Window) -> dict[str, Any]:
     table = run.table(
         "events",
-        ("intended_ns", "slot_ns", "sent_ns", "acked_ns", "status", "error", "publisher", "batch"),
+        ("worker", "intended_ns", "slot_ns", "sent_ns", "acked_ns", "status", "error", "publisher", "batch"),
         window,
     )
     sent_ns, acked_ns, slot_ns = (ints(table, name) for name in ("sent_ns", "acked_ns", "slot_ns"))
@@ -167,15 +163,31 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
     _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
     request = np.zeros(len(sent_ns), dtype=bool)
     request[first] = True
+    # The schedule is on the master's clock; the other times of a publish are on one worker's.
+    error_ns = {"error_ns": _greatest_error_ns(run, ints(table, "worker")[sent], sent_ns[sent])}
+    late_ns, wait_ns = (times - ints(table, "intended_ns") for times in (sent_ns, slot_ns))
     return {
         "answer_ns": Percentiles.of((acked_ns - sent_ns)[answered & request]).to_dict(),
-        "lateness_ns": Percentiles.of((sent_ns - ints(table, "intended_ns"))[sent & request]).to_dict(),
-        "slot_wait_ns": Percentiles.of((slot_ns - ints(table, "intended_ns"))[sent & request]).to_dict(),
+        "lateness_ns": Percentiles.of(late_ns[sent & request]).to_dict() | error_ns,
+        "slot_wait_ns": Percentiles.of(wait_ns[sent & request]).to_dict() | error_ns,
         "own_lateness_ns": Percentiles.of((sent_ns - slot_ns)[sent & request]).to_dict(),
         "requests": int(request.sum()),
         "events_by_status": _counts(table, "status"),
         "errors": _counts(table, "error"),
     }
+
+
+def _greatest_error_ns(run: Run, worker: Ints, times_ns: Ints) -> int | None:
+    """Return the greatest error of times that workers stamped; None if it is not known of one of the workers."""
+    greatest_ns = 0
+    for number, fit in run.clocks.items():
+        its = worker == number
+        if not its.any():
+            continue
+        if fit.error_ns is None:
+            return None
+        greatest_ns = max(greatest_ns, int(fit.error_ns_at(times_ns[its]).max()))
+    return greatest_ns
 
 
 def _connections(run: Run) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _RANK = {PASSED: 0, INCONCLUSIVE: 1, FAILED: 2}
 _CLOCKS = {
     "delivery.latency": 1,
     "delivery.service": 2,
+    "publish.lateness": 1,
     **{f"fanout.{n}": 1 for n in ("first", "median", "p99", "last")},
 }
 

@@ -7,9 +7,36 @@ shift every figure, so the offset to the monotonic clock is watched (see :class:
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final, NamedTuple
 
 #: Nanoseconds since the Unix epoch (CLOCK_REALTIME).
 now_ns: Callable[[], int] = time.time_ns
+
+#: Two clocks were read together if it took no longer than this. The analysis believes it: analysis.clock_bounds.
+TOGETHER_NS: Final = 5_000
+_READINGS: Final = 20
+_RAW: Final[int | None] = getattr(time, "CLOCK_MONOTONIC_RAW", None)
+
+
+class Reading(NamedTuple):
+    """The wall clock, and the steady clock that nothing slews (CLOCK_MONOTONIC_RAW) at the same moment."""
+
+    real_ns: int
+    #: None if the system has no such clock, or the process was put aside at each of several readings.
+    raw_ns: int | None
+
+
+def read_both() -> Reading:
+    """Read the wall clock and the steady clock together, to within half of `TOGETHER_NS`."""
+    if _RAW is None:
+        return Reading(now_ns(), None)
+    for _ in range(_READINGS):
+        before_ns = time.clock_gettime_ns(_RAW)
+        real_ns = now_ns()
+        after_ns = time.clock_gettime_ns(_RAW)
+        if after_ns - before_ns <= TOGETHER_NS:
+            return Reading(real_ns, (before_ns + after_ns) // 2)
+    return Reading(now_ns(), None)
 
 
 def boot_id() -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from loadgen.measure.clock import ClockWatch, now_ns
+from loadgen.measure.pauses import Pauses, PauseWatch
 
 TICK_S = 0.02
 
@@ -32,16 +33,21 @@ class HealthSample(NamedTuple):
     ports: int
     ports_limit: int | None
     clock_moved_ns: int
+    paused_ns: int | None = None
+    paused_until_ns: int | None = None
+    suspended_ns: int | None = None
 
 
 class HealthSampler:
     """Measures hub lag, CPU and garbage collection between two calls of :meth:`sample`.
 
-    ``sleep`` is the cooperative sleep of the loop whose lag is measured.
+    ``sleep`` is the cooperative sleep of the loop whose lag is measured. ``pauses`` has a thread of its own, which the
+    caller starts; without it, pauses are not known.
     """
 
-    def __init__(self, sleep: Callable[[float], Any]) -> None:
+    def __init__(self, sleep: Callable[[float], Any], pauses: PauseWatch | None = None) -> None:
         self._sleep = sleep
+        self._pauses = pauses
         self._process = psutil.Process()
         self._lag_max_ns = 0
         self._gc_started_ns = 0
@@ -80,6 +86,7 @@ class HealthSampler:
         """Return what happened since the last call; what arrived is not counted yet."""
         cpu_ns, monotonic_ns = time.process_time_ns(), time.monotonic_ns()
         open_files = _open_files()
+        paused = Pauses() if self._pauses is None else self._pauses.take()
         sample = HealthSample(
             time_ns=now_ns(),
             interval_ns=monotonic_ns - self._since_ns,
@@ -96,6 +103,9 @@ class HealthSampler:
             ports=max(0, open_files - self._files_at_start),
             ports_limit=self._ports_limit,
             clock_moved_ns=self._clock.moved_ns(),
+            paused_ns=None if self._pauses is None else paused.paused_ns,
+            paused_until_ns=paused.until_ns,
+            suspended_ns=paused.suspended_ns,
         )
         self._cpu_ns, self._since_ns, self._lag_max_ns, self._gc_ns = cpu_ns, monotonic_ns, 0, 0
         return sample

@@ -66,6 +66,9 @@ class ClockRow(NamedTuple):
     master_received_ns: int
     master_sent_ns: int
     received_ns: int
+    sent_raw_ns: int | None = None
+    master_raw_ns: int | None = None
+    received_raw_ns: int | None = None
 
 
 def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:

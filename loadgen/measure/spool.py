@@ -91,6 +91,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("master_received_ns", pa.int64()),
             ("master_sent_ns", pa.int64()),
             ("received_ns", pa.int64()),
+            ("sent_raw_ns", pa.int64()),
+            ("master_raw_ns", pa.int64()),
+            ("received_raw_ns", pa.int64()),
         ]
     ),
     "health": pa.schema(
@@ -111,6 +114,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("ports", pa.int32()),
             ("ports_limit", pa.int32()),
             ("clock_moved_ns", pa.int64()),
+            ("paused_ns", pa.int64()),
+            ("paused_until_ns", pa.int64()),
+            ("suspended_ns", pa.int64()),
         ]
     ),
     # One row an interval, worker and tag; becomes histograms.hlog.

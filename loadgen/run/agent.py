@@ -16,10 +16,11 @@ from locust.env import Environment
 
 from loadgen.live.plan import live_reports
 from loadgen.measure.checks import Checks
-from loadgen.measure.clock import boot_id, now_ns
+from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.live import Report
+from loadgen.measure.pauses import PauseWatch
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import ClockRow
 from loadgen.measure.spool import MARKER, SpoolWriter
@@ -32,7 +33,7 @@ from loadgen.run.messages import Link, Payload
 from loadgen.run.own_code import show_failure
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
-from loadgen.run.threads import native_lock, run_in_thread
+from loadgen.run.threads import native_lock, native_sleep, run_in_thread, start_native_thread
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.address import Address
@@ -46,6 +47,8 @@ _CLAIM_WINDOW_S = 0.005
 _PING_INTERVAL_S = 0.25
 _FIRST_PINGS_S = 0.02
 _CLOCK_TIMEOUT_S = 10.0
+#: How far ahead the offset to the master's clock is foretold: a wait that is longer looks again on its way.
+_CLOCK_FRESH_NS = 200_000_000
 #: So long without an answer to the last pieces of a record, and the master is taken for gone.
 _HAND_OVER_PATIENCE_S = 30.0
 _MOST_COMPLAINTS = 20
@@ -94,7 +97,8 @@ class Agent:
         self.recorder.tally = self._tally.add
         if begin["live"]:
             self.recorder.live = live_reports(self.scenario, self.plan)
-        self._health = HealthSampler(gevent.sleep)
+        self._pauses = PauseWatch(native_sleep)
+        self._health = HealthSampler(gevent.sleep, self._pauses)
         self._clock = WorkerClock(
             begin["boot_id"] is not None and begin["boot_id"] == boot_id(), worker_id == "local"
         )
@@ -126,6 +130,7 @@ class Agent:
         )
         self.readiness: Readiness = self._readiness
         worker_process.set_up()
+        start_native_thread(self._pauses.watch)
         self._loops = [
             gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
         ]
@@ -160,7 +165,14 @@ class Agent:
 
     def wait_until(self, due_ns: int) -> None:
         """Block until the master's clock shows ``due_ns``; return at once where that is past."""
-        self.timer.wait_until(self._clock.local_ns(due_ns))
+        clock = self._clock
+        if not clock.apart:
+            self.timer.wait_until(clock.local_ns(due_ns))
+            return
+        # The clocks part while it waits, and pings tell by how much.
+        while (left_ns := clock.local_ns(due_ns) - now_ns()) > 0:
+            soon = left_ns <= _CLOCK_FRESH_NS
+            self.timer.wait_until(now_ns() + (left_ns if soon else left_ns - _CLOCK_FRESH_NS // 2))
 
     def local_ns(self, master_ns: int) -> int:
         """Return what this process's clock shows when the master's shows ``master_ns``."""
@@ -246,7 +258,8 @@ class Agent:
 
     def on_pong(self, payload: Payload) -> None:
         """The master has said what time it is there."""
-        row = ClockRow(received_ns=now_ns(), **payload)
+        here = read_both()
+        row = ClockRow(received_ns=here.real_ns, received_raw_ns=here.raw_ns, **payload)
         self._clock.add(row)
         self.recorder.clock(row)
         self.recorder.clock_offset_ns = self._clock.offset_ns
@@ -255,8 +268,12 @@ class Agent:
 
     def _ping_loop(self) -> None:
         """Ask the master for its time: quickly at first, then all through the run."""
-        while not self._finishing:
-            self._link.to_coordinator(messages.PING, {"worker": self.worker_id, "sent_ns": now_ns()})
+        while not self._over.is_set():
+            here = read_both()
+            self._link.to_coordinator(
+                messages.PING,
+                {"worker": self.worker_id, "sent_ns": here.real_ns, "sent_raw_ns": here.raw_ns},
+            )
             gevent.sleep(_PING_INTERVAL_S if self._clock.ready.is_set() else _FIRST_PINGS_S)
 
     def _send_claims(self) -> None:
@@ -346,7 +363,7 @@ class Agent:
             self.complain(f"worker {self.worker}: some connections did not close in time", fatal=False)
         finally:
             deadline.cancel()
-        self._health.running = False
+        self._health.running = self._pauses.running = False
         self._readiness.stop()
         self._flush()
         gevent.killall(self._loops, block=True)

@@ -14,7 +14,7 @@ from hdrh.histogram import HdrHistogram
 
 from loadgen.live.state import LiveState, View
 from loadgen.measure import histograms
-from loadgen.measure.clock import boot_id, now_ns
+from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.guard import Budget
 from loadgen.planning.prices import Prices
@@ -229,10 +229,16 @@ class Coordinator:
 
     def on_ping(self, payload: Payload) -> None:
         """Tell an agent what time it is here."""
-        received_ns = now_ns()
+        received_ns, here = now_ns(), read_both()
         self._link.to_agents(
             messages.PONG,
-            {"sent_ns": payload["sent_ns"], "master_received_ns": received_ns, "master_sent_ns": now_ns()},
+            {
+                "sent_ns": payload["sent_ns"],
+                "sent_raw_ns": payload["sent_raw_ns"],
+                "master_received_ns": received_ns,
+                "master_sent_ns": here.real_ns,
+                "master_raw_ns": here.raw_ns,
+            },
             payload["worker"],
         )
 

@@ -13,6 +13,16 @@ def native_lock() -> AbstractContextManager[Any]:
     return cast(AbstractContextManager[Any], get_original("_thread", "allocate_lock")())
 
 
+def native_sleep(seconds: float) -> None:
+    """Block the calling native thread, and no other."""
+    get_original("time", "sleep")(seconds)
+
+
+def start_native_thread(function: Callable[[], Any]) -> None:
+    """Run a function in a native thread of its own that does not keep the process from ending."""
+    get_original("_thread", "start_new_thread")(function, ())
+
+
 def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run a function in a native thread, wait for it cooperatively, return its result or raise its error.
 

@@ -30,6 +30,9 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "master_received_ns": _INT64,
         "master_sent_ns": _INT64,
         "received_ns": _INT64,
+        "sent_raw_ns": _INT64,
+        "master_raw_ns": _INT64,
+        "received_raw_ns": _INT64,
     },
     "events": {
         "worker": _INT16,
@@ -94,6 +97,9 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "ports": _INT32,
         "ports_limit": _INT32,
         "clock_moved_ns": _INT64,
+        "paused_ns": _INT64,
+        "paused_until_ns": _INT64,
+        "suspended_ns": _INT64,
     },
 }
 _DEFAULTS: dict[str, Any] = {

@@ -217,7 +217,7 @@ def test_a_gate_inside_the_clocks_error_is_inconclusive(tmp_path: Path) -> None:
         "master_sent_ns": [ns + MS for ns in begin_ns],
         "received_ns": [ns + 2 * MS for ns in begin_ns],
     }
-    columns = {name: pa.array(clock[name], type=kind) for name, kind in TYPES["clock"].items()}
+    columns = {name: pa.array(values, type=TYPES["clock"][name]) for name, values in clock.items()}
     pq.write_table(pa.table(columns), folder / "clock.parquet")
     summary = analysis.summarise(analysis.load(folder))
     assert summary["clock"]["workers"][0]["error_ns"] == pytest.approx(1 * MS, rel=0.05)

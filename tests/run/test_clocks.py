@@ -41,6 +41,17 @@ class WrongClock:
     def set(self, offset_ns: int) -> None:
         """Let the clock step."""
         self._offset_ns = offset_ns
+        self._write()
+
+    def slew(self, drift_ppm: float) -> None:
+        """Let the clock go on from what it shows at another rate."""
+        steady_ns = time.monotonic_ns()
+        self._offset_ns += round(self._drift_ppm * 1e-6 * (steady_ns - self._since_ns))
+        self._drift_ppm, self._since_ns = drift_ppm, steady_ns
+        self._write()
+
+    def _write(self) -> None:
+        offset_ns = self._offset_ns
         new = self._path.with_suffix(".new")
         new.write_text(f"{offset_ns} {self._drift_ppm} {self._since_ns}")
         new.replace(self._path)
@@ -49,6 +60,12 @@ class WrongClock:
         """Return how far it is ahead when the true wall clock shows ``true_ns``."""
         steady_ns = time.monotonic_ns() + true_ns - time.time_ns()
         return round(self._offset_ns + self._drift_ppm * 1e-6 * (steady_ns - self._since_ns))
+
+
+def earliest_ns(run: Any) -> int:
+    """Return by how much the earliest publish was sent before it was due, by the corrected clocks."""
+    events = run.events.dropna(subset=["sent_ns"])
+    return int((events["intended_ns"] - events["sent_ns"]).max())
 
 
 def run_with(results: Path, *environments: dict[str, str]) -> tuple[Any, list[Any]]:
@@ -90,6 +107,8 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
     assert (fits[0].offset_ns or 0) < -499 * MS
     assert (fits[1].offset_ns or 0) > 499 * MS
     print([fit.to_dict() for fit in fits], summary["delivery"]["headline_ns"])
+    # Publishers waited by the clock as they knew it then: no better than it is known now, and not much worse.
+    assert earliest_ns(run) <= max(fit.error_ns or 0 for fit in fits) + MS
     # What a reader of the raw record would believe.
     raw = pd.read_parquet(folder / "deliveries.parquet")
     believed = raw["arrival_ns"] - raw["intended_ns"]
@@ -110,6 +129,38 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
     latencies = run.deliveries.assign(ns=lambda rows: rows.arrival_ns - rows.intended_ns)
     medians = latencies.groupby("worker")["ns"].median().to_numpy(dtype=float)
     assert np.ptp(medians) <= 2 * headline["error_ns"] + 5 * MS
+
+
+def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_early(tmp_path: Path) -> None:
+    """±500 ppm in turns of 2 s: off by up to a millisecond from any straight line."""
+    clock = WrongClock(tmp_path / "clock", 20 * MS, 500)
+    master, (worker,) = run_with(tmp_path / "results", clock.env)
+    wait_for_phase(tmp_path / "results", "measure")
+    shown = []
+    for turn in range(4):
+        clock.slew(500 if turn % 2 else -500)
+        for _ in range(8):
+            time.sleep(0.25)
+            true_ns = time.time_ns()
+            shown.append((true_ns, true_ns + clock.offset_ns(true_ns)))
+    finished = Finished(master, 90)
+    Finished(worker, 30)
+    assert finished.code in (0, 3), finished.said
+    folder = only_run(tmp_path / "results")
+    run = analysis.load(folder)
+    (fit,) = run.clocks.values()
+    assert fit.steady
+    assert not fit.shared
+    assert fit.steps == ()
+    true_ns, worker_ns = np.array(shown, dtype=np.int64).T
+    corrected_ns = worker_ns + fit.correction_ns(worker_ns)
+    # The file with the rate is read 20 times a second: until then the clock goes on at the old one.
+    slack_ns = 10_000 + 0.05 * 1000e-6 * 1e9
+    assert (np.abs(corrected_ns - true_ns) <= fit.error_ns_at(corrected_ns) + slack_ns).all()
+    assert earliest_ns(run) <= (fit.error_ns or 0) + MS
+    print(fit.to_dict(), "earliest", earliest_ns(run))
+    lateness = read(folder / "summary.json")["publish"]["lateness_ns"]
+    assert 0 < lateness["error_ns"] <= (fit.error_ns or 0)
 
 
 def test_a_step_of_a_workers_clock_is_noticed_and_makes_the_run_invalid(tmp_path: Path) -> None:

@@ -1,0 +1,323 @@
+"""What points that bound an unknown function say of it between them. Pure numpy.
+
+The function is the offset between two clocks. Upper and lower bounds hold at moments of their own; between them the
+function changes at a rate of a credible range. Times are nanoseconds. Rates are dimensionless (1e-6 is one part per
+million).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+#: A kernel slews its clock by at most 500 ppm: NTP_MAXFREQ in Linux's include/linux/timex.h, MAXFREQ in RFC 5905.
+SLEW: Final = 500e-6
+#: Two clocks part by at most so much where both are slewed.
+PART: Final = 2 * SLEW
+#: The rate between two steady clocks that nothing slews stays so close to its mean over a run. Quartz crystals change
+#: by less than 1 ppm a degree Celsius; this allows each of the two to warm or cool by several degrees.
+WANDER: Final = 10e-6
+#: Beyond the first and last point, bounds are drawn out to so far.
+FAR_NS: Final = 86_400e9
+#: Rounding to whole nanoseconds, and in floating-point arithmetic.
+ROUNDING_NS: Final = 4.0
+#: Points that the rate is taken of: the narrowest of so many stretches.
+_STRETCHES = 128
+_MOST_JUMPS = 200
+#: How long a jump was is known to the width of a ping.
+_MARGIN_NS = 5e6
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A moment at which two clocks moved apart by more than a credible rate explains, between two times."""
+
+    from_ns: float
+    to_ns: float
+    #: By how much the master's clock moved ahead of the worker's; its middle estimate.
+    moved_ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The lowest and highest credible value at each time, linear between nodes. Times and values count from a base."""
+
+    at_ns: Floats
+    low_ns: Floats
+    high_ns: Floats
+    base_at_ns: int
+    base_ns: int
+
+    def interval(self, times_ns: Ints) -> tuple[Floats, Floats]:
+        """Return (lowest, highest) at these times, counted from `base_ns`."""
+        at = (times_ns - self.base_at_ns).astype(np.float64)
+        return np.interp(at, self.at_ns, self.low_ns), np.interp(at, self.at_ns, self.high_ns)
+
+    @property
+    def middle_ns(self) -> Floats:
+        """The middle of the interval at each node, counted from `base_ns`."""
+        return (self.low_ns + self.high_ns) / 2
+
+    @property
+    def half_ns(self) -> Floats:
+        """Half the width of the interval at each node."""
+        return (self.high_ns - self.low_ns) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Upper and lower bounds at moments of their own, each in order of time; counted from a base."""
+
+    upper_at: Floats
+    upper: Floats
+    lower_at: Floats
+    lower: Floats
+
+    def between(self, begin: float, end: float) -> "Points":
+        """Return the points in [begin, end]."""
+        u = slice(*np.searchsorted(self.upper_at, (begin, np.nextafter(end, np.inf))))
+        v = slice(*np.searchsorted(self.lower_at, (begin, np.nextafter(end, np.inf))))
+        return Points(self.upper_at[u], self.upper[u], self.lower_at[v], self.lower[v])
+
+    def forward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
+        """Return (lowest, highest) at times that follow from the points up to each."""
+        highest = _carried(np.minimum, self.upper_at, self.upper, most, at, np.inf)
+        lowest = _carried(np.maximum, self.lower_at, self.lower, least, at, -np.inf)
+        return lowest, highest
+
+    def backward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
+        """Return (lowest, highest) at times that follow from the points from each on."""
+        back = Points(-self.upper_at[::-1], self.upper[::-1], -self.lower_at[::-1], self.lower[::-1])
+        return back.forward(-at, -most, -least)
+
+    def both(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
+        """Return (lowest, highest) at times that follow from all points."""
+        lowest, highest = self.forward(at, least, most)
+        low, high = self.backward(at, least, most)
+        return np.maximum(lowest, low), np.minimum(highest, high)
+
+
+def _carried(
+    best: np.ufunc, points_at: Floats, points: Floats, rate: float, at: Floats, nothing: float
+) -> Floats:
+    """Return the best bound at each time of those before it, each grown by the rate since its moment."""
+    kept = np.concatenate(([nothing], best.accumulate(points - rate * points_at)))
+    return np.asarray(kept[np.searchsorted(points_at, at, side="right")] + rate * at, dtype=np.float64)
+
+
+def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list[Jump]:
+    """Return the jumps between points that no rate in [least, most] explains, in order of time.
+
+    Each lies between the last point that contradicts what follows and the first that contradicts what was before.
+    """
+    at = np.concatenate((points.upper_at, points.lower_at))
+    upper = np.concatenate((points.upper, np.full(len(points.lower), np.inf)))
+    lower = np.concatenate((np.full(len(points.upper), -np.inf), points.lower))
+    order = np.argsort(at, kind="stable")
+    at, upper, lower = at[order], upper[order], lower[order]
+    starts = [0]
+    while len(starts) <= _MOST_JUMPS:
+        begin = starts[-1]
+        bad = _contradicts(at[begin:], upper[begin:], lower[begin:], least, most)
+        if not bad.any():
+            break
+        starts.append(begin + int(np.argmax(bad)))
+    jumps = []
+    for number, begin in enumerate(starts[1:], start=1):
+        before = starts[number - 1]
+        end = starts[number + 1] if number + 1 < len(starts) else len(at)
+        # Back from the later part: the last point that does not go with it.
+        back = slice(before, end)
+        bad = _contradicts(-at[back][::-1], upper[back][::-1], lower[back][::-1], -most, -least, end - begin)
+        last = before + len(bad) - 1 - int(np.argmax(bad)) if bad.any() else begin - 1
+        edge = np.array([at[last], at[begin]])
+        earlier = points.between(float(at[before]), float(at[last])).forward(edge[:1], least, most)
+        later = points.between(float(at[begin]), float(at[end - 1])).backward(edge[1:], least, most)
+        jumps.append(Jump(float(edge[0]), float(edge[1]), _middle(later) - _middle(earlier)))
+    return _merged(points, jumps)
+
+
+def _merged(points: Points, jumps: list[Jump]) -> list[Jump]:
+    """Join jumps that overlap, or between which there is not a bound of either kind: the time between must have one."""
+    merged: list[Jump] = []
+    for jump in jumps:
+        if merged:
+            own = points.between(merged[-1].to_ns, jump.from_ns)
+            if merged[-1].to_ns >= jump.from_ns or not (len(own.upper) and len(own.lower)):
+                before = merged.pop()
+                jump = Jump(
+                    min(before.from_ns, jump.from_ns),
+                    max(before.to_ns, jump.to_ns),
+                    before.moved_ns + jump.moved_ns,
+                )
+        merged.append(jump)
+    return merged
+
+
+def at_most(jump_ns: float) -> float:
+    """Return how large a jump of that middle estimate was, at most."""
+    return 1.1 * jump_ns + _MARGIN_NS
+
+
+def _drawn_out(points: Points, jumps: list[Jump]) -> list[Jump]:
+    """Give jumps in which the master's clock stood still the time that this took on the worker's."""
+    drawn = []
+    for jump in jumps:
+        long = 0.0 if jump.moved_ns >= 0 else at_most(-jump.moved_ns)
+        drawn.append(Jump(jump.from_ns - long, jump.to_ns + long, jump.moved_ns))
+    return _merged(points, drawn)
+
+
+def _middle(interval: tuple[Floats, Floats]) -> float:
+    low, high = float(interval[0][0]), float(interval[1][0])
+    return (low + high) / 2 if np.isfinite(low) and np.isfinite(high) else low if np.isfinite(low) else high
+
+
+def _contradicts(
+    at: Floats, upper: Floats, lower: Floats, least: float, most: float, known: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Return which points lie outside what those before them allow.
+
+    With `known`, only the first so many points are believed, and the others are held against these.
+    """
+    believed_upper, believed_lower = upper, lower
+    if known:
+        believed_upper, believed_lower = upper.copy(), lower.copy()
+        believed_upper[known:], believed_lower[known:] = np.inf, -np.inf
+    highest = np.minimum.accumulate(believed_upper - most * at) + most * at
+    lowest = np.maximum.accumulate(believed_lower - least * at) + least * at
+    bad: npt.NDArray[np.bool_] = (lower > highest + ROUNDING_NS) | (upper < lowest - ROUNDING_NS)
+    return bad
+
+
+def rates(points: Points, jumps: list[Jump]) -> tuple[float, float] | None:
+    """Return the (least, greatest) rate that the points allow to steady clocks, or None if they allow none."""
+    least, most = _mean_rate(points, jumps)
+    if least - WANDER > most + WANDER:
+        return None
+    return max(-PART, least - 2 * WANDER), min(PART, most + 2 * WANDER)
+
+
+def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
+    """Return the (least, greatest) mean rate between any two of the quickest pings on one side of all jumps."""
+    count = min(len(points.upper), len(points.lower))
+    # The n-th upper and the n-th lower bound are of one ping: pings are answered in their order.
+    width = points.upper[:count] - points.lower[:count]
+    stretch = np.arange(count) * _STRETCHES // max(count, _STRETCHES)
+    order = np.lexsort((width, stretch))
+    _, first = np.unique(stretch[order], return_index=True)
+    kept = np.sort(order[first])
+    upper_at, upper = points.upper_at[kept][:, None], points.upper[kept][:, None]
+    lower_at, lower = points.lower_at[kept][None, :], points.lower[kept][None, :]
+    apart = upper_at - lower_at
+    together = np.ones(apart.shape, dtype=bool)
+    for jump in jumps:
+        # What lies within a jump's doubt belongs to neither side.
+        u = np.where(upper_at <= jump.from_ns, 0, np.where(upper_at >= jump.to_ns, 2, 1))
+        v = np.where(lower_at <= jump.from_ns, 0, np.where(lower_at >= jump.to_ns, 2, 1))
+        together &= (u == v) & (u != 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate = (upper - lower) / apart
+    most = np.min(rate, where=together & (apart > 0), initial=PART)
+    least = np.max(rate, where=together & (apart < 0), initial=-PART)
+    return float(least), float(most)
+
+
+def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float]]:
+    """Return the offset between two clocks that nothing slews, the jumps in it, and its (least, greatest) rate.
+
+    The curve counts from zero. A steady clock jumps against another where a machine stood still, clock and all.
+    """
+    jumps = find_jumps(points)
+    kept, jumps = _whole(points, _drawn_out(points, jumps))
+    allowed = rates(kept, jumps)
+    if allowed is not None:
+        at, low, high = _pieces(kept, jumps, *allowed)
+        if bool((low <= high + ROUNDING_NS).all()):
+            return Curve(at, np.minimum(low, high), np.maximum(low, high), 0, 0), jumps, allowed
+    # No steady rate explains the pings, and no jump is large enough to be seen: it may be between any two.
+    return Curve(*neighbours(points), 0, 0), jumps, (-PART, PART)
+
+
+def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
+    """Leave out what lies before the first jump or after the last, if it has not a bound of either kind."""
+    while jumps:
+        first, last = points.between(-np.inf, jumps[0].from_ns), points.between(jumps[-1].to_ns, np.inf)
+        if not (len(first.upper) and len(first.lower)):
+            points, jumps = points.between(jumps[0].to_ns, np.inf), jumps[1:]
+        elif not (len(last.upper) and len(last.lower)):
+            points, jumps = points.between(-np.inf, jumps[-1].from_ns), jumps[:-1]
+        else:
+            break
+    return points, jumps
+
+
+def _pieces(points: Points, jumps: list[Jump], least: float, most: float) -> tuple[Floats, Floats, Floats]:
+    """Return (times, lowest, highest): of both sides between jumps; within one's doubt, of either."""
+    edges = [-np.inf, *(edge for jump in jumps for edge in (jump.from_ns, jump.to_ns)), np.inf]
+    ats, lows, highs = [], [], []
+    for number in range(len(edges) - 1):
+        begin, end = edges[number], edges[number + 1]
+        own = points.between(begin, end)
+        if number % 2 == 0:
+            at = _nodes(own, least, most, begin, end)
+            low, high = own.both(at, least, most)
+        else:
+            earlier = points.between(edges[number - 1], end)
+            later = points.between(begin, edges[number + 2])
+            inner = np.concatenate((own.upper_at, own.lower_at))
+            inner = inner[(inner > begin) & (inner < end)]
+            # A nanosecond beside each point: bounds change there at once.
+            at = np.unique(np.concatenate(([begin + 1, end - 1], inner - 1, inner, inner + 1)))
+            at = at[(at > begin) & (at < end)]
+            low_a, high_a = earlier.forward(at, least, most)
+            low_b, high_b = later.backward(at, least, most)
+            low, high = np.minimum(low_a, low_b), np.maximum(high_a, high_b)
+        ats.append(at)
+        lows.append(low)
+        highs.append(high)
+    return np.concatenate(ats), np.concatenate(lows), np.concatenate(highs)
+
+
+def _nodes(points: Points, least: float, most: float, begin: float, end: float) -> Floats:
+    """Return the times between which the bounds of all points are linear: the points, and where two bounds meet."""
+    known = np.concatenate((points.upper_at, points.lower_at))
+    ends = [
+        begin if np.isfinite(begin) else known.min() - FAR_NS,
+        end if np.isfinite(end) else known.max() + FAR_NS,
+    ]
+    at = np.unique(np.concatenate((known, ends)))
+    from_low, from_high = points.forward(at[:-1], least, most)
+    to_low, to_high = points.backward(at[1:], least, most)
+    here, there = at[:-1], at[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        meet_high = (to_high - from_high + most * here - least * there) / (most - least)
+        meet_low = (from_low - to_low - least * here + most * there) / (most - least)
+    meets = np.concatenate((meet_high, meet_low))
+    inside = np.isfinite(meets) & (meets > np.tile(here, 2)) & (meets < np.tile(there, 2))
+    return np.unique(np.concatenate((at, meets[inside])))
+
+
+def neighbours(points: Points) -> tuple[Floats, Floats, Floats]:
+    """Return (times, lowest, highest) of either neighbouring ping: the n-th points of both kinds are of one ping."""
+    begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
+    edges = np.concatenate((begin, end))
+    at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - FAR_NS, end[-1] + FAR_NS]))
+    # Between two pings, the earlier one's bound widens and the later one's narrows: where they meet lies a corner.
+    for shown_at, shown in ((begin, upper), (end, -lower)):
+        corner = (shown_at[:-1] + shown_at[1:]) / 2 + np.diff(shown) / (2 * PART)
+        at = np.concatenate((at, np.clip(corner, end[:-1], np.maximum(end[:-1], begin[1:]))))
+    at = np.unique(at)
+    before = np.searchsorted(end, at, side="right") - 1
+    after = np.searchsorted(begin, at, side="left")
+    highs, lows = [], []
+    for number in (before, after):
+        known = (number >= 0) & (number < len(begin))
+        place = np.clip(number, 0, len(begin) - 1)
+        highs.append(np.where(known, upper[place] + PART * np.abs(at - begin[place]), -np.inf))
+        lows.append(np.where(known, lower[place] - PART * np.abs(at - end[place]), np.inf))
+    return at, np.minimum(*lows), np.maximum(*highs)

@@ -1,0 +1,129 @@
+"""Notices when the whole process, or its machine, stood still.
+
+A busy event loop uses CPU time. A starved process waits in the kernel's run queue. A call that blocks leaves the other
+threads running. A process that was stopped (SIGSTOP, a frozen container, a machine held back) does none of these: the
+thread of :meth:`PauseWatch.watch` then has a gap between two ticks that is explained neither by the CPU time of the
+process nor by the time for which its threads waited for a CPU. A suspended machine shows in CLOCK_BOOTTIME, which goes
+on meanwhile.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from loadgen.measure.clock import now_ns
+
+#: Between two ticks; far below the shortest pause that is noticed.
+TICK_S: Final = 0.05
+#: The shortest pause that is noticed.
+LEAST_NS: Final = 100_000_000
+#: Between two readings of how long threads waited for a CPU: a gap's own reading is compared with one so old at most.
+_WAITED_EVERY_NS: Final = 200_000_000
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+class Pauses(NamedTuple):
+    """What was noticed since the last time."""
+
+    #: The longest pause; 0 if there was none.
+    paused_ns: int = 0
+    #: When it ended, by the wall clock.
+    until_ns: int | None = None
+    #: How long the machine was suspended; None if the system does not tell.
+    suspended_ns: int | None = None
+
+
+class PauseWatch:
+    """Ticks in a thread of its own, and keeps the longest pause until it is taken.
+
+    ``sleep`` must block this thread only: under gevent, the original `time.sleep`. The readers are for tests;
+    ``waited_ns`` returns for how long the threads of this process have waited for a CPU, or None if the system does not
+    tell.
+    """
+
+    def __init__(
+        self,
+        sleep: Callable[[float], Any] = time.sleep,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        used_ns: Callable[[], int] = time.process_time_ns,
+        waited_ns: "Callable[[], int | None] | None" = None,
+        suspended_ns: Callable[[], int | None] | None = None,
+    ) -> None:
+        self._sleep, self._monotonic_ns, self._used_ns = sleep, monotonic_ns, used_ns
+        self._waited_ns = _Waited().read if waited_ns is None else waited_ns
+        self._suspended_ns = _suspended_ns if suspended_ns is None else suspended_ns
+        self.running = True
+        self._found = Pauses()
+        self._suspended_before_ns = self._suspended_ns()
+
+    def watch(self) -> None:
+        """Tick until :attr:`running` is false."""
+        tick_ns = int(TICK_S * 1e9)
+        before_ns, used_ns = self._monotonic_ns(), self._used_ns()
+        waited_ns, waited_at_ns = self._waited_ns(), before_ns
+        while self.running:
+            self._sleep(TICK_S)
+            at_ns, used_now_ns = self._monotonic_ns(), self._used_ns()
+            gap_ns = at_ns - before_ns - tick_ns
+            if gap_ns >= LEAST_NS or at_ns - waited_at_ns >= _WAITED_EVERY_NS:
+                waited_now_ns = self._waited_ns()
+                explained_ns = used_now_ns - used_ns
+                if waited_ns is not None and waited_now_ns is not None:
+                    explained_ns += max(0, waited_now_ns - waited_ns)
+                if gap_ns - explained_ns >= LEAST_NS:
+                    self._paused(gap_ns - explained_ns)
+                waited_ns, waited_at_ns = waited_now_ns, at_ns
+            before_ns, used_ns = at_ns, used_now_ns
+
+    def _paused(self, for_ns: int) -> None:
+        if for_ns > self._found.paused_ns:
+            self._found = Pauses(for_ns, now_ns())
+
+    def take(self) -> Pauses:
+        """Return what was noticed since the last call."""
+        found, self._found = self._found, Pauses()
+        before_ns, after_ns = self._suspended_before_ns, self._suspended_ns()
+        self._suspended_before_ns = after_ns
+        if before_ns is None or after_ns is None:
+            return found
+        return found._replace(suspended_ns=after_ns - before_ns)
+
+
+def _suspended_ns() -> int | None:
+    """Return how long the machine was suspended since it booted; of three readings the one with the least between."""
+    if _BOOTTIME is None:
+        return None
+    best_width = found = -1
+    for _ in range(3):
+        before = time.monotonic_ns()
+        boot = time.clock_gettime_ns(_BOOTTIME)
+        after = time.monotonic_ns()
+        if best_width < 0 or after - before < best_width:
+            best_width, found = after - before, boot - (before + after) // 2
+    return found
+
+
+class _Waited:
+    """Reads how long the threads of this process have waited for a CPU (Linux, Documentation/scheduler/sched-stats)."""
+
+    def __init__(self) -> None:
+        #: Of threads that are gone, what they had waited stays in the sum: it must not fall.
+        self._of: dict[str, int] = {}
+
+    def read(self) -> int | None:
+        """Return the sum over all threads, or None if the system does not tell."""
+        try:
+            threads = os.listdir("/proc/self/task")  # noqa: PTH208  ten times a second
+        except OSError:
+            return None
+        for thread in threads:
+            try:
+                file = os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    self._of[thread] = int(os.read(file, 100).split()[1])
+                finally:
+                    os.close(file)
+            except (OSError, ValueError, IndexError):
+                continue
+        return sum(self._of.values()) if self._of else None

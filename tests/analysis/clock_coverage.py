@@ -1,0 +1,333 @@
+"""Clocks made up so that the truth is known: is the true offset within ±, and is ± as narrow as the pings allow?
+
+Run `python -m tests.analysis.clock_coverage` for the table; `test_clocks.py` asserts it.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.clock_bounds import Pings
+from analysis.clocks import ClockFit, fit
+from analysis.envelope import PART
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Random = np.random.Generator
+
+SECOND = 1_000_000_000
+MS = 1_000_000
+SECONDS = 30
+#: Moments at which each clock is looked at.
+MOMENTS = 40
+START = 1_795_490_000 * SECOND
+
+
+@dataclass(frozen=True)
+class Line:
+    """A function of true time, linear between nodes; a jump has two nodes at one time."""
+
+    at: Floats
+    value: Floats
+
+    def __call__(self, time_ns: Floats) -> Floats:
+        return np.interp(time_ns, self.at, self.value)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Two clocks of a machine: steady minus true time, and wall minus steady. Counted from a start."""
+
+    steady: Line
+    wall: Line
+    #: When it stood still, clocks and all; nothing happens there meanwhile.
+    frozen: tuple[float, float] = (0.0, 0.0)
+
+    def awake(self, at: Floats) -> Floats:
+        """Return when what is due at these times happens."""
+        begin, end = self.frozen
+        return np.where((at >= begin) & (at < end), end + 1_000.0, at)
+
+
+@dataclass(frozen=True)
+class World:
+    """Two machines, and the delays of the network in each direction."""
+
+    worker: Machine
+    master: Machine
+    least_ns: tuple[float, float]
+    #: Times at which something jumped; a bound is as wide as the jump around it.
+    jumps: tuple[tuple[float, float], ...] = ()
+
+
+def slewed(random: Random, rates_ppm: Floats, times_s: Floats) -> Line:
+    """Return a line whose rate is the first up to the first time, and so on."""
+    at = np.concatenate(([-1.0], times_s, [SECONDS + 5.0])) * SECOND
+    value = np.concatenate(([0.0], np.cumsum(rates_ppm * 1e-6 * np.diff(at))))
+    return Line(at, value)
+
+
+def stepped(times_s: Sequence[float], steps_ns: Sequence[float]) -> Line:
+    at, value, now = [-1.0 * SECOND], [0.0], 0.0
+    for time_s, step_ns in zip(times_s, steps_ns, strict=True):
+        at += [time_s * SECOND, time_s * SECOND]
+        value += [now, now + step_ns]
+        now += step_ns
+    return Line(np.array([*at, (SECONDS + 5.0) * SECOND]), np.array([*value, now]))
+
+
+def straight(random: Random, most_ppm: float = 100.0) -> Line:
+    return slewed(random, random.uniform(-most_ppm, most_ppm, 1), np.empty(0))
+
+
+def walked(random: Random, each_ppm: float, most_ppm: float, every_s: float) -> Line:
+    times = np.arange(every_s, SECONDS, every_s)
+    rates = np.clip(np.cumsum(random.normal(0, each_ppm, len(times) + 1)), -most_ppm, most_ppm)
+    return slewed(random, rates, times)
+
+
+def triangle(random: Random) -> Line:
+    times = np.cumsum(random.uniform(1, 8, 8))
+    signs = np.resize([1.0, -1.0], 9) * (1 if random.random() < 0.5 else -1)
+    return slewed(random, 500 * signs, times)
+
+
+def delays(random: Random) -> tuple[float, float]:
+    least = float(np.exp(random.uniform(np.log(30e3), np.log(20e6))))
+    return least, least
+
+
+def steady(random: Random) -> Line:
+    return straight(random, 60)
+
+
+def world_of(kind: str, random: Random) -> World:
+    """Return a random world of a kind."""
+    worker, master = Machine(steady(random), straight(random)), Machine(steady(random), straight(random))
+    least, jumps = delays(random), ()
+    if kind == "triangle":
+        worker = Machine(worker.steady, triangle(random))
+        if random.random() < 0.5:
+            master = Machine(master.steady, triangle(random))
+    elif kind == "five steps of 0.9 ms":
+        times = np.sort(random.uniform(0.5, SECONDS - 0.5, 5))
+        steps = 0.9 * MS * random.choice([-1.0, 1.0], 5)
+        jumps = tuple(zip((times * SECOND).tolist(), steps.tolist(), strict=True))
+        if random.random() < 0.5:
+            worker = Machine(worker.steady, stepped(times.tolist(), steps.tolist()))
+        else:
+            master = Machine(master.steady, stepped(times.tolist(), steps.tolist()))
+    elif kind == "steps of any size":
+        count = int(random.integers(1, 4))
+        times = np.sort(random.uniform(0.5, SECONDS - 0.5, count))
+        steps = random.choice([-1.0, 1.0], count) * np.exp(random.uniform(np.log(20e3), np.log(3e9), count))
+        jumps = tuple(zip((times * SECOND).tolist(), steps.tolist(), strict=True))
+        line = stepped(times.tolist(), steps.tolist())
+        if random.random() < 0.5:
+            worker = Machine(worker.steady, line)
+        else:
+            master = Machine(master.steady, line)
+    elif kind == "random walk":
+        worker = Machine(walked(random, 0.5, 5, 1.0), walked(random, 30, 500, 0.5))
+        master = Machine(walked(random, 0.5, 5, 1.0), walked(random, 30, 500, 1.0))
+    elif kind == "one way slower":
+        least = (least[0] + random.uniform(0, 20e6), least[1])
+        if random.random() < 0.5:
+            least = (least[1], least[0])
+    elif kind == "frozen machine":
+        at_s, long_ns = float(random.uniform(1, SECONDS - 2)), float(random.uniform(5e6, 700e6))
+        edges = np.array([-SECOND, at_s * SECOND, at_s * SECOND + long_ns, (SECONDS + 5.0) * SECOND])
+        line = Line(edges, np.array([0.0, 0.0, -long_ns, -long_ns]))
+        jumps = ((at_s * SECOND, long_ns), (at_s * SECOND + long_ns, long_ns))
+        if random.random() < 0.7:
+            worker = Machine(line, worker.wall, (float(edges[1]), float(edges[2])))
+        else:
+            master = Machine(line, master.wall, (float(edges[1]), float(edges[2])))
+    return World(worker, master, least, jumps)
+
+
+KINDS = (
+    "straight",
+    "triangle",
+    "five steps of 0.9 ms",
+    "steps of any size",
+    "random walk",
+    "one way slower",
+    "frozen machine",
+)
+
+
+def reading(random: Random, count: int) -> Floats:
+    """Return by how much the two clocks of a machine were read apart: seldom more than a fraction of a microsecond."""
+    return random.uniform(-150, 150, count) + np.where(random.random(count) < 0.01, 2_000.0, 0.0)
+
+
+def pinged(world: World, random: Random) -> tuple[Pings, Floats, Callable[[Floats], tuple[Ints, Ints, Ints]]]:
+    """Return pings, when each left and came back in true time, and what the clocks show at true times.
+
+    That is the worker's wall and steady clock and the master's wall clock.
+
+    Four a second, after eight quick ones. A ping waits in both processes, mostly little, sometimes for long.
+    """
+    first = np.arange(8) * 0.02
+    later = np.arange(first[-1] + 0.25, SECONDS, 0.25)
+    left = (np.concatenate((first, later)) + random.uniform(0, 0.005, len(first) + len(later))) * SECOND
+    left = np.unique(world.worker.awake(left))
+    count = len(left)
+
+    def delay(least_ns: float) -> Floats:
+        busy = np.where(random.random(count) < 0.1, random.exponential(5e6, count), 0.0)
+        return least_ns + random.exponential(0.3 * least_ns + 20e3, count) + busy
+
+    there = world.master.awake(left + delay(world.least_ns[0]))
+    answered = world.master.awake(there + random.exponential(20e3, count))
+    back = world.worker.awake(answered + delay(world.least_ns[1]))
+    zero = int(random.integers(-20, 20)) * SECOND // 2
+    started = {"worker": 400 * SECOND, "master": int(random.integers(1, 10**6)) * SECOND}
+
+    def clocks(name: str, machine: Machine, at: Floats, apart: Floats) -> tuple[Ints, Ints]:
+        steady_ns = np.rint(at + machine.steady(at)).astype(np.int64)
+        # A frozen machine reads its clocks when it goes on, and then both.
+        wall = np.rint(at + machine.steady(at) + machine.wall(at) + apart).astype(np.int64)
+        return wall + START + (zero if name == "worker" else 0), steady_ns + started[name]
+
+    none = np.zeros(count)
+    sent, sent_raw = clocks("worker", world.worker, left, reading(random, count))
+    received, received_raw = clocks("worker", world.worker, back, reading(random, count))
+    master_received, _ = clocks("master", world.master, there, none)
+    master_sent, master_raw = clocks("master", world.master, answered, reading(random, count))
+    pings = Pings(
+        sent,
+        np.minimum(master_received, master_sent + 10**12),
+        master_sent,
+        received,
+        sent_raw,
+        received_raw,
+        master_raw,
+    )
+
+    def shown(at: Floats) -> tuple[Ints, Ints, Ints]:
+        at, same = world.worker.awake(at), np.zeros(len(at))
+        return *clocks("worker", world.worker, at, same), clocks("master", world.master, at, same)[0]
+
+    return pings, np.vstack((left, back)), shown
+
+
+def allowed_ns(world: World, pings: Pings, edges: Floats, at: Floats, *, alone: bool) -> Floats:
+    """Return how narrow a bound the pings allow at each time.
+
+    A ping bounds the offset to half its round trip and what two clocks part by until then, at most. If steps of a clock
+    are excluded by evidence, the best ping counts. Else one may lie between the two neighbours: what either says is
+    possible. Around a jump it is the jump more; there nothing is asked.
+    """
+    left, back = edges
+    offset = ((pings.master_received_ns - pings.sent_ns) + (pings.master_sent_ns - pings.received_ns)) / 2
+    offset -= offset[0]
+    half = pings.round_trip_ns.astype(np.float64) / 2
+    away = np.maximum(0, np.maximum(left[None, :] - at[:, None], at[:, None] - back[None, :]))
+    each = half[None, :] + PART * away
+    if alone:
+        rows = np.arange(len(at))
+        before = np.searchsorted(np.maximum.accumulate(back), at, side="right") - 1
+        after = np.minimum(np.searchsorted(left, at, side="left"), len(left) - 1)
+        low = np.minimum(*(offset[number] - each[rows, number] for number in (before, after)))
+        high = np.maximum(*(offset[number] + each[rows, number] for number in (before, after)))
+        found = (high - low) / 2
+    else:
+        found = each.min(axis=1)
+    for jump_ns, _ in world.jumps:
+        before = left[np.maximum(np.searchsorted(np.maximum.accumulate(back), jump_ns) - 1, 0)]
+        after = back[np.minimum(np.searchsorted(left, jump_ns, side="right"), len(left) - 1)]
+        found = np.where((at >= before - SECOND / 2) & (at <= after + SECOND / 2), np.inf, found)
+    return found
+
+
+@dataclass
+class Row:
+    """What came of the clocks of one kind."""
+
+    clocks: int = 0
+    moments: int = 0
+    outside: int = 0
+    worst_outside_ns: float = 0.0
+    ratios: list[Floats] = field(default_factory=list)
+    errors: list[Floats] = field(default_factory=list)
+    #: Of clocks without a jump: the greatest error of the whole run as a multiple of the greatest that is allowed.
+    whole: list[float] = field(default_factory=list)
+
+    def ratio(self, percent: float) -> float:
+        return float(np.percentile(np.concatenate(self.ratios), percent))
+
+    def error_us(self, percent: float) -> float:
+        return float(np.percentile(np.concatenate(self.errors), percent)) / 1e3
+
+    @property
+    def covered(self) -> float:
+        return 1 - self.outside / self.moments
+
+
+def cover(kind: str, clocks: int, *, alone: bool, seed: int) -> Row:
+    """Fit so many clocks of a kind, with the evidence of steady clocks or of pings alone."""
+    random, row = np.random.default_rng(seed), Row()
+    for number in range(clocks):
+        world = world_of(kind, random)
+        pings, edges, shown = pinged(world, random)
+        if alone:
+            pings = Pings(pings.sent_ns, pings.master_received_ns, pings.master_sent_ns, pings.received_ns)
+        found: ClockFit = fit(1, False, pings)
+        at = np.sort(random.uniform(0.1 * SECOND, (SECONDS - 0.3) * SECOND, MOMENTS))
+        worker_ns, _, master_ns = shown(at)
+        corrected = worker_ns + found.correction_ns(worker_ns)
+        error_ns = found.error_ns_at(corrected)
+        off = np.abs(corrected - master_ns) - error_ns
+        row.clocks += 1
+        row.moments += MOMENTS
+        row.outside += int(np.count_nonzero(off > 0))
+        row.worst_outside_ns = max(row.worst_outside_ns, float(off.max()))
+        row.errors.append(error_ns.astype(np.float64))
+        row.ratios.append(error_ns / allowed_ns(world, pings, edges, at, alone=alone))
+        if not world.jumps and number % 8 == 0:
+            grid = np.concatenate((edges.ravel(), edges[0] - 1, edges[1] + 1))[2:-2]
+            allowed = float(allowed_ns(world, pings, edges, grid, alone=alone).max())
+            row.whole.append((found.error_ns or 0) / allowed)
+    return row
+
+
+def table(clocks: int, seed: int = 1) -> dict[tuple[str, bool], Row]:
+    """Return a row for each kind of clock and evidence, of so many clocks in all."""
+    each = -(-clocks // (2 * len(KINDS)))
+    return {
+        (kind, alone): cover(kind, each, alone=alone, seed=seed + 100 * number + alone)
+        for number, kind in enumerate(KINDS)
+        for alone in (False, True)
+    }
+
+
+def main() -> None:
+    clocks = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    began = time.monotonic()
+    rows = table(clocks)
+    print("                                              the true offset     ± at a moment       ± / allowed")
+    print(
+        "clock                  evidence        clocks   within ±           p50        p99   p50   p90   of the run"
+    )
+    for (kind, alone), row in rows.items():
+        print(
+            f"{kind:22} {'pings alone' if alone else 'steady clocks':14} {row.clocks:7,} {row.covered:10.4%}"
+            f" {row.error_us(50):11.0f} µs {row.error_us(99):7.0f} µs  {row.ratio(50):4.2f}  {row.ratio(90):4.2f}"
+            f"  {f'≤ {max(row.whole):4.2f}' if row.whole else '   –'}"
+        )
+    moments = sum(row.moments for row in rows.values())
+    outside = sum(row.outside for row in rows.values())
+    print(
+        f"{sum(row.clocks for row in rows.values()):,} clocks, {moments:,} moments: the true offset was within ± at"
+        f" {1 - outside / moments:.4%}; {time.monotonic() - began:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
