@@ -32,6 +32,7 @@ _LOCAL_TIMES = {
 _LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "subscriptions": {"turn": pa.int32(), "intent": pa.string()},
     "connections": {"intent": pa.string(), "slow": pa.bool_()},
+    "clock": {"bound_ns": pa.int64(), "master_bound_ns": pa.int64()},
 }
 Ints = npt.NDArray[np.int64]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import cloudwatch, fanout, recovery, steps, workers
+from analysis import clockbound, cloudwatch, fanout, recovery, steps, workers
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.cost import cost
@@ -113,9 +113,11 @@ def _clock(run: Run) -> dict[str, Any]:
     clock_steps = find_steps(
         *(ints(table, name, 0) for name in ("worker", "time_ns", "interval_ns", "clock_moved_ns"))
     )
+    said = clockbound.summarise(run)
     return {
         "workers": [fit.to_dict() for fit in run.clocks.values()],
         "steps": [asdict(step) for step in clock_steps],
+        **({"clockbound": said} if said else {}),
     }
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import text
+from analysis import clockbound, text
 from analysis.gates import outputs
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
@@ -85,6 +85,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
                 f"worker {clock['worker']}'s clock was {text.duration(abs(clock['offset_ns']))} {where} the master's"
                 f" and drifted by {-clock['drift_ppm']:+.1f} ppm: corrected to ±{text.duration(clock['error_ns'])}"
             )
+    lines += clockbound.notes(summary["clock"].get("clockbound", []))
     if delivery_unknown := (summary["delivery"] or {}).get("service_unknown"):
         lines.append(
             f"{delivery_unknown:,} deliveries have no service latency: their publisher's clock is not known"

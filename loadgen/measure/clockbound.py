@@ -1,12 +1,12 @@
 """The error bound that AWS's ClockBound daemon publishes for this host's clock.
 
-The daemon (github.com/aws/clock-bound) follows chrony and writes to shared memory how far CLOCK_REALTIME may be from true
-time. The layout is documented: "ClockBound Shared Memory Protocol Version 2" (docs/PROTOCOL.md there). The PyPI package
-`clockbound` reads it too; it needs Python 3.13, takes any file for the daemon's, and maps the file, so that a file that
-is cut short ends the process (SIGBUS). So the 80 bytes are read here, with a plain `read`.
+The daemon (github.com/aws/clock-bound) follows chrony and writes to shared memory how far CLOCK_REALTIME may be from
+true time. The layout is documented: "ClockBound Shared Memory Protocol Version 2" (docs/PROTOCOL.md there). The PyPI
+package `clockbound` reads it too; it needs Python 3.13, takes any file for the daemon's, and maps the file, so that a
+file that is cut short ends the process (SIGBUS). So the 80 bytes are read here, with a plain `read`.
 
-One of the daemon's client checks is left out: the comparison with the VMClock (/dev/vmclock0), by which a client knows of
-a migrated virtual machine up to a second before the daemon does.
+One check of the daemon's own client library is left out: the comparison with the VMClock (/dev/vmclock0), which shows
+that a virtual machine was migrated before the daemon has noticed.
 """
 
 import os
@@ -52,9 +52,7 @@ class Bound:
     status: str
 
 
-def bound(
-    path: Path | None = None, monotonic_ns: Callable[[], int] = time.monotonic_ns
-) -> Bound | None:
+def bound(path: Path | None = None, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> Bound | None:
     """Return the bound that holds now, or None where there is no daemon of a version that is known; never raises.
 
     Takes some 10 µs. ``path`` None: `LOADGEN_CLOCKBOUND`, or the daemon's default.
@@ -84,6 +82,17 @@ def bound(
     # Rounded up: it is a bound.
     grown_ns = -(-max(0, since_ns) * drift_ppb // _SECOND_NS)
     return Bound(bound_ns + grown_ns, named)
+
+
+def error_ns() -> int | None:
+    """Return the bound that holds now, or None where nobody vouches for the clock."""
+    found = bound()
+    return None if found is None else found.error_ns
+
+
+def wider(one_ns: int | None, other_ns: int | None) -> int | None:
+    """Return the larger of two bounds; None where one of them is unknown."""
+    return None if one_ns is None or other_ns is None else max(one_ns, other_ns)
 
 
 def _consistent(path: Path) -> tuple[int, ...] | None:

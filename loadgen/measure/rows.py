@@ -66,6 +66,9 @@ class ClockRow(NamedTuple):
     master_received_ns: int
     master_sent_ns: int
     received_ns: int
+    #: What ClockBound said of the two hosts' clocks (see measure.clockbound); None: nothing.
+    bound_ns: int | None = None
+    master_bound_ns: int | None = None
 
 
 def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:

@@ -91,6 +91,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("master_received_ns", pa.int64()),
             ("master_sent_ns", pa.int64()),
             ("received_ns", pa.int64()),
+            ("bound_ns", pa.int64()),
+            ("master_bound_ns", pa.int64()),
         ]
     ),
     "health": pa.schema(

@@ -16,6 +16,7 @@ from locust.env import Environment
 
 from loadgen.console import say
 from loadgen.live.plan import live_reports
+from loadgen.measure import clockbound
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.measure.failures import USER_CODE, Failure, Failures
 from loadgen.measure.health import HealthSampler
@@ -236,7 +237,10 @@ class Agent:
 
     def on_pong(self, payload: Payload) -> None:
         """The master has said what time it is there."""
-        row = ClockRow(received_ns=now_ns(), **payload)
+        received_ns = now_ns()
+        # The daemon may have written anew since the ping left: the wider of the two holds for the time between.
+        bound_ns = clockbound.wider(payload["bound_ns"], clockbound.error_ns())
+        row = ClockRow(**{**payload, "received_ns": received_ns, "bound_ns": bound_ns})
         self._clock.add(row)
         self.recorder.clock(row)
         self.recorder.clock_offset_ns = self._clock.offset_ns
@@ -250,7 +254,10 @@ class Agent:
     def _ping_loop(self) -> None:
         """Ask the master for its time: quickly at first, then all through the run."""
         while not self._finishing:
-            self._link.to_coordinator(messages.PING, {"worker": self.worker_id, "sent_ns": now_ns()})
+            bound_ns = clockbound.error_ns()
+            self._link.to_coordinator(
+                messages.PING, {"worker": self.worker_id, "bound_ns": bound_ns, "sent_ns": now_ns()}
+            )
             gevent.sleep(_PING_INTERVAL_S if self._clock.ready.is_set() else _FIRST_PINGS_S)
 
     def _send_claims(self) -> None:

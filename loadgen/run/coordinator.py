@@ -11,7 +11,7 @@ from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 
 from loadgen.live.state import LiveState, View
-from loadgen.measure import histograms
+from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.planning.guard import Budget
 from loadgen.planning.prices import Prices
@@ -215,7 +215,13 @@ class Coordinator:
         received_ns = now_ns()
         self._link.to_agents(
             messages.PONG,
-            {"sent_ns": payload["sent_ns"], "master_received_ns": received_ns, "master_sent_ns": now_ns()},
+            {
+                "sent_ns": payload["sent_ns"],
+                "bound_ns": payload["bound_ns"],
+                "master_bound_ns": clockbound.error_ns(),
+                "master_received_ns": received_ns,
+                "master_sent_ns": now_ns(),
+            },
             payload["worker"],
         )
 
