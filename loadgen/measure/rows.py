@@ -71,6 +71,16 @@ class ClockRow(NamedTuple):
     master_bound_ns: int | None = None
 
 
+class EchoRow(NamedTuple):
+    """One row of the record's echo table, without the worker; see results/README.md."""
+
+    sequence: int
+    intended_ns: int
+    sent_ns: int
+    arrival_ns: int | None
+    read_ns: int | None
+
+
 def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:
     """Return how long answers took, of the events that have one; nanoseconds."""
     return np.array(

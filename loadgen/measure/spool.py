@@ -115,6 +115,16 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("clock_moved_ns", pa.int64()),
         ]
     ),
+    "echo": pa.schema(
+        [
+            ("worker", pa.int16()),
+            ("sequence", pa.int64()),
+            ("intended_ns", pa.int64()),
+            ("sent_ns", pa.int64()),
+            ("arrival_ns", pa.int64()),
+            ("read_ns", pa.int64()),
+        ]
+    ),
     # One row an interval, worker and tag; becomes histograms.hlog.
     "histograms": pa.schema(
         [

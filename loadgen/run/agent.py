@@ -28,6 +28,7 @@ from loadgen.protocol.base import Service
 from loadgen.run import gather, locust_stats, messages, worker_process
 from loadgen.run.cadence import FLUSH_INTERVAL_S, every
 from loadgen.run.census import Census
+from loadgen.run.echo import EchoLane, plan_echo
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
@@ -122,12 +123,16 @@ class Agent:
             else ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
         )
         self.readiness: Readiness = self._readiness
+        self._echo = self._echo_lane(begin)
         worker_process.set_up()
         self._loops = [
             gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
         ]
         if not self._clock.ready.is_set():
             self._loops.append(gevent.spawn(self._ping_loop))
+
+        if self._echo is not None:
+            self._echo.start()
 
     # For the users: see users.worker.WorkerRun.
 
@@ -247,6 +252,13 @@ class Agent:
 
     # Inside.
 
+    def _echo_lane(self, begin: Payload) -> EchoLane | None:
+        if begin["echo_ns"] is None:
+            return None
+        token, workers = begin["token"], begin["workers"]
+        plan = plan_echo(self.scenario, self.plan, begin["echo_ns"], token, self.worker, workers)
+        return EchoLane(self, plan, token, self._spool)
+
     def _show_failure(self, failure: Failure) -> None:
         whose = "your code" if failure.kind == USER_CODE else "the harness"
         say(f"{whose} failed in {failure.where}: {failure.message}; the run goes on, and is invalid")
@@ -283,6 +295,8 @@ class Agent:
         try:
             # One at a time: the last flush must not meet a periodic one that still writes.
             with self._flushing:
+                if self._echo is not None:
+                    self.recorder.echoes(self._echo.take())
                 self._latest = self.recorder.flush(self._health)
         except OSError as error:
             self._broken = self._broken or f"worker {self.worker} cannot write its record: {why(error)}"
@@ -325,6 +339,8 @@ class Agent:
                     **asdict(self.progress),
                     "probes": self._readiness.probes,
                     "probe_deliveries": self.recorder.probe_deliveries,
+                    "echoes": 0 if self._echo is None else self._echo.sent,
+                    "echo_deliveries": 0 if self._echo is None else self._echo.returned,
                 },
                 deliveries=self.recorder.deliveries,
                 complaints=dict(self._complaints),
@@ -349,6 +365,8 @@ class Agent:
             deadline.cancel()
         self._health.running = False
         self._readiness.stop()
+        if self._echo is not None:
+            self.recorder.echoes(self._echo.stop())
         self._flush()
         gevent.killall(self._loops, block=True)
         self._send_status()
@@ -368,6 +386,7 @@ class Agent:
                 "unknown_subscription": self.recorder.unknown_subscription,
                 "probes": self._readiness.probes,
                 "probe_deliveries": self.recorder.probe_deliveries,
+                "echo": None if self._echo is None else self._echo.to_dict(),
                 "deviations": dict(self.recorder.deviations),
                 "failures": self.failures.to_list(),
                 "gathered_by": "shared folder" if self._sender is None else "messages",

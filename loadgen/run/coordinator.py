@@ -15,7 +15,7 @@ from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import boot_id, now_ns
 from loadgen.planning.guard import Budget
 from loadgen.planning.prices import Prices
-from loadgen.run import messages
+from loadgen.run import echo, messages
 from loadgen.run.census import Census, Share, shares
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.gather import SpoolReceiver
@@ -206,6 +206,10 @@ class Coordinator:
             "folder": str(self.folder.path),
             "worker": self.workers[worker_id].member.worker,
             "sockets": self.workers[worker_id].share.sockets,
+            "workers": len(self.workers),
+            "echo_ns": echo.interval_ns(
+                self.scenario, (state.member.boot_id for state in self.workers.values())
+            ),
             "boot_id": boot_id(),
             "live": self.live is not None,
         }
