@@ -19,7 +19,7 @@ from analysis.clocks import ClockFit
 
 #: Formats that are read; what an older one lacks is null (see results/README.md).
 FORMATS = (2, 3)
-TABLES = ("deliveries", "events", "subscriptions", "connections", "health", "clock")
+TABLES = ("deliveries", "events", "subscriptions", "connections", "health", "clock", "echo")
 #: Columns that a worker's own clock has stamped. The schedule (`intended_ns`) is the master's.
 _LOCAL_TIMES = {
     "deliveries": {"sent_ns", "arrival_ns", "read_ns"},

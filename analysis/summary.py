@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import clockbound, cloudwatch, fanout, recovery, steps, workers
+from analysis import clockbound, cloudwatch, echo, fanout, recovery, steps, workers
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.cost import cost
@@ -56,6 +56,8 @@ def summarise(run: Run) -> dict[str, Any]:
     }
     if (theirs := cloudwatch.beside(run)) is not None:
         summary["cloudwatch"] = theirs
+    if (echoes := echo.summarise(run, window)) is not None:
+        summary["echo"] = echoes
     if window is None or window.seconds <= 0:
         for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):
             summary[name] = None

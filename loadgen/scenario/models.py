@@ -286,8 +286,8 @@ class Phases(Part):
     drain_ns: DurationNs = Field(default=2 * _SECOND_NS, alias="drain")
     """How long to wait for deliveries after the last publish; what comes later is late."""
     echo_ns: EchoNs | None = Field(default=None, alias="echo")
-    """How often each worker publishes an event to itself, whose round trip needs no second clock; or off. Default:
-    every 500ms where the workers run on several hosts, else off; off too where a subscription would receive it."""
+    """How often each worker publishes an event to itself, whose round trip is timed by one clock; or off. Default:
+    every 500ms where the workers run on several hosts and no subscription would receive it, else off."""
 
     @property
     def publishing_ns(self) -> int:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -225,9 +225,8 @@ PositiveDurationNs = Annotated[
 #: 0 is `off`.
 EchoNs = Annotated[
     int,
-    BeforeValidator(parse_echo),
+    BeforeValidator(parse_echo, json_schema_input_type=Literal["off"] | PositiveDurationNs),
     PlainSerializer(lambda ns: OFF if ns == 0 else format_duration(ns), return_type=str),
-    WithJsonSchema({"anyOf": [{"const": OFF}, _DURATION_SCHEMA.json_schema]}),
 ]
 SizeBytes = Annotated[
     int,
