@@ -29,10 +29,13 @@ from loadgen.scenario import Plan, Scenario, load
 from loadgen.server.testing import LocalEventApi, Namespace
 from loadgen.transport.address import Address
 from loadgen.users.worker import Timeline, WorkerRun
+from tests.mqtt import broker
+from tests.run import generic_servers
 from tests.run.harness import SMALL, Finished, loadgen, only_run, overrides, read, start, wait_for_phase
 from tests.run.netns import network
 from tests.run.test_clocks import MS, WrongClock
 from tests.run.test_distributed import KEY, Site, shown, wait_until_here
+from tests.run.test_generic import CHAT, COMMENTS
 
 CHANNEL = "/default/loadgenecho7w0"
 SECOND = 1_000_000_000
@@ -332,3 +335,39 @@ def test_on_separate_machines_the_echo_is_right_where_a_clock_is_wrong(tmp_path:
     assert finished.code in (0, 3), finished.said
     assert not [f for f in summary["verdict"]["findings"] if f["reason"].startswith("what workers")]
     assert analysis.load(folder).measure is not None
+
+
+@pytest.mark.parametrize(
+    ("service", "scenario", "via"),
+    [
+        ("mqtt", "comments", "websocket"),
+        ("mqtt at QoS 0", "comments", "websocket"),
+        ("nats", "comments", "websocket"),
+        ("nchan", "chat", "http"),
+    ],
+)
+def test_other_protocols_echo_by_their_own_rules(
+    service: str, scenario: str, via: str, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    with ExitStack() as stack:
+        if service.startswith("mqtt"):
+            found = stack.enter_context(broker.running(tmp_path))
+            target = found.tcp if service == "mqtt" else f"{found.websocket}?qos=0"
+        else:
+            target = f"{service}+{stack.enter_context(getattr(generic_servers, service)(tmp_path))}"
+        settings = CHAT if scenario == "chat" else COMMENTS
+        done = loadgen(
+            *("run", scenario, "--target", target, "--results", str(results)),
+            *overrides([*settings, "phases.echo=100ms"]),
+        )
+    folder = only_run(results)
+    (entry,) = read(folder / "manifest.json")["workers"]
+    summary = read(folder / "summary.json")
+    assert summary["ledger"]["balances"], done.said
+    assert summary["ledger"]["lost"] == 0, done.said
+    told = entry["echo"]
+    assert (told["sent"], told["returned"], told["unexpected"], told["via"]) == (17, 17, 0, via), done.said
+    assert (told["errors"], told["note"]) == ({}, None)
+    assert entry["foreign"] == entry["unknown_subscription"] == 0
+    assert entry["deviations"] == {}
