@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import text
+from analysis import echo, text
 from analysis.cost import counted_events
 from analysis.run import Ints, Run, RunError, codes, ints
 
@@ -178,6 +178,9 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
         _sum(worker.get(name) if worker["finished"] else None for worker in workers)
         for name in ("probes", "probe_deliveries", "foreign")
     )
+    echoes = echo.counted(run)
+    probes = _plus(probes, echoes["sent"])
+    probe_deliveries = _plus(probe_deliveries, echoes["returned"])
     requests, accepted = _requests(run)
     connections = run.table("connections", ("acknowledged_ns",))
     connected = ints(connections, "acknowledged_ns") >= 0
@@ -188,14 +191,14 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
     check = "each run logs in once more than it has on record, to check its target"
     what = "whether it counts requests or events is not in what we know of AWS's page"
     rows = (
-        ("connections accepted", int(connected.sum()), ("ConnectSuccess",), (check,)),
+        ("connections accepted", int(connected.sum()) + echoes["connects"], ("ConnectSuccess",), (check,)),
         (
             "connections refused or failed",
             int((~connected).sum()),
             ("ConnectClientError", "ConnectServerError"),
             ("what never reached AppSync is in ours alone",),
         ),
-        ("subscriptions accepted", int(subscribed.sum()), ("SubscribeSuccess",), ()),
+        ("subscriptions accepted", int(subscribed.sum()) + echoes["subscribes"], ("SubscribeSuccess",), ()),
         (
             "subscriptions refused or not answered",
             int((asked & ~subscribed).sum()),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from analysis import pricing
+from analysis import echo, pricing
 from analysis.run import Ints, Run, ints
 
 _NS_PER_MINUTE = 60_000_000_000
@@ -25,15 +25,18 @@ def cost(run: Run) -> dict[str, Any] | None:
     target = run.manifest["target"]
     published, delivered, bytes_out = counted_events(run, prices["message_unit_bytes"])
     connects, open_ns = _connections(run)
+    echoes = echo.counted(run)
     keepalive_ns = prices["keepalive_interval_s"] * 1e9
     counted: dict[str, float | None] = {
         "publish": published,
         "delivery": delivered,
         "foreign": _of_workers(run, "foreign"),
-        "probe_publish": _of_workers(run, "probes"),
-        "probe_delivery": _of_workers(run, "probe_deliveries"),
-        "connect": connects,
-        "subscribe": run.table("subscriptions", ("subscription",)).num_rows,
+        "probe_publish": _plus(_of_workers(run, "probes"), echoes["sent"] * echoes["messages"]),
+        "probe_delivery": _plus(
+            _of_workers(run, "probe_deliveries"), echoes["returned"] * echoes["messages"]
+        ),
+        "connect": connects + echoes["connects"],
+        "subscribe": run.table("subscriptions", ("subscription",)).num_rows + echoes["subscribes"],
         "handler": 0 if target["embedded"] else None,
         "keepalive": int((open_ns // keepalive_ns).sum()),
     }
@@ -52,6 +55,10 @@ def cost(run: Run) -> dict[str, Any] | None:
         "usd_unclear": bill["unclear"],
         "unknown": bill["unknown"],
     }
+
+
+def _plus(known: int | None, more: int) -> int | None:
+    return None if known is None else known + more
 
 
 def _of_workers(run: Run, name: str) -> int | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import text
+from analysis import clockbound, echo, text
 from analysis.causes import Finding, disturbed, in_causal_order, into
 from analysis.limits import LIMITS
 from analysis.run import Ints, Run, Window, ints
@@ -206,6 +206,9 @@ def _clock(summary: dict[str, Any]) -> Iterator[Finding]:
                 f"how worker {clock['worker']}'s clock stood to the master's is not known ({clock['pings']} pings)",
                 "let the run be longer, and check the connection between worker and master",
             )
+    clockbounds, echoes = summary["clock"].get("clockbound", []), summary.get("echo")
+    for severity, reason, advice in (*clockbound.doubts(clockbounds), *echo.doubts(echoes)):
+        yield Finding(severity, "clock", reason, advice)
     error_ns, p99_ns = headline["error_ns"], headline["p99"]
     if error_ns and p99_ns is not None and error_ns > max(LIMITS.clock_ns, LIMITS.clock_share * abs(p99_ns)):
         yield Finding(

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import checks, cloudwatch, plots, style, text
+from analysis import checks, cloudwatch, echo, plots, style, text
 from analysis.gates import outputs
 from analysis.pricing import money
 from analysis.run import Run
@@ -27,8 +27,8 @@ _COST_NAMES = {
     "publish": "events published",
     "delivery": "events delivered",
     "foreign": "events of others delivered",
-    "probe_publish": "readiness probes published",
-    "probe_delivery": "readiness probes delivered",
+    "probe_publish": "readiness probes and echoes published",
+    "probe_delivery": "readiness probes and echoes delivered",
     "connect": "connects",
     "subscribe": "subscribes",
     "handler": "handler invocations",
@@ -80,6 +80,8 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         scenario=json.dumps(_shortened(run.manifest["scenario"]), indent=2, ensure_ascii=False),
         unknown=text.UNKNOWN,
         faults=json.dumps(run.manifest["target"].get("faults"), ensure_ascii=False),
+        echo_columns=echo.COLUMNS,
+        echoes=echo.rows(summary["echo"]) if "echo" in summary else [],
         own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),
     )
 

@@ -20,7 +20,7 @@ from analysis.clocks import ClockFit
 
 #: Formats that are read; what an older one lacks is null (see results/README.md).
 FORMATS = (2, 3)
-TABLES = ("deliveries", "events", "subscriptions", "connections", "health", "clock")
+TABLES = ("deliveries", "events", "subscriptions", "connections", "health", "clock", "echo")
 #: Columns that a worker's own clock has stamped. The schedule (`intended_ns`) is the master's.
 _LOCAL_TIMES = {
     "deliveries": {"sent_ns", "arrival_ns", "read_ns"},
@@ -35,7 +35,9 @@ _STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
 _LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "subscriptions": {"turn": pa.int32(), "intent": pa.string()},
     "connections": {"intent": pa.string(), "slow": pa.bool_()},
-    "clock": dict.fromkeys(("sent_raw_ns", "master_raw_ns", "received_raw_ns"), pa.int64()),
+    "clock": dict.fromkeys(
+        ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"), pa.int64()
+    ),
     "health": dict.fromkeys(("paused_ns", "paused_until_ns", "suspended_ns"), pa.int64()),
 }
 Ints = npt.NDArray[np.int64]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import checks, cloudwatch, disturbances, fanout, recovery, steps, workers
+from analysis import checks, clockbound, cloudwatch, disturbances, echo, fanout, recovery, steps, workers
 from analysis.breakdown import DIMENSIONS
 from analysis.cost import cost
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
@@ -55,6 +55,8 @@ def summarise(run: Run) -> dict[str, Any]:
     }
     if (theirs := cloudwatch.beside(run)) is not None:
         summary["cloudwatch"] = theirs
+    if (echoes := echo.summarise(run, window)) is not None:
+        summary["echo"] = echoes
     if window is None or window.seconds <= 0:
         for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):
             summary[name] = None
@@ -109,10 +111,12 @@ def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[st
 
 def _clock(run: Run) -> dict[str, Any]:
     clock_steps, pauses = disturbances.find(run)
+    said = clockbound.summarise(run)
     return {
         "workers": [fit.to_dict() for fit in run.clocks.values()],
         "steps": [step.to_dict() for step in clock_steps],
         "pauses": [pause.to_dict() for pause in pauses],
+        **({"clockbound": said} if said else {}),
     }
 
 

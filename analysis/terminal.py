@@ -6,12 +6,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import checks, text
+from analysis import checks, clockbound, echo, text
 from analysis.gates import outputs
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 #: Kinds of unreadable messages that are named.
 _MOST_KINDS = 3
+#: Workers whose echoes are shown here; the report has all.
+_ECHOES_SHOWN = 8
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")
 
 
@@ -26,6 +28,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(_figures(summary))
         console.print()
         console.print(_latencies(summary))
+        if (echoes := summary.get("echo")) is not None and echo.rows(echoes):
+            console.print()
+            console.print(_echoes(echoes))
         if summary["steps"]:
             console.print()
             console.print(_steps(summary))
@@ -92,6 +97,8 @@ def notes(summary: dict[str, Any]) -> list[str]:
                 f"worker {clock['worker']}'s clock was {text.duration(abs(clock['offset_ns']))} {where} the master's"
                 f" and drifted by {-clock['drift_ppm']:+.1f} ppm: corrected to ±{text.duration(clock['error_ns'])}"
             )
+    lines += clockbound.notes(summary["clock"].get("clockbound", []))
+    lines += echo.notes(summary.get("echo"))
     if delivery_unknown := (summary["delivery"] or {}).get("service_unknown"):
         lines.append(
             f"{delivery_unknown:,} deliveries have no service latency: their publisher's clock is not known"
@@ -290,6 +297,15 @@ def _latencies(summary: dict[str, Any]) -> Table:
     for name, figures in rows:
         error = [text.duration(figures.get("error_ns", 0))] if doubtful else []
         table.add_row(name, *(text.duration(figures[column]) for column in _COLUMNS), *error)
+    return table
+
+
+def _echoes(echoes: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(echo.COLUMNS):
+        table.add_column(name, justify="right" if place else "left")
+    for row in echo.rows(echoes, _ECHOES_SHOWN):
+        table.add_row(*row)
     return table
 
 

@@ -17,6 +17,8 @@ _MEANINGS = {
     "LOADGEN_WEIGHT": "Of a worker: its part of the clients, as `--weight`; 2 has twice as many as 1, the default.",
     "LOADGEN_SOURCE_ADDRESSES": "Of a worker: addresses of its machine, separated by commas, from which connections"
     " leave in turn ([when there are more than one address has ports](../distributed.md#a-million-subscribers)).",
+    "LOADGEN_CLOCKBOUND": "Where ClockBound's shared memory is, if not at `/var/run/clockbound/shm0`"
+    " ([what it is used for](../concepts/clocks.md#clockbound)).",
     "LOADGEN_RUN": "The run's folder that a notebook opens; `loadgen notebook` sets it.",
     "LOADGEN_BASE": "What the comparison notebook compares with; `loadgen notebook --base` sets it.",
     "SSL_CERT_FILE": "File of certificate authorities to trust instead of the system's, for targets over TLS.",

@@ -15,7 +15,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSample, HealthSampler
 from loadgen.measure.live import LiveInterval, LiveReports, Report
-from loadgen.measure.rows import ClockRow, ConnectionRow, EventRow, SubscriptionRow, answer_times_ns
+from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, SubscriptionRow, answer_times_ns
 from loadgen.measure.spool import SpoolWriter, spool_schema
 from loadgen.measure.undecodable import Undecodable
 
@@ -84,6 +84,7 @@ class Recorder:
         self._subscription_rows: list[SubscriptionRow] = []
         self._connection_rows: list[ConnectionRow] = []
         self._clock_rows: list[ClockRow] = []
+        self._echo_rows: list[EchoRow] = []
         #: The master's clock minus this process's, as far as it is known now: for the histograms only.
         self.clock_offset_ns = 0
         #: Makes the reports for live displays; None: nobody looks.
@@ -113,6 +114,10 @@ class Recorder:
         """Take a ping that the master has answered."""
         self._clock_rows.append(row)
 
+    def echoes(self, rows: Sequence[EchoRow]) -> None:
+        """Take echoes that have come back, or never will."""
+        self._echo_rows.extend(rows)
+
     def flush(self, health: HealthSampler | None = None) -> Interval:
         """Write what came in since the last call; raises OSError where the disk does not take it."""
         start_ns, self._last_flush_ns = self._last_flush_ns, now_ns()
@@ -122,6 +127,7 @@ class Recorder:
         subscriptions, self._subscription_rows = self._subscription_rows, []
         connections, self._connection_rows = self._connection_rows, []
         clocks, self._clock_rows = self._clock_rows, []
+        echoes, self._echo_rows = self._echo_rows, []
         late_max_ns = max(
             (e.sent_ns - e.slot_ns for e in events if e.sent_ns is not None and e.slot_ns is not None),
             default=None,
@@ -148,6 +154,7 @@ class Recorder:
             self._spool.write_rows("subscriptions", subscriptions)
             self._spool.write_rows("connections", connections)
             self._spool.write_rows("clock", clocks)
+            self._spool.write_rows("echo", echoes)
             self._spool.write_rows("health", health_rows)
             self._spool.write_rows("histograms", histogram_rows)
             encoded = {row[0]: row[3] for row in histogram_rows}

@@ -69,6 +69,19 @@ class ClockRow(NamedTuple):
     sent_raw_ns: int | None = None
     master_raw_ns: int | None = None
     received_raw_ns: int | None = None
+    #: What ClockBound said of the two hosts' clocks (see measure.clockbound); None: nothing.
+    bound_ns: int | None = None
+    master_bound_ns: int | None = None
+
+
+class EchoRow(NamedTuple):
+    """One row of the record's echo table, without the worker; see results/README.md."""
+
+    sequence: int
+    intended_ns: int
+    sent_ns: int
+    arrival_ns: int | None
+    read_ns: int | None
 
 
 def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:

@@ -94,6 +94,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("sent_raw_ns", pa.int64()),
             ("master_raw_ns", pa.int64()),
             ("received_raw_ns", pa.int64()),
+            ("bound_ns", pa.int64()),
+            ("master_bound_ns", pa.int64()),
         ]
     ),
     "health": pa.schema(
@@ -117,6 +119,16 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("paused_ns", pa.int64()),
             ("paused_until_ns", pa.int64()),
             ("suspended_ns", pa.int64()),
+        ]
+    ),
+    "echo": pa.schema(
+        [
+            ("worker", pa.int16()),
+            ("sequence", pa.int64()),
+            ("intended_ns", pa.int64()),
+            ("sent_ns", pa.int64()),
+            ("arrival_ns", pa.int64()),
+            ("read_ns", pa.int64()),
         ]
     ),
     # One row an interval, worker and tag; becomes histograms.hlog.

@@ -160,12 +160,12 @@ class Budget:
         return None if max_usd is None else cls(prices, max_usd, cost_of(scenario, plan, prices))
 
     def spent_usd(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> float:
-        """Return what the operations so far cost; ``progress`` as `users.worker.Progress` and the probes."""
+        """Return what the operations so far cost; ``progress`` is as in a worker's STATUS."""
         counted: dict[str, float | None] = {
             "publish": progress["sent"] * self._messages_per_event,
             "delivery": deliveries * self._messages_per_delivery,
-            "probe_publish": progress["probes"],
-            "probe_delivery": progress["probe_deliveries"],
+            "probe_publish": progress["probes"] + progress.get("echoes", 0),
+            "probe_delivery": progress["probe_deliveries"] + progress.get("echo_deliveries", 0),
             "connect": progress["opened"],
             "subscribe": progress["requested"],
         }

@@ -7,6 +7,7 @@ from loadgen.planning.estimate import HOURS_A_MONTH, Estimate, this_kind
 from loadgen.planning.machine import PLANNED_SHARE
 from loadgen.planning.quotas import Use
 from loadgen.scenario import Settle
+from loadgen.scenario.units import format_duration
 
 _LABELS = {
     "publish": "events published",
@@ -189,6 +190,11 @@ def remarks(plan: Estimate) -> Iterator[str]:
     yield "request tokens: one for each publish request at least, over WebSocket too, is an assumption"
     if not isinstance(plan.scenario.phases.ready, Settle):
         yield "one round of readiness probes is counted; a service that delivers late after a subscribe takes more"
+    if every_ns := plan.scenario.phases.echo_ns:
+        yield (
+            f"each worker also publishes an event to itself every {format_duration(every_ns)} (phases.echo): not"
+            " counted here, since it depends on how many workers there are"
+        )
     if any(group.publish and group.publish.arrival == "poisson" for group in plan.scenario.clients.values()):
         yield "of Poisson arrival the mean rate is set against quotas: single seconds exceed it"
 

@@ -15,6 +15,7 @@ from gevent.lock import Semaphore
 from locust.env import Environment
 
 from loadgen.live.plan import live_reports
+from loadgen.measure import clockbound
 from loadgen.measure.checks import Checks
 from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import Failures
@@ -28,6 +29,7 @@ from loadgen.protocol.base import Service
 from loadgen.run import gather, locust_stats, messages, worker_process
 from loadgen.run.cadence import FLUSH_INTERVAL_S, every
 from loadgen.run.census import Census
+from loadgen.run.echo import EchoLane, plan_echo
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
 from loadgen.run.own_code import show_failure
@@ -129,6 +131,7 @@ class Agent:
             else ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
         )
         self.readiness: Readiness = self._readiness
+        self._echo = self._echo_lane(begin)
         worker_process.set_up()
         start_native_thread(self._pauses.watch)
         self._loops = [
@@ -136,6 +139,9 @@ class Agent:
         ]
         if not self._clock.ready.is_set():
             self._loops.append(gevent.spawn(self._ping_loop))
+
+        if self._echo is not None:
+            self._echo.start()
 
     # For the users: see users.worker.WorkerRun.
 
@@ -259,20 +265,36 @@ class Agent:
     def on_pong(self, payload: Payload) -> None:
         """The master has said what time it is there."""
         here = read_both()
-        row = ClockRow(received_ns=here.real_ns, received_raw_ns=here.raw_ns, **payload)
+        # The daemon may have written anew since the ping left: the wider of the two holds for the time between.
+        bound_ns = clockbound.wider(payload["bound_ns"], clockbound.error_ns())
+        known = {"received_ns": here.real_ns, "received_raw_ns": here.raw_ns, "bound_ns": bound_ns}
+        row = ClockRow(**{**payload, **known})
         self._clock.add(row)
         self.recorder.clock(row)
         self.recorder.clock_offset_ns = self._clock.offset_ns
 
     # Inside.
 
+    def _echo_lane(self, begin: Payload) -> EchoLane | None:
+        if begin["echo_ns"] is None:
+            return None
+        token, workers = begin["token"], begin["workers"]
+        plan = plan_echo(self.scenario, self.plan, begin["echo_ns"], token, self.worker, workers)
+        return EchoLane(self, plan, token, self._spool)
+
     def _ping_loop(self) -> None:
         """Ask the master for its time: quickly at first, then all through the run."""
         while not self._over.is_set():
+            bound_ns = clockbound.error_ns()
             here = read_both()
             self._link.to_coordinator(
                 messages.PING,
-                {"worker": self.worker_id, "sent_ns": here.real_ns, "sent_raw_ns": here.raw_ns},
+                {
+                    "worker": self.worker_id,
+                    "bound_ns": bound_ns,
+                    "sent_ns": here.real_ns,
+                    "sent_raw_ns": here.raw_ns,
+                },
             )
             gevent.sleep(_PING_INTERVAL_S if self._clock.ready.is_set() else _FIRST_PINGS_S)
 
@@ -299,6 +321,8 @@ class Agent:
         try:
             # One at a time: the last flush must not meet a periodic one that still writes.
             with self._flushing:
+                if self._echo is not None:
+                    self.recorder.echoes(self._echo.take())
                 self._latest = self.recorder.flush(self._health)
         except OSError as error:
             self._broken = self._broken or f"worker {self.worker} cannot write its record: {why(error)}"
@@ -341,6 +365,8 @@ class Agent:
                     **asdict(self.progress),
                     "probes": self._readiness.probes,
                     "probe_deliveries": self.recorder.probe_deliveries,
+                    "echoes": 0 if self._echo is None else self._echo.sent,
+                    "echo_deliveries": 0 if self._echo is None else self._echo.returned,
                 },
                 deliveries=self.recorder.deliveries,
                 complaints=dict(self._complaints),
@@ -365,6 +391,8 @@ class Agent:
             deadline.cancel()
         self._health.running = self._pauses.running = False
         self._readiness.stop()
+        if self._echo is not None:
+            self.recorder.echoes(self._echo.stop())
         self._flush()
         gevent.killall(self._loops, block=True)
         self._send_status()
@@ -385,6 +413,7 @@ class Agent:
                 "unknown_subscription": self.recorder.unknown_subscription,
                 "probes": self._readiness.probes,
                 "probe_deliveries": self.recorder.probe_deliveries,
+                "echo": None if self._echo is None else self._echo.to_dict(),
                 "deviations": dict(self.recorder.deviations),
                 "failures": self.failures.to_list(),
                 "checks": self.checks.to_dict(),

@@ -13,12 +13,12 @@ from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 
 from loadgen.live.state import LiveState, View
-from loadgen.measure import histograms
+from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.guard import Budget
 from loadgen.planning.prices import Prices
-from loadgen.run import messages
+from loadgen.run import echo, messages
 from loadgen.run.census import Census, Share, shares
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.gather import SpoolReceiver
@@ -223,6 +223,10 @@ class Coordinator:
             "folder": str(self.folder.path),
             "worker": self.workers[worker_id].member.worker,
             "sockets": self.workers[worker_id].share.sockets,
+            "workers": len(self.workers),
+            "echo_ns": echo.interval_ns(
+                self.scenario, (state.member.boot_id for state in self.workers.values())
+            ),
             "boot_id": boot_id(),
             "live": self.live is not None,
         }
@@ -234,6 +238,8 @@ class Coordinator:
             messages.PONG,
             {
                 "sent_ns": payload["sent_ns"],
+                "bound_ns": payload["bound_ns"],
+                "master_bound_ns": clockbound.error_ns(),
                 "sent_raw_ns": payload["sent_raw_ns"],
                 "master_received_ns": received_ns,
                 "master_sent_ns": here.real_ns,

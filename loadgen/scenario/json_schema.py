@@ -57,7 +57,7 @@ def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:
         if info.is_required() or info.default_factory or info.default in (None, (), ""):
             continue
         adapter: TypeAdapter[Any] = TypeAdapter(info.rebuild_annotation())
-        yield key, adapter.dump_python(info.default, mode="json", by_alias=True)
+        yield key, adapter.dump_python(info.default, mode="json", by_alias=True, exclude_none=True)
 
 
 def _written(value: Any) -> Any:

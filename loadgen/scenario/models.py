@@ -25,6 +25,7 @@ from loadgen.scenario.login import Login
 from loadgen.scenario.units import (
     ConnectRate,
     DurationNs,
+    EchoNs,
     EventRate,
     PositiveDurationNs,
     SizeBytes,
@@ -284,6 +285,9 @@ class Phases(Part):
     """How long to publish what counts; default is as long as the longest load curve that has an end, else 20s."""
     drain_ns: DurationNs = Field(default=2 * _SECOND_NS, alias="drain")
     """How long to wait for deliveries after the last publish; what comes later is late."""
+    echo_ns: EchoNs | None = Field(default=None, alias="echo")
+    """How often each worker publishes an event to itself, whose round trip is timed by one clock; or off. Default:
+    every 500ms where the workers run on several hosts and no subscription would receive it, else off."""
 
     @property
     def publishing_ns(self) -> int:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -39,6 +39,8 @@ _OTHER_NAMES = {
     "/m": "/min", "/sec": "/s", "/second": "/s", "/minute": "/min", "/hour": "/h", "ps": "/s",
 }  # fmt: skip
 
+OFF = "off"
+_ECHO_LEAST_NS = 10 * 10**6
 MAX_DURATION_NS = 7 * 24 * _TIMES_NS["h"]
 MAX_RATE_PER_S = 10_000_000
 
@@ -82,6 +84,18 @@ def parse_positive_duration(value: object) -> int:
     if nanoseconds == 0:
         raise problem(f"must be longer than nothing, not {shown(value)}")
     return nanoseconds
+
+
+def parse_echo(value: object) -> int:
+    """Return nanoseconds, at least 10 ms; 0 for `off`."""
+    if value == OFF:
+        return 0
+    if not isinstance(value, str) or not value.strip()[:1].isdigit():
+        raise problem(f"must be 'off' or a duration such as '500ms', not {shown(value)}")
+    every_ns = parse_duration(value)
+    if every_ns < _ECHO_LEAST_NS:
+        raise problem(f"is {shown(value)}, which is too often: write 10ms or more, or 'off'")
+    return every_ns
 
 
 def format_duration(nanoseconds: int) -> str:
@@ -207,6 +221,12 @@ PositiveDurationNs = Annotated[
     BeforeValidator(parse_positive_duration),
     PlainSerializer(format_duration, return_type=str),
     _DURATION_SCHEMA,
+]
+#: 0 is `off`.
+EchoNs = Annotated[
+    int,
+    BeforeValidator(parse_echo, json_schema_input_type=Literal["off"] | PositiveDurationNs),
+    PlainSerializer(lambda ns: OFF if ns == 0 else format_duration(ns), return_type=str),
 ]
 SizeBytes = Annotated[
     int,

@@ -171,6 +171,7 @@ def scenarios(draw: st.DrawFn) -> dict[str, Any]:
                         "warmup": DURATIONS,
                         "measure": DURATIONS,
                         "drain": DURATIONS,
+                        "echo": st.sampled_from(["off", "10ms", "1.5s", "2m"]),
                     },
                 ),
             },

@@ -324,7 +324,19 @@ MISTAKES = [
     (edited("warmup: 1s", "wramup: 2s"), "14: phases.wramup is not a known key; did you mean 'warmup'?"),
     (
         edited("phases:\n  warmup: 1s", "phases: 5"),
-        "13: phases must be a mapping with ready, ready_timeout, warmup, measure, drain, not 5",
+        "13: phases must be a mapping with ready, ready_timeout, warmup, measure, drain, echo, not 5",
+    ),
+    (
+        edited("warmup: 1s", "echo: 2"),
+        "14: phases.echo must be 'off' or a duration such as '500ms', not 2",
+    ),
+    (
+        edited("warmup: 1s", "echo: of"),
+        "14: phases.echo must be 'off' or a duration such as '500ms', not 'of'",
+    ),
+    (
+        edited("warmup: 1s", "echo: 9ms"),
+        "14: phases.echo is '9ms', which is too often: write 10ms or more, or 'off'",
     ),
     (edited("version: 1", "version: 2"), "1: version must be 1, not 2"),
     (edited("version: 1\n", ""), "1: version is missing; add it (version of this format: 1)"),

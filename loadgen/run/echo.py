@@ -1,0 +1,415 @@
+"""The self-echo lane: a worker publishes to a channel that only it subscribes to, and times the round trip.
+
+Both ends are stamped by one clock, so the figure has no clock error: it is what the service path takes under this
+load, measured without a second clock. The lane has connections of its own and uses the code that the scenario's clients
+use: the same handshake, session, receive path and way to publish. What it sends and receives is in no figure of the
+scenario: its publisher numbers are negative, as those of readiness probes are, so that a subscription of the scenario
+that gets an echo drops it, and its own subscription writes to a buffer of its own.
+
+A lane that fails never ends or invalidates a run: it says why in `EchoLane.note`, which goes into the manifest.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any, Final, Literal, cast
+
+import gevent
+from gevent.event import Event
+
+from loadgen.measure.clock import now_ns
+from loadgen.measure.columns import COLUMNS
+from loadgen.measure.failures import HARNESS, Failures
+from loadgen.measure.recorder import Recorder
+from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, SubscriptionRow
+from loadgen.measure.spool import SpoolWriter
+from loadgen.measure.stamp import encode_event
+from loadgen.protocol.base import PublishAnswer
+from loadgen.scenario import ClientPlan, Plan, Scenario, SubscriptionPlan
+from loadgen.scenario.template import Template
+from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.http import GeventHttpClient
+from loadgen.users.connection import ClientConnection
+from loadgen.users.publishing import ConnectionSender, HttpSender, Sender
+from loadgen.users.worker import Progress, Timeline, WorkerRun
+
+#: How often a worker echoes where the scenario does not say.
+DEFAULT_INTERVAL_NS: Final = 500_000_000
+#: Publisher of worker 0's echoes; worker n has n less. Readiness probes have -1 - n.
+ECHO_PUBLISHER: Final = -1_000_000
+#: The number of an echo subscription in its own buffer; the scenario's are not negative.
+_SUBSCRIPTION: Final = -1
+_CONNECT_TIMEOUT_S = 15.0
+_CLOSE_TIMEOUT_S = 1.0
+_RETRY_S = 1.0
+_POLL_S = 0.02
+_HTTP_CONNECTIONS = 8
+#: Different reasons that are kept of publishes that failed.
+_MOST_ERRORS = 10
+_AT = {name: index for index, name in enumerate(COLUMNS)}
+
+
+@dataclass(frozen=True, slots=True)
+class EchoPlan:
+    """What one worker's lane does."""
+
+    interval_ns: int
+    #: When the first echo is due after the warm-up's start: the workers take turns.
+    first_ns: int
+    channel: str
+    via: Literal["http", "websocket"]
+    payload_bytes: int
+    #: Why there is no lane after all, a sentence; None: there is one.
+    refusal: str | None = None
+
+
+def interval_ns(scenario: Scenario, boot_ids: Iterable[str | None]) -> int | None:
+    """Return how often workers on these kernels are to echo, or None for never."""
+    wanted = scenario.phases.echo_ns
+    if wanted is None:
+        return DEFAULT_INTERVAL_NS if len(set(boot_ids)) > 1 else None
+    return wanted or None
+
+
+def plan_echo(
+    scenario: Scenario, plan: Plan, every_ns: int, token: int, worker: int, workers: int
+) -> EchoPlan:
+    """Return what a worker's lane does: as the group that publishes most does, in its namespace.
+
+    The channel has the run's token in its name: no other run and no other worker has the same.
+    """
+    publishes = {name: group.publish for name, group in scenario.clients.items() if group.publish is not None}
+    name = max(publishes, key=lambda each: publishes[each].events_per_s(scenario.clients[each].count))
+    first = next(group.first for group in plan.groups if group.name == name)
+    publish = plan.client(first).publish
+    assert publish is not None
+    namespace = publish.channels().next().strip("/").split("/")[0]
+    # Letters and digits only: every protocol's channels may have those.
+    channel = f"/{namespace}/loadgenecho{token:x}w{worker}"
+    return EchoPlan(
+        interval_ns=every_ns,
+        first_ns=every_ns * worker // max(1, workers),
+        channel=channel,
+        via=publish.via,
+        payload_bytes=publish.payload_bytes,
+        refusal=_refusal(scenario, channel),
+    )
+
+
+def _refusal(scenario: Scenario, channel: str) -> str | None:
+    """Return why nothing may be published to a channel, or None."""
+    rules = scenario.rules
+    try:
+        rules.validate_publish(channel)
+        rules.validate_subscribe(channel)
+    except ValueError as error:
+        return str(error)
+    if scenario.phases.echo_ns is not None:
+        return None
+    for group in scenario.clients.values():
+        for pattern in group.subscribe:
+            if _receives(rules.normalise(pattern), channel):
+                return (
+                    f"subscriptions of the scenario to {pattern} would receive each echo; to have it nevertheless,"
+                    " say how often: phases.echo: 500ms"
+                )
+    return None
+
+
+def _receives(pattern: str, channel: str) -> bool:
+    """Whether a subscription to a pattern of the scenario, with {name} for numbers, may receive what goes to a channel.
+
+    Only a wildcard can: no number makes a channel of ours.
+    """
+    if not pattern.endswith("/*"):
+        return False
+    texts = Template.parse(pattern[:-1]).texts
+    return re.match("[0-9]+".join(map(re.escape, texts)) + ".", channel) is not None
+
+
+class _EchoRecorder(Recorder):
+    """Takes what the lane's connections report, and keeps of it what an echo is.
+
+    A recorder of its own, never flushed: so the scenario's receive path does not know of echoes.
+    """
+
+    def event(self, row: EventRow) -> None:
+        """Drop it: echoes are not in the ledger."""
+
+    def subscription(self, row: SubscriptionRow) -> None:
+        """Drop it."""
+
+    def connection(self, row: ConnectionRow) -> None:
+        """Drop it."""
+
+    def clock(self, row: ClockRow) -> None:
+        """Drop it."""
+
+    def arrived(self) -> Iterable[tuple[int, int, int, int]]:
+        """Yield (publisher, sequence, arrival_ns, read_ns) of this run's events that came since the last call."""
+        for rows in self._buffer.take():
+            for row in rows[rows[:, _AT["token"]] == self.token].tolist():
+                yield row[_AT["publisher"]], row[_AT["sequence"]], row[_AT["arrival_ns"]], row[_AT["read_ns"]]
+
+
+class _EchoReadiness:
+    """Takes a subscription for ready once it is acknowledged; nothing is measured before the warm-up."""
+
+    def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
+        on_ready(now_ns())
+
+    def proven(self, channel: str) -> None:
+        """Nothing to do."""
+
+    def probed_since_ns(self, channel: str) -> int | None:
+        return None
+
+    def withdraw(self, channel: str) -> None:
+        """Nothing to do."""
+
+
+class _EchoRun:
+    """The run as the lane's connections see it: what they count and record stays in the lane."""
+
+    def __init__(self, run: WorkerRun, recorder: Recorder, complain: Callable[[str, bool], None]) -> None:
+        self._run = run
+        self.recorder = recorder
+        self.progress = Progress()
+        self.readiness = _EchoReadiness()
+        self.complain = complain
+        # A defect in the lane is named and makes no run invalid.
+        self.failures = Failures(lambda failure: complain(f"{failure.where}: {failure.message}", False))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+
+class EchoLane:
+    """One worker's lane; :meth:`start` it, :meth:`take` what is settled, :meth:`stop` it before the record ends."""
+
+    def __init__(self, run: WorkerRun, plan: EchoPlan, token: int, spool: SpoolWriter) -> None:
+        self._run = run
+        self._plan = plan
+        self._token = token
+        self._publisher = ECHO_PUBLISHER - spool.worker
+        self._recorder = _EchoRecorder(token, spool)
+        self._shown = cast(WorkerRun, _EchoRun(run, self._recorder, self._complain))
+        #: Why there is no echo, or no more; None: nothing is wrong.
+        self.note: str | None = plan.refusal
+        self._refused = plan.refusal is not None
+        self._errors: Counter[str] = Counter()
+        self._receiver: ClientConnection | None = None
+        self._publishing: ClientConnection | None = None
+        self._sender: Sender | None = None
+        #: Echoes that were sent and have not come back.
+        self._open: dict[int, EchoRow] = {}
+        self._sent = self._returned = self._elsewhere = 0
+        self._stopping = False
+        self._living: gevent.Greenlet | None = None
+        self._returning: list[gevent.Greenlet] = []
+        #: Set when the lane has closed its connections.
+        self.over = Event()
+
+    @property
+    def sent(self) -> int:
+        """How many were published."""
+        return self._sent
+
+    @property
+    def returned(self) -> int:
+        """How many came back."""
+        return self._returned
+
+    def start(self) -> None:
+        """Connect and publish beside everything else."""
+        if self._refused:
+            self.over.set()
+        else:
+            self._living = gevent.spawn(self._live)
+
+    def take(self) -> list[EchoRow]:
+        """Return the echoes that have come back since the last call."""
+        rows = []
+        for publisher, sequence, arrival_ns, read_ns in self._recorder.arrived():
+            sent = self._open.pop(sequence, None) if publisher == self._publisher else None
+            if sent is None:
+                # A second copy, or somebody else's.
+                self._elsewhere += 1
+                continue
+            self._returned += 1
+            rows.append(sent._replace(arrival_ns=arrival_ns, read_ns=read_ns))
+        return rows
+
+    def stop(self) -> list[EchoRow]:
+        """Close what is open; return the last echoes, those included that never came back."""
+        self._stopping = True
+        if self._living is not None:
+            self.over.wait(2 * _CLOSE_TIMEOUT_S + 0.5)
+            gevent.killall([self._living, *self._returning], block=False)
+        rows = self.take()
+        rows += [self._open[sequence] for sequence in sorted(self._open)]
+        self._open.clear()
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest's `workers[].echo`."""
+        progress = self._shown.progress
+        return {
+            "channel": self._plan.channel,
+            "via": self._plan.via,
+            "interval_ns": self._plan.interval_ns,
+            "payload_bytes": self._plan.payload_bytes,
+            "sent": self._sent,
+            "returned": self._returned,
+            "unexpected": self._elsewhere,
+            "connects": progress.opened,
+            "subscribes": progress.requested,
+            "lost_connections": progress.lost_connections,
+            "errors": dict(self._errors),
+            "note": self.note,
+        }
+
+    # Inside.
+
+    def _live(self) -> None:
+        try:
+            if self._open_all():
+                timeline = self._run.wait_for_timeline()
+                if timeline is not None and not self._stopping:
+                    self._publish_all(timeline)
+                    self._await_the_last()
+        except Exception as error:
+            # Ours, and still no reason to end or doubt the run: no figure of the scenario rests on the lane.
+            self.note = f"the lane failed: {type(error).__name__}: {error}"
+        finally:
+            self._close()
+            self.over.set()
+
+    @property
+    def _over(self) -> bool:
+        return self._stopping or self._refused or self._run.stopping
+
+    def _complain(self, reason: str, fatal: bool) -> None:
+        """A connection of the lane says why it failed."""
+        self._count(reason)
+        if fatal:
+            self._refuse(reason)
+
+    def _refuse(self, reason: str) -> None:
+        self._refused, self.note = True, f"the service refused: {reason}"
+
+    def _count(self, reason: str) -> None:
+        if reason in self._errors or len(self._errors) < _MOST_ERRORS:
+            self._errors[reason] += 1
+
+    def _open_all(self) -> bool:
+        """Connect and subscribe; false: there will be no echo."""
+        plan, run = self._plan, self._run
+        subscription = SubscriptionPlan(_SUBSCRIPTION, plan.channel)
+        self._receiver = self._connection((subscription,))
+        connected = self._connect(self._receiver)
+        if connected and plan.via == "http":
+            assert run.service.http_url is not None
+            client = GeventHttpClient(
+                run.service.http_url,
+                _HTTP_CONNECTIONS,
+                on_failed=partial(run.failures.add, HARNESS, "publishing an echo over HTTP"),
+            )
+            self._sender = HttpSender(run.service, client, run.recorder.undecodable)
+        elif connected:
+            # Apart from the subscription: some services do not send a connection what it has published itself.
+            self._publishing = self._connection(())
+            connected = self._connect(self._publishing)
+            self._sender = ConnectionSender(self._publishing)
+        return connected and self._await_acknowledgement()
+
+    def _connection(self, subscriptions: tuple[SubscriptionPlan, ...]) -> ClientConnection:
+        client = ClientPlan(
+            number=self._publisher,
+            group="echo",
+            index=0,
+            subscriptions=subscriptions,
+            publish=None,
+            ramp_offset_ns=0,
+        )
+        connection = ClientConnection(self._shown, client)
+
+        def on_ended() -> None:
+            if not self._over:
+                self._returning.append(gevent.spawn_later(_RETRY_S, self._connect, connection))
+
+        connection.on_ended = on_ended
+        return connection
+
+    def _connect(self, connection: ClientConnection) -> bool:
+        """Connect, as often as it takes; false: it is refused or too late."""
+        while not self._over:
+            try:
+                connection.open(_CONNECT_TIMEOUT_S)
+            except HandshakeRefusedError as error:
+                self._refuse(str(error))
+            except TransportError as error:
+                self._count(str(error))
+                gevent.sleep(_RETRY_S)
+            else:
+                return True
+        return False
+
+    def _await_acknowledgement(self) -> bool:
+        deadline_ns = now_ns() + int(_CONNECT_TIMEOUT_S * 1e9)
+        while not self._over:
+            if self._shown.progress.ready:
+                return True
+            if now_ns() > deadline_ns:
+                self.note = f"the subscription to {self._plan.channel} was not acknowledged"
+                return False
+            gevent.sleep(_POLL_S)
+        return False
+
+    def _publish_all(self, timeline: Timeline) -> None:
+        """Publish from the warm-up's start to the measure phase's end, by the schedule."""
+        run, plan = self._run, self._plan
+        for number in count():
+            intended_ns = timeline.warmup_ns + plan.first_ns + number * plan.interval_ns
+            if intended_ns >= timeline.measure_end_ns:
+                return
+            run.wait_until(intended_ns)
+            if run.publishing_over or self._over:
+                return
+            self._publish(number, intended_ns)
+
+    def _publish(self, number: int, intended_ns: int) -> None:
+        plan = self._plan
+        sent_ns = now_ns()
+        event = encode_event(self._token, self._publisher, number, intended_ns, sent_ns, plan.payload_bytes)
+        self._open[number] = EchoRow(number, intended_ns, sent_ns, None, None)
+        self._sent += 1
+
+        def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
+            reason = error
+            if answer is not None:
+                reason = answer.error or answer.rejected.get(0)
+            if reason is not None:
+                self._count(reason)
+
+        assert self._sender is not None
+        self._sender.send(f"e{number}", plan.channel, [event], on_outcome)
+
+    def _await_the_last(self) -> None:
+        """Wait until all have come back, or the run is over; rows are taken by the flush."""
+        while self._open and not self._over:
+            gevent.sleep(_POLL_S)
+
+    def _close(self) -> None:
+        self._stopping = True
+        if self._sender is not None:
+            self._sender.close()
+        connections = [each for each in (self._receiver, self._publishing) if each is not None]
+        for connection in connections:
+            connection.close()
+        for connection in connections:
+            if not connection.ended.wait(_CLOSE_TIMEOUT_S):
+                connection.abort()
