@@ -14,6 +14,7 @@ _MEANINGS = {
     "LOADGEN_NATIVE": "`0`: the receive path in Python, though the native one is there (a run's"
     " record says which it was)."
     " When installing: `0` builds none, `require` fails where it cannot be built.",
+    "LOADGEN_DEBUG": "`1`: a defect of ours shows its traceback, and not only its sentence.",
     "LOADGEN_WEIGHT": "Of a worker: its part of the clients, as `--weight`; 2 has twice as many as 1, the default.",
     "LOADGEN_SOURCE_ADDRESSES": "Of a worker: addresses of its machine, separated by commas, from which connections"
     " leave in turn ([when there are more than one address has ports](../distributed.md#a-million-subscribers)).",
@@ -36,6 +37,8 @@ _MEANINGS = {
 #: Between processes of the program: nothing for people to set.
 _INTERNAL = {
     "LOADGEN_QUIET",
+    "LOADGEN_STARTER",
+    "LOADGEN_STATUS_FD",
     "LOADGEN_SERVER_API_KEY",
     "LOADGEN_CALIBRATION_KEY",
     "PYTHONPATH",

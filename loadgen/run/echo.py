@@ -316,9 +316,9 @@ class EchoLane:
             client = GeventHttpClient(
                 run.service.http_url,
                 _HTTP_CONNECTIONS,
-                on_failed=partial(run.failures.add, HARNESS, "publishing an echo over HTTP"),
+                on_failed=partial(self._shown.failures.add, HARNESS, "publishing an echo over HTTP"),
             )
-            self._sender = HttpSender(run.service, client, run.recorder.undecodable)
+            self._sender = HttpSender(run.service, client, self._recorder.undecodable)
         elif connected:
             # Apart from the subscription: some services do not send a connection what it has published itself.
             self._publishing = self._connection(())
