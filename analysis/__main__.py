@@ -55,10 +55,11 @@ def write(run: Run, *, report: bool = True) -> dict[str, object]:
 
     Without ``report``, a report of an earlier reckoning goes: it might say something else.
     """
+    from analysis import derived
     from analysis.gates.outputs import junit, markdown
 
     summary = summarise(run)
-    _tables(run)
+    derived.write(run)
     _replace(run.path / "summary.json", json.dumps(summary, indent=1) + "\n")
     if report:
         from analysis.report import render
@@ -69,21 +70,6 @@ def write(run: Run, *, report: bool = True) -> dict[str, object]:
     _replace(run.path / "junit.xml", junit(summary))
     _replace(run.path / "summary.md", markdown(summary))
     return summary
-
-
-def _tables(run: Run) -> None:
-    """Write fan-out by event, and the ledger by publisher, channel and subscription."""
-    from analysis import fanout
-    from analysis.ledger import settle
-
-    window = run.measure
-    if window is None or window.seconds <= 0:
-        return
-    settled = settle(run, window)
-    for name, frame in (("fanout", fanout.by_event(settled)), ("ledger", settled.breakdown.frame)):
-        temporary = run.path / f"{name}.parquet.new"
-        frame.to_parquet(temporary, index=False)
-        temporary.replace(run.path / f"{name}.parquet")
 
 
 def _replace(path: Path, content: str) -> None:

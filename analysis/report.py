@@ -1,7 +1,7 @@
 """The report: one HTML file that needs nothing else."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -57,7 +57,8 @@ def render(run: Run, summary: dict[str, Any]) -> str:
         money=money,
     )
     kind, sentence = text.verdict(summary)
-    started = datetime.fromtimestamp(run.manifest["created_ns"] / 1e9).astimezone()
+    # In UTC, not the reader's time zone: the page is the same wherever it is made, and can be verified anywhere.
+    started = datetime.fromtimestamp(run.manifest["created_ns"] / 1e9, UTC)
     return environment.get_template("report.html").render(
         summary=summary,
         manifest=run.manifest,

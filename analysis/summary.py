@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import cloudwatch, fanout, recovery, steps, workers
+from analysis import cloudwatch, fanout, recovery, revisions, steps, workers
 from analysis.breakdown import DIMENSIONS
 from analysis.clocks import find_steps
 from analysis.cost import cost
@@ -33,6 +33,7 @@ def summarise(run: Run) -> dict[str, Any]:
     manifest, window = run.manifest, run.measure
     summary: dict[str, Any] = {
         "format": FORMAT,
+        "made_by": revisions.made_by(),
         "run": manifest["run"],
         "scenario": manifest["scenario"]["name"],
         "status": manifest["status"],

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from loadgen.scenario import Scenario, ScenarioError
 from loadgen.scenario.models import Group
@@ -19,6 +20,9 @@ class Axis(Enum):
     CONNECT_RATE = "connect-rate"
 
 
+_PROPORTIONAL: Final = frozenset({Axis.EVENTS, Axis.SUBSCRIBERS})
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """An axis of one scenario. `base` is the scenario's own load, `unit` reads on from a number."""
@@ -27,9 +31,12 @@ class Scale:
     base: float
     unit: str
     whole: bool
-    #: Whether goodput is in proportion to the load below the limit.
-    proportional: bool
     overrides: Callable[[float], list[str]]
+
+    @property
+    def proportional(self) -> bool:
+        """Whether goodput is in proportion to the load below the limit."""
+        return self.axis in _PROPORTIONAL
 
 
 def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Scale:
@@ -54,7 +61,7 @@ def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Sca
                 f"clients.{name}.count={count}" for name, count in _shared(counts, total, round(load)).items()
             ]
 
-        return Scale(axis, total, " subscribers", True, True, subscribers)
+        return Scale(axis, total, " subscribers", True, subscribers)
     if axis is Axis.PAYLOAD:
         sizes = {name: group.publish.payload_bytes for name, group in groups.items() if group.publish}
         return Scale(
@@ -62,7 +69,6 @@ def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Sca
             max(sizes.values()),
             " B an event",
             True,
-            False,
             lambda load: [f"clients.{name}.publish.payload={round(load)}B" for name in sizes],
         )
     ramps = {name: group.ramp_per_s for name, group in groups.items()}
@@ -71,7 +77,6 @@ def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Sca
         axis,
         total_ramp,
         " connects/s",
-        False,
         False,
         lambda load: [
             f"clients.{name}.ramp={format_rate(ramp * load / total_ramp)}" for name, ramp in ramps.items()
@@ -91,7 +96,7 @@ def _events(groups: Mapping[str, Group]) -> Scale:
             said.append(f"clients.{name}.publish.{key}={format_rate(rate * load / total)}")
         return said
 
-    return Scale(Axis.EVENTS, total, " events/s", False, True, overrides)
+    return Scale(Axis.EVENTS, total, " events/s", False, overrides)
 
 
 def _channels(scenario: Scenario, variable: str | None) -> Scale:
@@ -109,7 +114,6 @@ def _channels(scenario: Scenario, variable: str | None) -> Scale:
         scenario.variables[name].count,
         f" values of {name}",
         True,
-        False,
         lambda load: [f"variables.{name}.count={round(load)}"],
     )
 

@@ -275,7 +275,8 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; the only place that turns errors into exit codes."""
-    from loadgen.cli import aws, capacity, client, compare, notebook, plan, scenarios, serve  # noqa: F401  they register
+    # They register their commands.
+    from loadgen.cli import aws, capacity, client, compare, notebook, plan, scenarios, serve, verify  # noqa: F401
 
     try:
         app()
