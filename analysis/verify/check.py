@@ -166,7 +166,8 @@ def _texts(run: Run, summary: dict[str, Any], maker: Maker, found: Verification)
     if not (run.path / name).exists():
         found.notes.append(f"there is no {name} to compare (--no-report; {found.remedy} draws it)")
     elif (written := _written(run.path / name, found)) is not None:
-        compared.words(name, compared.page(render(run, summary)), compared.page(written), maker, found)
+        here = compared.page(render(run, summary, drawn=False))
+        compared.words(name, here, compared.page(written), maker, found)
 
 
 def _written(path: Path, found: Verification) -> str | None:

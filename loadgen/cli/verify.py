@@ -27,6 +27,7 @@ def verify(
     not there, and is no error. Exit codes: 0 all that is there agrees, 2 usage (or the record cannot be read), 3
     something disagrees.
     """
+    from analysis import text
     from analysis.run import RunError
     from analysis.verify.compared import conclusion, sentences
     from loadgen.capacity.record import RecordError
@@ -34,7 +35,8 @@ def verify(
     try:
         found = _verified(path)
     except (RunError, RecordError) as error:
-        fail(str(error))
+        # One line: pyarrow's own words, which may be in it, are many.
+        fail(text.clean(" ".join(str(error).split())))
     for line in sentences(found):
         print(line)
     print(conclusion(found))

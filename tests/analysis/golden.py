@@ -326,7 +326,9 @@ def written(folder: Path) -> Written:
         "junit.xml": junit(summary),
         "summary.md": markdown(summary),
         "report.html": "\n".join(
-            line for line in map(str.strip, compared.page(render(run, summary)).splitlines()) if line
+            line
+            for line in map(str.strip, compared.page(render(run, summary, drawn=False)).splitlines())
+            if line
         ),
     }
     del summary["made_by"]
