@@ -6,7 +6,8 @@ votes so found the search is made again, step by step, without running anything.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -113,14 +114,14 @@ class _Check:
         self._runs, self._maker, self._found = runs, maker, found
         self._axis = Axis(content.request.axis)
         #: For trials, which look at nothing else of it.
-        self._scale = Scale(self._axis, 0.0, content.unit, content.plan.whole, lambda _: [])
+        self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
         self._asked: Scale | None = None
         self._missing: list[str] = []
         self._runs_absent = 0
 
     def go(self) -> None:
         """Compare everything."""
-        self._compare_part("plan", self._plan())
+        self._compare_part("plan", asdict(self._plan))
         try:
             _, _, self._asked = conduct.prepare(self._content.request)
         except ScenarioError as error:
@@ -167,27 +168,32 @@ class _Check:
             tolerance=tolerance,
         )
 
-    def _plan(self) -> dict[str, Any]:
-        """Return the plan, with what the request decides of it."""
+    @cached_property
+    def _plan(self) -> Plan:
+        """The plan, with what the request decides of it."""
         content, request = self._content, self._content.request
-        plan = {
-            **asdict(content.plan),
-            "goals": len(request.goals),
-            "precision": request.precision,
-            "predict": request.predict,
-            "short": content.short_ns < content.full_ns,
-        }
-        for name, bound in (("low", request.low), ("high", request.high)):
-            if bound is not None and self._axis is not Axis.PAYLOAD:
-                plan[name] = max(1.0, float(round(bound))) if content.plan.whole else bound
-        return plan
+        plan = replace(
+            content.plan,
+            whole=self._scale.whole,
+            goals=len(request.goals),
+            precision=request.precision,
+            predict=request.predict,
+            short=content.short_ns < content.full_ns,
+        )
+        if self._axis is Axis.PAYLOAD:
+            return plan
+        low, high = (
+            max(1.0, float(round(bound))) if bound is not None and plan.whole else bound
+            for bound in (request.low, request.high)
+        )
+        return replace(plan, low=plan.low if low is None else low, high=plan.high if high is None else high)
 
     def _trial(self, number: int, row: Row, there: Mapping[str, Any]) -> tuple[dict[str, Any], Trial] | None:
         """Return a trial as its run says it, or None where there is no run any more."""
         folder = self._folder / row.folder
         if Path(row.folder).is_absolute() or ".." in Path(row.folder).parts:
             raise RecordError(f"{self._folder / NAME} is damaged: trial {number + 1} is not in its folder")
-        if not folder.exists() or (there.get("run") and not (self._folder / str(there["run"])).exists()):
+        if not folder.exists() or (there.get("run") and not any(folder.glob("*/manifest.json"))):
             self._missing.append(row.folder)
             return None
         summaries: dict[Path, dict[str, Any]] = {}
@@ -245,7 +251,7 @@ class _Check:
         kept = {name: said.get(name) for name in ("load", "full", "why")}
         if not self._found.agrees:
             return kept
-        step = next_step(self._content.plan, before)
+        step = next_step(self._plan, before)
         if isinstance(step, Ask):
             return {"load": step.load, "full": step.full, "why": step.why}
         self._found.disagreements.append(
@@ -259,16 +265,16 @@ class _Check:
         if content.status == "running":
             limits = ()
         elif content.status == "complete":
-            step = next_step(content.plan, trials)
+            step = next_step(self._plan, trials)
             if isinstance(step, Ask):
                 self._found.disagreements.append(
                     f"{NAME}: status is complete, and by the trials the search goes on at {step.load:g}{content.unit}"
                 )
-                limits = so_far(content.plan, trials, "")
+                limits = so_far(self._plan, trials, "")
             else:
                 limits = step
         else:
-            limits = so_far(content.plan, trials, self._reason())
+            limits = so_far(self._plan, trials, self._reason())
         return conduct.named(goals, limits)
 
     def _reason(self) -> str:
