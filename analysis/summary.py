@@ -144,14 +144,15 @@ def _say_error(run: Run, summary: dict[str, Any]) -> None:
 def _delivery(run: Run) -> dict[str, Any]:
     """Latencies of all rows: duplicates arrived too, and hiding them would hide their latency."""
     found = latencies(run)
-    none = Percentiles(0, 0).to_dict()
+    # A dict for each: later the clocks' error is put into some of them.
+    none = Percentiles(0, 0).to_dict
     return {
         "stamps_shared": found.stamps_shared if found else None,
-        "headline_ns": found.headline.percentiles.to_dict() if found else none,
-        "service_ns": found.service.percentiles.to_dict() if found else none,
+        "headline_ns": found.headline.percentiles.to_dict() if found else none(),
+        "service_ns": found.service.percentiles.to_dict() if found else none(),
         # Only where clocks had to be corrected and the publisher's worker was lost.
         "service_unknown": found.service_unknown if found else 0,
-        "receive_queue_ns": found.queue.percentiles.to_dict() if found else none,
+        "receive_queue_ns": found.queue.percentiles.to_dict() if found else none(),
     }
 
 

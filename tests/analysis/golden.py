@@ -79,6 +79,20 @@ def nothing(folder: Path) -> Path:
     )
 
 
+def silent(folder: Path) -> Path:
+    """Nothing arrived."""
+    return write_run(
+        folder,
+        {
+            "events": [event(1, n, "/a", n * 100 * MS) for n in range(5)],
+            "subscriptions": [subscription(1, "/a", -MS)],
+            "connections": [connection(1)],
+            "health": _health(2),
+        },
+        scenario={"version": 1, "name": "silent"},
+    )
+
+
 def staircase(folder: Path) -> Path:
     """Steps of the load, gates of every outcome, a bill, CloudWatch, faults, and losses."""
     events = [event(7, n, "/a", n * SECOND // 20, bytes=100 + n) for n in range(20)]
@@ -297,7 +311,7 @@ def recovery(folder: Path) -> Path:
 
 
 RUNS: dict[str, Callable[[Path], Path]] = {
-    each.__name__: each for each in (plain, nothing, staircase, clocks, recovery)
+    each.__name__: each for each in (plain, nothing, silent, staircase, clocks, recovery)
 }
 
 
