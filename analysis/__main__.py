@@ -84,6 +84,7 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
     Returns a sentence for each file that could not be written. The summary comes first, as the verdict stands in it.
     Without ``report``, a report of an earlier reckoning goes: it might say something else.
     """
+    from analysis import derived
     from analysis.gates.outputs import junit, markdown
 
     path, unwritten = run.path, []
@@ -100,7 +101,7 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
         ("summary.json", lambda: _replace(path / "summary.json", json.dumps(summary, indent=1) + "\n")),
         ("junit.xml", lambda: _replace(path / "junit.xml", junit(summary))),
         ("summary.md", lambda: _replace(path / "summary.md", markdown(summary))),
-        ("fanout.parquet or ledger.parquet", lambda: _tables(run)),
+        ("fanout.parquet or ledger.parquet", lambda: derived.write(run)),
         ("report.html", draw),
     )
     for name, make in files:
@@ -110,21 +111,6 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
             reason = os.strerror(error.errno) if error.errno else str(error)
             unwritten.append(f"{path / name} cannot be written: {reason}")
     return unwritten
-
-
-def _tables(run: "Run") -> None:
-    """Write fan-out by event, and the ledger by publisher, channel and subscription."""
-    from analysis import fanout
-    from analysis.ledger import settle
-
-    window = run.measure
-    if window is None or window.seconds <= 0:
-        return
-    settled = settle(run, window)
-    for name, frame in (("fanout", fanout.by_event(settled)), ("ledger", settled.breakdown.frame)):
-        temporary = run.path / f"{name}.parquet.new"
-        frame.to_parquet(temporary, index=False)
-        temporary.replace(run.path / f"{name}.parquet")
 
 
 def _replace(path: Path, content: str) -> None:

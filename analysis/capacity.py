@@ -25,22 +25,26 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
     with style.styled():
         figure = knee(content)
         svg = style.to_svg(figure)
-        (folder / "knee.svg").write_text(svg)
+        (folder / "knee.svg").write_text(svg, encoding="utf-8")
         figure.savefig(folder / "knee.png", dpi=150, facecolor="white")
+    path = folder / "capacity.html"
+    path.write_text(render(content, svg), encoding="utf-8")
+    return path
+
+
+def render(content: Mapping[str, Any], svg: str) -> str:
+    """Return the page, with the knee plot as SVG."""
     environment = Environment(
         loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined, finalize=text.printable
     )
     environment.filters.update(duration=text.duration, rate=text.rate, ratio=text.ratio)
-    page = environment.get_template("capacity.html").render(
+    return environment.get_template("capacity.html").render(
         content=content,
         sentences=sentences(content),
         figure=Markup(svg),  # noqa: S704  shapes only, see style.py
         unit=content["unit"],
         usl=usl_sentence(content),
     )
-    path = folder / "capacity.html"
-    path.write_text(page)
-    return path
 
 
 def sentences(content: Mapping[str, Any]) -> list[str]:

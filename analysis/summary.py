@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from analysis import checks, clockbound, cloudwatch, disturbances, echo, fanout, recovery, steps, workers
+from analysis import (
+    checks,
+    clockbound,
+    cloudwatch,
+    disturbances,
+    echo,
+    fanout,
+    recovery,
+    revisions,
+    steps,
+    workers,
+)
 from analysis.breakdown import DIMENSIONS
 from analysis.cost import cost
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
@@ -31,6 +42,7 @@ def summarise(run: Run) -> dict[str, Any]:
     manifest, window = run.manifest, run.measure
     summary: dict[str, Any] = {
         "format": FORMAT,
+        "made_by": revisions.made_by(),
         "run": manifest["run"],
         "scenario": manifest["scenario"]["name"],
         "status": manifest["status"],
@@ -144,14 +156,15 @@ def _say_error(run: Run, summary: dict[str, Any]) -> None:
 def _delivery(run: Run) -> dict[str, Any]:
     """Latencies of all rows: duplicates arrived too, and hiding them would hide their latency."""
     found = latencies(run)
-    none = Percentiles(0, 0).to_dict()
+    # A dict for each: later the clocks' error is put into some of them.
+    none = Percentiles(0, 0).to_dict
     return {
         "stamps_shared": found.stamps_shared if found else None,
-        "headline_ns": found.headline.percentiles.to_dict() if found else none,
-        "service_ns": found.service.percentiles.to_dict() if found else none,
+        "headline_ns": found.headline.percentiles.to_dict() if found else none(),
+        "service_ns": found.service.percentiles.to_dict() if found else none(),
         # Only where clocks had to be corrected and the publisher's worker was lost.
         "service_unknown": found.service_unknown if found else 0,
-        "receive_queue_ns": found.queue.percentiles.to_dict() if found else none,
+        "receive_queue_ns": found.queue.percentiles.to_dict() if found else none(),
     }
 
 

@@ -71,7 +71,7 @@ def compare(
 ) -> list[Difference]:
     """Compare two sets of runs, metric by metric; each set in the order in which its runs were made."""
     draws = np.random.default_rng(seed)
-    paired = _interleaved(base, new)
+    paired = taken_in_turns(base, new)
     estimates = {name: _estimate(name, base, new, paired, draws, resamples) for name in METRICS}
     known = {name: estimate for name, estimate in estimates.items() if estimate is not None}
     significant = _holm(known, 1 - confidence)
@@ -155,8 +155,8 @@ def _estimate(
     return _Estimate(shift, math.sqrt(max(variance, floor, 1e-18)), freedom, max(spread, 1e-9))
 
 
-def _interleaved(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
-    """Whether the runs were taken in turns: as many on each side, and each pair before the next."""
+def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
+    """Return whether runs were taken in turns: as many on each side, and each pair before the next."""
     if len(base) != len(new) or len(base) < 2:
         return False
     pairs = [sorted((b.created_ns, n.created_ns)) for b, n in zip(base, new, strict=True)]

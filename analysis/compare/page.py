@@ -1,8 +1,10 @@
 """A comparison as a page: figures side by side, both latency curves, what differs, and what it means."""
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +17,8 @@ from analysis.compare import outputs, services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
 from analysis.compare.profile import Profile, value_of
 
+#: Name of the page's meta element that holds the comparison as data.
+META: Final = "loadgen-comparison"
 _KINDS = {BETTER: "good", SAME: "good", WORSE: "bad", UNKNOWN: "warning"}
 _PERCENTILES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 _MARKS = ("o", "s")
@@ -24,8 +28,24 @@ _ONE_RUN = (
 )
 
 
-def write(path: Path, base: Sequence[Profile], new: Sequence[Profile], found: Sequence[Difference]) -> None:
-    """Write the page; raises OSError."""
+def write(
+    path: Path,
+    base: Sequence[Profile],
+    new: Sequence[Profile],
+    found: Sequence[Difference],
+    content: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the page; raises OSError. With the comparison as data (`analysis.compare.content`) it can be verified."""
+    path.write_text(render(base, new, found, content), encoding="utf-8")
+
+
+def render(
+    base: Sequence[Profile],
+    new: Sequence[Profile],
+    found: Sequence[Difference],
+    content: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the page."""
     sides = services.names(base, new)
     with style.styled():
         figure = curves(base, new, sides or ("base", "new"))
@@ -35,7 +55,9 @@ def write(path: Path, base: Sequence[Profile], new: Sequence[Profile], found: Se
     )
     environment.filters.update(duration=text.duration, rate=text.rate, ratio=text.ratio, clean=text.clean)
     verdict = outputs.overall(found)
-    page = environment.get_template("compare.html").render(
+    return environment.get_template("compare.html").render(
+        meta=META,
+        content=None if content is None else json.dumps(content),
         scenario=base[0].scenario.get("name", ""),
         sides=sides or ("base", "new"),
         services=sides is not None,
@@ -69,7 +91,6 @@ def write(path: Path, base: Sequence[Profile], new: Sequence[Profile], found: Se
         ],
         figure=Markup(svg),  # noqa: S704  shapes only, see style.py
     )
-    path.write_text(page, encoding="utf-8")
 
 
 def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, str]) -> Figure:

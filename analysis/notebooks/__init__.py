@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from analysis import revisions
+from analysis.revisions import Maker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +19,21 @@ _TIMEOUT_S = 600
 
 class NotebookError(Exception):
     """A notebook cannot be executed; one sentence."""
+
+
+class JupyterMissingError(NotebookError):
+    """Jupyter is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("Jupyter is not installed: pip install 'fanout-loadgen[notebooks]'")
+
+
+class Shown(NamedTuple):
+    """What an executed notebook shows: the text of each output (plots have none), on which base, made by whom."""
+
+    base: Path | None
+    maker: Maker
+    texts: list[str]
 
 
 def show(plot: "Callable[[Run], Figure | None]", run: "Run") -> Any:
@@ -40,7 +58,7 @@ def execute(name: str, run: Path, base: Path | None = None, into: Path | None = 
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError
     except ImportError:
-        raise NotebookError("Jupyter is not installed: pip install 'fanout-loadgen[notebooks]'") from None
+        raise JupyterMissingError from None
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     client = NotebookClient(notebook, timeout=_TIMEOUT_S, kernel_name="python3")
     variables = {"LOADGEN_RUN": str(run.resolve())}
@@ -52,14 +70,14 @@ def execute(name: str, run: Path, base: Path | None = None, into: Path | None = 
         raise NotebookError(f"notebook {name} failed: {error.ename}: {error.evalue}") from None
     folder = into or (run / "notebooks" if run.is_dir() else run.parent / "notebooks")
     folder.mkdir(exist_ok=True)
-    notebook.metadata["loadgen"] = {"base": variables.get("LOADGEN_BASE")}
+    notebook.metadata["loadgen"] = {"base": variables.get("LOADGEN_BASE"), "made_by": revisions.made_by()}
     target = folder / f"{name}.ipynb"
     nbformat.write(notebook, target)
     return target
 
 
-def shown(path: Path) -> tuple[Path | None, list[str]]:
-    """Return the base that an executed notebook compared with, and the text of each of its outputs; plots have none.
+def shown(path: Path) -> Shown:
+    """Return what an executed notebook shows.
 
     Raises:
         NotebookError: Jupyter is not installed, or the file is no notebook.
@@ -67,19 +85,21 @@ def shown(path: Path) -> tuple[Path | None, list[str]]:
     try:
         import nbformat
     except ImportError:
-        raise NotebookError("Jupyter is not installed: pip install 'fanout-loadgen[notebooks]'") from None
+        raise JupyterMissingError from None
     try:
         notebook = nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        texts = []
+        for cell in notebook.cells:
+            for output in cell.get("outputs", []):
+                data = output.get("data", {})
+                if "image/svg+xml" not in data:
+                    texts.append("".join(data.get("text/plain", output.get("text", ""))))
+        said = notebook.metadata.get("loadgen", {})
+        base = said.get("base")
+        return Shown(None if base is None else Path(base), revisions.maker_of(said), texts)
+    except Exception as error:
+        # A file may hold anything, and nbformat raises what it stumbles over.
         raise NotebookError(f"it cannot be read: {type(error).__name__}") from None
-    texts = []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if "image/svg+xml" not in data:
-                texts.append(data.get("text/plain", output.get("text", "")))
-    base = notebook.metadata.get("loadgen", {}).get("base")
-    return (None if base is None else Path(base)), texts
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:

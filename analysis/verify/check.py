@@ -1,96 +1,98 @@
-"""Comparing what was written down with what the tables say."""
+"""Comparing a run's files with what its tables say."""
 
 import json
-import re
 import tempfile
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from analysis import text
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis import derived, revisions, text
 from analysis.gates.outputs import junit, markdown
 from analysis.report import render
-from analysis.run import Run
+from analysis.revisions import SUMMARY, Maker
+from analysis.run import Run, RunError
 from analysis.summary import summarise
-from analysis.verify import independent
+from analysis.verify import compared, independent
+from analysis.verify.compared import DamagedError, Verification, conclusion, sentences
 
-_NUMBER = re.compile(r"[-+−]?\d[\d.,]*")
-_SHOWN = 10
-
-
-class Verification:
-    """What was compared, and what disagrees: a sentence each."""
-
-    def __init__(self) -> None:
-        self.compared: dict[str, int] = {}
-        self.disagreements: list[str] = []
-        self.notes: list[str] = []
-
-    @property
-    def agrees(self) -> bool:
-        """Whether everything that was compared agrees."""
-        return not self.disagreements
+__all__ = ["Verification", "conclusion", "recomputed", "sentences", "verify"]
 
 
-def verify(run: Run) -> Verification:
-    """Recompute everything from a run's tables and compare it with the files in its folder."""
-    found = Verification()
-    summary = json.loads(json.dumps(summarise(run)))
-    _summary(run, summary, found)
-    _second_opinion(run, summary, found)
-    _report(run, summary, found)
-    for name, content in (("junit.xml", junit(summary)), ("summary.md", markdown(summary))):
-        _same_text(run.path / name, content, found)
+def verify(run: Run, summary: dict[str, Any] | None = None) -> Verification:
+    """Recompute everything from a run's tables and compare it with the files in its folder.
+
+    ``summary`` is the run's summary where it has been `recomputed` already.
+
+    Raises:
+        RunError: the record is damaged, so that nothing can be computed from it.
+    """
+    found = Verification(remedy=f"`loadgen report {text.clean(run.path)}`")
+    try:
+        summary = recomputed(run) if summary is None else summary
+        maker = _summary(run, summary, found)
+        _second_opinion(run, summary, found)
+        _tables(run, maker, found)
+        _texts(run, summary, maker, found)
+    except RunError:
+        raise
+    except Exception as error:
+        # A record is foreign: whatever stands in it may be of any type, and missing or broken in any way.
+        raise RunError(
+            f"{run.path} holds a damaged record: no figures can be computed from it"
+            f" ({type(error).__name__}: {text.clean(error)})"
+        ) from error
     _notebooks(run, found)
     return found
 
 
-def _notebooks(run: Run, found: Verification) -> None:
-    """Execute again the notebooks that were executed on this run, and compare what their cells show."""
-    from analysis.notebooks import NAMES, NotebookError, execute, shown
-
-    for name in NAMES:
-        path = run.path / "notebooks" / f"{name}.ipynb"
-        if not path.exists():
-            continue
-        try:
-            base, written = shown(path)
-            with tempfile.TemporaryDirectory() as folder:
-                _, again = shown(execute(name, run.path, base, Path(folder)))
-        except NotebookError as error:
-            found.disagreements.append(f"notebooks/{name}.ipynb: {error}")
-            continue
-        for number, (here, there) in enumerate(zip(again, written, strict=False), start=1):
-            if here != there:
-                numbers, others = _NUMBER.findall(here), _NUMBER.findall(there)
-                place = next((n for n, (a, b) in enumerate(zip(numbers, others, strict=False)) if a != b), -1)
-                what = (
-                    f"{_at(others, place)} is {_at(numbers, place)} by the tables"
-                    if place >= 0
-                    else "differs"
-                )
-                found.disagreements.append(f"notebooks/{name}.ipynb, output {number}: {what}")
-        if len(again) != len(written):
-            found.disagreements.append(
-                f"notebooks/{name}.ipynb has {len(written)} outputs, and {len(again)} by the tables"
-            )
-        found.compared[f"notebooks/{name}.ipynb"] = sum(len(_NUMBER.findall(here)) for here in again)
+def recomputed(run: Run) -> dict[str, Any]:
+    """Return the summary that this version makes of a run, as it would be read from summary.json."""
+    summary: dict[str, Any] = json.loads(json.dumps(summarise(run)))
+    return summary
 
 
-def _summary(run: Run, summary: dict[str, Any], found: Verification) -> None:
+def maker_of(name: str, content: dict[str, Any], found: Verification) -> Maker:
+    """Return the version that made a file, and note it where it is another one than this.
+
+    What claims to be made by a version that cannot be is named, and held against what this version makes.
+    """
     try:
-        written = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        found.disagreements.append("summary.json cannot be read")
-        return
-    here, there = dict(_leaves(summary)), dict(_leaves(written))
-    for path in sorted({*here, *there}):
-        if here.get(path) != there.get(path) or (path in here) != (path in there):
-            found.disagreements.append(
-                f"summary.json: {path} is {_show(there, path)}, and {_show(here, path)} by the tables"
-            )
-    found.compared["summary.json"] = len(here)
+        maker = revisions.maker_of(content)
+    except ValueError as error:
+        found.disagreements.append(f"{name}: {text.clean(error)}, which no version writes")
+        return Maker(None, revisions.current())
+    if not maker.same:
+        age = "an older" if maker.older else "a newer"
+        found.notes.append(
+            f"{name} was made by {age} version ({text.clean(maker)}; this is"
+            f" {Maker(revisions.version(), revisions.current())})"
+        )
+    return maker
+
+
+def _summary(run: Run, summary: dict[str, Any], found: Verification) -> Maker:
+    here = {key: value for key, value in summary.items() if key != "made_by"}
+    try:
+        written = compared.read_json(run.path / SUMMARY)
+    except FileNotFoundError:
+        found.disagreements.append(f"there is no {SUMMARY}: {found.remedy} makes it")
+        return Maker(None, revisions.current())
+    except DamagedError as error:
+        found.disagreements.append(f"{SUMMARY} {error}")
+        return Maker(None, revisions.current())
+    maker = maker_of(SUMMARY, written, found)
+    if not maker.same:
+        versions = run.manifest.get("versions")
+        wrote = versions.get("loadgen") if isinstance(versions, dict) else None
+        found.notes.append(
+            f"the record is of format {run.manifest['format']}, written by"
+            f" {f'loadgen {text.clean(wrote)}' if wrote else 'an unknown version'}"
+        )
+    there = {key: value for key, value in written.items() if key != "made_by"}
+    compared.figures(SUMMARY, here, there, maker, found)
+    return maker
 
 
 def _second_opinion(run: Run, summary: dict[str, Any], found: Verification) -> None:
@@ -101,103 +103,110 @@ def _second_opinion(run: Run, summary: dict[str, Any], found: Verification) -> N
     if not independent.applies_to(run):
         found.notes.append("workers had clocks of their own: the figures in SQL, of raw times, are left out")
         return
-    leaves = dict(_leaves(summary))
+    leaves = compared.flat(summary)
     figures = independent.figures(run, window)
     for path, value in figures.items():
-        if leaves.get(path) != value:
-            found.disagreements.append(f"in SQL {path} is {value}, and {_show(leaves, path)} in the summary")
-    found.compared["in SQL"] = len(figures)
+        if path not in leaves or leaves[path] != value:
+            said = text.clean(leaves[path]) if path in leaves else "missing"
+            found.disagreements.append(f"in SQL {path} is {value}, and {said} in the summary")
+    found.count("in SQL", len(figures))
     if "ledger.expected" not in figures:
         found.notes.append("connections were lost or ended on purpose: the ledger has no second opinion")
 
 
-def _report(run: Run, summary: dict[str, Any], found: Verification) -> None:
+def _tables(run: Run, maker: Maker, found: Verification) -> None:
+    """Compare the tables that the analysis adds to the record."""
+    for name, table in derived.tables(run).items():
+        file = f"{name}.parquet"
+        path = run.path / file
+        if not path.exists():
+            found.notes.append(f"there is no {file} to compare: {found.remedy} writes it")
+            continue
+        try:
+            written = derived.plain(pq.read_table(path))
+        except (pa.ArrowException, OSError):
+            found.disagreements.append(f"{file} cannot be read")
+            continue
+        _table(file, derived.plain(table), written, maker, found)
+
+
+def _table(file: str, here: pa.Table, there: pa.Table, maker: Maker, found: Verification) -> None:
+    if here.num_rows != there.num_rows:
+        found.disagreements.append(f"{file} has {there.num_rows:,} rows, and {here.num_rows:,} by the tables")
+        return
+    for column in dict.fromkeys([*here.column_names, *there.column_names]):
+        if column not in there.column_names:
+            if maker.older:
+                found.absent.append(f"{file}: {column}")
+            else:
+                found.disagreements.append(f"{file}: the column {text.clean(column)} is missing")
+        elif column not in here.column_names:
+            if maker.same:
+                found.disagreements.append(f"{file}: the column {text.clean(column)} is not made by loadgen")
+            else:
+                found.notes.append(f"{file}: not compared, as not made by this version: {text.clean(column)}")
+        else:
+            ours, theirs = here.column(column).to_pylist(), there.column(column).to_pylist()
+            found.count(file, len(ours))
+            row = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b), None)
+            if row is not None:
+                found.disagreements.append(
+                    f"{file}: {column} of row {row + 1:,} is {text.clean(theirs[row])}, and"
+                    f" {text.clean(ours[row])} by the tables"
+                )
+
+
+def _texts(run: Run, summary: dict[str, Any], maker: Maker, found: Verification) -> None:
+    """Compare the report and the files for CI: each word of theirs, but for plots."""
+    for name, content in (("junit.xml", junit(summary)), ("summary.md", markdown(summary))):
+        written = _written(run.path / name, found)
+        if written is not None:
+            compared.words(name, content, written, maker, found)
+    name = "report.html"
+    if not (run.path / name).exists():
+        found.notes.append(f"there is no {name} to compare (--no-report; {found.remedy} draws it)")
+    elif (written := _written(run.path / name, found)) is not None:
+        here = compared.page(render(run, summary, drawn=False))
+        compared.words(name, here, compared.page(written), maker, found)
+
+
+def _written(path: Path, found: Verification) -> str | None:
     try:
-        written = (run.path / "report.html").read_text(encoding="utf-8")
+        return compared.read_text(path)
     except FileNotFoundError:
-        found.notes.append("there is no report.html to compare (--no-report; `loadgen report` draws it)")
-        return
-    except OSError:
-        found.disagreements.append("report.html cannot be read")
-        return
-    here, there = _numbers(render(run, summary)), _numbers(written)
-    if here != there:
-        place = next(
-            (n for n, (a, b) in enumerate(zip(here, there, strict=False)) if a != b),
-            min(len(here), len(there)),
-        )
-        found.disagreements.append(
-            f"report.html: number {place + 1} is {_at(there, place)}, and {_at(here, place)} by the tables"
-        )
-    found.compared["report.html"] = len(here)
+        found.notes.append(f"there is no {path.name} to compare: {found.remedy} writes it")
+    except DamagedError as error:
+        found.disagreements.append(f"{path.name} {error}")
+    return None
 
 
-def _same_text(path: Path, content: str, found: Verification) -> None:
-    try:
-        written = path.read_text(encoding="utf-8")
-    except OSError:
-        found.disagreements.append(f"{path.name} cannot be read")
-        return
-    here, there = _NUMBER.findall(content), _NUMBER.findall(written)
-    if content != written:
-        place = next((n for n, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), -1)
-        what = "its words differ" if place < 0 else f"{_at(there, place)} is {_at(here, place)} by the tables"
-        found.disagreements.append(f"{path.name}: {what}")
-    found.compared[path.name] = len(here)
+def _notebooks(run: Run, found: Verification) -> None:
+    """Execute again the notebooks that were executed on this run, and compare what their cells show."""
+    from analysis.notebooks import NAMES, JupyterMissingError, NotebookError, execute, shown
 
-
-class _Text(HTMLParser):
-    """Collects the numbers of a page's text, of its figures those in the labels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Leave out what nobody reads."""
-        self._hidden += tag in ("svg", "style", "script")
-
-    def handle_endtag(self, tag: str) -> None:
-        """Come back to what is read."""
-        self._hidden -= tag in ("svg", "style", "script")
-
-    def handle_data(self, data: str) -> None:
-        """Take the numbers."""
-        if not self._hidden:
-            self.numbers += _NUMBER.findall(data)
-
-
-def _numbers(page: str) -> list[str]:
-    parser = _Text()
-    parser.feed(page)
-    return parser.numbers
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield from _leaves(each, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list):
-        for number, each in enumerate(value):
-            yield from _leaves(each, f"{path}.{number}")
-    else:
-        yield path, value
-
-
-def _show(leaves: dict[str, Any], path: str) -> str:
-    return text.clean(leaves[path]) if path in leaves else "missing"
-
-
-def _at(numbers: list[str], place: int) -> str:
-    return numbers[place] if place < len(numbers) else "missing"
-
-
-def sentences(found: Verification) -> Iterator[str]:
-    """Yield what to tell a person: what was compared, notes, and the first disagreements."""
-    for name, count in found.compared.items():
-        yield f"{name}: {count:,} values compared"
-    yield from found.notes
-    yield from found.disagreements[:_SHOWN]
-    if len(found.disagreements) > _SHOWN:
-        yield f"and {len(found.disagreements) - _SHOWN:,} more"
+    for name in NAMES:
+        file = f"notebooks/{name}.ipynb"
+        path = run.path / file
+        if not path.exists():
+            continue
+        try:
+            written = shown(path)
+            if written.base is not None and not written.base.exists():
+                found.notes.append(
+                    f"{file}: not compared, as the run that it compares with is not at {text.clean(written.base)}"
+                )
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                again = shown(execute(name, run.path, written.base, Path(folder)))
+        except JupyterMissingError as error:
+            found.notes.append(f"{file}: not compared. {error}")
+            continue
+        except NotebookError as error:
+            found.disagreements.append(f"{file}: {text.clean(error)}")
+            continue
+        if len(again.texts) != len(written.texts) and written.maker.same:
+            found.disagreements.append(
+                f"{file} has {len(written.texts)} outputs, and {len(again.texts)} by the tables"
+            )
+        for number, (here, there) in enumerate(zip(again.texts, written.texts, strict=False), start=1):
+            compared.words(file, here, there, written.maker, found, part=f", output {number}")

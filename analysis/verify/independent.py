@@ -39,7 +39,7 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
             found |= _recovery(database)
         found |= _cost(database, run)
         if _simple(database, later):
-            found |= _ledger(database, inside)
+            found |= _ledger(database, inside, run.late_after_ns, window)
             for name, statistic in (("first", "min"), ("last", "max")):
                 source = (
                     f"(SELECT {statistic}(latency_ns) AS latency_ns FROM ({_expected_arrivals(inside)})"  # noqa: S608
@@ -207,7 +207,17 @@ def _expected_arrivals(inside: str) -> str:
     )
 
 
-def _ledger(database: Any, inside: str) -> dict[str, float | None]:
+def _ledger(database: Any, inside: str, late_after_ns: int | None, window: Window) -> dict[str, float | None]:
     (expected,) = database.execute(f"SELECT count(*) FROM ({_pairs(inside)})").fetchone()  # noqa: S608
-    (arrived,) = database.execute(f"SELECT count(*) FROM ({_expected_arrivals(inside)})").fetchone()  # noqa: S608
-    return {"ledger.expected": expected, "ledger.lost": expected - arrived}
+    bound_ns = 2**63 - 1 if late_after_ns is None else late_after_ns
+    arrived, late = database.execute(
+        f"SELECT count(*), count(*) FILTER (latency_ns > {bound_ns}) FROM ({_expected_arrivals(inside)})"  # noqa: S608
+    ).fetchone()
+    delivered = arrived - late
+    return {
+        "ledger.expected": expected,
+        "ledger.lost": expected - arrived,
+        "ledger.late": late,
+        "ledger.delivered": delivered,
+        "throughput.delivered_per_s": delivered / window.seconds,
+    }

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from loadgen.scenario import Scenario, ScenarioError
 from loadgen.scenario.models import Group
@@ -19,6 +20,10 @@ class Axis(Enum):
     CONNECT_RATE = "connect-rate"
 
 
+_PROPORTIONAL: Final = frozenset({Axis.EVENTS, Axis.SUBSCRIBERS})
+_WHOLE: Final = frozenset({Axis.SUBSCRIBERS, Axis.CHANNELS, Axis.PAYLOAD})
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """An axis of one scenario. `base` is the scenario's own load, `unit` reads on from a number."""
@@ -26,10 +31,17 @@ class Scale:
     axis: Axis
     base: float
     unit: str
-    whole: bool
-    #: Whether goodput is in proportion to the load below the limit.
-    proportional: bool
     overrides: Callable[[float], list[str]]
+
+    @property
+    def whole(self) -> bool:
+        """Whether loads are whole numbers."""
+        return self.axis in _WHOLE
+
+    @property
+    def proportional(self) -> bool:
+        """Whether goodput is in proportion to the load below the limit."""
+        return self.axis in _PROPORTIONAL
 
 
 def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Scale:
@@ -54,15 +66,13 @@ def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Sca
                 f"clients.{name}.count={count}" for name, count in _shared(counts, total, round(load)).items()
             ]
 
-        return Scale(axis, total, " subscribers", True, True, subscribers)
+        return Scale(axis, total, " subscribers", subscribers)
     if axis is Axis.PAYLOAD:
         sizes = {name: group.publish.payload_bytes for name, group in groups.items() if group.publish}
         return Scale(
             axis,
             max(sizes.values()),
             " B an event",
-            True,
-            False,
             lambda load: [f"clients.{name}.publish.payload={round(load)}B" for name in sizes],
         )
     ramps = {name: group.ramp_per_s for name, group in groups.items()}
@@ -71,8 +81,6 @@ def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Sca
         axis,
         total_ramp,
         " connects/s",
-        False,
-        False,
         lambda load: [
             f"clients.{name}.ramp={format_rate(ramp * load / total_ramp)}" for name, ramp in ramps.items()
         ],
@@ -91,7 +99,7 @@ def _events(groups: Mapping[str, Group]) -> Scale:
             said.append(f"clients.{name}.publish.{key}={format_rate(rate * load / total)}")
         return said
 
-    return Scale(Axis.EVENTS, total, " events/s", False, True, overrides)
+    return Scale(Axis.EVENTS, total, " events/s", overrides)
 
 
 def _channels(scenario: Scenario, variable: str | None) -> Scale:
@@ -108,8 +116,6 @@ def _channels(scenario: Scenario, variable: str | None) -> Scale:
         Axis.CHANNELS,
         scenario.variables[name].count,
         f" values of {name}",
-        True,
-        False,
         lambda load: [f"variables.{name}.count={round(load)}"],
     )
 

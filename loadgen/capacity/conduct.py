@@ -1,7 +1,7 @@
 """The search with real runs: asks `search` for the next trial, makes it, keeps it, until the limit is known."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ class Search:
                 row["exit_code"],
             )
             self.trials.append(found)
-            self.rows.append({**row, **figures, **_said(found)})
+            self.rows.append({**row, **figures, **outcome(found)})
 
     def go(self) -> ExitCode:
         """Make trials until the limit is known, the budget is spent or somebody interrupts."""
@@ -160,11 +160,10 @@ class Search:
             "exit_code": code,
             "command": trial.shown(self._runs, self._scale, ask.load, ask.full),
             **figures,
-            **_said(found),
+            **outcome(found),
         }
         self.rows.append(row)
-        said = row["doubt"] or ", ".join(row["votes"])
-        self._say(f"  {said}")
+        self._say(f"  {row['doubt'] or ', '.join(row['votes'])}")
         self._keep()
 
     def _keep(self) -> None:
@@ -178,23 +177,26 @@ class Search:
                 "short_ns": self._runs.short_ns,
                 "full_ns": self._runs.full_ns,
                 "trials": self.rows,
-                "limits": self._limits(),
-                "usl": self._usl(),
+                "limits": named(self._request.goals, self.limits),
+                "usl": law(self.rows, self._scale.proportional),
             },
         )
 
-    def _limits(self) -> list[dict[str, Any]]:
-        """Return the limit of each goal and, where there are several, of all together (`goal`: null)."""
-        goals = self._request.goals
-        names = (*goals, None) if len(goals) > 1 else goals
-        return [{"goal": name, **asdict(limit)} for name, limit in zip(names, self.limits, strict=False)]
 
-    def _usl(self) -> dict[str, Any] | None:
-        if not self._scale.proportional:
-            return None
-        known = [row for row in self.rows if not row["doubt"] and row.get("goodput_per_s")]
-        return usl.fit([row["load"] for row in known], [row["goodput_per_s"] for row in known]).to_dict()
+def named(goals: Sequence[str], limits: Sequence[Limit]) -> list[dict[str, Any]]:
+    """Return the limit of each goal and, where there are several, of all together (`goal`: null)."""
+    names = (*goals, None) if len(goals) > 1 else goals
+    return [{"goal": name, **asdict(limit)} for name, limit in zip(names, limits, strict=False)]
 
 
-def _said(found: Trial) -> dict[str, Any]:
+def law(rows: Sequence[Mapping[str, Any]], proportional: bool) -> dict[str, Any] | None:
+    """Return the fit of the scalability law to trials, as capacity.json has them; None on an axis without one."""
+    if not proportional:
+        return None
+    known = [row for row in rows if not row["doubt"] and row.get("goodput_per_s")]
+    return usl.fit([row["load"] for row in known], [row["goodput_per_s"] for row in known]).to_dict()
+
+
+def outcome(found: Trial) -> dict[str, Any]:
+    """Return what a trial says, as capacity.json has it."""
     return {"votes": [vote.status.value for vote in found.votes], "doubt": found.doubt}

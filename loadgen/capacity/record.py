@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+from analysis import revisions
+from analysis.verify.compared import DamagedError, read_json
+
 FORMAT: Final = 1
 NAME: Final = "capacity.json"
 
@@ -18,7 +21,7 @@ def write(folder: Path, content: dict[str, Any]) -> None:
     path = folder / NAME
     new = path.with_suffix(".new")
     with new.open("w") as file:
-        json.dump({"format": FORMAT, **content}, file, indent=1)
+        json.dump({"format": FORMAT, "made_by": revisions.made_by(), **content}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
@@ -31,13 +34,13 @@ def read(folder: Path) -> dict[str, Any]:
         RecordError: there is none, or it is not one.
     """
     try:
-        content: dict[str, Any] = json.loads((folder / NAME).read_text())
+        content = read_json(folder / NAME)
     except FileNotFoundError:
         raise RecordError(
             f"{folder} has no {NAME}: give the folder that `loadgen capacity` printed"
         ) from None
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{folder / NAME} cannot be read: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    except DamagedError as error:
+        raise RecordError(f"{folder / NAME} {error}") from None
+    if content.get("format") != FORMAT:
         raise RecordError(f"{folder / NAME} is not of format {FORMAT}: it was written by another version")
     return content

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from loadgen.run.exits import ExitCode
 from loadgen.scenario.units import format_duration
 
 #: Findings that say that the generator is too weak for the load.
-_OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
+OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
 #: Less goodput than this share of what was offered: the target is saturated.
 _SATURATED: Final = 0.97
 
@@ -70,10 +70,22 @@ def shown(runs: Runs, scale: Scale, load_: float, full: bool) -> str:
     return shlex.join(["loadgen", *runs.arguments(scale, load_, full)])
 
 
+def written(folder: Path) -> dict[str, Any]:
+    """Return the summary that a run's folder holds."""
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary
+
+
 def read(
-    folder: Path, runs: Runs, scale: Scale, load_: float, full: bool, code: int
+    folder: Path,
+    runs: Runs,
+    scale: Scale,
+    load_: float,
+    full: bool,
+    code: int,
+    summary_of: Callable[[Path], dict[str, Any]] = written,
 ) -> tuple[Trial, dict[str, Any]]:
-    """Return what a trial's run says, and its figures for people.
+    """Return what a trial's run says, and its figures for people; ``summary_of`` gives the summary of a run's folder.
 
     A target that refuses or goes away fails every goal. A run that is degraded or invalid has no vote.
     """
@@ -83,7 +95,7 @@ def read(
         if code == ExitCode.TARGET:
             return Trial(load_, full, tuple(Vote(Status.FAILED) for _ in runs.goals)), figures
         return Trial(load_, full, (), f"the run ended with exit code {code}: {last_words(folder)}"), figures
-    summary = json.loads(found[-1].read_text())
+    summary = summary_of(found[-1].parent)
     ledger, seconds = summary["ledger"], summary["measured_seconds"]
     figures |= {"run": str(found[-1].parent.relative_to(folder.parent.parent)), "verdict": summary["verdict"]}
     findings = summary["verdict"]["findings"]
@@ -101,20 +113,20 @@ def read(
         }
     away = summary["exit_code"] == ExitCode.TARGET
     if away and not any(
-        finding["severity"] == "invalid" and finding["subject"] in _OWN for finding in findings
+        finding["severity"] == "invalid" and finding["subject"] in OWN for finding in findings
     ):
         return Trial(load_, full, tuple(Vote(Status.FAILED) for _ in runs.goals)), figures
     if findings:
-        own = any(finding["subject"] in _OWN for finding in findings)
+        own = any(finding["subject"] in OWN for finding in findings)
         return Trial(load_, full, (), findings[0]["reason"], own), figures
     votes = tuple(
-        _vote(goal, result, scale, load_, figures["offered_deliveries_per_s"], goodput)
+        vote(goal, result, scale, load_, figures["offered_deliveries_per_s"], goodput)
         for goal, result in zip(runs.goals, summary["gates"], strict=True)
     )
     return Trial(load_, full, votes), figures
 
 
-def _vote(
+def vote(
     goal: Gate,
     result: dict[str, Any],
     scale: Scale,
@@ -122,6 +134,7 @@ def _vote(
     offered: float | None,
     goodput: float | None,
 ) -> Vote:
+    """Return the vote of a gate's result on a goal; rates are deliveries per second."""
     hint = None
     if scale.proportional and offered and goodput and goodput < _SATURATED * offered:
         hint = load_ * goodput / offered

@@ -36,7 +36,8 @@ def _run() -> int:
     protect_output()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
-        from loadgen.cli import aws, capacity, client, compare, notebook, plan, scenarios, serve  # noqa: F401  they register
+        # They register their commands.
+        from loadgen.cli import aws, capacity, client, compare, notebook, plan, scenarios, serve, verify  # noqa: F401
         from loadgen.cli.app import app
 
         app()

@@ -1,4 +1,4 @@
-"""`loadgen compare`, `baseline` and `verify`: one build against another, and a report against its record."""
+"""`loadgen compare`, `baseline`, `history` and `ab`: one build against another."""
 
 import json
 import shlex
@@ -33,36 +33,28 @@ def compare(
 
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
     """
-    from analysis.compare import outputs, profile, services
+    from analysis.compare import outputs, profile
+    from analysis.compare.content import Settings, Side, content
     from analysis.compare.decide import UNKNOWN, WORSE
-    from analysis.compare.decide import compare as decide
     from analysis.run import RunError
 
     try:
         before, after = profile.read(base), profile.read(new)
     except RunError as error:
         fail(str(error))
-    differences = decide(before, after, min_effect / 100)
+    settings = Settings(min_effect / 100)
+    differences = settings.differences(before, after)
     verdict = outputs.overall(differences)
+    found = content(Side.read_from(base, before), Side.read_from(new, after), settings, differences)
     if html is not None:
         from analysis.compare import page
 
         try:
-            page.write(html, before, after, differences)
+            page.write(html, before, after, differences, found)
         except OSError as error:
             fail(f"{html} cannot be written: {error.strerror}")
     if as_json:
-        content = {
-            "verdict": verdict,
-            "services": services.names(before, after),
-            "setup": [
-                dict(zip(("what", "base", "new"), row, strict=True)) for row in services.setup(before, after)
-            ],
-            "caveats": services.caveats(before, after) if services.names(before, after) else [],
-            "doubts": outputs.doubts(before, after),
-            "metrics": [difference.to_dict() for difference in differences],
-        }
-        print(json.dumps(content, indent=1))
+        print(json.dumps(found, indent=1))
     else:
         console = Console(highlight=False)
         if not console.is_terminal:
@@ -160,23 +152,3 @@ def ab(
             if code not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
                 raise typer.Exit(code if code > 0 else int(ExitCode.INCONCLUSIVE))
     compare(results / "base", results / "new", min_effect, as_json=False)
-
-
-@app.command()
-def verify(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
-    """Recompute every number of a run's summary, report, JUnit file and Markdown from its tables, and compare.
-
-    The chief figures are also computed a second way, in SQL. Exit codes: 0 all agree, 2 usage, 3 something disagrees.
-    """
-    from analysis.run import RunError, load
-    from analysis.verify.check import sentences
-    from analysis.verify.check import verify as check
-
-    try:
-        found = check(load(folder))
-    except RunError as error:
-        fail(str(error))
-    for line in sentences(found):
-        print(line)
-    print("all agree" if found.agrees else f"{len(found.disagreements)} disagree")
-    raise typer.Exit(0 if found.agrees else int(ExitCode.INCONCLUSIVE))

@@ -1,0 +1,75 @@
+"""A comparison as data: what `loadgen compare --json` prints, and what the page carries to be verified by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from analysis import revisions
+from analysis.compare import outputs, services
+from analysis.compare.decide import RESAMPLES, Difference, compare
+from analysis.compare.profile import Profile
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a comparison was asked: with the runs, all that it depends on."""
+
+    #: Smallest change that matters, as a share.
+    min_effect: float = 0.05
+    confidence: float = 0.95
+    #: Start of the random draws of the block bootstrap, and how many there are.
+    seed: int = 1
+    resamples: int = RESAMPLES
+
+    def differences(self, base: Sequence[Profile], new: Sequence[Profile]) -> list[Difference]:
+        """Compare two sets of runs."""
+        return compare(base, new, self.min_effect, self.confidence, self.seed, self.resamples)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """The runs of one side, and where they were read: as it was given, and from the root on."""
+
+    path: str
+    where: str
+    runs: tuple[Profile, ...]
+
+    @classmethod
+    def read_from(cls, path: Path, runs: Sequence[Profile]) -> "Side":
+        """Return the side that was read from a path."""
+        return cls(str(path), str(path.absolute()), tuple(runs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what names the runs."""
+        return {
+            "path": self.path,
+            "where": self.where,
+            "runs": [{"run": run.run, "created_ns": run.created_ns} for run in self.runs],
+        }
+
+
+def content(base: Side, new: Side, settings: Settings, differences: Sequence[Difference]) -> dict[str, Any]:
+    """Return a comparison as plain data."""
+    sides = services.names(base.runs, new.runs)
+    return {
+        "format": FORMAT,
+        "made_by": revisions.made_by(),
+        "verdict": outputs.overall(differences),
+        "base": base.to_dict(),
+        "new": new.to_dict(),
+        "min_effect": settings.min_effect,
+        "confidence": settings.confidence,
+        "seed": settings.seed,
+        "resamples": settings.resamples,
+        "services": sides,
+        "setup": [
+            dict(zip(("what", "base", "new"), row, strict=True))
+            for row in services.setup(base.runs, new.runs)
+        ],
+        "caveats": services.caveats(base.runs, new.runs) if sides else [],
+        "doubts": outputs.doubts(base.runs, new.runs),
+        "metrics": [difference.to_dict() for difference in differences],
+    }

@@ -1,0 +1,262 @@
+"""Checking a comparison against the runs that it names: `loadgen compare --json`, saved to a file, or its page.
+
+The comparison is made anew with the settings on record. A second opinion takes each run's figures from the tables in
+SQL, and the means and intervals from `scipy.stats`: `gmean`, and `ttest_rel` or `ttest_ind` on logarithms. Since a
+comparison lets the spread within runs widen an interval, an interval is only held to be no narrower than theirs.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from analysis import text
+from analysis.compare import page, profile
+from analysis.compare.content import FORMAT, Settings, Side, content
+from analysis.compare.decide import BETTER, SAME, WORSE, taken_in_turns
+from analysis.compare.profile import Profile
+from analysis.revisions import COMPARISON
+from analysis.run import RunError, load
+from analysis.verify import compared, independent
+from analysis.verify.check import maker_of
+from analysis.verify.compared import DamagedError, Verification
+
+#: Relative difference up to which figures agree that go through logarithms: libraries round the last digits apart.
+TOLERANCE: Final = 1e-9
+_RESAMPLES_MAX: Final = 100_000
+#: The figures of a run by metric, and their names in `independent`.
+_IN_SQL: Final = {
+    "delivery.latency.p50": "delivery.headline_ns.p50",
+    "delivery.latency.p99": "delivery.headline_ns.p99",
+    "fanout.last.p99": "fanout.last_ns.p99",
+    "publish.latency.p99": "publish.answer_ns.p99",
+    "delivery.rate": "throughput.delivered_per_s",
+}
+
+
+def read(path: Path) -> tuple[dict[str, Any], str | None]:
+    """Return the comparison that a file holds as data, and the page's text where it is one.
+
+    Raises:
+        RunError: it holds none.
+    """
+    try:
+        said = compared.read_text(path)
+        written = None
+        if said.lstrip()[:1] == "<":
+            parser = _Meta()
+            parser.feed(said)
+            if parser.content is None:
+                raise RunError(
+                    f"{path} is no page of `loadgen compare` that names its runs: an older version made it, or it is"
+                    " another page; of a run's report.html name the run's folder"
+                )
+            said, written = parser.content, said
+        found = compared.parsed(said)
+    except FileNotFoundError:
+        raise RunError(f"{path} does not exist") from None
+    except DamagedError as error:
+        raise RunError(f"{path} {error}") from None
+    if "metrics" not in found or "verdict" not in found:
+        raise RunError(
+            f"{path} is no comparison: name a run's folder, a capacity-… folder, or what `loadgen compare --json` or"
+            " `--html` has written"
+        )
+    if not all(isinstance(found.get(side), dict) for side in ("base", "new")):
+        raise RunError(f"{path} does not name its runs, as an older version made it: compare them again")
+    return found, written
+
+
+def verify(path: Path) -> Verification:
+    """Make a comparison anew from the runs that a file names, and compare what it says.
+
+    Raises:
+        RunError: the file holds none, or its runs are not where it says.
+    """
+    said, written = read(path)
+    found = Verification(remedy="`loadgen compare` of the same runs")
+    maker = maker_of(path.name, said, found)
+    settings = _settings(path, said)
+    (base, new), places = zip(
+        *(_side(path, name, said[name], found) for name in ("base", "new")), strict=True
+    )
+    differences = settings.differences(base.runs, new.runs)
+    again = json.loads(json.dumps(content(base, new, settings, differences)))
+    here, there = ({key: each[key] for key in each if key != "made_by"} for each in (again, said))
+    compared.figures(path.name, here, there, maker, found, file=COMPARISON, tolerance=TOLERANCE)
+    figures = [
+        [_figures(place, run, found) for run in side.runs]
+        for side, place in zip((base, new), places, strict=True)
+    ]
+    paired = taken_in_turns(base.runs, new.runs)
+    for row in again["metrics"]:
+        sides = [[run.get(row["metric"]) for run in side] for side in figures]
+        known = [[value for value in side if value is not None and value > 0] for side in sides]
+        if all(len(k) == len(s) for k, s in zip(known, sides, strict=True)):
+            _metric(known[0], known[1], paired, settings, row, found)
+    if written is not None:
+        compared.words(
+            f"{path.name}, its text",
+            compared.page(page.render(base.runs, new.runs, differences)),
+            compared.page(written),
+            maker,
+            found,
+        )
+    return found
+
+
+def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
+    """Return what was asked; raises RunError where that cannot be."""
+    names = ("min_effect", "confidence", "seed", "resamples")
+    min_effect, confidence, seed, resamples = (said.get(name) for name in names)
+    if said.get("format") != FORMAT:
+        raise RunError(f"{path} is not a comparison of format {FORMAT}: another version made it")
+    if (
+        isinstance(min_effect, int | float)
+        and isinstance(confidence, int | float)
+        and 0 < min_effect <= 1
+        and 0 < confidence < 1
+        and type(seed) is int
+        and type(resamples) is int
+        and seed >= 0
+        and 2 <= resamples <= _RESAMPLES_MAX
+    ):
+        return Settings(min_effect, confidence, seed, resamples)
+    raise RunError(f"{path} does not say how it compared: {', '.join(names)} are not what they can be")
+
+
+def _side(path: Path, name: str, said: Mapping[str, Any], found: Verification) -> tuple[Side, Path]:
+    """Return the runs of a side, as the file names them, and where they are; raises RunError where they are not."""
+    given, where, runs = said.get("path"), said.get("where"), said.get("runs")
+    if not (isinstance(given, str) and isinstance(where, str) and isinstance(runs, list) and runs):
+        raise RunError(f"{path} does not say where the runs of {name} are")
+    if any(
+        not isinstance(run, dict)
+        or not isinstance(run.get("run"), str)
+        or type(run.get("created_ns")) is not int
+        for run in runs
+    ):
+        raise RunError(f"{path} does not name the runs of {name}")
+    wanted = [(run["run"], run["created_ns"]) for run in runs]
+    places = list(dict.fromkeys([Path(where), Path(given), path.parent / given]))
+    problems = []
+    for place in places:
+        try:
+            there = {(each.run, each.created_ns): each for each in profile.read(place)}
+        except (RunError, OSError, ValueError):
+            # ValueError: a name that no file can have.
+            problems.append(f"{text.clean(place)} has none")
+            continue
+        except Exception as error:
+            # A record is foreign: see `analysis.verify.check.verify`.
+            problems.append(f"{text.clean(place)} holds a damaged record ({type(error).__name__})")
+            continue
+        missing = [run for run in wanted if run not in there]
+        if missing:
+            problems.append(
+                f"{text.clean(place)} lacks {compared.listed([text.clean(n) for n, _ in missing])}"
+            )
+            continue
+        if len(there) > len(wanted):
+            found.notes.append(
+                f"{name}: {len(there) - len(wanted):,} of the {len(there):,} runs in {text.clean(place)} were not"
+                " compared then, and are not now"
+            )
+        return Side(given, where, tuple(there[run] for run in wanted)), place
+    raise RunError(
+        f"the runs of {name} are not where {path.name} says, nor beside it. Looked in: {'; '.join(problems)}"
+    )
+
+
+def _figures(place: Path, run: Profile, found: Verification) -> Mapping[str, float | None]:
+    """Return a run's figures: from its tables in SQL where they are there, else from the baseline."""
+    folder = place if (place / "manifest.json").exists() else place / run.run
+    if not (folder / "manifest.json").exists():
+        return run.figures
+    there = load(folder)
+    window = there.measure
+    if window is None or not independent.applies_to(there):
+        return run.figures
+    in_sql = independent.figures(there, window)
+    figures = dict(run.figures)
+    for metric, name in _IN_SQL.items():
+        if name in in_sql:
+            found.count("in SQL", 1)
+            figures[metric] = value = in_sql[name]
+            if not compared.agree(run.figures[metric], value, TOLERANCE):
+                found.disagreements.append(
+                    f"in SQL {metric} of {text.clean(run.run)} is {value}, and {run.figures[metric]} in the comparison"
+                )
+    return figures
+
+
+def _metric(
+    base: Sequence[float],
+    new: Sequence[float],
+    paired: bool,
+    settings: Settings,
+    row: Mapping[str, Any],
+    found: Verification,
+) -> None:
+    """Hold what a comparison says of a metric against scipy's mean and test."""
+    metric, low, high, verdict = (row[name] for name in ("metric", "low", "high", "verdict"))
+
+    def disagrees(what: str, said: Any, right: str) -> None:
+        found.disagreements.append(f"by scipy, {metric}: the {what} is {said}, and {right}")
+
+    means = float(stats.gmean(base)), float(stats.gmean(new))
+    change = means[1] / means[0] - 1
+    for what, value in (("base", means[0]), ("new", means[1])):
+        if not compared.agree(value, row[what], TOLERANCE):
+            disagrees(what, row[what], f"the geometric mean is {value}")
+    if row["change"] is None or abs(row["change"] - change) > _slack(change):
+        disagrees("change", row["change"], f"the ratio of the means makes it {change}")
+    found.count("by scipy", 3)
+    if min(len(base), len(new)) < 2 or low is None or high is None:
+        return
+    # Interval and verdict: the test says how wide the first is at least, and so which verdicts there can be.
+    logs = np.log(base), np.log(new)
+    if paired:
+        if np.ptp(logs[1] - logs[0]) == 0:
+            return
+        test = stats.ttest_rel(logs[1], logs[0])
+    else:
+        if np.ptp(logs[0]) == 0 and np.ptp(logs[1]) == 0:
+            return
+        test = stats.ttest_ind(logs[1], logs[0], equal_var=False)
+    interval = test.confidence_interval(settings.confidence)
+    least, most = math.expm1(interval.low), math.expm1(interval.high)
+    found.count("by scipy", 3)
+    if low > least + _slack(least) or high < most - _slack(most):
+        disagrees("interval", f"{low} … {high}", f"it cannot be narrower than {least} … {most}")
+    worse = (change > 0) == (profile.METRICS[metric][2] > 0)
+    possible = (
+        abs(math.log1p(change)) > math.log1p(settings.min_effect) and test.pvalue <= 1 - settings.confidence
+    )
+    if verdict in (BETTER, WORSE) and (not possible or (verdict == WORSE) != worse):
+        disagrees("verdict", verdict, f"the change is {change:+.3%} with p = {test.pvalue:.2g}")
+    if verdict == SAME and not (-settings.min_effect < least and most < settings.min_effect):
+        disagrees("verdict", verdict, f"the interval is {least:+.3%} … {most:+.3%} at least")
+
+
+def _slack(value: float) -> float:
+    """Return by how much shares may differ that come of subtracting one: what logarithms leave of them."""
+    return TOLERANCE * (1 + abs(value))
+
+
+class _Meta(HTMLParser):
+    """Finds the comparison that a page carries as data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.content: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        said = dict(attrs)
+        if tag == "meta" and said.get("name") == page.META:
+            self.content = said.get("content")

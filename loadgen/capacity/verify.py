@@ -1,0 +1,373 @@
+"""Checking a capacity search against the runs of its trials: each vote and figure, the limits, and the fit.
+
+Each trial's run is computed anew from its tables, and must have had the load that the trial is said to have. With the
+votes so found the search is made again, step by step, without running anything.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from analysis import capacity as report
+from analysis import text
+from analysis.gates.grammar import GateError
+from analysis.revisions import CAPACITY, Maker
+from analysis.run import Run, RunError
+from analysis.run import load as load_run
+from analysis.verify import check, compared
+from analysis.verify.compared import DamagedError, Verification
+from loadgen.capacity import conduct, record, trial
+from loadgen.capacity.axes import Axis, Scale, scale_of
+from loadgen.capacity.conduct import Request
+from loadgen.capacity.record import NAME, RecordError
+from loadgen.capacity.search import Ask, Limit, Plan, Status, Trial, Vote, next_step, so_far
+from loadgen.scenario import Scenario, ScenarioError
+
+#: Relative difference up to which the parameters of a fit agree: it is found by steps, which round apart.
+_FIT_TOLERANCE: Final = 1e-6
+#: The same of a run's load and the one that was asked for: a share of a group is rounded.
+_LOAD_TOLERANCE: Final = 5e-4
+_REASONS: Final = {"budget": "the budget is spent", "interrupted": "interrupted"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial as capacity.json names it; what else stands there is compared, not believed."""
+
+    load: float
+    full: bool
+    folder: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Content:
+    """What capacity.json must say for anything to be computed from it."""
+
+    status: Literal["running", "complete", "budget", "interrupted", "failed"]
+    request: Request
+    plan: Plan
+    unit: str
+    short_ns: int
+    full_ns: int
+    trials: list[Row]
+
+
+def verify(folder: Path) -> Verification:
+    """Make a search anew from the runs of its trials, and compare it with capacity.json and the page.
+
+    Raises:
+        RecordError: capacity.json cannot be read, or does not say what was searched.
+        RunError: the record of a trial is damaged.
+    """
+    written = record.read(folder)
+    try:
+        content = TypeAdapter(Content).validate_python(written)
+        runs = trial.Runs(
+            content.request.scenario,
+            content.request.options,
+            content.request.overrides,
+            trial.goals_of(content.request.goals),
+            content.short_ns,
+            content.full_ns,
+        )
+        Axis(content.request.axis)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecordError(
+            f"{folder / NAME} is damaged: {text.clean(place)}: {text.clean(first['msg'])}"
+        ) from None
+    except (GateError, ValueError) as error:
+        raise RecordError(f"{folder / NAME} is damaged: {text.clean(error)}") from None
+    found = Verification(remedy=f"`loadgen capacity --resume {text.clean(folder)}`")
+    maker = check.maker_of(NAME, written, found)
+    try:
+        _Check(folder, written, content, runs, maker, found).go()
+    except (RunError, RecordError):
+        raise
+    except Exception as error:
+        # The file is foreign: its numbers may be any, and missing or broken in any way.
+        raise RecordError(
+            f"{folder / NAME} is damaged: nothing can be computed from it"
+            f" ({type(error).__name__}: {text.clean(error)})"
+        ) from error
+    return found
+
+
+class _Check:
+    def __init__(
+        self,
+        folder: Path,
+        written: dict[str, Any],
+        content: Content,
+        runs: trial.Runs,
+        maker: Maker,
+        found: Verification,
+    ) -> None:
+        self._folder, self._written, self._content = folder, written, content
+        self._runs, self._maker, self._found = runs, maker, found
+        self._axis = Axis(content.request.axis)
+        #: For trials, which look at nothing else of it.
+        self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
+        self._asked: Scale | None = None
+        self._missing: list[str] = []
+        self._runs_absent = 0
+
+    def go(self) -> None:
+        """Compare everything."""
+        self._compare_part("plan", asdict(self._plan))
+        try:
+            _, _, self._asked = conduct.prepare(self._content.request)
+        except ScenarioError as error:
+            why = text.clean(error.problems[0] if error.problems else error)
+            self._found.notes.append(f"the commands of the trials are not compared: {why}")
+        trials: list[Trial] = []
+        rows: list[dict[str, Any]] = []
+        for number, row in enumerate(self._content.trials):
+            there = self._written["trials"][number]
+            seen = self._trial(number, row, there)
+            here, which = seen or (there, _believed(there, row, self._runs, self._scale))
+            here = {**here, **self._step(number, trials, here)}
+            self._compare(here, there, f"trials.{number}")
+            trials.append(which)
+            rows.append(here)
+        self._compare_part("limits", self._limits(trials))
+        self._compare_part("usl", conduct.law(rows, self._scale.proportional), _FIT_TOLERANCE)
+        self._second_opinion(rows)
+        self._page()
+        if self._missing:
+            gone = compared.listed(self._missing)
+            self._found.notes.append(
+                f"runs are not there, and what {NAME} says of these trials is believed: {gone}"
+            )
+            self._found.absent += [f"run of {place}" for place in self._missing]
+        if self._runs_absent:
+            self._found.notes.append(
+                f"{self._runs_absent:,} figures are not in the trials' own summaries, which an older version made"
+            )
+
+    def _compare_part(self, name: str, here: Any, tolerance: float = 0.0) -> None:
+        written = {name: self._written[name]} if name in self._written else {}
+        self._compare({name: here}, written, "", tolerance)
+
+    def _compare(self, here: Any, there: Any, at: str, tolerance: float = 0.0) -> None:
+        compared.figures(
+            NAME,
+            json.loads(json.dumps(here)),
+            there,
+            self._maker,
+            self._found,
+            file=CAPACITY,
+            at=at,
+            tolerance=tolerance,
+        )
+
+    @cached_property
+    def _plan(self) -> Plan:
+        """The plan, with what the request decides of it."""
+        content, request = self._content, self._content.request
+        plan = replace(
+            content.plan,
+            whole=self._scale.whole,
+            goals=len(request.goals),
+            precision=request.precision,
+            predict=request.predict,
+            short=content.short_ns < content.full_ns,
+        )
+        if self._axis is Axis.PAYLOAD:
+            return plan
+        low, high = (
+            max(1.0, float(round(bound))) if bound is not None and plan.whole else bound
+            for bound in (request.low, request.high)
+        )
+        return replace(plan, low=plan.low if low is None else low, high=plan.high if high is None else high)
+
+    def _trial(self, number: int, row: Row, there: Mapping[str, Any]) -> tuple[dict[str, Any], Trial] | None:
+        """Return a trial as its run says it, or None where there is no run any more."""
+        folder = self._folder / row.folder
+        if Path(row.folder).is_absolute() or ".." in Path(row.folder).parts:
+            raise RecordError(f"{self._folder / NAME} is damaged: trial {number + 1} is not in its folder")
+        if not folder.exists() or (there.get("run") and not any(folder.glob("*/manifest.json"))):
+            self._missing.append(row.folder)
+            return None
+        summaries: dict[Path, dict[str, Any]] = {}
+
+        def summary_of(path: Path) -> dict[str, Any]:
+            run = load_run(path)
+            summaries[path] = summary = _recomputed(run)
+            self._run(number, row, run, summary)
+            return summary
+
+        which, figures = trial.read(
+            folder, self._runs, self._scale, row.load, row.full, row.exit_code, summary_of
+        )
+        here = {"folder": row.folder, "exit_code": row.exit_code, "command": there.get("command")}
+        for summary in summaries.values():
+            here["exit_code"] = summary["exit_code"]
+        if self._asked is not None:
+            here["command"] = trial.shown(self._runs, self._asked, row.load, row.full)
+        return {**here, **figures, **conduct.outcome(which)}, which
+
+    def _run(self, number: int, row: Row, run: Run, summary: dict[str, Any]) -> None:
+        """Compare the files of a trial's run, and that it is the run that the trial says."""
+        its = check.verify(run, summary)
+        place = text.clean(run.path.relative_to(self._folder))
+        self._found.disagreements += [f"{place}: {said}" for said in its.disagreements]
+        self._runs_absent += len(its.absent)
+        self._found.count("the trials' own files", sum(its.compared.values()))
+        name = f"trial {number + 1} ({place})"
+        try:
+            scenario = Scenario.from_resolved(run.manifest["scenario"], self._content.request.target)
+            was = scale_of(scenario, self._axis, self._content.request.variable)
+        except ScenarioError as error:
+            why = text.clean(error.problems[0] if error.problems else error)
+            self._found.notes.append(f"{name}: its load is not compared: {why}")
+            return
+        length_ns = self._content.full_ns if row.full else self._content.short_ns
+        for what, said, right in (
+            ("measures for", scenario.phases.measure_ns, length_ns),
+            ("has the gates", list(scenario.gates), [goal.text for goal in self._runs.goals]),
+            ("has the unit", was.unit, self._content.unit),
+        ):
+            if said != right:
+                self._found.disagreements.append(
+                    f"{name}: the run {what} {text.clean(said)}, and the search asked for {text.clean(right)}"
+                )
+        if not compared.agree(float(was.base), float(row.load), _LOAD_TOLERANCE):
+            self._found.disagreements.append(
+                f"{name}: the run had a load of {was.base:g}{text.clean(was.unit)}, and {NAME} says {row.load:g}"
+            )
+        self._found.count("the trials' loads", 4)
+
+    def _step(self, number: int, before: Sequence[Trial], here: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the search asks for after the trials before this one, as far as those are beyond doubt."""
+        said = self._written["trials"][number]
+        kept = {name: said.get(name) for name in ("load", "full", "why")}
+        if not self._found.agrees:
+            return kept
+        step = next_step(self._plan, before)
+        if isinstance(step, Ask):
+            return {"load": step.load, "full": step.full, "why": step.why}
+        self._found.disagreements.append(
+            f"{NAME}: trial {number + 1} was made, and by the trials before it the limit was known"
+        )
+        return kept
+
+    def _limits(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        content, goals = self._content, self._content.request.goals
+        limits: Sequence[Limit]
+        if content.status == "running":
+            limits = ()
+        elif content.status == "complete":
+            step = next_step(self._plan, trials)
+            if isinstance(step, Ask):
+                self._found.disagreements.append(
+                    f"{NAME}: status is complete, and by the trials the search goes on at {step.load:g}{content.unit}"
+                )
+                limits = so_far(self._plan, trials, "")
+            else:
+                limits = step
+        else:
+            limits = so_far(self._plan, trials, self._reason())
+        return conduct.named(goals, limits)
+
+    def _reason(self) -> str:
+        """Return why a search ended before its time: of a failed one only its record knows."""
+        known = _REASONS.get(self._content.status)
+        if known is not None:
+            return known
+        written = self._written.get("limits")
+        entries = written if isinstance(written, list) else []
+        return next(
+            (
+                str(limit.get("reason"))
+                for limit in entries
+                if isinstance(limit, dict) and limit.get("kind") == "unfinished"
+            ),
+            "",
+        )
+
+    def _second_opinion(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Count the votes at the bounds of each goal, without the search."""
+        limits = self._written.get("limits")
+        goals = self._content.request.goals
+        for limit in limits if isinstance(limits, list) else []:
+            if not self._found.agrees or limit["goal"] is None:
+                continue
+            goal = goals.index(limit["goal"])
+            for bound in ("lower", "upper"):
+                if limit[bound] is None:
+                    continue
+                votes = [
+                    row["votes"][goal]
+                    for row in rows
+                    if row["load"] == limit[bound] and row["full"] and not row["doubt"]
+                ]
+                counted = [votes.count("passed"), votes.count("failed")]
+                self._found.count("votes counted again", 2)
+                if counted != limit[f"{bound}_votes"]:
+                    self._found.disagreements.append(
+                        f"{NAME}: at {limit[bound]:g} the trials have the votes {counted}, and the limit says"
+                        f" {limit[f'{bound}_votes']}"
+                    )
+
+    def _page(self) -> None:
+        name = "capacity.html"
+        try:
+            written = compared.read_text(self._folder / name)
+        except FileNotFoundError:
+            self._found.notes.append(f"there is no {name} to compare: {self._found.remedy} writes it")
+            return
+        except DamagedError as error:
+            self._found.disagreements.append(f"{name} {error}")
+            return
+        if not self._found.agrees:
+            self._found.notes.append(f"{name}: not compared, as it is made of {NAME}")
+            return
+        try:
+            here = report.render(self._written, "")
+        except Exception as error:
+            # Of an older version it may lack what the page shows.
+            self._found.notes.append(
+                f"{name}: not compared, as it cannot be made of {NAME} ({type(error).__name__})"
+            )
+            return
+        compared.words(name, compared.page(here), compared.page(written), self._maker, self._found)
+
+
+def _recomputed(run: Run) -> dict[str, Any]:
+    """Return the summary of a trial's run; raises RunError where its record is damaged."""
+    try:
+        return check.recomputed(run)
+    except RunError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"{run.path} holds a damaged record: no figures can be computed from it"
+            f" ({type(error).__name__}: {text.clean(error)})"
+        ) from error
+
+
+def _believed(there: Mapping[str, Any], row: Row, runs: trial.Runs, scale: Scale) -> Trial:
+    """Return a trial as capacity.json has it, where its run is not there any more."""
+    doubt = str(there.get("doubt") or "")
+    if doubt:
+        findings = (there.get("verdict") or {}).get("findings", ())
+        own = any(finding["subject"] in trial.OWN for finding in findings)
+        return Trial(row.load, row.full, (), doubt, own)
+    gates = there.get("gates")
+    if gates:
+        offered, goodput = there.get("offered_deliveries_per_s"), there.get("goodput_per_s")
+        votes = tuple(
+            trial.vote(goal, gate, scale, row.load, offered, goodput)
+            for goal, gate in zip(runs.goals, gates, strict=True)
+        )
+        if [vote.status.value for vote in votes] == there.get("votes"):
+            return Trial(row.load, row.full, votes)
+    return Trial(row.load, row.full, tuple(Vote(Status(said)) for said in there["votes"]))

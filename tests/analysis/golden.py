@@ -1,0 +1,361 @@
+"""Made-up runs that reach every key of what the analysis writes, and what it wrote of them last (`golden/*.json`).
+
+They show when a change of the code changes a key, a figure or a word of what is written: `python -m
+tests.analysis.renew` writes the files anew, and a revision for the change into `analysis/revisions.json`.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import analysis
+from analysis.gates.outputs import junit, markdown
+from analysis.report import render
+from analysis.revisions import SUMMARY, shape
+from analysis.verify import compared
+from tests.analysis.synthetic import (
+    SECOND,
+    T0,
+    Row,
+    connection,
+    delivery,
+    event,
+    simple_run,
+    subscription,
+    write_run,
+)
+from tests.run.harness import REPO
+
+FOLDER = Path(__file__).parent / "golden"
+MS = 1_000_000
+ZERO = T0 + SECOND
+#: Relative difference up to which floats agree: fits round the last digits apart on other processors.
+TOLERANCE = 1e-9
+#: Keys that no run here reaches, as ``file:path``: better a run that does.
+OTHERS: frozenset[str] = frozenset()
+
+
+def _health(seconds: int = 3, **more: Any) -> list[Row]:
+    return [
+        {
+            "time_ns": T0 + second * SECOND,
+            "interval_ns": SECOND,
+            "cpu_ns": SECOND // 4,
+            "lag_max_ns": MS,
+            "late_max_ns": 2_000,
+            "queue_max_ns": 20_000,
+            "deliveries": 10,
+            "published": 5,
+            "gc_ns": 1_000,
+            "rss_bytes": 10**8,
+            "open_files": 9,
+            "open_files_limit": 1024,
+            "ports": 3,
+            "ports_limit": 28_000,
+            "clock_moved_ns": 0,
+            **more,
+        }
+        for second in range(1, seconds + 1)
+    ]
+
+
+def plain(folder: Path) -> Path:
+    """Everything arrived."""
+    return simple_run(folder, scenario={"version": 1, "name": "plain"})
+
+
+def nothing(folder: Path) -> Path:
+    """The measurement was not reached."""
+    return write_run(
+        folder,
+        {"health": _health(1)},
+        phases=[{"name": "ramp", "start_ns": T0, "end_ns": None}],
+        status="failed",
+        exit_code=3,
+        reason="the target went away.",
+    )
+
+
+def silent(folder: Path) -> Path:
+    """Nothing arrived."""
+    return write_run(
+        folder,
+        {
+            "events": [event(1, n, "/a", n * 100 * MS) for n in range(5)],
+            "subscriptions": [subscription(1, "/a", -MS)],
+            "connections": [connection(1)],
+            "health": _health(2),
+        },
+        scenario={"version": 1, "name": "silent"},
+    )
+
+
+def staircase(folder: Path) -> Path:
+    """Steps of the load, gates of every outcome, a bill, CloudWatch, faults, and losses."""
+    events = [event(7, n, "/a", n * SECOND // 20, bytes=100 + n) for n in range(20)]
+    events += [event(7, 20 + n, "/a", SECOND + n * SECOND // 40) for n in range(40)]
+    events.append(event(8, 0, "/a", SECOND + 5 * MS, "rejected", error="Unauthorized"))
+    arrived = [(e, reader) for e in events[:60] for reader in (1, 2) if (e["sequence"], reader) != (3, 2)]
+    counts = dict.fromkeys(("publish", "delivery", "connect", "subscribe", "handler", "keepalive"), "always")
+    write_run(
+        folder,
+        {
+            "events": events,
+            "deliveries": [delivery(e, reader, reader * MS + e["sequence"] * 1_000) for e, reader in arrived],
+            "subscriptions": [subscription(number, "/a", -MS) for number in (1, 2)],
+            "connections": [connection(number, opened_ns=T0 + 1) for number in (1, 2)],
+            "health": _health(4),
+        },
+        scenario={
+            "version": 1,
+            "name": "staircase",
+            "gates": [
+                "delivery.latency.p50 < 250ms",
+                "delivery.latency.p50 < 1us",
+                "delivery.latency.p99 < 2ms",
+                {"check": "delivery.loss < 1%", "over": "1s"},
+            ],
+        },
+        phases=[
+            {"name": "ramp", "start_ns": T0, "end_ns": ZERO},
+            {"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 2 * SECOND},
+        ],
+        offered=[
+            {
+                "group": "writers",
+                "events_per_s": 40.0,
+                "points": [[0, 0.5], [SECOND, 0.5], [SECOND, 1.0]],
+            }
+        ],
+        prices={
+            "service": "AWS AppSync Events",
+            "region": "eu-central-1",
+            "as_of": "2026-01-01",
+            "certainty": "published",
+            "usd_per_million_operations": 1.0,
+            "usd_per_million_connection_minutes": 0.08,
+            "usd_per_gb_out": 0.09,
+            "message_unit_bytes": 5_120,
+            "keepalive_interval_s": 60.0,
+            "counts": counts,
+        },
+        target={
+            "http_url": "http://x/event",
+            "ws_url": "ws://x/",
+            "embedded": True,
+            "auth": "none",
+            "setup": {"publish": "over HTTP"},
+            "faults": {"drop": 0.01},
+        },
+        workers=[
+            {
+                "worker": 0,
+                "id": "local",
+                "hostname": "h",
+                "pid": 1,
+                "finished": True,
+                "deviations": {"an answer without an id": 2},
+                "foreign": 1,
+            }
+        ],
+        late_workers=[
+            {
+                "worker": 1,
+                "id": "late",
+                "hostname": "h",
+                "address": None,
+                "pid": 2,
+                "at_ns": ZERO + 1,
+                "phase": "measure",
+            }
+        ],
+    )
+    minute_ns = T0 // (60 * SECOND) * 60 * SECOND
+    series = [
+        {"metric": metric, "statistic": statistic, "namespace": None, "times_ns": [minute_ns], "values": [60]}
+        for metric, statistic in (("PublishSuccess", "Sum"), ("Latency", "p50"), ("Latency", "SampleCount"))
+    ]
+    beside = {
+        "format": 1,
+        "api_id": "abc",
+        "region": "eu-central-1",
+        "start_ns": minute_ns,
+        "end_ns": minute_ns + 60 * SECOND,
+        "period_ns": 60 * SECOND,
+        "fetched_ns": minute_ns + 120 * SECOND,
+        "incomplete": [],
+        "series": series,
+    }
+    (folder / "cloudwatch.json").write_text(json.dumps(beside), encoding="utf-8")
+    return folder
+
+
+def clocks(folder: Path) -> Path:
+    """Two workers with clocks of their own; one steps, and is gone before the end."""
+    draw = random.Random(7)
+    offsets_ns = {0: 40 * MS, 1: -25 * MS}
+    rows: dict[str, list[Row]] = {name: [] for name in ("events", "deliveries", "subscriptions")}
+    pings: list[Row] = []
+    health: list[Row] = []
+    for worker, offset_ns in offsets_ns.items():
+        rows["subscriptions"].append(
+            subscription(
+                worker,
+                "/a",
+                -MS - offset_ns,
+                worker=worker,
+                requested_ns=T0 - offset_ns,
+                acknowledged_ns=T0 + 1 - offset_ns,
+            )
+        )
+        health += _health(2, worker=worker, clock_moved_ns=5 * MS if worker else 0)[: 2 - worker]
+        for number in range(40):
+            left_ns = T0 + number * 50 * MS
+            there_ns = left_ns + 100_000 + draw.randrange(200_000)
+            back_ns = there_ns + 120_000 + draw.randrange(200_000)
+            pings.append(
+                {
+                    "worker": worker,
+                    "sent_ns": left_ns - offset_ns,
+                    "master_received_ns": there_ns,
+                    "master_sent_ns": there_ns + 20_000,
+                    "received_ns": back_ns - offset_ns,
+                }
+            )
+    for number in range(30):
+        due = event(5, number, "/a", number * 20 * MS)
+        local = {name: due[name] - offsets_ns[0] for name in ("slot_ns", "sent_ns", "acked_ns")}
+        rows["events"].append({**due, **local, "worker": 0})
+        for worker, offset_ns in offsets_ns.items():
+            came = delivery(due, worker, 2 * MS, worker=worker)
+            if worker == 0 or number < 10:
+                rows["deliveries"].append(
+                    {
+                        **came,
+                        "sent_ns": local["sent_ns"],
+                        "arrival_ns": came["arrival_ns"] - offset_ns,
+                        "read_ns": came["read_ns"] - offset_ns,
+                    }
+                )
+    return write_run(
+        folder,
+        {
+            **rows,
+            "connections": [
+                connection(n, worker=n, started_ns=T0 - offset, acknowledged_ns=T0 + 1 - offset)
+                for n, offset in offsets_ns.items()
+            ],
+            "health": health,
+            "clock": pings,
+        },
+        scenario={"version": 1, "name": "clocks"},
+        workers=[
+            {
+                "worker": n,
+                "id": f"w{n}",
+                "hostname": f"h{n}",
+                "pid": n + 10,
+                "boot_id": f"b{n}",
+                "finished": n == 0,
+                "left": None if n == 0 else "it was killed",
+            }
+            for n in offsets_ns
+        ],
+    )
+
+
+def recovery(folder: Path) -> Path:
+    """Clients that are dropped, leave, read slowly and lose their connection; and the target away for a while."""
+    events = [event(1, n, "/default/a", n * 10 * MS) for n in range(100)]
+    lives, connections, arrivals = [], [], []
+    for number in range(4):
+        again_ns = 420 * MS + number * 40 * MS
+        lives += [
+            subscription(number, "/default/a", 0, 300 * MS + number * MS, intent="drop 1"),
+            subscription(
+                number, "/default/a", again_ns, None, life=1, acknowledged_ns=ZERO + again_ns - 5 * MS
+            ),
+        ]
+        connections += [
+            connection(number, 0, intent="drop 1", closed_ns=ZERO + 300 * MS + number * MS),
+            connection(number, 1, started_ns=ZERO + 320 * MS, acknowledged_ns=None, error="refused"),
+            connection(number, 2, started_ns=ZERO + 400 * MS, acknowledged_ns=ZERO + again_ns - 6 * MS),
+        ]
+        for e in events:
+            since_ns = e["sent_ns"] - ZERO
+            if since_ns < 290 * MS or (since_ns > again_ns and e["sequence"] % 30):
+                arrivals.append(delivery(e, number, 2 * MS))
+    connections[0] = {**connections[0], "error": "reset by peer", "intent": None}
+    lives.append(subscription(9, "/default/a", 0, 600 * MS, intent="leave"))
+    connections.append(
+        connection(9, intent="leave", closed_ns=ZERO + 250 * MS, slow=True, kernel_timestamps=False)
+    )
+    return write_run(
+        folder,
+        {
+            "events": events,
+            "deliveries": arrivals,
+            "subscriptions": lives,
+            "connections": connections,
+            "health": _health(2),
+        },
+        scenario={"version": 1, "name": "recovery"},
+        status="interrupted",
+        exit_code=130,
+        reason="interrupted",
+        late_after_ns=SECOND,
+    )
+
+
+RUNS: dict[str, Callable[[Path], Path]] = {
+    each.__name__: each for each in (plain, nothing, silent, staircase, clocks, recovery)
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the analysis writes of a run, as a golden file keeps it."""
+
+    summary: dict[str, Any]
+    texts: dict[str, str]
+
+    def to_json(self) -> str:
+        """Return the file's content."""
+        return json.dumps({"summary": self.summary, "texts": self.texts}, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, name: str) -> "Written":
+        """Return what was written last."""
+        return cls(**json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def written(folder: Path) -> Written:
+    """Return what this version writes of a run; without `made_by`, which changes with each revision."""
+    run = analysis.load(folder)
+    summary = json.loads(json.dumps(analysis.summarise(run)))
+    texts = {
+        "junit.xml": junit(summary),
+        "summary.md": markdown(summary),
+        "report.html": "\n".join(
+            line
+            for line in map(str.strip, compared.page(render(run, summary, drawn=False)).splitlines())
+            if line
+        ),
+    }
+    del summary["made_by"]
+    return Written(summary, texts)
+
+
+def all_written(folder: Path) -> dict[str, Written]:
+    """Return what this version writes of each made-up run, made below a folder, and of the sample."""
+    found = {name: written(make(folder / name)) for name, make in RUNS.items()}
+    return {**found, "sample": written(REPO / "results" / "sample")}
+
+
+def keys_of(runs: dict[str, Written]) -> set[str]:
+    """Return the keys of the summaries of runs."""
+    made_by = {f"{SUMMARY}:made_by", f"{SUMMARY}:made_by.version", f"{SUMMARY}:made_by.revision"}
+    return made_by.union(*(shape(SUMMARY, each.summary) for each in runs.values()))

@@ -1,0 +1,94 @@
+"""Searches without a load: each trial's run is made up row by row, of a target that takes so many events a second."""
+
+from pathlib import Path
+
+import pytest
+
+import analysis
+from analysis import capacity as report
+from analysis.__main__ import write
+from loadgen.capacity import record, trial
+from loadgen.capacity.axes import Scale
+from loadgen.capacity.conduct import Request, Search
+from loadgen.scenario import load, overrides_of
+from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, subscription, write_run
+
+MS = 1_000_000
+ZERO = T0 + SECOND
+GOAL = "delivery.latency.p50 < 20ms"
+
+
+def made_up_search(
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    *,
+    takes: float = 100.0,
+    goals: tuple[str, ...] = (GOAL,),
+    refuses_from: float = 1e9,
+    low: float | None = 20.0,
+    high: float | None = 400.0,
+) -> Path:
+    """Make a whole search in a folder: events/s of `comments`, short trials of 500 ms, full ones of 1 s.
+
+    From the load ``refuses_from`` on the target refuses, and the run has no record.
+    """
+
+    def make(runs: trial.Runs, scale: Scale, load_: float, full: bool, into: Path) -> int:
+        into.mkdir(parents=True)
+        if load_ >= refuses_from:
+            (into / "run.log").write_text("the target refused\n")
+            return 4
+        (into / "run.log").write_text("passed\n")
+        words = runs.arguments(scale, load_, full)
+        said = [word for place, word in enumerate(words) if words[place - 1] == "--set"]
+        run = made_up_run(into / "20260101-000000-comments", runs.scenario, said, load_, takes)
+        record_of_run = analysis.load(run)
+        summary = analysis.summarise(record_of_run)
+        assert not write(record_of_run, summary, report=False)
+        return int(summary["exit_code"])
+
+    patch.setattr(trial, "make", make)
+    request = Request(
+        scenario="comments",
+        axis="events",
+        goals=goals,
+        low=low,
+        high=high,
+        precision=0.05,
+        budget_ns=None,
+        short_ns=500 * MS,
+        full_ns=SECOND,
+        options=(),
+        overrides=(),
+    )
+    folder.mkdir(parents=True)
+    Search(request, folder, lambda _: None).go()
+    report.write(folder, record.read(folder))
+    return folder
+
+
+def made_up_run(folder: Path, scenario: str, overrides: list[str], rate: float, takes: float) -> Path:
+    """A run of one subscriber: within what the target takes 5 ms, beyond it a line grows."""
+    resolved = load(scenario, overrides_of(overrides))
+    length_ns = resolved.phases.measure_ns
+    events = [event(1, n, "/a", round(n * SECOND / rate)) for n in range(int(rate * length_ns / SECOND))]
+    deliveries = [
+        delivery(e, 1, 5 * MS + max(0, round(n * SECOND / takes) - round(n * SECOND / rate)))
+        for n, e in enumerate(events)
+    ]
+    health = {"interval_ns": SECOND, "cpu_ns": SECOND // 4, "lag_max_ns": MS, "gc_ns": 0, "rss_bytes": 10**8}
+    return write_run(
+        folder,
+        {
+            "events": events,
+            "deliveries": deliveries,
+            "subscriptions": [subscription(1, "/a", -MS)],
+            "connections": [connection(1, opened_ns=T0 + 1, closed_ns=ZERO + 3 * SECOND)],
+            "health": [{"time_ns": T0 + n * SECOND, "open_files": 9, **health} for n in (1, 2)],
+        },
+        scenario=resolved.resolved(),
+        phases=[
+            {"name": "ramp", "start_ns": T0, "end_ns": ZERO},
+            {"name": "measure", "start_ns": ZERO, "end_ns": ZERO + length_ns},
+        ],
+    )
