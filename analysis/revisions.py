@@ -71,9 +71,15 @@ class Maker:
         )
 
     def __str__(self) -> str:
+        if self.revision < 0:
+            return "a version that is not known"
         if not self.revision:
             return "a version from before revisions"
         return f"loadgen {self.version or 'of unknown version'}, revision {self.revision}"
+
+
+#: Of a file that does not say who made it, as its summary cannot be read.
+UNKNOWN: Final = Maker(None, -1)
 
 
 def maker_of(content: Any) -> Maker:

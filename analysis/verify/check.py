@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from analysis import derived, revisions, text
 from analysis.gates.outputs import junit, markdown
 from analysis.report import render
-from analysis.revisions import SUMMARY, Maker
+from analysis.revisions import SUMMARY, UNKNOWN, Maker
 from analysis.run import Run, RunError
 from analysis.summary import summarise
 from analysis.verify import compared, independent
@@ -78,10 +78,10 @@ def _summary(run: Run, summary: dict[str, Any], found: Verification) -> Maker:
         written = compared.read_json(run.path / SUMMARY)
     except FileNotFoundError:
         found.disagreements.append(f"there is no {SUMMARY}: {found.remedy} makes it")
-        return Maker(None, revisions.current())
+        return UNKNOWN
     except DamagedError as error:
         found.disagreements.append(f"{SUMMARY} {error}")
-        return Maker(None, revisions.current())
+        return UNKNOWN
     maker = maker_of(SUMMARY, written, found)
     if not maker.same:
         versions = run.manifest.get("versions")

@@ -285,6 +285,11 @@ def test_without_a_summary_nothing_is_green(small: Path) -> None:
     code, lines = command(small)
     assert code == 3
     assert f"there is no summary.json: `loadgen report {small}` makes it" in lines
+    # Who wrote the other files is not known then, and so not that their words are wrong.
+    (small / "summary.md").write_text("older words")
+    code, lines = command(small)
+    assert (code, lines[-1]) == (3, "1 disagrees")
+    assert "summary.md: not compared, as a version that is not known wrote it in other words" in lines
 
 
 @pytest.mark.parametrize(
