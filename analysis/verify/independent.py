@@ -33,6 +33,7 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
             ("publish.answer_ns", "took_ns", _requests(inside)),
         ):
             found |= _distribution(database, path, value, source)
+        found |= _echoes(database, run, inside)
         for number, step in enumerate(offered.steps(run)):
             found |= _step(database, f"steps.{number}", step.window)
         if later:
@@ -52,6 +53,20 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
 def applies_to(run: Run) -> bool:
     """Return whether times in the tables are on one clock: only then do raw differences mean something."""
     return all(fit.shared for fit in run.clocks.values()) and Path(run.path / "deliveries.parquet").exists()
+
+
+def _echoes(database: Any, run: Run, inside: str) -> dict[str, float | None]:
+    """Return the round trips of the workers that had a self-echo lane, in the summary's order."""
+    path = run.path / "echo.parquet"
+    lanes = [worker["worker"] for worker in run.manifest["workers"] if worker.get("echo") is not None]
+    if not path.exists():
+        return {}
+    source = str(path).replace("'", "''")
+    found: dict[str, float | None] = {}
+    for place, worker in enumerate(lanes):
+        its = f"read_parquet('{source}') WHERE {inside} AND arrival_ns IS NOT NULL AND worker = {int(worker)}"
+        found |= _distribution(database, f"echo.each.{place}.service_ns", "arrival_ns - sent_ns", its)
+    return found
 
 
 def _counts(database: Any, inside: str, window: Window) -> dict[str, float | None]:
@@ -94,6 +109,9 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         " FROM connections WHERE opened_ns IS NOT NULL"
     ).fetchone()
     (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
+    # The connections of the self-echo lanes are in no table.
+    for lane in filter(None, (worker.get("echo") for worker in run.manifest["workers"])):
+        connects, subscribes = connects + lane["connects"], subscribes + lane["subscribes"]
     found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}
     return {
         **{f"cost.operations.{name}": int(number) for name, number in found.items()},

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import analysis
+from analysis.verify import independent
 from loadgen.measure.clock import now_ns
 from loadgen.measure.spool import SpoolWriter
 from loadgen.run.echo import (
@@ -279,6 +280,14 @@ def test_echoes_are_in_no_figure_of_the_scenario_though_its_wildcards_receive_th
     assert [lane["sent"] for lane in summary["echo"]["each"]] == [20, 20]
     assert summary["echo"]["pairs"] == []
     assert "echo, one clock (arrival − sent)" in done.out
+    # A second opinion on the round trips, and on what the lanes' connections cost.
+    run = analysis.load(folder)
+    assert run.measure is not None
+    theirs = independent.figures(run, run.measure)
+    for place, each in enumerate(summary["echo"]["each"]):
+        assert theirs[f"echo.each.{place}.service_ns.p99"] == each["service_ns"]["p99"]
+    for kind in ("connect", "subscribe"):
+        assert theirs[f"cost.operations.{kind}"] == summary["cost"]["operations"][kind]
 
 
 def test_an_interrupted_run_keeps_the_echoes_so_far(tmp_path: Path) -> None:
