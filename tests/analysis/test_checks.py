@@ -101,7 +101,8 @@ def test_what_failed_is_shown_everywhere_and_cleaned(tmp_path: Path) -> None:
     assert "and 4 other checks failed: summary.json has them" in lines
     page = markdown(summary)
     assert "1,036 of 1,037 failed" in page
-    assert "<script" not in page
+    assert "\\<script\\>" in page
+    assert "\x1b" not in page
     suite = ElementTree.fromstring(junit(summary))[0]
     assert suite.get("failures") == "1"
 
