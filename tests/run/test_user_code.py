@@ -82,9 +82,9 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     summary, manifest = read(folder / "summary.json"), read(folder / "manifest.json")
     first = summary["verdict"]["findings"][0]["reason"]
     assert first.startswith("your code failed ")
-    assert first.endswith("payload() at users.py:17: ValueError: no third row")
+    assert first.endswith("payload() at users.py:19: ValueError: no third row")
     # The sentence is said once a process while it runs, and first at the end.
-    assert done.err.count("payload() at users.py:17: ValueError: no third row") == processes
+    assert done.err.count("payload() at users.py:19: ValueError: no third row") == processes
     assert "Invalid: your code failed" in done.out
     assert "Traceback" not in done.said
     # 40 events a second for 2.3 s, of ten clients: two made by each at least, and each on record once.
@@ -98,7 +98,7 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     assert set(status) == {"accepted", "unmade"}
     # What was made was sent, whatever came before it.
     assert failed == (10 if when == "==" else 92 - 20)
-    assert set(events.loc[events["status"] == "unmade", "error"]) == {"payload() failed at users.py:17"}
+    assert set(events.loc[events["status"] == "unmade", "error"]) == {"payload() failed at users.py:19"}
     assert summary["ledger"]["lost"] == summary["ledger"]["duplicates"] == 0
     assert summary["ledger"]["balances"]
 
@@ -190,6 +190,22 @@ def test_a_class_that_would_not_be_honoured_is_told_before_anything_starts(
     assert sentence in done.err, done.said
     assert len(done.err.splitlines()) == 1
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        "del ScenarioShape\nclass Reader(Subscriber): ...\nclass Writer(Publisher): ...\n",
+        "del ScenarioShape\nfrom locust import LoadTestShape\nclass Mine(LoadTestShape):\n"
+        "    def tick(self): ...\nclass Reader(Subscriber): ...\n",
+    ],
+    ids=["none", "another"],
+)
+def test_a_locustfile_without_our_shape_is_told_so(users: str, tmp_path: Path) -> None:
+    done = run(tmp_path, users)
+    assert done.code == 2, done.said
+    assert "loadgen: the locustfile has no ScenarioShape" in done.err
+    assert "Traceback" not in done.said
 
 
 def test_a_locustfile_that_cannot_be_loaded_is_no_failed_gate(tmp_path: Path) -> None:
