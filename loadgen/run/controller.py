@@ -273,7 +273,8 @@ class Controller:
         for user_class in self.environment.user_classes:
             if not issubclass(user_class, LoadUser):
                 playing.append(user_class)
-                say(f"note: {user_class.__name__} takes no part: it is no client of the scenario")
+                if plan is not None:
+                    say(f"note: {user_class.__name__} takes no part: it is no client of the scenario")
                 continue
             try:
                 demand_unchanged(user_class)

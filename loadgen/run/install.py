@@ -19,13 +19,17 @@ from loadgen.children import ENDING_SIGNALS
 from loadgen.run import joining
 from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
-from loadgen.run.exits import RunError
+from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.options import add_options
 from loadgen.run.own_code import OwnCode
 
 # Else gevent keeps for each greenlet by which stack it was spawned, and there are some for each client.
 gevent.config.track_greenlet_tree = False
 
+_NO_SHAPE = (
+    "the locustfile has no ScenarioShape, or another load shape before it: it needs"
+    " `from loadgen.run.install import ScenarioShape, install`, which starts and ends the run"
+)
 #: Set by `loadgen run`: leave Locust's own closing tables out.
 QUIET = "LOADGEN_QUIET"
 
@@ -66,6 +70,9 @@ def _hook(environment: Environment, own_code: OwnCode) -> None:
     own_code.belong_to(controller, environment)
     ScenarioShape.controller = controller
     runner = environment.runner
+    if not isinstance(runner, WorkerRunner) and not isinstance(environment.shape_class, ScenarioShape):
+        # Locust would start one user of its own accord, and the clients that never come would look like refused ones.
+        controller.stop_process(_NO_SHAPE, ExitCode.USAGE)
     if os.environ.get(QUIET):
         # `loadgen run` ends with a summary of its own; two with different rounding would only raise questions.
         logging.getLogger("locust.stats_logger").disabled = True

@@ -158,7 +158,7 @@ class OwnCode:
 
     def _keep(self, decided: int | None) -> None:
         """Let user code make a run that passed fail, and nothing else."""
-        if decided and self._exit_code != decided:
+        if decided or (decided == 0 and self._exit_code is None):
             self._exit_code = decided
 
     # Requests.

@@ -152,13 +152,15 @@ def _misfit(name: str, value: Any) -> str | None:
         return f"{name}() is async, and would never run: {wanted}"
     if inspect.isgeneratorfunction(plain):
         return f"{name}() has a yield, and would never run: {wanted}"
+    # A function by itself: bound to an object, one without `self` has no signature.
+    alone = isinstance(value, FunctionType)
     try:
-        signature = inspect.signature(bound)
+        signature = inspect.signature(value if alone else bound)
     except (TypeError, ValueError):
         # Not known, as of some functions that are written in C.
         return None
     try:
-        signature.bind(*arguments)
+        signature.bind(*(("self",) if alone else ()), *arguments)
     except TypeError:
         called = f"with ({', '.join(arguments)})" if arguments else "without arguments"
         return f"{name}() is called {called}, which {name}{signature} does not take: {wanted}"

@@ -44,6 +44,25 @@ def test_a_payload_of_the_users_own_rides_along(payload: dict[str, int | str]) -
     assert decode_event(event).stamp == (1, 2, 3, 4, 5)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["_lg", "pad"]) | st.text(max_size=5), JSON), st.integers(0, 400))
+def test_a_payload_arrives_as_it_is_or_is_refused(payload: dict[str, Any], size: int) -> None:
+    try:
+        members = encode_members(payload)
+    except PayloadError:
+        return
+    event = encode_event(1, 2, 3, 4, 5, size, members)
+    assert decode_event(event).stamp == (1, 2, 3, 4, 5)
+    decoded = json.loads(event)
+    assert {key: value for key, value in decoded.items() if key not in ("_lg", "pad")} == payload
+
+
 @pytest.mark.parametrize(
     "text", ['{"x":1}', "[1,2]", '"hello"', '{"_lg":[1,2,3]}', '{"_lg":"x"}', "nonsense"]
 )

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import gevent
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import Failures
@@ -206,6 +208,27 @@ def test_an_event_that_payload_fails_at_is_unmade_and_all_others_are_sent(
     assert (failure["kind"], failure["count"]) == ("user code", 1)
     assert failure["where"].startswith("payload() at tests/users/test_publishing.py:")
     assert run.progress.sent == run.progress.accepted == 3 * BATCH - 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sets(st.integers(0, 4 * BATCH - 1)), st.sampled_from([ValueError("no"), SystemExit(0), None]))
+def test_whichever_events_cannot_be_made_all_others_are_sent_in_order(
+    wrong: set[int], error: BaseException | None
+) -> None:
+    class Prompt(Sender):
+        def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
+            self.sent.append(events)
+            on_outcome(self.answer, now_ns(), None)
+
+    sender = Prompt(PublishAnswer(), None, None)
+    playing, run = publisher(sender, [0] * 4, payload=failing(*wrong, error=error, value="text"))
+    play(playing, settle_s=0)
+    assert sorted(row.sequence for row in run.rows) == list(range(4 * BATCH))
+    assert {row.sequence for row in run.rows if row.status == "unmade"} == wrong
+    sent = [decode_event(text).stamp[2] for events in sender.sent for text in events]
+    assert sent == [sequence for sequence in range(4 * BATCH) if sequence not in wrong]
+    assert all(sender.sent)
+    assert len(run.failures) == len(wrong)
 
 
 def test_a_request_of_which_no_event_could_be_made_is_not_sent_and_takes_no_slot() -> None:
