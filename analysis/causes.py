@@ -47,10 +47,12 @@ def disturbed(run: Run, window: Window, summary: dict[str, Any]) -> list[Finding
         if pauses[0]["start_ns"] < end_ns and pauses[0]["end_ns"] > window.start_ns
     ]
     p99_ns = summary["delivery"]["headline_ns"]["p99"]
-    for step in clock["steps"]:
-        if step["time_ns"] > window.start_ns and step["time_ns"] - step["within_ns"] < end_ns:
-            found += _step(step, window, p99_ns)
-    return found
+    steps = [
+        step
+        for step in clock["steps"]
+        if step["time_ns"] > window.start_ns and step["time_ns"] - step["within_ns"] < end_ns
+    ]
+    return [*found, *_stepped(steps, window, p99_ns)]
 
 
 def _together(pauses: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -100,21 +102,27 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
     )
 
 
-def _step(step: dict[str, Any], window: Window, p99_ns: int | None) -> Iterator[Finding]:
-    moved_ns = abs(step["moved_ns"])
-    doubtful = moved_ns > max(LIMITS.clock_ns, LIMITS.clock_share * abs(p99_ns or 0))
-    if moved_ns < LIMITS.step_ns and not doubtful:
-        return
-    whose = "the master" if step["worker"] is None else f"worker {step['worker']}"
-    sign = "+" if step["moved_ns"] > 0 else "−"
-    yield Finding(
-        "invalid" if moved_ns >= LIMITS.step_ns else "degraded",
-        "clock",
-        f"the clock of {whose} stepped by {sign}{text.duration(moved_ns)} in the"
-        f" {text.duration(step['within_ns'])} up to {into(step['time_ns'], window)}",
-        "stop what sets the clock during a run (let NTP or chrony slew it) and run again",
-        moved_ns,
-    )
+def _stepped(steps: list[dict[str, Any]], window: Window, p99_ns: int | None) -> Iterator[Finding]:
+    """Yield a finding for each clock that was stepped by enough to matter."""
+    enough_ns = min(LIMITS.step_ns, max(LIMITS.clock_ns, LIMITS.clock_share * abs(p99_ns or 0)))
+    by_clock: dict[int | None, list[dict[str, Any]]] = {}
+    for step in steps:
+        if abs(step["moved_ns"]) >= enough_ns:
+            by_clock.setdefault(step["worker"], []).append(step)
+    for worker, its in by_clock.items():
+        largest = max(its, key=lambda step: abs(step["moved_ns"]))
+        moved_ns = abs(largest["moved_ns"])
+        whose = "the master" if worker is None else f"worker {worker}"
+        times = "" if len(its) == 1 else f" {len(its):,} times, most"
+        yield Finding(
+            "invalid" if moved_ns >= LIMITS.step_ns else "degraded",
+            "clock",
+            f"the clock of {whose} stepped{times} by {'+' if largest['moved_ns'] > 0 else '−'}"
+            f"{text.duration(moved_ns)} in the {text.duration(largest['within_ns'])} up to"
+            f" {into(largest['time_ns'], window)}",
+            "stop what sets the clock during a run (let NTP or chrony slew it) and run again",
+            moved_ns,
+        )
 
 
 def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding]:

@@ -255,6 +255,14 @@ def test_a_step_that_pings_and_health_show_is_one_step(tmp_path: Path) -> None:
     assert subjects(summary)[0] == ("invalid", "clock")
 
 
+def test_a_clock_that_is_stepped_again_and_again_is_one_finding(tmp_path: Path) -> None:
+    summary = remote(tmp_path, pings(moved=lambda second: int(second // 1.5) * 900_000), seconds(of=9))
+    assert len(summary["clock"]["steps"]) == 6
+    clock = [finding["reason"] for finding in findings(summary) if "stepped" in finding["reason"]]
+    assert len(clock) == 1
+    assert clock[0].startswith("the clock of worker 0 stepped 6 times, most by +900 µs in the 250 ms up to")
+
+
 def test_an_older_record_shows_a_jump_whose_cause_is_not_known(tmp_path: Path) -> None:
     clock = pings(frozen=lambda second: 230 * MS if second > 5 else 0)
     for row in clock:

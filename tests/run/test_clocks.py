@@ -108,7 +108,7 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
     assert (fits[1].offset_ns or 0) > 499 * MS
     print([fit.to_dict() for fit in fits], summary["delivery"]["headline_ns"])
     # Publishers waited by the clock as they knew it then: no better than it is known now, and not much worse.
-    assert earliest_ns(run) <= max(fit.error_ns or 0 for fit in fits) + MS
+    assert earliest_ns(run) <= max(fit.error_ns or 0 for fit in fits) + MS // 5
     # What a reader of the raw record would believe.
     raw = pd.read_parquet(folder / "deliveries.parquet")
     believed = raw["arrival_ns"] - raw["intended_ns"]
@@ -157,7 +157,7 @@ def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_e
     # The file with the rate is read 20 times a second: until then the clock goes on at the old one.
     slack_ns = 10_000 + 0.05 * 1000e-6 * 1e9
     assert (np.abs(corrected_ns - true_ns) <= fit.error_ns_at(corrected_ns) + slack_ns).all()
-    assert earliest_ns(run) <= (fit.error_ns or 0) + MS
+    assert earliest_ns(run) <= (fit.error_ns or 0) + MS // 5
     print(fit.to_dict(), "earliest", earliest_ns(run))
     lateness = read(folder / "summary.json")["publish"]["lateness_ns"]
     assert 0 < lateness["error_ns"] <= (fit.error_ns or 0)
