@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis.clock_bounds import STEP_NS, Bounds, Pings, WallJump, by_pings_alone, by_steady_clocks
 from analysis.envelope import Curve, Floats, Ints
+from analysis.vouched import narrowed
 
 _ENOUGH = 3
 #: Times are rounded to whole nanoseconds, and so is what is added to them.
@@ -122,9 +123,16 @@ def shared_clock(worker: int, pings: int = 0) -> ClockFit:
     return ClockFit(worker, True, pings, 0, 0.0, 0)
 
 
-def fit(worker: int, same_kernel: bool, pings: Pings, window: tuple[int, int] | None = None) -> ClockFit:
+def fit(
+    worker: int,
+    same_kernel: bool,
+    pings: Pings,
+    window: tuple[int, int] | None = None,
+    vouched_ns: Ints | None = None,
+) -> ClockFit:
     """Bound the offset of a worker's clock by its pings.
 
+    ``vouched_ns`` is what ClockBound daemons of both hosts vouched for at each ping together, -1 where they did not.
     `error_ns` and `offset_ns` are of the window (start and end on the master's clock), or of the time of the pings if
     there is none.
     """
@@ -141,6 +149,8 @@ def fit(worker: int, same_kernel: bool, pings: Pings, window: tuple[int, int] | 
         bounds = by_steady_clocks(pings)
         curve, jumps = bounds.curve, bounds.jumps
         steps = _steps(worker, bounds)
+    if vouched_ns is not None:
+        curve = narrowed(curve, pings.sent_ns, vouched_ns)
     shown = _shown(curve)
     if window is None:
         edges = np.array([pings.sent_ns.min(), pings.received_ns.max()]) - curve.base_at_ns

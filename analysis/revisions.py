@@ -23,7 +23,9 @@ PATH: Final = Path(__file__).parent / "revisions.json"
 #: Objects whose keys are data (error messages, names), not part of the format.
 FREE: Final = frozenset(
     {
+        f"{SUMMARY}:checks.named",
         f"{SUMMARY}:connections.errors",
+        f"{SUMMARY}:echo.each[].errors",
         f"{SUMMARY}:faults",
         f"{SUMMARY}:publish.errors",
         f"{SUMMARY}:publish.events_by_status",

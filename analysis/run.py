@@ -159,8 +159,10 @@ class Run:
     def clocks(self) -> dict[int, ClockFit]:
         """What is known of each worker's clock."""
         names = ("worker", "sent_ns", "master_received_ns", "master_sent_ns", "received_ns")
-        table = self._read("clock", (*names, *_STEADY_TIMES))
+        table = self._read("clock", (*names, *_STEADY_TIMES, "bound_ns", "master_bound_ns"))
         worker, *times = (ints(table, name) for name in names)
+        bounds = [ints(table, name) for name in ("bound_ns", "master_bound_ns")]
+        vouched_ns = np.where((bounds[0] >= 0) & (bounds[1] >= 0), bounds[0] + bounds[1], -1)
         steady = [ints(table, name) for name in _STEADY_TIMES]
         here = self.manifest["host"].get("boot_id")
         fits = {}
@@ -170,14 +172,11 @@ class Run:
             if entry["id"] == "local" or (same_kernel and not its.any()):
                 fits[number] = clocks.shared_clock(number)
             else:
-                own = [values[its] for values in steady]
                 # Seldom a process could not read its clocks together; the pings that tell are enough.
-                known = np.logical_and.reduce([values >= 0 for values in own])
-                if known.sum() > len(known) / 2:
-                    told = [values[its][known] for values in times] + [values[known] for values in own]
-                else:
-                    told = [values[its] for values in times]
-                fits[number] = clocks.fit(number, same_kernel, Pings(*told), self._measured_ns)
+                known = its & np.logical_and.reduce([values >= 0 for values in steady])
+                chosen, columns = (known, [*times, *steady]) if known.sum() > its.sum() / 2 else (its, times)
+                pings = Pings(*(values[chosen] for values in columns))
+                fits[number] = clocks.fit(number, same_kernel, pings, self._measured_ns, vouched_ns[chosen])
         return fits
 
     @property

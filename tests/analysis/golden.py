@@ -27,6 +27,8 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
+from tests.analysis.test_clockbound import run_with_pings
+from tests.analysis.test_echo import LANE, SAME, two_hosts
 from tests.run.harness import REPO
 
 FOLDER = Path(__file__).parent / "golden"
@@ -310,8 +312,41 @@ def recovery(folder: Path) -> Path:
     )
 
 
+def echoes(folder: Path) -> Path:
+    """Two hosts that each timed a round trip to themselves; one of the lanes was refused at times."""
+    two_hosts(folder, ways_ns=SAME, echo_ns=(3 * MS, 5 * MS))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["workers"][0]["echo"] = {
+        **LANE,
+        "errors": {"HTTP 500": 2},
+        "note": "the service refused: HTTP 500",
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def vouched(folder: Path) -> Path:
+    """A worker whose clock ClockBound vouches for, with its master's."""
+    return run_with_pings(folder, 20_000, 30_000)
+
+
+def users(folder: Path) -> Path:
+    """A run whose user code made checks and failed, from a service that sent what cannot be read."""
+    worker = {
+        "worker": 0, "id": "local", "hostname": "h", "pid": 1, "finished": True, "undecodable": 3,
+        "checks": {"schema": {"passed": 9, "failed": 1}},
+        "undecodable_kinds": [{"kind": "text frame that is not UTF-8", "count": 3, "example": "\\xff"}],
+        "failures": [
+            {"kind": kind, "where": f"{where} at users.py:12", "message": "ValueError: no", "count": 2, "first_ns": T0}
+            for kind, where in (("user code", "payload()"), ("harness", "a client"))
+        ],
+    }  # fmt: skip
+    return simple_run(folder, workers=[worker])
+
+
 RUNS: dict[str, Callable[[Path], Path]] = {
-    each.__name__: each for each in (plain, nothing, silent, staircase, clocks, recovery)
+    each.__name__: each
+    for each in (plain, nothing, silent, staircase, clocks, recovery, echoes, vouched, users)
 }
 
 

@@ -71,7 +71,11 @@ def test_the_truth_stays_inside_where_both_speak_the_truth(
 def run_with_pings(folder: Path, offset_ns: int, bound_ns: int | None, *, later: bool = True) -> Path:
     """A run whose worker's clock is behind the master's by an offset, with a ping of ±100 µs four times a second."""
     workers = [{"worker": 0, "id": "w", "hostname": "h", "pid": 1, "finished": True, "boot_id": "other"}]
-    simple_run(folder, workers=workers, host={"hostname": "m", "cpus": 2, "boot_id": "here"})
+    simple_run(
+        folder,
+        workers=workers,
+        host={"hostname": "m", "cpus": 2, "kernel": "k", "platform": "linux", "boot_id": "here"},
+    )
     sent = [T0 + n * SECOND // 4 - offset_ns for n in range(9)]
     columns: dict[str, Any] = {
         "worker": pa.array([0] * 9, pa.int16()),
