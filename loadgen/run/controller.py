@@ -21,13 +21,13 @@ from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
 from loadgen.run import joining, limits, messages, target
+from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.census import Census
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
-from loadgen.run.own_code import Account
 from loadgen.run.record import check_writable
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
