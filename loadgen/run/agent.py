@@ -27,12 +27,12 @@ from loadgen.measure.rows import ClockRow
 from loadgen.measure.spool import MARKER, SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.run import gather, locust_stats, messages, worker_process
+from loadgen.run.account import show_failure
 from loadgen.run.cadence import FLUSH_INTERVAL_S, every
 from loadgen.run.census import Census
 from loadgen.run.echo import EchoLane, plan_echo
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.messages import Link, Payload
-from loadgen.run.own_code import show_failure
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
 from loadgen.run.threads import native_lock, native_sleep, run_in_thread, start_native_thread

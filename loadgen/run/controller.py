@@ -19,7 +19,12 @@ from loadgen.live.service import LiveService
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
+<<<<<<< HEAD
 from loadgen.run import ending, joining, limits, messages, target
+=======
+from loadgen.run import joining, limits, messages, target
+from loadgen.run.account import Account
+>>>>>>> usercode
 from loadgen.run.agent import Agent
 from loadgen.run.census import Census
 from loadgen.run.coordinator import FINISHING, Coordinator
@@ -27,7 +32,6 @@ from loadgen.run.display import ProgressDisplay
 from loadgen.run.ending import Ending
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
-from loadgen.run.own_code import Account
 from loadgen.run.record import check_writable
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError

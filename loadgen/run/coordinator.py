@@ -19,6 +19,7 @@ from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.guard import Budget
 from loadgen.planning.prices import Prices
 from loadgen.run import echo, messages
+from loadgen.run.account import Account
 from loadgen.run.census import Census, Share, shares
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.gather import SpoolReceiver
@@ -26,7 +27,6 @@ from loadgen.run.live_gates import LiveGates
 from loadgen.run.member import Member
 from loadgen.run.messages import Link, Payload
 from loadgen.run.offered import offered
-from loadgen.run.own_code import Account
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread

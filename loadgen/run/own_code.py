@@ -19,36 +19,14 @@ from locust.event import EventHook, Events
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 
 from loadgen.console import say
-from loadgen.measure.checks import Checks
-from loadgen.measure.failures import (
-    HARNESS,
-    USER_CODE,
-    Failure,
-    Failures,
-    has_frame,
-    is_users_file,
-    shown_path,
-)
+from loadgen.measure.failures import HARNESS, USER_CODE, Failures, has_frame, is_users_file, shown_path
+from loadgen.run.account import Account
 from loadgen.run.exits import ExitCode
 
 #: With these a listener of `request` may end the task in which the request was made.
 _CONTROL = (StopUser, StopTest, RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
 #: Events before anything of a run has begun: what fails there is an error of use.
 _BEFORE = frozenset({"init", "init_command_line_parser"})
-
-
-def show_failure(failure: Failure) -> None:
-    """Say what failed that is not the service's doing."""
-    whose = "your code" if failure.kind == USER_CODE else "the harness"
-    say(f"{whose} failed in {failure.where}: {failure.message}; the run goes on, and is invalid")
-
-
-class Account:
-    """Failures and checks of a process that belong to no worker's part in a run: a master's, or from before a run."""
-
-    def __init__(self) -> None:
-        self.failures = Failures(show_failure)
-        self.checks = Checks()
 
 
 class Keeper(Protocol):

@@ -152,7 +152,7 @@ def test_unobserved_deliveries_make_the_run_invalid_and_are_shown(tmp_path: Path
     assert summary["workers"]["unobserved"] == 5
     assert summary["exit_code"] == 3
     first, second = (finding["reason"] for finding in summary["verdict"]["findings"][:2])
-    assert "the harness failed 1 times" in first
+    assert "the harness failed once" in first
     assert second.startswith("5 deliveries were observed by nobody")
 
 

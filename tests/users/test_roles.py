@@ -169,7 +169,8 @@ print(json.dumps(found))
 
 
 LISTENERS = f"""{HEAD}
-from loadgen.run.own_code import Account, OwnCode
+from loadgen.run.account import Account
+from loadgen.run.own_code import OwnCode
 
 class Keeper:
     past = False
