@@ -4,6 +4,7 @@ import socket
 import ssl
 from contextlib import suppress
 
+from loadgen.measure.arrival import Arrival, arrival
 from loadgen.native import Lane
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
@@ -12,7 +13,10 @@ from loadgen.transport.stream import OnClosed, SocketStream
 
 
 class ByteStream(SocketStream):
-    """A client connection; ``on_bytes`` gets what each read brought, any part of the stream."""
+    """A client connection; ``on_bytes`` gets what each read brought, any part of the stream.
+
+    The arrival is that of a message that ends within the bytes; its `end` that of one that ends with them.
+    """
 
     __slots__ = ("_closing", "_on_bytes")
 
@@ -55,7 +59,11 @@ class ByteStream(SocketStream):
         assert self._opening is not None
         self._opening.set(None)
 
-    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+    def _step(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
+        if within_ns:
+            arrival_ns = Arrival.within(arrival_ns, within_ns, arrival(arrival_ns, end_ns))
         self._on_bytes(bytes(data), arrival_ns, read_ns)
 
     def _on_writable(self) -> None:

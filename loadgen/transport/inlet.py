@@ -6,9 +6,16 @@ and the loop below keeps what it needs in local variables. Each socket is read o
 the kernel's receive timestamp comes along; what is left is there again in the next turn.
 
 There are two that do the same: `NativeInlet` by `loadgen.native`, and `Inlet` in Python where that was not built.
+
+When a message arrived. One read has one kernel stamp, that of its last segment, and the kernel merges segments that
+wait in a socket. So only what ends with a read that emptied the socket has a stamp of its own. All else that a read
+brings arrived before its stamp and after the socket was last known to be empty: before the last read that emptied it,
+before a later poll that did not show it, and after the stamp of that read. `within_ns` is how long before the stamp
+that is, and `end_ns` the same for what ends with the read: 0 where that is exact.
 """
 
 import os
+import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable
@@ -35,6 +42,10 @@ _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
 #: Sockets a turn; others of the hub's business waits no longer than these take.
 _MOST_A_TURN = 256
+#: How long after its stamp a segment may wait in the kernel (softirq) until its socket shows it; as in poller.c.
+_SETTLE_NS = 50_000
+#: Among the flags of a read: it has filled its buffer, and the socket may hold more.
+FILLED = socket.MSG_TRUNC
 
 
 class Source(Protocol):
@@ -44,17 +55,27 @@ class Source(Protocol):
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Takes a message where a read may bring just one whole text frame; None: `take` must see every byte.
     whole: OnText | None
+    #: What is read next came after this (ns), and is stamped later than that.
+    since_ns: int
+    stamp_ns: int
 
-    def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
-        """Take what was read; nothing: the stream is at its end. The bytes are only there until this returns."""
+    def take(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
+        """Take what was read; nothing: the stream is at its end. The bytes are only there until this returns.
+
+        ``within_ns``, ``end_ns``: by how much earlier a message may have arrived that ends within the data, or with it.
+        """
 
     def broke(self, error: OSError) -> None:
         """The socket cannot be read any more."""
 
-    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int) -> None:
+    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Take what the native inlet has decrypted and its lane has not taken; nothing: TLS is at its end."""
 
-    def tls_stopped(self, error: Exception, arrival_ns: int, read_ns: int) -> None:
+    def tls_stopped(
+        self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
         """There was nothing more to decrypt, or TLS has failed."""
 
 
@@ -73,17 +94,18 @@ class NativeInlet:
 
     def add(self, descriptor: int, source: Source) -> None:
         """Read the socket from now on."""
-        self._poller.add(descriptor, source)
+        self._poller.add(descriptor, source, source.since_ns)
         self._sockets += 1
         if not self._watcher.active:
             self._watcher.start(self._poller.read, _MOST_A_TURN)
 
-    def remove(self, descriptor: int) -> None:
-        """Read the socket no more; call before it is closed."""
-        self._poller.remove(descriptor)
+    def remove(self, descriptor: int) -> int:
+        """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
+        since_ns = self._poller.remove(descriptor)
         self._sockets -= 1
         if not self._sockets:
             self._watcher.stop()
+        return since_ns
 
     def route(
         self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
@@ -98,6 +120,10 @@ class Inlet:
     def __init__(self) -> None:
         self.process = os.getpid()
         self._sources: dict[int, Source] = {}
+        #: Sockets whose last read left something, or that were not read yet: no poll says anything of them.
+        self._filled: set[int] = set()
+        #: The beginning of the last poll that has shown every readable socket.
+        self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._loop = gevent.get_hub().loop
@@ -111,25 +137,28 @@ class Inlet:
     def add(self, descriptor: int, source: Source) -> None:
         """Read the socket from now on."""
         self._sources[descriptor] = source
+        self._filled.add(descriptor)
         if self._epoll is None:
             self._watchers[descriptor] = watcher = self._loop.io(descriptor, _READ)
-            watcher.start(self._read, ((descriptor, _READ),))
+            watcher.start(self._read_now, ((descriptor, _READ),))
             return
         self._epoll.register(descriptor, _EPOLLIN)
         if not self._watcher.active:
             self._watcher.start(self._on_readable)
 
-    def remove(self, descriptor: int) -> None:
-        """Read the socket no more; call before it is closed."""
-        del self._sources[descriptor]
+    def remove(self, descriptor: int) -> int:
+        """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
+        source = self._sources.pop(descriptor)
+        since_ns = max(source.since_ns, source.stamp_ns)
         if self._epoll is None:
             watcher = self._watchers.pop(descriptor)
             watcher.stop()
             watcher.close()
-            return
+            return since_ns
         self._epoll.unregister(descriptor)
         if not self._sources:
             self._watcher.stop()
+        return since_ns
 
     def route(
         self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
@@ -138,62 +167,102 @@ class Inlet:
 
     def _on_readable(self) -> None:
         assert self._epoll is not None
-        poll, left = self._epoll.poll, _MOST_A_TURN
+        poll, now, left = self._epoll.poll, now_ns, _MOST_A_TURN
+        polled_ns = now()
         readable = poll(0, left)
         while readable:
-            self._read(readable)
+            self._read(readable, polled_ns)
             left -= len(readable)
             if left <= 0:
                 return
+            # Those that it has shown have been read.
+            self._polled_ns = polled_ns
             # What came meanwhile: to go through the hub for it costs several times as much as to ask.
+            polled_ns = now()
             readable = poll(0, left)
+        self._polled_ns = polled_ns
 
-    def _read(self, readable: Iterable[tuple[int, int]]) -> None:
-        """Read each socket once, then deal with what was read.
+    def _read_now(self, readable: Iterable[tuple[int, int]]) -> None:
+        self._read(readable, now_ns())
+
+    def _read(self, readable: Iterable[tuple[int, int]], before_ns: int) -> None:
+        """Read each socket once, then deal with what was read. ``before_ns``: the clock, read before.
 
         In two loops, since the kernel's code and ours would otherwise drive each other out of the processor's caches
         with every frame: ours then took twice as long.
         """
         sources, buffer, view, buffers = self._sources, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack_time = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
-        unpack_header, now = _HEADER.unpack_from, now_ns
-        texts: list[tuple[OnText, bytearray, list[tuple[int, int, bytes]], int]] = []
+        unpack_header, now, filled = _HEADER.unpack_from, now_ns, self._filled
+        texts: list[tuple[Source, OnText, bytearray, bytes, int]] = []
         add = texts.append
         for descriptor, _ in readable:
             try:
                 source = sources[descriptor]
-                size, control, _, _ = source.recvmsg_into(buffers, control_bytes)
+                size, control, flags, _ = source.recvmsg_into(buffers, control_bytes)
                 read_ns = now()
-            except (KeyError, BlockingIOError, InterruptedError):
+            except (KeyError, BlockingIOError):
                 # The first: ended by what was read before it in this turn.
+                continue
+            except InterruptedError:
+                filled.add(descriptor)
                 continue
             except OSError as error:
                 source.broke(error)
                 continue
             whole = source.whole
-            if whole is not None:
-                # A whole text frame and nothing else, as nearly every read of a fan-out is.
+            if whole is not None and control and size < _BUFFER_BYTES and not flags:
+                # A whole text frame and nothing else, as nearly every read of a fan-out is: its stamp is exact.
+                text = None
                 if unpack_header(buffer)[0] == _LONGER_TEXT + size and size >= 4:
-                    add((whole, buffer[4:size], control, read_ns))
+                    text = buffer[4:size]
+                elif buffer[0] == _TEXT and buffer[1] == size - 2 < 126:
+                    text = buffer[2:size]
+                if text is not None:
+                    add((source, whole, text, control[0][2], read_ns))
+                    source.since_ns = before_ns - _SETTLE_NS
+                    if filled:
+                        filled.discard(descriptor)
+                    before_ns = read_ns
                     continue
-                if buffer[0] == _TEXT and buffer[1] == size - 2 < 126:
-                    add((whole, buffer[2:size], control, read_ns))
-                    continue
-            source.take(view[:size], _arrival_ns(control, read_ns), read_ns)
-        for whole, text, control, read_ns in texts:
+            emptied = size < _BUFFER_BYTES and not flags & FILLED
+            times = self._times_of(descriptor, source, control, before_ns, read_ns, emptied)
+            before_ns = read_ns
+            source.take(view[:size], *times)
+        for source, whole, text, stamp, read_ns in texts:
+            seconds, nanoseconds = unpack_time(stamp)
+            source.stamp_ns = arrival_ns = seconds * 1_000_000_000 + nanoseconds
+            whole(text, arrival_ns, read_ns)
+
+    def _times_of(
+        self,
+        descriptor: int,
+        source: Source,
+        control: list[tuple[int, int, bytes]],
+        before_ns: int,
+        read_ns: int,
+        emptied: bool,
+    ) -> tuple[int, int, int, int]:
+        """Return (arrival, read, within, end) of a read; see the module's docstring, and `times_of` in poller.c."""
+        arrival_ns = read_ns
+        if control:
+            seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
+            arrival_ns = seconds * 1_000_000_000 + nanoseconds
+        since_ns = source.since_ns
+        if descriptor not in self._filled:
+            since_ns = max(since_ns, self._polled_ns - _SETTLE_NS)
+        if since_ns < source.stamp_ns or since_ns >= arrival_ns:
+            since_ns = source.stamp_ns
+        within_ns = max(0, arrival_ns - since_ns)
+        if emptied:
+            self._filled.discard(descriptor)
+            source.since_ns = before_ns - _SETTLE_NS
             if control:
-                seconds, nanoseconds = unpack_time(control[0][2])
-                whole(text, seconds * 1_000_000_000 + nanoseconds, read_ns)
-            else:
-                whole(text, read_ns, read_ns)
-
-
-def _arrival_ns(control: list[tuple[int, int, bytes]], read_ns: int) -> int:
-    """Return the kernel's stamp; where it gave none, the time of the read."""
-    if not control:
-        return read_ns
-    seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
-    return int(seconds * 1_000_000_000 + nanoseconds)
+                source.stamp_ns = arrival_ns
+        else:
+            self._filled.add(descriptor)
+            source.since_ns = since_ns
+        return arrival_ns, read_ns, within_ns, 0 if emptied and control else within_ns
 
 
 _Kind = TypeVar("_Kind", Inlet, NativeInlet)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import mqtt5
 
+from loadgen.measure.arrival import end_of
 from loadgen.native import Lane, Rows
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.mqtt import limits
@@ -199,7 +200,8 @@ class MqttSession:
                     self._handler.on_undecodable("a message's payload is not UTF-8")
                     continue
                 # An id that no subscription has is counted as such.
-                on_event(find(packet.topic) or "", text, arrival_ns, read_ns)
+                at_ns = arrival_ns if place < end else end_of(arrival_ns)
+                on_event(find(packet.topic) or "", text, at_ns, read_ns)
             elif type(packet) is _PubAck:
                 self._on_acknowledged(packet, arrival_ns)
             else:

@@ -1,0 +1,177 @@
+"""Every arrival on record holds what a packet capture says: exactly, or within its interval."""
+
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gevent
+import numpy as np
+import numpy.typing as npt
+import pytest
+import trustme
+
+from loadgen import native
+from loadgen.measure.arrival import end_of
+from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer
+from loadgen.measure.stamp import decode_event
+from loadgen.protocol.appsync import messages
+from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.protocol.appsync.client import AppSyncEvents
+from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.transport import inlet as inlets
+from loadgen.transport.address import Address
+from loadgen.transport.byte_stream import ByteStream
+from loadgen.transport.slow_reading import SlowReading
+from loadgen.transport.stream import SocketStream
+from loadgen.transport.websocket import WebSocket
+from tests.transport.capture import Capture, may_capture
+from tests.transport.sending import Order, Sender, burn
+
+pytestmark = pytest.mark.skipif(not may_capture(), reason="it may not capture packets (CAP_NET_RAW)")
+
+CONNECTIONS = 8
+#: A stamp and the capture's are of one moment; the two differ where the kernel stamps a packet twice.
+SAME_NS = 20_000
+_AT = {name: place for place, name in enumerate(COLUMNS)}
+Ints = npt.NDArray[np.int64]
+
+
+class Handler:
+    """A `SessionHandler` that records deliveries as a `ClientConnection` does."""
+
+    def __init__(self, buffer: DeliveryBuffer | NativeDeliveryBuffer, number: int) -> None:
+        self._buffer, self._number = buffer, number
+
+    def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
+        self._buffer.add(self._number, arrival_ns, read_ns, decode_event(event).stamp)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+class Lines:
+    """Takes messages from a byte stream, as a session of such a protocol does."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler, self._rest = handler, b""
+
+    def receive(self, data: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            is_end = line is lines[-1] and not self._rest
+            found = messages.decode_data_message(line)
+            at_ns = end_of(arrival_ns) if is_end else arrival_ns
+            self._handler.on_event(found.id, found.event, at_ns, read_ns)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of each delivery: the record's arrival and how uncertain it is, and the capture's."""
+
+    arrival_ns: Ints
+    uncertain_ns: Ints
+    truth_ns: Ints
+
+    def outside(self, allowed_ns: int = SAME_NS) -> Ints:
+        """Return by how much the truth lies outside of each interval, of those that it does."""
+        early = self.arrival_ns - self.uncertain_ns - self.truth_ns
+        late = self.truth_ns - self.arrival_ns
+        beyond = np.maximum(early, late)
+        return beyond[beyond > allowed_ns]
+
+    def said(self) -> str:
+        """Return what there is to say of them."""
+        exact = int(np.count_nonzero(self.uncertain_ns == 0))
+        shift_us = (self.arrival_ns - self.truth_ns) / 1e3
+        early_us = np.sort((self.arrival_ns - self.uncertain_ns - self.truth_ns) / 1e3)
+        wide_us = np.sort(self.uncertain_ns[self.uncertain_ns > 0] / 1e3)
+        return (
+            f"{len(self.truth_ns)} deliveries, {exact} exact; stamp later than the capture by up to {shift_us.max():.1f} µs;"
+            f" truth before the interval by up to {early_us.max():.1f} µs; stamp before the capture by up to"
+            f" {-shift_us.min():.1f} µs"
+            + (f"; intervals {wide_us[len(wide_us) // 2]:.0f} µs in the middle, up to {wide_us[-1]:.0f} µs" if len(wide_us) else "")
+        )
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("authority")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+        yield folder / "server.pem"
+
+
+def receive(
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    order: Order,
+    certificate: Path | None = None,
+    stall_s: float = 0.0,
+    busy: int = 0,
+    bytes_per_s: float | None = None,
+) -> Seen:
+    """Receive what is ordered over one of the paths, and capture it."""
+    monkeypatch.setattr(native, "available", path == "native")
+    inlets._inlets.clear()
+    buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
+    service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("k"))
+    sender = Sender(CONNECTIONS, certificate, order.lines)
+    scheme = {(False, False): "ws", (False, True): "wss", (True, False): "tcp"}[order.lines, certificate is not None]
+    address = Address(f"{scheme}://127.0.0.1:{sender.port}/")
+    connections: list[SocketStream] = []
+    ports, handlers = [], []
+    slow = []
+    burners = [burn(30.0) for _ in range(busy)]
+    with Capture(sender.port) as capture:
+        for number in range(CONNECTIONS):
+            handlers.append(handler := Handler(buffer, number))
+            session = service.session(handler)
+            connection: SocketStream
+            if order.lines:
+                connection = ByteStream(address, on_bytes=Lines(handler).receive, on_closed=lambda *_: None)
+            else:
+                connection = WebSocket(
+                    address, subprotocols=(), headers={}, on_text=session.receive, on_closed=lambda *_: None
+                )
+            opened = gevent.spawn(connection.open, 10)
+            ports.append(gevent.get_hub().threadpool.apply(sender.accepted))
+            opened.get()
+            connections.append(connection)
+            if isinstance(buffer, NativeDeliveryBuffer):
+                connection.express(session.lane(buffer.rows, {"s1": number}))
+            if bytes_per_s is not None:
+                slow.append(SlowReading(connection, bytes_per_s))
+        sender.begin(order)
+        while (ends := sender.done()) is None:
+            if stall_s:
+                time.sleep(stall_s)
+            gevent.sleep(0.001)
+        for reading in slow:
+            reading.stop()
+        wanted, rows = order.frames * CONNECTIONS, np.empty((0, len(COLUMNS)), dtype=np.int64)
+        with gevent.Timeout(20):
+            while len(rows) < wanted:
+                gevent.sleep(0.05)
+                rows = np.concatenate([rows, *(piece.copy() for piece in buffer.take())])
+        for connection in connections:
+            connection.abort()
+        sender.stop()
+        time.sleep(0.3)
+    for burner in burners:
+        burner.kill()
+    inlets._inlets.clear()
+    found = []
+    for number, port in enumerate(ports):
+        mine = rows[rows[:, 0] == number]
+        assert mine[:, _AT["sequence"]].tolist() == list(range(order.frames))
+        truth_ns = capture.arrivals_ns(port, np.array(ends[port], dtype=np.int64))
+        found.append(np.column_stack((mine[:, 1], mine[:, _AT["uncertain_ns"]], truth_ns)))
+    arrival_ns, uncertain_ns, truth_ns = np.concatenate(found).T
+    return Seen(arrival_ns, uncertain_ns, truth_ns)
