@@ -2,6 +2,8 @@
    lane takes without any Python. What is left goes to Python when all have been read: the kernel's code and the
    interpreter's would otherwise drive each other out of the processor's caches with every frame. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -18,6 +20,12 @@
 #define TIMESTAMPNS 35
 /* How long after its stamp a segment may wait in the kernel (softirq) until its socket shows it. */
 #define SETTLE_NS 50000
+/* How often the kernel is asked how many segments came, and how many times at once: that costs more than a read. */
+#define ASK_NS 200000
+#define ASKS_AT_ONCE 64
+/* Where struct tcp_info has tcpi_bytes_received and tcpi_data_segs_in (linux/tcp.h). */
+#define BYTES_RECEIVED_AT 128
+#define SEGMENTS_AT 152
 
 typedef struct {
     PyObject *source, *whole; /* NULL: no socket; every byte goes to the source's `take` */
@@ -30,6 +38,10 @@ typedef struct {
     int64_t stamp_ns;
     /* The last read left something, or there was none: that a poll has not shown the socket says nothing. */
     int filled;
+    /* Bytes read; and since the kernel was last asked: reads, and how many segments had come then. */
+    uint64_t bytes;
+    uint32_t reads, segments;
+    int asked;
 } Slot;
 
 typedef struct {
@@ -46,6 +58,8 @@ typedef struct {
     int laters, reading;
     /* The clock, as it was read last; and the beginning of the last poll that has shown every readable socket. */
     int64_t now_ns, polled_ns;
+    /* When the kernel may be asked again. */
+    int64_t ask_ns;
     PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a number */
     unsigned char buffer[BUFFER_BYTES];
 } Poller;
@@ -80,12 +94,36 @@ static int64_t stamp(struct msghdr *message) {
     return 0;
 }
 
+/* Whether what was read last, which emptied the socket, came in one segment: then its stamp is that of all of it.
+
+   Each read that empties a socket brings one segment at least; where there were no more segments than reads, each brought
+   one. That nothing came since, which would be counted too, is known from the bytes. */
+static int is_one_segment(Poller *self, int descriptor, Slot *slot) {
+    if (self->ask_ns > self->now_ns) return 0;
+    int64_t least_ns = self->now_ns - ASKS_AT_ONCE * (int64_t)ASK_NS;
+    self->ask_ns = (self->ask_ns > least_ns ? self->ask_ns : least_ns) + ASK_NS;
+    unsigned char info[SEGMENTS_AT + 4];
+    socklen_t size = sizeof info;
+    uint64_t bytes;
+    uint32_t segments;
+    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, info, &size) || size < sizeof info) return 0;
+    memcpy(&bytes, info + BYTES_RECEIVED_AT, sizeof bytes);
+    memcpy(&segments, info + SEGMENTS_AT, sizeof segments);
+    int known = bytes == slot->bytes;
+    int one = known && slot->asked && segments - slot->segments == slot->reads;
+    slot->asked = known;
+    slot->segments = segments;
+    slot->reads = 0;
+    return one;
+}
+
 /* When what a read has brought arrived, and since when the socket is empty for the next.
 
    A read has the stamp of its last segment, and the kernel merges segments that wait: only what ends with a read that
    emptied the socket has a stamp of its own. Everything else came after the socket was last seen empty: before the last
    read that emptied it, or before a later poll that did not show it. */
 static Times times_of(Poller *self, Slot *slot, int64_t stamped_ns, int64_t before_ns, int64_t read_ns, int emptied) {
+    slot->reads++;
     Times times = {.arrival_ns = stamped_ns ? stamped_ns : read_ns, .read_ns = read_ns};
     int64_t since_ns = slot->since_ns;
     if (!slot->filled && self->polled_ns - SETTLE_NS > since_ns) since_ns = self->polled_ns - SETTLE_NS;
@@ -98,6 +136,8 @@ static Times times_of(Poller *self, Slot *slot, int64_t stamped_ns, int64_t befo
         if (stamped_ns) slot->stamp_ns = stamped_ns;
     } else {
         slot->since_ns = since_ns;
+        /* A segment may be in this read and the next. */
+        slot->asked = 0;
     }
     slot->filled = !emptied;
     return times;
@@ -126,8 +166,11 @@ static int read_one(Poller *self, int descriptor) {
         self->laters++;
         return 0;
     }
-    const Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
+    Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
+    slot->bytes += size;
     const unsigned char *data = self->buffer;
+    int is_whole = slot->tls_read == NULL && whole_text(data, size);
+    if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
     if (slot->lane != NULL && slot->tls_read == NULL) {
         Py_ssize_t taken = lane_take_frames(slot->lane, data, size, &times);
         if (taken < 0) return -1;

@@ -10,7 +10,8 @@ There are two that do the same: `NativeInlet` by `loadgen.native`, and `Inlet` i
 When a message arrived. One read has one kernel stamp, that of its last segment, and the kernel merges segments that
 wait in a socket. So only what ends with a read that emptied the socket has a stamp of its own. All else that a read
 brings arrived before its stamp and after the socket was last known to be empty: before the last read that emptied it,
-before a later poll that did not show it, and after the stamp of that read. `within_ns` is how long before the stamp
+before a later poll that did not show it, and after the stamp of that read. Where the kernel says that the read brought
+one segment, all of it is exact (see `segments`). `within_ns` is how long before the stamp
 that is, and `end_ns` the same for what ends with the read: 0 where that is exact.
 """
 
@@ -30,6 +31,7 @@ from loadgen import native
 from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
 from loadgen.transport.framing import OnText
+from loadgen.transport.segments import ONE_READ, Segments
 
 _READ = 1
 _EPOLLIN = 1
@@ -58,6 +60,14 @@ class Source(Protocol):
     #: What is read next came after this (ns), and is stamped later than that.
     since_ns: int
     stamp_ns: int
+    #: Bytes read, and `segments.ONE_READ` for each read, as far as the inlet in Python has read.
+    taken: int
+
+    def is_one_segment(self) -> bool:
+        """Whether what was read last, which emptied the socket, came in one segment (see `segments`)."""
+
+    def forget_segments(self) -> None:
+        """The last read has left something in the socket."""
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -124,6 +134,7 @@ class Inlet:
         self._filled: set[int] = set()
         #: The beginning of the last poll that has shown every readable socket.
         self._polled_ns = 0
+        self._segments = Segments()
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._loop = gevent.get_hub().loop
@@ -220,12 +231,14 @@ class Inlet:
                     text = buffer[2:size]
                 if text is not None:
                     add((source, whole, text, control[0][2], read_ns))
+                    source.taken += size + ONE_READ
                     source.since_ns = before_ns - _SETTLE_NS
                     if filled:
                         filled.discard(descriptor)
                     before_ns = read_ns
                     continue
             emptied = size < _BUFFER_BYTES and not flags & FILLED
+            source.taken += size + ONE_READ
             times = self._times_of(descriptor, source, control, before_ns, read_ns, emptied)
             before_ns = read_ns
             source.take(view[:size], *times)
@@ -254,15 +267,19 @@ class Inlet:
         if since_ns < source.stamp_ns or since_ns >= arrival_ns:
             since_ns = source.stamp_ns
         within_ns = max(0, arrival_ns - since_ns)
+        end_ns = 0 if emptied and control else within_ns
         if emptied:
             self._filled.discard(descriptor)
             source.since_ns = before_ns - _SETTLE_NS
             if control:
                 source.stamp_ns = arrival_ns
+                if self._segments.may_ask(read_ns) and source.is_one_segment():
+                    within_ns = 0
         else:
             self._filled.add(descriptor)
             source.since_ns = since_ns
-        return arrival_ns, read_ns, within_ns, 0 if emptied and control else within_ns
+            source.forget_segments()
+        return arrival_ns, read_ns, within_ns, end_ns
 
 
 _Kind = TypeVar("_Kind", Inlet, NativeInlet)

@@ -21,6 +21,7 @@ from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.framing import OnText
 from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
 from loadgen.transport.records import RecordBoundary
+from loadgen.transport.segments import Count
 
 _WRITE = 2
 _PLAINTEXT = bytearray(64 * 1024)
@@ -47,6 +48,7 @@ class SocketStream:
         "_opening",
         "_outgoing",
         "_records",
+        "_segments",
         "_socket",
         "_tls",
         "_tls_ready",
@@ -56,6 +58,7 @@ class SocketStream:
         "recvmsg_into",
         "since_ns",
         "stamp_ns",
+        "taken",
         "whole",
     )
 
@@ -79,7 +82,8 @@ class SocketStream:
         self._early: TransportError | None = None
         #: See `inlet.Source`.
         self.whole: OnText | None = None
-        self.since_ns = self.stamp_ns = 0
+        self.since_ns = self.stamp_ns = self.taken = 0
+        self._segments = Count()
         self.kernel_timestamps = False
 
     @property
@@ -100,6 +104,8 @@ class SocketStream:
             HandshakeRefusedError: the server does not let us in.
         """
         self.since_ns = self.stamp_ns = now_ns()
+        self.taken = 0
+        self._segments.forget()
         self._socket = self._address.connect(timeout_s)
         self.kernel_timestamps = kernel_time.enable(self._socket)
         self._opening = opening = AsyncResult()
@@ -178,6 +184,14 @@ class SocketStream:
         raise NotImplementedError
 
     # The receive path, from `Inlet`.
+
+    def is_one_segment(self) -> bool:
+        """Whether what was read last, which emptied the socket, came in one segment."""
+        return self._socket is not None and self._segments.is_one(self._socket, self.taken)
+
+    def forget_segments(self) -> None:
+        """The last read has left something in the socket."""
+        self._segments.forget()
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int

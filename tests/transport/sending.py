@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ TOKEN = 7
 class Order:
     """What to send to each connection: so many frames, `batch` at a time, cut into `cuts` + 1 segments.
 
-    ``pause_s``: the longest time between two segments; ``sizes`` of events.
+    Between two segments to a connection passes from the least pause up to ``pause_s`` more. ``sizes`` are of events.
     """
 
     frames: int
     batch: int = 1
     cuts: int = 0
     pause_s: float = 0.001
+    least_pause_s: float = 0.0
     sizes: Sequence[int] = (90, 200, 900)
     lines: bool = False
 
@@ -94,7 +96,7 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
     for _ in range(connections):
         peers.append(_Peer(listener.accept()[0], context, lines))
         pipe.send(peers[-1].port)
-    draws = random.Random(1)  # noqa: S311  a test's
+    draws = random.Random(1)
     order: Order = pipe.recv()
     ends: dict[int, list[int]] = {peer.port: [] for peer in peers}
     number = 0
@@ -111,13 +113,13 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
             ends[peer.port] += [peer.sent + place for place in places]
             cuts = sorted(draws.randrange(1, len(data)) for _ in range(order.cuts))
             edges = [0, *cuts, len(data)]
-            pending.append([data[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a])
+            pending.append([data[a:b] for a, b in pairwise(edges) if b > a])
         # A segment to each in turn, as a fan-out does.
         while any(pending):
             for peer, parts in zip(peers, pending, strict=True):
                 if parts:
                     peer.send(parts.pop(0))
-            time.sleep(draws.random() * order.pause_s)
+            time.sleep(order.least_pause_s + draws.random() * order.pause_s)
         number += batch
     time.sleep(0.1)
     pipe.send(ends)

@@ -1,12 +1,9 @@
 """Every arrival on record holds what a packet capture says: exactly, or within its interval."""
 
-import os
-import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import gevent
 import numpy as np
@@ -23,6 +20,7 @@ from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.transport import inlet as inlets
+from loadgen.transport import kernel_time
 from loadgen.transport.address import Address
 from loadgen.transport.byte_stream import ByteStream
 from loadgen.transport.slow_reading import SlowReading
@@ -91,9 +89,11 @@ class Seen:
         """Return what there is to say of them."""
         shifted_us = (self.arrival_ns - self.after_ns).max() / 1e3
         wide_us = np.sort(self.uncertain_ns[self.uncertain_ns > 0] / 1e3)
-        widths = f", intervals of {wide_us[len(wide_us) // 2]:.0f} µs (median) to {wide_us[-1]:.0f} µs"
+        widths = ""
+        if len(wide_us):
+            widths = f", intervals of {wide_us[len(wide_us) // 2]:.0f} µs (median) to {wide_us[-1]:.0f} µs"
         return (
-            f"{len(self.arrival_ns)} deliveries, {self.exact} exact{widths if len(wide_us) else ''};"
+            f"{len(self.arrival_ns)} deliveries, {self.exact} exact{widths};"
             f" stamps later than the capture by up to {shifted_us:.1f} µs;"
             f" outside by {self.outside_ns().max() / 1e3:.1f} µs at most"
         )
@@ -125,7 +125,9 @@ def receive(
     buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
     service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("k"))
     sender = Sender(CONNECTIONS, certificate, order.lines)
-    scheme = {(False, False): "ws", (False, True): "wss", (True, False): "tcp"}[order.lines, certificate is not None]
+    scheme = {(False, False): "ws", (False, True): "wss", (True, False): "tcp"}[
+        order.lines, certificate is not None
+    ]
     address = Address(f"{scheme}://127.0.0.1:{sender.port}/")
     connections: list[SocketStream] = []
     ports, handlers = [], []
@@ -176,3 +178,74 @@ def receive(
         truth = capture.arrivals_ns(port, np.array(ends[port], dtype=np.int64))
         found.append(np.column_stack((mine[:, 1], mine[:, _AT["uncertain_ns"]], *truth)))
     return Seen(*np.concatenate(found).T)
+
+
+SINGLE = Order(300)
+BURST = Order(600, batch=20)
+SPLIT = Order(300, batch=5, cuts=4, pause_s=0.002)
+PATHS = [
+    pytest.param("native", marks=pytest.mark.skipif(not native.available, reason="not built")),
+    "python",
+]
+
+
+def check(seen: Seen) -> None:
+    """Hold each arrival against the capture, and say what was seen (`pytest -s`)."""
+    print(seen.said())
+    assert seen.outside_ns().max() <= SAME_NS
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("order", [SINGLE, BURST, SPLIT])
+@pytest.mark.parametrize("kind", ["plain", "tls", "lines"])
+def test_the_capture_lies_in_every_interval(
+    monkeypatch: pytest.MonkeyPatch, certificate: Path, path: str, order: Order, kind: str
+) -> None:
+    order = replace(order, lines=kind == "lines")
+    seen = receive(monkeypatch, path, order, certificate if kind == "tls" else None)
+    check(seen)
+    assert seen.exact > 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("order", [SINGLE, SPLIT])
+def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
+    monkeypatch: pytest.MonkeyPatch, path: str, order: Order
+) -> None:
+    seen = receive(monkeypatch, path, order, stall_s=0.005)
+    check(seen)
+    # What the stamps alone would say.
+    assert (seen.arrival_ns - seen.after_ns).max() > 1_000_000
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_also_where_both_cores_are_busy(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    check(receive(monkeypatch, path, SPLIT, busy=3))
+
+
+def test_also_where_a_client_reads_slowly_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = receive(monkeypatch, "python", Order(60, sizes=(900,)), bytes_per_s=20_000.0)
+    check(seen)
+    assert (seen.arrival_ns - seen.after_ns).max() > 1_000_000
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kind", ["plain", "tls", "lines"])
+def test_a_message_that_is_read_alone_is_exact(
+    monkeypatch: pytest.MonkeyPatch, certificate: Path, path: str, kind: str
+) -> None:
+    order = Order(25, least_pause_s=0.02, lines=kind == "lines")
+    seen = receive(monkeypatch, path, order, certificate if kind == "tls" else None)
+    check(seen)
+    # All but those that a pause of the whole machine has put together.
+    assert seen.exact > 0.9 * len(seen.arrival_ns)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_without_kernel_stamps_an_arrival_is_the_read_and_uncertain(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(kernel_time, "enable", lambda _: False)
+    seen = receive(monkeypatch, path, Order(25, least_pause_s=0.02))
+    check(seen)
+    assert seen.exact == 0
