@@ -52,6 +52,10 @@ class ClockFit:
         since = (time_ns - self.reference_ns).astype(np.float64)
         return np.rint(self.offset_at_reference_ns + drift * since).astype(np.int64)
 
+    def error_ns_at(self, time_ns: Ints) -> Ints:
+        """Return by how much each corrected time of this worker may be off, either way; the error must be known."""
+        return np.full(len(time_ns), self.error_ns or 0, dtype=np.int64)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what is of interest in a summary."""
         fields = asdict(self)

@@ -4,8 +4,6 @@ One read of a socket has one kernel stamp, that of its last segment. What the re
 at the stamp; what else the read brought arrived before, and after the socket was last seen empty.
 """
 
-from typing import Self
-
 
 class Arrival(int):
     """An arrival that is known as an interval; as a number its later end, in ns. An exact arrival is a plain int.
@@ -16,24 +14,28 @@ class Arrival(int):
     #: The arrival may be earlier than the number by up to this.
     uncertain_ns: int
     #: Of bytes that may hold several messages: the arrival of a message that ends where they end.
-    end: int | None
-
-    @classmethod
-    def within(cls, latest_ns: int, uncertain_ns: int, end: int | None = None) -> Self:
-        """Return an arrival in (latest - uncertain, latest]."""
-        arrival = cls(latest_ns)
-        arrival.uncertain_ns, arrival.end = uncertain_ns, end
-        return arrival
+    end: int | None = None
 
 
 def arrival(latest_ns: int, uncertain_ns: int) -> int:
-    """Return an arrival: a plain int where it is exact."""
-    return Arrival.within(latest_ns, uncertain_ns) if uncertain_ns else latest_ns
+    """Return an arrival in (latest - uncertain, latest]: a plain int where it is exact."""
+    if not uncertain_ns:
+        return latest_ns
+    found = Arrival(latest_ns)
+    found.uncertain_ns = uncertain_ns
+    return found
 
 
-def uncertain_ns(arrival_ns: int) -> int:
-    """Return by how much earlier something may have arrived."""
-    return arrival_ns.uncertain_ns if isinstance(arrival_ns, Arrival) else 0
+def of_bytes(latest_ns: int, within_ns: int, end_ns: int) -> int:
+    """Return the arrival of bytes that may hold several messages: see `end_of`.
+
+    A message that ends within the bytes is uncertain by ``within_ns``, one that ends with them by ``end_ns``.
+    """
+    if not within_ns:
+        return latest_ns
+    found = Arrival(latest_ns)
+    found.uncertain_ns, found.end = within_ns, arrival(latest_ns, end_ns)
+    return found
 
 
 def end_of(arrival_ns: int) -> int:

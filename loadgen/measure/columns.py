@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen import native
-from loadgen.measure.arrival import uncertain_ns
 from loadgen.measure.stamp import Stamp
 
 #: Columns of one row, in order; all int64.
@@ -128,7 +127,8 @@ class DeliveryBuffer(RowBuffer):
             offset = self._offset
             # Unpacked by name: a call with a star makes a list and a tuple first.
             token, publisher, sequence, intended_ns, sent_ns = stamp
-            early_ns = 0 if type(arrival_ns) is int else uncertain_ns(arrival_ns)
+            # No plain int: an `Arrival`.
+            early_ns = 0 if type(arrival_ns) is int else arrival_ns.uncertain_ns  # type: ignore[attr-defined]
             pack_into(
                 self._buffer, offset,
                 subscription, arrival_ns, read_ns, early_ns, token, publisher, sequence, intended_ns, sent_ns,

@@ -21,8 +21,8 @@
 /* How long after its stamp a segment may wait in the kernel (softirq) until its socket shows it. */
 #define SETTLE_NS 50000
 /* How often the kernel is asked how many segments came, and how many times at once: that costs more than a read. */
-#define ASK_NS 200000
-#define ASKS_AT_ONCE 64
+#define ASK_NS 500000
+#define ASKS_AT_ONCE 16
 /* Where struct tcp_info has tcpi_bytes_received and tcpi_data_segs_in (linux/tcp.h). */
 #define BYTES_RECEIVED_AT 128
 #define SEGMENTS_AT 152

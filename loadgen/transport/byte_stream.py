@@ -4,7 +4,7 @@ import socket
 import ssl
 from contextlib import suppress
 
-from loadgen.measure.arrival import Arrival, arrival
+from loadgen.measure.arrival import of_bytes
 from loadgen.native import Lane
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
@@ -62,9 +62,7 @@ class ByteStream(SocketStream):
     def _step(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        if within_ns:
-            arrival_ns = Arrival.within(arrival_ns, within_ns, arrival(arrival_ns, end_ns))
-        self._on_bytes(bytes(data), arrival_ns, read_ns)
+        self._on_bytes(bytes(data), of_bytes(arrival_ns, within_ns, end_ns), read_ns)
 
     def _on_writable(self) -> None:
         super()._on_writable()

@@ -10,9 +10,9 @@ There are two that do the same: `NativeInlet` by `loadgen.native`, and `Inlet` i
 When a message arrived. One read has one kernel stamp, that of its last segment, and the kernel merges segments that
 wait in a socket. So only what ends with a read that emptied the socket has a stamp of its own. All else that a read
 brings arrived before its stamp and after the socket was last known to be empty: before the last read that emptied it,
-before a later poll that did not show it, and after the stamp of that read. Where the kernel says that the read brought
-one segment, all of it is exact (see `segments`). `within_ns` is how long before the stamp
-that is, and `end_ns` the same for what ends with the read: 0 where that is exact.
+before a later poll that did not show it, and after the stamp of a read before. The native one also asks the kernel, and
+where a read has brought one segment all of it is exact (see `is_one_segment` in poller.c). `within_ns` is how long
+before the stamp that is, and `end_ns` the same for what ends with the read: 0 where that is exact.
 """
 
 import os
@@ -31,7 +31,6 @@ from loadgen import native
 from loadgen.measure.clock import now_ns
 from loadgen.transport import kernel_time
 from loadgen.transport.framing import OnText
-from loadgen.transport.segments import ONE_READ, Segments
 
 _READ = 1
 _EPOLLIN = 1
@@ -57,17 +56,9 @@ class Source(Protocol):
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Takes a message where a read may bring just one whole text frame; None: `take` must see every byte.
     whole: OnText | None
-    #: What is read next came after this (ns), and is stamped later than that.
+    #: What is read next came after this (ns; in truth up to `_SETTLE_NS` before), and is stamped later than that.
     since_ns: int
     stamp_ns: int
-    #: Bytes read, and `segments.ONE_READ` for each read, as far as the inlet in Python has read.
-    taken: int
-
-    def is_one_segment(self) -> bool:
-        """Whether what was read last, which emptied the socket, came in one segment (see `segments`)."""
-
-    def forget_segments(self) -> None:
-        """The last read has left something in the socket."""
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -134,7 +125,6 @@ class Inlet:
         self._filled: set[int] = set()
         #: The beginning of the last poll that has shown every readable socket.
         self._polled_ns = 0
-        self._segments = Segments()
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._loop = gevent.get_hub().loop
@@ -160,7 +150,7 @@ class Inlet:
     def remove(self, descriptor: int) -> int:
         """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
         source = self._sources.pop(descriptor)
-        since_ns = max(source.since_ns, source.stamp_ns)
+        since_ns = source.since_ns
         if self._epoll is None:
             watcher = self._watchers.pop(descriptor)
             watcher.stop()
@@ -205,7 +195,7 @@ class Inlet:
         sources, buffer, view, buffers = self._sources, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack_time = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
         unpack_header, now, filled = _HEADER.unpack_from, now_ns, self._filled
-        texts: list[tuple[Source, OnText, bytearray, bytes, int]] = []
+        texts: list[tuple[OnText, bytearray, bytes, int]] = []
         add = texts.append
         for descriptor, _ in readable:
             try:
@@ -230,22 +220,19 @@ class Inlet:
                 elif buffer[0] == _TEXT and buffer[1] == size - 2 < 126:
                     text = buffer[2:size]
                 if text is not None:
-                    add((source, whole, text, control[0][2], read_ns))
-                    source.taken += size + ONE_READ
-                    source.since_ns = before_ns - _SETTLE_NS
+                    add((whole, text, control[0][2], read_ns))
+                    source.since_ns = before_ns
+                    before_ns = read_ns
                     if filled:
                         filled.discard(descriptor)
-                    before_ns = read_ns
                     continue
             emptied = size < _BUFFER_BYTES and not flags & FILLED
-            source.taken += size + ONE_READ
             times = self._times_of(descriptor, source, control, before_ns, read_ns, emptied)
             before_ns = read_ns
             source.take(view[:size], *times)
-        for source, whole, text, stamp, read_ns in texts:
+        for whole, text, stamp, read_ns in texts:
             seconds, nanoseconds = unpack_time(stamp)
-            source.stamp_ns = arrival_ns = seconds * 1_000_000_000 + nanoseconds
-            whole(text, arrival_ns, read_ns)
+            whole(text, seconds * 1_000_000_000 + nanoseconds, read_ns)
 
     def _times_of(
         self,
@@ -262,24 +249,21 @@ class Inlet:
             seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
             arrival_ns = seconds * 1_000_000_000 + nanoseconds
         since_ns = source.since_ns
-        if descriptor not in self._filled:
-            since_ns = max(since_ns, self._polled_ns - _SETTLE_NS)
-        if since_ns < source.stamp_ns or since_ns >= arrival_ns:
-            since_ns = source.stamp_ns
-        within_ns = max(0, arrival_ns - since_ns)
-        end_ns = 0 if emptied and control else within_ns
+        if descriptor not in self._filled and self._polled_ns > since_ns:
+            since_ns = self._polled_ns
+        earliest_ns = since_ns - _SETTLE_NS
+        if earliest_ns < source.stamp_ns or earliest_ns >= arrival_ns:
+            earliest_ns = source.stamp_ns
+        within_ns = max(0, arrival_ns - earliest_ns)
         if emptied:
             self._filled.discard(descriptor)
-            source.since_ns = before_ns - _SETTLE_NS
+            source.since_ns = before_ns
             if control:
                 source.stamp_ns = arrival_ns
-                if self._segments.may_ask(read_ns) and source.is_one_segment():
-                    within_ns = 0
         else:
             self._filled.add(descriptor)
             source.since_ns = since_ns
-            source.forget_segments()
-        return arrival_ns, read_ns, within_ns, end_ns
+        return arrival_ns, read_ns, within_ns, 0 if emptied and control else within_ns
 
 
 _Kind = TypeVar("_Kind", Inlet, NativeInlet)

@@ -21,7 +21,6 @@ from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.framing import OnText
 from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
 from loadgen.transport.records import RecordBoundary
-from loadgen.transport.segments import Count
 
 _WRITE = 2
 _PLAINTEXT = bytearray(64 * 1024)
@@ -48,7 +47,6 @@ class SocketStream:
         "_opening",
         "_outgoing",
         "_records",
-        "_segments",
         "_socket",
         "_tls",
         "_tls_ready",
@@ -58,7 +56,6 @@ class SocketStream:
         "recvmsg_into",
         "since_ns",
         "stamp_ns",
-        "taken",
         "whole",
     )
 
@@ -82,8 +79,7 @@ class SocketStream:
         self._early: TransportError | None = None
         #: See `inlet.Source`.
         self.whole: OnText | None = None
-        self.since_ns = self.stamp_ns = self.taken = 0
-        self._segments = Count()
+        self.since_ns = self.stamp_ns = 0
         self.kernel_timestamps = False
 
     @property
@@ -104,8 +100,6 @@ class SocketStream:
             HandshakeRefusedError: the server does not let us in.
         """
         self.since_ns = self.stamp_ns = now_ns()
-        self.taken = 0
-        self._segments.forget()
         self._socket = self._address.connect(timeout_s)
         self.kernel_timestamps = kernel_time.enable(self._socket)
         self._opening = opening = AsyncResult()
@@ -184,14 +178,6 @@ class SocketStream:
         raise NotImplementedError
 
     # The receive path, from `Inlet`.
-
-    def is_one_segment(self) -> bool:
-        """Whether what was read last, which emptied the socket, came in one segment."""
-        return self._socket is not None and self._segments.is_one(self._socket, self.taken)
-
-    def forget_segments(self) -> None:
-        """The last read has left something in the socket."""
-        self._segments.forget()
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
