@@ -24,7 +24,8 @@ class Finding:
 
     #: `degraded` or `invalid`.
     severity: str
-    #: What it is about: user code, harness, record, ledger, schedule, queue, loop, cpu, gc, files, ports, clock.
+    #: What it is about: user code, harness, record, ledger, schedule, queue,
+    #: arrival, loop, cpu, gc, files, ports, clock.
     subject: str
     reason: str
     advice: str
@@ -176,23 +177,46 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
             f"deliveries waited in the generator before they were read: p99 {text.duration(queue_ns)}",
             "the generator reads too slowly, which slows the service down in the end: add workers (--processes)",
         )
-    shared = summary["delivery"]["stamps_shared"]
-    if shared is not None and shared > LIMITS.stamps_shared:
-        yield Finding(
-            "degraded",
-            "queue",
-            f"{text.ratio(shared)} of deliveries waited in their socket together with a later one and share its kernel"
-            " timestamp: their latency is overstated by up to the time between the two",
-            "the generator reads too slowly for this rate on one connection: add workers (--processes)",
-        )
+    yield from _arrivals(summary["delivery"])
     lag_ns, p99_ns = (summary["health"] or {}).get("lag_worst_ns"), summary["delivery"]["headline_ns"]["p99"]
-    if stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:
+    said = summary["delivery"]["uncertain_arrivals"] is not None
+    if not said and stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:
         yield Finding(
             "degraded",
             "queue",
             "without kernel timestamps the generator's own delay is part of every latency: its event loop lagged by up"
             f" to {text.duration(lag_ns)}",
             "measure on Linux, or add workers until the lag is small beside the latency",
+        )
+
+
+def _arrivals(delivery: dict[str, Any]) -> Iterator[Finding]:
+    """Find figures that are far from known since messages share a kernel stamp."""
+    headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
+    advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"
+    if delivery["uncertain_arrivals"] is None:
+        # A record of format 2.
+        if shared is not None and shared > LIMITS.stamps_shared:
+            yield Finding(
+                "degraded",
+                "arrival",
+                f"{text.ratio(shared)} of deliveries waited in their socket together with a later one and share its"
+                " kernel timestamp: their latency is overstated by up to the time between the two",
+                advice,
+            )
+        return
+    if not headline["low"] or not headline["p99"]:
+        return
+    # What the clocks leave in doubt is a finding of its own.
+    doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
+    if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
+        yield Finding(
+            "degraded",
+            "arrival",
+            f"{text.ratio(shared)} of deliveries were read together with a later one, and when they arrived is known as an"
+            f" interval only: the headline p99 lies between {text.duration(headline['low']['p99'])} and"
+            f" {text.duration(headline['high']['p99'])}",
+            advice,
         )
 
 

@@ -194,10 +194,9 @@ class _Figures:
             return None, None, None, "there are no samples"
         if metric.percentile is not None:
             found = self._lowered(metric.distribution, values.percentile(metric.percentile))
-            largest = values.at_rank(len(values))
             beyond = len(values) * (1 - metric.percentile / 100)
             too_few = beyond < 1 and metric.percentile < 100
-            if too_few and not (largest.high is not None and gate.holds(largest.high)):
+            if too_few and not gate.holds(values.at_rank(len(values)).value):
                 doubt = f"{len(values):,} samples are too few for {metric.statistic}"
                 # What the largest but one exceeds, the percentile exceeds too.
                 next_low = values.at_rank(len(values) - 1).low if len(values) > 1 else -math.inf
