@@ -24,8 +24,8 @@ class Finding:
 
     #: `degraded` or `invalid`.
     severity: str
-    #: What it is about: user code, harness, record, ledger, schedule, queue,
-    #: arrival, loop, cpu, gc, files, ports, clock.
+    #: What it is about: user code, harness, record, ledger, schedule, queue, arrival, loop, cpu, gc, files, ports,
+    #: clock.
     subject: str
     reason: str
     advice: str
@@ -177,7 +177,7 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
             f"deliveries waited in the generator before they were read: p99 {text.duration(queue_ns)}",
             "the generator reads too slowly, which slows the service down in the end: add workers (--processes)",
         )
-    yield from _arrivals(summary["delivery"])
+    yield from _arrivals(summary)
     lag_ns, p99_ns = (summary["health"] or {}).get("lag_worst_ns"), summary["delivery"]["headline_ns"]["p99"]
     said = summary["delivery"]["uncertain_arrivals"] is not None
     if not said and stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:
@@ -190,8 +190,9 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _arrivals(delivery: dict[str, Any]) -> Iterator[Finding]:
+def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
     """Find figures that are far from known since messages share a kernel stamp."""
+    delivery, stamped = summary["delivery"], summary["connections"]["kernel_timestamps"]
     headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
     advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"
     if delivery["uncertain_arrivals"] is None:
@@ -213,10 +214,9 @@ def _arrivals(delivery: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "degraded",
             "arrival",
-            f"{text.ratio(shared)} of deliveries were read together with a later one, and when they arrived is known as an"
-            f" interval only: the headline p99 lies between {text.duration(headline['low']['p99'])} and"
-            f" {text.duration(headline['high']['p99'])}",
-            advice,
+            f"of {text.ratio(shared)} of deliveries the arrival is known as an interval only: the headline p99 lies"
+            f" between {text.duration(headline['low']['p99'])} and {text.duration(headline['high']['p99'])}",
+            advice if stamped == 1 else "measure on Linux, where the kernel stamps what arrives",
         )
 
 

@@ -28,7 +28,7 @@ class Limits:
     arrival_ns: int = 500_000
     #: … above this share of the headline p99.
     arrival_share: float = 0.1
-    #: The same for a record that does not say how uncertain they are: share of deliveries with the stamp of a later one.
+    #: Of a record that does not say how uncertain arrivals are: share of deliveries with the stamp of a later one.
     stamps_shared: float = 0.01
     #: One stall of the event loop: degraded.
     stall_ns: int = 250 * _MS
