@@ -176,23 +176,47 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
             "the generator reads too slowly, which slows the service down in the end: add workers (--processes)",
             queue_ns,
         )
-    shared = summary["delivery"]["stamps_shared"]
-    if shared is not None and shared > LIMITS.stamps_shared:
-        yield Finding(
-            "degraded",
-            "queue",
-            f"{text.ratio(shared)} of deliveries waited in their socket together with a later one and share its kernel"
-            " timestamp: their latency is overstated by up to the time between the two",
-            "the generator reads too slowly for this rate on one connection: add workers (--processes)",
-        )
+    yield from _arrivals(summary)
     lag_ns, p99_ns = (summary["health"] or {}).get("lag_worst_ns"), summary["delivery"]["headline_ns"]["p99"]
-    if stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:
+    said = summary["delivery"]["uncertain_arrivals"] is not None
+    if not said and stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:
         yield Finding(
             "degraded",
             "queue",
             "without kernel timestamps the generator's own delay is part of every latency: its event loop lagged by up"
             f" to {text.duration(lag_ns)}",
             "measure on Linux, or add workers until the lag is small beside the latency",
+        )
+
+
+def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
+    """Find figures that are far from known since messages share a kernel stamp."""
+    delivery, stamped = summary["delivery"], summary["connections"]["kernel_timestamps"]
+    headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
+    advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"
+    if delivery["uncertain_arrivals"] is None:
+        # A record of format 2.
+        if shared is not None and shared > LIMITS.stamps_shared:
+            yield Finding(
+                "degraded",
+                "arrival",
+                f"{text.ratio(shared)} of deliveries waited in their socket together with a later one and share its"
+                " kernel timestamp: their latency is overstated by up to the time between the two",
+                advice,
+            )
+        return
+    if not headline["low"] or not headline["p99"]:
+        return
+    # What the clocks leave in doubt is a finding of its own.
+    doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
+    if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
+        yield Finding(
+            "degraded",
+            "arrival",
+            f"of {text.ratio(shared)} of deliveries the arrival is known as an interval only: the headline p99 lies"
+            f" between {text.duration(headline['low']['p99'])} and {text.duration(headline['high']['p99'])}",
+            advice if stamped == 1 else "measure on Linux, where the kernel stamps what arrives",
+            doubt_ns,
         )
 
 

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.bounds import Bounded, Collector, Samples
+from analysis.doubts import Doubts, Off
 from analysis.lookup import EventPlaces, Places, grouping
-from analysis.percentiles import Percentiles, curve, nearest_rank
+from analysis.percentiles import nearest_rank
 from analysis.run import Ints, Run, Window, codes, ints
+from analysis.shared_stamps import Shared, Stamps
 from analysis.slices import SLICE_ROWS, cut_by_second, in_turn
 
 SECOND_NS = 1_000_000_000
@@ -37,21 +40,25 @@ _COLUMNS = (
     "read_ns",
 )
 Floats = npt.NDArray[np.float64]
-_KINDS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """One kind of latency in the measure phase: its percentiles, and (fractions above, values) of its curve."""
+    """One kind of latency in the measure phase: its figures, and (fractions above, values) of its curve.
 
-    percentiles: Percentiles
+    ``low``, ``high``: the curve's values at the ends of the samples' intervals, where they are others.
+    """
+
+    figures: dict[str, Any]
     curve: tuple[Floats, Ints] | None
+    low: Ints | None = None
+    high: Ints | None = None
 
     @classmethod
-    def of(cls, samples: npt.NDArray[Any]) -> "Distribution":
-        """Compute; the samples are sorted in place."""
-        samples.sort()
-        return cls(Percentiles.of_sorted(samples), curve(samples) if len(samples) > 1 else None)
+    def of(cls, samples: Bounded) -> "Distribution":
+        """Compute."""
+        low, high = samples.curve_of(samples.low), samples.curve_of(samples.high)
+        return cls(samples.percentiles(), samples.curve(), low, high)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class Latencies:
     headline: Distribution
     service: Distribution
     queue: Distribution
-    #: Deliveries whose sending time nobody knows, and the share whose stamp is that of a later event.
+    #: Deliveries whose sending time nobody knows, and the share whose stamp may be that of a later message.
     service_unknown: int
     stamps_shared: float | None
     by_channel: list[Group]
@@ -110,27 +117,32 @@ KINDS = {
 }
 
 
-def samples(run: Run, window: Window, kind: str) -> npt.NDArray[Any]:
+def samples(run: Run, window: Window, kind: str) -> Bounded:
     """Return all latencies of a kind of the events due in a window; those whose beginning nobody knows are left out."""
     end, begin = KINDS[kind]
-
+    doubts = Doubts(run)
     slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)
+    names = tuple(dict.fromkeys((begin, end, *doubts.columns, *(("subscription",) if len(slow) else ()))))
 
-    def read(part: Window) -> Ints:
-        _, table = run.deliveries_in((begin, end, *(("subscription",) if len(slow) else ())), part)
-        begin_ns = ints(table, begin)
-        known = begin_ns >= 0
+    def read(part: Window) -> tuple[Ints, Off]:
+        _, table = run.deliveries_in(names, part)
+        at = {name: ints(table, name) for name in names}
+        known = at[begin] >= 0
         if len(slow):
-            known &= ~np.isin(ints(table, "subscription"), slow)
-        found: Ints = (ints(table, end) - begin_ns)[known]
-        return found
+            known &= ~np.isin(at["subscription"], slow)
+        off = doubts.of(at)
+        its = {"delivery.latency": off.headline, "delivery.service": off.service}.get(kind, off.queue)
+        return (at[end] - at[begin])[known], its.only(known)
 
     groups = run.row_groups
-    found = _Samples(sum(g.rows for g in groups if g.start_ns < window.end_ns and g.end_ns > window.start_ns))
+    most = sum(g.rows for g in groups if g.start_ns < window.end_ns and g.end_ns > window.start_ns)
+    found = Collector(most, doubts.known)
     cuts = cut_by_second(run, window.start_ns, (window.start_ns, window.end_ns), SECOND_NS)
-    for values in in_turn(read, (cut for cut in cuts if window.start_ns <= cut.start_ns < window.end_ns)):
-        found.add(values)
-    return found.all()
+    for values, off in in_turn(
+        read, (cut for cut in cuts if window.start_ns <= cut.start_ns < window.end_ns)
+    ):
+        found.add(values, *off)
+    return found.done()
 
 
 def slow_subscriptions(run: Run) -> Ints:
@@ -162,9 +174,15 @@ class _Slice:
     headline_ns: Ints
     service_ns: Ints
     queue_ns: Ints
+    #: By how much the true latencies may be off.
+    headline_off: Off
+    service_off: Off
+    queue_off: Off
     channel: npt.NDArray[Any]
     worker: npt.NDArray[Any]
-    stamps: "_Stamps"
+    #: Deliveries whose arrival is known as an interval only; of a record that does not say, what shares a stamp.
+    inexact: int
+    stamps: Stamps | None
 
 
 @lru_cache(maxsize=1)
@@ -199,6 +217,8 @@ class _Pass:
         subscriptions = run.table("subscriptions", ("subscription",))
         self._people = Places(np.unique(ints(subscriptions, "subscription")))
         self._slow = slow_subscriptions(run)
+        self._doubts = Doubts(run)
+        self._says_stamps = run.uncertain_arrivals is not None
 
     def result(self) -> Latencies:
         run, window = self._run, self._window
@@ -208,12 +228,13 @@ class _Pass:
             for group in run.row_groups
             if group.start_ns < window.end_ns and group.end_ns > window.start_ns
         )
-        headline, service, queue, channel, worker = (_Samples(most) for _ in range(5))
+        headline, service, queue = (Collector(most, self._doubts.known) for _ in range(3))
+        channel, worker = Samples(most), Samples(most)
         heat = np.zeros((len(self._edges_ns) - 1, ROWS_A_DECADE * DECADES), dtype=np.int64)
         arrivals = np.zeros(0, dtype=np.int64)
         parts_seconds, parts_bands = [], []
         last_ns, left_out, extremes = 0, 0, []
-        shared = _Shared()
+        shared, inexact = Shared(), 0
         for part in in_turn(self._slice, windows):
             heat += part.heat
             left_out += part.left_out
@@ -228,23 +249,27 @@ class _Pass:
             parts_bands.append(part.bands_ns)
             if not part.measured:
                 continue
-            headline.add(part.headline_ns)
-            service.add(part.service_ns)
-            queue.add(part.queue_ns)
+            headline.add(part.headline_ns, *part.headline_off)
+            service.add(part.service_ns, *part.service_off)
+            queue.add(part.queue_ns, *part.queue_off)
             channel.add(part.channel)
             worker.add(part.worker)
-            shared.add(part.stamps, part.end_ns)
-        count, own_pace = len(headline.all()), len(queue.all())
-        by_channel = _groups(headline.all(), channel.all())
-        by_worker = _groups(headline.all(), worker.all())
+            inexact += part.inexact
+            if part.stamps is not None:
+                shared.add(part.stamps, part.end_ns)
+        count, own_pace = len(headline.values()), len(queue.values())
+        by_channel = _groups(headline.values(), channel.all())
+        by_worker = _groups(headline.values(), worker.all())
         del channel, worker
+        if not self._says_stamps:
+            inexact = shared.count
         seconds, bands_ns = _joined(parts_seconds, parts_bands)
         return Latencies(
-            headline=Distribution.of(headline.all()),
-            service=Distribution.of(service.all()),
-            queue=Distribution.of(queue.all()),
-            service_unknown=count - len(service.all()),
-            stamps_shared=shared.count / own_pace if own_pace else None,
+            headline=Distribution.of(headline.done()),
+            service=Distribution.of(service.done()),
+            queue=Distribution.of(queue.done()),
+            service_unknown=count - len(service.values()),
+            stamps_shared=inexact / own_pace if own_pace else None,
             by_channel=by_channel,
             channels=self._channels,
             by_worker=by_worker,
@@ -265,7 +290,9 @@ class _Pass:
 
     def _slice(self, window: Window) -> _Slice:
         measured = self._window.start_ns <= window.start_ns and window.end_ns <= self._window.end_ns
-        names = _COLUMNS if measured else ("intended_ns", "arrival_ns")
+        names: tuple[str, ...] = ("intended_ns", "arrival_ns")
+        if measured:
+            names = tuple(dict.fromkeys((*_COLUMNS, *self._doubts.columns)))
         _, table = self._run.deliveries_in(names, window)
         at = {name: ints(table, name) for name in names}
         del table
@@ -276,21 +303,27 @@ class _Pass:
         heat, extremes_ns, left_out = self._heat(intended_ns, headline_ns)
         none = np.empty(0, dtype=np.int64)
         service_ns = queue_ns = channel = worker = none
-        stamps = _Stamps(none, none, none)
+        headline_off = service_off = queue_off = Off(None, None)
+        stamps, inexact = None, 0
         if measured:
             known = at["sent_ns"] >= 0
             service_ns = arrival_ns[known] - at["sent_ns"][known]
             queue_ns = at["read_ns"] - arrival_ns
+            off = self._doubts.of(at)
+            headline_off, service_off, queue_off = off.headline, off.service.only(known), off.queue
             place = self._places.of(at["publisher"], at["sequence"])
             channel = np.append(self._channel, -1)[place]
             worker = at["worker"]
             prompt: Any = slice(None)
             if len(self._slow):
                 prompt = ~np.isin(at["subscription"], self._slow)
-                queue_ns = queue_ns[prompt]
-            stamps = _Stamps.of(
-                at["subscription"][prompt], arrival_ns[prompt], intended_ns[prompt], self._people
-            )
+                queue_ns, queue_off = queue_ns[prompt], queue_off.only(prompt)
+            if not self._says_stamps:
+                stamps = Stamps.of(
+                    at["subscription"][prompt], arrival_ns[prompt], intended_ns[prompt], self._people
+                )
+            elif off.inexact is not None:
+                inexact = int(np.count_nonzero(off.inexact[prompt]))
         return _Slice(
             seconds=seconds,
             bands_ns=bands_ns,
@@ -304,8 +337,12 @@ class _Pass:
             headline_ns=headline_ns,
             service_ns=service_ns,
             queue_ns=queue_ns,
+            headline_off=headline_off,
+            service_off=service_off,
+            queue_off=queue_off,
             channel=channel,
             worker=worker,
+            inexact=inexact,
             stamps=stamps,
         )
 
@@ -374,113 +411,3 @@ def _group(code: int | None, members: int, samples: npt.NDArray[Any]) -> Group:
     samples.sort()
     places = np.minimum((np.linspace(0, 1, SHARES) * len(samples)).astype(np.int64), len(samples) - 1)
     return Group(code, members, len(samples), samples[places].astype(np.int64))
-
-
-@dataclass(frozen=True)
-class _Stamps:
-    """Rows that have their arrival stamp in common with another event on the same subscription; each event once.
-
-    The first and last of each subscription are kept too: what shares their stamp may be in another slice. Arrays:
-    subscription, arrival, intended time; sorted by these.
-    """
-
-    subscription: Ints
-    arrival_ns: Ints
-    intended_ns: Ints
-
-    @classmethod
-    def of(cls, subscription: Ints, arrival_ns: Ints, intended_ns: Ints, people: Places) -> "_Stamps":
-        """Take the rows of a slice."""
-        if not len(arrival_ns):
-            return cls(subscription, arrival_ns, intended_ns)
-        place = people.of(subscription)
-        if place.min() < 0:
-            place = np.unique(subscription, return_inverse=True)[1]
-        arrival = arrival_ns - arrival_ns.min()
-        # A subscription's rows stand in the order in which they came, so that most are sorted by time already.
-        order = np.argsort(place * (int(arrival.max()) + 1) + arrival, kind="stable")
-        rows = cls(subscription[order], arrival_ns[order], intended_ns[order])
-        same = rows.same()
-        if (same & (rows.intended_ns[1:] < rows.intended_ns[:-1])).any():
-            rows = rows.taken(np.lexsort((rows.intended_ns, rows.arrival_ns, rows.subscription)))
-            same = rows.same()
-        rows = rows.taken(np.r_[True, ~(same & (rows.intended_ns[1:] == rows.intended_ns[:-1]))])
-        same = rows.same()
-        other = rows.subscription[1:] != rows.subscription[:-1]
-        return rows.taken(np.r_[True, same | other] | np.r_[same | other, True])
-
-    @classmethod
-    def joined(cls, parts: list["_Stamps"]) -> "_Stamps":
-        """Return the rows of all slices, sorted."""
-        rows = cls(
-            np.concatenate([part.subscription for part in parts]),
-            np.concatenate([part.arrival_ns for part in parts]),
-            np.concatenate([part.intended_ns for part in parts]),
-        )
-        return rows.taken(np.lexsort((rows.intended_ns, rows.arrival_ns, rows.subscription)))
-
-    def taken(self, chosen: npt.NDArray[Any]) -> "_Stamps":
-        """Return the chosen rows."""
-        return _Stamps(self.subscription[chosen], self.arrival_ns[chosen], self.intended_ns[chosen])
-
-    def same(self) -> npt.NDArray[np.bool_]:
-        """Whether each row but the first is of the subscription and stamp of the one before."""
-        same: npt.NDArray[np.bool_] = (self.subscription[1:] == self.subscription[:-1]) & (
-            self.arrival_ns[1:] == self.arrival_ns[:-1]
-        )
-        return same
-
-    @property
-    def shared(self) -> int:
-        """How many deliveries have the stamp of a later event: they waited together for one read."""
-        return int(np.count_nonzero(self.same() & (self.intended_ns[1:] != self.intended_ns[:-1])))
-
-
-class _Shared:
-    """Adds up shared stamps over slices in their order: what one read brought may lie in two of them."""
-
-    def __init__(self) -> None:
-        self._done = 0
-        none = np.empty(0, dtype=np.int64)
-        self._pending = _Stamps(none, none, none)
-
-    def add(self, rows: _Stamps, end_ns: int) -> None:
-        """Take the rows of the events that were due up to ``end_ns``: later ones arrive after that."""
-        before = self._pending.arrival_ns.max() if len(self._pending.arrival_ns) else -1
-        near = (rows.arrival_ns <= before) | (rows.arrival_ns >= end_ns)
-        self._done += rows.taken(~near).shared
-        pending = _Stamps.joined([self._pending, rows.taken(near)])
-        done = pending.arrival_ns < end_ns
-        self._done += pending.taken(done).shared
-        self._pending = pending.taken(~done)
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return self._done + self._pending.shared
-
-
-class _Samples:
-    """Samples as they come, in as few bytes each as all of them fit into."""
-
-    def __init__(self, most: int) -> None:
-        # What is not written to takes no memory.
-        self._values: npt.NDArray[Any] = np.empty(most, dtype=np.int8)
-        self._count = 0
-
-    def add(self, values: Ints) -> None:
-        """Take more."""
-        if not len(values):
-            return
-        low, high = int(values.min()), int(values.max())
-        kind = next(kind for kind in _KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
-        if np.dtype(kind).itemsize > self._values.dtype.itemsize:
-            wider = np.empty(len(self._values), dtype=kind)
-            wider[: self._count] = self._values[: self._count]
-            self._values = wider
-        self._values[self._count : self._count + len(values)] = values
-        self._count += len(values)
-
-    def all(self) -> npt.NDArray[Any]:
-        """Return them in the order in which they came."""
-        return self._values[: self._count]

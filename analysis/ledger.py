@@ -20,6 +20,7 @@ import numpy as np
 
 from analysis import presence
 from analysis.breakdown import Breakdown
+from analysis.doubts import Doubts
 from analysis.losses import (
     BEFORE_READY,
     IN_RECONNECT,
@@ -50,6 +51,9 @@ class Ledger:
     delivered: int
     #: Expected pairs that arrived later after their intended time than the scenario's drain.
     late: int
+    #: The least and the most that can be late: the arrival of some is known as an interval only.
+    late_least: int
+    late_most: int
     #: Expected pairs that did not arrive, by what was going on when the event was sent: the subscription was
     #: acknowledged and not yet proven ready; its connection was lost (or about to be); neither.
     lost_before_ready: int
@@ -143,9 +147,17 @@ class Settled:
     expected: Ints
     arrived: Ints
     late: Ints
+    #: How many were too late at least and at most: the arrival of some is known as an interval only.
+    late_least: Ints
+    late_most: Ints
     #: Latencies from the intended time by name of the rank (see `matching.RANKS`), over the expected deliveries that
     #: arrived; without meaning where none did.
     ranks_ns: dict[str, Ints]
+    #: The same at the ends of the arrivals' intervals; the same objects where all arrivals are exact.
+    ranks_low_ns: dict[str, Ints]
+    ranks_high_ns: dict[str, Ints]
+    #: Whether those are known: how the clocks stood is.
+    ends_known: bool
     breakdown: Breakdown
 
 
@@ -188,6 +200,8 @@ def settle(run: Run, window: Window) -> Settled:
         expected=int(expected.sum()),
         delivered=arrived - late,
         late=late,
+        late_least=int(found.late_least.sum()),
+        late_most=int(found.late_most.sum()),
         lost_before_ready=losses.total(BEFORE_READY),
         lost_in_reconnect=losses.total(IN_RECONNECT),
         lost_otherwise=losses.total(OTHERWISE),
@@ -205,7 +219,20 @@ def settle(run: Run, window: Window) -> Settled:
     )
     if not breakdown.agrees_with(ledger):
         ledger = replace(ledger, breakdown_agrees=False)
-    return Settled(ledger, events, expected, found.arrived, found.late, found.ranks_ns, breakdown)
+    return Settled(
+        ledger,
+        events,
+        expected,
+        found.arrived,
+        found.late,
+        found.late_least,
+        found.late_most,
+        found.ranks_ns,
+        found.ranks_low_ns,
+        found.ranks_high_ns,
+        Doubts(run).known,
+        breakdown,
+    )
 
 
 #: For each channel with accepted events: its events by time of sending, and the segments whose pattern matches.

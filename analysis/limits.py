@@ -24,7 +24,11 @@ class Limits:
     queue_doubtful_ns: int = 100 * _MS
     #: Receive-queue delay (p99): invalid.
     queue_wrong_ns: int = 2 * _SECOND_NS
-    #: Share of deliveries that have the kernel's stamp of a later one: degraded.
+    #: By how much the headline p99 may be smaller since arrivals are uncertain: degraded above this, where it also is …
+    arrival_ns: int = 500_000
+    #: … above this share of the headline p99.
+    arrival_share: float = 0.1
+    #: Of a record that does not say how uncertain arrivals are: share of deliveries with the stamp of a later one.
     stamps_shared: float = 0.01
     #: One stall of the event loop: degraded.
     stall_ns: int = 250 * _MS

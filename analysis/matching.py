@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.doubts import Doubts, Off
 from analysis.lookup import EventPlaces, Places, grouping
 from analysis.presence import Flags, Segments
 from analysis.run import Ints, RowGroup, Run, Window, ints
@@ -34,6 +35,11 @@ class Found:
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
+    #: The ends of the intervals of `late` and `ranks_ns`; the same arrays where all arrivals are exact.
+    late_least: Ints
+    late_most: Ints
+    ranks_low_ns: dict[str, Ints]
+    ranks_high_ns: dict[str, Ints]
     #: The same counts by subscription, in ascending order of those that ever were present.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
@@ -65,10 +71,14 @@ class _Slice:
     subscription: Ints = field(repr=False)
     segment: Ints = field(repr=False)
     latency_ns: Ints = field(repr=False)
+    off: Off
     #: Of the events that arrived somewhere: which, how often, and the latency at each rank.
     events: Ints = field(repr=False)
     counts: Ints = field(repr=False)
     ranks_ns: dict[str, Ints] = field(repr=False)
+    #: The same of the ends of the latencies' intervals; None: of the latencies themselves.
+    ranks_low_ns: dict[str, Ints] | None = field(repr=False)
+    ranks_high_ns: dict[str, Ints] | None = field(repr=False)
 
 
 def match(
@@ -78,11 +88,18 @@ def match(
     matcher = _Matcher(run, events, present, reach)
     count, people = len(events.key), Places(np.unique(present.subscription))
     total_rows = sum(group.rows for group in run.row_groups)
+    late = np.zeros(count, dtype=np.int64)
+    ranks_ns = {name: np.zeros(count, dtype=np.int64) for name in RANKS}
+    exact = not matcher.doubts.columns
     found = Found(
         matcher.places,
         np.zeros(count, dtype=np.int64),
-        np.zeros(count, dtype=np.int64),
-        {name: np.zeros(count, dtype=np.int64) for name in RANKS},
+        late,
+        ranks_ns,
+        late if exact else late.copy(),
+        late if exact else late.copy(),
+        ranks_ns if exact else {name: values.copy() for name, values in ranks_ns.items()},
+        ranks_ns if exact else {name: values.copy() for name, values in ranks_ns.items()},
         np.zeros(len(people), dtype=np.int64),
         np.zeros(len(people), dtype=np.int64),
         np.full(len(present), -1, dtype=np.int64),
@@ -99,13 +116,26 @@ def match(
         found.arrived[part.events] += part.counts
         for name, values in part.ranks_ns.items():
             found.ranks_ns[name][part.events] = values
+        if not exact:
+            for end, ranks in (
+                (found.ranks_low_ns, part.ranks_low_ns),
+                (found.ranks_high_ns, part.ranks_high_ns),
+            ):
+                for name, values in (ranks or part.ranks_ns).items():
+                    end[name][part.events] = values
         person = people.of(part.subscription)
         found.arrived_by_subscription += np.bincount(person, minlength=len(people))
         if run.late_after_ns is not None:
-            late = part.latency_ns > run.late_after_ns
-            if late.any():
-                np.add.at(found.late, part.event[late], 1)
-                found.late_by_subscription += np.bincount(person[late], minlength=len(people))
+            is_late = part.latency_ns > run.late_after_ns
+            if is_late.any():
+                np.add.at(found.late, part.event[is_late], 1)
+                found.late_by_subscription += np.bincount(person[is_late], minlength=len(people))
+            if not exact:
+                early_ns, late_ns = (0 if off is None else off for off in part.off)
+                at_least = part.latency_ns - early_ns > run.late_after_ns
+                at_most = part.latency_ns + late_ns > run.late_after_ns
+                np.add.at(found.late_least, part.event[at_least], 1)
+                np.add.at(found.late_most, part.event[at_most], 1)
         broken = present.broken[part.segment]
         if broken.any():
             np.maximum.at(found.last_sent_ns, part.segment[broken], events.sent_ns[part.event[broken]])
@@ -126,6 +156,7 @@ class _Matcher:
 
     def __init__(self, run: Run, events: "Events", present: Segments, reach: "Reach") -> None:
         self._run, self._events, self._present = run, events, present
+        self.doubts = Doubts(run)
         self.places = EventPlaces(events.key)
         width = len(present.patterns)
         pairs = [
@@ -135,10 +166,16 @@ class _Matcher:
 
     def match(self, window: Window) -> _Slice:
         events = self._events
-        names = ("publisher", "sequence", "subscription", "arrival_ns")
+        names = tuple(
+            dict.fromkeys(("publisher", "sequence", "subscription", "arrival_ns", *self.doubts.columns))
+        )
         row, table = self._run.deliveries_in(names, window)
-        publisher, sequence, subscription, arrival_ns = (ints(table, name) for name in names)
-        del table
+        at = {name: ints(table, name) for name in names}
+        publisher, sequence, subscription, arrival_ns = (
+            at[name] for name in ("publisher", "sequence", "subscription", "arrival_ns")
+        )
+        off = self.doubts.of(at).headline
+        del table, at
         place = self.places.of(publisher, sequence)
         first = self._first(window, place, publisher, sequence, subscription)
         known = place >= 0
@@ -152,12 +189,14 @@ class _Matcher:
             row, place, subscription, arrival_ns = (
                 a[accepted] for a in (row, place, subscription, arrival_ns)
             )
+            off = off.only(accepted)
         segment = self._segment(place, subscription)
         there = segment >= 0
         if not there.all():
             row, place, subscription, segment, arrival_ns = (
                 a[there] for a in (row, place, subscription, segment, arrival_ns)
             )
+            off = off.only(there)
         latency_ns = arrival_ns - events.intended_ns[place]
         return _Slice(
             len(first),
@@ -170,7 +209,10 @@ class _Matcher:
             subscription,
             segment,
             latency_ns,
+            off,
             *_ranks(place, latency_ns),
+            None if off.early_ns is None else _ranks(place, latency_ns - off.early_ns)[2],
+            None if off.late_ns is None else _ranks(place, latency_ns + off.late_ns)[2],
         )
 
     def _first(

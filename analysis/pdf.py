@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from analysis import cloudwatch, plots, style, text
 from analysis.gates import outputs
 from analysis.run import Run
-from analysis.terminal import STEP_COLUMNS, latency_rows, notes, step_rows
+from analysis.terminal import STEP_COLUMNS, latency_table, notes, step_rows
 
 _PAGE = (8.27, 11.69)
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")
@@ -60,12 +60,11 @@ def _lines(run: Run, summary: dict[str, Any]) -> list[str]:
         return lines
     lines += [
         "",
-        f"{'latency':<32}" + "".join(f"{name:>11}" for name in ("p50", "p90", "p99", "p99.9", "max", "±")),
+        f"{'latency':<32}" + "".join(f"{name:>11}" for name in ("p50", "p90", "p99", "p99.9", "max")),
     ]
-    for name, figures in latency_rows(summary):
-        values = [text.duration(figures[column]) for column in _COLUMNS]
-        values.append(text.duration(figures.get("error_ns", 0)))
-        lines.append(f"{name:<32}" + "".join(f"{value:>11}" for value in values))
+    for name, cells, count in latency_table(summary):
+        said = f"  {name}" if count is None else name
+        lines.append(f"{said:<32}" + "".join(f"{cell:>11}" for cell in cells))
     if summary["steps"]:
         widths = (4, 8, 10, 8, 10, 10, 10, 10, 10, 10)
         lines.append("")

@@ -62,9 +62,14 @@ class Percentiles:
 
 def nearest_rank(ordered: Ints, percent: float) -> int:
     """Return a percentile of sorted samples; there must be one."""
+    return int(ordered[rank_of(len(ordered), percent) - 1])
+
+
+def rank_of(count: int, percent: float) -> int:
+    """Return the rank of a percentile among so many samples, from 1 on."""
     # The small subtraction undoes what binary fractions add to a whole rank (99.9 % of 1000 is rank 999).
-    rank = math.ceil(percent / 100 * len(ordered) - 1e-9)
-    return int(ordered[min(max(rank, 1), len(ordered)) - 1])
+    rank = math.ceil(percent / 100 * count - 1e-9)
+    return min(max(rank, 1), count)
 
 
 def curve(ordered: Ints, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
@@ -72,6 +77,11 @@ def curve(ordered: Ints, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]
 
     The fractions fall from 1 to one sample's share, evenly on a logarithmic axis.
     """
-    above = np.geomspace(1.0, 1.0 / len(ordered), points)
-    ranks = np.clip(np.ceil((1 - above) * len(ordered) - 1e-9).astype(np.int64), 1, len(ordered))
+    above, ranks = ranks_of_curve(len(ordered), points)
     return above, ordered[ranks - 1]
+
+
+def ranks_of_curve(count: int, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
+    """Return (fractions above, ranks from 1 on) of the curve of so many samples."""
+    above = np.geomspace(1.0, 1.0 / count, points)
+    return above, np.clip(np.ceil((1 - above) * count - 1e-9).astype(np.int64), 1, count)

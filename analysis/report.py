@@ -11,7 +11,7 @@ from analysis import checks, cloudwatch, echo, plots, style, text
 from analysis.gates import outputs
 from analysis.pricing import money
 from analysis.run import Run
-from analysis.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_rows, notes, step_rows
+from analysis.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_table, notes, step_rows
 
 #: Entries of a list in the scenario that are shown.
 _LIST_SHOWN = 30
@@ -69,7 +69,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         sentence=sentence,
         notes=notes(summary),
         gates=[_gate(result) for result in summary["gates"]],
-        latencies=latency_rows(summary) if summary["ledger"] is not None else [],
+        latencies=latency_table(summary) if summary["ledger"] is not None else [],
         step_columns=STEP_COLUMNS,
         steps=step_rows(summary),
         drop_columns=DROP_COLUMNS,

@@ -33,6 +33,7 @@ _LOCAL_TIMES = {
 _STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
 #: Columns that records of earlier versions lack: there they are null.
 _LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
+    "deliveries": {"uncertain_ns": pa.int64()},
     "subscriptions": {"turn": pa.int32(), "intent": pa.string()},
     "connections": {"intent": pa.string(), "slow": pa.bool_()},
     "clock": dict.fromkeys(
@@ -240,6 +241,27 @@ class Run:
             first_row += group.num_rows
         return groups
 
+    @cached_property
+    def uncertain_arrivals(self) -> bool | None:
+        """Whether some deliveries' arrival is known as an interval only; None: the record does not say."""
+        if not self.row_groups:
+            return False
+        metadata = self._deliveries_metadata
+        names = metadata.schema.names
+        if "uncertain_ns" not in names:
+            return None
+        column = names.index("uncertain_ns")
+        known = [metadata.row_group(group.number).column(column).statistics for group in self.row_groups]
+        return not all(each is not None and each.has_min_max and each.max == 0 for each in known)
+
+    def worker_of(self, publisher: Ints) -> Ints:
+        """Return the worker of each publisher; -1: nobody has it on record."""
+        publishers, workers = self._worker_of_publisher
+        if not len(publishers):
+            return np.full(len(publisher), -1, dtype=np.int64)
+        place = np.minimum(np.searchsorted(publishers, publisher), len(publishers) - 1)
+        return np.where(publishers[place] == publisher, workers[place], -1)
+
     def deliveries_in(
         self, columns: Sequence[str], window: Window | None = None, group: RowGroup | None = None
     ) -> tuple[Ints, pa.Table]:
@@ -278,15 +300,7 @@ class Run:
         for column in sorted(_LOCAL_TIMES[name] & set(table.column_names)):
             worker = by_worker
             if (name, column) == ("deliveries", "sent_ns"):
-                publishers, workers = self._worker_of_publisher
-                publisher = ints(table, "publisher")
-                place = np.minimum(np.searchsorted(publishers, publisher), max(0, len(publishers) - 1))
-                known = (
-                    publishers[place] == publisher
-                    if len(publishers)
-                    else np.zeros(len(publisher), dtype=bool)
-                )
-                worker = np.where(known, workers[place] if len(workers) else -1, -1)
+                worker = self.worker_of(ints(table, "publisher"))
             missing = np.asarray(table.column(column).is_null().to_numpy(), dtype=bool) | (worker < 0)
             times_ns = ints(table, column).copy()
             for number, fit in self.clocks.items():

@@ -10,8 +10,7 @@ import numpy as np
 from analysis import offered
 from analysis.latencies import samples
 from analysis.ledger import Settled
-from analysis.percentiles import Percentiles
-from analysis.run import Run, Window, ints, taken, unanswering
+from analysis.run import Run, ints, taken, unanswering
 
 
 def summarise(run: Run, settled: Settled) -> list[dict[str, Any]]:
@@ -37,16 +36,10 @@ def summarise(run: Run, settled: Settled) -> list[dict[str, Any]]:
             "events_accepted": None if unknown else _between(due_ns[accepted], edges, number),
             "expected": int(expected[number]),
             "delivered": int(delivered[number]),
-            "headline_ns": _headline(run, step.window).to_dict(),
+            "headline_ns": samples(run, step.window, "delivery.latency").percentiles(),
         }
         for number, step in enumerate(found)
     ]
-
-
-def _headline(run: Run, window: Window) -> Percentiles:
-    found = samples(run, window, "delivery.latency")
-    found.sort()
-    return Percentiles.of_sorted(found)
 
 
 def _between(values: Any, edges: Any, number: int) -> int:

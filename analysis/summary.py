@@ -28,6 +28,7 @@ from analysis.gates.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
 from analysis.judgement import judge
 from analysis.latencies import latencies
 from analysis.ledger import settle
+from analysis.matching import RANKS
 from analysis.outages import find_outages
 from analysis.percentiles import Percentiles
 from analysis.run import Ints, Run, Window, codes, ints, target_of
@@ -92,7 +93,7 @@ def summarise(run: Run) -> dict[str, Any]:
     }
     summary["delivery"] = delivery
     summary["publish"] = _publish(run, window)
-    summary["fanout"] = fanout.summarise(fanout.by_event(settled))
+    summary["fanout"] = fanout.summarise(settled)
     summary["steps"] = steps.summarise(run, settled)
     summary["health"] = _health(run, window)
     summary["recovery"] = recovery.summarise(run)
@@ -133,38 +134,37 @@ def _clock(run: Run) -> dict[str, Any]:
 
 
 def _say_error(run: Run, summary: dict[str, Any]) -> None:
-    """Put the error of the clocks beside the latencies; None: not known.
+    """Put the largest error of the clocks beside the latencies; None: not known.
 
-    Where no sample is off by more than e, no percentile is: they are order statistics.
+    Between what each figure lies, with this error and that of the stamps, is its `low` and `high` (see `bounds`). How
+    exact a stamp is older records do not say: there the low end is not known.
     """
     errors = [fit.error_ns for fit in run.clocks.values()]
     worst = None if None in errors else max((error for error in errors if error is not None), default=0)
     # From the schedule (the master's) to a receiver one clock takes part, from a sender two.
-    for where, name, clocks in (
-        ("delivery", "headline_ns", 1),
-        ("delivery", "service_ns", 2),
-        ("fanout", "first_ns", 1),
-        ("fanout", "median_ns", 1),
-        ("fanout", "p99_ns", 1),
-        ("fanout", "last_ns", 1),
-    ):
-        summary[where][name]["error_ns"] = None if worst is None else clocks * worst
-    for step in summary["steps"]:
-        step["headline_ns"]["error_ns"] = worst
+    headlines = [(summary["delivery"]["headline_ns"], 1), (summary["delivery"]["service_ns"], 2)]
+    headlines += [(summary["fanout"][name], 1) for name in RANKS]
+    headlines += [(step["headline_ns"], 1) for step in summary["steps"]]
+    for figures, clocks in headlines:
+        figures["error_ns"] = None if worst is None else clocks * worst
+        if run.uncertain_arrivals is None:
+            figures["low"] = None
 
 
 def _delivery(run: Run) -> dict[str, Any]:
     """Latencies of all rows: duplicates arrived too, and hiding them would hide their latency."""
     found = latencies(run)
-    # A dict for each: later the clocks' error is put into some of them.
-    none = Percentiles(0, 0).to_dict
+    none = {**Percentiles(0, 0).to_dict(), "low": None, "high": None}
     return {
+        # Whether some arrivals are known as intervals; None: the record does not say.
+        "uncertain_arrivals": run.uncertain_arrivals,
         "stamps_shared": found.stamps_shared if found else None,
-        "headline_ns": found.headline.percentiles.to_dict() if found else none(),
-        "service_ns": found.service.percentiles.to_dict() if found else none(),
+        # A dict for each: later the clocks' error is put into some of them.
+        "headline_ns": dict(found.headline.figures if found else none),
+        "service_ns": dict(found.service.figures if found else none),
         # Only where clocks had to be corrected and the publisher's worker was lost.
         "service_unknown": found.service_unknown if found else 0,
-        "receive_queue_ns": found.queue.percentiles.to_dict() if found else none(),
+        "receive_queue_ns": dict(found.queue.figures if found else none),
     }
 
 

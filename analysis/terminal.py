@@ -173,17 +173,21 @@ def step_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
     if not summary["steps"]:
         return []
     start_ns = summary["steps"][0]["start_ns"]
-    return [
-        (
-            str(number),
-            f"{(step['start_ns'] - start_ns) / 1e9:g} s",
-            text.rate(step["intended_per_s"]),
-            text.count(step["events_due"]),
-            text.ratio(step["delivered"] / step["expected"] if step["expected"] else None),
-            *(text.duration(step["headline_ns"][column]) for column in _COLUMNS),
+    rows = []
+    for number, step in enumerate(summary["steps"], start=1):
+        first, *ends = _rows_of(step["headline_ns"])
+        rows.append(
+            (
+                str(number),
+                f"{(step['start_ns'] - start_ns) / 1e9:g} s",
+                text.rate(step["intended_per_s"]),
+                text.count(step["events_due"]),
+                text.ratio(step["delivered"] / step["expected"] if step["expected"] else None),
+                *first[1],
+            )
         )
-        for number, step in enumerate(summary["steps"], start=1)
-    ]
+        rows += [("", "", "", "", name, *cells) for name, cells in ends]
+    return rows
 
 
 def _steps(summary: dict[str, Any]) -> Table:
@@ -289,14 +293,34 @@ def _figures(summary: dict[str, Any]) -> Table:
 def _latencies(summary: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("latency")
-    rows = latency_rows(summary)
-    # Of one host no clock is in doubt, and the column would only say so.
-    doubtful = any(figures.get("error_ns", 0) != 0 for _, figures in rows)
-    for name in ("p50", "p90", "p99", "p99.9", "max", *(["±"] if doubtful else [])):
+    for name in ("p50", "p90", "p99", "p99.9", "max"):
         table.add_column(name, justify="right")
-    for name, figures in rows:
-        error = [text.duration(figures.get("error_ns", 0))] if doubtful else []
-        table.add_row(name, *(text.duration(figures[column]) for column in _COLUMNS), *error)
+    for name, figures in latency_rows(summary):
+        first, *ends = _rows_of(figures)
+        table.add_row(name, *first[1])
+        for end, cells in ends:
+            table.add_row(f"  {end}", *cells, style="dim")
+    return table
+
+
+def _rows_of(figures: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return (name, percentiles as text) of a distribution, and what it is at least and at most where that differs."""
+    cells = tuple(text.duration(figures[column]) for column in _COLUMNS)
+    rows = [("", cells)]
+    for name, end in (("at least", figures.get("low")), ("at most", figures.get("high"))):
+        if end is not None:
+            those = tuple(text.duration(end[column]) for column in _COLUMNS)
+            if those != cells:
+                rows.append((name, those))
+    return rows
+
+
+def latency_table(summary: dict[str, Any]) -> list[tuple[str, tuple[str, ...], int | None]]:
+    """Return (name, percentiles as text, samples) of each row; samples None: an end of the row above."""
+    table = []
+    for name, figures in latency_rows(summary):
+        for end, cells in _rows_of(figures):
+            table.append((end or name, cells, None if end else figures["count"]))
     return table
 
 

@@ -7,6 +7,11 @@ t. The spread between blocks of time within a run (a block bootstrap, as samples
 run's own error and all there is where a side has one run; the verdict then says that the spread between runs is not
 known.
 
+Each run's figure is itself known within an interval only, where its clocks or stamps leave something open (see
+`analysis.bounds`). That is no chance, and more runs do not average it out: the ratio may be anything between those of
+the opposite ends. So the confidence interval reaches as far beyond both, and a difference is tested by the smallest
+shift that the ends allow. A figure whose ends are not on record counts as exact, and `outputs.doubts` says so.
+
 A difference counts if its interval excludes zero at a level that holds for all metrics together (Holm) and the ratio is
 beyond the minimum effect; no difference counts as shown only if the whole interval lies within the minimum effect.
 """
@@ -53,12 +58,22 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _Estimate:
-    """Logarithm of the ratio, its standard error and degrees of freedom, and the spread of a single run's figure."""
+    """Logarithm of the ratio, its standard error and degrees of freedom, and the spread of a single run's figure.
+
+    ``least`` and ``most``: between what the shift lies as far as the runs' figures are known.
+    """
 
     shift: float
     error: float
     freedom: float
     spread: float
+    least: float
+    most: float
+
+    @property
+    def certain(self) -> float:
+        """The shift that is beyond what the figures leave open; 0: none is."""
+        return max(self.least, 0.0) + min(self.most, 0.0)
 
 
 def compare(
@@ -99,16 +114,18 @@ def _difference(
     confidence: float,
 ) -> Difference:
     reach = stats.t.ppf(0.5 + confidence / 2, estimate.freedom) * estimate.error
-    low, high = math.expm1(estimate.shift - reach), math.expm1(estimate.shift + reach)
+    low, high = math.expm1(estimate.least - reach), math.expm1(estimate.most + reach)
     change = math.expm1(estimate.shift)
     single = min(len(base), len(new)) < 2
     verdict, reason = UNKNOWN, ""
-    if significant and abs(estimate.shift) > math.log1p(min_effect):
+    if significant and abs(estimate.certain) > math.log1p(min_effect):
         verdict = WORSE if (change > 0) == (METRICS[name][2] > 0) else BETTER
     elif -min_effect < low and high < min_effect:
         verdict = SAME
     else:
         reason = f"the interval reaches beyond ±{min_effect:.0%}"
+        if estimate.most - estimate.least > math.log1p(min_effect):
+            reason += ", since the runs' own figures are not known better"
     if single:
         # Blocks of one run say how well that run is known, not how much the next would differ.
         verdict, reason = UNKNOWN, f"one run a side: within it {verdict}, how much runs differ is not known"
@@ -139,9 +156,11 @@ def _estimate(
     within = [_block_variance(name, profile, draws, resamples) for profile in (*base, *new)]
     floor = sum(within[: len(base)]) / len(base) ** 2 + sum(within[len(base) :]) / len(new) ** 2
     shift = float(after.mean() - before.mean())
+    (before_low, before_high), (after_low, after_high) = (_end_logs(name, side) for side in (base, new))
+    ends = float(after_low.mean() - before_high.mean()), float(after_high.mean() - before_low.mean())
     if len(before) < 2 or len(after) < 2:
         blocks = max(2, min(len(profile.rates) for profile in (*base, *new)))
-        return _Estimate(shift, math.sqrt(floor), blocks - 1, math.nan)
+        return _Estimate(shift, math.sqrt(floor), blocks - 1, math.nan, *ends)
     if paired:
         differences = after - before
         variance, freedom = float(differences.var(ddof=1)) / len(differences), len(differences) - 1.0
@@ -152,7 +171,7 @@ def _estimate(
         weights = sum(part**2 / (len(side) - 1) for part, side in zip(parts, (before, after), strict=True))
         freedom = variance**2 / weights if weights > 0 else len(before) + len(after) - 2.0
         spread = math.sqrt((float(before.var(ddof=1)) + float(after.var(ddof=1))) / 2)
-    return _Estimate(shift, math.sqrt(max(variance, floor, 1e-18)), freedom, max(spread, 1e-9))
+    return _Estimate(shift, math.sqrt(max(variance, floor, 1e-18)), freedom, max(spread, 1e-9), *ends)
 
 
 def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
@@ -166,7 +185,7 @@ def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
 def _holm(known: dict[str, _Estimate], level: float) -> set[str]:
     """Return the metrics that differ with the chance of any false one at most `level` (Holm 1979)."""
     chances = {
-        name: 2 * float(stats.t.sf(abs(estimate.shift) / max(estimate.error, 1e-18), estimate.freedom))
+        name: 2 * float(stats.t.sf(abs(estimate.certain) / max(estimate.error, 1e-18), estimate.freedom))
         for name, estimate in known.items()
     }
     found: set[str] = set()
@@ -182,6 +201,14 @@ def _logs(name: str, profiles: Sequence[Profile]) -> Floats | None:
     if not figures or any(figure is None or figure <= 0 for figure in figures):
         return None
     return np.log(np.array(figures, dtype=np.float64))
+
+
+def _end_logs(name: str, profiles: Sequence[Profile]) -> tuple[Floats, Floats]:
+    """Return the logarithms of the low and of the high ends of the runs' figures; of an unknown one the figure's."""
+    ends = [profile.ends.get(name, (profile.figures[name],) * 2) for profile in profiles]
+    # What may have taken no time at all may be any ratio: a nanosecond stands for that.
+    logs = np.log(np.maximum(np.array(ends, dtype=np.float64), 1.0 if name != "delivery.rate" else 1e-9))
+    return logs[:, 0], logs[:, 1]
 
 
 def _geometric_mean(name: str, profiles: Sequence[Profile]) -> float | None:

@@ -10,7 +10,7 @@ from analysis import text
 from analysis.compare import services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
 from analysis.compare.history import RUNS_MIN, Change
-from analysis.compare.profile import Profile
+from analysis.compare.profile import METRICS, Profile
 
 _LOOKS = {BETTER: "green", SAME: "green", WORSE: "red", UNKNOWN: "yellow"}
 
@@ -41,6 +41,13 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
             if profile.verdict != "valid" or profile.status != "complete":
                 lines.append(
                     f"{name} run {text.clean(profile.run)} is {profile.verdict} ({text.clean(profile.status)})"
+                )
+            if any(
+                profile.figures.get(metric) is not None and metric not in profile.ends for metric in METRICS
+            ):
+                lines.append(
+                    f"of {name} run {text.clean(profile.run)} it is not on record how exact its arrivals are:"
+                    " its figures count as exact"
                 )
     # Where the load goes is told apart (see `services`).
     differing = sorted(

@@ -12,7 +12,8 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from analysis import fanout
+from analysis import fanout, latencies
+from analysis.bounds import Bounded
 from analysis.ledger import settle
 from analysis.percentiles import nearest_rank
 from analysis.run import Ints, Run, RunError, Window, ints, load, target_of
@@ -50,6 +51,9 @@ class Profile:
     rates: list[float] = field(repr=False)
     #: As `analysis.run.target_of`, and the `host` of the master; empty in baselines from before it was kept.
     target: dict[str, Any] = field(default_factory=dict)
+    #: Between what each figure truly lies, by metric: (low, high). A metric that is not there is not known, as in
+    #: baselines from before it was kept.
+    ends: dict[str, tuple[float, float]] = field(default_factory=dict)
     format: int = FORMAT
 
     @classmethod
@@ -63,6 +67,10 @@ class Profile:
         if window is None or summary["ledger"] is None:
             raise RunError(f"{run.path} measured nothing: there is nothing to compare")
         samples = _samples(run, window)
+        bounded = {
+            "delivery.latency": latencies.samples(run, window, "delivery.latency"),
+            "fanout.last": fanout.ranks(settle(run, window), "last_ns"),
+        }
         edges = _edges(window)
         blocks = {name: _histograms(at_ns, values, edges) for name, (at_ns, values) in samples.items()}
         at_ns, _ = samples["delivery.latency"]
@@ -74,7 +82,17 @@ class Profile:
             if percent is not None
         }
         figures["delivery.rate"] = summary["throughput"]["delivered_per_s"]
+        ends = {
+            metric: _ends(bounded.get(name), percent, figures[metric], run)
+            for metric, (name, percent, _) in METRICS.items()
+        }
         ratio = summary["ledger"]["delivery_ratio"]
+        ledger = summary["ledger"]
+        arrived = ledger["delivered"] + ledger["late"]
+        ends["delivery.rate"] = (
+            (arrived - ledger["late_most"]) / window.seconds,
+            (arrived - ledger["late_least"]) / window.seconds,
+        )
         return cls(
             run=run.path.name,
             scenario=run.manifest["scenario"],
@@ -86,6 +104,7 @@ class Profile:
             blocks=blocks,
             rates=[float(rate) for rate in counts / seconds],
             target={**target_of(run.manifest), "host": run.manifest["host"]["hostname"]},
+            ends={metric: found for metric, found in ends.items() if found is not None},
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,6 +196,18 @@ def _histograms(at_ns: Ints, values: Ints, edges: Ints) -> list[Histogram]:
         present, counts = np.unique(numbers[block == each], return_counts=True)
         found.append({str(number): int(count) for number, count in zip(present, counts, strict=True)})
     return found
+
+
+def _ends(
+    samples: Bounded | None, percent: float | None, figure: float | None, run: Run
+) -> tuple[float, float] | None:
+    """Return between what a figure lies; None: not known."""
+    if figure is None or samples is None or percent is None or not len(samples):
+        return None if figure is None else (figure, figure)
+    found = samples.percentile(percent)
+    if found.low is None or found.high is None or run.uncertain_arrivals is None:
+        return None
+    return found.low, found.high
 
 
 def _percentile(values: Ints, percent: float) -> float | None:

@@ -1,8 +1,8 @@
 """Deciding gates: passed, failed, or inconclusive because the measurement does not carry the answer.
 
-A gate is decided on the figure and on the interval within which the true figure lies as far as the measurement goes:
-the clocks' error on either side, and below it what a generator without kernel timestamps adds to a latency. If the
-whole interval meets the condition the gate passes, if none of it does it fails, in between nobody can tell.
+A gate is decided on the figure and on the interval within which the true figure lies (see `analysis.bounds`): the
+clocks' error on either side, and below it by how much arrivals may be earlier than their stamps. If the whole interval
+meets the condition the gate passes, if none of it does it fails, in between nobody can tell.
 """
 
 import math
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import fanout, recovery
+from analysis.bounds import Between, Bounded
 from analysis.gates.grammar import Gate, duration_ns, parse
 from analysis.gates.metrics import Kind, Metric
 from analysis.latencies import KINDS, samples
@@ -24,13 +25,7 @@ from analysis.run import Ints, Run, Window, ints
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 _RANK = {PASSED: 0, INCONCLUSIVE: 1, FAILED: 2}
-#: Between which clocks a distribution is measured: how often the clocks' error counts.
-_CLOCKS = {
-    "delivery.latency": 1,
-    "delivery.service": 2,
-    "publish.lateness": 1,
-    **{f"fanout.{n}": 1 for n in ("first", "median", "p99", "last")},
-}
+_UNKNOWN_CLOCKS = "how the clocks stood to each other is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,38 +178,38 @@ class _Figures:
         metric = gate.metric
         if metric.kind is Kind.DURATION:
             return self._statistic(gate, window)
-        value = self._number(metric.name, window)
-        if value is None:
+        found = self._number(metric.name, window)
+        if found is None:
             why = (
                 "no check was made" if metric.name.startswith("checks.") else "there is nothing to take it of"
             )
             return None, None, None, why
-        return value, value, value, ""
+        return _said(found)
 
     def _statistic(self, gate: Gate, window: Window) -> _Value:
         metric = gate.metric
         if (known := self._of_summary(metric, window)) is not None:
-            return self._bounded(metric.distribution, known)
+            return _said(known)
         if metric.distribution == "recovery.time":
             return self._recovery_time(gate)
         values = self._values(metric.distribution, window)
         if not len(values):
             return None, None, None, "there are no samples"
         if metric.percentile is not None:
-            ordered = np.sort(values)
-            value = float(nearest_rank(ordered, metric.percentile))
-            beyond = len(ordered) * (1 - metric.percentile / 100)
-            if beyond < 1 and metric.percentile < 100 and not gate.holds(float(ordered[-1])):
-                doubt = f"{len(ordered):,} samples are too few for {metric.statistic}"
+            found = self._widened(metric.distribution, values.percentile(metric.percentile))
+            beyond = len(values) * (1 - metric.percentile / 100)
+            too_few = beyond < 1 and metric.percentile < 100
+            if too_few and not gate.holds(values.at_rank(len(values)).value):
+                doubt = f"{len(values):,} samples are too few for {metric.statistic}"
                 # What the largest but one exceeds, the percentile exceeds too.
-                least = float(ordered[-2]) if len(ordered) > 1 else -math.inf
-                low, high = self._interval(metric.distribution, value)
-                return value, (None if low is None else min(low, least)), high, doubt
-        else:
-            value = float(values.mean())
-            if metric.statistic != "mean":
-                value = float(values.min() if metric.statistic == "min" else values.max())
-        return self._bounded(metric.distribution, value)
+                next_low = values.at_rank(len(values) - 1).low if len(values) > 1 else -math.inf
+                low = None if found.low is None or next_low is None else min(found.low, next_low)
+                return found.value, low, found.high, doubt
+            return _said(found)
+        if metric.statistic == "mean":
+            return _said(self._widened(metric.distribution, values.mean()))
+        rank = 1 if metric.statistic == "min" else len(values)
+        return _said(self._widened(metric.distribution, values.at_rank(rank)))
 
     def _recovery_time(self, gate: Gate) -> _Value:
         """Decide with those in mind that never were ready again: they took longer than the record reaches."""
@@ -236,13 +231,7 @@ class _Figures:
         least = value if statistic == "mean" else max(float(waited.min()), 0.0)
         return least, least, least, doubt
 
-    def _bounded(self, distribution: str, value: float) -> _Value:
-        low, high = self._interval(distribution, value)
-        if low is None or high is None:
-            return value, None, None, "how the clocks stood to each other is not known"
-        return value, low, high, ""
-
-    def _of_summary(self, metric: Metric, window: Window) -> float | None:
+    def _of_summary(self, metric: Metric, window: Window) -> Between | None:
         """Return a figure that the summary has of the same samples; None: it has not, or of too few of them."""
         name = {
             "delivery.latency": "headline_ns",
@@ -253,41 +242,49 @@ class _Figures:
             return None
         figures = self._summary["delivery"][name[metric.distribution]]
         enough = metric.percentile is None or figures["count"] * (1 - metric.percentile / 100) >= 1
-        value = figures.get(metric.statistic.replace("p99.9", "p999"))
-        return float(value) if value is not None and enough else None
+        statistic = metric.statistic.replace("p99.9", "p999")
+        if figures.get(statistic) is None or not enough or not figures["low"] or not figures["high"]:
+            return None
+        return Between(
+            *(float(of[statistic]) for of in (figures["low"], figures, figures["high"])),
+        )
 
-    def _values(self, distribution: str, window: Window) -> npt.NDArray[Any]:
+    def _values(self, distribution: str, window: Window) -> Bounded:
         """Return the samples that belong to a window."""
         if distribution in KINDS:
             return samples(self._run, window, distribution)
+        if distribution.startswith("fanout."):
+            return fanout.ranks(self._settled, distribution.partition(".")[2] + "_ns", window)
         if distribution not in self._samples:
             self._samples[distribution] = self._read(distribution)
         at_ns, values = self._samples[distribution]
-        if at_ns is None:
-            return values
-        return values[(at_ns >= window.start_ns) & (at_ns < window.end_ns)]
+        if at_ns is not None:
+            values = values[(at_ns >= window.start_ns) & (at_ns < window.end_ns)]
+        return Bounded.of(values)
 
-    def _interval(self, distribution: str, value: float) -> tuple[float | None, float | None]:
-        clocks = _CLOCKS.get(distribution, 0)
-        if not clocks:
-            return value, value
-        errors = [entry["error_ns"] for entry in self._summary["clock"]["workers"]]
-        if None in errors:
-            return None, None
-        error_ns = clocks * max(errors, default=0)
+    def _widened(self, distribution: str, found: Between) -> Between:
+        """Return the figure with the doubt that its samples do not carry themselves.
+
+        The schedule is on the master's clock, so lateness has the publishers' clock errors. In a record that does not
+        say how exact arrivals are, those without kernel timestamps are late by up to the event loop's lag.
+        """
+        if distribution == "publish.lateness":
+            error_ns = self._summary["publish"]["lateness_ns"]["error_ns"]
+            if error_ns is None or found.low is None or found.high is None:
+                return Between(None, found.value, None)
+            return Between(found.low - error_ns, found.value, found.high + error_ns)
+        arrivals = distribution in ("delivery.latency", "delivery.service") or distribution.startswith(
+            "fanout."
+        )
         stamped = self._summary["connections"]["kernel_timestamps"]
-        late_ns = 0
-        if stamped is not None and stamped < 1:
-            late_ns = (self._summary["health"] or {}).get("lag_worst_ns") or 0
-        return value - error_ns - late_ns, value + error_ns
+        if self._run.uncertain_arrivals is not None or not arrivals or stamped is None or stamped == 1:
+            return found
+        lag_ns = (self._summary["health"] or {}).get("lag_worst_ns") or 0
+        return found._replace(low=None if found.low is None else found.low - lag_ns)
 
     def _read(self, distribution: str) -> tuple[Ints | None, Ints]:
         """Return (when, value) of each sample; no time where it belongs to the whole run."""
         run = self._run
-        if distribution.startswith("fanout."):
-            column = distribution.partition(".")[2] + "_ns"
-            frame = self._fanout[["intended_ns", column]].dropna()
-            return frame["intended_ns"].to_numpy(dtype=np.int64), frame[column].to_numpy(dtype=np.int64)
         if distribution.startswith("publish."):
             return self._publishes(distribution)
         table_name, begin, end = {
@@ -316,42 +313,44 @@ class _Figures:
     def _settled(self) -> Settled:
         return settle(self._run, self._whole)
 
-    @cached_property
-    def _fanout(self) -> Any:
-        return fanout.by_event(self._settled)
-
-    def _number(self, name: str, window: Window) -> float | None:
+    def _number(self, name: str, window: Window) -> Between | None:
         if name.startswith("checks."):
-            return self._of_checks(name)
+            return _exact(self._of_checks(name))
         ledger = self._settled.ledger
         if name == "delivery.duplicates":
-            return float(ledger.duplicates)
+            return _exact(ledger.duplicates)
         if name == "delivery.reordered":
-            return float(ledger.reordered)
+            return _exact(ledger.reordered)
         if name.startswith("recovery."):
-            return self._of_recovery(name)
+            return _exact(self._of_recovery(name))
         if name == "connect.errors":
             table = self._run.table("connections", ("connection", "acknowledged_ns"))
             tried = ints(table, "acknowledged_ns")
-            return float(np.mean(tried < 0)) if len(tried) else None
-        events, expected = self._settled.events, self._settled.expected
-        arrived = self._settled.arrived
-        in_time = arrived - self._settled.late
+            return _exact(float(np.mean(tried < 0))) if len(tried) else None
+        events, expected, arrived = self._settled.events, self._settled.expected, self._settled.arrived
         inside = (events.intended_ns >= window.start_ns) & (events.intended_ns < window.end_ns)
         wanted, due = int(expected[inside].sum()), int(np.count_nonzero(inside))
-        reached, timely = int(arrived[inside].sum()), int(in_time[inside].sum())
+        reached = int(arrived[inside].sum())
+        late = self._late(inside)
+        timely = Between(
+            None if late.high is None else reached - late.high,
+            reached - late.value,
+            None if late.low is None else reached - late.low,
+        )
         accepted = int(np.count_nonzero(events.accepted[inside])) if events.answered else None
         owed = inside & (expected > 0)
-        numbers: dict[str, float | None] = {
-            "delivery.loss": (wanted - reached) / wanted if wanted else None,
-            "delivery.lost": float(wanted - reached),
-            "delivery.late": float(reached - timely),
-            "delivery.ratio": timely / wanted if wanted else None,
-            "delivery.rate": timely / window.seconds,
-            "fanout.complete": float(np.mean(arrived[owed] >= expected[owed])) if owed.any() else None,
-            "publish.errors": (due - accepted) / due if due and accepted is not None else None,
-            "publish.rate": None if accepted is None else accepted / window.seconds,
-            "publish.offered": due / window.seconds,
+        numbers: dict[str, Between | None] = {
+            "delivery.loss": _exact((wanted - reached) / wanted if wanted else None),
+            "delivery.lost": _exact(wanted - reached),
+            "delivery.late": late,
+            "delivery.ratio": _over(timely, wanted) if wanted else None,
+            "delivery.rate": _over(timely, window.seconds),
+            "fanout.complete": _exact(
+                float(np.mean(arrived[owed] >= expected[owed])) if owed.any() else None
+            ),
+            "publish.errors": _exact((due - accepted) / due if due and accepted is not None else None),
+            "publish.rate": _exact(None if accepted is None else accepted / window.seconds),
+            "publish.offered": _exact(due / window.seconds),
         }
         return numbers[name]
 
@@ -361,6 +360,14 @@ class _Figures:
             return None
         passed, failed = found["passed"], found["failed"]
         return float(failed) if name == "checks.failed" else passed / (passed + failed)
+
+    def _late(self, inside: npt.NDArray[np.bool_]) -> Between:
+        """Return how many deliveries of the chosen events are late, at least and at most."""
+        settled = self._settled
+        least, value, most = (
+            float(late[inside].sum()) for late in (settled.late_least, settled.late, settled.late_most)
+        )
+        return Between(least, value, most) if settled.ends_known else Between(None, value, None)
 
     def _of_recovery(self, name: str) -> float | None:
         found = self._summary["recovery"]
@@ -372,3 +379,21 @@ class _Figures:
         if name == "recovery.failed":
             return again["failed"] / again["attempts"] if again["attempts"] else None
         return None if again["peak_per_s"] is None else float(again["peak_per_s"])
+
+
+def _exact(value: float | None) -> Between | None:
+    return None if value is None else Between(float(value), float(value), float(value))
+
+
+def _over(of: Between, divisor: float) -> Between:
+    return Between(
+        None if of.low is None else of.low / divisor,
+        of.value / divisor,
+        None if of.high is None else of.high / divisor,
+    )
+
+
+def _said(found: Between) -> _Value:
+    if found.low is None or found.high is None:
+        return found.value, None, None, _UNKNOWN_CLOCKS
+    return found.value, found.low, found.high, ""

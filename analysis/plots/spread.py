@@ -18,7 +18,7 @@ def percentile_curves(run: Run) -> Figure | None:
     found = latencies(run)
     if found is None or found.headline.curve is None:
         return None
-    count = found.headline.percentiles.count
+    count = found.headline.figures["count"]
     figure, (axes,) = style.new_figure(1, 3.4)
     lowest, highest = [], []
     for distribution, label, colour, dash in (
@@ -30,6 +30,9 @@ def percentile_curves(run: Run) -> Figure | None:
             continue
         above, at = distribution.curve
         axes.plot(above, at / 1e6, color=colour, label=label, linestyle=dash)
+        if distribution.low is not None or distribution.high is not None:
+            low, high = (at if end is None else end for end in (distribution.low, distribution.high))
+            axes.fill_between(above, low / 1e6, high / 1e6, color=colour, alpha=0.2, linewidth=0)
         lowest.append(at[len(at) // 4] / 1e6)
         highest.append(at[-1] / 1e6)
     axes.set_xscale("log")

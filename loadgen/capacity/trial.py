@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,8 @@ from loadgen.scenario.units import format_duration
 
 #: Findings that say that the generator is too weak for the load.
 OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
+#: Findings whose doubt is part of each figure's interval, by which a gate is decided.
+_BOUNDED: Final = frozenset({"arrival", "clock"})
 #: Less goodput than this share of what was offered: the target is saturated.
 _SATURATED: Final = 0.97
 
@@ -87,7 +89,8 @@ def read(
 ) -> tuple[Trial, dict[str, Any]]:
     """Return what a trial's run says, and its figures for people; ``summary_of`` gives the summary of a run's folder.
 
-    A target that refuses or goes away fails every goal. A run that is degraded or invalid has no vote.
+    A target that refuses or goes away fails every goal. An invalid run has no vote. A degraded one has, as far as its
+    findings leave what its gates say beyond doubt (see `_doubt`).
     """
     figures: dict[str, Any] = {"run": None, "verdict": None, "offered_deliveries_per_s": None}
     found = sorted(folder.glob("*/summary.json"))
@@ -116,14 +119,49 @@ def read(
         finding["severity"] == "invalid" and finding["subject"] in OWN for finding in findings
     ):
         return Trial(load_, full, tuple(Vote(Status.FAILED) for _ in runs.goals)), figures
-    if findings:
-        own = any(finding["subject"] in OWN for finding in findings)
-        return Trial(load_, full, (), findings[0]["reason"], own), figures
+    if (doubt := _doubt(runs.goals, summary)) is not None:
+        return Trial(load_, full, (), doubt["reason"], doubt["subject"] in OWN), figures
     votes = tuple(
         vote(goal, result, scale, load_, figures["offered_deliveries_per_s"], goodput)
         for goal, result in zip(runs.goals, summary["gates"], strict=True)
     )
     return Trial(load_, full, votes), figures
+
+
+def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Return the finding by which a run has no vote; None: it has one.
+
+    Gates are decided by the interval in which the true figure lies, so a doubt that is part of it takes no vote away. A
+    weak generator makes latencies from the intended time longer, and nothing shorter: so a pass of such a figure is one
+    all the same, while a failure is not the target's. Not so where events were never sent, which would have been the
+    latest; of figures from the actual sending, since the load was another then; and where negative latencies show that
+    the intervals are too narrow.
+    """
+    findings: Sequence[Mapping[str, str]] = summary["verdict"]["findings"]
+    severe = [finding for finding in findings if finding["severity"] == "invalid"]
+    if severe:
+        # The generator's own weakness explains the rest.
+        return next((finding for finding in severe if finding["subject"] in OWN), severe[0])
+    other = [finding for finding in findings if finding["subject"] not in OWN | _BOUNDED]
+    if other:
+        return other[0]
+    clock = [finding for finding in findings if finding["subject"] == "clock"]
+    high = (summary["delivery"] or {}).get("headline_ns", {}).get("high")
+    if clock and (not high or high["min"] < 0):
+        return clock[0]
+    own = [finding for finding in findings if finding["subject"] in OWN]
+    if own:
+        unsent = (summary["publish"] or {}).get("events_by_status", {}).get("unsent", 0)
+        passed = all(result["status"] == Status.PASSED.value for result in summary["gates"])
+        if unsent or not passed or not all(_from_schedule(goal) for goal in goals):
+            return own[0]
+    return None
+
+
+def _from_schedule(goal: Gate) -> bool:
+    """Whether a late generator can only make the goal's figure worse."""
+    metric = goal.metric
+    return not metric.distribution or metric.distribution.startswith(("delivery.latency", "fanout."))
 
 
 def vote(

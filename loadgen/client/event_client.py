@@ -151,7 +151,7 @@ class EventClient:
 
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         """An event was delivered."""
-        self._on_delivery(Delivery(subscription_id, event, arrival_ns))
+        self._on_delivery(Delivery(subscription_id, event, int(arrival_ns)))
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """The publish was answered."""

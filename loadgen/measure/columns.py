@@ -17,6 +17,7 @@ COLUMNS = (
     "subscription",
     "arrival_ns",
     "read_ns",
+    "uncertain_ns",
     "token",
     "publisher",
     "sequence",
@@ -25,7 +26,7 @@ COLUMNS = (
 )
 #: A number of 64 bits. Where a native long is one, packing it takes a third of the time: CPython has a shorter way.
 _INT64 = "l" if struct.calcsize("l") == 8 else "q"
-_ROW = struct.Struct(f"8{_INT64}")
+_ROW = struct.Struct(f"9{_INT64}")
 ROW_BYTES = _ROW.size
 
 #: Buffers that are kept for the next rows; the others go when they are written, so that memory follows the rate.
@@ -109,7 +110,10 @@ def _pieces(
 
 
 class DeliveryBuffer(RowBuffer):
-    """The buffer of the receive path: a row is (subscription, arrival_ns, read_ns, stamp), the stamp unpacked."""
+    """The buffer of the receive path: a row is (subscription, arrival_ns, read_ns, stamp), the stamp unpacked.
+
+    An arrival that is no plain int (see `Arrival`) fills the column `uncertain_ns`.
+    """
 
     add: Callable[[int, int, int, Stamp], None]
 
@@ -123,9 +127,11 @@ class DeliveryBuffer(RowBuffer):
             offset = self._offset
             # Unpacked by name: a call with a star makes a list and a tuple first.
             token, publisher, sequence, intended_ns, sent_ns = stamp
+            # No plain int: an `Arrival`.
+            early_ns = 0 if type(arrival_ns) is int else arrival_ns.uncertain_ns  # type: ignore[attr-defined]
             pack_into(
                 self._buffer, offset,
-                subscription, arrival_ns, read_ns, token, publisher, sequence, intended_ns, sent_ns,
+                subscription, arrival_ns, read_ns, early_ns, token, publisher, sequence, intended_ns, sent_ns,
             )  # fmt: skip
             offset += ROW_BYTES
             self._offset = offset

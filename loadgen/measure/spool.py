@@ -30,6 +30,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("sent_ns", pa.int64()),
             ("arrival_ns", pa.int64()),
             ("read_ns", pa.int64()),
+            ("uncertain_ns", pa.int64()),
         ]
     ),
     "events": pa.schema(

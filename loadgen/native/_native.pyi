@@ -14,8 +14,11 @@ class Rows:
     def __init__(self, columns: int, rows: int) -> None:
         """Raises ValueError where one of them is out of range."""
 
-    def add(self, first: int, second: int, third: int, others: tuple[int, ...], /) -> None:
-        """Append a row; raises OverflowError where a number does not fit, TypeError where their count does not."""
+    def add(self, subscription: int, arrival_ns: int, read_ns: int, stamp: tuple[int, ...], /) -> None:
+        """Append a row, its fourth column from an arrival that is an `Arrival`.
+
+        Raises OverflowError where a number does not fit, TypeError where their count does not.
+        """
 
     def take(self) -> list[tuple[bytearray, int]]:
         """Return the buffers that were written since the last call, and how many bytes of each."""
@@ -32,14 +35,25 @@ class Rows:
 class Lane:
     """Takes the messages that it knows for sure."""
 
-    def take_frames(self, data: bytes | bytearray | memoryview, arrival_ns: int, read_ns: int, /) -> int:
-        """Take the whole text frames at the beginning as far as they are known; return how many bytes those were."""
+    def take_frames(
+        self,
+        data: bytes | bytearray | memoryview,
+        arrival_ns: int,
+        read_ns: int,
+        within_ns: int = 0,
+        end_ns: int = 0,
+        /,
+    ) -> int:
+        """Take the whole text frames at the beginning as far as they are known; return how many bytes those were.
+
+        Times as in `Source.take`.
+        """
 
 class DeliveryLane(Lane):
     """Takes AppSync Events' deliveries that carry our stamp; for one connection."""
 
     def __init__(self, rows: Rows) -> None:
-        """Write deliveries to these rows, which must have 8 columns."""
+        """Write deliveries to these rows, which must have 9 columns."""
 
     def add(self, subscription_id: str, number: int, /) -> None:
         """Take the deliveries of a subscription; raises ValueError for an id that is not short printable ASCII."""
@@ -56,11 +70,14 @@ class Poller:
     def fileno(self) -> int:
         """Return what is readable while one of the sockets is."""
 
-    def add(self, descriptor: int, source: Source, /) -> None:
-        """Read a socket from now on."""
+    def add(self, descriptor: int, source: Source, since_ns: int, /) -> None:
+        """Read a socket from now on; what is in it came after ``since_ns``."""
 
-    def remove(self, descriptor: int, /) -> None:
-        """Read it no more; call before it is closed. Raises KeyError where it was not read."""
+    def remove(self, descriptor: int, /) -> int:
+        """Read it no more; call before it is closed. Returns what `since_ns` is then.
+
+        Raises KeyError where it was not read.
+        """
 
     def route(
         self,

@@ -98,7 +98,7 @@ static const unsigned char *stamp(const unsigned char *at, const unsigned char *
 }
 
 static int deliveries_take(
-    Lane *lane, const unsigned char *text, Py_ssize_t length, int64_t arrival_ns, int64_t read_ns
+    Lane *lane, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
 ) {
     DeliveryLane *self = (DeliveryLane *)lane;
     const unsigned char *at = text, *end = text + length;
@@ -126,9 +126,10 @@ static int deliveries_take(
     if (at != end) return 0;
     int64_t *row = rows_place(self->rows);
     row[0] = subscription->number;
-    row[1] = arrival_ns;
-    row[2] = read_ns;
-    memcpy(row + 3, values, sizeof values);
+    row[1] = times->arrival_ns;
+    row[2] = times->read_ns;
+    row[3] = uncertain_ns;
+    memcpy(row + 4, values, sizeof values);
     return rows_advance(self->rows) ? -1 : 1;
 }
 
@@ -138,8 +139,8 @@ static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     static char *names[] = {"rows", NULL};
     PyObject *rows;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!", names, &RowsType, &rows)) return NULL;
-    if (((Rows *)rows)->row_bytes != 8 * sizeof(int64_t)) {
-        PyErr_SetString(PyExc_ValueError, "a delivery has 8 columns");
+    if (((Rows *)rows)->row_bytes != 9 * sizeof(int64_t)) {
+        PyErr_SetString(PyExc_ValueError, "a delivery has 9 columns");
         return NULL;
     }
     DeliveryLane *self = (DeliveryLane *)type->tp_alloc(type, 0);

@@ -2,7 +2,7 @@
 #include "native.h"
 
 Py_ssize_t lane_take_frames(
-    Lane *lane, const unsigned char *data, Py_ssize_t length, int64_t arrival_ns, int64_t read_ns
+    Lane *lane, const unsigned char *data, Py_ssize_t length, const Times *times
 ) {
     Py_ssize_t place = 0;
     while (length - place >= 2 && data[place] == 0x81) {
@@ -15,7 +15,8 @@ Py_ssize_t lane_take_frames(
             break;
         }
         if (begin + size > length) break;
-        int taken = lane->take(lane, data + begin, size, arrival_ns, read_ns);
+        int64_t uncertain_ns = begin + size == length ? times->end_ns : times->within_ns;
+        int taken = lane->take(lane, data + begin, size, times, uncertain_ns);
         if (taken < 0) return -1;
         if (!taken) break;
         place = begin + size;
@@ -25,9 +26,10 @@ Py_ssize_t lane_take_frames(
 
 static PyObject *lane_frames(PyObject *object, PyObject *args) {
     Py_buffer data;
-    long long arrival_ns, read_ns;
-    if (!PyArg_ParseTuple(args, "y*LL", &data, &arrival_ns, &read_ns)) return NULL;
-    Py_ssize_t taken = lane_take_frames((Lane *)object, data.buf, data.len, arrival_ns, read_ns);
+    long long arrival_ns, read_ns, within_ns = 0, end_ns = 0;
+    if (!PyArg_ParseTuple(args, "y*LL|LL", &data, &arrival_ns, &read_ns, &within_ns, &end_ns)) return NULL;
+    const Times times = {arrival_ns, read_ns, within_ns, end_ns};
+    Py_ssize_t taken = lane_take_frames((Lane *)object, data.buf, data.len, &times);
     PyBuffer_Release(&data);
     return taken < 0 ? NULL : PyLong_FromSsize_t(taken);
 }

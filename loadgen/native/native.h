@@ -40,16 +40,23 @@ static inline int rows_advance(Rows *rows) {
     return 0;
 }
 
+/* When the messages of one read arrived. All of them not after `arrival_ns`; the one that ends with the read not before
+   `arrival_ns - end_ns`, the others not before `arrival_ns - within_ns`. An exact end has `end_ns` 0. */
+typedef struct {
+    int64_t arrival_ns, read_ns, within_ns, end_ns;
+} Times;
+
 /* Takes the text of a whole message that it knows for sure; the seam between transport and protocol. */
 typedef struct Lane {
     PyObject_HEAD
     /* 1: taken; 0: not for this lane, nothing was done; -1: an exception is set. */
-    int (*take)(struct Lane *lane, const unsigned char *text, Py_ssize_t length, int64_t arrival_ns, int64_t read_ns);
+    int (*take)(
+        struct Lane *lane, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
 } Lane;
 
 /* Gives a lane the whole, unmasked text frames at the beginning of the data, as far as it takes them (RFC 6455, 5.2).
-   Returns how many bytes that were, -1 with an exception. */
-Py_ssize_t lane_take_frames(Lane *lane, const unsigned char *data, Py_ssize_t length, int64_t arrival_ns, int64_t read_ns);
+   The data ends where what `times` speaks of ends. Returns how many bytes were taken, -1 with an exception. */
+Py_ssize_t lane_take_frames(Lane *lane, const unsigned char *data, Py_ssize_t length, const Times *times);
 
 extern PyTypeObject RowsType, LaneType, DeliveryLaneType, PollerType;
 

@@ -5,6 +5,8 @@
    Whatever fails on account of one source ends at that source: `contain(source, error)` is called, and the others are
    read on. `read` raises only for its caller's mistakes. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -19,18 +21,36 @@
 #define SECOND_NS 1000000000LL
 /* asm-generic/socket.h: SO_TIMESTAMPNS_OLD, whose control message holds the 64-bit timespec of a 64-bit system. */
 #define TIMESTAMPNS 35
+/* How long after its stamp a segment may wait in the kernel (softirq) until its socket shows it. */
+#define SETTLE_NS 50000
+/* How often the kernel is asked how many segments came, and how many times at once: that costs more than a read. */
+#define ASK_NS 500000
+#define ASKS_AT_ONCE 16
+/* Where struct tcp_info has tcpi_bytes_received and tcpi_data_segs_in (linux/tcp.h). */
+#define BYTES_RECEIVED_AT 128
+#define SEGMENTS_AT 152
 
 typedef struct {
     PyObject *source, *whole; /* NULL: no socket; every byte goes to the source's `take` */
     Lane *lane;
     /* Of TLS, whose plaintext is then the lane's: what takes ciphertext, and what gives plaintext. */
     PyObject *tls_write, *tls_read;
+    /* What is read next came after this, which follows from the last read that emptied the socket. */
+    int64_t since_ns;
+    /* The stamp of that read; what is read next is stamped later. */
+    int64_t stamp_ns;
+    /* The last read left something, or there was none: that a poll has not shown the socket says nothing. */
+    int filled;
+    /* Bytes read; and since the kernel was last asked: reads, and how many segments had come then. */
+    uint64_t bytes;
+    uint32_t reads, segments;
+    int asked;
 } Slot;
 
 typedef struct {
     PyObject *source, *whole, *data; /* data NULL: broken */
     int descriptor, error;
-    int64_t arrival_ns, read_ns;
+    Times times;
 } Later;
 
 typedef struct {
@@ -40,6 +60,10 @@ typedef struct {
     Later later[AT_ONCE];
     int laters, reading;
     PyObject *contain; /* called with the source that failed and the error */
+    /* The clock, as it was read last; and the beginning of the last poll that has shown every readable socket. */
+    int64_t now_ns, polled_ns;
+    /* When the kernel may be asked again. */
+    int64_t ask_ns;
     PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a number */
     unsigned char buffer[BUFFER_BYTES];
 } Poller;
@@ -56,15 +80,71 @@ static Py_ssize_t whole_text(const unsigned char *data, Py_ssize_t length) {
     return data[1] == 126 && length >= 4 && (data[2] << 8 | data[3]) == length - 4 ? 4 : 0;
 }
 
-static int64_t arrival(struct msghdr *message, int64_t read_ns) {
+static int64_t clock_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * SECOND_NS + now.tv_nsec;
+}
+
+/* The kernel's stamp of the last segment that was read; 0: it has given none. */
+static int64_t stamp(struct msghdr *message) {
     for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
         if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == TIMESTAMPNS) {
-            struct timespec stamp;
-            memcpy(&stamp, CMSG_DATA(control), sizeof stamp);
-            return stamp.tv_sec * SECOND_NS + stamp.tv_nsec;
+            struct timespec time;
+            memcpy(&time, CMSG_DATA(control), sizeof time);
+            return time.tv_sec * SECOND_NS + time.tv_nsec;
         }
     }
-    return read_ns;
+    return 0;
+}
+
+/* Whether what was read last, which emptied the socket, came in one segment: then its stamp is that of all of it.
+
+   Each read that empties a socket brings one segment at least; where there were no more segments than reads, each brought
+   one. That nothing came since, which would be counted too, is known from the bytes. */
+static int is_one_segment(Poller *self, int descriptor, Slot *slot) {
+    if (self->ask_ns > self->now_ns) return 0;
+    int64_t least_ns = self->now_ns - ASKS_AT_ONCE * (int64_t)ASK_NS;
+    self->ask_ns = (self->ask_ns > least_ns ? self->ask_ns : least_ns) + ASK_NS;
+    unsigned char info[SEGMENTS_AT + 4];
+    socklen_t size = sizeof info;
+    uint64_t bytes;
+    uint32_t segments;
+    if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, info, &size) || size < sizeof info) return 0;
+    memcpy(&bytes, info + BYTES_RECEIVED_AT, sizeof bytes);
+    memcpy(&segments, info + SEGMENTS_AT, sizeof segments);
+    int known = bytes == slot->bytes;
+    int one = known && slot->asked && segments - slot->segments == slot->reads;
+    slot->asked = known;
+    slot->segments = segments;
+    slot->reads = 0;
+    return one;
+}
+
+/* When what a read has brought arrived, and since when the socket is empty for the next.
+
+   A read has the stamp of its last segment, and the kernel merges segments that wait: only what ends with a read that
+   emptied the socket has a stamp of its own. Everything else came after the socket was last seen empty: before the last
+   read that emptied it, or before a later poll that did not show it. */
+static Times times_of(Poller *self, Slot *slot, int64_t stamped_ns, int64_t before_ns, int64_t read_ns, int emptied) {
+    slot->reads++;
+    Times times = {.arrival_ns = stamped_ns ? stamped_ns : read_ns, .read_ns = read_ns};
+    int64_t since_ns = slot->since_ns;
+    if (!slot->filled && self->polled_ns - SETTLE_NS > since_ns) since_ns = self->polled_ns - SETTLE_NS;
+    /* It waited in the kernel for longer than that: then only the order of the stamps is left. */
+    if (since_ns < slot->stamp_ns || since_ns >= times.arrival_ns) since_ns = slot->stamp_ns;
+    times.within_ns = times.arrival_ns > since_ns ? times.arrival_ns - since_ns : 0;
+    times.end_ns = emptied && stamped_ns ? 0 : times.within_ns;
+    if (emptied) {
+        slot->since_ns = before_ns - SETTLE_NS;
+        if (stamped_ns) slot->stamp_ns = stamped_ns;
+    } else {
+        slot->since_ns = since_ns;
+        /* A segment may be in this read and the next. */
+        slot->asked = 0;
+    }
+    slot->filled = !emptied;
+    return times;
 }
 
 /* Hands the current exception to `contain`, as one of this source. */
@@ -94,32 +174,36 @@ static int read_one(Poller *self, int descriptor) {
     struct msghdr message = {
         .msg_iov = &into, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     ssize_t size = recvmsg(descriptor, &message, MSG_DONTWAIT);
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    int64_t read_ns = now.tv_sec * SECOND_NS + now.tv_nsec;
+    int error = errno;
+    int64_t before_ns = self->now_ns, read_ns = clock_ns();
+    self->now_ns = read_ns;
     Slot *slot = &self->slots[descriptor];
     Later *later = &self->later[self->laters];
     if (size < 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return 0;
-        *later = (Later){.source = Py_NewRef(slot->source), .descriptor = descriptor, .error = errno};
+        if (error == EINTR) slot->filled = 1;
+        if (error == EAGAIN || error == EWOULDBLOCK || error == EINTR) return 0;
+        *later = (Later){.source = Py_NewRef(slot->source), .descriptor = descriptor, .error = error};
         self->laters++;
         return 0;
     }
-    int64_t arrival_ns = arrival(&message, read_ns);
+    Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
+    slot->bytes += size;
     const unsigned char *data = self->buffer;
+    int is_whole = slot->tls_read == NULL && whole_text(data, size);
+    if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
     if (slot->lane != NULL && slot->tls_read == NULL) {
-        Py_ssize_t taken = lane_take_frames(slot->lane, data, size, arrival_ns, read_ns);
+        Py_ssize_t taken = lane_take_frames(slot->lane, data, size, &times);
         if (taken < 0) return -1;
         if (taken == size && size > 0) return 0;
         data += taken;
         size -= taken;
     }
-    Py_ssize_t begin = slot->whole != NULL ? whole_text(data, size) : 0;
+    Py_ssize_t begin = slot->whole != NULL && !times.end_ns ? whole_text(data, size) : 0;
     PyObject *bytes = PyBytes_FromStringAndSize((const char *)data + begin, size - begin);
     if (bytes == NULL) return -1;
     *later = (Later){
         .source = Py_NewRef(slot->source), .whole = begin ? Py_NewRef(slot->whole) : NULL, .data = bytes,
-        .descriptor = descriptor, .arrival_ns = arrival_ns, .read_ns = read_ns};
+        .descriptor = descriptor, .times = times};
     self->laters++;
     return 0;
 }
@@ -139,12 +223,15 @@ static int records(const unsigned char *data, Py_ssize_t length) {
     return count;
 }
 
-static int call_source(PyObject *source, PyObject *name, PyObject *what, int64_t arrival_ns, int64_t read_ns) {
-    PyObject *arguments[] = {source, what, PyLong_FromLongLong(arrival_ns), PyLong_FromLongLong(read_ns)};
+static int call_source(PyObject *source, PyObject *name, PyObject *what, const Times *times) {
+    PyObject *arguments[] = {
+        source, what, PyLong_FromLongLong(times->arrival_ns), PyLong_FromLongLong(times->read_ns),
+        PyLong_FromLongLong(times->within_ns), PyLong_FromLongLong(times->end_ns)};
     PyObject *result = NULL;
-    if (arguments[2] != NULL && arguments[3] != NULL) result = PyObject_VectorcallMethod(name, arguments, 4, NULL);
-    Py_XDECREF(arguments[2]);
-    Py_XDECREF(arguments[3]);
+    int made = 1;
+    for (int at = 2; at < 6; at++) made = made && arguments[at] != NULL;
+    if (made) result = PyObject_VectorcallMethod(name, arguments, 6, NULL);
+    for (int at = 2; at < 6; at++) Py_XDECREF(arguments[at]);
     if (result == NULL) return -1;
     Py_DECREF(result);
     return 0;
@@ -160,7 +247,10 @@ static int tell_tls(Poller *self, Later *one, int count) {
     int failed = written == NULL;
     Py_XDECREF(written);
     int direct = 1;
+    Times times = one->times;
     while (!failed && count-- > 0) {
+        /* What ends with a record that is not the last does not end with the read. */
+        times.end_ns = count ? one->times.within_ns : one->times.end_ns;
         PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
         PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
         if (size == NULL) {
@@ -168,7 +258,7 @@ static int tell_tls(Poller *self, Later *one, int count) {
             PyObject *kind, *error, *traceback;
             PyErr_Fetch(&kind, &error, &traceback);
             PyErr_NormalizeException(&kind, &error, &traceback);
-            failed = call_source(one->source, name_tls_stopped, error, one->arrival_ns, one->read_ns);
+            failed = call_source(one->source, name_tls_stopped, error, &times);
             Py_XDECREF(kind);
             Py_XDECREF(error);
             Py_XDECREF(traceback);
@@ -183,13 +273,13 @@ static int tell_tls(Poller *self, Later *one, int count) {
             break;
         }
         /* Once the source has had something it may be in the midst of a frame. */
-        if (direct) taken = lane_take_frames(lane, data, length, one->arrival_ns, one->read_ns);
+        if (direct) taken = lane_take_frames(lane, data, length, &times);
         if (taken < 0) {
             failed = 1;
         } else if (taken < length || length == 0) {
             direct = 0;
             PyObject *rest = PyBytes_FromStringAndSize((const char *)data + taken, length - taken);
-            failed = rest == NULL || call_source(one->source, name_take_plaintext, rest, one->arrival_ns, one->read_ns);
+            failed = rest == NULL || call_source(one->source, name_take_plaintext, rest, &times);
             Py_XDECREF(rest);
             if (length == 0 || !is_still_there(self, one)) break;
         }
@@ -214,8 +304,10 @@ static int tell(Poller *self, Later *one) {
         result = PyObject_CallMethodObjArgs(one->source, name_broke, error, NULL);
         Py_DECREF(error);
     } else {
-        if (one->whole == NULL) return call_source(one->source, name_take, one->data, one->arrival_ns, one->read_ns);
-        PyObject *arguments[] = {one->data, PyLong_FromLongLong(one->arrival_ns), PyLong_FromLongLong(one->read_ns)};
+        if (one->whole == NULL) return call_source(one->source, name_take, one->data, &one->times);
+        const Times *times = &one->times;
+        PyObject *arguments[] = {
+            one->data, PyLong_FromLongLong(times->arrival_ns), PyLong_FromLongLong(times->read_ns)};
         if (arguments[1] != NULL && arguments[2] != NULL) result = PyObject_Vectorcall(one->whole, arguments, 3, NULL);
         Py_XDECREF(arguments[1]);
         Py_XDECREF(arguments[2]);
@@ -241,7 +333,10 @@ static void tell_all(Poller *self) {
 static void read_rounds(Poller *self, long left) {
     struct epoll_event events[AT_ONCE];
     while (left > 0) {
-        int count = epoll_wait(self->epoll, events, left < AT_ONCE ? (int)left : AT_ONCE, 0);
+        int most = left < AT_ONCE ? (int)left : AT_ONCE;
+        int64_t polled_ns = self->now_ns = clock_ns();
+        int count = epoll_wait(self->epoll, events, most, 0);
+        if (count == 0) self->polled_ns = polled_ns;
         if (count == 0 || (count < 0 && errno == EINTR)) return;
         if (count < 0) {
             /* None can be read any more, and each is to know. */
@@ -257,6 +352,8 @@ static void read_rounds(Poller *self, long left) {
         for (int at = 0; at < count; at++) {
             if (read_one(self, events[at].data.fd)) contain(self, self->slots[events[at].data.fd].source);
         }
+        /* Those that it has shown have been read. */
+        if (count < most) self->polled_ns = polled_ns;
         tell_all(self);
         left -= count;
     }
@@ -347,7 +444,8 @@ static PyObject *poller_add(PyObject *object, PyObject *args) {
     Poller *self = (Poller *)object;
     int descriptor;
     PyObject *source;
-    if (!PyArg_ParseTuple(args, "iO", &descriptor, &source)) return NULL;
+    long long since_ns;
+    if (!PyArg_ParseTuple(args, "iOL", &descriptor, &source, &since_ns)) return NULL;
     if (descriptor < 0) {
         PyErr_SetString(PyExc_ValueError, "the socket is closed");
         return NULL;
@@ -367,7 +465,10 @@ static PyObject *poller_add(PyObject *object, PyObject *args) {
     }
     struct epoll_event wanted = {.events = EPOLLIN, .data.fd = descriptor};
     if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, descriptor, &wanted)) return PyErr_SetFromErrno(PyExc_OSError);
-    self->slots[descriptor].source = Py_NewRef(source);
+    Slot *slot = &self->slots[descriptor];
+    slot->source = Py_NewRef(source);
+    slot->since_ns = slot->stamp_ns = since_ns;
+    slot->filled = 1;
     Py_RETURN_NONE;
 }
 
@@ -412,7 +513,7 @@ static PyObject *poller_remove(PyObject *object, PyObject *number) {
     /* Last, and from a copy: what goes with them may come back here. */
     empty(&was);
     if (failed) return PyErr_SetFromErrno(PyExc_OSError);
-    Py_RETURN_NONE;
+    return PyLong_FromLongLong(was.since_ns > was.stamp_ns ? was.since_ns : was.stamp_ns);
 }
 
 static PyMethodDef poller_methods[] = {

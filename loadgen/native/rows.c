@@ -68,16 +68,26 @@ void rows_relieve(Rows *self) {
 static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t count) {
     Rows *self = (Rows *)object;
     if (count != 4 || !PyTuple_Check(args[3]) ||
-        (3 + PyTuple_GET_SIZE(args[3])) * (Py_ssize_t)sizeof(int64_t) != self->row_bytes) {
-        PyErr_SetString(PyExc_TypeError, "add takes a number for each column, those from the fourth on as a tuple");
+        (4 + PyTuple_GET_SIZE(args[3])) * (Py_ssize_t)sizeof(int64_t) != self->row_bytes) {
+        PyErr_SetString(PyExc_TypeError, "add takes a subscription, an arrival, the time of the read, and a stamp");
         return NULL;
     }
     int64_t values[64];
     Py_ssize_t columns = self->row_bytes / (Py_ssize_t)sizeof(int64_t);
+    values[3] = 0;
     for (Py_ssize_t at = 0; at < columns; at++) {
-        PyObject *number = at < 3 ? args[at] : PyTuple_GET_ITEM(args[3], at - 3);
+        if (at == 3) continue;
+        PyObject *number = at < 3 ? args[at] : PyTuple_GET_ITEM(args[3], at - 4);
         values[at] = PyLong_AsLongLong(number);
         if (values[at] == -1 && PyErr_Occurred()) return NULL;
+    }
+    if (!PyLong_CheckExact(args[1])) {
+        /* An arrival that is an interval: see loadgen.measure.arrival. */
+        PyObject *uncertain = PyObject_GetAttrString(args[1], "uncertain_ns");
+        if (uncertain == NULL) return NULL;
+        values[3] = PyLong_AsLongLong(uncertain);
+        Py_DECREF(uncertain);
+        if (values[3] == -1 && PyErr_Occurred()) return NULL;
     }
     memcpy(rows_place(self), values, self->row_bytes);
     if (rows_advance(self)) return NULL;

@@ -19,12 +19,8 @@ from loadgen.live.service import LiveService
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
-<<<<<<< HEAD
 from loadgen.run import ending, joining, limits, messages, target
-=======
-from loadgen.run import joining, limits, messages, target
 from loadgen.run.account import Account
->>>>>>> usercode
 from loadgen.run.agent import Agent
 from loadgen.run.census import Census
 from loadgen.run.coordinator import FINISHING, Coordinator

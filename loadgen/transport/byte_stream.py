@@ -4,6 +4,7 @@ import socket
 import ssl
 from contextlib import suppress
 
+from loadgen.measure.arrival import of_bytes
 from loadgen.native import Lane
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
@@ -13,7 +14,10 @@ from loadgen.transport.stream import OnClosed, SocketStream
 
 
 class ByteStream(SocketStream):
-    """A client connection; ``on_bytes`` gets what each read brought, any part of the stream."""
+    """A client connection; ``on_bytes`` gets what each read brought, any part of the stream.
+
+    The arrival is that of a message that ends within the bytes; its `end` that of one that ends with them.
+    """
 
     __slots__ = ("_closing", "_on_bytes")
 
@@ -58,8 +62,10 @@ class ByteStream(SocketStream):
         assert self._opening is not None
         self._opening.set(None)
 
-    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
-        self._on_bytes(bytes(data), arrival_ns, read_ns)
+    def _step(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
+        self._on_bytes(bytes(data), of_bytes(arrival_ns, within_ns, end_ns), read_ns)
 
     def _on_writable(self) -> None:
         super()._on_writable()

@@ -8,12 +8,14 @@ always at a frame's beginning when the next text frame is taken past it.
 
 from collections.abc import Callable
 
+from loadgen.measure.arrival import arrival
 from loadgen.native import Lane
 
 _TEXT_AND_FINAL, _BINARY_AND_FINAL = 0x81, 0x82
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
 
-#: Called with a text message, its kernel arrival and the time the read returned (ns).
+#: Called with a text message, its kernel arrival (an `Arrival` where that is an interval) and the time the read
+#: returned (ns).
 OnText = Callable[[bytes | bytearray, int, int], None]
 #: Steps the library; false: from now on it must see every frame (a fragmented message is open, or the end is near).
 Library = Callable[[bytes, int, int], bool]
@@ -66,10 +68,17 @@ class TextFrames:
         #: Where the stream is at a frame's beginning: takes the text of a frame that was read alone. Else None.
         self.whole = self._on_whole
 
-    def feed(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
-        """Take what was read: any number of frames, and a part of one."""
+    def feed(
+        self,
+        data: bytes | memoryview,
+        arrival_ns: int,
+        read_ns: int,
+        within_ns: int = 0,
+        end_ns: int = 0,
+    ) -> None:
+        """Take what was read: any number of frames, and a part of one. Times as in `inlet.Source`."""
         if self._given_up:
-            self._library(bytes(data), arrival_ns, read_ns)
+            self._library(bytes(data), arrival(arrival_ns, within_ns), read_ns)
             return
         partial = self._partial
         if partial is not None:
@@ -82,48 +91,59 @@ class TextFrames:
                 # Just the frame that had begun, so that what follows is at a frame's beginning and the lane's: of a
                 # service that sends more than can be read, every read begins and ends within a frame.
                 partial += data[:missing]
-                self.feed(memoryview(partial), arrival_ns, read_ns)
-                self.feed(data[missing:], arrival_ns, read_ns)
+                rest = data[missing:]
+                ends_ns = within_ns if len(rest) else end_ns
+                self.feed(memoryview(partial), arrival_ns, read_ns, within_ns, ends_ns)
+                self.feed(rest, arrival_ns, read_ns, within_ns, end_ns)
                 return
             partial += data
             data = memoryview(partial)
         if self.lane is not None and self._direct:
-            taken = self.lane.take_frames(data, arrival_ns, read_ns)
+            taken = self.lane.take_frames(data, arrival_ns, read_ns, within_ns, end_ns)
             data = data[taken:]
-        self._walk(data, arrival_ns, read_ns)
+        self._walk(data, arrival_ns, read_ns, within_ns, end_ns)
 
     def end(self) -> None:
         """Take nothing more, not even the rest of what is being taken."""
         self._on_text, self._library = _ignore, _ignore_all
         self._on_whole = self.whole = self.lane = None
 
-    def _walk(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+    def _walk(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
         """Take frames one by one, from a frame's beginning on; keep the last one's beginning."""
         self._wanted = 0
         place, end, first = 0, len(data), self._first
+        midst_ns: int | None = None
         while end - place >= 2:
             length = data[place + 1]
             begin = place + 2
             if length >= _TWO_BYTES:
                 if length > _EIGHT_BYTES:
                     # Masked, which a server must not do: the library says so.
-                    self._give_up(data[place:], arrival_ns, read_ns)
+                    self._give_up(data[place:], arrival(arrival_ns, within_ns), read_ns)
                     return
                 begin += 2 if length == _TWO_BYTES else 8
                 if begin > end:
                     break
                 length = int.from_bytes(data[place + 2 : begin], "big")
                 if length > self._max_bytes:
-                    self._give_up(data[place:], arrival_ns, read_ns)
+                    self._give_up(data[place:], arrival(arrival_ns, within_ns), read_ns)
                     return
             stop = begin + length
             if stop > end:
                 self._wanted = stop - place
                 break
-            if data[place] == first and self._direct:
-                self._on_text(bytes(data[begin:stop]), arrival_ns, read_ns)
+            if stop < end:
+                if midst_ns is None:
+                    midst_ns = arrival(arrival_ns, within_ns)
+                at_ns = midst_ns
             else:
-                self._direct = self._library(bytes(data[place:stop]), arrival_ns, read_ns)
+                at_ns = arrival(arrival_ns, end_ns) if end_ns else arrival_ns
+            if data[place] == first and self._direct:
+                self._on_text(bytes(data[begin:stop]), at_ns, read_ns)
+            else:
+                self._direct = self._library(bytes(data[place:stop]), at_ns, read_ns)
             place = stop
         if place < end:
             self._partial = bytearray(data[place:])

@@ -8,9 +8,17 @@ the kernel's receive timestamp comes along; what is left is there again in the n
 What a source raises ends at that source (see `isolation`): the others are read on.
 
 There are two that do the same: `NativeInlet` by `loadgen.native`, and `Inlet` in Python where that was not built.
+
+When a message arrived. One read has one kernel stamp, that of its last segment, and the kernel merges segments that
+wait in a socket. So only what ends with a read that emptied the socket has a stamp of its own. All else that a read
+brings arrived before its stamp and after the socket was last known to be empty: before the last read that emptied it,
+before a later poll that did not show it, and after the stamp of a read before. The native one also asks the kernel, and
+where a read has brought one segment all of it is exact (see `is_one_segment` in poller.c). `within_ns` is how long
+before the stamp that is, and `end_ns` the same for what ends with the read: 0 where that is exact.
 """
 
 import os
+import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable
@@ -38,6 +46,10 @@ _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
 #: Sockets a turn; others of the hub's business waits no longer than these take.
 _MOST_A_TURN = 256
+#: How long after its stamp a segment may wait in the kernel (softirq) until its socket shows it; as in poller.c.
+_SETTLE_NS = 50_000
+#: Among the flags of a read: it has filled its buffer, and the socket may hold more.
+FILLED = socket.MSG_TRUNC
 
 
 class Source(Protocol):
@@ -47,17 +59,27 @@ class Source(Protocol):
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Takes a message where a read may bring just one whole text frame; None: `take` must see every byte.
     whole: OnText | None
+    #: What is read next came after this (ns; in truth up to `_SETTLE_NS` before), and is stamped later than that.
+    since_ns: int
+    stamp_ns: int
 
-    def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
-        """Take what was read; nothing: the stream is at its end. The bytes are only there until this returns."""
+    def take(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
+        """Take what was read; nothing: the stream is at its end. The bytes are only there until this returns.
+
+        ``within_ns``, ``end_ns``: by how much earlier a message may have arrived that ends within the data, or with it.
+        """
 
     def broke(self, error: OSError) -> None:
         """The socket cannot be read any more."""
 
-    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int) -> None:
+    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Take what the native inlet has decrypted and its lane has not taken; nothing: TLS is at its end."""
 
-    def tls_stopped(self, error: Exception, arrival_ns: int, read_ns: int) -> None:
+    def tls_stopped(
+        self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
         """There was nothing more to decrypt, or TLS has failed."""
 
     def failed(self, error: BaseException) -> None:
@@ -79,17 +101,18 @@ class NativeInlet:
 
     def add(self, descriptor: int, source: Source) -> None:
         """Read the socket from now on."""
-        self._poller.add(descriptor, source)
+        self._poller.add(descriptor, source, source.since_ns)
         self._sockets += 1
         if not self._watcher.active:
             self._watcher.start(self._poller.read, _MOST_A_TURN)
 
-    def remove(self, descriptor: int) -> None:
-        """Read the socket no more; call before it is closed."""
-        self._poller.remove(descriptor)
+    def remove(self, descriptor: int) -> int:
+        """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
+        since_ns = self._poller.remove(descriptor)
         self._sockets -= 1
         if not self._sockets:
             self._watcher.stop()
+        return since_ns
 
     def route(
         self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
@@ -104,6 +127,10 @@ class Inlet:
     def __init__(self) -> None:
         self.process = os.getpid()
         self._sources: dict[int, Source] = {}
+        #: Sockets whose last read left something, or that were not read yet: no poll says anything of them.
+        self._filled: set[int] = set()
+        #: The beginning of the last poll that has shown every readable socket.
+        self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._loop = gevent.get_hub().loop
@@ -117,25 +144,28 @@ class Inlet:
     def add(self, descriptor: int, source: Source) -> None:
         """Read the socket from now on."""
         self._sources[descriptor] = source
+        self._filled.add(descriptor)
         if self._epoll is None:
             self._watchers[descriptor] = watcher = self._loop.io(descriptor, _READ)
-            watcher.start(self._read, ((descriptor, _READ),))
+            watcher.start(self._read_now, ((descriptor, _READ),))
             return
         self._epoll.register(descriptor, _EPOLLIN)
         if not self._watcher.active:
             self._watcher.start(self._on_readable)
 
-    def remove(self, descriptor: int) -> None:
-        """Read the socket no more; call before it is closed."""
-        del self._sources[descriptor]
+    def remove(self, descriptor: int) -> int:
+        """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
+        source = self._sources.pop(descriptor)
+        since_ns = source.since_ns
         if self._epoll is None:
             watcher = self._watchers.pop(descriptor)
             watcher.stop()
             watcher.close()
-            return
+            return since_ns
         self._epoll.unregister(descriptor)
         if not self._sources:
             self._watcher.stop()
+        return since_ns
 
     def route(
         self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
@@ -144,16 +174,21 @@ class Inlet:
 
     def _on_readable(self) -> None:
         assert self._epoll is not None
-        poll, left = self._epoll.poll, _MOST_A_TURN
+        poll, now, left = self._epoll.poll, now_ns, _MOST_A_TURN
         try:
+            polled_ns = now()
             readable = poll(0, left)
             while readable:
-                self._read(readable)
+                self._read(readable, polled_ns)
                 left -= len(readable)
                 if left <= 0:
                     return
+                # Those that it has shown have been read.
+                self._polled_ns = polled_ns
                 # What came meanwhile: to go through the hub for it costs several times as much as to ask.
+                polled_ns = now()
                 readable = poll(0, left)
+            self._polled_ns = polled_ns
         except OSError as error:
             # None can be read any more, and each is to know.
             for source in list(self._sources.values()):
@@ -161,16 +196,19 @@ class Inlet:
         except BaseException as error:
             pass_on(error)
 
-    def _read(self, readable: Iterable[tuple[int, int]]) -> None:
-        """Read each socket once, then deal with what was read.
+    def _read_now(self, readable: Iterable[tuple[int, int]]) -> None:
+        self._read(readable, now_ns())
+
+    def _read(self, readable: Iterable[tuple[int, int]], before_ns: int) -> None:
+        """Read each socket once, then deal with what was read. ``before_ns``: the clock, read before.
 
         In two loops, since the kernel's code and ours would otherwise drive each other out of the processor's caches
         with every frame: ours then took twice as long.
         """
         find, buffer, view, buffers = self._sources.get, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack_time = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
-        unpack_header, now = _HEADER.unpack_from, now_ns
-        texts: list[tuple[Source, OnText, bytearray, list[tuple[int, int, bytes]], int]] = []
+        unpack_header, now, filled = _HEADER.unpack_from, now_ns, self._filled
+        texts: list[tuple[Source, OnText, bytearray, bytes, int]] = []
         add = texts.append
         for descriptor, _ in readable:
             source = find(descriptor)
@@ -179,42 +217,74 @@ class Inlet:
                 continue
             try:
                 try:
-                    size, control, _, _ = source.recvmsg_into(buffers, control_bytes)
+                    size, control, flags, _ = source.recvmsg_into(buffers, control_bytes)
                     read_ns = now()
-                except (BlockingIOError, InterruptedError):
+                except BlockingIOError:
+                    continue
+                except InterruptedError:
+                    filled.add(descriptor)
                     continue
                 except OSError as error:
                     source.broke(error)
                     continue
                 whole = source.whole
-                if whole is not None:
-                    # A whole text frame and nothing else, as nearly every read of a fan-out is.
+                if whole is not None and control and size < _BUFFER_BYTES and not flags:
+                    # A whole text frame and nothing else, as nearly every read of a fan-out is: its stamp is exact.
+                    text = None
                     if unpack_header(buffer)[0] == _LONGER_TEXT + size and size >= 4:
-                        add((source, whole, buffer[4:size], control, read_ns))
+                        text = buffer[4:size]
+                    elif buffer[0] == _TEXT and buffer[1] == size - 2 < 126:
+                        text = buffer[2:size]
+                    if text is not None:
+                        add((source, whole, text, control[0][2], read_ns))
+                        source.since_ns = before_ns
+                        before_ns = read_ns
+                        if filled:
+                            filled.discard(descriptor)
                         continue
-                    if buffer[0] == _TEXT and buffer[1] == size - 2 < 126:
-                        add((source, whole, buffer[2:size], control, read_ns))
-                        continue
-                source.take(view[:size], _arrival_ns(control, read_ns), read_ns)
+                emptied = size < _BUFFER_BYTES and not flags & FILLED
+                times = self._times_of(descriptor, source, control, before_ns, read_ns, emptied)
+                before_ns = read_ns
+                source.take(view[:size], *times)
             except BaseException as error:
                 contain(source, error)
-        for source, whole, text, control, read_ns in texts:
+        for source, whole, text, stamp, read_ns in texts:
             try:
-                if control:
-                    seconds, nanoseconds = unpack_time(control[0][2])
-                    whole(text, seconds * 1_000_000_000 + nanoseconds, read_ns)
-                else:
-                    whole(text, read_ns, read_ns)
+                seconds, nanoseconds = unpack_time(stamp)
+                whole(text, seconds * 1_000_000_000 + nanoseconds, read_ns)
             except BaseException as error:
                 contain(source, error)
 
-
-def _arrival_ns(control: list[tuple[int, int, bytes]], read_ns: int) -> int:
-    """Return the kernel's stamp; where it gave none, the time of the read."""
-    if not control:
-        return read_ns
-    seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
-    return int(seconds * 1_000_000_000 + nanoseconds)
+    def _times_of(
+        self,
+        descriptor: int,
+        source: Source,
+        control: list[tuple[int, int, bytes]],
+        before_ns: int,
+        read_ns: int,
+        emptied: bool,
+    ) -> tuple[int, int, int, int]:
+        """Return (arrival, read, within, end) of a read; see the module's docstring, and `times_of` in poller.c."""
+        arrival_ns = read_ns
+        if control:
+            seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
+            arrival_ns = seconds * 1_000_000_000 + nanoseconds
+        since_ns = source.since_ns
+        if descriptor not in self._filled and self._polled_ns > since_ns:
+            since_ns = self._polled_ns
+        earliest_ns = since_ns - _SETTLE_NS
+        if earliest_ns < source.stamp_ns or earliest_ns >= arrival_ns:
+            earliest_ns = source.stamp_ns
+        within_ns = max(0, arrival_ns - earliest_ns)
+        if emptied:
+            self._filled.discard(descriptor)
+            source.since_ns = before_ns
+            if control:
+                source.stamp_ns = arrival_ns
+        else:
+            self._filled.add(descriptor)
+            source.since_ns = since_ns
+        return arrival_ns, read_ns, within_ns, 0 if emptied and control else within_ns
 
 
 _Kind = TypeVar("_Kind", Inlet, NativeInlet)

@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 
 from loadgen.transport import isolation
+from loadgen.transport.inlet import FILLED
 from loadgen.transport.stream import SocketStream
 
 #: Turns a second: each takes this part of a second's bytes, and at least so many that a small frame fits.
@@ -44,15 +45,14 @@ class SlowReading:
         self, buffers: Any, control_bytes: int, *more: Any
     ) -> tuple[int, list[tuple[int, int, bytes]], int, Any]:
         buffer = memoryview(buffers[0])[: self._turn_bytes]
-        found: tuple[int, list[tuple[int, int, bytes]], int, Any] = self._recvmsg_into(
-            (buffer,), control_bytes, *more
-        )
-        if found[0]:
+        size, control, flags, address = self._recvmsg_into((buffer,), control_bytes, *more)
+        if size:
             self._socket.pause_reading()
             self._waiting = gevent.spawn_later(
-                found[0] / self._bytes_per_s, isolation.run, self._socket, self._again
+                size / self._bytes_per_s, isolation.run, self._socket, self._again
             )
-        return found
+        # The loop does not know how small the buffer was.
+        return size, control, flags | FILLED if size == len(buffer) else flags, address
 
     def _again(self) -> None:
         self._waiting = None

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 import gevent
 from gevent.event import AsyncResult
 
+from loadgen.measure.clock import now_ns
 from loadgen.native import Lane
 from loadgen.transport import isolation, kernel_time
 from loadgen.transport.address import Address
@@ -56,6 +57,8 @@ class SocketStream:
         "_writer",
         "kernel_timestamps",
         "recvmsg_into",
+        "since_ns",
+        "stamp_ns",
         "violation",
         "whole",
     )
@@ -81,6 +84,7 @@ class SocketStream:
         self._early: TransportError | None = None
         #: See `inlet.Source`.
         self.whole: OnText | None = None
+        self.since_ns = self.stamp_ns = 0
         self.kernel_timestamps = False
         #: What the server has sent that broke the protocol of the connection, and so ended it.
         self.violation: UnreadableError | None = None
@@ -102,6 +106,7 @@ class SocketStream:
             TransportError: nobody answers, or TLS fails.
             HandshakeRefusedError: the server does not let us in.
         """
+        self.since_ns = self.stamp_ns = now_ns()
         self._socket = self._address.connect(timeout_s)
         self.kernel_timestamps = kernel_time.enable(self._socket)
         self._opening = opening = AsyncResult()
@@ -158,7 +163,7 @@ class SocketStream:
     def pause_reading(self) -> None:
         """Leave what comes in the kernel's buffer until :meth:`resume_reading`; costs the other connections nothing."""
         if self._inlet is not None:
-            self._inlet.remove(self._descriptor)
+            self.since_ns = self._inlet.remove(self._descriptor)
             self._inlet = None
 
     def resume_reading(self) -> None:
@@ -173,31 +178,37 @@ class SocketStream:
         """The socket is connected, and TLS is done where there is TLS."""
         raise NotImplementedError
 
-    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
-        """Take what came, decrypted; the bytes are only there until this returns."""
+    def _step(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
+        """Take what came, decrypted; the bytes are only there until this returns. Times as in `inlet.Source`."""
         raise NotImplementedError
 
     # The receive path, from `Inlet`.
 
-    def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+    def take(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
         """Take what was read."""
         if not data:
             self._end_of_stream()
         elif self._tls is not None:
             self._records.follow(data)
             self._incoming.write(data)
-            self._on_ciphertext(self._tls, arrival_ns, read_ns)
+            self._on_ciphertext(self._tls, arrival_ns, read_ns, within_ns, end_ns)
         else:
-            self._step(data, arrival_ns, read_ns)
+            self._step(data, arrival_ns, read_ns, within_ns, end_ns)
 
-    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int) -> None:
+    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Take what the inlet has decrypted."""
         if data:
-            self._step(data, arrival_ns, read_ns)
+            self._step(data, arrival_ns, read_ns, within_ns, end_ns)
         else:
             self._end_of_stream()
 
-    def tls_stopped(self, error: Exception, arrival_ns: int, read_ns: int) -> None:
+    def tls_stopped(
+        self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
         """The inlet found nothing more to decrypt, or TLS has failed."""
         if isinstance(error, ssl.SSLWantReadError):
             if self._outgoing.pending:
@@ -219,8 +230,13 @@ class SocketStream:
 
     # TLS over memory buffers: the raw socket stays ours, and so does the kernel's timestamp.
 
-    def _on_ciphertext(self, tls: ssl.SSLObject, arrival_ns: int, read_ns: int) -> None:
+    def _on_ciphertext(
+        self, tls: ssl.SSLObject, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
         incoming = self._incoming
+        if not self._records.reached:
+            # The read ends within a record, of which nothing is known yet.
+            end_ns = within_ns
         try:
             if not self._tls_ready:
                 self._tls_handshake()
@@ -232,8 +248,10 @@ class SocketStream:
                 if not size:
                     self._end_of_stream()
                     return
-                self._step(_PLAINTEXT_VIEW[:size], arrival_ns, read_ns)
-                if not incoming.pending and not tls.pending():
+                more = incoming.pending or tls.pending()
+                ends_ns = within_ns if more else end_ns
+                self._step(_PLAINTEXT_VIEW[:size], arrival_ns, read_ns, within_ns, ends_ns)
+                if not more:
                     # To read again would raise SSLWantReadError, which costs as much as all the rest.
                     break
         except ssl.SSLWantReadError:

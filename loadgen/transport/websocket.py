@@ -14,6 +14,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 
+from loadgen.measure.arrival import arrival
 from loadgen.native import Lane
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, UnreadableError
@@ -22,6 +23,7 @@ from loadgen.transport.isolation import OnFailed
 from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.transport.upgrade import Upgrade
 
+_HEAD_END = b"\r\n\r\n"
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
 
@@ -147,53 +149,67 @@ class WebSocket(SocketStream):
             ends = (self._incoming.write, cast(Any, _innermost(self._tls).read)) if direct else None
             self._inlet.route(self._descriptor, None, self._lane if direct else None, ends)
 
-    def take(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+    def take(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
         """Take what was read, where it is not just one whole text frame."""
         if not data:
             self._end_of_stream()
         elif self._tls is not None:
             self._records.follow(data)
             self._incoming.write(data)
-            self._on_ciphertext(self._tls, arrival_ns, read_ns)
+            self._on_ciphertext(self._tls, arrival_ns, read_ns, within_ns, end_ns)
             if self._lane is not None:
                 self._route()
         else:
-            self._step(data, arrival_ns, read_ns)
+            self._step(data, arrival_ns, read_ns, within_ns, end_ns)
             if self._frames is not None and self._frames.whole is not self.whole:
                 self.whole = self._frames.whole
                 self._route()
 
-    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int) -> None:
+    def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         """Take what the inlet has decrypted."""
         if data:
-            self._step(data, arrival_ns, read_ns)
+            self._step(data, arrival_ns, read_ns, within_ns, end_ns)
             self._route()
         else:
             self._end_of_stream()
 
-    def _step(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+    def _step(
+        self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
+    ) -> None:
         if self._frames is not None:
-            self._frames.feed(data, arrival_ns, read_ns)
+            self._frames.feed(data, arrival_ns, read_ns, within_ns, end_ns)
             return
         if self._upgrade is not None:
             upgrade, self._upgrade = self._upgrade, None
             # Not a view: the answer to the upgrade comes once, and it is searched.
             if not (length := upgrade.accepted(bytes(data))):
-                # Anything but the usual yes: the library says what it is, and reads the connection to its end, for it
+                # Anything but the usual yes: the library says what it is, and reads the connection to its end where it
                 # may have taken in a part of a frame.
                 self._protocol = upgrade.library(self._max_message_bytes)
             else:
-                self._frames = TextFrames(
-                    self._on_text, self._step_library, self._max_message_bytes, binary=self._opcode is _BINARY
-                )
-                self._frames.lane = self._lane
+                frames = self._take_over()
                 if self._opening is not None:
                     self._opening.set(None)
                 # A server may speak first.
                 if length < len(data):
-                    self._frames.feed(data[length:], arrival_ns, read_ns)
+                    frames.feed(data[length:], arrival_ns, read_ns, within_ns, end_ns)
                 return
-        self._step_library(data, arrival_ns, read_ns)
+        connecting = self._protocol is not None and self._protocol.state is CONNECTING
+        # The library says what frames there are, and not where they end.
+        self._step_library(data, arrival(arrival_ns, within_ns), read_ns)
+        if connecting and self._library().state is OPEN and _is_all_head(data):
+            # Accepted in unusual words, and nothing behind them.
+            self._take_over()
+
+    def _take_over(self) -> TextFrames:
+        """Take frames past the library from here on: a frame begins."""
+        self._frames = TextFrames(
+            self._on_text, self._step_library, self._max_message_bytes, binary=self._opcode is _BINARY
+        )
+        self._frames.lane = self._lane
+        return self._frames
 
     def _library(self) -> Protocol:
         """Return the library's state of the connection; made when it is needed."""
@@ -291,6 +307,11 @@ class WebSocket(SocketStream):
             return
         received = protocol.close_rcvd if protocol is not None else None
         self._on_closed(received.code if received else None, (received.reason if received else "") or why)
+
+
+def _is_all_head(data: bytes | memoryview) -> bool:
+    """Whether the end of an HTTP head is the end of the data."""
+    return bytes(data).find(_HEAD_END) == len(data) - len(_HEAD_END)
 
 
 def _innermost(tls: ssl.SSLObject) -> ssl.SSLObject:

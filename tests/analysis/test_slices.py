@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis import latencies, matching, slices
+from analysis import bounds, latencies, matching, shared_stamps, slices
 from analysis.latencies import Latencies
 from analysis.ledger import settle
 from analysis.lookup import EventPlaces, Places, grouping
@@ -89,10 +89,10 @@ def test_the_latencies_are_those_of_plain_numpy() -> None:
         (found.queue, read_ns - arrival_ns),
     ):
         ordered = np.sort(values)
-        assert distribution.percentiles.count == len(values)
-        assert distribution.percentiles.p99 == ordered[int(np.ceil(0.99 * len(values))) - 1]
-        assert (distribution.percentiles.min, distribution.percentiles.max) == (ordered[0], ordered[-1])
-        assert distribution.percentiles.mean == pytest.approx(values.mean())
+        assert distribution.figures["count"] == len(values)
+        assert distribution.figures["p99"] == ordered[int(np.ceil(0.99 * len(values))) - 1]
+        assert (distribution.figures["min"], distribution.figures["max"]) == (ordered[0], ordered[-1])
+        assert distribution.figures["mean"] == pytest.approx(values.mean())
     stamped = pd.DataFrame({"s": subscription, "a": arrival_ns, "i": intended_ns}).drop_duplicates()
     shared = len(stamped) - len(stamped[["s", "a"]].drop_duplicates())
     assert found.stamps_shared == shared / len(intended_ns)
@@ -109,11 +109,13 @@ def test_the_latencies_are_those_of_plain_numpy() -> None:
 def test_stamps_shared_across_a_cut_are_counted_once() -> None:
     """One read brings events of two slices: the stamp of both is that of the later."""
     people = Places(np.array([3, 9]))
-    none = latencies._Shared()
-    first = latencies._Stamps.of(
+    none = shared_stamps.Shared()
+    first = shared_stamps.Stamps.of(
         np.array([3, 3, 9, 3]), np.array([5, 12, 11, 12]), np.array([1, 4, 4, 6]), people
     )
-    second = latencies._Stamps.of(np.array([3, 9, 9]), np.array([12, 14, 14]), np.array([10, 10, 12]), people)
+    second = shared_stamps.Stamps.of(
+        np.array([3, 9, 9]), np.array([12, 14, 14]), np.array([10, 10, 12]), people
+    )
     none.add(first, 10)
     none.add(second, 20)
     # Of subscription 3 at 12: three events, so two have the stamp of a later one; of 9 at 14: one.
@@ -121,7 +123,7 @@ def test_stamps_shared_across_a_cut_are_counted_once() -> None:
 
 
 def test_samples_take_as_many_bytes_as_they_need() -> None:
-    samples = latencies._Samples(6)
+    samples = bounds.Samples(6)
     for values, size in (([1, -5], 1), ([300], 2), ([70_000], 4), ([2**40, -(2**40)], 8)):
         samples.add(np.array(values, dtype=np.int64))
         assert samples.all().itemsize == size

@@ -220,8 +220,8 @@ def receive(
                 gevent.sleep(0.001)
         thread.join()
     rows = [row for taken in buffer.take() for row in taken.tolist()]
-    assert all(0 < row[1] <= row[2] for row in rows)
-    return [[row[0], *row[3:]] for row in rows], handler.calls, handler.events
+    assert all(0 <= row[3] < row[1] <= row[2] for row in rows)
+    return [[row[0], *row[4:]] for row in rows], handler.calls, handler.events
 
 
 CUTS = st.lists(st.integers(0, 1 << 20), max_size=6)

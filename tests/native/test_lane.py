@@ -66,12 +66,12 @@ def test_every_event_of_ours_is_taken_in_whatever_order_its_members_are(
     text = json.dumps({name: members[name] for name in order}, separators=(",", ":")).encode()
     taken, rows = by_lane(text, {"s12": 34})
     assert taken
-    assert rows == by_python(text, {"s12": 34}) == [[34, ARRIVAL_NS, READ_NS, *stamp]]
+    assert rows == by_python(text, {"s12": 34}) == [[34, ARRIVAL_NS, READ_NS, 0, *stamp]]
 
 
 def test_what_the_embedded_server_sends_is_taken() -> None:
     text = messages.data("s1", encode_event(7, 3, 2, 1, 0, 200))
-    assert by_lane(text, {"s1": 5}) == (True, [[5, ARRIVAL_NS, READ_NS, 7, 3, 2, 1, 0]])
+    assert by_lane(text, {"s1": 5}) == (True, [[5, ARRIVAL_NS, READ_NS, 0, 7, 3, 2, 1, 0]])
 
 
 NEARLY = st.builds(
@@ -189,7 +189,7 @@ def test_frames_are_taken_up_to_the_first_that_is_not_for_the_lane() -> None:
         assert taken == (0 if cut < len(ours[0]) else len(ours[0]))
         assert len(rows_of(buffer)) == (1 if taken else 0)
     assert lane.take_frames(whole + other + whole, 0, 0) == len(whole)
-    assert rows_of(buffer)[:, 5].tolist() == [0, 1]
+    assert rows_of(buffer)[:, 6].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("first_bytes", [b"\x01", b"\x82", b"\x89", b"\xc1", b"\x88"])
@@ -202,12 +202,12 @@ def test_frames_of_another_kind_are_left_to_python(first_bytes: bytes) -> None:
 
 
 def test_what_is_not_a_buffer_of_rows_is_refused() -> None:
-    rows: Any = native.Rows(8, 4)
+    rows: Any = native.Rows(9, 4)
     with pytest.raises(ValueError, match="given back"):
         rows.give_back(bytearray(3))
     with pytest.raises(TypeError):
         rows.add(1, 2, 3, (4,))
-    with pytest.raises(ValueError, match="8 columns"):
+    with pytest.raises(ValueError, match="9 columns"):
         native.DeliveryLane(native.Rows(5, 4))
     with pytest.raises(TypeError):
         native.Lane()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from loadgen import native
+from loadgen.measure.arrival import end_of
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.generic.description import Exchange, Identity
@@ -274,6 +275,7 @@ class GenericSession:
         def receive(message: Message, arrival_ns: int, read_ns: int) -> None:
             data = self._rest + message if self._rest else message
             place, end = 0, len(data)
+            within_ns, end_ns = arrival_ns, end_of(arrival_ns)
             while place < end:
                 if not steps:
                     found = match(data, place)
@@ -287,9 +289,8 @@ class GenericSession:
                     stop = data.find(_LINE_END, place)
                     if stop < 0:
                         break
-                    line = data[place:stop]
-                    other(line, line, arrival_ns, read_ns)
-                    place = stop + 2
+                    line, place = data[place:stop], stop + 2
+                    other(line, line, within_ns if place < end else end_ns, read_ns)
                     continue
                 if sized:
                     begin = found.end()
@@ -313,14 +314,15 @@ class GenericSession:
                         unreadable.DELIVERY_NOT_UTF8, partial(self._shown, found[0] + event_bytes)
                     )
                     continue
+                at_ns = within_ns if place < end else end_ns
                 if identity == "id":
-                    on_event(key, event, arrival_ns, read_ns)
+                    on_event(key, event, at_ns, read_ns)
                 elif identity == "channel":
-                    on_event(by_channel.get(key, key), event, arrival_ns, read_ns)
+                    on_event(by_channel.get(key, key), event, at_ns, read_ns)
                 elif identity == "number":
-                    on_event(by_number.get(int(key), key), event, arrival_ns, read_ns)
+                    on_event(by_number.get(int(key), key), event, at_ns, read_ns)
                 else:
-                    on_event(self._only, event, arrival_ns, read_ns)
+                    on_event(self._only, event, at_ns, read_ns)
             rest = bytes(data[place:]) if place < end else b""
             if len(rest) > MOST_BYTES + 64 * 1024:
                 handler.on_undecodable(unreadable.LINE_TOO_LONG, partial(self._shown, rest))

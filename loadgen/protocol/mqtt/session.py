@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import mqtt5
 
+from loadgen.measure.arrival import end_of
 from loadgen.native import Lane, Rows
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, SessionHandler
@@ -211,7 +212,8 @@ class MqttSession:
                     self._handler.on_undecodable(unreadable.PAYLOAD_NOT_UTF8, self._shown(packet.payload))
                     continue
                 # An id that no subscription has is counted as such.
-                on_event(find(packet.topic) or "", text, arrival_ns, read_ns)
+                at_ns = arrival_ns if place < end else end_of(arrival_ns)
+                on_event(find(packet.topic) or "", text, at_ns, read_ns)
             elif type(packet) is _PubAck:
                 self._on_acknowledged(packet, arrival_ns)
             else:

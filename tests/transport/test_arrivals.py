@@ -1,0 +1,251 @@
+"""Every arrival on record holds what a packet capture says: exactly, or within its interval."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import gevent
+import numpy as np
+import numpy.typing as npt
+import pytest
+import trustme
+
+from loadgen import native
+from loadgen.measure.arrival import end_of
+from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer
+from loadgen.measure.stamp import decode_event
+from loadgen.protocol.appsync import messages
+from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.protocol.appsync.client import AppSyncEvents
+from loadgen.protocol.appsync.endpoints import Endpoints
+from loadgen.transport import inlet as inlets
+from loadgen.transport import kernel_time
+from loadgen.transport.address import Address
+from loadgen.transport.byte_stream import ByteStream
+from loadgen.transport.slow_reading import SlowReading
+from loadgen.transport.stream import SocketStream
+from loadgen.transport.websocket import WebSocket
+from tests.transport.capture import Capture, may_capture
+from tests.transport.sending import Order, Sender, burn
+
+pytestmark = pytest.mark.skipif(not may_capture(), reason="it may not capture packets (CAP_NET_RAW)")
+
+CONNECTIONS = 8
+#: The clock is read twice within this.
+SAME_NS = 1_000
+_AT = {name: place for place, name in enumerate(COLUMNS)}
+Ints = npt.NDArray[np.int64]
+
+
+class Handler:
+    """A `SessionHandler` that records deliveries as a `ClientConnection` does."""
+
+    def __init__(self, buffer: DeliveryBuffer | NativeDeliveryBuffer, number: int) -> None:
+        self._buffer, self._number = buffer, number
+
+    def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
+        self._buffer.add(self._number, arrival_ns, read_ns, decode_event(event).stamp)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+class Lines:
+    """Takes messages from a byte stream, as a session of such a protocol does."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler, self._rest = handler, b""
+
+    def receive(self, data: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            is_end = line is lines[-1] and not self._rest
+            found = messages.decode_data_message(line)
+            at_ns = end_of(arrival_ns) if is_end else arrival_ns
+            self._handler.on_event(found.id, found.event, at_ns, read_ns)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of each delivery: the record's arrival and how uncertain it is, and between what the capture has it."""
+
+    arrival_ns: Ints
+    uncertain_ns: Ints
+    before_ns: Ints
+    after_ns: Ints
+
+    @property
+    def exact(self) -> int:
+        """How many arrivals are exact."""
+        return int(np.count_nonzero(self.uncertain_ns == 0))
+
+    def outside_ns(self) -> Ints:
+        """Return how far each interval is from what the capture has; negative: it is not."""
+        too_late = self.arrival_ns - self.uncertain_ns - self.after_ns
+        return np.maximum(too_late, self.before_ns - self.arrival_ns)
+
+    def said(self) -> str:
+        """Return what there is to say of them."""
+        shifted_us = (self.arrival_ns - self.after_ns).max() / 1e3
+        wide_us = np.sort(self.uncertain_ns[self.uncertain_ns > 0] / 1e3)
+        widths = ""
+        if len(wide_us):
+            widths = f", intervals of {wide_us[len(wide_us) // 2]:.0f} µs (median) to {wide_us[-1]:.0f} µs"
+        return (
+            f"{len(self.arrival_ns)} deliveries, {self.exact} exact{widths};"
+            f" stamps later than the capture by up to {shifted_us:.1f} µs;"
+            f" outside by {self.outside_ns().max() / 1e3:.1f} µs at most"
+        )
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("authority")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+        yield folder / "server.pem"
+
+
+def receive(
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    order: Order,
+    certificate: Path | None = None,
+    stall_s: float = 0.0,
+    busy: int = 0,
+    bytes_per_s: float | None = None,
+) -> Seen:
+    """Receive what is ordered over one of the paths, and capture it."""
+    monkeypatch.setattr(native, "available", path == "native")
+    inlets._inlets.clear()
+    buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
+    service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("k"))
+    sender = Sender(CONNECTIONS, certificate, order.lines)
+    scheme = {(False, False): "ws", (False, True): "wss", (True, False): "tcp"}[
+        order.lines, certificate is not None
+    ]
+    address = Address(f"{scheme}://127.0.0.1:{sender.port}/")
+    connections: list[SocketStream] = []
+    ports, handlers = [], []
+    slow = []
+    burners = [burn(30.0) for _ in range(busy)]
+    with Capture(sender.port) as capture:
+        for number in range(CONNECTIONS):
+            handlers.append(handler := Handler(buffer, number))
+            session = service.session(handler)
+            connection: SocketStream
+            if order.lines:
+                connection = ByteStream(address, on_bytes=Lines(handler).receive, on_closed=lambda *_: None)
+            else:
+                connection = WebSocket(
+                    address, subprotocols=(), headers={}, on_text=session.receive, on_closed=lambda *_: None
+                )
+            opened = gevent.spawn(connection.open, 10)
+            ports.append(gevent.get_hub().threadpool.apply(sender.accepted))
+            opened.get()
+            connections.append(connection)
+            if isinstance(buffer, NativeDeliveryBuffer):
+                connection.express(session.lane(buffer.rows, {"s1": number}))
+            if bytes_per_s is not None:
+                slow.append(SlowReading(connection, bytes_per_s))
+        sender.begin(order)
+        while (ends := sender.done()) is None:
+            if stall_s:
+                time.sleep(stall_s)
+            gevent.sleep(0.001)
+        for reading in slow:
+            reading.stop()
+        wanted, rows = order.frames * CONNECTIONS, np.empty((0, len(COLUMNS)), dtype=np.int64)
+        with gevent.Timeout(20):
+            while len(rows) < wanted:
+                gevent.sleep(0.05)
+                rows = np.concatenate([rows, *(piece.copy() for piece in buffer.take())])
+        for connection in connections:
+            connection.abort()
+        sender.stop()
+        time.sleep(0.3)
+    for burner in burners:
+        burner.kill()
+    inlets._inlets.clear()
+    found = []
+    for number, port in enumerate(ports):
+        mine = rows[rows[:, 0] == number]
+        assert mine[:, _AT["sequence"]].tolist() == list(range(order.frames))
+        truth = capture.arrivals_ns(port, np.array(ends[port], dtype=np.int64))
+        found.append(np.column_stack((mine[:, 1], mine[:, _AT["uncertain_ns"]], *truth)))
+    return Seen(*np.concatenate(found).T)
+
+
+SINGLE = Order(300)
+BURST = Order(600, batch=20)
+SPLIT = Order(300, batch=5, cuts=4, pause_s=0.002)
+PATHS = [
+    pytest.param("native", marks=pytest.mark.skipif(not native.available, reason="not built")),
+    "python",
+]
+
+
+def check(seen: Seen) -> None:
+    """Hold each arrival against the capture, and say what was seen (`pytest -s`)."""
+    print(seen.said())
+    assert seen.outside_ns().max() <= SAME_NS
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("order", [SINGLE, BURST, SPLIT])
+@pytest.mark.parametrize("kind", ["plain", "tls", "lines"])
+def test_the_capture_lies_in_every_interval(
+    monkeypatch: pytest.MonkeyPatch, certificate: Path, path: str, order: Order, kind: str
+) -> None:
+    order = replace(order, lines=kind == "lines")
+    seen = receive(monkeypatch, path, order, certificate if kind == "tls" else None)
+    check(seen)
+    assert seen.exact > 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("order", [SINGLE, SPLIT])
+def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
+    monkeypatch: pytest.MonkeyPatch, path: str, order: Order
+) -> None:
+    seen = receive(monkeypatch, path, order, stall_s=0.005)
+    check(seen)
+    # What the stamps alone would say.
+    assert (seen.arrival_ns - seen.after_ns).max() > 1_000_000
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_also_where_both_cores_are_busy(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    check(receive(monkeypatch, path, SPLIT, busy=3))
+
+
+def test_also_where_a_client_reads_slowly_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = receive(monkeypatch, "python", Order(60, sizes=(900,)), bytes_per_s=20_000.0)
+    check(seen)
+    assert (seen.arrival_ns - seen.after_ns).max() > 1_000_000
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("kind", ["plain", "tls", "lines"])
+def test_a_message_that_is_read_alone_is_exact(
+    monkeypatch: pytest.MonkeyPatch, certificate: Path, path: str, kind: str
+) -> None:
+    order = Order(25, least_pause_s=0.02, lines=kind == "lines")
+    seen = receive(monkeypatch, path, order, certificate if kind == "tls" else None)
+    check(seen)
+    # All but those that a pause of the whole machine has put together.
+    assert seen.exact > 0.9 * len(seen.arrival_ns)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_without_kernel_stamps_an_arrival_is_the_read_and_uncertain(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(kernel_time, "enable", lambda _: False)
+    seen = receive(monkeypatch, path, Order(25, least_pause_s=0.02))
+    check(seen)
+    assert seen.exact == 0
