@@ -1,7 +1,7 @@
 """The recorder of one worker: takes what users report, keeps columns and histograms, writes the spool."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +40,8 @@ class Interval(NamedTuple):
     queue_max_ns: int | None
     #: The headline latencies' HDR histogram, encoded; None where nothing arrived.
     delivery_histogram: str | None = None
+    #: The same of the shortest that they can have been; None: the same, since all arrivals are exact.
+    shortest_histogram: str | None = None
     #: For live displays, where the recorder was told to make one.
     live: Report | None = None
 
@@ -139,7 +141,7 @@ class Recorder:
 
         answered_ns = answer_times_ns(events)
 
-        def write() -> tuple[str | None, Report | None]:
+        def write() -> tuple[str | None, str | None, Report | None]:
             for rows in pieces:
                 with self._writing:
                     self._write(rows, seen)
@@ -162,12 +164,12 @@ class Recorder:
             if seen.live is not None:
                 report = seen.live.report(events, answered_ns, seen.histograms["delivery"].histogram, encoded)
                 report.update(_span(start_ns + seen.offset_ns, end_ns + seen.offset_ns, health_rows))
-            return encoded.get("delivery"), report
+            return encoded.get("delivery"), seen.shortest(), report
 
-        histogram, report = self._run_in_thread(write)
+        histogram, shortest, report = self._run_in_thread(write)
         return Interval(
             *(end_ns, seen.count, published, events, answered_ns),
-            *(late_max_ns, seen.queue_max_ns, histogram, report),
+            *(late_max_ns, seen.queue_max_ns, histogram, shortest, report),
         )
 
     def _begin(self) -> "_Seen":
@@ -238,6 +240,8 @@ class _Seen:
         self.offset_ns, self._slow, self.live, self._tally = offset_ns, slow, live, tally
         self.count = 0
         self.queue_max_ns: int | None = None
+        #: Headline latencies of arrivals that are uncertain, and the shortest that these can have been.
+        self._uncertain: tuple[_Tagged, _Tagged] | None = None
         self.histograms = {tag: _Tagged() for tag in ("delivery", "service", "queue", "publish")}
 
     def deliveries(self, columns: Values) -> None:
@@ -257,12 +261,33 @@ class _Seen:
                 longest_ns if self.queue_max_ns is None else max(longest_ns, self.queue_max_ns)
             )
         self.histograms["delivery"].record(latency_ns)
+        self._take_uncertain(named, latency_ns)
         self.histograms["service"].record(arrival_ns - named["sent_ns"])
         self.histograms["queue"].record(queue_ns)
         if self._tally is not None:
             self._tally(named["subscription"], latency_ns)
         if self.live is not None:
             self.live.add(named, latency_ns)
+
+    def _take_uncertain(self, named: Mapping[str, Values], latency_ns: Values) -> None:
+        uncertain = named["uncertain_ns"] > 0
+        if not uncertain.any():
+            return
+        if self._uncertain is None:
+            self._uncertain = _Tagged(), _Tagged()
+        longest, shortest = self._uncertain
+        longest.record(latency_ns[uncertain])
+        # A histogram holds nothing below zero, and to leave those out would make the others' ranks higher.
+        shortest.record(np.maximum(latency_ns[uncertain] - named["uncertain_ns"][uncertain], 0))
+
+    def shortest(self) -> str | None:
+        """Return the encoded histogram of the shortest that headline latencies can have been; None: of themselves."""
+        if self._uncertain is None:
+            return None
+        longest, shortest = (tagged.histogram for tagged in self._uncertain)
+        rest = histograms.difference(self.histograms["delivery"].histogram, longest)
+        rest.add(shortest)
+        return histograms.encoded(rest)
 
     def answers(self, times_ns: Values) -> None:
         """Take how long publishes took to be answered."""

@@ -121,6 +121,7 @@ class Agent:
         self._broken: str | None = None
         self._latest: Interval | None = None
         self._histogram: str | None = None
+        self._shortest: str | None = None
         #: Reports for live displays that are still to be sent.
         self._reports: list[Report] = []
         self._flushing = Semaphore()
@@ -329,6 +330,7 @@ class Agent:
             return
         if self._latest.deliveries:
             self._histogram = self._latest.delivery_histogram
+            self._shortest = self._latest.shortest_histogram
         groups = self._tally.show(self._latest.end_ns)
         if self._latest.live is not None:
             self._reports.append({**self._latest.live, "groups": groups})
@@ -373,6 +375,7 @@ class Agent:
                 fatal=self._fatal,
                 broken=self._broken,
                 histogram=histogram,
+                shortest=self._shortest if histogram else None,
                 live=reports,
             ),
         )
@@ -479,6 +482,7 @@ def _status(worker_id: str, **known: Any) -> Payload:
         "broken_code": int(ExitCode.INCONCLUSIVE),
         "absent": False,
         "histogram": None,
+        "shortest": None,
         "live": [],
     }
     return {**begun, **known}

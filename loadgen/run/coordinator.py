@@ -280,7 +280,7 @@ class Coordinator:
         if payload["histogram"]:
             received_ns, histogram = now_ns(), histograms.decoded(payload["histogram"])
             self._recent.append((received_ns, histogram))
-            self._live_gates.observe(received_ns, histogram)
+            self._live_gates.observe(received_ns, histogram, payload["shortest"])
         if self.live is not None:
             for report in payload["live"]:
                 self.live.observe(state.member.worker, report, now_ns())
