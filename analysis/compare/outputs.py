@@ -42,13 +42,12 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
                 lines.append(
                     f"{name} run {text.clean(profile.run)} is {profile.verdict} ({text.clean(profile.status)})"
                 )
-            if any(
-                profile.figures.get(metric) is not None and metric not in profile.ends for metric in METRICS
-            ):
-                lines.append(
-                    f"of {name} run {text.clean(profile.run)} it is not on record how exact its arrivals are:"
-                    " its figures count as exact"
-                )
+        vague = sum(
+            any(profile.figures.get(metric) is not None and metric not in profile.ends for metric in METRICS)
+            for profile in side
+        )
+        if vague:
+            lines.append(f"{vague:,} {name} runs do not say how exact arrivals are: taken as exact")
     # Where the load goes is told apart (see `services`).
     differing = sorted(
         {

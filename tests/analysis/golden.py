@@ -27,8 +27,10 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
+from tests.analysis.test_causes import LONG, paused, seconds
 from tests.analysis.test_clockbound import run_with_pings
 from tests.analysis.test_echo import LANE, SAME, two_hosts
+from tests.analysis.test_judgement import judged
 from tests.run.harness import REPO
 
 FOLDER = Path(__file__).parent / "golden"
@@ -344,9 +346,16 @@ def users(folder: Path) -> Path:
     return simple_run(folder, workers=[worker])
 
 
+def stopped(folder: Path) -> Path:
+    """A run whose process was stopped for a while."""
+    rows = seconds(paused(4.5, 1500 * MS, lag_max_ns=1520 * MS, interval_ns=2500 * MS))
+    judged(folder, rows=rows, phases=LONG)
+    return folder
+
+
 RUNS: dict[str, Callable[[Path], Path]] = {
     each.__name__: each
-    for each in (plain, nothing, silent, staircase, clocks, recovery, echoes, vouched, users)
+    for each in (plain, nothing, silent, staircase, clocks, recovery, echoes, vouched, users, stopped)
 }
 
 

@@ -151,9 +151,9 @@ def test_unobserved_deliveries_make_the_run_invalid_and_are_shown(tmp_path: Path
     assert (summary["ledger"]["unobserved"], summary["ledger"]["lost"]) == (5, 0)
     assert summary["workers"]["unobserved"] == 5
     assert summary["exit_code"] == 3
-    first, second = (finding["reason"] for finding in summary["verdict"]["findings"][:2])
+    first, *others = (finding["reason"] for finding in summary["verdict"]["findings"])
     assert "the harness failed once" in first
-    assert second.startswith("5 deliveries were observed by nobody")
+    assert any(other.startswith("5 deliveries were observed by nobody") for other in others)
 
 
 def test_messages_that_cannot_be_read_are_the_services_deviation(tmp_path: Path) -> None:
