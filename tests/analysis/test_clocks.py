@@ -129,12 +129,15 @@ def test_the_truth_lies_within_the_error_when_a_clock_steps_by_any_amount(
 def test_what_one_clock_has_measured_stays_as_long_as_it_was(
     seed: int, count: int, spread_ns: int, drift_ppm: float, steady: bool, length_ns: int
 ) -> None:
-    """A time between two readings of one clock has no error, so correcting both must not give it one."""
+    """A time between two readings of one clock has no error, and correcting both must not give it one.
+
+    It is only told in the master's seconds: the steady clocks part by 1,000 ppm at most, the slewed ones by as much.
+    """
     found = made(0, drift_ppm, seed=seed, count=count, spread_ns=spread_ns, steady=steady)
     begin_ns = np.linspace(BOOT, BOOT + count * SECOND // 4, 500).astype(np.int64)
     end_ns = begin_ns + length_ns
     changed = np.abs(found.fit.correction_ns(end_ns) - found.fit.correction_ns(begin_ns))
-    assert (changed <= 1_000e-6 * length_ns + 2).all()
+    assert (changed <= 2_000e-6 * length_ns + 2).all()
 
 
 def test_the_error_is_smaller_than_the_quickest_round_trip_and_grows_with_it() -> None:
