@@ -7,7 +7,7 @@ points, whatever the network did (the bound of RFC 5905, section 8, at the momen
 bound widens by the fastest credible rate at which the two clocks part (`analysis.envelope`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -153,13 +153,8 @@ class Adjustment:
         high.append(values + SLEW * FAR_NS)
         joined = np.concatenate(at)
         order = np.argsort(joined, kind="stable")
-        return Curve(
-            joined[order],
-            np.concatenate(low)[order],
-            np.concatenate(high)[order],
-            self.base_at_ns,
-            self.base_ns,
-        )
+        lowest, highest = np.concatenate(low)[order], np.concatenate(high)[order]
+        return Curve(joined[order], lowest, highest, (lowest + highest) / 2, self.base_at_ns, self.base_ns)
 
 
 def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Floats:
@@ -192,7 +187,7 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
     lower = (pings.master_sent_ns[order] - received - base).astype(np.float64)
     back = np.maximum.accumulate((received - base_at).astype(np.float64))
     points = Points((sent - base_at).astype(np.float64), upper, back, lower)
-    at, low, high = neighbours(points)
+    found = neighbours(points)
     jumps = [
         WallJump(base_at + int(jump.from_ns), base_at + int(jump.to_ns), jump.moved_ns)
         for jump in find_jumps(points)
@@ -203,7 +198,7 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
         for jump in jumps
         if (moved := at_most(jump.moved_ns)) > at_most(0)
     ]
-    return Curve(*_either(at, low, high, twice), base_at, base), jumps
+    return replace(_either(found, twice), base_at_ns=base_at, base_ns=base), jumps
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +219,7 @@ class Bounds:
     def master_wall_ns(self, number: int) -> int:
         """Return what the master's wall clock showed at the n-th reading of the worker's clocks."""
         raw_ns = self.worker.base_at_ns + round(float(self.worker.at_ns[number]))
-        low, high = self.steady.interval(np.array([raw_ns]))
-        master_raw_ns = raw_ns + self.steady.base_ns + round(float(low[0] + high[0]) / 2)
+        master_raw_ns = raw_ns + int(self.steady.estimate(np.array([raw_ns]))[0])
         since = float(master_raw_ns - self.master.base_at_ns)
         value = float(np.interp(since, self.master.at_ns, self.master.value_ns))
         return master_raw_ns + self.master.base_ns + round(value)
@@ -257,41 +251,42 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     sent, received, master = raw
     points, base_at, base = steady_points(sent, received, master)
     found, jumps, allowed = steady_offset(points)
-    steady = Curve(found.at_ns, found.low_ns, found.high_ns, base_at, base)
+    steady = replace(found, base_at_ns=base_at, base_ns=base)
     worker = Adjustment.of(pings.received_ns, received)
     of_master = Adjustment.of(pings.master_sent_ns, master)
     own, theirs = worker.curve(), of_master.curve()
     # All on the worker's steady time, counted from the base of the steady curve.
     own_at = own.at_ns + (own.base_at_ns - base_at)
-    shown = steady.at_ns + steady.middle_ns  # the master's steady time, counted from base_at + base
+    shown = steady.at_ns + steady.estimate_ns  # the master's steady time, counted from base_at + base
     theirs_at = np.interp(
         theirs.at_ns + (theirs.base_at_ns - base_at - base), np.maximum.accumulate(shown), steady.at_ns
     )
     at = np.unique(np.concatenate((steady.at_ns, own_at, theirs_at)))
     steady_low, steady_high = (np.interp(at, steady.at_ns, y) for y in (steady.low_ns, steady.high_ns))
     own_low, own_high = (np.interp(at, own_at, y) for y in (own.low_ns, own.high_ns))
-    master_at = at + (steady_low + steady_high) / 2 - (theirs.base_at_ns - base_at - base)
+    estimate = np.interp(at, steady.at_ns, steady.estimate_ns)
+    master_at = at + estimate - (theirs.base_at_ns - base_at - base)
     their_low, their_high = (np.interp(master_at, theirs.at_ns, y) for y in (theirs.low_ns, theirs.high_ns))
     # While the steady offset is in doubt, so is at which moment the master's clock was slewed.
     doubt = SLEW * (steady_high - steady_low) / 2
     low = steady_low + their_low - own_high - doubt
     high = steady_high + their_high - own_low + doubt
     wall = at + (own_low + own_high) / 2
-    curve = _by_wall_clock(wall, low, high, worker, own_at)
+    estimate = estimate + (their_low + their_high) / 2 - (own_low + own_high) / 2
+    curve = _by_wall_clock(Curve(wall, low, high, estimate), worker, own_at)
     offset = base + theirs.base_ns - own.base_ns
     moved = []
     for jump in jumps:
         edges = np.array([jump.from_ns, jump.to_ns])
-        since = np.rint(edges + np.interp(edges, own_at, (own.low_ns + own.high_ns) / 2)).astype(np.int64)
+        since = np.rint(edges + np.interp(edges, own_at, own.estimate_ns)).astype(np.int64)
         walls = since + (base_at + own.base_ns)
         moved.append(WallJump(int(walls[0]), int(walls[1]), jump.moved_ns))
-    return Bounds(Curve(*curve, base_at + own.base_ns, offset), moved, worker, of_master, steady, allowed)
+    curve = replace(curve, base_at_ns=base_at + own.base_ns, base_ns=offset)
+    return Bounds(curve, moved, worker, of_master, steady, allowed)
 
 
-def _by_wall_clock(
-    wall: Floats, low: Floats, high: Floats, worker: Adjustment, own_at: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Return nodes in order of the wall clock. Where it was set back, a time occurs twice, and either may be meant."""
+def _by_wall_clock(curve: Curve, worker: Adjustment, own_at: Floats) -> Curve:
+    """Put nodes in order of the wall clock. Where it was set back, a time occurs twice, and either may be meant."""
     twice = []
     shift = own_at[0] - (worker.at_ns[0] - FAR_NS)
     for number in np.flatnonzero(worker.stepped):
@@ -299,20 +294,24 @@ def _by_wall_clock(
         before, after = worker.value_ns[number], worker.value_ns[number + 1]
         if after < before:
             twice.append((begin + after, end + before))
-    order = np.argsort(wall, kind="stable")
-    return _either(wall[order], low[order], high[order], twice)
+    order = np.argsort(curve.at_ns, kind="stable")
+    return _either(
+        Curve(curve.at_ns[order], curve.low_ns[order], curve.high_ns[order], curve.estimate_ns[order]), twice
+    )
 
 
-def _either(
-    at: Floats, low: Floats, high: Floats, twice: list[tuple[float, float]]
-) -> tuple[Floats, Floats, Floats]:
-    """Return the nodes with the hull of all bounds within each of these stretches of time."""
+def _either(curve: Curve, twice: list[tuple[float, float]]) -> Curve:
+    """Return a curve with the hull of all bounds within each of these stretches of time."""
     for begin, end in twice:
         edges = np.array([begin - 1, begin, end, end + 1])
-        joined = np.concatenate((at, edges))
+        joined = np.concatenate((curve.at_ns, edges))
         order = np.argsort(joined, kind="stable")
-        low, high = (np.concatenate((y, np.interp(edges, at, y)))[order] for y in (low, high))
+        low, high, estimate = (
+            np.concatenate((values, np.interp(edges, curve.at_ns, values)))[order]
+            for values in (curve.low_ns, curve.high_ns, curve.estimate_ns)
+        )
         at = joined[order]
         inside = (at >= begin) & (at <= end)
         low[inside], high[inside] = low[inside].min(), high[inside].max()
-    return at, low, high
+        curve = Curve(at, low, high, estimate)
+    return curve

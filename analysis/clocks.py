@@ -73,11 +73,7 @@ class ClockFit:
         """Return what to add to times of this worker's clock to have the master's."""
         if self.curve is None:
             return np.zeros(len(time_ns), dtype=np.int64)
-        since = (time_ns - self.curve.base_at_ns).astype(np.float64)
-        return (
-            np.rint(np.interp(since, self.curve.at_ns, self.curve.middle_ns)).astype(np.int64)
-            + self.curve.base_ns
-        )
+        return self.curve.estimate(time_ns)
 
     def error_ns_at(self, times_ns: Ints) -> Ints:
         """Return by how much each corrected time may be wrong, to either side.
@@ -102,7 +98,7 @@ class ClockFit:
         the greatest of them.
         """
         assert self.curve is not None
-        shown, half = self.curve.at_ns + self.curve.middle_ns, self.curve.half_ns
+        shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns
         before, after = np.maximum.accumulate(shown), np.minimum.accumulate(shown[::-1])[::-1]
         # Nodes belong together if one that follows shows no later time, or the error changes as fast as time.
         apart = after[1:] - before[:-1] > np.maximum(4 * _ROUNDING_NS, np.abs(np.diff(half)))
@@ -157,13 +153,13 @@ def fit(
     else:
         edges = np.interp(np.array(window) - (curve.base_at_ns + curve.base_ns), shown, curve.at_ns)
     inside = (curve.at_ns >= edges[0]) & (curve.at_ns <= edges[1])
-    half = curve.half_ns
+    half = curve.error_ns
     worst = max(float(half[inside].max(initial=0.0)), float(np.interp(edges, curve.at_ns, half).max()))
     return ClockFit(
         worker=worker,
         shared=False,
         pings=count,
-        offset_ns=round(float(np.interp(edges[0], curve.at_ns, curve.middle_ns))) + curve.base_ns,
+        offset_ns=round(float(np.interp(edges[0], curve.at_ns, curve.estimate_ns))) + curve.base_ns,
         drift_ppm=_drift_ppm(curve, pings),
         error_ns=int(np.ceil(worst)) + _ROUNDING_NS,
         best_round_trip_ns=int(pings.round_trip_ns.min()),
@@ -176,14 +172,13 @@ def fit(
 
 def _shown(curve: Curve) -> Floats:
     """Return what the master's clock shows at each node, counted from both bases; never going back."""
-    return np.asarray(np.maximum.accumulate(curve.at_ns + curve.middle_ns), dtype=np.float64)
+    return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 
 def _on_masters_clock(curve: Curve, times_ns: tuple[int, ...]) -> Ints:
     """Return times of the worker's clock on the master's."""
     at = np.array(times_ns, dtype=np.int64)
-    low, high = curve.interval(at)
-    return at + np.rint((low + high) / 2).astype(np.int64) + curve.base_ns
+    return at + curve.estimate(at)
 
 
 def _jump(worker: int, curve: Curve, jump: WallJump, steady: bool) -> Jump:
@@ -208,7 +203,7 @@ def _drift_ppm(curve: Curve, pings: Pings) -> float:
     edges = np.linspace(int(pings.sent_ns.min()), int(pings.received_ns.max()), 9) - curve.base_at_ns
     if edges[-1] <= edges[0]:
         return 0.0
-    middle = np.interp(edges, curve.at_ns, curve.middle_ns)
+    middle = np.interp(edges, curve.at_ns, curve.estimate_ns)
     return float(np.median(np.diff(middle) / np.diff(edges))) * 1e6
 
 

@@ -44,13 +44,18 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The lowest and highest credible value at each time, linear between nodes. Times and values count from a base."""
+    """The lowest and highest credible value at each time, linear between nodes. Times and values count from a base.
+
+    The estimate lies between the two. It is their middle, unless that would jump from ping to ping: then times of one
+    clock, corrected by it, would be as far apart as its jumps.
+    """
 
     at_ns: Floats
     low_ns: Floats
     high_ns: Floats
-    base_at_ns: int
-    base_ns: int
+    estimate_ns: Floats
+    base_at_ns: int = 0
+    base_ns: int = 0
 
     def interval(self, times_ns: Ints) -> tuple[Floats, Floats]:
         """Return (lowest, highest) at these times, counted from `base_ns`."""
@@ -58,14 +63,14 @@ class Curve:
         return np.interp(at, self.at_ns, self.low_ns), np.interp(at, self.at_ns, self.high_ns)
 
     @property
-    def middle_ns(self) -> Floats:
-        """The middle of the interval at each node, counted from `base_ns`."""
-        return (self.low_ns + self.high_ns) / 2
+    def error_ns(self) -> Floats:
+        """By how much the estimate at each node may be wrong, to either side."""
+        return np.maximum(self.high_ns - self.estimate_ns, self.estimate_ns - self.low_ns)
 
-    @property
-    def half_ns(self) -> Floats:
-        """Half the width of the interval at each node."""
-        return (self.high_ns - self.low_ns) / 2
+    def estimate(self, times_ns: Ints) -> Ints:
+        """Return the estimate at these times, with `base_ns`."""
+        since = (times_ns - self.base_at_ns).astype(np.float64)
+        return np.rint(np.interp(since, self.at_ns, self.estimate_ns)).astype(np.int64) + self.base_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +243,13 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
     if allowed is not None:
         at, low, high = _pieces(kept, jumps, *allowed)
         if bool((low <= high + ROUNDING_NS).all()):
-            return Curve(at, np.minimum(low, high), np.maximum(low, high), 0, 0), jumps, allowed
+            return (
+                Curve(at, np.minimum(low, high), np.maximum(low, high), (low + high) / 2),
+                jumps,
+                allowed,
+            )
     # No steady rate explains the pings, and no jump is large enough to be seen: it may be between any two.
-    return Curve(*neighbours(points), 0, 0), jumps, (-PART, PART)
+    return neighbours(points), jumps, (-PART, PART)
 
 
 def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
@@ -302,8 +311,11 @@ def _nodes(points: Points, least: float, most: float, begin: float, end: float) 
     return np.unique(np.concatenate((at, meets[inside])))
 
 
-def neighbours(points: Points) -> tuple[Floats, Floats, Floats]:
-    """Return (times, lowest, highest) of either neighbouring ping: the n-th points of both kinds are of one ping."""
+def neighbours(points: Points) -> Curve:
+    """Return what either neighbouring ping says: the n-th points of both kinds are of one ping.
+
+    The estimate follows all pings, as if there were no jumps but those that are seen.
+    """
     begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
     edges = np.concatenate((begin, end))
     at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - FAR_NS, end[-1] + FAR_NS]))
@@ -320,4 +332,11 @@ def neighbours(points: Points) -> tuple[Floats, Floats, Floats]:
         place = np.clip(number, 0, len(begin) - 1)
         highs.append(np.where(known, upper[place] + PART * np.abs(at - begin[place]), -np.inf))
         lows.append(np.where(known, lower[place] - PART * np.abs(at - end[place]), np.inf))
-    return at, np.minimum(*lows), np.maximum(*highs)
+    low, high = np.minimum(*lows), np.maximum(*highs)
+    kept, jumps = _whole(points, find_jumps(points))
+    smooth_at, *smooth = _pieces(kept, jumps, -PART, PART)
+    between = (at, smooth_at[(smooth_at > at[0]) & (smooth_at < at[-1])])
+    nodes = np.unique(np.concatenate(between))
+    low, high = np.interp(nodes, at, low), np.interp(nodes, at, high)
+    estimate = np.interp(nodes, smooth_at, (smooth[0] + smooth[1]) / 2)
+    return Curve(nodes, low, high, np.clip(estimate, low, high))

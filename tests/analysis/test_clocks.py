@@ -59,14 +59,15 @@ def made(
 
     def worker_at(true_ns: int) -> tuple[int, int]:
         since = true_ns - BOOT
-        frozen = frozen_ns if since > half else 0
-        raw = since - frozen
-        wall = true_ns - frozen - offset_ns + (worker_step_ns if since > half else 0)
-        return wall - round(since * drift_ppm * 1e-6), raw + 40 * SECOND
+        wall = true_ns - offset_ns + (worker_step_ns if since > half else 0)
+        return wall - round(since * drift_ppm * 1e-6), since + 40 * SECOND
 
     def master_at(true_ns: int) -> tuple[int, int]:
+        # While the worker stands still, nothing happens there, and the master's clocks go on.
         since = true_ns - BOOT
-        return true_ns + (master_step_ns if since > half else 0), since + round(since * 30e-6) + SECOND
+        gone_ns = frozen_ns if since > half else 0
+        wall = true_ns + gone_ns + (master_step_ns if since > half else 0)
+        return wall, since + gone_ns + round(since * 30e-6) + SECOND
 
     rows, truth = [], []
     for number in range(count):
@@ -114,6 +115,29 @@ def test_the_truth_lies_within_the_error_when_a_clock_steps_by_any_amount(
 ) -> None:
     stepped = {whose: step_ns}
     assert made(0, 20, seed=seed, count=60, steady=steady, **stepped).beyond_ns <= 0  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(3, 120),
+    st.integers(1_000, 20 * MS),
+    st.floats(-200, 200),
+    st.booleans(),
+    st.integers(1, 50 * MS),
+)
+def test_what_one_clock_has_measured_stays_as_long_as_it_was(
+    seed: int, count: int, spread_ns: int, drift_ppm: float, steady: bool, length_ns: int
+) -> None:
+    """A time between two readings of one clock has no error, and correcting both must not give it one.
+
+    It is only told in the master's seconds: the steady clocks part by 1,000 ppm at most, the slewed ones by as much.
+    """
+    found = made(0, drift_ppm, seed=seed, count=count, spread_ns=spread_ns, steady=steady)
+    begin_ns = np.linspace(BOOT, BOOT + count * SECOND // 4, 500).astype(np.int64)
+    end_ns = begin_ns + length_ns
+    changed = np.abs(found.fit.correction_ns(end_ns) - found.fit.correction_ns(begin_ns))
+    assert (changed <= 2_000e-6 * length_ns + 2).all()
 
 
 def test_the_error_is_smaller_than_the_quickest_round_trip_and_grows_with_it() -> None:
@@ -208,7 +232,9 @@ def test_of_ten_thousand_clocks_the_truth_is_within_the_error_and_the_error_as_n
         # A freeze shorter than a round trip leaves no trace in pings.
         least = 0.995 if kind == "frozen machine" else 0.999
         assert row.covered >= least, (kind, alone, row.covered)
-        assert row.ratio(90) <= 1.5, (kind, alone, row.ratio(90))
-        assert max(row.whole, default=0) <= 1.5, (kind, alone, max(row.whole))
+        # Of pings alone, the correction must not jump from one to the next: then it is not always in the middle.
+        most = 2.0 if alone else 1.5
+        assert row.ratio(90) <= most, (kind, alone, row.ratio(90))
+        assert max(row.whole, default=0) <= most, (kind, alone, max(row.whole))
     moments = sum(row.moments for row in rows.values())
     assert sum(row.outside for row in rows.values()) <= moments / 1000
