@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from locust.env import Environment
 from loadgen.console import say
 from loadgen.live.plan import live_reports
 from loadgen.measure.clock import boot_id, now_ns
-from loadgen.measure.failures import USER_CODE, Failure, Failures
+from loadgen.measure.failures import HARNESS, USER_CODE, Failure, Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.live import Report
 from loadgen.measure.recorder import Interval, Recorder
@@ -118,7 +119,14 @@ class Agent:
         self._readiness: ProbedReadiness | SettledReadiness = (
             SettledReadiness(ready.settle_ns)
             if isinstance(ready, Settle)
-            else ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
+            else ProbedReadiness(
+                self.service,
+                begin["token"],
+                worker,
+                self._ramp_over,
+                self.complain,
+                partial(self.failures.add, HARNESS, "a readiness probe"),
+            )
         )
         self.readiness: Readiness = self._readiness
         worker_process.set_up()
