@@ -120,8 +120,8 @@ def _ledger(summary: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "invalid",
             "harness",
-            f"{ledger['unobserved']:,} deliveries were observed by nobody: a failure of the harness had ended their"
-            " connections, so that they count neither as delivered nor as lost",
+            f"{ledger['unobserved']:,} deliveries were observed by nobody: a failure of the harness (or an"
+            " interrupt) had ended their connections, so that they count neither as delivered nor as lost",
             "see the failure above, mend or report it, and run again",
         )
     if not ledger["expected"]:

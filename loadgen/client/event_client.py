@@ -13,6 +13,7 @@ from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer, Service
 from loadgen.transport.address import Address
 from loadgen.transport.connection import connection
 from loadgen.transport.errors import TransportError
+from loadgen.transport.isolation import OnFailed, OurFailureError
 
 TIMEOUT_S: Final = 10.0
 _NUMBERS = count()
@@ -51,13 +52,19 @@ class EventClient:
         service: Service,
         on_event: Callable[[Delivery], None] = lambda _: None,
         channels: Sequence[str] = (),
+        on_failed: OnFailed | None = None,
     ) -> None:
-        """``channels`` is what will be subscribed to; some services want to know that with the connection."""
+        """``channels`` is what will be subscribed to; some services want to know that with the connection.
+
+        ``on_failed`` is told of an error of the harness that ended the connection.
+        """
         self._service = service
         self._on_delivery = on_event
         self._login: AsyncResult = AsyncResult()
         self._answers: dict[str, AsyncResult] = {}
         self._number = 0
+        self._tell_failure = on_failed
+        self._failure: OurFailureError | None = None
         self._session = service.session(self, f"c{next(_NUMBERS)}")
         #: Set when the connection has ended; :attr:`why` then says how.
         self.ended = Event()
@@ -68,6 +75,7 @@ class EventClient:
             service.handshake(channels),
             self._session.receive,
             self._on_closed,
+            self._on_failed,
         )
 
     @property
@@ -185,12 +193,19 @@ class EventClient:
 
     # Inside.
 
+    def _on_failed(self, error: BaseException) -> None:
+        self._failure = OurFailureError(error)
+        if self._tell_failure is not None:
+            self._tell_failure(error)
+
     def _on_closed(self, code: int | None, reason: str) -> None:
         how = self.socket.abrupt if code is None else f"closed with code {code}"
         how = how.removeprefix("closed")
         self.why = f"the service closed the connection{how}" + (f" ({reason})" if reason else "")
+        if self._failure is not None:
+            self.why = str(self._failure)
         self.ended.set()
-        self._fail(TransportError(self.why))
+        self._fail(self._failure or TransportError(self.why))
 
     def _fail(self, error: Exception) -> None:
         for waiting in (self._login, *self._answers.values()):

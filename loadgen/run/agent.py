@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from loadgen.live.plan import live_reports
 from loadgen.measure import clockbound
 from loadgen.measure.checks import Checks
 from loadgen.measure.clock import boot_id, now_ns, read_both
-from loadgen.measure.failures import Failures
+from loadgen.measure.failures import HARNESS, Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.live import Report
 from loadgen.measure.pauses import PauseWatch
@@ -129,7 +130,14 @@ class Agent:
         self._readiness: ProbedReadiness | SettledReadiness = (
             SettledReadiness(ready.settle_ns)
             if isinstance(ready, Settle)
-            else ProbedReadiness(self.service, begin["token"], worker, self._ramp_over, self.complain)
+            else ProbedReadiness(
+                self.service,
+                begin["token"],
+                worker,
+                self._ramp_over,
+                self.complain,
+                partial(self.failures.add, HARNESS, "a readiness probe"),
+            )
         )
         self.readiness: Readiness = self._readiness
         self._echo = self._echo_lane(begin)

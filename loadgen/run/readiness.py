@@ -20,6 +20,7 @@ from loadgen.measure.stamp import encode_event
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
+from loadgen.transport.isolation import OnFailed
 
 PROBE_INTERVAL_S = 0.25
 _PROBE_CONNECTIONS = 8
@@ -37,9 +38,9 @@ class _Prober(Protocol):
 
 
 class _HttpProber:
-    def __init__(self, service: Service, url: str) -> None:
+    def __init__(self, service: Service, url: str, on_failed: OnFailed) -> None:
         self._service = service
-        self._client = GeventHttpClient(url, _PROBE_CONNECTIONS)
+        self._client = GeventHttpClient(url, _PROBE_CONNECTIONS, on_failed=on_failed)
 
     def publish(self, channel: str, event: str) -> PublishAnswer:
         request = self._service.http_publish(channel, [event])
@@ -54,8 +55,9 @@ class _HttpProber:
 class _ConnectionProber:
     """Opens its connection with the first probe, and again after a loss."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, on_failed: OnFailed) -> None:
         self._service = service
+        self._on_failed = on_failed
         self._client: EventClient | None = None
         self._opening = Semaphore()
 
@@ -69,7 +71,7 @@ class _ConnectionProber:
 
     def _connected(self) -> EventClient:
         if self._client is None or self._client.ended.is_set():
-            client = EventClient(self._service)
+            client = EventClient(self._service, on_failed=self._on_failed)
             client.open()
             client.login()
             self._client = client
@@ -84,7 +86,7 @@ class ProbedReadiness:
     """Publishes probes; the users see them arrive and say :meth:`proven`.
 
     ``may_probe`` tells whether the ramp is over: probing earlier would send each probe to everybody who has connected
-    already, once a round.
+    already, once a round. ``on_failed`` is told of errors of the harness, each of which costs one probe.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class ProbedReadiness:
         worker: int,
         may_probe: Callable[[], bool],
         complain: Callable[[str, bool], None],
+        on_failed: OnFailed,
     ) -> None:
+        self._on_failed = on_failed
         self._service = service
         self._token = token
         # Publishers' numbers are not negative, so a negative one marks a probe.
@@ -105,7 +109,9 @@ class ProbedReadiness:
         self._probed_ns: dict[str, int] = {}
         self._sequence = 0
         url = service.http_url
-        self._prober: _Prober = _ConnectionProber(service) if url is None else _HttpProber(service, url)
+        self._prober: _Prober = (
+            _ConnectionProber(service, on_failed) if url is None else _HttpProber(service, url, on_failed)
+        )
         self._probing = gevent.spawn(self._probe)
 
     @property
@@ -156,6 +162,9 @@ class ProbedReadiness:
             answer = self._prober.publish(channel, event)
         except TransportError as error:
             self._complain(f"readiness probe: {error}", False)
+            return
+        except Exception as error:
+            self._on_failed(error)
             return
         reason = answer.error or answer.rejected.get(0)
         if reason is not None:

@@ -169,6 +169,8 @@ class GeventHttpClient:
 
     def on_failed(self, error: BaseException) -> None:
         """The harness has failed."""
+        if isinstance(error, isolation.OF_THE_PROCESS):
+            return
         if self._on_failed is not None:
             self._on_failed(error)
         else:

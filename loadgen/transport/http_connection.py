@@ -139,8 +139,10 @@ class HttpConnection:
 
     def failed(self, error: BaseException) -> None:
         """End, since a callback of this connection has raised an error; see `isolation`."""
-        self._owner.on_failed(error)
-        self.fail(OurFailureError(error))
+        try:
+            self._owner.on_failed(error)
+        finally:
+            self.fail(OurFailureError(error))
 
     def dispose(self) -> None:
         """Close."""

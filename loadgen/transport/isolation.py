@@ -12,8 +12,8 @@ import gevent
 from loadgen.measure.failures import message_of
 from loadgen.transport.errors import TransportError
 
-#: Raised to end the process, not by the fault of the source in whose callback they came up.
-_OF_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit)
+#: Raised to end the process: no failure, whatever callback they came up in.
+OF_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit)
 
 #: Told of an error of our own; must not raise.
 OnFailed = Callable[[BaseException], None]
@@ -31,19 +31,21 @@ class Contained(Protocol):
     """A source of callbacks whose errors end with it."""
 
     def failed(self, error: BaseException) -> None:
-        """A callback of this source has raised: report it as a failure of the harness, and end this source."""
+        """A callback of this source has raised: report it as a failure of the harness, and end this source.
+
+        One of `OF_THE_PROCESS` is no failure; but what was being read may be lost, so that this source ends, too.
+        """
 
 
 def contain(source: Contained, error: BaseException) -> None:
-    """End an error at the source on whose account it was raised; never raises.
+    """End an error at the source on whose account it was raised, and that source with it; never raises.
 
-    An interrupt or an exit is passed to the main greenlet, as gevent does, but without stopping a watcher.
+    An interrupt or an exit also goes on to the main greenlet, as gevent has it, but without stopping a watcher.
     """
     # Its end may fail too, which is one more failure to report; a third time there is nobody left to tell.
     for _ in range(2):
-        if isinstance(error, _OF_THE_PROCESS):
+        if isinstance(error, OF_THE_PROCESS):
             pass_on(error)
-            return
         try:
             source.failed(error)
         except BaseException as another:

@@ -224,9 +224,11 @@ class SocketStream:
 
     def failed(self, error: BaseException) -> None:
         """End, since a callback of this connection has raised an error; see `isolation`."""
-        if self._on_failed is not None:
-            self._on_failed(error)
-        self._fail(OurFailureError(error))
+        try:
+            if self._on_failed is not None:
+                self._on_failed(error)
+        finally:
+            self._fail(OurFailureError(error))
 
     # TLS over memory buffers: the raw socket stays ours, and so does the kernel's timestamp.
 

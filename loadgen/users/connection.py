@@ -391,7 +391,8 @@ class ClientConnection:
 
     def failed(self, error: BaseException) -> None:
         """The harness has failed in what it does for this connection: what it does not observe now is nobody's loss."""
-        self._run.failures.add(HARNESS, "serving a connection", error)
+        if not isinstance(error, isolation.OF_THE_PROCESS):
+            self._run.failures.add(HARNESS, "serving a connection", error)
         if self.intent is None and not self._closing:
             self.intent = HARNESS_FAILURE
 

@@ -21,6 +21,15 @@ from tests.isolation import corpus
 from tests.protocol.generic.test_session import JSON as JSON_FILE
 from tests.protocol.generic.test_session import service_of
 
+#: Whose HTTP answers say in their body whether they refuse.
+HTTP_FILE = """
+version: 1
+title: t
+connect: {{url: "{{target}}/sub/{{channel}}"}}
+publish:
+  http: {{url: "{{target}}/pub/{{channel}}", refused: {refused}}}
+deliver: "{{event}}"
+"""
 KINDS = {value for name, value in vars(unreadable).items() if name.isupper() and isinstance(value, str)}
 SECRET = corpus.SECRET
 
@@ -103,6 +112,8 @@ def _services() -> Iterator[None]:
             protocol = protocol_file.protocol_at(target)
             SERVICES[name] = protocol.service(protocol.endpoints(target), None)
         SERVICES["appsync"] = appsync()
+        SERVICES["refusing"] = service_of(HTTP_FILE.format(refused="{when: {/ok: false}, reason: /failed}"))
+        SERVICES["refusing-text"] = service_of(HTTP_FILE.format(refused='"no {reason}"'))
         yield
 
 
@@ -199,7 +210,7 @@ def test_a_topic_that_is_no_text_is_one_message_however_it_is_cut() -> None:
         assert told.calls == []
 
 
-@pytest.mark.parametrize("name", ["appsync", "nchan"])
+@pytest.mark.parametrize("name", ["appsync", "nchan", "refusing", "refusing-text"])
 @given(seed=st.integers(0, 1 << 32), status=st.sampled_from([200, 202, 400, 500]))
 @settings(max_examples=150, deadline=None)
 def test_answers_to_publishes(name: str, seed: int, status: int) -> None:
@@ -215,6 +226,14 @@ def test_an_answer_that_is_no_text_is_named() -> None:
     assert answer.error
     assert service.http_answer(200, b"<html>").unreadable == unreadable.ANSWER_UNREADABLE
     assert service.http_answer(200, b'{"failed":[],"successful":[]}').unreadable is None
+
+
+def test_an_answer_that_should_be_json_and_is_not_is_counted_and_its_status_believed() -> None:
+    service = SERVICES["refusing"]
+    assert service.http_answer(200, b'{"ok":true}') == service.http_answer(200, b"") == PublishAnswer()
+    assert service.http_answer(200, b'{"ok":false,"failed":"full"}').error == "full"
+    assert service.http_answer(200, b"\xff") == PublishAnswer(unreadable=unreadable.ANSWER_NOT_UTF8)
+    assert service.http_answer(200, b"<html>") == PublishAnswer(unreadable=unreadable.ANSWER_UNREADABLE)
 
 
 def test_what_a_service_sends_back_does_not_show_the_login() -> None:

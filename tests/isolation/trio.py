@@ -51,15 +51,21 @@ class Peer:
 
     def upgrade(self) -> None:
         while not (events := self.protocol.events_received()):
-            self.protocol.receive_data(self.socket.recv(65536))
+            self.protocol.receive_data(self.heard())
         (request,) = events
         assert isinstance(request, Request)
         self.protocol.send_response(self.protocol.accept(request))
         self.send(b"".join(self.protocol.data_to_send()))
 
+    def heard(self) -> bytes:
+        data = self.socket.recv(65536)
+        if not data:
+            raise ConnectionResetError("the client hung up")
+        return data
+
     def message(self) -> bytes:
         while not (events := self.protocol.events_received()):
-            self.protocol.receive_data(self.socket.recv(65536))
+            self.protocol.receive_data(self.heard())
         return b"".join(frame.data for frame in events if isinstance(frame, Frame))
 
     def send(self, data: bytes) -> None:

@@ -179,9 +179,17 @@ class GenericService:
                 error=f"HTTP {status}, where the protocol file expects {listed}"
                 + (f": {said!a}" if said else "")
             )
-        if http.refused is not None and (reason := _refusal(http.refused, body)) is not None:
-            return PublishAnswer(error=self.redacted(reason))
-        return _ACCEPTED
+        if http.refused is None or not body:
+            return _ACCEPTED
+        try:
+            reason = _refusal(http.refused, body)
+        except _UNREADABLE:
+            # Its status says that it was accepted.
+            utf8 = unreadable.is_utf8(body)
+            return PublishAnswer(
+                unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8
+            )
+        return _ACCEPTED if reason is None else PublishAnswer(error=self.redacted(reason))
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return what the service has sent as people may see it."""
@@ -223,6 +231,7 @@ class GenericService:
 
 
 _ACCEPTED = PublishAnswer()
+_UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 def _resource_of(url: str) -> str:
@@ -232,8 +241,6 @@ def _resource_of(url: str) -> str:
 
 
 def _refusal(pattern: Pattern, body: Message) -> str | None:
-    try:
-        found = pattern.match(body if isinstance(pattern, TextPattern) else msgspec.json.decode(body))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
+    """Return why an answer refuses, or None if it does not; raises one of `_UNREADABLE`."""
+    found = pattern.match(body if isinstance(pattern, TextPattern) else msgspec.json.decode(body))
     return None if found is None else found.reason or "refused, without a reason"

@@ -24,8 +24,6 @@ _Unit = Any
 """A message as patterns take it: bytes of a text or of a line, or what JSON held."""
 
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
-#: What a pattern may raise over JSON as well: what it holds may be written in no other way than it came.
-_NOT_TAKEN: Final = (*_UNREADABLE, OverflowError)
 _LINE_END: Final = b"\r\n"
 #: The longest line or payload that is waited for.
 MOST_BYTES: Final = 4 * 1024 * 1024
@@ -350,7 +348,8 @@ class GenericSession:
         except UnicodeDecodeError:
             self._handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, partial(self._shown, message))
             return
-        except _NOT_TAKEN:
+        except _UNREADABLE:
+            # What a pattern takes out of JSON is written as JSON again, which may be nested too deep for that.
             self._handler.on_undecodable(unreadable.UNKNOWN_FORM, partial(self._shown, message))
             return
         if unasked:
