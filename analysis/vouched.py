@@ -29,12 +29,14 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
     within = float(vouched_ns.max()) + 2 * SLEW * gap_ns
     most, least = within - curve.base_ns, -within - curve.base_ns
     nodes = _with_crossings(curve, (float(at[0]), float(at[-1])), most, least)
-    low, high = (np.interp(nodes, curve.at_ns, side) for side in (curve.low_ns, curve.high_ns))
+    low, high, estimate = (
+        np.interp(nodes, curve.at_ns, side) for side in (curve.low_ns, curve.high_ns, curve.estimate_ns)
+    )
     inside = (nodes >= at[0]) & (nodes <= at[-1])
     low, high = np.where(inside, np.maximum(low, least), low), np.where(inside, np.minimum(high, most), high)
     if bool((low > high).any()):
         return curve
-    return Curve(nodes, low, high, curve.base_at_ns, curve.base_ns)
+    return Curve(nodes, low, high, np.clip(estimate, low, high), curve.base_at_ns, curve.base_ns)
 
 
 def _with_crossings(curve: Curve, edges: tuple[float, float], most: float, least: float) -> Floats:

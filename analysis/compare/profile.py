@@ -148,14 +148,18 @@ def _read_file(path: Path) -> list[Profile]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise RunError(f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}")
-        return [Profile(**{**entry, "ends": _ends_of(entry)}) for entry in content["runs"]]
+        # JSON knows no tuples; and baselines from before the ends were kept have none.
+        return [
+            Profile(
+                **{
+                    **entry,
+                    "ends": {name: (low, high) for name, (low, high) in entry.get("ends", {}).items()},
+                }
+            )
+            for entry in content["runs"]
+        ]
     except (OSError, ValueError, KeyError, TypeError):
         raise RunError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
-
-
-def _ends_of(entry: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return the `ends` of an entry of a baseline file, which has no tuples."""
-    return {metric: (low, high) for metric, (low, high) in entry.get("ends", {}).items()}
 
 
 def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:

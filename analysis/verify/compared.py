@@ -198,7 +198,9 @@ def shown(steps: Steps) -> str:
     said = ""
     for step in steps:
         if isinstance(step, str) and not _PLAIN.fullmatch(step):
-            said += f"[{text.clean(json.dumps(step, ensure_ascii=False))}]"
+            quoted = json.dumps(step, ensure_ascii=False)
+            # Escaped and not replaced: two keys that cannot be shown are still two.
+            said += f"[{quoted if quoted.isprintable() else json.dumps(step)}]"
         else:
             said += f".{step}" if said else str(step)
     return said or "the whole of it"

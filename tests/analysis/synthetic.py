@@ -120,6 +120,10 @@ def write_run(folder: Path, tables: Mapping[str, Sequence[Row]], **manifest: Any
     folder.mkdir(parents=True, exist_ok=True)
     for name, types in TYPES.items():
         rows = [{**_DEFAULTS, **row} for row in tables.get(name, ())]
+        if name == "deliveries" and any("uncertain_ns" in row for row in rows):
+            # Records of format 2 do not have it.
+            types = {**types, "uncertain_ns": _INT64}
+            rows = [{"uncertain_ns": 0, **row} for row in rows]
         columns = {column: pa.array([row.get(column) for row in rows], type=t) for column, t in types.items()}
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
     whole = {

@@ -53,6 +53,7 @@ class World:
             figures=figures,
             blocks=dict.fromkeys(("delivery.latency", "fanout.last", "publish.latency"), blocks),
             rates=[100.0] * SECONDS,
+            ends={name: (value, value) for name, value in figures.items() if value is not None},
         )
 
     def sides(self, repeats: int, factor: float) -> tuple[list[Profile], list[Profile]]:
@@ -147,6 +148,49 @@ def test_what_differs_between_the_sides_is_said() -> None:
     assert "the scenarios differ in seed" in lines
     assert "deliveries were lost" in lines
     assert overall(compare(base, changed, resamples=20)) in (SAME, UNKNOWN)
+
+
+def widened(side: list[Profile], low: float, high: float) -> list[Profile]:
+    """The same runs, whose latencies are known from `low` to `high` times the figure."""
+    return [
+        Profile(**{**each.to_dict(), "ends": {m: (v * low, v * high) for m, v in each.figures.items() if v}})
+        for each in side
+    ]
+
+
+def test_a_difference_counts_only_beyond_what_the_figures_leave_open() -> None:
+    base, new = World(21).sides(6, 1.2)
+    at = {each.metric: each for each in compare(base, new, resamples=50)}["delivery.latency.p99"]
+    assert at.verdict == WORSE
+    # 20 % more, and each of the new runs may truly be a tenth less: 8 % are left.
+    a_little = {m.metric: m for m in compare(base, widened(new, 0.9, 1.0), resamples=50)}[
+        "delivery.latency.p99"
+    ]
+    assert a_little.verdict == WORSE
+    assert a_little.change == at.change
+    assert at.low is not None
+    assert a_little.low is not None
+    assert 1 + a_little.low == pytest.approx((1 + at.low) * 0.9)
+    assert a_little.high == at.high
+    # A quarter less: they may be the same, or better.
+    much = {m.metric: m for m in compare(base, widened(new, 0.75, 1.0), resamples=50)}["delivery.latency.p99"]
+    assert much.verdict == UNKNOWN
+    assert "not known better" in much.reason
+    # No spread between runs makes up for it.
+    same = {m.metric: m for m in compare(base, widened(base, 0.7, 1.0), resamples=50)}["delivery.latency.p99"]
+    assert same.verdict == UNKNOWN
+
+
+def test_a_baseline_that_does_not_know_how_exact_it_is_says_so(tmp_path: Path) -> None:
+    base, new = World(22).sides(2, 1.0)
+    profiles.write(tmp_path / "old.json", base)
+    content = json.loads((tmp_path / "old.json").read_text())
+    for entry in content["runs"]:
+        del entry["ends"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    lines = doubts(profiles.read(tmp_path / "old.json"), new)
+    assert [line for line in lines if "not on record how exact" in line] == lines
+    assert len(lines) == len(base)
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ AT = np.arange(0, 20) * SECOND // 4
 
 def curve(low: float, high: float, base: int = 0) -> Curve:
     nodes = np.array([-1.0, 3.0, 7.0]) * SECOND
-    return Curve(nodes, np.array([low, low * 3, low]), np.array([high, high * 3, high]), 0, base)
+    lows, highs = np.array([low, low * 3, low]), np.array([high, high * 3, high])
+    return Curve(nodes, lows, highs, (lows + highs) / 2, 0, base)
 
 
 def test_the_offset_is_no_wider_than_what_both_daemons_vouch_for() -> None:
@@ -55,7 +56,7 @@ def test_what_both_allow_stays_allowed_at_every_moment(
     nodes = np.linspace(-1, 6, len(sides)) * SECOND
     low = np.array([side[0] for side in sides], dtype=float)
     high = low + np.array([side[1] for side in sides])
-    plain = Curve(nodes, low, high, 0, base)
+    plain = Curve(nodes, low, high, (low + high) / 2, 0, base)
     found = narrowed(plain, AT, np.full(len(AT), vouched))
     moments = np.linspace(-1, 6, 701) * SECOND
     for at in moments.astype(np.int64):

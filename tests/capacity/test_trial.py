@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,11 @@ def said(
     summary |= {"gates": [{"status": status, "value": 0.001}], "exit_code": code}
     summary["verdict"] = {"kind": "valid", "findings": changes.pop("findings", [])}
     summary["ledger"] |= changes.pop("ledger", {})
+    summary["delivery"]["headline_ns"] |= changes.pop("headline", {})
+    summary["publish"]["events_by_status"]["unsent"] = changes.pop("unsent", 0)
+    runs = replace(RUNS, goals=goals_of([changes.pop("goal", GOAL)]))
     (folder / "sample" / "summary.json").write_text(json.dumps(summary))
-    return read(folder, RUNS, scale_of(load("comments"), Axis.EVENTS), 100.0, True, code)
+    return read(folder, runs, scale_of(load("comments"), Axis.EVENTS), 100.0, True, code)
 
 
 def finding(severity: str, subject: str) -> dict[str, str]:
@@ -52,15 +56,49 @@ def test_goodput_short_of_what_was_offered_hints_at_the_limit(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("severity", "subject", "generator"),
     [
-        ("degraded", "cpu", True),
         ("invalid", "schedule", True),
         ("invalid", "record", False),
+        ("degraded", "ledger", False),
+        # Its summary does not say between what the figures lie.
         ("degraded", "clock", False),
     ],
 )
 def test_a_doubtful_run_has_no_vote(tmp_path: Path, severity: str, subject: str, generator: bool) -> None:
     trial, _ = said(tmp_path, findings=[finding(severity, subject)])
     assert (trial.votes, trial.doubt, trial.generator) == ((), f"{subject} is off", generator)
+
+
+INTERVALS = {"low": {"min": 1}, "high": {"min": 1}}
+
+
+@pytest.mark.parametrize("subject", ["arrival", "clock"])
+@pytest.mark.parametrize("status", ["passed", "failed", "inconclusive"])
+def test_a_doubt_that_is_part_of_the_interval_takes_no_vote_away(
+    tmp_path: Path, subject: str, status: str
+) -> None:
+    trial, _ = said(tmp_path, status=status, findings=[finding("degraded", subject)], headline=INTERVALS)
+    assert [vote.status for vote in trial.votes] == [Status(status)]
+    assert trial.doubt == ""
+
+
+def test_negative_latencies_beyond_the_clocks_error_leave_no_vote(tmp_path: Path) -> None:
+    beyond = {**INTERVALS, "high": {"min": -5}}
+    trial, _ = said(tmp_path, findings=[finding("degraded", "clock")], headline=beyond)
+    assert (trial.votes, trial.generator) == ((), False)
+
+
+@pytest.mark.parametrize("subject", ["schedule", "queue", "loop", "cpu", "gc"])
+def test_a_weak_generator_may_pass_a_goal_and_not_fail_it(tmp_path: Path, subject: str) -> None:
+    own = [finding("degraded", subject)]
+    passed, _ = said(tmp_path / "a", findings=own)
+    assert [vote.status for vote in passed.votes] == [Status.PASSED]
+    failed, _ = said(tmp_path / "b", 1, "failed", findings=own)
+    assert (failed.votes, failed.doubt, failed.generator) == ((), f"{subject} is off", True)
+    unsent, _ = said(tmp_path / "c", findings=own, unsent=3)
+    assert (unsent.votes, unsent.generator) == ((), True)
+    # From the actual sending a late generator makes nothing longer, and the load was another.
+    service, _ = said(tmp_path / "d", findings=own, goal="delivery.service.p99 < 50ms")
+    assert (service.votes, service.generator) == ((), True)
 
 
 def test_a_target_that_is_away_or_refuses_fails_every_goal(tmp_path: Path) -> None:
