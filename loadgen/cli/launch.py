@@ -24,6 +24,9 @@ from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.shares import weight_of
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 
+#: With these a worker has said what there was to say; 1 is what Locust ends with when it fails.
+_CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
+
 
 @dataclass
 class Request:
@@ -90,6 +93,9 @@ def _code(request: Request, child: children.Supervised, returncode: int, told: T
     """Return how a run ended: as it says itself, or inconclusive where it cannot say it any more."""
     if told.code is not None:
         return told.code
+    if request.worker and returncode in _CODES_OF_WORKERS:
+        # How the run went, its master says.
+        return ExitCode(returncode)
     what = "the worker" if request.worker else "the master process"
     if told.folder is not None:
         return _rescue(told.folder, child, returncode, report=request.report)

@@ -80,7 +80,7 @@ def test_the_native_poller_goes_on_even_where_containing_fails(monkeypatch: pyte
         def __init__(self) -> None:
             self.took: list[bytes] = []
 
-        def take(self, data: bytes, arrival_ns: int, read_ns: int) -> None:
+        def take(self, data: bytes, *_times: int) -> None:
             self.took.append(data)
             if data == b"bad":
                 raise KeyError(data)
@@ -89,7 +89,7 @@ def test_the_native_poller_goes_on_even_where_containing_fails(monkeypatch: pyte
     pairs = [socket.socketpair() for _ in range(3)]
     sources = [Raw() for _ in pairs]
     for (ours, _), source in zip(pairs, sources, strict=True):
-        poller.add(ours.fileno(), source)  # type: ignore[arg-type]
+        poller.add(ours.fileno(), source, 0)  # type: ignore[arg-type]
     # What it cannot tell anybody goes to Python's last resort.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     for said in (b"bad", b"good"):

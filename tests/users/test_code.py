@@ -55,7 +55,7 @@ def code_of(user: Quiet, stopping: bool = False) -> tuple[UserCode, Any]:
     return UserCode(user, Quiet, cast(WorkerRun, run)), run
 
 
-@pytest.mark.parametrize("error", WRONG, ids=repr)
+@pytest.mark.parametrize("error", WRONG, ids=lambda error: type(error).__name__)
 def test_whatever_a_hook_raises_ends_there_and_is_counted(error: BaseException) -> None:
     code, run = code_of(Wrong(error))
     on_delivery = code.on_delivery
