@@ -14,8 +14,8 @@ class ExitCode(IntEnum):
     USAGE = 2
     """Usage or scenario error: nothing was run."""
     INCONCLUSIVE = 3
-    """Inconclusive: the generator or the clock can't carry the claim, or the run judged itself invalid, broke off, or
-    was stopped by `--max-cost`."""
+    """Inconclusive: the generator or the clock can't carry the claim, or the run judged itself invalid, broke off, was
+    stopped by `--max-cost`, or ended before a verdict was written."""
     TARGET = 4
     """Target unreachable or refused, or away for part of the measurement."""
     INTERRUPTED = 130
