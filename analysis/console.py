@@ -8,7 +8,7 @@ import contextlib
 import io
 import os
 import sys
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 
 class _Forgiving(io.RawIOBase):
@@ -33,15 +33,16 @@ class _Forgiving(io.RawIOBase):
         return True
 
     def write(self, data: object) -> int:
-        """Write as much as the descriptor takes; returns how many bytes are dealt with."""
-        view = memoryview(data)  # type: ignore[arg-type]  # RawIOBase is given any buffer
+        """Write as much as the descriptor takes; returns how many bytes are dealt with, which is all of them."""
+        view = memoryview(data).cast("B")  # type: ignore[arg-type]  # RawIOBase is given any buffer
+        rest = view
         try:
-            return os.write(self._descriptor, view)
-        except BlockingIOError:
-            # A non-blocking terminal or pipe that is full: to wait here would stop the event loop.
-            return view.nbytes
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
+            # Also of a terminal or pipe that is full and does not block: to wait would stop the event loop.
             return view.nbytes
+        return view.nbytes
 
 
 def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
@@ -55,11 +56,10 @@ def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
             os.dup2(opened, descriptor)
             os.close(opened)
     raw = _Forgiving(descriptor)
+    # Without a buffer of bytes between: a signal's exception on the way back from a write would leave in it what was
+    # written, to be written again.
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding=encoding,
-        errors="replace",
-        line_buffering=raw.isatty() or descriptor == 2,
+        cast(Any, raw), encoding=encoding, errors="replace", line_buffering=raw.isatty() or descriptor == 2
     )
 
 
@@ -74,7 +74,7 @@ def protect_output() -> None:
             own = stream is None or stream.fileno() == descriptor
         except (OSError, ValueError, AttributeError):
             own = False
-        if not own or isinstance(getattr(getattr(stream, "buffer", None), "raw", None), _Forgiving):
+        if not own or isinstance(getattr(stream, "buffer", None), _Forgiving):
             continue
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):

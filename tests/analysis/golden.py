@@ -27,6 +27,7 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
+from tests.analysis.test_bounds import run_of
 from tests.analysis.test_causes import LONG, paused, seconds
 from tests.analysis.test_clockbound import run_with_pings
 from tests.analysis.test_echo import LANE, SAME, two_hosts
@@ -353,9 +354,27 @@ def stopped(folder: Path) -> Path:
     return folder
 
 
+def uncertain(folder: Path) -> Path:
+    """A run in which every fifth message shares a kernel stamp with later ones."""
+    run_of(folder, ["delivery.latency.p99 < 12ms"], lambda number: 3 * MS if number % 5 == 0 else 0)
+    return folder
+
+
 RUNS: dict[str, Callable[[Path], Path]] = {
     each.__name__: each
-    for each in (plain, nothing, silent, staircase, clocks, recovery, echoes, vouched, users, stopped)
+    for each in (
+        plain,
+        nothing,
+        silent,
+        staircase,
+        clocks,
+        recovery,
+        echoes,
+        vouched,
+        users,
+        stopped,
+        uncertain,
+    )
 }
 
 
