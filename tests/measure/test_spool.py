@@ -55,6 +55,7 @@ def test_the_recorder_keeps_its_own_events_and_counts_the_others(tmp_path: Path)
             "sent_ns": 1_100,
             "arrival_ns": 1_500,
             "read_ns": 1_600,
+            "uncertain_ns": 0,
         }
     ]
 
