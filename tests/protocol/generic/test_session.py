@@ -355,7 +355,7 @@ def test_of_several_lines_only_the_last_of_the_bytes_arrived_with_them():
     session.opening()
     session.receive(b'INFO {"server_id":"x"} \r\n', 1, 2)
     session.subscribe("s1", "/a")
-    session.receive(b"PONG\r\n", 1, 2)
+    session.receive(b"+OK\r\n", 1, 2)
     told.clear()
     one = b"MSG a s1 1\r\nx\r\n"
     session.receive(one + one, of_bytes(100, 40, 0), 200)
