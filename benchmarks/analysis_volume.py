@@ -33,7 +33,9 @@ SHAPES = (("broadcast", 1, 500), ("rooms", 1000, 20))
 PUBLISHERS = 20
 
 
-def make_run(folder: Path, deliveries: int, channels: int, readers: int, seconds: int) -> None:
+def make_run(
+    folder: Path, deliveries: int, channels: int, readers: int, seconds: int, uncertain: float = 0.0
+) -> None:
     """Write a run in which every event reached every subscriber of its channel, from two workers."""
     folder.mkdir()
     events = deliveries // readers
@@ -118,7 +120,7 @@ def make_run(folder: Path, deliveries: int, channels: int, readers: int, seconds
     health |= {"cpu_ns": np.full(rows, SECOND_NS // 2), "rss_bytes": np.full(rows, 100_000_000)}
     write("health", health)
     write("clock", {field.name: np.zeros(0) for field in SCHEMAS["clock"]})
-    _deliveries(folder, number, due_ns, sent_ns, channels, readers)
+    _deliveries(folder, number, due_ns, sent_ns, channels, readers, uncertain)
     phases = [("ramp", 0, 10), ("measure", 10, 10 + seconds), ("drain", 10 + seconds, 15 + seconds)]
     entry = {"hostname": "h", "pid": 1, "finished": True, "boot_id": "k"}
     manifest = {
@@ -156,7 +158,9 @@ def make_run(folder: Path, deliveries: int, channels: int, readers: int, seconds
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def _deliveries(folder: Path, number, due_ns, sent_ns, channels: int, readers: int) -> None:  # type: ignore[no-untyped-def]
+def _deliveries(  # type: ignore[no-untyped-def]
+    folder: Path, number, due_ns, sent_ns, channels: int, readers: int, uncertain: float
+) -> None:
     """Write the rows of worker 0, then those of worker 1, each in the order of arrival within some milliseconds."""
     schema = SCHEMAS["deliveries"]
     random = np.random.default_rng(1)
@@ -182,6 +186,8 @@ def _deliveries(folder: Path, number, due_ns, sent_ns, channels: int, readers: i
                     "sent_ns": sent_ns[event],
                     "arrival_ns": arrival_ns,
                     "read_ns": arrival_ns + 50_000 + random.integers(0, 200_000, len(event)),
+                    "uncertain_ns": random.integers(1, 200_000, len(event))
+                    * (random.random(len(event)) < uncertain),
                 }
                 arrays = [pa.array(columns[field.name], type=field.type) for field in schema]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
@@ -212,6 +218,9 @@ def main() -> int:
     """Print one line a run; exit 1 where the bar of 100 million deliveries is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--deliveries", type=int, nargs="+", default=[1_000_000, 10_000_000, 100_000_000])
+    parser.add_argument(
+        "--uncertain", type=float, default=0.0, help="share of deliveries that share a kernel stamp"
+    )
     parser.add_argument("--seconds", type=int, default=600, help="length of the measure phase")
     parser.add_argument("--folder", type=Path, help="where to put the runs; kept")
     options = parser.parse_args()
@@ -222,7 +231,7 @@ def main() -> int:
             for deliveries in options.deliveries:
                 folder = (options.folder or Path(temporary)) / f"{name}-{deliveries}"
                 if not folder.exists():
-                    make_run(folder, deliveries, channels, readers, options.seconds)
+                    make_run(folder, deliveries, channels, readers, options.seconds, options.uncertain)
                 wall_s, cpu_s, peak, summary = report(folder)
                 ledger = summary["ledger"]
                 if ledger["delivered"] != deliveries or not ledger["balances"]:  # type: ignore[index]

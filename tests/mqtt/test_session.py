@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.measure.arrival import of_bytes
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.auth import UserPassword
@@ -300,3 +301,20 @@ def test_packet_ids_go_round_and_skip_what_is_in_use(qos: int) -> None:
     session._last_id = 65_534
     session._requests[1] = (None, 0)  # type: ignore[assignment]
     assert [session._next_id() for _ in range(3)] == [65_535, 2, 3]
+
+
+@pytest.mark.parametrize("rest", [b"", b"\x30"])
+def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: bytes) -> None:
+    session, handler = connected()
+    subscribed(session, handler, "/default/a")
+    one = mqtt5.PublishPacket("default/a", b"1").write()
+    session.receive(one * 3 + rest, of_bytes(100, 40, 0), 200)
+    events = handler.named("on_event")
+    assert [event[2] for event in events] == [100, 100, 100]
+    assert [getattr(event[2], "uncertain_ns", 0) for event in events] == [40, 40, 40 if rest else 0]
+    # Read alone: exact, and where the bytes' own end is not exact it is not.
+    session, handler = connected()
+    subscribed(session, handler, "/default/a")
+    session.receive(one, of_bytes(100, 40, 0), 200)
+    session.receive(one, of_bytes(100, 40, 40), 200)
+    assert [getattr(event[2], "uncertain_ns", 0) for event in handler.named("on_event")] == [0, 40]

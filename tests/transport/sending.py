@@ -27,6 +27,7 @@ class Order:
     """What to send to each connection: so many frames, `batch` at a time, cut into `cuts` + 1 segments.
 
     Between two segments to a connection passes from the least pause up to ``pause_s`` more. ``sizes`` are of events.
+    ``cut_answer``: the answer to the upgrade comes in two parts.
     """
 
     frames: int
@@ -36,12 +37,13 @@ class Order:
     least_pause_s: float = 0.0
     sizes: Sequence[int] = (90, 200, 900)
     lines: bool = False
+    cut_answer: bool = False
 
 
 class _Peer:
     """A connection that counts what it has sent."""
 
-    def __init__(self, peer: socket.socket, context: ssl.SSLContext | None, lines: bool) -> None:
+    def __init__(self, peer: socket.socket, context: ssl.SSLContext | None, lines: bool, cut: bool) -> None:
         self.peer, self.sent = peer, 0
         self.port = peer.getpeername()[1]
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -64,7 +66,12 @@ class _Peer:
             (request,) = events
             assert isinstance(request, Request)
             protocol.send_response(protocol.accept(request))
-            self.send(self.sealed(b"".join(protocol.data_to_send())))
+            answer = self.sealed(b"".join(protocol.data_to_send()))
+            if cut:
+                self.send(answer[:40])
+                time.sleep(0.05)
+                answer = answer[40:]
+            self.send(answer)
 
     def _read(self) -> bytes:
         while self._tls is not None:
@@ -85,7 +92,7 @@ class _Peer:
         return self._outgoing.read()
 
 
-def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: bool) -> None:
+def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: bool, cut: bool) -> None:
     context = None
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -94,7 +101,7 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
     pipe.send(listener.getsockname()[1])
     peers = []
     for _ in range(connections):
-        peers.append(_Peer(listener.accept()[0], context, lines))
+        peers.append(_Peer(listener.accept()[0], context, lines, cut))
         pipe.send(peers[-1].port)
     draws = random.Random(1)
     order: Order = pipe.recv()
@@ -131,11 +138,13 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
 class Sender:
     """Starts it, and ends it."""
 
-    def __init__(self, connections: int, certificate: Path | None = None, lines: bool = False) -> None:
+    def __init__(
+        self, connections: int, certificate: Path | None = None, lines: bool = False, cut: bool = False
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(there, connections, certificate, lines), daemon=True
+            target=_serve, args=(there, connections, certificate, lines, cut), daemon=True
         )
         self._process.start()
         there.close()

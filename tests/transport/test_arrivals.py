@@ -124,7 +124,7 @@ def receive(
     inlets._inlets.clear()
     buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
     service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("k"))
-    sender = Sender(CONNECTIONS, certificate, order.lines)
+    sender = Sender(CONNECTIONS, certificate, order.lines, order.cut_answer)
     scheme = {(False, False): "ws", (False, True): "wss", (True, False): "tcp"}[
         order.lines, certificate is not None
     ]
@@ -249,3 +249,15 @@ def test_without_kernel_stamps_an_arrival_is_the_read_and_uncertain(
     seen = receive(monkeypatch, path, Order(25, least_pause_s=0.02))
     check(seen)
     assert seen.exact == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("cut", [False, True])
+def test_an_unusual_yes_to_the_upgrade_leaves_single_messages_exact(
+    monkeypatch: pytest.MonkeyPatch, path: str, cut: bool
+) -> None:
+    monkeypatch.setattr("loadgen.transport.upgrade.Upgrade.accepted", lambda *_: 0)
+    # The answer comes in one read or in two.
+    seen = receive(monkeypatch, path, Order(25, least_pause_s=0.02, cut_answer=cut))
+    check(seen)
+    assert seen.exact > 0.9 * len(seen.arrival_ns)

@@ -94,3 +94,29 @@ def test_the_stamps_are_those_of_the_read_that_completed_the_message() -> None:
     reader.feed(stream[:3], 10, 11)
     reader.feed(stream[3:] + stream, 20, 21)
     assert seen == [(20, 21), (20, 21)]
+
+
+def test_only_a_message_that_ends_with_the_read_is_exact() -> None:
+    seen: list[tuple[int, int]] = []
+    stream = Frame(Opcode.TEXT, b"abc").serialize(mask=False)
+    reader = TextFrames(
+        lambda _, at_ns, read_ns: seen.append((at_ns, getattr(at_ns, "uncertain_ns", 0))),
+        lambda *_: True,
+        None,
+    )
+
+    def fed(data: bytes, at_ns: int, within_ns: int, end_ns: int = 0) -> list[tuple[int, int]]:
+        seen.clear()
+        reader.feed(data, at_ns, at_ns + 1, within_ns, end_ns)
+        return list(seen)
+
+    assert fed(stream, 10, 3) == [(10, 0)]
+    assert fed(stream * 3, 20, 4) == [(20, 4), (20, 4), (20, 0)]
+    assert fed(stream + stream[:2], 30, 5) == [(30, 5)]
+    # What completes a frame and begins the next, and what completes it and ends.
+    assert fed(stream[2:] + stream[:2], 40, 6) == [(40, 6)]
+    assert fed(stream[2:], 50, 7) == [(50, 0)]
+    assert fed(stream[:2], 60, 8) == []
+    assert fed(stream[2:] + stream, 70, 9) == [(70, 9), (70, 0)]
+    # The read may have left something: nothing of it is exact.
+    assert fed(stream, 80, 10, 10) == [(80, 10)]

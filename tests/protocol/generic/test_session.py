@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen import protocol_file
+from loadgen.measure.arrival import of_bytes
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.generic.session import UNASKED
@@ -354,3 +355,24 @@ def test_events_can_be_within_the_text_of_a_message_or_of_a_line():
 def test_the_files_that_come_with_the_program_are_all_proven_here():
     files = Path(protocol_file.__file__).with_name("known").glob("*.yaml")
     assert {path.stem for path in files} == {"nats", "nchan"}
+
+
+class Timed(Told):
+    def on_event(self, subscription, event, arrival_ns, read_ns):
+        self.append((event, int(arrival_ns), getattr(arrival_ns, "uncertain_ns", 0)))
+
+
+def test_of_several_lines_only_the_last_of_the_bytes_arrived_with_them():
+    told = Timed()
+    session = known("nats").session(told)
+    session.opening()
+    session.receive(b'INFO {"server_id":"x"} \r\n', 1, 2)
+    session.subscribe("s1", "/a")
+    session.receive(b"+OK\r\n", 1, 2)
+    told.clear()
+    one = b"MSG a s1 1\r\nx\r\n"
+    session.receive(one + one, of_bytes(100, 40, 0), 200)
+    session.receive(one + one[:5], of_bytes(300, 50, 0), 400)
+    session.receive(one[5:], of_bytes(500, 60, 0), 600)
+    events = [said for said in told if said[0] == "x"]
+    assert events == [("x", 100, 40), ("x", 100, 0), ("x", 300, 50), ("x", 500, 0)]
