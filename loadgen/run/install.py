@@ -55,6 +55,8 @@ def install() -> None:
     """Register everything with Locust; call once, in a locustfile."""
     # It speaks of a fixed number of files; the check before a run knows how many are needed and says what to do.
     logging.getLogger("locust.main").addFilter(lambda record: "open file limit" not in record.getMessage())
+    # Our users play clients of a scenario and have no tasks.
+    logging.getLogger().addFilter(lambda record: "had no tasks left" not in record.getMessage())
 
     own_code = OwnCode(events)
 
