@@ -175,7 +175,7 @@ def settle(run: Run, window: Window) -> Settled:
         found.arrived,
         found.incomplete,
         expected,
-        found.last_sent_ns,
+        found.through,
         run.late_after_ns,
     )
     missed_by_event, missed_by_subscription = losses.missed

@@ -11,6 +11,7 @@ from analysis.run import Ints
 
 if TYPE_CHECKING:
     from analysis.ledger import Events, Reach
+    from analysis.matching import Through
 
 #: Classes of what did not arrive; 0 stands for "not expected".
 OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
@@ -66,18 +67,19 @@ def find_losses(
     arrived: Ints,
     incomplete: tuple[Ints, Ints],
     expected: Ints,
-    last_sent_ns: Ints,
+    through: "Through",
     late_after_ns: int | None,
 ) -> Losses:
     """Go through the events that did not reach everybody and find whom they did not reach.
 
-    A loss on a connection that then broke belongs to the reconnect when nothing that was sent later came through that
-    connection any more and the event was not yet overdue when it broke: it was on its way, or would never have been.
+    A loss on a connection that then broke belongs to the reconnect when nothing that its publisher sent later came
+    through that connection any more and the event was not yet overdue when it broke: it was on its way, or would never
+    have been. What another publisher sent later proves nothing, since it may have overtaken the event.
     Likewise where the client ended it: what was on its way then was missed, not lost. Where a failure of the harness
     ended it, whatever was not yet overdue may have been read and not recorded: it is unobserved.
 
     `arrived` counts by event; `incomplete` holds (event, subscription) of what did arrive of the events that did not
-    reach everybody; `last_sent_ns` is when the last event was sent that came through in each segment that broke.
+    reach everybody; `through` is what still came through in the segments that broke.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
     by_event = np.zeros((_CLASSES, len(events.key)), dtype=np.int64)
@@ -85,7 +87,7 @@ def find_losses(
     lossy = arrived < expected
     if not lossy.any():
         return Losses(by_event, by_subscription, numbers)
-    break_ns = _break_begins_ns(present, last_sent_ns, late_after_ns)
+    break_ns = _break_begins_ns(present, late_after_ns)
     order = np.argsort(incomplete[0], kind="stable")
     sorted_event, sorted_subscription = incomplete[0][order], incomplete[1][order]
     for rows, members in reach.values():
@@ -96,7 +98,7 @@ def find_losses(
         turn = max(1, _CELLS // max(1, len(local)))
         for begin in range(0, len(affected), turn):
             chosen = affected[begin : begin + turn]
-            cells = _classes(events.sent_ns[chosen], present, members, column, len(local), break_ns)
+            cells = _classes(events, chosen, present, members, column, len(local), break_ns, through)
             for place, event in enumerate(chosen.tolist()):
                 low, high = np.searchsorted(sorted_event, [event, event + 1])
                 reached = np.searchsorted(numbers, sorted_subscription[low:high])
@@ -109,9 +111,20 @@ def find_losses(
 
 
 def _classes(
-    sent_ns: Ints, present: Segments, members: Ints, column: Ints, width: int, break_ns: Ints
+    events: "Events",
+    chosen: Ints,
+    present: Segments,
+    members: Ints,
+    column: Ints,
+    width: int,
+    break_ns: Ints,
+    through: "Through",
 ) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """Return, for each of ``width`` subscriptions and each event, what its loss would be called; 0: not expected."""
+    """Return, for each of ``width`` subscriptions and each chosen event, what its loss would be called.
+
+    0: not expected. The chosen are in order of sending.
+    """
+    sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)
     begins = np.searchsorted(sent_ns, present.start_ns[members], side="left")
     breaks = np.searchsorted(sent_ns, np.minimum(break_ns[members], present.end_ns[members]), side="left")
@@ -120,19 +133,23 @@ def _classes(
     for place in np.flatnonzero(begins < ends).tolist():
         row = cells[column[place]]
         row[begins[place] : ends[place]] = _CLASS_OF_KIND[int(kinds[place])]
-        if endings[place]:
-            row[max(begins[place], breaks[place]) : ends[place]] = _CLASS_OF_KIND[int(endings[place])]
+        last = slice(max(begins[place], breaks[place]), ends[place])
+        if endings[place] and last.start < last.stop:
+            of_ending = _CLASS_OF_KIND[int(endings[place])]
+            # Of a failure of ours any that did not, as it may have come.
+            if endings[place] == presence.UNOBSERVED:
+                row[last] = of_ending
+            else:
+                under_way = sent_ns[last] > through.last_ns(int(members[place]), publisher[last])
+                row[last] = np.where(under_way, of_ending, row[last])
     return cells
 
 
-def _break_begins_ns(present: Segments, last_sent_ns: Ints, late_after_ns: int | None) -> Ints:
-    """Return from what sending time on a loss in each segment belongs to the break at its end."""
+def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
+    """Return from what sending time on an event was not yet overdue at the break at the end of each segment."""
     begins_ns = np.full(len(present), presence.FOREVER, dtype=np.int64)
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:
         begins_ns[broken] = np.maximum(begins_ns[broken], present.end_ns[broken] - late_after_ns)
-    # After the last event that came through; of a failure of ours any that did not, as it may have come.
-    known = broken & (present.ending != presence.UNOBSERVED)
-    begins_ns[known] = np.maximum(begins_ns[known], last_sent_ns[known] + 1)
     return begins_ns

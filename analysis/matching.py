@@ -26,6 +26,42 @@ _NONE = np.empty(0, dtype=np.int64)
 _Pairs = tuple[Ints, Ints]
 
 
+@dataclass(frozen=True)
+class Through:
+    """What still came through in the segments of presence that broke: for each segment and publisher its last event.
+
+    By publisher, as events of two publishers come by two connections, and either may overtake the other on its way.
+    """
+
+    #: Segment and publisher as one number, ascending, and when that event was sent.
+    pair: Ints
+    sent_ns: Ints
+
+    @classmethod
+    def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> "Through":
+        """Return the last of each pair; the lists' arrays go together."""
+        if not pairs:
+            return cls(_NONE, _NONE)
+        pair, sent = np.concatenate(pairs), np.concatenate(sent_ns)
+        order = np.lexsort((sent, pair))
+        pair, sent = pair[order], sent[order]
+        last = np.r_[pair[1:] != pair[:-1], True] if len(pair) else np.zeros(0, dtype=bool)
+        return cls(pair[last], sent[last])
+
+    def last_ns(self, segment: int, publisher: Ints) -> Ints:
+        """Return when the last event of each publisher was sent that came through in a segment; -1: none did."""
+        if not len(self.pair):
+            return np.full(len(publisher), -1, dtype=np.int64)
+        wanted = self.key(segment, publisher)
+        place = np.minimum(np.searchsorted(self.pair, wanted), len(self.pair) - 1)
+        return np.where(self.pair[place] == wanted, self.sent_ns[place], -1)
+
+    @staticmethod
+    def key(segment: "Ints | int", publisher: Ints) -> Ints:
+        """Return one number for a segment and a publisher, who has 31 bits."""
+        return (np.asarray(segment, dtype=np.int64) << 32) | publisher
+
+
 @dataclass
 class Found:
     """What the deliveries of a window say of its events."""
@@ -43,14 +79,13 @@ class Found:
     #: The same counts by subscription, in ascending order of those that ever were present.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
-    #: By segment of presence that broke: when the last event was sent that came through; -1: none did.
-    last_sent_ns: Ints
     #: By row of the file: whether it is the first of an expected pair.
     expected_rows: Flags
     #: (event, subscription) of rows beyond the first of a pair, event -1 where nobody has it on record; and of what did
     #: arrive of events that did not reach everybody.
     duplicates: _Pairs = (_NONE, _NONE)
     incomplete: _Pairs = (_NONE, _NONE)
+    through: Through = field(default_factory=lambda: Through.of([], []))
     rows: int = 0
     not_acknowledged: int = 0
     outside_live_window: int = 0
@@ -102,10 +137,10 @@ def match(
         ranks_ns if exact else {name: values.copy() for name, values in ranks_ns.items()},
         np.zeros(len(people), dtype=np.int64),
         np.zeros(len(people), dtype=np.int64),
-        np.full(len(present), -1, dtype=np.int64),
         np.zeros(total_rows, dtype=bool),
     )
     duplicates, incomplete = [found.duplicates], [found.incomplete]
+    through: list[Through] = []
     for part in in_turn(matcher.match, cut_by_weight(window, events.intended_ns, expected)):
         found.rows += part.rows
         found.not_acknowledged += part.not_acknowledged
@@ -138,12 +173,15 @@ def match(
                 np.add.at(found.late_most, part.event[at_most], 1)
         broken = present.broken[part.segment]
         if broken.any():
-            np.maximum.at(found.last_sent_ns, part.segment[broken], events.sent_ns[part.event[broken]])
+            event = part.event[broken]
+            pair = Through.key(part.segment[broken], events.publisher[event])
+            through.append(Through.of([pair], [events.sent_ns[event]]))
         missing = np.zeros(count, dtype=bool)
         missing[part.events] = part.counts < expected[part.events]
         if missing.any():
             those = missing[part.event]
             incomplete.append((part.event[those], part.subscription[those]))
+    found.through = Through.of([part.pair for part in through], [part.sent_ns for part in through])
     found.duplicates, found.incomplete = (
         (np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]))
         for pairs in (duplicates, incomplete)

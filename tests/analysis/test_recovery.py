@@ -93,6 +93,21 @@ def test_a_loss_long_before_the_cut_is_a_loss(tmp_path: Path) -> None:
     assert (ledger.lost_otherwise, ledger.missed_in_gap) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("intent", "name"),
+    [("drop 1", "missed_in_gap"), ("unsubscribe", "missed_away"), (None, "lost_in_reconnect")],
+)
+def test_what_another_publisher_sent_later_may_have_overtaken_what_was_under_way(
+    tmp_path: Path, intent: str | None, name: str
+) -> None:
+    first, second = event(1, 0, "/default/a", 12 * MS), event(2, 0, "/default/a", 13 * MS)
+    lives = two_lives(intent, **({"turn": 1, "life": 0} if intent == "unsubscribe" else {}))
+    connections = [connection(1, 0, None if intent else "gone", intent=intent), connection(1, 1)]
+    ledger = ledger_of(tmp_path, [first, second], lives, [delivery(second, 1)], connections)
+    assert (ledger.delivered, ledger.lost_otherwise, getattr(ledger, name)) == (1, 0, 1)
+    assert ledger.balances
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     intents=st.lists(st.sampled_from(["drop 1", "leave", "unsubscribe", None]), min_size=1, max_size=4),
