@@ -63,8 +63,7 @@ def _together(pauses: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
             first = group[0]
             if (
                 first["kind"] == pause["kind"]
-                and first["worker"] is not None
-                and pause["worker"] is not None
+                and (pause["kind"] == disturbances.STOPPED or None not in (first["worker"], pause["worker"]))
                 and pause["worker"] not in [other["worker"] for other in group]
                 and pause["start_ns"] < first["end_ns"]
                 and first["start_ns"] < pause["end_ns"]
@@ -81,9 +80,17 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
     wrong = lasted_ns >= LIMITS.pause_wrong_ns or lasted_ns >= LIMITS.pause_wrong_share * (
         window.end_ns - window.start_ns
     )
+    master_alone = first["kind"] == disturbances.STOPPED and all(pause["worker"] is None for pause in pauses)
     workers = sorted(pause["worker"] for pause in pauses if pause["worker"] is not None)
     everyone = first["kind"] == disturbances.STOPPED and len(workers) == len(run.manifest["workers"])
-    if not workers:
+    if master_alone:
+        # The workers have their timeline and go by it.
+        wrong = False
+        who, effect = (
+            "the master",
+            "meanwhile nobody watched the run, though its workers went on by themselves",
+        )
+    elif not workers:
         who, effect = "the master", "when events were due meanwhile is not known"
     elif everyone:
         who, effect = "the whole run", "what was sent and received then is not the service's doing"

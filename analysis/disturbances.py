@@ -62,11 +62,22 @@ def find(run: Run) -> tuple[list[Step], list[Pause]]:
         end_ns, lasted_ns = int(time_ns[row]), int(suspended_ns[row])
         start_ns = end_ns - int(interval_ns[row]) - lasted_ns
         pauses.append(Pause(int(worker[row]), SUSPENDED, start_ns, end_ns, lasted_ns))
+    pauses += _of_the_master(run)
     # While a machine is suspended, its wall clock goes on and its steady clock does not.
     noted = steps_of_health(worker, time_ns, interval_ns, moved_ns - suspended_ns)
     steps = _steps(run.clocks, noted)
     pauses += _jumps(run.clocks, pauses, steps)
     return sorted(steps, key=lambda step: step.time_ns), sorted(pauses, key=lambda pause: pause.start_ns)
+
+
+def _of_the_master(run: Run) -> list[Pause]:
+    """Return the pauses that the master noticed of itself; an older record, or one of one process, has none."""
+    found = []
+    for noted in run.manifest.get("pauses", []):
+        end_ns, lasted_ns = noted["until_ns"], noted["paused_ns"]
+        if lasted_ns >= LIMITS.pause_ns:
+            found.append(Pause(None, STOPPED, end_ns - lasted_ns, end_ns, lasted_ns))
+    return found
 
 
 def _steps(fits: dict[int, ClockFit], noted: list[Step]) -> list[Step]:

@@ -40,7 +40,7 @@ class Interval(NamedTuple):
     queue_max_ns: int | None
     #: The headline latencies' HDR histogram, encoded; None where nothing arrived.
     delivery_histogram: str | None = None
-    #: The same of the shortest that they can have been; None: the same, since all arrivals are exact.
+    #: The same of the shortest that they can have been; None: the same, since all arrivals are exact, or nobody asked.
     shortest_histogram: str | None = None
     #: For live displays, where the recorder was told to make one.
     live: Report | None = None
@@ -91,6 +91,8 @@ class Recorder:
         self.clock_offset_ns = 0
         #: Makes the reports for live displays; None: nobody looks.
         self.live: LiveReports | None = None
+        #: Whether somebody asks for `Interval.shortest_histogram`, which costs as much as the other histograms do.
+        self.tells_shortest = False
         #: Told of each piece of an interval's deliveries, in the thread that writes: their subscriptions and headline
         #: latencies.
         self.tally: Callable[[Values, Values], None] | None = None
@@ -174,7 +176,7 @@ class Recorder:
 
     def _begin(self) -> "_Seen":
         live = self.live.begin(self.clock_offset_ns) if self.live is not None else None
-        return _Seen(self.clock_offset_ns, list(self.slow), live, self.tally)
+        return _Seen(self.clock_offset_ns, list(self.slow), live, self.tally, self.tells_shortest)
 
     def _relieve(self) -> None:
         """Write a buffer here and now, in the event loop: more come in than are written."""
@@ -236,8 +238,10 @@ class _Seen:
         slow: list[int],
         live: LiveInterval | None,
         tally: Callable[[Values, Values], None] | None,
+        tells_shortest: bool,
     ) -> None:
         self.offset_ns, self._slow, self.live, self._tally = offset_ns, slow, live, tally
+        self._tells_shortest = tells_shortest
         self.count = 0
         self.queue_max_ns: int | None = None
         #: Headline latencies of arrivals that are uncertain, and the shortest that these can have been.
@@ -261,7 +265,8 @@ class _Seen:
                 longest_ns if self.queue_max_ns is None else max(longest_ns, self.queue_max_ns)
             )
         self.histograms["delivery"].record(latency_ns)
-        self._take_uncertain(named, latency_ns)
+        if self._tells_shortest:
+            self._take_uncertain(named, latency_ns)
         self.histograms["service"].record(arrival_ns - named["sent_ns"])
         self.histograms["queue"].record(queue_ns)
         if self._tally is not None:

@@ -33,6 +33,7 @@ from loadgen.run.cadence import FLUSH_INTERVAL_S, every
 from loadgen.run.census import Census
 from loadgen.run.echo import EchoLane, plan_echo
 from loadgen.run.exits import ExitCode, RunError, why
+from loadgen.run.live_gates import LiveGates
 from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.target import Target
@@ -98,6 +99,7 @@ class Agent:
         self.recorder = Recorder(begin["token"], self._spool, run_in_thread, native_lock())
         self._tally = locust_stats.DeliveryTally(environment.stats, self.plan)
         self.recorder.tally = self._tally.add
+        self.recorder.tells_shortest = LiveGates.of(self.scenario).watching
         if begin["live"]:
             self.recorder.live = live_reports(self.scenario, self.plan)
         self._pauses = PauseWatch(native_sleep)

@@ -24,6 +24,7 @@ from loadgen.run.census import Census, Share, shares
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.gather import SpoolReceiver
 from loadgen.run.live_gates import LiveGates
+from loadgen.run.master_pauses import MasterPauses
 from loadgen.run.member import Member
 from loadgen.run.messages import Link, Payload
 from loadgen.run.offered import offered
@@ -31,7 +32,6 @@ from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
 from loadgen.scenario import Plan, Scenario
-from loadgen.scenario.gates import gate_of
 from loadgen.users.worker import Timeline
 
 #: The phase in which record and report are made.
@@ -160,7 +160,8 @@ class Coordinator:
         self._ending: RunError | None = None
         self._changed = Event()
         self._recent: deque[tuple[int, HdrHistogram]] = deque()
-        self._live_gates = LiveGates([gate_of(written) for written in scenario.gates])
+        self._live_gates = LiveGates.of(scenario)
+        self._pauses = MasterPauses()
         #: What live displays read; None: there are none.
         self.live = (
             LiveState(
@@ -353,6 +354,8 @@ class Coordinator:
     def run(self) -> None:
         """Go through the phases; always ends with a record, a report and :attr:`done`."""
         manifest = self.manifest
+        if not any(state.member.in_master for state in self.workers.values()):
+            self._pauses.start()
         try:
             self._ramp()
             self._timed_phases()
@@ -456,6 +459,7 @@ class Coordinator:
     def _sleep_until(self, at_ns: int) -> None:
         while (left_ns := at_ns - now_ns()) > 0:
             self._interrupt.wait(min(left_ns / 1e9, 1.0 if self._budget is None else _BUDGET_INTERVAL_S))
+            self._pauses.look()
             # Before the interrupt: Locust ends a test of itself when its last worker has gone.
             if self.workers and all(state.gone or state.left for state in self.workers.values()):
                 raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
@@ -545,6 +549,7 @@ class Coordinator:
         self.manifest.exit_code = int(self.exit_code)
         self.manifest.failures = self.account.failures.to_list()
         self.manifest.checks = self.account.checks.to_dict()
+        self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
             # Before the tables, which take room: how the run went is on record then whatever happens to them.
             self.folder.save()

@@ -17,7 +17,7 @@ from loadgen.measure.clock import boot_id
 from loadgen.run import messages
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.run.member import Member
+from loadgen.run.member import LOCAL, Member
 from loadgen.run.messages import FORMAT, Payload
 from loadgen.run.shares import weight_of
 
@@ -32,7 +32,7 @@ _HELLO_TIMEOUT_S = 10.0
 def local() -> Member:
     """Return the worker that is the master's own process."""
     return Member(
-        "local", 0, hostname=socket.gethostname(), pid=os.getpid(), boot_id=boot_id(), cpus=os.cpu_count()
+        LOCAL, 0, hostname=socket.gethostname(), pid=os.getpid(), boot_id=boot_id(), cpus=os.cpu_count()
     )
 
 

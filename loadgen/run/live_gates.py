@@ -11,6 +11,8 @@ from hdrh.histogram import HdrHistogram
 
 from analysis.gates.grammar import Gate
 from loadgen.measure import histograms
+from loadgen.scenario import Scenario
+from loadgen.scenario.gates import gate_of
 
 _SECOND_NS = 1_000_000_000
 
@@ -23,6 +25,16 @@ class LiveGates:
         self._seconds: deque[tuple[int, HdrHistogram, HdrHistogram]] = deque()
         self._start_ns: int | None = None
         self._done = [0] * len(self._gates)
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> "LiveGates":
+        """Return what watches a scenario's gates."""
+        return cls([gate_of(written) for written in scenario.gates])
+
+    @property
+    def watching(self) -> bool:
+        """Whether there is such a gate."""
+        return bool(self._gates)
 
     def begin(self, start_ns: int) -> None:
         """The measurement begins."""

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Final
+
+#: Id of the worker in the master's own process.
+LOCAL: Final = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +27,8 @@ class Member:
     def name(self) -> str:
         """How it is called in a sentence."""
         return f"worker {self.worker} ({self.address or self.hostname}, pid {self.pid})"
+
+    @property
+    def in_master(self) -> bool:
+        """Whether it is the master's own process."""
+        return self.worker_id == LOCAL

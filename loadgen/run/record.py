@@ -66,6 +66,8 @@ class Manifest:
     #: What failed in the master that is not the service's doing, and what user code asserted there; as of a worker.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: When the master stood still, where it is a process of its own.
+    pauses: list[dict[str, int]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     negative: dict[str, int] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)

@@ -34,6 +34,7 @@ def test_what_may_pass_does_not_end_the_run() -> None:
 
 def test_the_recorder_tells_the_shortest_latencies(tmp_path: Path) -> None:
     recorder = Recorder(7, SpoolWriter(tmp_path, 0))
+    recorder.tells_shortest = True
     for number in range(100):
         early_ns = 3 * MS if number < 50 else 0
         recorder.deliver(1, arrival(13 * MS, early_ns), 14 * MS, (7, 1, number, 0, 0))
@@ -48,3 +49,11 @@ def test_the_recorder_tells_the_shortest_latencies(tmp_path: Path) -> None:
     assert [round(each.get_value_at_percentile(99) / MS) for each in (longest, shortest)] == [13, 13]
     recorder.deliver(1, 13 * MS, 14 * MS, (7, 1, 200, 0, 0))
     assert recorder.flush().shortest_histogram is None
+
+
+def test_the_recorder_keeps_no_histogram_that_nobody_asks_for(tmp_path: Path) -> None:
+    recorder = Recorder(7, SpoolWriter(tmp_path, 0))
+    recorder.deliver(1, arrival(13 * MS, 3 * MS), 14 * MS, (7, 1, 0, 0, 0))
+    interval = recorder.flush()
+    assert interval.delivery_histogram is not None
+    assert interval.shortest_histogram is None

@@ -88,6 +88,22 @@ def test_one_worker_that_is_stopped_is_named(tmp_path: Path) -> None:
     assert first_reason(summary).startswith(f"worker {number} was paused for 1.")
 
 
+def test_the_master_alone_that_is_stopped_is_named_and_the_run_is_not_plainly_valid(tmp_path: Path) -> None:
+    def pause(run: "subprocess.Popen[str]") -> None:
+        folder = wait_for_phase(tmp_path / "results", "measure")
+        stop([psutil.Process(read(folder / "manifest.json")["workers"][0]["pid"]).parent()])
+
+    _, summary = paused_run(tmp_path / "results", pause, "--processes", "2")
+    assert summary["verdict"]["kind"] in ("degraded", "invalid")
+    of_master = [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "pause"]
+    reason = of_master[0]["reason"]
+    assert reason.startswith("the master was paused for 1."), summary["verdict"]
+    assert reason.endswith("meanwhile nobody watched the run, though its workers went on by themselves")
+    # The workers have sent all that was due, and nothing was lost by it.
+    assert summary["ledger"]["events_accepted"] == summary["ledger"]["events_due"]
+    assert summary["ledger"]["lost"] == 0
+
+
 @contextmanager
 def frozen_group(name: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
     """Make a control group, of whichever version there is; yield its folder and what freezes and thaws it."""
