@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import checks, cloudwatch, echo, plots, style, text
+from analysis import addresses, checks, cloudwatch, echo, plots, style, text
 from analysis.gates import outputs
 from analysis.pricing import money
 from analysis.run import Run
@@ -84,6 +84,8 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         scenario=json.dumps(_shortened(run.manifest["scenario"]), indent=2, ensure_ascii=False),
         unknown=text.UNKNOWN,
         faults=json.dumps(run.manifest["target"].get("faults"), ensure_ascii=False),
+        address_columns=addresses.COLUMNS,
+        addresses=addresses.rows(summary["addresses"]),
         echo_columns=echo.COLUMNS,
         echoes=echo.rows(summary["echo"]) if "echo" in summary else [],
         own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),

@@ -32,6 +32,7 @@ FREE: Final = frozenset(
         f"{SUMMARY}:readiness.errors",
         f"{SUMMARY}:target.setup",
         f"{SUMMARY}:workers.deviations",
+        f"{SUMMARY}:workers.network",
     }
 )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from analysis import (
+    addresses,
     checks,
     clockbound,
     cloudwatch,
@@ -73,6 +74,7 @@ def summarise(run: Run) -> dict[str, Any]:
     if window is None or window.seconds <= 0:
         for name in ("throughput", "ledger", "losses", "delivery", "publish", "fanout", "health"):
             summary[name] = None
+        summary["addresses"] = addresses.summarise(run, None)
         summary["steps"] = []
         summary["recovery"] = recovery.summarise(run)
         summary["outages"] = []
@@ -93,6 +95,7 @@ def summarise(run: Run) -> dict[str, Any]:
     }
     summary["delivery"] = delivery
     summary["publish"] = _publish(run, window)
+    summary["addresses"] = addresses.summarise(run, window)
     summary["fanout"] = fanout.summarise(settled)
     summary["steps"] = steps.summarise(run, settled)
     summary["health"] = _health(run, window)
@@ -171,7 +174,18 @@ def _delivery(run: Run) -> dict[str, Any]:
 def _publish(run: Run, window: Window) -> dict[str, Any]:
     table = run.table(
         "events",
-        ("worker", "intended_ns", "slot_ns", "sent_ns", "acked_ns", "status", "error", "publisher", "batch"),
+        (
+            "worker",
+            "intended_ns",
+            "slot_ns",
+            "sent_ns",
+            "acked_ns",
+            "status",
+            "error",
+            "publisher",
+            "batch",
+            "connection_wait_ns",
+        ),
         window,
     )
     sent_ns, acked_ns, slot_ns = (ints(table, name) for name in ("sent_ns", "acked_ns", "slot_ns"))
@@ -183,11 +197,15 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
     # The schedule is on the master's clock; the other times of a publish are on one worker's.
     error_ns = {"error_ns": _greatest_error_ns(run, ints(table, "worker")[sent], sent_ns[sent])}
     late_ns, wait_ns = (times - ints(table, "intended_ns") for times in (sent_ns, slot_ns))
+    connecting_ns = ints(table, "connection_wait_ns")
+    ready_ns = sent_ns - np.maximum(connecting_ns, 0)
     return {
         "answer_ns": Percentiles.of((acked_ns - sent_ns)[answered & request]).to_dict(),
         "lateness_ns": Percentiles.of(late_ns[sent & request]).to_dict() | error_ns,
         "slot_wait_ns": Percentiles.of(wait_ns[sent & request]).to_dict() | error_ns,
-        "own_lateness_ns": Percentiles.of((sent_ns - slot_ns)[sent & request]).to_dict(),
+        "own_lateness_ns": Percentiles.of((ready_ns - slot_ns)[sent & request]).to_dict(),
+        # Of what was never sent as well: it waited in vain. Of none in a record of before.
+        "connection_wait_ns": Percentiles.of(connecting_ns[(connecting_ns >= 0) & request]).to_dict(),
         "requests": int(request.sum()),
         "events_by_status": _counts(table, "status"),
         "errors": _counts(table, "error"),

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import checks, clockbound, echo, text
+from analysis import addresses, checks, clockbound, echo, text
 from analysis.gates import outputs
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
@@ -14,6 +14,9 @@ _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
 _MOST_KINDS = 3
 #: Workers whose echoes are shown here; the report has all.
 _ECHOES_SHOWN = 8
+#: Addresses shown here, and what of them.
+_ADDRESSES_SHOWN = 8
+_ADDRESS_COLUMNS = (0, 1, 2, 4, 6, 7, 8, 11)
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")
 
 
@@ -34,6 +37,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         if summary["steps"]:
             console.print()
             console.print(_steps(summary))
+        if by_address := addresses.rows(summary["addresses"]):
+            console.print()
+            console.print(_addresses(by_address))
     if summary["recovery"] is not None and summary["recovery"]["drops"]:
         console.print()
         console.print(_drops(summary))
@@ -85,6 +91,8 @@ def notes(summary: dict[str, Any]) -> list[str]:
     norm = "AWS" if appsync else summary["target"]["service"]
     for what, number in workers["deviations"].items():
         lines.append(f"the service deviates from {norm}: {text.clean(what)} ({number:,}×)")
+    for what, number in workers["network"].items():
+        lines.append(f"{text.clean(what)} ({number:,}×)")
     for late in workers["late"]:
         lines.append(
             f"worker {late['worker']} ({text.clean(late['hostname'])}) came in the phase {late['phase']} and took"
@@ -333,6 +341,18 @@ def _echoes(echoes: dict[str, Any]) -> Table:
     return table
 
 
+def _addresses(by_address: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    # The report has all of them: 80 columns have not.
+    for place in _ADDRESS_COLUMNS:
+        table.add_column(addresses.COLUMNS[place], justify="right" if place else "left")
+    for row in by_address[:_ADDRESSES_SHOWN]:
+        table.add_row(*(row[place] for place in _ADDRESS_COLUMNS))
+    if len(by_address) > _ADDRESSES_SHOWN:
+        table.add_row(f"and {len(by_address) - _ADDRESSES_SHOWN} more")
+    return table
+
+
 def latency_rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return the rows of the latency table: name and percentiles."""
     delivery, publish, fanout = summary["delivery"], summary["publish"], summary["fanout"]
@@ -346,5 +366,6 @@ def latency_rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         ("receive queue (our own)", delivery["receive_queue_ns"]),
         ("publish answer", publish["answer_ns"]),
         ("waiting for a request slot", publish["slot_wait_ns"]),
+        ("waiting for a connection", publish["connection_wait_ns"]),
         ("schedule lateness (our own)", publish["own_lateness_ns"]),
     ]

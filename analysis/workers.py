@@ -32,6 +32,9 @@ def summarise(run: Run, window: Window | None, settled: Settled | None) -> dict[
         "deviations": dict(
             sum((Counter(worker.get("deviations", {})) for worker in workers), Counter()).most_common()
         ),
+        "network": dict(
+            sum((Counter(worker.get("network", {})) for worker in workers), Counter()).most_common()
+        ),
         "each": _each(run, window),
         "gone": gone,
         "undecodable_kinds": _undecodable(workers),

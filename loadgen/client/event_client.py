@@ -12,6 +12,7 @@ from gevent.timeout import Timeout
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer, Service
 from loadgen.transport.address import Address
 from loadgen.transport.connection import connection
+from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OnFailed, OurFailureError
 
@@ -53,10 +54,12 @@ class EventClient:
         on_event: Callable[[Delivery], None] = lambda _: None,
         channels: Sequence[str] = (),
         on_failed: OnFailed | None = None,
+        dialer: Dialer | None = None,
     ) -> None:
         """``channels`` is what will be subscribed to; some services want to know that with the connection.
 
-        ``on_failed`` is told of an error of the harness that ended the connection.
+        ``on_failed`` is told of an error of the harness that ended the connection. ``dialer`` opens the socket; without
+        one it may go anywhere, as whoever uses a client by hand has named the target.
         """
         self._service = service
         self._on_delivery = on_event
@@ -71,7 +74,7 @@ class EventClient:
         self.why = ""
         self.deviations: list[str] = []
         self.socket = connection(
-            Address(service.connect_url, service.tls),
+            Address(service.connect_url, service.tls, dialer or Dialer(allow_remote=True)),
             service.handshake(channels),
             self._session.receive,
             self._on_closed,

@@ -16,6 +16,8 @@ from loadgen.measure.clock import now_ns
 
 USER_CODE: Final = "user code"
 HARNESS: Final = "harness"
+#: The machine that makes the load cannot reach out: its resolver fails, or an address is forbidden to the run.
+NETWORK: Final = "network"
 #: Distinct places that are kept apart; failures at further ones are counted together.
 MOST_PLACES: Final = 20
 MOST_MESSAGE_CHARACTERS: Final = 300
@@ -35,7 +37,7 @@ _LIBRARIES: Final = tuple(
 class Failure:
     """Failures of one kind at one place: the first one's message, and how many there were."""
 
-    #: `USER_CODE` or `HARNESS`.
+    #: `USER_CODE`, `HARNESS` or `NETWORK`.
     kind: str
     #: Where it happened, such as `payload() at locustfile.py:12`.
     where: str

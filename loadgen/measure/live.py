@@ -30,6 +30,8 @@ BOUNDS_NS: Final = tuple(
 )  # fmt: skip
 #: What a report's `measured` says where the second's histogram need not be sent twice.
 ALL, NONE = "all", "none"
+#: What was never sent by the generator's own doing; `error` may be that of a target which takes no connection.
+_UNSENT: Final = ("unsent", "unmade")
 
 
 class LiveReports:
@@ -61,10 +63,10 @@ class LiveReports:
             statuses[event.status] += 1
             measured = event.intended_ns >= measure_ns
             due += measured
-            unsent += measured and event.sent_ns is None
+            unsent += measured and event.status in _UNSENT
             taken += measured and event.status == "accepted"
-            if event.sent_ns is not None and event.slot_ns is not None and measured:
-                own.append(event.sent_ns - event.slot_ns)
+            if measured and (late_ns := event.own_lateness_ns) is not None:
+                own.append(late_ns)
             if event.status == "accepted":
                 accepted[(event.intended_ns - measure_ns) // _SECOND_NS, event.channel] += 1
                 if (event.publisher + event.sequence) % self.every == 0:

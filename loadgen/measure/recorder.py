@@ -133,8 +133,7 @@ class Recorder:
         clocks, self._clock_rows = self._clock_rows, []
         echoes, self._echo_rows = self._echo_rows, []
         late_max_ns = max(
-            (e.sent_ns - e.slot_ns for e in events if e.sent_ns is not None and e.slot_ns is not None),
-            default=None,
+            (late_ns for event in events if (late_ns := event.own_lateness_ns) is not None), default=None
         )
         published = sum(1 for e in events if e.sent_ns is not None)
         self.events += len(events)

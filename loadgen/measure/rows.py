@@ -21,6 +21,17 @@ class EventRow(NamedTuple):
     status: str
     error: str | None
     bytes: int
+    #: How long it waited for an open connection.
+    connection_wait_ns: int | None = None
+    #: IP address and port that it was sent to.
+    remote_address: str | None = None
+
+    @property
+    def own_lateness_ns(self) -> int | None:
+        """How late the generator itself was; None: it was not sent."""
+        if self.sent_ns is None or self.slot_ns is None:
+            return None
+        return self.sent_ns - (self.connection_wait_ns or 0) - self.slot_ns
 
 
 class SubscriptionRow(NamedTuple):
@@ -57,6 +68,8 @@ class ConnectionRow(NamedTuple):
     tls: bool
     intent: str | None = None
     slow: bool = False
+    #: IP address and port that it was connected to, or that was tried last.
+    remote_address: str | None = None
 
 
 class ClockRow(NamedTuple):

@@ -47,6 +47,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("status", _TEXT),
             ("error", _TEXT),
             ("bytes", pa.int32()),
+            ("connection_wait_ns", pa.int64()),
+            ("remote_address", _TEXT),
         ]
     ),
     "subscriptions": pa.schema(
@@ -83,6 +85,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("tls", pa.bool_()),
             ("intent", _TEXT),
             ("slow", pa.bool_()),
+            ("remote_address", _TEXT),
         ]
     ),
     "clock": pa.schema(

@@ -1,6 +1,7 @@
 """Keeping a run from costing more than was meant: before it begins, and while it goes on."""
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
@@ -8,6 +9,7 @@ from analysis import pricing
 from loadgen.planning.estimate import Cost, cost_of
 from loadgen.planning.prices import Prices
 from loadgen.protocol.base import TargetProtocol
+from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
 from loadgen.scenario import Plan, Scenario
 
@@ -34,12 +36,24 @@ class Elsewhere:
     """Its host, or what it is called."""
 
 
-def elsewhere(target: str | None, scenario: Scenario) -> Elsewhere | None:
+def resolves_to_loopback(name: str) -> bool:
+    """Return whether a name has addresses, all of this machine's loopback; every connect looks again (`Dialer`)."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(is_loopback(str(entry[4][0])) for entry in found)
+
+
+def elsewhere(
+    target: str | None, scenario: Scenario, leads_here: Callable[[str], bool] = resolves_to_loopback
+) -> Elsewhere | None:
     """Return the target if it is not this machine; None: it is, or is the embedded server.
 
     ``target`` is what the command line says, a URL or `aws:STACK`; without it the scenario's own counts. This machine
-    is what is named by a loopback address or `localhost`; a private network is others' machines as much as AWS is.
-    A URL that cannot be read is left to whoever has to use it.
+    is what is named by a loopback address or `localhost`, and a name of which ``leads_here`` says so; a private network
+    is others' machines as much as AWS is. Of what a protocol file names nothing is resolved: that alone would tell
+    somebody. A URL that cannot be read is left to whoever has to use it.
     """
     url = _url_of(target, scenario)
     if url is None:
@@ -50,7 +64,13 @@ def elsewhere(target: str | None, scenario: Scenario) -> Elsewhere | None:
         endpoints = protocol_of(url).endpoints(url)
     except ValueError:
         return None
-    return None if endpoints.loopback else Elsewhere(endpoints.host)
+    own, *others = endpoints.hostnames
+    named = protocol_of(url).name.startswith("generic:")
+    if named and (foreign := next((name for name in others if not is_loopback(name)), None)) is not None:
+        return Elsewhere(f"{foreign} (the protocol file names it)")
+    if endpoints.loopback or all(is_loopback(name) or leads_here(name) for name in (own, *others)):
+        return None
+    return Elsewhere(endpoints.host)
 
 
 def protocol_for(target: str | None, scenario: Scenario) -> TargetProtocol:

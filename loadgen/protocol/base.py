@@ -215,8 +215,12 @@ class Endpoints(Protocol):
         """The host, with the port where it is not the scheme's own: what credentials are for."""
 
     @property
+    def hostnames(self) -> tuple[str, ...]:
+        """The names of all hosts that are connected to, without ports; that of the target's URL first."""
+
+    @property
     def loopback(self) -> bool:
-        """Whether the host's name says that it is this machine."""
+        """Whether the names of all hosts say that they are this machine."""
 
     def describe(self) -> Mapping[str, str | None]:
         """Return the URLs as they go into the manifest, `url` being the one that names the target; no secret."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -14,6 +15,7 @@ from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.generic import channels
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.service import GenericService, TargetUrl
+from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.protocol_file.describe import description_of, problems_of
 from loadgen.protocol_file.model import ProtocolFile
@@ -42,9 +44,21 @@ class GenericEndpoints:
         return self.target.rest.partition("/")[0]
 
     @property
+    def hostnames(self) -> tuple[str, ...]:
+        """The target's host, if it is connected to at all, and those that the protocol file itself names.
+
+        A host that is an environment variable's value (`{env:NAME}`) stays as it is written, and is no loopback.
+        """
+        http = self.description.publish_http
+        urls = [self.description.url.replace("{target}", self.target.websocket)]
+        if http is not None:
+            urls.append(http.url.replace("{target}", self.target.http))
+        return tuple(dict.fromkeys((self.target.hostname, *map(_hostname, urls))))
+
+    @property
     def loopback(self) -> bool:
-        """Whether the host's name says that it is this machine."""
-        return self.target.loopback
+        """Whether the names of all hosts say that they are this machine."""
+        return all(map(is_loopback, self.hostnames))
 
     def describe(self) -> Mapping[str, str | None]:
         """Return the URLs as they go into the manifest: {env:NAME} stays as it is written."""
@@ -158,6 +172,15 @@ def _protocol(source: str, text: str, place: str) -> TargetProtocol:
         service=_service,
         setup=lambda _endpoints: _setup(source, text, description),
     )
+
+
+def _hostname(url: str) -> str:
+    """Return the host of a URL in which placeholders may stand; one that cannot be read is all of its authority."""
+    authority = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+    try:
+        return urlsplit(f"//{authority}").hostname or authority
+    except ValueError:
+        return authority
 
 
 def _rules(description: Description) -> ProtocolRules:

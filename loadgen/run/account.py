@@ -2,12 +2,12 @@
 
 from loadgen.console import say
 from loadgen.measure.checks import Checks
-from loadgen.measure.failures import USER_CODE, Failure, Failures
+from loadgen.measure.failures import NETWORK, USER_CODE, Failure, Failures
 
 
 def show_failure(failure: Failure) -> None:
     """Say what failed that is not the service's doing."""
-    whose = "your code" if failure.kind == USER_CODE else "the harness"
+    whose = {USER_CODE: "your code", NETWORK: "this machine"}.get(failure.kind, "the harness")
     say(f"{whose} failed in {failure.where}: {failure.message}; the run goes on, and is invalid")
 
 

@@ -15,11 +15,12 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
+from loadgen.console import say
 from loadgen.live.plan import live_reports
 from loadgen.measure import clockbound
 from loadgen.measure.checks import Checks
 from loadgen.measure.clock import boot_id, now_ns, read_both
-from loadgen.measure.failures import HARNESS, Failures
+from loadgen.measure.failures import HARNESS, NETWORK, Failures
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.live import Report
 from loadgen.measure.pauses import PauseWatch
@@ -41,6 +42,7 @@ from loadgen.run.threads import native_lock, native_sleep, run_in_thread, start_
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport.address import Address
+from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 from loadgen.transport.inlet import is_native
 from loadgen.transport.timer import PreciseTimer
@@ -56,6 +58,7 @@ _CLOCK_FRESH_NS = 200_000_000
 #: So long without an answer to the last pieces of a record, and the master is taken for gone.
 _HAND_OVER_PATIENCE_S = 30.0
 _MOST_COMPLAINTS = 20
+_MOST_NETWORK_NOTES = 50
 
 
 class Agent:
@@ -76,7 +79,15 @@ class Agent:
         self.plan = Plan(self.scenario)
         self.census = Census.of(self.scenario, self.plan)
         self.service: Service = target.service()
-        self.address = _address(self.service)
+        #: What people should know of this worker's connects, and how often.
+        self._network: Counter[str] = Counter()
+        self.dialer = Dialer(
+            allow_remote=target.allow_remote,
+            offset=worker,
+            on_failed=lambda error: self.failures.add(NETWORK, "connecting", error),
+            on_note=self._on_network,
+        )
+        self.address = _address(self.service, self.dialer)
         self.timer = PreciseTimer()
         self.progress = Progress()
         #: What failed here that is not the service's doing; makes the run invalid.
@@ -139,6 +150,7 @@ class Agent:
                 self._ramp_over,
                 self.complain,
                 partial(self.failures.add, HARNESS, "a readiness probe"),
+                self.dialer,
             )
         )
         self.readiness: Readiness = self._readiness
@@ -218,6 +230,14 @@ class Agent:
             self._complaints[reason] += 1
         if fatal and self._fatal is None:
             self._fatal = reason
+
+    def _on_network(self, sentence: str) -> None:
+        """Keep what the dialer says; the first time for the terminal, too."""
+        if sentence not in self._network:
+            if len(self._network) >= _MOST_NETWORK_NOTES:
+                return
+            say(f"worker {self.worker}: {sentence}")
+        self._network[sentence] += 1
 
     # From the coordinator.
 
@@ -434,6 +454,7 @@ class Agent:
                 "probe_deliveries": self.recorder.probe_deliveries,
                 "echo": None if self._echo is None else self._echo.to_dict(),
                 "deviations": dict(self.recorder.deviations),
+                "network": dict(self._network),
                 "failures": self.failures.to_list(),
                 "checks": self.checks.to_dict(),
                 "gathered_by": "shared folder" if self._sender is None else "messages",
@@ -462,10 +483,10 @@ class Agent:
             )
 
 
-def _address(service: Service) -> Address:
+def _address(service: Service, dialer: Dialer) -> Address:
     """Return where to connect; raises RunError."""
     try:
-        return Address(service.connect_url, service.tls)
+        return Address(service.connect_url, service.tls, dialer)
     except TransportError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
 

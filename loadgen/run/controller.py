@@ -208,6 +208,7 @@ class Controller:
                 options.api_key_env,
                 options.auth,
                 Access(options.aws_profile, options.aws_region),
+                options.allow_remote,
             )
             if self.target is not None and (options.faults or options.journal):
                 raise RunError(

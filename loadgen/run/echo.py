@@ -317,6 +317,7 @@ class EchoLane:
                 run.service.http_url,
                 _HTTP_CONNECTIONS,
                 on_failed=partial(self._shown.failures.add, HARNESS, "publishing an echo over HTTP"),
+                dialer=run.dialer,
             )
             self._sender = HttpSender(run.service, client, self._recorder.undecodable)
         elif connected:
@@ -383,20 +384,23 @@ class EchoLane:
 
     def _publish(self, number: int, intended_ns: int) -> None:
         plan = self._plan
-        sent_ns = now_ns()
-        event = encode_event(self._token, self._publisher, number, intended_ns, sent_ns, plan.payload_bytes)
-        self._open[number] = EchoRow(number, intended_ns, sent_ns, None, None)
-        self._sent += 1
 
-        def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
-            reason = error
+        def make(sent_ns: int, _remote: str | None) -> list[str]:
+            self._sent += 1
+            self._open[number] = EchoRow(number, intended_ns, sent_ns, None, None)
+            return [
+                encode_event(self._token, self._publisher, number, intended_ns, sent_ns, plan.payload_bytes)
+            ]
+
+        def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
+            reason = None if error is None else str(error)
             if answer is not None:
                 reason = answer.error or answer.rejected.get(0)
             if reason is not None:
                 self._count(reason)
 
         assert self._sender is not None
-        self._sender.send(f"e{number}", plan.channel, [event], on_outcome)
+        self._sender.send(f"e{number}", plan.channel, make, on_outcome)
 
     def _await_the_last(self) -> None:
         """Wait until all have come back, or the run is over; rows are taken by the flush."""

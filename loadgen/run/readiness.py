@@ -18,6 +18,7 @@ from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefus
 from loadgen.measure.clock import now_ns
 from loadgen.measure.stamp import encode_event
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.isolation import OnFailed
@@ -38,9 +39,9 @@ class _Prober(Protocol):
 
 
 class _HttpProber:
-    def __init__(self, service: Service, url: str, on_failed: OnFailed) -> None:
+    def __init__(self, service: Service, url: str, on_failed: OnFailed, dialer: Dialer | None) -> None:
         self._service = service
-        self._client = GeventHttpClient(url, _PROBE_CONNECTIONS, on_failed=on_failed)
+        self._client = GeventHttpClient(url, _PROBE_CONNECTIONS, on_failed=on_failed, dialer=dialer)
 
     def publish(self, channel: str, event: str) -> PublishAnswer:
         request = self._service.http_publish(channel, [event])
@@ -55,9 +56,10 @@ class _HttpProber:
 class _ConnectionProber:
     """Opens its connection with the first probe, and again after a loss."""
 
-    def __init__(self, service: Service, on_failed: OnFailed) -> None:
+    def __init__(self, service: Service, on_failed: OnFailed, dialer: Dialer | None) -> None:
         self._service = service
         self._on_failed = on_failed
+        self._dialer = dialer or Dialer()
         self._client: EventClient | None = None
         self._opening = Semaphore()
 
@@ -71,7 +73,7 @@ class _ConnectionProber:
 
     def _connected(self) -> EventClient:
         if self._client is None or self._client.ended.is_set():
-            client = EventClient(self._service, on_failed=self._on_failed)
+            client = EventClient(self._service, on_failed=self._on_failed, dialer=self._dialer)
             client.open()
             client.login()
             self._client = client
@@ -97,6 +99,7 @@ class ProbedReadiness:
         may_probe: Callable[[], bool],
         complain: Callable[[str, bool], None],
         on_failed: OnFailed,
+        dialer: Dialer | None = None,
     ) -> None:
         self._on_failed = on_failed
         self._service = service
@@ -110,7 +113,9 @@ class ProbedReadiness:
         self._sequence = 0
         url = service.http_url
         self._prober: _Prober = (
-            _ConnectionProber(service, on_failed) if url is None else _HttpProber(service, url, on_failed)
+            _ConnectionProber(service, on_failed, dialer)
+            if url is None
+            else _HttpProber(service, url, on_failed, dialer)
         )
         self._probing = gevent.spawn(self._probe)
 

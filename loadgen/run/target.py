@@ -4,12 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
-from loadgen.client.http import reachable
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
@@ -20,7 +17,9 @@ from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
 from loadgen.scenario.login import Login
+from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError
+from loadgen.transport.http import GeventHttpClient
 
 CHECK_TIMEOUT_S = 10.0
 
@@ -36,6 +35,8 @@ class Target:
     faults: dict[str, Any] | None = None
     #: The stack on AWS that made the API, where the target was named by it; only on the master.
     stack: StackTarget | None = None
+    #: Whether connections may leave this machine: what `--allow-remote` says, for the master and all workers.
+    allow_remote: bool = False
 
     @property
     def embedded(self) -> bool:
@@ -50,6 +51,7 @@ class Target:
         api_key_env: str | None,
         auth: str | None = None,
         access: Access = Access(),  # noqa: B008  frozen
+        allow_remote: bool = False,
     ) -> "Target | None":
         """Return the target from the command line or else the scenario; None: the embedded server is meant.
 
@@ -69,10 +71,16 @@ class Target:
                     ExitCode.USAGE,
                 )
             return None
-        return cls.of(url, login, access)
+        return cls.of(url, login, access, allow_remote)
 
     @classmethod
-    def of(cls, url: str, login: Login | None, access: Access = Access()) -> "Target":  # noqa: B008  frozen
+    def of(
+        cls,
+        url: str,
+        login: Login | None,
+        access: Access = Access(),  # noqa: B008  frozen
+        allow_remote: bool = False,
+    ) -> "Target":
         """Return a target whose URL and login are known to be usable; raises RunError."""
         stack = None
         if url.startswith(PREFIX):
@@ -87,7 +95,7 @@ class Target:
                 " or another way to log in with --auth",
                 ExitCode.USAGE,
             )
-        target = cls(url, login, stack=stack)
+        target = cls(url, login, stack=stack, allow_remote=allow_remote)
         target.service()
         return target
 
@@ -135,6 +143,7 @@ class Target:
             "api_key": self.api_key,
             # A worker on another machine has not got the file, or another.
             "protocol_file": protocol_file_of(self.url),
+            "allow_remote": self.allow_remote,
         }
 
     @classmethod
@@ -144,7 +153,10 @@ class Target:
         if payload["protocol_file"] is not None:
             adopt_protocol_file(payload["url"], payload["protocol_file"])
         return cls(
-            payload["url"], Login.model_validate(login) if login is not None else None, payload["api_key"]
+            payload["url"],
+            Login.model_validate(login) if login is not None else None,
+            payload["api_key"],
+            allow_remote=payload["allow_remote"],
         )
 
     def describe(self) -> Payload:
@@ -198,12 +210,15 @@ def check(target: Target) -> None:
         RunError: unreachable or refused, exit code 4.
     """
     service = target.service()
+    dialer = Dialer(allow_remote=target.allow_remote)
     try:
-        client = EventClient(service)
+        client = EventClient(service, dialer=dialer)
     except TransportError as error:  # the client's certificate
         raise RunError(str(error), ExitCode.USAGE) from None
     try:
         client.open(CHECK_TIMEOUT_S)
+    except ForbiddenAddressError as error:
+        raise RunError(str(error), ExitCode.USAGE) from None
     except TransportError as error:
         raise RunError(
             f"the target cannot be reached at {service.connect_url}: {error};"
@@ -232,11 +247,15 @@ def check(target: Target) -> None:
         client.close()
     if service.http_url is None:
         return
+    http = GeventHttpClient(service.http_url, 1, CHECK_TIMEOUT_S, dialer=dialer)
     try:
-        url, headers = reachable(service.http_url)
-        httpx.request("OPTIONS", url, headers=headers, timeout=CHECK_TIMEOUT_S)
-    except httpx.TransportError as error:
+        http.post(b"", {}, "OPTIONS")
+    except ForbiddenAddressError as error:
+        raise RunError(str(error), ExitCode.USAGE) from None
+    except TransportError as error:
         raise RunError(
-            f"the target cannot be reached at {service.http_url}: {error or type(error).__name__}",
+            f"the target cannot be reached at {service.http_url}: {error}",
             ExitCode.TARGET,
         ) from None
+    finally:
+        http.close()

@@ -1,39 +1,31 @@
 """Where to connect."""
 
-import errno
-import os
 import socket
 import ssl
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-import gevent
-import gevent.socket
-from gevent.monkey import get_original
 from websockets.uri import WebSocketURI, parse_uri
 
 from loadgen.protocol.base import TlsOptions
-from loadgen.transport import sources
-from loadgen.transport.errors import TransportError, describe
-from loadgen.transport.names import connect_host
+from loadgen.transport.dialing import Dialer
+from loadgen.transport.errors import TransportError
 
-_RawSocket = get_original("socket", "socket")
-#: libev's EV_WRITE.
-_WRITE = 2
 #: Schemes of plain byte streams, and whether they are encrypted; all others are WebSocket.
 _STREAMS: Final = {"tcp": False, "tls": True}
 
 
 class Address:
-    """Where to connect: resolved once, so that thousands of connects do not ask the resolver thousands of times.
+    """Where to connect, by what scheme and with which certificates.
 
-    ``url`` is one of `Service.connect_url`'s kinds, and that of a byte stream names its port.
+    ``url`` is one of `Service.connect_url`'s kinds, and that of a byte stream names its port. ``dialer`` opens the
+    sockets; without one they go to loopback only.
 
     Raises:
         TransportError: the client's certificate or its key cannot be used.
     """
 
-    def __init__(self, url: str, tls: TlsOptions | None = None) -> None:
+    def __init__(self, url: str, tls: TlsOptions | None = None, dialer: Dialer | None = None) -> None:
         self.url = url
         scheme, _, _ = url.partition("://")
         #: What the WebSocket handshake asks for; None: a plain byte stream.
@@ -46,51 +38,11 @@ class Address:
             self.host, self.port, self.secure = self.uri.host, self.uri.port, self.uri.secure
         self.name = f"{self.host}:{self.port}"
         self.ssl_context = _context(tls or TlsOptions()) if self.secure else None
-        self._resolved: list[tuple[Any, ...]] | None = None
+        self._dialer = dialer or Dialer()
 
     def connect(self, timeout_s: float) -> socket.socket:
-        """Return a connected, non-blocking socket; raises TransportError."""
-        try:
-            if self._resolved is None:
-                self._resolved = gevent.socket.getaddrinfo(
-                    connect_host(self.host), self.port, type=socket.SOCK_STREAM
-                )
-        except OSError as error:
-            raise TransportError(
-                f"the host name {self.host} cannot be resolved: {describe(error, self.name)}"
-            ) from None
-        failure: OSError | None = None
-        for family, kind, proto, _name, address in self._resolved:
-            raw: socket.socket = _RawSocket(family, kind, proto)
-            raw.setblocking(False)
-            try:
-                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sources.bind(raw)
-                _connect(raw, address, timeout_s)
-            except BaseException as error:
-                raw.close()
-                if not isinstance(error, OSError):
-                    raise
-                failure = error
-                continue
-            return raw
-        raise TransportError(describe(failure or OSError("no address"), self.name)) from None
-
-
-def _connect(raw: socket.socket, address: Any, timeout_s: float) -> None:
-    """Connect a non-blocking socket; gevent's own sockets would take twice the time, of which there are thousands."""
-    code = raw.connect_ex(address)
-    if code == errno.EINPROGRESS:
-        hub = gevent.get_hub()
-        watcher = hub.loop.io(raw.fileno(), _WRITE)
-        try:
-            with gevent.Timeout(timeout_s, TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))):
-                hub.wait(watcher)
-        finally:
-            watcher.close()
-        code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise OSError(code, os.strerror(code))
+        """Return a connected, non-blocking socket; raises TransportError as `Dialer.connect` does."""
+        return self._dialer.connect(self.host, self.port, timeout_s)
 
 
 def _context(tls: TlsOptions) -> ssl.SSLContext:

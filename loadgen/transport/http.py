@@ -8,11 +8,10 @@ measured, and is what control and probing use.
 
 import os
 import re
-import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -23,11 +22,13 @@ import httpx
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
 
-from loadgen.transport import isolation, sources
+from loadgen.measure.clock import now_ns
+from loadgen.protocol.base import HttpRequest
+from loadgen.transport import isolation
+from loadgen.transport.dialing import Dialer, remote_of
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
 from loadgen.transport.isolation import OnFailed, OurFailureError
-from loadgen.transport.names import connect_host
 
 _RawSocket = get_original("socket", "socket")
 #: RFC 9110, 5.1 and 5.5: what a header may hold, so that none can smuggle in another.
@@ -35,18 +36,21 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-class HttpClient(Protocol):
-    """Sends bodies to the target, by POST if nothing else is said; one of these a publishing client."""
+#: Makes a request when an open connection takes it. Gets the time of that (ns) and the address that it goes to, None
+#: where that is not known.
+MakeRequest = Callable[[int, str | None], HttpRequest]
+_MakeBytes = Callable[[int, str | None], bytes]
 
-    def send(
-        self,
-        body: bytes,
-        headers: Mapping[str, str],
-        on_response: OnResponse,
-        method: str = "POST",
-        resource: str | None = None,
-    ) -> None:
-        """Send without waiting; ``on_response`` is called once, now or later. ``resource`` None: that of the URL."""
+
+class HttpClient(Protocol):
+    """Sends requests to the target; one of these a publishing client."""
+
+    def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
+        """Send without waiting, over an open connection or the first that opens.
+
+        ``make`` is called when there is one, or never if there is none to be had; ``on_response`` is called once, now
+        or later.
+        """
 
     def post(
         self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
@@ -60,13 +64,21 @@ class HttpClient(Protocol):
 class GeventHttpClient:
     """HTTP/1.1 keep-alive connections on the gevent hub, at most ``connections`` at once; others wait for one.
 
+    A request is made, and stamped, when an open connection takes it: opening one is not the service's latency.
+
     A POST is never sent twice: whether the first was taken, nobody knows. An error of the harness ends one connection
     or one request at most, and is told to ``on_failed``.
     """
 
     def __init__(
-        self, url: str, connections: int, timeout_s: float = 10.0, on_failed: OnFailed | None = None
+        self,
+        url: str,
+        connections: int,
+        timeout_s: float = 10.0,
+        on_failed: OnFailed | None = None,
+        dialer: Dialer | None = None,
     ) -> None:
+        """``dialer`` opens the sockets; without one they go to loopback only."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         self.name = parts.netloc
@@ -74,19 +86,28 @@ class GeventHttpClient:
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if secure else 80)
         self._tls = _tls_context() if secure else None
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._request_line = f"POST {path} HTTP/1.1\r\n".encode("latin-1")
+        self._dialer = dialer or Dialer()
+        self._resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._request_line = f"POST {self._resource} HTTP/1.1\r\n".encode("latin-1")
         self._host_line = f"host: {_host_header(self._host, parts.port, secure)}\r\n"
         self._headers: Mapping[str, str] | None = None
         self._head = b""
         self._most = connections
-        self._count = 0
+        #: Connections that are open or being opened; and those being opened.
+        self._count = self._opening = 0
         self._idle: list[HttpConnection] = []
         self._busy: set[HttpConnection] = set()
-        self._waiting: deque[tuple[bytes, OnResponse]] = deque()
+        self._waiting: deque[tuple[_MakeBytes, OnResponse]] = deque()
         self._closed = False
         self._timer: Any = None
         self._on_failed = on_failed
+
+    def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
+        """Send without waiting, over an open connection or the first that opens."""
+        self._take(
+            lambda sent_ns, remote: self._rendered_request(make(sent_ns, remote)),
+            on_response,
+        )
 
     def send(
         self,
@@ -96,25 +117,23 @@ class GeventHttpClient:
         method: str = "POST",
         resource: str | None = None,
     ) -> None:
-        """Send without waiting; ``on_response`` is called once, now or later."""
-        if headers != self._headers:
-            self._head = self._rendered(headers)
-            self._headers = dict(headers)
-        line = (
-            self._request_line if resource is None else f"{method} {resource} HTTP/1.1\r\n".encode("latin-1")
-        )
-        request = b"%b%bcontent-length: %d\r\n\r\n%b" % (line, self._head, len(body), body)
+        """Send a request that is made already; ``resource`` None: that of the URL.
+
+        Raises:
+            ValueError: a header cannot be.
+        """
+        request = self._rendered_request(HttpRequest(body, headers, method, resource))
+        self._take(lambda _sent_ns, _remote: request, on_response)
+
+    def _take(self, make: "_MakeBytes", on_response: OnResponse) -> None:
         idle = self._idle
         while idle:
             connection = idle.pop()
             if connection.is_good():
-                self._begin(connection, request, on_response)
+                self._begin(connection, make, on_response)
                 return
-        if self._count < self._most:
-            self._count += 1
-            gevent.spawn(self._connect, request, on_response)
-        else:
-            self._waiting.append((request, on_response))
+        self._waiting.append((make, on_response))
+        self._open_more()
 
     def post(
         self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
@@ -133,8 +152,9 @@ class GeventHttpClient:
         return result
 
     def close(self) -> None:
-        """Close the connections; one that is awaiting an answer, when that has come."""
+        """Close the connections; one that is awaiting an answer, when that has come. What waits is never sent."""
         self._closed = True
+        self._waiting.clear()
         for connection in self._idle:
             connection.dispose()
         self._idle.clear()
@@ -146,11 +166,10 @@ class GeventHttpClient:
         self._busy.discard(connection)
         if not reusable or self._closed:
             connection.dispose()
-            self._freed()
-        elif self._waiting:
-            self._begin(connection, *self._waiting.popleft())
+            self._count -= 1
+            self._open_more()
         else:
-            self._idle.append(connection)
+            self._use(connection)
 
     def lost(self, connection: HttpConnection) -> None:
         """The connection is gone, with or without a request."""
@@ -158,7 +177,8 @@ class GeventHttpClient:
             self._busy.discard(connection)
         elif connection in self._idle:
             self._idle.remove(connection)
-        self._freed()
+        self._count -= 1
+        self._open_more()
 
     def tell(self, on_response: OnResponse, status: int, body: bytes, error: TransportError | None) -> None:
         """Tell the answer to who has asked; an error there is of that request alone."""
@@ -191,18 +211,43 @@ class GeventHttpClient:
             lines.append(f"{name}: {value}\r\n")
         return "".join(lines).encode("latin-1")
 
-    def _begin(self, connection: HttpConnection, request: bytes, on_response: OnResponse) -> None:
+    def _rendered_request(self, request: HttpRequest) -> bytes:
+        if request.headers != self._headers:
+            self._head = self._rendered(request.headers)
+            self._headers = dict(request.headers)
+        line = self._request_line
+        if request.resource is not None or request.method != "POST":
+            line = f"{request.method} {request.resource or self._resource} HTTP/1.1\r\n".encode("latin-1")
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (line, self._head, len(request.body), request.body)
+
+    def _use(self, connection: HttpConnection) -> None:
+        """Give an open connection to the request that has waited longest, or keep it."""
+        if self._waiting:
+            self._begin(connection, *self._waiting.popleft())
+        else:
+            self._idle.append(connection)
+
+    def _begin(self, connection: HttpConnection, make: _MakeBytes, on_response: OnResponse) -> None:
+        try:
+            request = make(now_ns(), connection.remote_address)
+        except Exception as error:
+            # Of this request alone: the connection is as good as before.
+            self._use(connection)
+            self.on_failed(error)
+            self.tell(on_response, 0, b"", OurFailureError(error))
+            return
         self._busy.add(connection)
         if self._timer is None:
             self._timer = gevent.get_hub().loop.timer(self.timeout_s)
             self._timer.start(isolation.run, self, self._on_timer)
         connection.send(request, on_response, time.monotonic() + self.timeout_s)
 
-    def _freed(self) -> None:
-        self._count -= 1
-        if self._waiting:
+    def _open_more(self) -> None:
+        """Open a connection for each request that waits, as far as there may be so many."""
+        while self._count < self._most and self._opening < len(self._waiting):
             self._count += 1
-            gevent.spawn(self._connect, *self._waiting.popleft())
+            self._opening += 1
+            gevent.spawn(self._open)
 
     def _on_timer(self) -> None:
         """Give up what has waited too long; fires once in a timeout's time, however many requests there are."""
@@ -217,51 +262,46 @@ class GeventHttpClient:
             self._timer = gevent.get_hub().loop.timer(max(0.001, earliest_s - now_s))
             self._timer.start(isolation.run, self, self._on_timer)
 
-    def _connect(self, request: bytes, on_response: OnResponse) -> None:
+    def _open(self) -> None:
         try:
             connection = self._connected()
         except TransportError as error:
-            self._freed()
-            self.tell(on_response, 0, b"", error)
-            return
+            self._not_opened(error)
         except Exception as error:
-            self._freed()
             self.on_failed(error)
-            self.tell(on_response, 0, b"", OurFailureError(error))
-            return
-        self._begin(connection, request, on_response)
+            self._not_opened(OurFailureError(error))
+        else:
+            self._opening -= 1
+            if self._closed:
+                connection.dispose()
+                self._count -= 1
+                return
+            self._use(connection)
+
+    def _not_opened(self, error: TransportError) -> None:
+        """Tell the request that has waited longest, if there is one left, and try anew for the others."""
+        self._opening -= 1
+        self._count -= 1
+        waiting = self._waiting.popleft() if self._waiting else None
+        self._open_more()
+        if waiting is not None:
+            self.tell(waiting[1], 0, b"", error)
 
     def _connected(self) -> HttpConnection:
-        failure: OSError | None = None
+        raw = self._dialer.connect(self._host, self._port, self.timeout_s)
+        remote = remote_of(raw)
+        if self._tls is None:
+            return HttpConnection(self, raw, None, remote)
+        sock = gevent.socket.socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
         try:
-            found = gevent.socket.getaddrinfo(
-                connect_host(self._host), self._port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-            )
-            for family, kind, proto, _name, address in found:
-                sock = gevent.socket.socket(family, kind, proto)
-                try:
-                    sock.settimeout(self.timeout_s)
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    sources.bind(sock)
-                    sock.connect(address)
-                    tls = TlsStream(self._tls, self._host, sock) if self._tls is not None else None
-                except OSError as error:
-                    sock.close()
-                    failure = error
-                    continue
-                except BaseException:
-                    sock.close()
-                    raise
-                return HttpConnection(self, _RawSocket(fileno=sock.detach()), tls)
-        except (OSError, gevent.Timeout) as error:
-            failure = error if isinstance(error, OSError) else TimeoutError()
-        except UnicodeError:
-            raise TransportError(
-                f"{self.name}: the host's name cannot be written as one of the DNS"
-            ) from None
-        if isinstance(failure, TimeoutError):
-            raise TransportError(f"{self.name}: no answer to the publish in time") from None
-        raise TransportError(describe(failure or OSError("no address"), self.name)) from None
+            with gevent.Timeout(self.timeout_s, TimeoutError("no answer to the TLS handshake in time")):
+                tls = TlsStream(self._tls, self._host, sock)
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, OSError):
+                raise TransportError(describe(error, self.name)) from None
+            raise
+        return HttpConnection(self, _RawSocket(fileno=sock.detach()), tls, remote)
 
 
 def _host_header(host: str, port: int | None, secure: bool) -> str:
@@ -287,19 +327,13 @@ class HttpxClient:
         self._name = urlsplit(url).netloc
         self._client = httpx.Client(limits=httpx.Limits(max_connections=connections), timeout=timeout_s)
 
-    def send(
-        self,
-        body: bytes,
-        headers: Mapping[str, str],
-        on_response: OnResponse,
-        method: str = "POST",
-        resource: str | None = None,
-    ) -> None:
-        """Send in a greenlet of its own."""
+    def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
+        """Send in a greenlet of its own; when its connection stands, the library does not say."""
 
         def post() -> None:
             try:
-                status, answer = self.post(body, headers, method, resource)
+                request = make(now_ns(), None)
+                status, answer = self.post(request.body, request.headers, request.method, request.resource)
             except TransportError as error:
                 on_response(0, b"", error)
             except Exception as error:

@@ -91,9 +91,13 @@ class TlsStream:
 class HttpConnection:
     """One connection with at most one request under way."""
 
-    def __init__(self, owner: Owner, sock: socket.socket, tls: TlsStream | None) -> None:
+    def __init__(
+        self, owner: Owner, sock: socket.socket, tls: TlsStream | None, remote_address: str | None = None
+    ) -> None:
         sock.setblocking(False)
         self._owner = owner
+        #: As records have it; None: not known.
+        self.remote_address = remote_address
         self._socket: socket.socket | None = sock
         self._tls = tls
         self._on_response: OnResponse | None = None

@@ -17,6 +17,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.native import Lane
 from loadgen.transport import isolation, kernel_time
 from loadgen.transport.address import Address
+from loadgen.transport.dialing import DialError, remote_of
 from loadgen.transport.errors import TransportError, UnreadableError, describe
 from loadgen.transport.framing import OnText
 from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
@@ -57,6 +58,7 @@ class SocketStream:
         "_writer",
         "kernel_timestamps",
         "recvmsg_into",
+        "remote_address",
         "since_ns",
         "stamp_ns",
         "violation",
@@ -86,6 +88,8 @@ class SocketStream:
         self.whole: OnText | None = None
         self.since_ns = self.stamp_ns = 0
         self.kernel_timestamps = False
+        #: IP address and port that it is connected to, or that was tried last; None: not known.
+        self.remote_address: str | None = None
         #: What the server has sent that broke the protocol of the connection, and so ended it.
         self.violation: UnreadableError | None = None
 
@@ -107,7 +111,12 @@ class SocketStream:
             HandshakeRefusedError: the server does not let us in.
         """
         self.since_ns = self.stamp_ns = now_ns()
-        self._socket = self._address.connect(timeout_s)
+        try:
+            self._socket = self._address.connect(timeout_s)
+        except DialError as error:
+            self.remote_address = error.remote
+            raise
+        self.remote_address = remote_of(self._socket)
         self.kernel_timestamps = kernel_time.enable(self._socket)
         self._opening = opening = AsyncResult()
         self.recvmsg_into = self._socket.recvmsg_into

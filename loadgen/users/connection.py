@@ -20,6 +20,7 @@ from loadgen.transport import isolation
 from loadgen.transport.connection import connection as connection_to
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.isolation import OurFailureError
+from loadgen.transport.resolving import DialingError
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
 from loadgen.users.reconnect import HARNESS_FAILURE, UNSUBSCRIBE
@@ -171,6 +172,9 @@ class ClientConnection:
         except TransportError as error:
             self._socket = None
             self._error = str(error)
+            if isinstance(error, DialingError):
+                # A resolver that fails here, say: told by the dialer, and no error of the service.
+                self.intent = HARNESS_FAILURE
             self._record_unopened(socket)
             raise
         self._opened_ns = now_ns()
@@ -202,6 +206,16 @@ class ClientConnection:
                 raise TransportError(self._error or "the connection was lost while subscribing")
             self._subscribe(plan, 0)
         self._established = True
+
+    @property
+    def has_socket(self) -> bool:
+        """Whether there is a connection that can be written to, or one that is being opened."""
+        return self._socket is not None
+
+    @property
+    def remote_address(self) -> str | None:
+        """The IP address and port of this life; None: there is no connection."""
+        return None if self._socket is None else self._socket.remote_address
 
     @property
     def most_unanswered(self) -> int:
@@ -595,6 +609,7 @@ class ClientConnection:
                 tls=socket.secure,
                 intent=self.intent,
                 slow=self._client.behaviour.read_bytes_per_s is not None,
+                remote_address=socket.remote_address,
             )
         )
 

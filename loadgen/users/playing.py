@@ -90,6 +90,7 @@ class Client:
                 run.service.http_url,
                 in_flight,
                 on_failed=partial(run.failures.add, HARNESS, "publishing over HTTP"),
+                dialer=run.dialer,
             )
             sender = HttpSender(run.service, client, run.recorder.undecodable)
         return OpenLoopPublisher(run, plan, sender, in_flight, self._code)

@@ -4,8 +4,9 @@ How an event travels (`Sender`) is apart from when it is due (`OpenLoopPublisher
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import gevent
 from gevent.event import Event
@@ -20,12 +21,16 @@ from loadgen.protocol.unreadable import ANSWER_UNREADABLE
 from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.http import HttpClient
+from loadgen.transport.isolation import OurFailureError
 from loadgen.users.code import UnmadeError, UserCode
 from loadgen.users.connection import ClientConnection
 from loadgen.users.worker import Timeline, WorkerRun
 
 #: Told the answer (None: there was none), its arrival, and the transport's error if there was one.
-OnOutcome = Callable[[PublishAnswer | None, int, str | None], None]
+OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
+#: Makes the events when the socket takes them. Gets the time of that (ns), which goes into each, and the address that
+#: they go to, None where it is not known.
+MakeEvents = Callable[[int, str | None], Sequence[str]]
 
 #: Requests that one client sends without a pause before the hub has its turn.
 _LATE_IN_A_ROW = 64
@@ -37,8 +42,12 @@ _NOTHING: Mapping[int, str] = {}
 class Sender(Protocol):
     """Sends one publish request."""
 
-    def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
-        """Send without waiting for the answer; ``on_outcome`` is called once, now or later, and must not block."""
+    def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
+        """Send without waiting for the answer; ``make`` and ``on_outcome`` are called now or later and must not block.
+
+        ``on_outcome`` is called once. ``make`` is called when an open connection takes the events, so never where none
+        is to be had.
+        """
 
     def close(self) -> None:
         """Nothing more will be sent."""
@@ -53,8 +62,8 @@ class HttpSender:
         self._client = client
         self._undecodable = undecodable
 
-    def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
-        """Send; the answer is told when it comes."""
+    def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
+        """Send over the first connection that is free; the answer is told when it comes."""
         service = self._service
 
         def on_response(status: int, body: bytes, error: TransportError | None) -> None:
@@ -67,10 +76,11 @@ class HttpSender:
                 return
             if isinstance(error, UnreadableError):
                 self._undecodable.add(ANSWER_UNREADABLE, partial(str, error))
-            on_outcome(None, arrival_ns, str(error))
+            on_outcome(None, arrival_ns, error)
 
-        request = service.http_publish(channel, events)
-        self._client.send(request.body, request.headers, on_response, request.method, request.resource)
+        self._client.submit(
+            lambda sent_ns, remote: service.http_publish(channel, make(sent_ns, remote)), on_response
+        )
 
     def close(self) -> None:
         """Give the connections back."""
@@ -83,26 +93,31 @@ class ConnectionSender:
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
-    def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
+    def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
         """Send; the answer is told when it comes."""
 
         def on_answer(answer: PublishAnswer | None, arrival_ns: int) -> None:
             on_outcome(
                 answer,
                 arrival_ns,
-                None if answer else "the connection was lost before the publish was answered",
+                None if answer else TransportError("the connection was lost before the publish was answered"),
             )
 
+        connection = self._connection
+        if not connection.has_socket:
+            on_outcome(None, now_ns(), TransportError("the connection is closed"))
+            return
         try:
-            self._connection.publish(publish_id, channel, events, on_answer)
+            connection.publish(publish_id, channel, make(now_ns(), connection.remote_address), on_answer)
         except TransportError as error:
-            on_outcome(None, now_ns(), str(error))
+            on_outcome(None, now_ns(), error)
 
     def close(self) -> None:
         """Nothing to do: the connection is the client's."""
 
 
-class _Request(NamedTuple):
+@dataclass(slots=True)
+class _Request:
     """A request under way, as far as it goes into the record."""
 
     #: The number of each event: consecutive, but for those that payload() could not make.
@@ -110,15 +125,20 @@ class _Request(NamedTuple):
     channel: str
     intended_ns: int
     slot_ns: int
-    sent_ns: int
+    #: When it was ready to be sent.
+    ready_ns: int
     sizes: Sequence[int]
+    #: When an open connection took it, and where to; None: none has yet, or it is not known.
+    sent_ns: int | None = None
+    remote: str | None = None
 
 
 class OpenLoopPublisher:
     """Runs one client's schedule.
 
     ``in_flight`` bounds how many requests may be under way at once (0: nothing does). When all are, the next waits for
-    a slot: slot − intended is on record as the target's doing, sent − slot as our own lateness.
+    a slot: slot − intended is on record as the target's doing. From then to when it asks for a connection is our own
+    lateness, and from there to when an open one takes it the wait for a connection.
     """
 
     def __init__(
@@ -187,9 +207,14 @@ class OpenLoopPublisher:
 
     def give_up(self) -> None:
         """Record as unanswered what has no answer yet; call when the drain is over."""
-        for number in list(self._open):
-            self._settle(number, None, None, "unanswered", None)
         self._sender.close()
+        for number, request in list(self._open.items()):
+            if request.sent_ns is None:
+                self._settle(
+                    number, None, None, "error", "no connection was to be had by the end of the drain"
+                )
+            else:
+                self._settle(number, None, None, "unanswered", None)
 
     def _wait_for_slot(self) -> None:
         while len(self._open) >= self._in_flight:
@@ -213,33 +238,41 @@ class OpenLoopPublisher:
                 unmade[sequence] = str(error)
         if unmade:
             sequences = [sequence for sequence in sequences if sequence not in unmade]
-        sent_ns = now_ns()
-        token, publisher, size = run.recorder.token, self._client.number, plan.payload_bytes
-        if unmade:
-            events = [
-                encode_event(token, publisher, sequence, intended_ns, sent_ns, size, own)
-                for sequence, own in zip(sequences, members, strict=True)
-            ]
-        else:
-            events = encode_batch(token, publisher, sequences[0], intended_ns, sent_ns, size, members)
-        sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
-        if events:
-            self._open[number] = _Request(sequences, channel, intended_ns, slot_ns, sent_ns, sizes)
         for sequence, reason in unmade.items():
             self._record_unsent(number, (sequence,), channel, intended_ns, slot_ns, "unmade", reason)
-        if not events:
+        if not members:
             return
-        run.progress.sent += len(events)
+        token, publisher, size = run.recorder.token, self._client.number, plan.payload_bytes
+        # Until they are made they are of the size that is planned.
+        request = _Request(
+            sequences, channel, intended_ns, slot_ns, now_ns(), (plan.payload_bytes,) * len(members)
+        )
+        self._open[number] = request
 
-        def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: str | None) -> None:
+        def make(sent_ns: int, remote: str | None) -> Sequence[str]:
+            if unmade:
+                events = [
+                    encode_event(token, publisher, sequence, intended_ns, sent_ns, size, own)
+                    for sequence, own in zip(sequences, members, strict=True)
+                ]
+            else:
+                events = encode_batch(token, publisher, sequences[0], intended_ns, sent_ns, size, members)
+            request.sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
+            request.sent_ns, request.remote = sent_ns, remote
+            run.progress.sent += len(events)
+            return events
+
+        def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
             if answer is None:
-                self._settle(number, None, None, "error", error)
+                # Where nothing was sent for a reason of our own, the service has done nothing wrong.
+                ours = request.sent_ns is None and isinstance(error, OurFailureError)
+                self._settle(number, None, None, "unmade" if ours else "error", str(error))
             elif not answer.acknowledged:
                 self._settle(number, None, None, "sent", None)
             else:
                 self._settle(number, answer, arrival_ns, "accepted", None)
 
-        self._sender.send(f"p{number}", channel, events, on_outcome)
+        self._sender.send(f"p{number}", channel, make, on_outcome)
 
     def _settle(
         self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
@@ -253,12 +286,25 @@ class OpenLoopPublisher:
         refused: Mapping[int, str] = {}
         if answer is not None:
             refused = dict.fromkeys(range(count), answer.error) if answer.error else answer.rejected
-        sequences, channel, intended_ns, slot_ns, sent_ns, sizes = request
+        sent_ns = request.sent_ns
         rejected = self._record(
-            number, sequences, channel, intended_ns, slot_ns, sent_ns, sizes, acked_ns, status, error, refused
+            number,
+            request.sequences,
+            request.channel,
+            request.intended_ns,
+            request.slot_ns,
+            sent_ns,
+            request.sizes,
+            acked_ns,
+            status,
+            error,
+            refused,
+            # One that never got a connection has waited until now.
+            (now_ns() if sent_ns is None else sent_ns) - request.ready_ns,
+            request.remote,
         )
         if refused:
-            self._blame_size(refused, sizes)
+            self._blame_size(refused, request.sizes)
         if answer is not None:
             progress.accepted += count - rejected
             progress.rejected += rejected
@@ -311,6 +357,8 @@ class OpenLoopPublisher:
         status: str,
         error: str | None,
         refused: Mapping[int, str] = _NOTHING,
+        connection_wait_ns: int | None = None,
+        remote: str | None = None,
     ) -> int:
         """Record each event of a request; return how many the service has refused."""
         add, publisher = self._run.recorder.event, self._client.number
@@ -333,6 +381,8 @@ class OpenLoopPublisher:
                     status if reason is None else "rejected",
                     error if reason is None else reason,
                     size,
+                    connection_wait_ns,
+                    remote,
                 )
             )
         return rejected

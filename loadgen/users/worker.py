@@ -13,6 +13,7 @@ from loadgen.measure.recorder import Recorder
 from loadgen.protocol.base import Service
 from loadgen.scenario import ClientPlan
 from loadgen.transport.address import Address
+from loadgen.transport.dialing import Dialer
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class WorkerRun(Protocol):
     recorder: Recorder
     service: Service
     address: Address
+    #: Opens all sockets of this worker.
+    dialer: Dialer
     readiness: Readiness
     progress: Progress
     #: What failed in this process that is not the service's doing.

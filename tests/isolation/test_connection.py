@@ -26,6 +26,7 @@ class Socket:
 
     abrupt = "closed"
     kernel_timestamps = secure = False
+    remote_address = None
     violation = None
 
     def __init__(self, on_closed: Callable[[int | None, str], None]) -> None:

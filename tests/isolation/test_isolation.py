@@ -149,13 +149,18 @@ def test_who_is_told_that_time_is_up_and_raises_keeps_no_other_waiting() -> None
 @pytest.mark.parametrize("answer", corpus.HTTP_ANSWERS)
 def test_whatever_is_answered_is_one_outcome_and_no_failure_of_ours(answer: bytes) -> None:
     failures: list[BaseException] = []
-    outcomes: list[tuple[PublishAnswer | None, str | None]] = []
+    outcomes: list[tuple[PublishAnswer | None, TransportError | None]] = []
     undecodable = Undecodable()
     with served(says(answer, go_on=False, pause_s=0)) as (url, _):
         service = AppSyncEvents(Endpoints.from_url(url), ApiKey("k"))
         client = GeventHttpClient(url, 1, timeout_s=2, on_failed=failures.append)
         sender = HttpSender(service, client, undecodable)
-        sender.send("p1", "/default/a", ["{}"], lambda said, at_ns, error: outcomes.append((said, error)))
+        sender.send(
+            "p1",
+            "/default/a",
+            lambda sent_ns, remote: ["{}"],
+            lambda said, at_ns, error: outcomes.append((said, error)),
+        )
         with gevent.Timeout(5):
             while not outcomes:
                 gevent.sleep(0.001)
@@ -169,17 +174,21 @@ def test_whatever_is_answered_is_one_outcome_and_no_failure_of_ours(answer: byte
 
 def test_an_answer_that_cannot_be_read_is_counted() -> None:
     undecodable = Undecodable()
-    outcomes: list[str | None] = []
+    outcomes: list[str] = []
     with served(says(b"\xff\xff\xff\xff\r\n\r\n", go_on=False)) as (url, _):
         service = AppSyncEvents(Endpoints.from_url(url), ApiKey("k"))
         sender = HttpSender(service, GeventHttpClient(url, 1), undecodable)
-        sender.send("p1", "/default/a", ["{}"], lambda said, at_ns, error: outcomes.append(error))
+        sender.send(
+            "p1",
+            "/default/a",
+            lambda sent_ns, remote: ["{}"],
+            lambda said, at_ns, error: outcomes.append(str(error)),
+        )
         with gevent.Timeout(5):
             while not outcomes:
                 gevent.sleep(0.001)
     (kind,) = undecodable.to_list()
     assert kind["kind"] == "HTTP answer that cannot be read"
-    assert outcomes[0] is not None
     assert "the connection broke off" in outcomes[0]
 
 

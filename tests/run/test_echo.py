@@ -29,6 +29,7 @@ from loadgen.run.target import Target
 from loadgen.scenario import Plan, Scenario, load
 from loadgen.server.testing import LocalEventApi, Namespace
 from loadgen.transport.address import Address
+from loadgen.transport.dialing import Dialer
 from loadgen.users.worker import Timeline, WorkerRun
 from tests.mqtt import broker
 from tests.run import generic_servers
@@ -128,7 +129,8 @@ class Run:
 
     def __init__(self, service: Any, publish_s: float) -> None:
         self.service = service
-        self.address = Address(service.connect_url, service.tls)
+        self.dialer = Dialer()
+        self.address = Address(service.connect_url, service.tls, self.dialer)
         self.publishing_over = self.stopping = False
         start_ns = now_ns() + 300 * MS
         end_ns = start_ns + int(publish_s * SECOND)

@@ -17,8 +17,9 @@ from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import decode_event
 from loadgen.protocol.base import PublishAnswer
 from loadgen.scenario import ClientPlan
+from loadgen.transport.errors import TransportError
 from loadgen.users.code import UserCode
-from loadgen.users.publishing import OnOutcome, OpenLoopPublisher
+from loadgen.users.publishing import MakeEvents, OnOutcome, OpenLoopPublisher
 from loadgen.users.worker import Progress, Timeline, WorkerRun
 
 BATCH = 5
@@ -33,14 +34,14 @@ class Sender:
         self.closed = False
         self.sent: list[Sequence[str]] = []
 
-    def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
-        self.sent.append(events)
+    def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
+        self.sent.append(make(now_ns(), None))
         self.under_way += 1
         self.most = max(self.most, self.under_way)
 
         def answer() -> None:
             self.under_way -= 1
-            on_outcome(self.answer, now_ns(), self.error)
+            on_outcome(self.answer, now_ns(), None if self.error is None else TransportError(self.error))
 
         if self.after_s is not None:
             gevent.spawn_later(self.after_s, answer)
@@ -216,8 +217,8 @@ def test_whichever_events_cannot_be_made_all_others_are_sent_in_order(
     wrong: set[int], error: BaseException | None
 ) -> None:
     class Prompt(Sender):
-        def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
-            self.sent.append(events)
+        def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
+            self.sent.append(make(now_ns(), None))
             on_outcome(self.answer, now_ns(), None)
 
     sender = Prompt(PublishAnswer(), None, None)
@@ -256,10 +257,10 @@ def test_what_payload_takes_is_our_lateness_and_not_the_services_latency() -> No
 
 def test_a_sender_that_raises_loses_its_request_and_the_schedule_goes_on() -> None:
     class Broken(Sender):
-        def send(self, publish_id: str, channel: str, events: Sequence[str], on_outcome: OnOutcome) -> None:
+        def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
             if publish_id == "p1":
                 raise RuntimeError("no")
-            super().send(publish_id, channel, events, on_outcome)
+            super().send(publish_id, channel, make, on_outcome)
 
     sender = Broken(PublishAnswer(), None, 0.0)
     playing, run = publisher(sender, [0, 0, 0])

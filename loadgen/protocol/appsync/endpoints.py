@@ -46,9 +46,15 @@ class Endpoints:
         return self.http_url.startswith("https:")
 
     @property
+    def hostnames(self) -> tuple[str, ...]:
+        """The hosts of both URLs."""
+        hosts = (urlsplit(url).hostname or "" for url in (self.http_url, self.ws_url))
+        return tuple(dict.fromkeys(hosts))
+
+    @property
     def loopback(self) -> bool:
         """Whether the host's name says that it is this machine; a name of one's own that leads here does not."""
-        return is_loopback(urlsplit(self.http_url).hostname or "")
+        return all(map(is_loopback, self.hostnames))
 
     @classmethod
     def from_url(cls, url: str) -> "Endpoints":

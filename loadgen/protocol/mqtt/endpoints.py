@@ -57,6 +57,11 @@ class BrokerUrl:
         return _AWS_HOST.fullmatch(self.hostname) is not None
 
     @property
+    def hostnames(self) -> tuple[str, ...]:
+        """The one host."""
+        return (self.hostname,)
+
+    @property
     def loopback(self) -> bool:
         """Whether the host's name says that it is this machine; a name of one's own that leads here does not."""
         return is_loopback(self.hostname)

@@ -1,0 +1,304 @@
+"""The one place that opens sockets of a run: every WebSocket, byte stream and HTTP connection is dialed here.
+
+New connections are spread over all addresses of a name in turn. An address that does not answer costs a connect 250 ms
+and not its timeout: the next address is tried beside it and the first that answers is taken (Happy Eyeballs, RFC 8305).
+It is then left out for a while and tried again now and then. Where the run may not leave this machine, that is decided
+here, by the address that is connected to.
+"""
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event
+from gevent.monkey import get_original
+
+from loadgen.transport import sources
+from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
+
+#: How long an address may take to answer before the next is tried beside it (RFC 8305, 8: 250 ms is recommended).
+HEAD_START_S: Final = 0.25
+#: How long an address that did not answer is left out, and one that refused.
+SILENT_S: Final = 30.0
+REFUSED_S: Final = 5.0
+#: An address that answered lately is left out only when it was overtaken so often in a row: a lost packet is no death.
+_OVERTAKEN_MOST: Final = 3
+
+_RawSocket = get_original("socket", "socket")
+#: libev's EV_WRITE.
+_WRITE = 2
+
+
+class ForbiddenAddressError(DialingError):
+    """The run may connect to this machine only, and the address is another's."""
+
+
+class DialError(TransportError):
+    """None of the addresses could be connected to; `remote` is the one that was tried last."""
+
+    def __init__(self, sentence: str, remote: str | None) -> None:
+        super().__init__(sentence)
+        self.remote = remote
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is known of an address from earlier connects."""
+
+    answered_s: float = float("-inf")
+    #: Left out until then; 0: it is not.
+    out_until_s: float = 0.0
+    #: How often it was overtaken since it last answered.
+    overtaken: int = 0
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A socket that is connecting, or has connected."""
+
+    address: RemoteAddress
+    socket: socket.socket
+    begun_s: float
+    watcher: Any
+
+    def unwatch(self) -> None:
+        """Stop waiting for it; must be done before the descriptor is closed or given away."""
+        self.watcher.stop()
+        self.watcher.close()
+
+    def give_up(self) -> None:
+        """Close it."""
+        self.unwatch()
+        self.socket.close()
+
+
+class Dialer:
+    """Opens the sockets of one worker.
+
+    ``allow_remote``: whether it may connect beyond loopback. ``offset`` is the worker's number, so that workers do not
+    all begin with the first address. ``on_failed`` is told of each `DialingError`, ``on_note`` of what people should
+    know.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow_remote: bool = False,
+        resolver: Resolver | None = None,
+        offset: int = 0,
+        on_failed: Callable[[DialingError], None] = lambda error: None,
+        on_note: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self.allow_remote = allow_remote
+        self._resolver = resolver or Resolver(on_note=on_note)
+        self._offset = offset
+        self._on_failed = on_failed
+        self._on_note = on_note
+        self._turns: dict[tuple[str, int], int] = {}
+        self._memory: dict[str, _Memory] = {}
+
+    def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        """Return a connected, non-blocking raw socket without delay (TCP_NODELAY); blocks the calling greenlet.
+
+        ``timeout_s`` is for resolving and all addresses together.
+
+        Raises:
+            DialError: no address answers, or all refuse.
+            UnresolvedError: this machine cannot resolve the name.
+            ForbiddenAddressError: an address of the name is not this machine's, and the run may not leave it.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        addresses = self.permitted(host, port, timeout_s)
+        return self._race(self._order(host, port, addresses), host, port, deadline_s)
+
+    def permitted(self, host: str, port: int, timeout_s: float) -> tuple[RemoteAddress, ...]:
+        """Return the addresses of a name if the run may connect to all of them; raises as :meth:`connect`."""
+        try:
+            addresses = self._resolver.addresses(host, port, timeout_s)
+            for address in addresses:
+                self._demand_permitted(address, host)
+        except DialingError as error:
+            self._on_failed(error)
+            raise
+        return addresses
+
+    def _demand_permitted(self, address: RemoteAddress, host: str) -> None:
+        if self.allow_remote or address.loopback:
+            return
+        where = address.text.rpartition(":")[0]
+        name = where if where.strip("[]") == host else f"{host} is {where}, which"
+        raise ForbiddenAddressError(
+            f"{name} is not this machine (no loopback address): nothing is sent there without --allow-remote"
+        )
+
+    # In which order.
+
+    def _order(self, host: str, port: int, addresses: tuple[RemoteAddress, ...]) -> list[RemoteAddress]:
+        """Return the addresses as this connect tries them: its turn's first, then the others, then what is left out."""
+        if len(addresses) == 1:
+            return list(addresses)
+        now_s = time.monotonic()
+        out: list[RemoteAddress] = []
+        there: list[RemoteAddress] = []
+        for address in addresses:
+            memory = self._memory.get(address.text)
+            if memory is not None and memory.out_until_s > now_s:
+                out.append(address)
+            elif memory is not None and memory.out_until_s:
+                # Its time is over: this connect finds out, and the others do not wait for it meanwhile.
+                memory.out_until_s = now_s + SILENT_S
+                return [address, *(each for each in addresses if each is not address)]
+            else:
+                there.append(address)
+        turn = self._turns.get((host, port), self._offset)
+        self._turns[host, port] = turn + 1
+        if there:
+            begin = turn % len(there)
+            there = there[begin:] + there[:begin]
+        return there + out
+
+    # The race.
+
+    def _race(self, order: Iterable[RemoteAddress], host: str, port: int, deadline_s: float) -> socket.socket:
+        waiting = iter(order)
+        racing: list[_Attempt] = []
+        failed: list[tuple[RemoteAddress, OSError]] = []
+        settled = Event()
+        try:
+            while True:
+                address = next(waiting, None)
+                if address is not None:
+                    try:
+                        racing.append(self._begin(address, host, settled))
+                    except OSError as error:
+                        failed.append((address, error))
+                        continue
+                elif not racing:
+                    raise self._error(failed, f"{host}:{port}")
+                # With nobody left to try there is nothing to hurry for.
+                until_s = deadline_s if address is None else time.monotonic() + HEAD_START_S
+                winner = self._await_one(racing, failed, settled, min(until_s, deadline_s))
+                if winner is not None:
+                    racing.remove(winner)
+                    winner.unwatch()
+                    self._remember(winner.address, racing, failed, host)
+                    return winner.socket
+                if time.monotonic() >= deadline_s:
+                    timeout = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+                    failed += [(attempt.address, timeout) for attempt in racing]
+                    raise self._error(failed, f"{host}:{port}")
+        finally:
+            for attempt in racing:
+                attempt.give_up()
+
+    def _begin(self, address: RemoteAddress, host: str, settled: Event) -> _Attempt:
+        """Begin to connect; raises OSError where that fails at once."""
+        # Whatever resolved it, and whenever: this is what the bytes go to.
+        self._demand_permitted(address, host)
+        raw: socket.socket = _RawSocket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            raw.setblocking(False)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sources.bind(raw)
+            code = raw.connect_ex(address.address)
+            if code not in (0, errno.EINPROGRESS):
+                raise OSError(code, os.strerror(code))
+            watcher = gevent.get_hub().loop.io(raw.fileno(), _WRITE)
+            watcher.start(settled.set)
+        except BaseException:
+            raw.close()
+            raise
+        return _Attempt(address, raw, time.monotonic(), watcher)
+
+    @staticmethod
+    def _await_one(
+        racing: list[_Attempt],
+        failed: list[tuple[RemoteAddress, OSError]],
+        settled: Event,
+        until_s: float,
+    ) -> _Attempt | None:
+        """Wait for one to connect; None: one failed, none is under way, or the time is over."""
+        while racing:
+            settled.clear()
+            lost = False
+            for attempt in list(racing):
+                code = attempt.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code:
+                    lost = True
+                    racing.remove(attempt)
+                    attempt.give_up()
+                    failed.append((attempt.address, OSError(code, os.strerror(code))))
+                elif remote_of(attempt.socket) is not None:
+                    return attempt
+            # By the clock and not by the timer: a busy event loop's timers count from earlier than now.
+            left_s = until_s - time.monotonic()
+            if lost or left_s <= 0:
+                return None
+            settled.wait(left_s)
+        return None
+
+    # What is remembered.
+
+    def _remember(
+        self,
+        winner: RemoteAddress,
+        overtaken: list[_Attempt],
+        failed: list[tuple[RemoteAddress, OSError]],
+        host: str,
+    ) -> None:
+        """Remember who answered and who did not."""
+        now_s = time.monotonic()
+        memory = self._memory.setdefault(winner.text, _Memory())
+        memory.answered_s, memory.out_until_s, memory.overtaken = now_s, 0.0, 0
+        for attempt in overtaken:
+            # One that began just now has not had its time.
+            if now_s - attempt.begun_s >= HEAD_START_S:
+                self._overtaken(attempt.address, now_s, host)
+        for address, error in failed:
+            self._leave_out(address, now_s + REFUSED_S)
+            if not (host == "localhost" and address.loopback):
+                self._on_note(
+                    f"{address.text} of {host} cannot be connected to ({error.strerror or error}): connections go to"
+                    " its other addresses"
+                )
+
+    def _overtaken(self, address: RemoteAddress, now_s: float, host: str) -> None:
+        memory = self._memory.setdefault(address.text, _Memory())
+        memory.overtaken += 1
+        if memory.overtaken < _OVERTAKEN_MOST and now_s - memory.answered_s < SILENT_S:
+            return
+        self._leave_out(address, now_s + SILENT_S)
+        self._on_note(
+            f"{address.text} of {host} does not answer within {HEAD_START_S * 1e3:.0f} ms: connections go to its other"
+            f" addresses, and every {SILENT_S:.0f} s one tries it again"
+        )
+
+    def _leave_out(self, address: RemoteAddress, until_s: float) -> None:
+        self._memory.setdefault(address.text, _Memory()).out_until_s = until_s
+
+    @staticmethod
+    def _error(failed: list[tuple[RemoteAddress, OSError]], name: str) -> DialError:
+        address, error = failed[-1]
+        reason = describe(error, name)
+        if len(failed) > 1:
+            tried = ", ".join(each.text.rpartition(":")[0] for each, _ in failed[:_ADDRESSES_NAMED])
+            more = len(failed) - _ADDRESSES_NAMED
+            reason += f" (tried {tried}{f' and {more} more' if more > 0 else ''})"
+        return DialError(reason, address.text)
+
+
+_ADDRESSES_NAMED: Final = 4
+
+
+def remote_of(sock: socket.socket) -> str | None:
+    """Return the address that a socket is connected to as records have it; None: it is gone already."""
+    try:
+        return text_of(sock.getpeername())
+    except OSError:
+        return None

@@ -1,0 +1,171 @@
+"""From a host's name to all of its addresses.
+
+A process asks for each name once and again every 30 s while connections are made, off the event loop. A name server
+that fails then changes nothing: the addresses it gave before go on being used. No answer at all is a failure of the
+machine that makes the load, and never the service's.
+"""
+
+import ipaddress
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+import gevent
+import gevent.socket
+from gevent.monkey import get_original
+
+from loadgen.protocol.hosts import is_loopback
+from loadgen.transport.errors import TransportError
+from loadgen.transport.isolation import OurFailureError
+from loadgen.transport.names import connect_host
+
+#: How long an answer is used before the next connect asks again.
+FRESH_S: Final = 30.0
+_getaddrinfo_at_once = get_original("socket", "getaddrinfo")
+
+#: As `socket.getaddrinfo(host, port, type=…)`.
+LookUp = Callable[..., Sequence[tuple[Any, ...]]]
+
+
+class DialingError(OurFailureError):
+    """No connection was tried, for a reason of our own: the harness or its machine, and not the service."""
+
+    def __init__(self, sentence: str) -> None:
+        TransportError.__init__(self, sentence)
+
+
+class UnresolvedError(DialingError):
+    """This machine cannot resolve a name."""
+
+
+class RemoteAddress(NamedTuple):
+    """One address of a name."""
+
+    family: int
+    #: As `socket.connect` takes it.
+    address: tuple[Any, ...]
+    #: As records have it: `192.0.2.1:443` or `[2001:db8::1]:443`.
+    text: str
+    loopback: bool
+
+    @classmethod
+    def of(cls, family: int, address: tuple[Any, ...]) -> "RemoteAddress":
+        """Return the address behind what `getaddrinfo` or `getpeername` gave."""
+        return cls(family, address, text_of(address), is_loopback(str(address[0])))
+
+
+class Resolver:
+    """The one of a worker. Greenlets that ask for the same name at the same time share one query.
+
+    ``look_up`` must not block the event loop. ``on_note`` is told what people should know, a sentence each time.
+    """
+
+    def __init__(
+        self,
+        look_up: LookUp = gevent.socket.getaddrinfo,
+        fresh_s: float = FRESH_S,
+        clock: Callable[[], float] = time.monotonic,
+        on_note: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        self._look_up = look_up
+        self._fresh_s = fresh_s
+        self._clock = clock
+        self._on_note = on_note
+        #: By host and port: the addresses, and until when they are used without asking again.
+        self._known: dict[tuple[str, int], tuple[tuple[RemoteAddress, ...], float]] = {}
+        self._asking: dict[tuple[str, int], Any] = {}
+
+    def addresses(self, host: str, port: int, timeout_s: float) -> tuple[RemoteAddress, ...]:
+        """Return all addresses of a name, at least one; blocks the calling greenlet where they are not known yet.
+
+        Raises:
+            UnresolvedError: this machine cannot resolve the name, or not in time.
+        """
+        key = (host, port)
+        known = self._known.get(key)
+        if known is None:
+            literal = _literal(connect_host(host), port)
+            if literal:
+                self._known[key] = literal, float("inf")
+                return literal
+            return self._first_answer(key, timeout_s)
+        addresses, until_s = known
+        if self._clock() >= until_s and key not in self._asking:
+            self._ask(key)
+        return addresses
+
+    def _first_answer(self, key: tuple[str, int], timeout_s: float) -> tuple[RemoteAddress, ...]:
+        asking = self._asking.get(key) or self._ask(key)
+        try:
+            answer = asking.get(timeout=timeout_s)
+        except gevent.Timeout:
+            answer = f"no answer of the resolver within {timeout_s:g} s"
+        if isinstance(answer, str):
+            raise UnresolvedError(f"the host name {key[0]} cannot be resolved by this machine: {answer}")
+        addresses: tuple[RemoteAddress, ...] = answer
+        return addresses
+
+    def _ask(self, key: tuple[str, int]) -> Any:
+        asking = self._asking[key] = gevent.spawn(self._answer, key)
+        return asking
+
+    def _answer(self, key: tuple[str, int]) -> tuple[RemoteAddress, ...] | str:
+        """Return the addresses and keep them, or return why there are none."""
+        host, port = key
+        try:
+            found = self._look_up(host, port, type=socket.SOCK_STREAM)
+            addresses = _in_order(RemoteAddress.of(entry[0], entry[4]) for entry in found)
+            reason = "" if addresses else "no address"
+        except UnicodeError:
+            addresses, reason = (), "it cannot be written as a name of the DNS"
+        except OSError as error:
+            addresses, reason = (), error.strerror or str(error) or type(error).__name__
+        finally:
+            self._asking.pop(key, None)
+        if addresses:
+            self._known[key] = addresses, self._clock() + self._fresh_s
+            return addresses
+        known = self._known.get(key)
+        if known is not None:
+            self._known[key] = known[0], self._clock() + self._fresh_s
+            self._on_note(
+                f"the host name {host} could not be resolved again ({reason}): connections go to its addresses of"
+                " before"
+            )
+        return reason
+
+
+def text_of(address: tuple[Any, ...]) -> str:
+    """Return an address and port as records have them."""
+    host = str(address[0])
+    return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
+
+
+def _literal(host: str, port: int) -> tuple[RemoteAddress, ...]:
+    """Return the address that a host is, or nothing if it is a name."""
+    try:
+        found = _getaddrinfo_at_once(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return ()
+    return _in_order(RemoteAddress.of(entry[0], entry[4]) for entry in found)
+
+
+def _in_order(found: Any) -> tuple[RemoteAddress, ...]:
+    """Return each address once, families in turn beginning with the resolver's first (RFC 8305, 4).
+
+    Within a family they are sorted: name servers rotate their answers, and workers must agree on the order.
+    """
+    by_family: dict[int, set[RemoteAddress]] = {}
+    for address in found:
+        by_family.setdefault(address.family, set()).add(address)
+    queues = [sorted(those, key=_place) for those in by_family.values()]
+    ordered: list[RemoteAddress] = []
+    for place in range(max(map(len, queues), default=0)):
+        ordered += [queue[place] for queue in queues if place < len(queue)]
+    return tuple(ordered)
+
+
+def _place(address: RemoteAddress) -> Any:
+    host = str(address.address[0]).partition("%")[0]
+    return int(ipaddress.ip_address(host)), address.text
