@@ -39,6 +39,7 @@ from loadgen.run.target import Target
 from loadgen.run.threads import native_lock, native_sleep, run_in_thread, start_native_thread
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
+from loadgen.transport import proxy
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
 from loadgen.transport.inlet import is_native
@@ -432,6 +433,7 @@ class Agent:
                 "probe_deliveries": self.recorder.probe_deliveries,
                 "echo": None if self._echo is None else self._echo.to_dict(),
                 "deviations": dict(self.recorder.deviations),
+                "proxies": proxy.routes(self.service.connect_url, self.service.http_url),
                 "failures": self.failures.to_list(),
                 "checks": self.checks.to_dict(),
                 "gathered_by": "shared folder" if self._sender is None else "messages",

@@ -4,12 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
-from loadgen.client.http import reachable
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
@@ -20,7 +17,9 @@ from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
 from loadgen.scenario.login import Login
+from loadgen.transport import proxy
 from loadgen.transport.errors import TransportError
+from loadgen.transport.http import GeventHttpClient
 
 CHECK_TIMEOUT_S = 10.0
 
@@ -88,6 +87,8 @@ class Target:
                 ExitCode.USAGE,
             )
         target = cls(url, login, stack=stack)
+        # First: a login may be fetched over the network.
+        target.proxies()
         target.service()
         return target
 
@@ -126,6 +127,18 @@ class Target:
         except (CredentialError, ValueError) as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
+    def urls(self) -> tuple[str, str | None]:
+        """Return where connections go and where HTTP requests do, None if nowhere; no secret. Raises RunError."""
+        described = self.endpoints().describe()
+        return described["ws_url"] or described["url"] or self.url, described["http_url"]
+
+    def proxies(self) -> list[dict[str, object]]:
+        """Return the manifest's `proxies`, those of this process's environment; raises RunError."""
+        try:
+            return proxy.routes(*self.urls())
+        except proxy.ProxySettingError as error:
+            raise RunError(str(error), ExitCode.USAGE) from None
+
     def to_payload(self) -> Payload:
         """Return what a worker needs to build the same target."""
         login = self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None
@@ -160,6 +173,7 @@ class Target:
             "setup": dict(protocol.setup(endpoints)),
             "embedded": self.embedded,
             "loopback": endpoints.loopback,
+            "proxies": self.proxies(),
             "auth": auth,
             "faults": self.faults,
             **({} if self.stack is None else {"aws": self.stack.describe()}),
@@ -204,6 +218,8 @@ def check(target: Target) -> None:
         raise RunError(str(error), ExitCode.USAGE) from None
     try:
         client.open(CHECK_TIMEOUT_S)
+    except proxy.ProxyError as error:
+        raise RunError(str(error), ExitCode.TARGET) from None
     except TransportError as error:
         raise RunError(
             f"the target cannot be reached at {service.connect_url}: {error};"
@@ -232,11 +248,12 @@ def check(target: Target) -> None:
         client.close()
     if service.http_url is None:
         return
+    http = GeventHttpClient(service.http_url, 1, CHECK_TIMEOUT_S)
     try:
-        url, headers = reachable(service.http_url)
-        httpx.request("OPTIONS", url, headers=headers, timeout=CHECK_TIMEOUT_S)
-    except httpx.TransportError as error:
+        http.post(b"", {}, "OPTIONS")
+    except TransportError as error:
         raise RunError(
-            f"the target cannot be reached at {service.http_url}: {error or type(error).__name__}",
-            ExitCode.TARGET,
+            f"the target cannot be reached at {service.http_url}: {error}", ExitCode.TARGET
         ) from None
+    finally:
+        http.close()

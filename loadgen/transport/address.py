@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -13,8 +14,9 @@ from gevent.monkey import get_original
 from websockets.uri import WebSocketURI, parse_uri
 
 from loadgen.protocol.base import TlsOptions
-from loadgen.transport import sources
+from loadgen.transport import proxy, sources
 from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.local_ports import LocalAddressError
 from loadgen.transport.names import connect_host
 
 _RawSocket = get_original("socket", "socket")
@@ -31,6 +33,7 @@ class Address:
 
     Raises:
         TransportError: the client's certificate or its key cannot be used.
+        ProxySettingError: the environment names a proxy that cannot be used.
     """
 
     def __init__(self, url: str, tls: TlsOptions | None = None) -> None:
@@ -44,37 +47,59 @@ class Address:
         else:
             self.uri = parse_uri(url)
             self.host, self.port, self.secure = self.uri.host, self.uri.port, self.uri.secure
-        self.name = f"{self.host}:{self.port}"
+        #: The proxy that connections go through; None: they go directly.
+        self.proxy = proxy.route(url)
+        self.name = proxy.named(f"{self.host}:{self.port}", self.proxy)
         self.ssl_context = _context(tls or TlsOptions()) if self.secure else None
         self._resolved: list[tuple[Any, ...]] | None = None
 
     def connect(self, timeout_s: float) -> socket.socket:
         """Return a connected, non-blocking socket; raises TransportError."""
+        return proxy.connected(self.proxy, self._dial, self.host, self.port, timeout_s)
+
+    def _dial(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        if self._resolved is None:
+            self._resolved = resolved(host, port)
+        return dial(self._resolved, f"{host}:{port}", timeout_s)
+
+
+def resolved(host: str, port: int) -> list[tuple[Any, ...]]:
+    """Return what `getaddrinfo` says of a host; raises TransportError."""
+    try:
+        return list(gevent.socket.getaddrinfo(connect_host(host), port, type=socket.SOCK_STREAM))
+    except OSError as error:
+        raise TransportError(
+            f"the host name {host} cannot be resolved: {describe(error, f'{host}:{port}')}"
+        ) from None
+    except UnicodeError:
+        raise TransportError(f"{host}: the host's name cannot be written as one of the DNS") from None
+
+
+def dial(addresses: Sequence[tuple[Any, ...]], name: str, timeout_s: float) -> socket.socket:
+    """Return a non-blocking socket that is connected to the first of the addresses that answers.
+
+    Raises:
+        LocalAddressError: this machine has no port or address left to connect from.
+        TransportError: none answers.
+    """
+    failure: OSError | None = None
+    for family, kind, proto, _name, address in addresses:
+        raw: socket.socket = _RawSocket(family, kind, proto)
+        raw.setblocking(False)
         try:
-            if self._resolved is None:
-                self._resolved = gevent.socket.getaddrinfo(
-                    connect_host(self.host), self.port, type=socket.SOCK_STREAM
-                )
-        except OSError as error:
-            raise TransportError(
-                f"the host name {self.host} cannot be resolved: {describe(error, self.name)}"
-            ) from None
-        failure: OSError | None = None
-        for family, kind, proto, _name, address in self._resolved:
-            raw: socket.socket = _RawSocket(family, kind, proto)
-            raw.setblocking(False)
-            try:
-                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sources.bind(raw)
-                _connect(raw, address, timeout_s)
-            except BaseException as error:
-                raw.close()
-                if not isinstance(error, OSError):
-                    raise
-                failure = error
-                continue
-            return raw
-        raise TransportError(describe(failure or OSError("no address"), self.name)) from None
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sources.bind(raw)
+            _connect(raw, address, timeout_s)
+        except BaseException as error:
+            raw.close()
+            if not isinstance(error, OSError):
+                raise
+            failure = error
+            continue
+        return raw
+    if failure is not None and failure.errno == errno.EADDRNOTAVAIL:
+        raise LocalAddressError(name) from None
+    raise TransportError(describe(failure or OSError("no address"), name)) from None
 
 
 def _connect(raw: socket.socket, address: Any, timeout_s: float) -> None:

@@ -23,11 +23,12 @@ import httpx
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
 
-from loadgen.transport import isolation, sources
+from loadgen.transport import isolation, proxy
+from loadgen.transport.address import dial, resolved
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
 from loadgen.transport.isolation import OnFailed, OurFailureError
-from loadgen.transport.names import connect_host
+from loadgen.transport.local_ports import LocalAddressError
 
 _RawSocket = get_original("socket", "socket")
 #: RFC 9110, 5.1 and 5.5: what a header may hold, so that none can smuggle in another.
@@ -69,7 +70,9 @@ class GeventHttpClient:
     ) -> None:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
-        self.name = parts.netloc
+        #: The proxy that connections go through; None: they go directly.
+        self._proxy = proxy.route(url)
+        self.name = proxy.named(parts.netloc, self._proxy)
         self.timeout_s = timeout_s
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if secure else 80)
@@ -222,6 +225,8 @@ class GeventHttpClient:
             connection = self._connected()
         except TransportError as error:
             self._freed()
+            if isinstance(error, LocalAddressError):
+                self.on_failed(error)
             self.tell(on_response, 0, b"", error)
             return
         except Exception as error:
@@ -232,36 +237,22 @@ class GeventHttpClient:
         self._begin(connection, request, on_response)
 
     def _connected(self) -> HttpConnection:
-        failure: OSError | None = None
+        raw = proxy.connected(self._proxy, self._dial, self._host, self._port, self.timeout_s)
+        if self._tls is None:
+            return HttpConnection(self, raw, None)
+        sock = gevent.socket.socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
         try:
-            found = gevent.socket.getaddrinfo(
-                connect_host(self._host), self._port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-            )
-            for family, kind, proto, _name, address in found:
-                sock = gevent.socket.socket(family, kind, proto)
-                try:
-                    sock.settimeout(self.timeout_s)
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    sources.bind(sock)
-                    sock.connect(address)
-                    tls = TlsStream(self._tls, self._host, sock) if self._tls is not None else None
-                except OSError as error:
-                    sock.close()
-                    failure = error
-                    continue
-                except BaseException:
-                    sock.close()
-                    raise
-                return HttpConnection(self, _RawSocket(fileno=sock.detach()), tls)
-        except (OSError, gevent.Timeout) as error:
-            failure = error if isinstance(error, OSError) else TimeoutError()
-        except UnicodeError:
-            raise TransportError(
-                f"{self.name}: the host's name cannot be written as one of the DNS"
-            ) from None
-        if isinstance(failure, TimeoutError):
-            raise TransportError(f"{self.name}: no answer to the publish in time") from None
-        raise TransportError(describe(failure or OSError("no address"), self.name)) from None
+            with gevent.Timeout(self.timeout_s, TimeoutError("no answer to the TLS handshake in time")):
+                tls = TlsStream(self._tls, self._host, sock)
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, OSError):
+                raise TransportError(describe(error, self.name)) from None
+            raise
+        return HttpConnection(self, _RawSocket(fileno=sock.detach()), tls)
+
+    def _dial(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        return dial(resolved(host, port), f"{host}:{port}", timeout_s)
 
 
 def _host_header(host: str, port: int | None, secure: bool) -> str:
@@ -285,7 +276,17 @@ class HttpxClient:
     def __init__(self, url: str, connections: int, timeout_s: float = 10.0) -> None:
         self._url = url
         self._name = urlsplit(url).netloc
-        self._client = httpx.Client(limits=httpx.Limits(max_connections=connections), timeout=timeout_s)
+        through = proxy.route(url)
+        self._client = httpx.Client(
+            limits=httpx.Limits(max_connections=connections),
+            timeout=timeout_s,
+            # Its own reading of the environment differs from ours.
+            trust_env=False,
+            verify=_tls_context(),
+            proxy=None
+            if through is None
+            else httpx.Proxy(f"http://{through.name}", headers=through.headers()),
+        )
 
     def send(
         self,

@@ -20,6 +20,7 @@ from loadgen.transport import isolation
 from loadgen.transport.connection import connection as connection_to
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.isolation import OurFailureError
+from loadgen.transport.local_ports import LocalAddressError
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
 from loadgen.users.reconnect import HARNESS_FAILURE, UNSUBSCRIBE
@@ -171,6 +172,10 @@ class ClientConnection:
         except TransportError as error:
             self._socket = None
             self._error = str(error)
+            if isinstance(error, LocalAddressError):
+                # This machine has none left: no error of the service.
+                self._run.failures.add(HARNESS, "connecting", error)
+                self.intent = HARNESS_FAILURE
             self._record_unopened(socket)
             raise
         self._opened_ns = now_ns()
