@@ -169,7 +169,8 @@ class Proxy:
 
     def _refusal(self, authority: str, status: int, reason: str) -> str:
         said = f"{status} {reason}".strip()
-        if status == 407:
+        # Tinyproxy answers a wrong login with 401.
+        if status == 407 or (status == 401 and self.login is not None):
             if self.login is None:
                 return (
                     f"the proxy {self.name} wants a login ({said}): write it into {self.variable} as"
@@ -178,7 +179,7 @@ class Proxy:
             return f"the proxy {self.name} does not accept the login in {self.variable} ({said})"
         if status in (401, 403, 405):
             return f"the proxy {self.name} does not allow connections to {authority} ({said})"
-        if status in (502, 503, 504):
+        if status >= 500:
             return f"the proxy {self.name} cannot connect to {authority} ({said})"
         return f"the proxy {self.name} refused to connect to {authority} ({said})"
 
@@ -379,7 +380,7 @@ def _read(variable: str, value: str) -> Proxy:
     known = _HOST.fullmatch(host) or (address is not None and ":" in host)
     if (
         not value.isprintable()
-        or not named
+        or not known
         or port == 0
         or parts.path not in ("", "/")
         or parts.query

@@ -106,6 +106,13 @@ def test_the_socket_behind_an_agreement_is_the_targets(parts: tuple[bytes, ...])
             None,
             "wants a login (407 Proxy Authentication Required): write it into HTTPS_PROXY as http://NAME:PASSWORD@",
         ),
+        ((b"HTTP/1.0 401 Unauthorized\r\n\r\n",), SECRET, "does not accept the login in HTTPS_PROXY (401 Un"),
+        (
+            (b"HTTP/1.0 401 Unauthorized\r\n\r\n",),
+            None,
+            "does not allow connections to api.example.com:443 (401 Un",
+        ),
+        ((b"HTTP/1.1 500 No route\r\n\r\n",), None, "cannot connect to api.example.com:443 (500 No route)"),
         ((b"HTTP/1.1 407 No\r\n\r\n",), SECRET, "does not accept the login in HTTPS_PROXY (407 No)"),
         (
             (b"HTTP/1.0 403 Filtered\r\n\r\n",),
