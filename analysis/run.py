@@ -405,6 +405,7 @@ def unanswering(table: pa.Table) -> bool:
 def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a record says of its target: `service`, `url`, `embedded`, `loopback`, and `setup` in words.
 
+    `proxies` are the addresses of the proxies that the master or a worker went through; None if that was not recorded.
     Records from before there were several protocols are of AppSync Events.
     """
     target = manifest["target"]
@@ -416,4 +417,14 @@ def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "embedded": embedded,
         "loopback": bool(target.get("loopback", embedded)),
         "setup": dict(target.get("setup", {})),
+        "proxies": _proxies(manifest),
     }
+
+
+def _proxies(manifest: Mapping[str, Any]) -> list[str] | None:
+    """Return the proxies of a run: the master's, and those that workers found in their own environments."""
+    told = [manifest["target"].get("proxies"), *(worker.get("proxies") for worker in manifest["workers"])]
+    known = [routed for routed in told if routed is not None]
+    if not known:
+        return None
+    return sorted({f"{each['address']} ({each['variable']})" for routed in known for each in routed})

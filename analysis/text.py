@@ -52,7 +52,8 @@ def target(of: Mapping[str, Any]) -> str:
     """Return a summary's target in one line."""
     embedded = " (embedded server)" if of["embedded"] else ""
     how = f" · {quality}" if (quality := of["setup"].get("quality of service")) else ""
-    return clean(f"{of['service']} · {of['url']}{embedded}{how}")
+    proxies = f" · through the proxy {', '.join(of['proxies'])}" if of.get("proxies") else ""
+    return clean(f"{of['service']} · {of['url']}{embedded}{how}{proxies}")
 
 
 def rate(value: float | None) -> str:

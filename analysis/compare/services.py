@@ -54,6 +54,10 @@ def caveats(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
         lines.append(
             "one of the targets shared the generator's machine, the other was reached over a network"
         )
+    if len({tuple(target.get("proxies") or ()) for target in targets}) > 1:
+        lines.append(
+            "the runs did not go through the same proxy, or some through none: its time is in every latency"
+        )
     hosts = {str(target.get("host")) for target in targets}
     if len(hosts) > 1:
         lines.append(f"the runs were made on different machines: {', '.join(sorted(map(text.clean, hosts)))}")

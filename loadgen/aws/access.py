@@ -1,5 +1,6 @@
 """Who asks AWS, where, and what its refusals mean in one sentence."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.transport import proxy
 
 MISSING: Final = (
     "boto3 is not installed: pip install 'fanout-loadgen[aws]' (in a checkout: pip install -e '.[aws]')"
@@ -41,7 +43,7 @@ class Access:
         except ImportError:
             raise AwsError(MISSING, ExitCode.USAGE) from None
         with told("use the AWS configuration"):
-            session = boto3.Session(profile_name=self.profile, region_name=self.region)
+            session = boto3.Session(botocore_session=proxy_session(self.profile), region_name=self.region)
         if not session.region_name:
             raise AwsError(
                 "the AWS region is not known: give --region, set AWS_REGION, or put it into the profile",
@@ -53,6 +55,30 @@ class Access:
         """Return the options that say the same again, with a space before each."""
         said = {"--profile": self.profile, "--region": self.region}
         return "".join(f" {option} {value}" for option, value in said.items() if value)
+
+
+def proxy_session(profile: str | None) -> Any:
+    """Return botocore's session, which reads HTTPS_PROXY, HTTP_PROXY and NO_PROXY by its own rules.
+
+    It goes directly where `--no-proxy` was said.
+
+    Raises:
+        AwsError: the environment names a proxy of a kind that is not supported; botocore's own word is a traceback.
+        ProfileNotFound: botocore knows no such profile.
+    """
+    import botocore.session
+    from botocore.config import Config
+
+    session = botocore.session.Session(profile=profile)
+    session.get_scoped_config()
+    if proxy.is_off():
+        session.set_default_client_config(Config(proxies={}))
+        return session
+    try:
+        proxy.choose("https://amazonaws.com", os.environ)
+    except proxy.ProxySettingError as error:
+        raise AwsError(str(error), ExitCode.USAGE) from None
+    return session
 
 
 @contextmanager

@@ -27,6 +27,10 @@ AllowRemoteOption = Annotated[
         "--allow-remote", help="Send the load to a target that is not this machine (no loopback address)."
     ),
 ]
+NoProxyOption = Annotated[
+    bool,
+    typer.Option("--no-proxy", help="Connect directly, whatever HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say."),
+]
 ProfileOption = Annotated[
     str | None,
     typer.Option(help="With aws:STACK: profile of the AWS configuration.", metavar="NAME"),
@@ -119,6 +123,7 @@ def run(
         bool, typer.Option("--yes", help="Do not ask before a run against a real target that costs money.")
     ] = False,
     allow_remote: AllowRemoteOption = False,
+    no_proxy: NoProxyOption = False,
     profile: ProfileOption = None,
     region: RegionOption = None,
     cloudwatch: Annotated[
@@ -181,6 +186,7 @@ def run(
                 workers_timeout=workers_timeout,
                 report=report,
                 allow_remote=allow_remote,
+                no_proxy=no_proxy,
                 profile=profile,
                 region=region,
                 cloudwatch=cloudwatch,

@@ -10,7 +10,15 @@ import typer
 from pydantic_core import PydanticCustomError
 
 from loadgen.capacity.axes import Axis
-from loadgen.cli.app import AllowRemoteOption, ProfileOption, RegionOption, TargetOption, app, fail
+from loadgen.cli.app import (
+    AllowRemoteOption,
+    NoProxyOption,
+    ProfileOption,
+    RegionOption,
+    TargetOption,
+    app,
+    fail,
+)
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 from loadgen.scenario.units import parse_positive_duration
@@ -61,6 +69,7 @@ def capacity(
         typer.Option(help="What the embedded server does wrong on purpose (YAML).", metavar="FILE"),
     ] = None,
     allow_remote: AllowRemoteOption = False,
+    no_proxy: NoProxyOption = False,
     profile: ProfileOption = None,
     region: RegionOption = None,
     yes: Annotated[
@@ -104,7 +113,7 @@ def capacity(
                     "give a scenario and a goal: loadgen capacity comments --slo 'delivery.latency.p99 < 250ms'"
                 )
             _may_go(scenario, target, allow_remote, overrides or [])
-            flags = {"--allow-remote": allow_remote, "--yes": yes}
+            flags = {"--allow-remote": allow_remote, "--no-proxy": no_proxy, "--yes": yes}
             options = {
                 "--target": target,
                 "--profile": profile,

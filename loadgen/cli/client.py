@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loadgen.cli.app import ProfileOption, RegionOption, app, fail
+from loadgen.cli.app import NoProxyOption, ProfileOption, RegionOption, app, fail
+from loadgen.console import say
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 
@@ -40,7 +41,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object
 
 
 def _service(
-    target: str, auth: str, profile: str | None, region: str | None
+    target: str, auth: str, profile: str | None, region: str | None, no_proxy: bool = False
 ) -> "tuple[TargetProtocol, Service]":
     from loadgen.aws.access import Access
     from loadgen.aws.target import PREFIX
@@ -49,7 +50,9 @@ def _service(
     from loadgen.run.exits import RunError
     from loadgen.run.target import Target, login_of
     from loadgen.scenario import ScenarioError
+    from loadgen.transport import proxy
 
+    proxy.switch_off(no_proxy)
     by_default = auth == f"api-key:{_KEY_VARIABLE}"
     # Of a stack AppSync is asked for the key: what is in the environment may be another API's.
     asked = target.startswith(PREFIX) and by_default
@@ -63,7 +66,7 @@ def _service(
             )
         login = None if asked or (by_default and protocol.anonymous) else login_of(None, auth)
         named = Target.of(target, login, Access(profile, region))
-        service = named.service()
+        service, routed = named.service(), named.proxies()
     except ScenarioError as error:
         fail(str(error))
     except RunError as error:
@@ -79,6 +82,8 @@ def _service(
             f"this command speaks over WebSocket only, and the target is one of {protocol.title} over another"
             " transport; `loadgen run` does"
         )
+    if routed:
+        say(f"note: {proxy.sentence(routed)}")
     return protocol, service
 
 
@@ -109,6 +114,7 @@ def publish(
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
     profile: ProfileOption = None,
     region: RegionOption = None,
+    no_proxy: NoProxyOption = False,
     websocket: Annotated[bool, typer.Option("--websocket", help="Publish over WebSocket, not HTTP.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Subscribe first, and print when each event arrived.")
@@ -125,7 +131,7 @@ def publish(
     """
     from loadgen.client.publish import Publication, PublishError, as_events, require_objects
 
-    protocol, service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region, no_proxy)
     _check_channel(protocol, channel, publish=True)
     over_http = protocol.rules.over_http("websocket" if websocket else "http")
     if len(events) > 1 and not protocol.rules.batches:
@@ -179,6 +185,7 @@ def subscribe(
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
     profile: ProfileOption = None,
     region: RegionOption = None,
+    no_proxy: NoProxyOption = False,
     count: Annotated[int | None, typer.Option(help="End after so many events.", min=1)] = None,
     for_: Annotated[
         float | None, typer.Option("--for", help="End after so many seconds.", metavar="SECONDS", min=0)
@@ -191,7 +198,7 @@ def subscribe(
     """
     from loadgen.client.subscribe import Listener, SubscribeError, latency_ns
 
-    protocol, service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region, no_proxy)
     _check_channel(protocol, channel)
     console = Console(highlight=False, soft_wrap=True)
     seen = 0
@@ -225,6 +232,7 @@ def probe(
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
     profile: ProfileOption = None,
     region: RegionOption = None,
+    no_proxy: NoProxyOption = False,
     channel: Annotated[str, typer.Option(help="Where to subscribe and publish.")] = "/default/loadgen-probe",
     as_json: JsonOption = False,
 ) -> None:
@@ -235,7 +243,7 @@ def probe(
     from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, Probe, Step
     from loadgen.protocol.registry import APPSYNC_EVENTS
 
-    protocol, service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region, no_proxy)
     _check_channel(protocol, channel, publish=True)
     checked = Probe(
         service,

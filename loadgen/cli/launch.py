@@ -56,6 +56,7 @@ class Request:
     workers_timeout: float = 600.0
     report: bool = True
     allow_remote: bool = False
+    no_proxy: bool = False
     profile: str | None = None
     region: str | None = None
     cloudwatch: bool = False
@@ -267,6 +268,8 @@ def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str |
 
 def _command(request: Request) -> list[str]:
     command = children.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
+    if request.no_proxy:
+        command.append("--no-proxy")
     if request.worker:
         command += [
             "--worker",

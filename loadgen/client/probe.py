@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-import httpx
 from gevent.queue import Empty, Queue
 
 from loadgen.client.event_client import (
@@ -23,6 +22,8 @@ from loadgen.client.event_client import (
 from loadgen.client.http import HttpPublisher
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.transport import proxy
+from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.names import connect_host
 
@@ -148,7 +149,7 @@ class Probe:
 
     def _dns(self) -> str:
         seen = []
-        for host in dict.fromkeys(_host(url) for url in self._urls):
+        for host in dict.fromkeys(_place(url)[0] for url in self._urls):
             try:
                 found = socket.getaddrinfo(connect_host(host), None, type=socket.SOCK_STREAM)
             except OSError as error:
@@ -157,11 +158,11 @@ class Probe:
                     "check the URL for typing errors, and that this machine can resolve names",
                 ) from None
             seen.append(f"{host} is {', '.join(dict.fromkeys(str(entry[4][0]) for entry in found))}")
-        return "; ".join(seen)
+        return "; ".join([*seen, *self._left_to_proxies()])
 
     def _tcp(self) -> str:
         seen = []
-        for host, port in dict.fromkeys((_host(url), _port(url)) for url in self._urls):
+        for host, port in dict.fromkeys(_place(url) for url in self._urls):
             try:
                 socket.create_connection((connect_host(host), port), TIMEOUT_S).close()
             except OSError as error:
@@ -170,22 +171,28 @@ class Probe:
                     "check the port, that the service is running, and firewalls or proxies on the way",
                 ) from None
             seen.append(f"{host}:{port}")
-        return "connected to " + " and ".join(seen)
+        return "connected to " + "; ".join([" and ".join(seen), *self._left_to_proxies()])
 
     def _tls(self) -> str:
         secure = [url for url in self._urls if url.scheme in ("https", "wss")]
         if not secure:
             return "none: the target is not encrypted"
         seen = []
-        for host, port in dict.fromkeys((_host(url), _port(url)) for url in secure):
+        for host, port, through in dict.fromkeys(
+            (_host(url), _port(url), proxy.route(url.geturl())) for url in secure
+        ):
             context = ssl.create_default_context()
             try:
                 with (
-                    socket.create_connection((connect_host(host), port), TIMEOUT_S) as raw,
-                    context.wrap_socket(raw, server_hostname=host) as wrapped,
+                    proxy.connected(through, _dial, host, port, TIMEOUT_S) as raw,
+                    _blocking(context, raw, host) as wrapped,
                 ):
                     certificate = wrapped.getpeercert() or {}
                     version = wrapped.version() or "TLS"
+            except proxy.ProxyError as error:
+                raise StepError(
+                    str(error), "ask who runs the proxy, or name the host in NO_PROXY, or try --no-proxy"
+                ) from None
             except ssl.SSLCertVerificationError as error:
                 raise StepError(
                     f"{host}: the certificate is not trusted ({error.verify_message})",
@@ -205,6 +212,10 @@ class Probe:
             self._client.open()
         except HandshakeRefusedError as error:
             raise StepError(str(error), self._advice.websocket) from None
+        except proxy.ProxyError as error:
+            raise StepError(
+                str(error), "ask who runs the proxy, or name the host in NO_PROXY, or try --no-proxy"
+            ) from None
         except TransportError as error:
             raise StepError(
                 str(error), "something on the way does not pass WebSockets: try without a proxy"
@@ -232,8 +243,8 @@ class Probe:
             with HttpPublisher(self._service) as publisher:
                 self._event, self._sent_ns = _event()
                 answer, _ = publisher.post(self._channel, [self._event])
-        except httpx.HTTPError as error:
-            raise StepError(f"no answer ({type(error).__name__})", self._advice.publish_http) from None
+        except TransportError as error:
+            raise StepError(f"no answer that can be used: {error}", self._advice.publish_http) from None
         return self._accepted(answer)
 
     def _publish_websocket(self) -> str:
@@ -264,6 +275,13 @@ class Probe:
 
     # Inside.
 
+    def _left_to_proxies(self) -> Iterator[str]:
+        """Yield what this machine neither resolves nor connects to itself."""
+        for each in proxy.routes(*(url.geturl() for url in self._urls)):
+            to = each["to"]
+            assert isinstance(to, list)
+            yield f"{' and '.join(to)} through the proxy {each['address']} ({each['variable']})"
+
     def _connected(self) -> EventClient:
         assert self._client is not None
         return self._client
@@ -279,6 +297,21 @@ class Probe:
         if reason is not None:
             raise StepError(reason, self._advice.publish)
         return "accepted" if answer.acknowledged else "sent, which the service does not answer"
+
+
+def _place(url: SplitResult) -> tuple[str, int]:
+    """Return where connections for a URL go: its host and port, or the proxy's."""
+    through = proxy.route(url.geturl())
+    return (_host(url), _port(url)) if through is None else (through.host, through.port)
+
+
+def _dial(host: str, port: int, timeout_s: float) -> socket.socket:
+    return Dialer(allow_remote=True).connect(host, port, timeout_s)
+
+
+def _blocking(context: ssl.SSLContext, raw: socket.socket, host: str) -> ssl.SSLSocket:
+    raw.settimeout(TIMEOUT_S)
+    return context.wrap_socket(raw, server_hostname=host)
 
 
 def _event() -> tuple[str, int]:

@@ -13,6 +13,7 @@ from loadgen.credentials.refreshing import FetchedToken, RefreshingToken
 from loadgen.protocol.appsync.auth import ApiKey, BearerToken, Credential
 from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
 from loadgen.scenario.login import Login
+from loadgen.transport import proxy
 
 _log = logging.getLogger(__name__)
 _AWS_REGION = re.compile(r"\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
@@ -139,11 +140,18 @@ def _appsync_client(login: Login, http_host: str) -> Any:
 
 def _session(profile: str | None) -> Any:
     import botocore.session
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     try:
         session = botocore.session.Session(profile=profile)
         session.get_scoped_config()
+        if proxy.is_off():
+            session.set_default_client_config(Config(proxies={}))
+        else:
+            proxy.choose("https://amazonaws.com", os.environ)
+    except proxy.ProxySettingError as error:
+        raise CredentialError(str(error)) from None
     except BotoCoreError as error:
         raise CredentialError(f"the AWS configuration cannot be used: {error}") from None
     return session

@@ -41,6 +41,7 @@ from loadgen.run.target import Target
 from loadgen.run.threads import native_lock, native_sleep, run_in_thread, start_native_thread
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
+from loadgen.transport import proxy
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
@@ -455,6 +456,7 @@ class Agent:
                 "echo": None if self._echo is None else self._echo.to_dict(),
                 "deviations": dict(self.recorder.deviations),
                 "network": dict(self._network),
+                "proxies": proxy.routes(self.service.connect_url, self.service.http_url),
                 "failures": self.failures.to_list(),
                 "checks": self.checks.to_dict(),
                 "gathered_by": "shared folder" if self._sender is None else "messages",

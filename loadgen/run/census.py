@@ -56,6 +56,8 @@ class Share:
     clients: int = 0
     subscriptions: int = 0
     sockets: int = 0
+    #: Of these the connections of its own that a client holds; the others are HTTP's.
+    websockets: int = 0
 
     def counts(self) -> dict[str, int]:
         """Return how many clients of each role nobody has claimed yet."""
@@ -79,4 +81,5 @@ def shares(scenario: Scenario, plan: Plan, weights: Sequence[Fraction]) -> list[
             share.clients += count
             share.subscriptions += count * group.subscriptions_per_client
             share.sockets += count * (websocket + over_http)
+            share.websockets += count * websocket
     return found

@@ -31,7 +31,7 @@ from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
-from loadgen.transport import sources
+from loadgen.transport import proxy, sources
 from loadgen.users.declared import UserClassError, demand_unchanged
 from loadgen.users.roles import LoadUser, attach
 
@@ -76,6 +76,7 @@ class Controller:
         # Typed by hand: Locust's own types leave open which runner it is.
         self.runner: Any = environment.runner
         self.options: Any = environment.parsed_options
+        proxy.switch_off(getattr(self.options, "no_proxy", False))
         self.coordinator: Coordinator | None = None
         self.agent: Agent | None = None
         self.scenario: Scenario | None = None
@@ -219,6 +220,12 @@ class Controller:
                 self.target.check_namespaces(census.namespaces)
             else:
                 self.target = self._serve(census.namespaces)
+            if said := proxy.sentence(self.target.proxies()):
+                say(f"note: {said}")
+            if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
+                connect_url, http_url = self.target.urls()
+                http, given = census.sockets - census.websockets, sources.Sources.from_environment()
+                limits.check_local_ports(connect_url, census.websockets, http_url, http, given)
             target.check(self.target)
             for line in self.live.shown:
                 say(line)
@@ -226,6 +233,8 @@ class Controller:
             self.stop_process(str(error), ExitCode.USAGE)
         except RunError as error:
             self.stop_process(str(error), error.code)
+        except sources.SourceError as error:
+            self.stop_process(str(error), ExitCode.USAGE)
 
     def _check_cost(self, plan: Plan) -> None:
         """Refuse a run that would go elsewhere or cost too much and that nobody has confirmed; raises RunError."""
@@ -412,6 +421,16 @@ class Controller:
             self._take_early(self.agent)
             attach(self.environment, self.agent)
             limits.check_open_files(begin["sockets"], 1)
+            if self.coordinator is None:
+                # Elsewhere; where the master has an agent of its own, it has looked before the run began.
+                service, http = self.agent.service, begin["sockets"] - begin["websockets"]
+                limits.check_local_ports(
+                    service.connect_url,
+                    begin["websockets"],
+                    service.http_url,
+                    http,
+                    sources.process_sources,
+                )
         except RunError as error:
             self.to_coordinator(messages.STATUS, agents.failed_status(worker_id, str(error), int(error.code)))
         except sources.SourceError as error:

@@ -224,6 +224,7 @@ class Coordinator:
             "folder": str(self.folder.path),
             "worker": self.workers[worker_id].member.worker,
             "sockets": self.workers[worker_id].share.sockets,
+            "websockets": self.workers[worker_id].share.websockets,
             "workers": len(self.workers),
             "echo_ns": echo.interval_ns(
                 self.scenario, (state.member.boot_id for state in self.workers.values())

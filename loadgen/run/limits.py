@@ -1,9 +1,17 @@
 """Whether this machine can carry what is asked, before it is tried."""
 
+from collections import defaultdict
+from typing import Final
+from urllib.parse import urlsplit
+
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.transport import local_ports, proxy, sources
+from loadgen.transport.errors import TransportError
+from loadgen.transport.resolving import Resolver
 
 #: Descriptors that a process needs besides its connections: libraries, spool files, pipes, the hub.
 RESERVE = 64
+_RESOLVE_S: Final = 10.0
 
 
 def raise_open_files(wanted: int) -> int | None:
@@ -45,3 +53,59 @@ def check_open_files(sockets: int, processes: int) -> None:
             " spread the load over more workers",
             ExitCode.INCONCLUSIVE,
         )
+
+
+def check_local_ports(
+    connect_url: str, websockets: int, http_url: str | None, http: int, given: sources.Sources
+) -> None:
+    """Refuse a run whose connections do not fit the local ports of this machine; see `loadgen.transport.local_ports`.
+
+    ``websockets`` connections go to the one URL and ``http`` to the other, or to the proxies in their place, from the
+    ``given`` addresses. What cannot be resolved is left to whoever connects.
+
+    Raises:
+        RunError: exit code 3: the generator cannot carry the claim.
+    """
+    ports = local_ports.port_range()
+    if ports is None:
+        return
+    resolver = Resolver()
+    needed: dict[tuple[tuple[str, int], ...], int] = defaultdict(int)
+    names: dict[tuple[tuple[str, int], ...], str] = {}
+    for url, count in ((connect_url, websockets), (http_url, http)):
+        if url is None or not count:
+            continue
+        try:
+            host, port = _destination(url)
+            places = tuple(
+                sorted((str(each.address[0]), port) for each in resolver.addresses(host, port, _RESOLVE_S))
+            )
+        except (TransportError, ValueError):
+            continue
+        needed[places] += count
+        names[places] = f"{host}:{port}"
+    if not any(count > ports.count // 2 for count in needed.values()):
+        # Far from it: no need to look at what is in use.
+        return
+    in_use = list(local_ports.open_sockets())
+    for places, count in needed.items():
+        left = local_ports.room(places, given.addresses, ports, in_use)
+        if count > left:
+            raise RunError(
+                f"the scenario needs {count:,} connections to {names[places]}, but this machine has only {left:,} local"
+                f" ports left for them (ip_local_port_range is {ports.low} to {ports.high}): widen the range"
+                " (`sysctl -w net.ipv4.ip_local_port_range='1024 65535'`), name more addresses to connect from with"
+                f" {sources.VARIABLE}, or spread the load over more machines",
+                ExitCode.INCONCLUSIVE,
+            )
+
+
+def _destination(url: str) -> tuple[str, int]:
+    """Return where connections for a URL go: its host, or the proxy."""
+    if (through := proxy.route(url)) is not None:
+        return through.host, through.port
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 80)
+
+
+_PORTS: Final = {"https": 443, "wss": 443, "mqtt": 1883, "mqtts": 8883}

@@ -21,6 +21,11 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="send the load to a target that is not this machine (no loopback address)",
     )
+    group.add_argument(
+        "--no-proxy",
+        action="store_true",
+        help="connect directly, whatever HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say",
+    )
     # Not --profile: that is Locust's own, and something else.
     group.add_argument("--aws-profile", default=None, help="profile of the AWS configuration, for aws:STACK")
     group.add_argument("--aws-region", default=None, help="AWS region of the stack, for aws:STACK")

@@ -17,6 +17,7 @@ from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
 from loadgen.scenario.login import Login
+from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
@@ -96,6 +97,8 @@ class Target:
                 ExitCode.USAGE,
             )
         target = cls(url, login, stack=stack, allow_remote=allow_remote)
+        # First: a login may be fetched over the network.
+        target.proxies()
         target.service()
         return target
 
@@ -132,6 +135,18 @@ class Target:
             secret = None if self.login is None else secret_of(self.login, endpoints.host)
             return protocol.service(endpoints, secret)
         except (CredentialError, ValueError) as error:
+            raise RunError(str(error), ExitCode.USAGE) from None
+
+    def urls(self) -> tuple[str, str | None]:
+        """Return where connections go and where HTTP requests do, None if nowhere; no secret. Raises RunError."""
+        described = self.endpoints().describe()
+        return described["ws_url"] or described["url"] or self.url, described["http_url"]
+
+    def proxies(self) -> list[dict[str, object]]:
+        """Return the manifest's `proxies`, those of this process's environment; raises RunError."""
+        try:
+            return proxy.routes(*self.urls())
+        except proxy.ProxySettingError as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
     def to_payload(self) -> Payload:
@@ -172,6 +187,7 @@ class Target:
             "setup": dict(protocol.setup(endpoints)),
             "embedded": self.embedded,
             "loopback": endpoints.loopback,
+            "proxies": self.proxies(),
             "auth": auth,
             "faults": self.faults,
             **({} if self.stack is None else {"aws": self.stack.describe()}),
@@ -219,6 +235,8 @@ def check(target: Target) -> None:
         client.open(CHECK_TIMEOUT_S)
     except ForbiddenAddressError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
+    except proxy.ProxyError as error:
+        raise RunError(str(error), ExitCode.TARGET) from None
     except TransportError as error:
         raise RunError(
             f"the target cannot be reached at {service.connect_url}: {error};"

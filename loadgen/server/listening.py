@@ -13,6 +13,10 @@ from aiohttp import web
 from loadgen.server.config import ServerConfig
 
 _BACKLOG: Final = 4096
+#: How often another free port is tried where one serves several addresses.
+_PORT_TRIES: Final = 8
+#: An address, or its whole family, that this machine has not got.
+_NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 class StartError(Exception):
@@ -33,18 +37,14 @@ class Listeners:
 
 
 async def listen(runner: web.AppRunner, config: ServerConfig) -> int:
-    """Open the port and return it.
+    """Open the port and return it: on each address of the host that this machine has.
 
     Raises:
         StartError: it cannot be.
     """
-    site = web.TCPSite(runner, config.host, config.port, ssl_context=_tls_context(config), backlog=_BACKLOG)
-    try:
-        await site.start()
-    except OSError as error:
-        raise _why_not(config, config.port, error) from None
-    port: int = runner.addresses[0][1]
-    return port
+    tls = _tls_context(config)
+    (sockets,) = _opened(config, 1)
+    return await accept(runner, Listeners(sockets, tls))
 
 
 async def accept(runner: web.AppRunner, listeners: Listeners) -> int:
@@ -56,7 +56,7 @@ async def accept(runner: web.AppRunner, listeners: Listeners) -> int:
 
 
 def open_for_processes(config: ServerConfig) -> list[Listeners]:
-    """Return listening sockets for each of the configured processes, all on one port.
+    """Return listening sockets for each of the configured processes, all on one port and on each address of the host.
 
     Each process has a socket of its own (SO_REUSEPORT), and the kernel chooses among them by a hash of the addresses:
     every process gets its share. Of one socket that all inherit, whoever wakes first accepts all that wait there. The
@@ -66,26 +66,49 @@ def open_for_processes(config: ServerConfig) -> list[Listeners]:
         StartError: it cannot be.
     """
     tls = _tls_context(config)
-    opened: list[list[socket.socket]] = [[] for _ in range(config.processes)]
-    port = config.port
-    try:
-        found = socket.getaddrinfo(
-            config.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-            if port:
-                # Of two servers with SO_REUSEPORT on one port each would get some of the other's connections.
-                _bound(family, address, port, shared=False).close()
+    return [Listeners(sockets, tls) for sockets in _opened(config, config.processes)]
+
+
+def _opened(config: ServerConfig, processes: int) -> list[list[socket.socket]]:
+    """Return listening sockets for so many processes, one for each address of the host that this machine has.
+
+    A host such as `localhost` has an address of IPv4 and one of IPv6, and a machine may have only the first.
+
+    Raises:
+        StartError: it cannot be.
+    """
+    for left in reversed(range(_PORT_TRIES)):
+        opened: list[list[socket.socket]] = [[] for _ in range(processes)]
+        port, absent = config.port, None
+        try:
+            found = socket.getaddrinfo(
+                config.host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+                try:
+                    if port and processes > 1:
+                        # Of two servers with SO_REUSEPORT on one port each would get some of the other's connections.
+                        _bound(family, address, port, shared=False).close()
+                    for sockets in opened:
+                        listener = _bound(family, address, port, shared=processes > 1)
+                        sockets.append(listener)
+                        listener.listen(_BACKLOG)
+                        port = listener.getsockname()[1]
+                except OSError as error:
+                    if error.errno not in _NOT_HERE:
+                        raise
+                    absent = error
+            if absent is not None and not opened[0]:
+                raise absent
+        except OSError as error:
             for sockets in opened:
-                listener = _bound(family, address, port, shared=True)
-                sockets.append(listener)
-                listener.listen(_BACKLOG)
-                port = listener.getsockname()[1]
-    except OSError as error:
-        for sockets in opened:
-            Listeners(sockets, None).close()
-        raise _why_not(config, port, error) from None
-    return [Listeners(sockets, tls) for sockets in opened]
+                Listeners(sockets, None).close()
+            # The port that was free on one address may be taken on another.
+            if left and not config.port and error.errno == errno.EADDRINUSE:
+                continue
+            raise _why_not(config, port, error) from None
+        return opened
+    raise AssertionError("unreachable")
 
 
 def _bound(family: int, address: Any, port: int, *, shared: bool) -> socket.socket:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from websockets.uri import WebSocketURI, parse_uri
 
 from loadgen.protocol.base import TlsOptions
+from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 
@@ -23,6 +24,7 @@ class Address:
 
     Raises:
         TransportError: the client's certificate or its key cannot be used.
+        ProxySettingError: the environment names a proxy that cannot be used.
     """
 
     def __init__(self, url: str, tls: TlsOptions | None = None, dialer: Dialer | None = None) -> None:
@@ -36,13 +38,15 @@ class Address:
         else:
             self.uri = parse_uri(url)
             self.host, self.port, self.secure = self.uri.host, self.uri.port, self.uri.secure
-        self.name = f"{self.host}:{self.port}"
+        #: The proxy that connections go through; None: they go directly.
+        self.proxy = proxy.route(url)
+        self.name = proxy.named(f"{self.host}:{self.port}", self.proxy)
         self.ssl_context = _context(tls or TlsOptions()) if self.secure else None
         self._dialer = dialer or Dialer()
 
     def connect(self, timeout_s: float) -> socket.socket:
         """Return a connected, non-blocking socket; raises TransportError as `Dialer.connect` does."""
-        return self._dialer.connect(self.host, self.port, timeout_s)
+        return proxy.connected(self.proxy, self._dialer.connect, self.host, self.port, timeout_s)
 
 
 def _context(tls: TlsOptions) -> ssl.SSLContext:

@@ -20,6 +20,7 @@ from gevent.monkey import get_original
 
 from loadgen.transport import sources
 from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.local_ports import LocalAddressError
 from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
 
 #: How long an address may take to answer before the next is tried beside it (RFC 8305, 8: 250 ms is recommended).
@@ -110,12 +111,17 @@ class Dialer:
 
         Raises:
             DialError: no address answers, or all refuse.
+            LocalAddressError: this machine has no port or address left to connect from.
             UnresolvedError: this machine cannot resolve the name.
             ForbiddenAddressError: an address of the name is not this machine's, and the run may not leave it.
         """
         deadline_s = time.monotonic() + timeout_s
         addresses = self.permitted(host, port, timeout_s)
-        return self._race(self._order(host, port, addresses), host, port, deadline_s)
+        try:
+            return self._race(self._order(host, port, addresses), host, port, deadline_s)
+        except DialingError as error:
+            self._on_failed(error)
+            raise
 
     def permitted(self, host: str, port: int, timeout_s: float) -> tuple[RemoteAddress, ...]:
         """Return the addresses of a name if the run may connect to all of them; raises as :meth:`connect`."""
@@ -283,8 +289,10 @@ class Dialer:
         self._memory.setdefault(address.text, _Memory()).out_until_s = until_s
 
     @staticmethod
-    def _error(failed: list[tuple[RemoteAddress, OSError]], name: str) -> DialError:
+    def _error(failed: list[tuple[RemoteAddress, OSError]], name: str) -> TransportError:
         address, error = failed[-1]
+        if error.errno == errno.EADDRNOTAVAIL:
+            return LocalAddressError(name)
         reason = describe(error, name)
         if len(failed) > 1:
             tried = ", ".join(each.text.rpartition(":")[0] for each, _ in failed[:_ADDRESSES_NAMED])

@@ -24,7 +24,7 @@ from gevent.monkey import get_original
 
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import HttpRequest
-from loadgen.transport import isolation
+from loadgen.transport import isolation, proxy
 from loadgen.transport.dialing import Dialer, remote_of
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
@@ -81,7 +81,9 @@ class GeventHttpClient:
         """``dialer`` opens the sockets; without one they go to loopback only."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
-        self.name = parts.netloc
+        #: The proxy that connections go through; None: they go directly.
+        self._proxy = proxy.route(url)
+        self.name = proxy.named(parts.netloc, self._proxy)
         self.timeout_s = timeout_s
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if secure else 80)
@@ -288,7 +290,7 @@ class GeventHttpClient:
             self.tell(waiting[1], 0, b"", error)
 
     def _connected(self) -> HttpConnection:
-        raw = self._dialer.connect(self._host, self._port, self.timeout_s)
+        raw = proxy.connected(self._proxy, self._dialer.connect, self._host, self._port, self.timeout_s)
         remote = remote_of(raw)
         if self._tls is None:
             return HttpConnection(self, raw, None, remote)
@@ -325,7 +327,17 @@ class HttpxClient:
     def __init__(self, url: str, connections: int, timeout_s: float = 10.0) -> None:
         self._url = url
         self._name = urlsplit(url).netloc
-        self._client = httpx.Client(limits=httpx.Limits(max_connections=connections), timeout=timeout_s)
+        through = proxy.route(url)
+        self._client = httpx.Client(
+            limits=httpx.Limits(max_connections=connections),
+            timeout=timeout_s,
+            # Its own reading of the environment differs from ours.
+            trust_env=False,
+            verify=_tls_context(),
+            proxy=None
+            if through is None
+            else httpx.Proxy(f"http://{through.name}", headers=through.headers()),
+        )
 
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
         """Send in a greenlet of its own; when its connection stands, the library does not say."""

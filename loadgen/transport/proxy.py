@@ -1,0 +1,437 @@
+"""Forward proxies: which one a connection goes through, and the tunnel through it.
+
+Every connection to a target, WebSocket or HTTP, goes through the same proxy, by the method CONNECT, encrypted or not: a
+proxy then passes bytes on and changes nothing. The environment says which, by the variables that curl and most other
+programs read: `HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` where that one is not set, and
+`NO_PROXY` for the hosts that are reached directly. Loopback never goes through a proxy, and neither do plain byte
+streams (MQTT over TCP): the variables speak of HTTP.
+
+RFC 9110, 9.3.6 (CONNECT) and 11.7.2 (Proxy-Authorization); RFC 7617 (Basic).
+"""
+
+import base64
+import ipaddress
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote_to_bytes, urlsplit
+
+import gevent
+import gevent.socket
+
+from loadgen.protocol.hosts import is_loopback
+from loadgen.protocol.unreadable import shown
+from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.isolation import OurFailureError
+
+#: The variables, and whether the connections of a scheme are those of HTTPS_PROXY.
+_SCHEMES: Final = {"https": True, "wss": True, "http": False, "ws": False}
+_PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+_VARIABLES: Final = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
+#: Set by web servers for CGI programs, where HTTP_PROXY would be a header `Proxy:` of whoever asks (CVE-2016-5385).
+_CGI: Final = "REQUEST_METHOD"
+#: What a proxy may say before its answer to CONNECT ends.
+ANSWER_MOST_BYTES: Final = 16 * 1024
+_PEEK_BYTES: Final = 4096
+#: How long the machine's resolver may take to say that a name leads to loopback.
+_LOOKUP_S: Final = 2.0
+_HOST = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
+_BEGINNING: Final = b"HTTP/1."
+_READ, _WRITE = 1, 2
+
+#: Connects to a host and port within so many seconds and returns a non-blocking socket; raises TransportError.
+Dial = Callable[[str, int, float], socket.socket]
+
+
+class ProxySettingError(TransportError):
+    """The environment names a proxy that cannot be used; the text is one sentence without the proxy's login."""
+
+
+class ProxyError(TransportError):
+    """The proxy could not be reached, refused, or answered with something else; the target was not reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that speaks HTTP/1.1 without TLS."""
+
+    host: str
+    port: int
+    variable: str
+    """The variable that names it, as it is written in the environment."""
+    login: str | None = field(default=None, repr=False)
+    """Value of the header Proxy-Authorization: a secret."""
+
+    @property
+    def name(self) -> str:
+        """Host and port, for people: no login."""
+        return _authority(self.host, self.port)
+
+    def describe(self) -> dict[str, str | bool]:
+        """Return what the manifest says of it: no login."""
+        return {"address": self.name, "variable": self.variable, "login": self.login is not None}
+
+    def headers(self) -> dict[str, str]:
+        """Return what the proxy wants to be sent: the login, a secret."""
+        return {} if self.login is None else {"proxy-authorization": self.login}
+
+    def tunnel(self, raw: socket.socket, host: str, port: int, timeout_s: float) -> None:
+        """Ask for a tunnel over a connected, non-blocking socket; after it the socket is the target's.
+
+        Blocks the calling greenlet. Nothing that follows the proxy's answer is read.
+
+        Raises:
+            ProxyError: there is no tunnel; the caller closes the socket.
+        """
+        authority = _authority(host, port)
+        headers = {"host": authority, "user-agent": "loadgen", **self.headers()}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n"
+        late = ProxyError(
+            f"the proxy {self.name} did not answer in time when asked to connect to {authority}"
+        )
+        # Timeouts count from when the event loop last ran, which may be long ago outside a load.
+        gevent.get_hub().loop.update_now()
+        try:
+            with gevent.Timeout(max(0.001, timeout_s), late):
+                _send(raw, request.encode("ascii"))
+                status, reason = self._answer(raw)
+        except OSError as error:
+            raise ProxyError(f"the proxy broke off: {describe(error, self.name)}") from None
+        if not 200 <= status < 300:
+            raise ProxyError(self._refusal(authority, status, reason))
+
+    def _answer(self, raw: socket.socket) -> tuple[int, str]:
+        """Return status and reason of the answer to CONNECT."""
+        most_bytes = ANSWER_MOST_BYTES
+        while True:
+            head, follows = self._head(raw, most_bytes)
+            match = _STATUS.match(head)
+            if match is None:
+                raise self._no_http(head)
+            status = int(match[1])
+            if status >= 200:
+                break
+            # An interim answer (RFC 9110, 15.2).
+            most_bytes -= len(head)
+            if most_bytes <= 0:
+                raise self._endless()
+        if follows and status < 300:
+            # The target speaks only when it is spoken to: this is a page of the proxy's own.
+            raise ProxyError(
+                f"the proxy {self.name} promised a tunnel ({status}) and then sent something of its own: is it a login"
+                " page of the network?"
+            )
+        return status, shown(match[2] or b"")
+
+    def _head(self, raw: socket.socket, most_bytes: int) -> tuple[bytes, bool]:
+        """Return an answer up to the end of its headers, and whether more is there; what follows stays unread."""
+        head = b""
+        while True:
+            _wait(raw, _READ)
+            try:
+                seen = raw.recv(_PEEK_BYTES, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                continue
+            if not seen:
+                raise ProxyError(
+                    f"the proxy {self.name} closed the connection before it had answered"
+                    + (f": {shown(head)!s}" if head else "")
+                )
+            end = _HEAD_END.search(head + seen)
+            taken = len(seen) if end is None else end.end() - len(head)
+            head += raw.recv(taken)
+            if end is not None:
+                return head, len(seen) > taken
+            if not head.startswith(_BEGINNING[: len(head)]):
+                raise self._no_http(head)
+            if len(head) > most_bytes:
+                raise self._endless()
+
+    def _endless(self) -> ProxyError:
+        return ProxyError(
+            f"the proxy {self.name} answered with more than {ANSWER_MOST_BYTES // 1024} KB of headers"
+        )
+
+    def _no_http(self, head: bytes) -> ProxyError:
+        return ProxyError(
+            f"the proxy {self.name} answered with something that is not HTTP/1.1: '{shown(head)}';"
+            f" check that {self.variable} names an HTTP proxy"
+        )
+
+    def _refusal(self, authority: str, status: int, reason: str) -> str:
+        said = f"{status} {reason}".strip()
+        # Tinyproxy answers a wrong login with 401.
+        if status == 407 or (status == 401 and self.login is not None):
+            if self.login is None:
+                return (
+                    f"the proxy {self.name} wants a login ({said}): write it into {self.variable} as"
+                    f" http://NAME:PASSWORD@{self.name}"
+                )
+            return f"the proxy {self.name} does not accept the login in {self.variable} ({said})"
+        if status in (401, 403, 405):
+            return f"the proxy {self.name} does not allow connections to {authority} ({said})"
+        if status >= 500:
+            return f"the proxy {self.name} cannot connect to {authority} ({said})"
+        return f"the proxy {self.name} refused to connect to {authority} ({said})"
+
+
+def connected(proxy: Proxy | None, dial: Dial, host: str, port: int, timeout_s: float) -> socket.socket:
+    """Return a connected, non-blocking socket to a host, through a proxy unless that is None.
+
+    ``dial`` connects directly; ``timeout_s`` is for all of it.
+
+    Raises:
+        ProxyError: the proxy could not be reached or gave no tunnel.
+        TransportError: as ``dial`` does, where there is no proxy or the failure is our own.
+    """
+    if proxy is None:
+        return dial(host, port, timeout_s)
+    deadline_s = time.monotonic() + timeout_s
+    try:
+        raw = dial(proxy.host, proxy.port, timeout_s)
+    except OurFailureError:
+        raise
+    except TransportError as error:
+        raise ProxyError(f"the proxy that {proxy.variable} names cannot be reached: {error}") from None
+    try:
+        proxy.tunnel(raw, host, port, deadline_s - time.monotonic())
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
+def named(target: str, proxy: Proxy | None) -> str:
+    """Return how errors name a target: with the proxy that it is reached through."""
+    return target if proxy is None else f"{target} (through the proxy {proxy.name})"
+
+
+def choose(url: str, environment: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy that connections to a URL go through; None: they go directly.
+
+    A variable in lower case goes before the one in upper case, as in curl; one that is empty is as good as not set.
+    Upper-case HTTP_PROXY is ignored in a CGI program. Where the host's name does not say that it is this machine,
+    nothing is resolved here; see :func:`route`.
+
+    Raises:
+        ProxySettingError: the proxy that is named is of a kind that is not supported, or cannot be read.
+    """
+    scheme, _, _ = url.partition("://")
+    if scheme not in _SCHEMES:
+        return None
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or _PORTS[scheme]
+    if is_loopback(host.lower()):
+        return None
+    _, without = _variable("no_proxy", environment)
+    if bypasses(host, port, without):
+        return None
+    for name in ("https_proxy" if _SCHEMES[scheme] else "http_proxy", "all_proxy"):
+        variable, value = _variable(name, environment)
+        if value:
+            return _read(variable, value)
+    return None
+
+
+def bypasses(host: str, port: int, no_proxy: str) -> bool:
+    """Return whether NO_PROXY names a host.
+
+    It holds, separated by commas or spaces: `*` for all; names, of the host or of a domain above it, with or without a
+    leading dot; IP addresses and networks such as 10.0.0.0/8. A name or an address may have a port.
+    """
+    name = host.lower().rstrip(".")
+    address = _address(name)
+    for written in re.split(r"[,\s]+", no_proxy):
+        entry = written.lower()
+        if entry == "*":
+            return True
+        if "/" in entry:
+            with suppress(ValueError):
+                if address is not None and address in ipaddress.ip_network(entry, strict=False):
+                    return True
+            continue
+        entry, its_port = _split_port(entry)
+        if its_port is not None and its_port != port:
+            continue
+        if address is not None:
+            if _address(entry) == address:
+                return True
+            continue
+        entry = entry.removeprefix("*").removeprefix(".").rstrip(".")
+        if entry and (name == entry or name.endswith("." + entry)):
+            return True
+    return False
+
+
+#: Whether this process uses no proxy, whatever the environment says.
+_off = False
+
+
+def switch_off(off: bool = True) -> None:
+    """Let all later connections of this process go directly: `--no-proxy`."""
+    global _off
+    _off = off
+
+
+def is_off() -> bool:
+    """Whether this process uses no proxy, whatever the environment says."""
+    return _off
+
+
+def route(url: str) -> Proxy | None:
+    """Return the proxy for connections of this process to a URL; None: they go directly.
+
+    As `choose` by this process's environment, and a name that this machine resolves to loopback alone goes directly
+    too. May block the calling greenlet for 2 s the first time that a name is asked about.
+
+    Raises:
+        ProxySettingError: see :func:`choose`.
+    """
+    if _off:
+        return None
+    known = {
+        name: os.environ[name] for each in _VARIABLES for name in (each, each.upper()) if name in os.environ
+    }
+    if not known:
+        return None
+    if _CGI in os.environ:
+        known[_CGI] = ""
+    proxy = choose(url, known)
+    if proxy is None or _leads_to_loopback(urlsplit(url).hostname or ""):
+        return None
+    return proxy
+
+
+def routes(*urls: str | None) -> list[dict[str, object]]:
+    """Return what the manifest says: each proxy with the URLs (scheme, host, port) that are reached through it.
+
+    Raises:
+        ProxySettingError: see :func:`choose`.
+    """
+    found: dict[Proxy, list[str]] = {}
+    for url in urls:
+        if url is not None and (proxy := route(url)) is not None:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS[parts.scheme]
+            found.setdefault(proxy, []).append(f"{parts.scheme}://{_authority(parts.hostname or '', port)}")
+    return [{**proxy.describe(), "to": sorted(set(to))} for proxy, to in found.items()]
+
+
+def sentence(routed: list[dict[str, object]]) -> str:
+    """Return what is said at the start of a run, from what `routes` returned; empty where there is no proxy."""
+    return "; ".join(
+        f"connections to {' and '.join(map(str, each['to']))} go through the proxy {each['address']}"
+        f" ({each['variable']}); --no-proxy goes directly"
+        for each in routed
+        if isinstance(each["to"], list)
+    )
+
+
+@lru_cache(maxsize=256)
+def _leads_to_loopback(host: str) -> bool:
+    """Whether this machine resolves a name, and to loopback alone: a name of the user's own, from /etc/hosts."""
+    if _address(host) is not None:
+        return False
+    with suppress(OSError, UnicodeError, gevent.Timeout), gevent.Timeout(_LOOKUP_S):
+        found = gevent.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        return bool(found) and all(is_loopback(str(entry[4][0])) for entry in found)
+    return False
+
+
+def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return (name as it is written, value) of a variable; the value is empty where it is not set."""
+    for written in (name, name.upper()):
+        value = environment.get(written, "").strip()
+        if value and not (written == "HTTP_PROXY" and _CGI in environment):
+            return written, value
+    return name.upper(), ""
+
+
+def _read(variable: str, value: str) -> Proxy:
+    """Return the proxy that a variable's value names; the value is never shown, it may hold a login."""
+    scheme, separator, _ = value.partition("://")
+    scheme = scheme.lower() if separator else "http"
+    if scheme != "http":
+        kind = scheme if re.fullmatch(r"[a-z][a-z0-9+.-]{0,20}", scheme) else "an unknown kind"
+        raise ProxySettingError(
+            f"{variable} names a proxy of the kind {kind}, which is not supported: only HTTP proxies (http://HOST:PORT)"
+            " are; name one, or go directly with --no-proxy or NO_PROXY"
+        )
+    wrong = ProxySettingError(
+        f"{variable} names no proxy that can be read: write http://HOST:PORT or http://NAME:PASSWORD@HOST:PORT, with"
+        " special characters of the login as %40 for @"
+    )
+    try:
+        parts = urlsplit(value if separator else f"http://{value}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise wrong from None
+    address = _address(host)
+    # `urlsplit` drops line ends.
+    known = _HOST.fullmatch(host) or (address is not None and ":" in host)
+    if (
+        not value.isprintable()
+        or not known
+        or port == 0
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.fragment
+    ):
+        raise wrong
+    login = None
+    if parts.username is not None:
+        pair = unquote_to_bytes(parts.username) + b":" + unquote_to_bytes(parts.password or "")
+        login = f"Basic {base64.b64encode(pair).decode('ascii')}"
+    return Proxy(host, port or 80, variable, login)
+
+
+def _authority(host: str, port: int) -> str:
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is, one of IPv4 within IPv6 as the former; None: it is a name."""
+    try:
+        found = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
+
+
+def _split_port(entry: str) -> tuple[str, int | None]:
+    """Return (host, port) of an entry of NO_PROXY; port None: any."""
+    if _address(entry) is not None:
+        return entry, None
+    host, colon, port = entry.rpartition(":")
+    return (
+        (host, int(port)) if colon and port.isascii() and port.isdigit() and len(port) <= 5 else (entry, None)
+    )
+
+
+def _send(raw: socket.socket, data: bytes) -> None:
+    while data:
+        try:
+            data = data[raw.send(data) :]
+        except (BlockingIOError, InterruptedError):
+            _wait(raw, _WRITE)
+
+
+def _wait(raw: socket.socket, events: int) -> None:
+    hub = gevent.get_hub()
+    watcher = hub.loop.io(raw.fileno(), events)
+    try:
+        hub.wait(watcher)
+    finally:
+        watcher.close()
