@@ -202,6 +202,8 @@ class EventClient:
         how = self.socket.abrupt if code is None else f"closed with code {code}"
         how = how.removeprefix("closed")
         self.why = f"the service closed the connection{how}" + (f" ({reason})" if reason else "")
+        if self.socket.violation is not None:
+            self.why = str(self.socket.violation)
         if self._failure is not None:
             self.why = str(self._failure)
         self.ended.set()

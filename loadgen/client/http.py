@@ -1,55 +1,55 @@
 """Publishes over HTTP, timed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-import httpx
+import gevent
 
 from loadgen.client.event_client import TIMEOUT_S
 from loadgen.protocol.base import PublishAnswer, Service
-from loadgen.transport.names import connect_host
+from loadgen.transport.errors import TransportError
+from loadgen.transport.http import GeventHttpClient
 
 
 class HttpPublisher:
-    """A connection that is opened before the first publish, so that a publish's time is its own."""
+    """A connection that is opened before the first publish, so that a publish's time is its own.
+
+    Answers are bounded in size and time: see `loadgen.transport.bounds`.
+    """
 
     def __init__(self, service: Service) -> None:
         assert service.http_url is not None
         self._service = service
-        self._url, self._headers = reachable(service.http_url)
-        self._client = httpx.Client(timeout=TIMEOUT_S)
+        parts = urlsplit(service.http_url)
+        self._resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._client = GeventHttpClient(service.http_url, 1, TIMEOUT_S)
 
     def __enter__(self) -> Self:
         """Connect; whether that worked shows with the first publish."""
-        with suppress(httpx.HTTPError):
-            self._client.options(self._url, headers=self._headers)
+        with suppress(TransportError):
+            self._ask(b"", {}, "OPTIONS", self._resource)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close."""
-        self._client.close()
+        self._client.abort()
 
     def post(self, channel: str, events: Sequence[str]) -> tuple[PublishAnswer, float]:
-        """Publish a batch and return the answer and how long it took (s); raises httpx.HTTPError."""
+        """Publish a batch and return the answer and how long it took (s); raises TransportError."""
         request = self._service.http_publish(channel, events)
-        headers = {**self._headers, **request.headers}
         begun = time.perf_counter()
-        url = self._url if request.resource is None else urljoin(self._url, request.resource)
-        answer = self._client.request(request.method, url, content=request.body, headers=headers)
-        return self._service.http_answer(answer.status_code, answer.content), time.perf_counter() - begun
+        status, body = self._ask(request.body, request.headers, request.method, request.resource)
+        return self._service.http_answer(status, body), time.perf_counter() - begun
 
-
-def reachable(url: str) -> tuple[str, dict[str, str]]:
-    """Return the URL to ask and the headers that go with it: names under `localhost` need no resolver."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if connect_host(host) == host:
-        return url, {}
-    port = f":{parts.port}" if parts.port else ""
-    return parts._replace(netloc=connect_host(host) + port).geturl(), {"host": parts.netloc}
+    def _ask(
+        self, body: bytes, headers: Mapping[str, str], method: str, resource: str | None
+    ) -> tuple[int, bytes]:
+        # Timeouts count from when the event loop last ran, which may be long ago.
+        gevent.get_hub().loop.update_now()
+        return self._client.post(body, headers, method, resource)

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-import httpx
 from gevent.queue import Empty, Queue
 
 from loadgen.client.event_client import (
@@ -232,8 +231,8 @@ class Probe:
             with HttpPublisher(self._service) as publisher:
                 self._event, self._sent_ns = _event()
                 answer, _ = publisher.post(self._channel, [self._event])
-        except httpx.HTTPError as error:
-            raise StepError(f"no answer ({type(error).__name__})", self._advice.publish_http) from None
+        except TransportError as error:
+            raise StepError(f"no answer that can be used: {error}", self._advice.publish_http) from None
         return self._accepted(answer)
 
     def _publish_websocket(self) -> str:

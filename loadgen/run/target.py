@@ -4,12 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
-from loadgen.client.http import reachable
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
@@ -20,6 +17,7 @@ from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
 from loadgen.scenario.login import Login
+from loadgen.transport import bounded
 from loadgen.transport.errors import TransportError
 
 CHECK_TIMEOUT_S = 10.0
@@ -233,10 +231,8 @@ def check(target: Target) -> None:
     if service.http_url is None:
         return
     try:
-        url, headers = reachable(service.http_url)
-        httpx.request("OPTIONS", url, headers=headers, timeout=CHECK_TIMEOUT_S)
-    except httpx.TransportError as error:
+        bounded.ask("OPTIONS", service.http_url, timeout_s=CHECK_TIMEOUT_S)
+    except TransportError as error:
         raise RunError(
-            f"the target cannot be reached at {service.http_url}: {error or type(error).__name__}",
-            ExitCode.TARGET,
+            f"the target cannot be reached at {service.http_url}: {error}", ExitCode.TARGET
         ) from None

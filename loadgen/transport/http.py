@@ -23,8 +23,8 @@ import httpx
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
 
-from loadgen.transport import isolation, sources
-from loadgen.transport.errors import TransportError, describe
+from loadgen.transport import bounds, isolation, sources
+from loadgen.transport.errors import TransportError, UnreadableError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
 from loadgen.transport.isolation import OnFailed, OurFailureError
 from loadgen.transport.names import connect_host
@@ -65,8 +65,14 @@ class GeventHttpClient:
     """
 
     def __init__(
-        self, url: str, connections: int, timeout_s: float = 10.0, on_failed: OnFailed | None = None
+        self,
+        url: str,
+        connections: int,
+        timeout_s: float = 10.0,
+        on_failed: OnFailed | None = None,
+        asked: str = "publish",
     ) -> None:
+        """``timeout_s`` is for the whole of an answer; ``asked`` is what errors call a request."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         self.name = parts.netloc
@@ -87,6 +93,7 @@ class GeventHttpClient:
         self._closed = False
         self._timer: Any = None
         self._on_failed = on_failed
+        self._asked = asked
 
     def send(
         self,
@@ -138,6 +145,12 @@ class GeventHttpClient:
         for connection in self._idle:
             connection.dispose()
         self._idle.clear()
+
+    def abort(self) -> None:
+        """Close the connections at once; a request that awaits its answer fails."""
+        self.close()
+        for connection in list(self._busy):
+            connection.fail(TransportError(f"{self.name}: given up"))
 
     # What a connection tells.
 
@@ -211,7 +224,7 @@ class GeventHttpClient:
         now_s = time.monotonic()
         for connection in list(self._busy):
             if connection.deadline_s <= now_s:
-                connection.fail(TransportError(f"{self.name}: no answer to the publish in time"))
+                connection.fail(TransportError(f"{self.name}: no answer to the {self._asked} in time"))
         if self._busy:
             earliest_s = min(connection.deadline_s for connection in self._busy)
             self._timer = gevent.get_hub().loop.timer(max(0.001, earliest_s - now_s))
@@ -219,10 +232,13 @@ class GeventHttpClient:
 
     def _connect(self, request: bytes, on_response: OnResponse) -> None:
         try:
-            connection = self._connected()
-        except TransportError as error:
+            # All of it: a server may answer a byte of the TLS handshake now and then, for ever.
+            with gevent.Timeout(self.timeout_s):
+                connection = self._connected()
+        except (TransportError, gevent.Timeout) as error:
             self._freed()
-            self.tell(on_response, 0, b"", error)
+            late = TransportError(f"{self.name}: no answer to the {self._asked} in time")
+            self.tell(on_response, 0, b"", error if isinstance(error, TransportError) else late)
             return
         except Exception as error:
             self._freed()
@@ -260,7 +276,7 @@ class GeventHttpClient:
                 f"{self.name}: the host's name cannot be written as one of the DNS"
             ) from None
         if isinstance(failure, TimeoutError):
-            raise TransportError(f"{self.name}: no answer to the publish in time") from None
+            raise TransportError(f"{self.name}: no answer to the {self._asked} in time") from None
         raise TransportError(describe(failure or OSError("no address"), self.name)) from None
 
 
@@ -285,7 +301,9 @@ class HttpxClient:
     def __init__(self, url: str, connections: int, timeout_s: float = 10.0) -> None:
         self._url = url
         self._name = urlsplit(url).netloc
+        self._timeout_s = timeout_s
         self._client = httpx.Client(limits=httpx.Limits(max_connections=connections), timeout=timeout_s)
+        self._client.headers["accept-encoding"] = "identity"
 
     def send(
         self,
@@ -314,12 +332,26 @@ class HttpxClient:
     ) -> tuple[int, bytes]:
         """Return (status, body) of the answer; raises TransportError where there is none."""
         url = self._url if resource is None else urljoin(self._url, resource)
-        try:
-            response = self._client.request(method, url, content=body, headers=dict(headers))
-        except (httpx.HTTPError, UnicodeError) as error:
-            # Whatever the server sent that is no answer.
-            raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
-        return response.status_code, response.content
+        late = TransportError(f"{self._name}: no answer to the publish in time")
+        deadline_s = time.monotonic() + self._timeout_s
+        answer = bytearray()
+        # Its own timeout is for each read. gevent's ends the whole, where gevent waits for the socket (under Locust).
+        with gevent.Timeout(self._timeout_s, late):
+            try:
+                with self._client.stream(method, url, content=body, headers=dict(headers)) as response:
+                    # Raw: 64 KB of gzip may be 64 MB.
+                    for part in response.iter_raw(64 * 1024):
+                        answer += part
+                        if len(answer) > bounds.HTTP_BODY_BYTES:
+                            raise UnreadableError(
+                                f"{self._name}: the answer has a body of more than {bounds.HTTP_BODY_BYTES:,} bytes"
+                            )
+                        if time.monotonic() > deadline_s:
+                            raise late
+            except (httpx.HTTPError, UnicodeError) as error:
+                # Whatever the server sent that is no answer.
+                raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
+        return response.status_code, bytes(answer)
 
     def close(self) -> None:
         """Close the connections."""
