@@ -94,9 +94,12 @@ UPGRADES: dict[str, Callable[[], Iterator[bytes]]] = {
 }
 BYTES: dict[str, Callable[[], Iterator[bytes]]] = {
     "mqtt: a packet of 256 MB": lambda: _after(b"\x30\xff\xff\xff\x7f", _forever(BLOCK)),
-    "nats: a payload of 1 GB": lambda: _after(b"INFO {}\r\nMSG a s1 999999999\r\n", _forever(BLOCK)),
-    "nats: a line without end": lambda: _forever(BLOCK),
-    "nats: PING, and reads nothing": lambda: _forever(b"PING\r\n" * 10_000),
+    "mqtt: QoS 1, and reads nothing": lambda: _forever(bytes.fromhex("32 06 00 01 61 00 01 00") * 5000),
+    "nats: a payload of 1 GB": lambda: _after(
+        frame(0x82, b"MSG default.a s1 999999999\r\n"), _forever(frame(0x82, BLOCK))
+    ),
+    "nats: a line without end": lambda: _forever(frame(0x82, BLOCK)),
+    "nats: PING, and reads nothing": lambda: _forever(frame(0x82, b"PING\r\n" * 10_000)),
 }
 CASES: dict[str, dict[str, Callable[[], Iterator[bytes]]]] = {
     "publish": HTTP,
@@ -120,12 +123,16 @@ def serve(kind: str, name: str) -> None:
 
     def converse(peer: socket.socket) -> None:
         try:
-            if kind == "stream":
-                if name.startswith("nats"):
-                    peer.sendall(b"INFO {}\r\n")
+            if name.startswith("mqtt"):
                 peer.recv(65536)
-                if name.startswith("mqtt"):
-                    peer.sendall(bytes.fromhex("20 03 00 00 00"))
+                peer.sendall(bytes.fromhex("20 03 00 00 00"))
+            elif name.startswith("nats"):
+                peer.sendall(_yes(peer.recv(65536)) + frame(0x82, b"INFO {}\r\n"))
+                peer.recv(65536)
+                peer.sendall(frame(0x82, b"+OK\r\n"))
+                if "payload" in name:
+                    peer.recv(65536)
+                    peer.sendall(frame(0x82, b"+OK\r\n"))
             else:
                 asked = peer.recv(65536)
                 websocket = b"pgrade: websocket" in asked
@@ -245,19 +252,18 @@ def _unread(port: int) -> str:
 
 
 def _stream(port: int, name: str) -> str:
-    import os
-
     from loadgen.client.event_client import EventClient
     from loadgen.protocol.registry import protocol_of
 
     url = f"mqtt://127.0.0.1:{port}"
     if name.startswith("nats"):
-        url = f"nats+tcp://127.0.0.1:{port}"
-    os.environ.setdefault("NATS_TOKEN", "x")
+        url = f"nats+ws://127.0.0.1:{port}"
     protocol = protocol_of(url)
     client = EventClient(protocol.service(protocol.endpoints(url), None), channels=["/default/a"])
     client.open()
     client.login()
+    if name.startswith("nats: a payload"):
+        client.subscribe("/default/a")
     client.ended.wait(12)
     return client.why or "still open after 12 s"
 
