@@ -29,6 +29,10 @@ class Answer:
         """Take what came; beyond the bound of a head nothing is kept."""
         self._said += data[: HTTP_HEAD_BYTES - len(self._said)]
 
+    def begun(self) -> str | None:
+        """Return the beginning of what came, for people; None if nothing did."""
+        return shown(self._said) if self._said else None
+
     def no_http(self) -> str | None:
         """Return what the answer is if it cannot become one of HTTP/1.1; None if it can."""
         said = bytes(self._said[:120])
@@ -47,11 +51,12 @@ class Answer:
 
     def broken_off(self) -> str | None:
         """Return what to say where the connection has ended here; None if there was no answer at all."""
-        if not self._said:
+        begun = self.begun()
+        if begun is None:
             return None
         return (
             self.refusal()
-            or f"closed the connection in the middle of its answer to the WebSocket handshake: {shown(self._said)}"
+            or f"closed the connection in the middle of its answer to the WebSocket handshake: {begun}"
         )
 
 

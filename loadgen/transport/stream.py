@@ -134,9 +134,7 @@ class SocketStream:
         except BaseException as error:
             self._dispose()
             if isinstance(error, gevent.Timeout):
-                raise TransportError(
-                    f"{self._address.name}: no answer to the {self._handshake} within {timeout_s:g} s"
-                ) from None
+                raise TransportError(f"{self._address.name}: {self._unanswered(timeout_s)}") from None
             if isinstance(error, ssl.SSLError):
                 raise TransportError(f"{self._address.name}: TLS failed: {error}") from None
             if isinstance(error, OSError):
@@ -176,6 +174,10 @@ class SocketStream:
             self._inlet.add(self._descriptor, self)
 
     # For the subclass.
+
+    def _unanswered(self, timeout_s: float) -> str:
+        """Return what to say where `open` has waited in vain."""
+        return f"no answer to the {self._handshake} within {timeout_s:g} s"
 
     def _secured(self) -> None:
         """The socket is connected, and TLS is done where there is TLS."""

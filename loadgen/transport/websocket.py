@@ -307,6 +307,12 @@ class WebSocket(SocketStream):
         name = self._address.name
         self._fail(UnreadableError(f"{name}: the server broke the WebSocket protocol: {what}"))
 
+    def _unanswered(self, timeout_s: float) -> str:
+        begun = None if self._answer is None else self._answer.begun()
+        if begun is None:
+            return super()._unanswered(timeout_s)
+        return f"the answer to the {self._handshake} was not whole within {timeout_s:g} s: {begun}"
+
     def _on_upgrade_answer(self, protocol: Protocol) -> None:
         if self._opening is not None and protocol.handshake_exc is None:
             self._opening.set(None)

@@ -231,6 +231,16 @@ def test_an_answer_that_breaks_off_is_called_that_and_may_be_tried_again(part: b
         assert not isinstance(caught.value, HandshakeRefusedError)
 
 
+def test_an_answer_that_drips_is_called_that() -> None:
+    drip = [b"x: y\r\n"] * 200
+    with served(drip, answer=lambda _: b"HTTP/1.1 101 Switching Protocols\r\n") as port:
+        with pytest.raises(
+            TransportError, match=r"was not whole within 0.3 s: HTTP/1.1 101 Switching"
+        ) as caught:
+            Client(port).socket.open(0.3)
+        assert not isinstance(caught.value, HandshakeRefusedError)
+
+
 # --- judged as the library judges, and earlier ---
 
 SIZES = st.one_of(st.integers(0, 300), st.sampled_from([125, 126, 127, 65_535, 65_536, 70_000, 100_001]))
