@@ -18,7 +18,7 @@ from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
 from loadgen.scenario.login import Login
 from loadgen.transport import bounded
-from loadgen.transport.errors import TransportError
+from loadgen.transport.errors import TransportError, UnreadableError
 
 CHECK_TIMEOUT_S = 10.0
 
@@ -232,6 +232,11 @@ def check(target: Target) -> None:
         return
     try:
         bounded.ask("OPTIONS", service.http_url, timeout_s=CHECK_TIMEOUT_S)
+    except UnreadableError as error:
+        raise RunError(
+            f"the target answers an HTTP request to {service.http_url} with what cannot be read: {error}",
+            ExitCode.TARGET,
+        ) from None
     except TransportError as error:
         raise RunError(
             f"the target cannot be reached at {service.http_url}: {error}", ExitCode.TARGET

@@ -124,6 +124,11 @@ def test_a_body_that_is_no_text_is_answered_as_the_service_does(server: Server, 
         b"POST /event HTTP/1.1\r\nhost: x\r\nauthorization: AWS4-HMAC-SHA256 Credential=\xff/20261128/x/appsync/"
         b"aws4_request, SignedHeaders=host, Signature=00\r\nx-amz-date: \xff\r\ncontent-length: 39\r\n\r\n"
         + GOOD,
+        b"POST /event HTTP/1.1\r\nhost: x\r\nx-api-key: \xc3\xa9\r\ncontent-length: 39\r\n\r\n" + GOOD,
+        b"POST /event HTTP/1.1\r\nhost: x\r\nauthorization: \xc3\xa9\r\ncontent-length: 39\r\n\r\n" + GOOD,
+        b"POST /event HTTP/1.1\r\nhost: \xc3\xa9\r\nauthorization: AWS4-HMAC-SHA256 Credential=AKIAHOSTILE/20261128/"
+        b"x\xc3\xa9/appsync/aws4_request, SignedHeaders=host;x-amz-date, Signature=\xc3\xa9\r\n"
+        b"x-amz-date: 20261128T000000Z\r\ncontent-length: 39\r\n\r\n" + GOOD,
         b"POST /event HTTP/1.1\r\nhost: x\r\nx-\xff: 1\r\n\r\n",
         b"POST /event HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"POST /event HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n",

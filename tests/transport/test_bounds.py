@@ -17,9 +17,24 @@ from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.http import GeventHttpClient, HttpxClient
 from loadgen.transport.websocket import WebSocket
 from tests.transport.hostile import frame, served
-from tests.transport.test_http import served as http_served
+from tests.transport.test_http import Answer
+from tests.transport.test_http import served as served_to_the_end
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+def http_served(answer: Answer) -> Any:
+    """As `served` of test_http; that the client goes in the middle of an answer is what is wanted here."""
+
+    def tolerant(peer: Any, number: int) -> bool:
+        try:
+            return answer(peer, number)
+        except OSError:
+            return False
+
+    return served_to_the_end(tolerant)
+
+
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 CHUNK = b"4000\r\n" + b"x" * 0x4000 + b"\r\n"
 
