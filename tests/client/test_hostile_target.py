@@ -101,7 +101,7 @@ def test_the_publisher_of_the_commands_is_bounded() -> None:
         ([b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]"], "no access_token"),
         ([b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n\xff{}"], "no access_token"),
         (
-            [b'HTTP/1.1 200 OK\r\ncontent-length: 34\r\n\r\n{"access_token":1,"expires_in":"x"}'],
+            [b'HTTP/1.1 200 OK\r\ncontent-length: 35\r\n\r\n{"access_token":1,"expires_in":"x"}'],
             "no access_token",
         ),
         ([b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n" + b"[" * 100_000], "no access_token"),
@@ -118,7 +118,7 @@ def test_a_token_endpoint_that_answers_anything_is_a_sentence(answer: list[bytes
     ("sent", "said"),
     [
         (frame(0xC1, b"x"), "broke the WebSocket protocol: a text frame with reserved bits"),
-        (frame(0x88, b"\x03\xe8bye"), "closed the connection with code 1000 .bye"),
+        (frame(0x88, b"\x03\xe8bye"), "closed the connection with code 1000 (bye)"),
     ],
 )
 def test_why_a_connection_has_ended_is_what_the_service_did(sent: bytes, said: str) -> None:
