@@ -17,6 +17,7 @@ from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target, check
+from loadgen.transport import bounds
 from loadgen.transport.errors import TransportError
 from tests.transport.hostile import frame, yes
 
@@ -121,7 +122,10 @@ def test_a_token_endpoint_that_answers_anything_is_a_sentence(answer: list[bytes
         (frame(0x88, b"\x03\xe8bye"), "closed the connection with code 1000 (bye)"),
     ],
 )
-def test_why_a_connection_has_ended_is_what_the_service_did(sent: bytes, said: str) -> None:
+def test_why_a_connection_has_ended_is_what_the_service_did(
+    sent: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "CLOSING_S", 0.2)
     with service([], after_ack=sent) as url:
         client = EventClient(api(url))
         client.open(5)
