@@ -151,6 +151,9 @@ class GeventHttpClient:
         self.close()
         for connection in list(self._busy):
             connection.fail(TransportError(f"{self.name}: given up"))
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
 
     # What a connection tells.
 

@@ -322,7 +322,6 @@ class WebSocket(SocketStream):
         protocol, answer = self._protocol, self._answer
         if protocol is None or protocol.state is not CONNECTING or answer is None:
             self._answer = None
-            self._wait_no_longer()
         elif protocol.handshake_exc is not None:
             self._refuse(handshake.refusal(protocol.handshake_exc))
         elif self._patience is None and (said := answer.refusal()) is not None:
