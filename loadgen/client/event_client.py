@@ -72,6 +72,8 @@ class EventClient:
         #: Set when the connection has ended; :attr:`why` then says how.
         self.ended = Event()
         self.why = ""
+        #: What the service sent that was no message of the protocol, and so ended the connection.
+        self._broken = ""
         self.deviations: list[str] = []
         self.socket = connection(
             Address(service.connect_url, service.tls, dialer or Dialer(allow_remote=True)),
@@ -191,6 +193,7 @@ class EventClient:
 
     def on_broken(self, reason: str) -> None:
         """Nothing that follows can be understood."""
+        self._broken = reason
         self._fail(ServiceRefusedError(reason))
         self.socket.abort()
 
@@ -205,6 +208,10 @@ class EventClient:
         how = self.socket.abrupt if code is None else f"closed with code {code}"
         how = how.removeprefix("closed")
         self.why = f"the service closed the connection{how}" + (f" ({reason})" if reason else "")
+        if self.socket.violation is not None:
+            self.why = str(self.socket.violation)
+        elif self._broken:
+            self.why = self._broken
         if self._failure is not None:
             self.why = str(self._failure)
         self.ended.set()

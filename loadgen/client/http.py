@@ -13,7 +13,10 @@ from loadgen.transport.http import GeventHttpClient
 
 
 class HttpPublisher:
-    """A connection that is opened before the first publish, so that a publish's time is its own."""
+    """A connection that is opened before the first publish, so that a publish's time is its own.
+
+    Answers are bounded in size and time: see `loadgen.transport.bounds`.
+    """
 
     def __init__(self, service: Service) -> None:
         assert service.http_url is not None
@@ -30,7 +33,7 @@ class HttpPublisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close."""
-        self._client.close()
+        self._client.abort()
 
     def post(self, channel: str, events: Sequence[str]) -> tuple[PublishAnswer, float]:
         """Publish a batch and return the answer and how long it took (s); raises TransportError."""

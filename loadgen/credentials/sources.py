@@ -1,17 +1,21 @@
 """Where tokens come from."""
 
+import base64
+import json
 import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
-import httpx
 import jwt
 
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.refreshing import FetchedToken
+from loadgen.transport import bounded
+from loadgen.transport.errors import TransportError
 
 TIMEOUT_S: Final = 15.0
 
@@ -58,19 +62,27 @@ def from_command(words: Sequence[str]) -> FetchedToken:
 def from_client_credentials(url: str, client_id: str, client_secret: str, scope: str | None) -> FetchedToken:
     """Return an access token by the client credentials grant (RFC 6749, 4.4); raises CredentialError."""
     form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
+    login = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
+    headers = {
+        "authorization": f"Basic {login}",
+        "content-type": "application/x-www-form-urlencoded",
+        "accept": "application/json",
+    }
     asked_s = time.time()
     try:
-        answer = httpx.post(url, data=form, auth=(client_id, client_secret), timeout=TIMEOUT_S)
-        answer.raise_for_status()
-        body: dict[str, Any] = answer.json()
+        status, answer = bounded.ask(
+            "POST", url, timeout_s=TIMEOUT_S, headers=headers, body=urlencode(form).encode()
+        )
+    except TransportError as error:
+        raise CredentialError(f"the token endpoint {url!a} cannot be reached: {error}") from None
+    if not 200 <= status < 300:
+        raise CredentialError(f"the token endpoint answered HTTP {status}")
+    try:
+        body: dict[str, Any] = json.loads(answer)
         token = str(body["access_token"])
         lifetime_s = body.get("expires_in")
         expires_s = None if lifetime_s is None else asked_s + float(lifetime_s)
-    except httpx.HTTPStatusError as error:
-        raise CredentialError(f"the token endpoint answered HTTP {error.response.status_code}") from None
-    except (httpx.HTTPError, httpx.InvalidURL):
-        raise CredentialError(f"the token endpoint {url!a} cannot be reached") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise CredentialError("the token endpoint's answer has no access_token") from None
     token = _printable(token, "token endpoint")
     return FetchedToken(token, expires_s) if expires_s is not None else _with_expiry(token)

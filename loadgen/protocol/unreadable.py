@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 MOST_EXAMPLE_BYTES: Final = 120
+MOST_REASON_CHARACTERS: Final = 500
 #: Stands where a secret stood.
 HIDDEN: Final = "(secret)"
 #: Secrets are looked for in this much of a message.
@@ -39,6 +40,11 @@ def shown(message: bytes | bytearray | memoryview, secrets: Iterable[tuple[str, 
             known = known.replace(secret.encode(), instead.encode())
     text = repr(known[:MOST_EXAMPLE_BYTES])[2:-1]
     return text + "..." if len(known) > MOST_EXAMPLE_BYTES else text
+
+
+def cut(text: str) -> str:
+    """Return what a service gave as a reason, cut to 500 characters: it stands in each event's row of the record."""
+    return text if len(text) <= MOST_REASON_CHARACTERS else text[:MOST_REASON_CHARACTERS] + "..."
 
 
 def is_utf8(message: bytes | bytearray | memoryview) -> bool:

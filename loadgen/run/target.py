@@ -17,10 +17,9 @@ from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.scenario import Scenario
 from loadgen.scenario.login import Login
-from loadgen.transport import proxy
+from loadgen.transport import bounded, proxy
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
-from loadgen.transport.errors import TransportError
-from loadgen.transport.http import GeventHttpClient
+from loadgen.transport.errors import TransportError, UnreadableError
 
 CHECK_TIMEOUT_S = 10.0
 
@@ -265,15 +264,16 @@ def check(target: Target) -> None:
         client.close()
     if service.http_url is None:
         return
-    http = GeventHttpClient(service.http_url, 1, CHECK_TIMEOUT_S, dialer=dialer)
     try:
-        http.post(b"", {}, "OPTIONS")
+        bounded.ask("OPTIONS", service.http_url, timeout_s=CHECK_TIMEOUT_S, dialer=dialer)
     except ForbiddenAddressError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
-    except TransportError as error:
+    except UnreadableError as error:
         raise RunError(
-            f"the target cannot be reached at {service.http_url}: {error}",
+            f"the target answers an HTTP request to {service.http_url} with what cannot be read: {error}",
             ExitCode.TARGET,
         ) from None
-    finally:
-        http.close()
+    except TransportError as error:
+        raise RunError(
+            f"the target cannot be reached at {service.http_url}: {error}", ExitCode.TARGET
+        ) from None

@@ -5,7 +5,8 @@ from aiohttp import web
 from loadgen.protocol.appsync.endpoints import HTTP_PATH, REALTIME_PATH
 from loadgen.server import editor
 from loadgen.server.api import EventApi
-from loadgen.server.http import BODY_MAX_BYTES, PublishEndpoint
+from loadgen.server.bodies import BODY_MAX_BYTES
+from loadgen.server.http import PublishEndpoint
 from loadgen.server.websocket import RealtimeEndpoint
 
 

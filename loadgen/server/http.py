@@ -6,12 +6,11 @@ from typing import Final
 from aiohttp import web
 
 from loadgen.protocol.appsync import errors, messages
+from loadgen.protocol.unreadable import is_utf8
 from loadgen.server.api import EventApi
 from loadgen.server.auth.base import credentials_from
+from loadgen.server.bodies import Bodies, BodyError, BodyTooLargeError
 from loadgen.server.refusal import RefusedError
-
-BODY_MAX_BYTES: Final = 4 * 1024 * 1024
-"""A larger body is answered 413 unread (assumption). Above the payload limit: escaping lengthens events."""
 
 _JSON: Final = "application/json"
 #: A page of an application in development comes from another port; credentials are in headers, never in cookies.
@@ -23,16 +22,22 @@ class PublishEndpoint:
 
     def __init__(self, api: EventApi) -> None:
         self._api = api
+        self._bodies = Bodies()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer 200 with the outcome of each event, or an error for the whole request."""
         try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
+            body = await self._bodies.read(request)
+        except BodyTooLargeError:
             return _refusal(RefusedError(errors.PAYLOAD_TOO_LARGE, HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
+        except BodyError:
+            return _refusal(RefusedError(errors.INVALID_BODY), close=True)
         try:
             publish = messages.decode_publish_request(body)
         except messages.UNREADABLE:
+            return _refusal(RefusedError(errors.INVALID_BODY))
+        if not is_utf8(body):
+            # Somewhere that the decoder passes over, such as an unknown member.
             return _refusal(RefusedError(errors.INVALID_BODY))
         credentials = credentials_from(request.headers)
         try:
@@ -61,13 +66,17 @@ class PublishEndpoint:
         )
 
 
-def _refusal(refused: RefusedError) -> web.Response:
+def _refusal(refused: RefusedError, *, close: bool = False) -> web.Response:
     """Return the error with its status: 400 and 403 (real), 401 (inf, undefined namespace too), others: assumptions."""
     error = refused.error
-    return web.Response(
+    response = web.Response(
         status=refused.status,
         body=messages.encode_http(messages.ErrorResponse([error])),
         content_type=_JSON,
         # Amplify reads the name from here, so AWS presumably sends it (inf).
         headers={**_ANY_ORIGIN, "x-amzn-ErrorType": error.error_type or "UnknownError"},
     )
+    if close:
+        # What is left of the body would be taken for the next request.
+        response.force_close()
+    return response

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from loadgen.protocol.appsync.endpoints import HTTP_PATH, REALTIME_PATH
+from loadgen.server import quiet
 from loadgen.server.api import EventApi
 from loadgen.server.app import build_app
 from loadgen.server.config import ServerConfig
@@ -66,7 +67,13 @@ class Server:
         self._hub = hub
         self.api = EventApi(config, hub, rates)
         self._runner = web.AppRunner(
-            build_app(self.api), handle_signals=False, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
+            build_app(self.api),
+            handle_signals=False,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+            logger=quiet.logger(),
+            # 64 KB may unpack to 64 MB, and no client of the service packs its requests (assumption).
+            auto_decompress=False,
         )
         self._keeping: asyncio.Task[None] | None = None
 

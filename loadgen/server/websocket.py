@@ -22,6 +22,13 @@ FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
 """A larger message ends the connection with 1009 (assumption). Above the payload limit, as escaping lengthens
 events and Amplify sends them twice."""
 
+_UPGRADE: Final = (
+    hdrs.UPGRADE,
+    hdrs.CONNECTION,
+    hdrs.SEC_WEBSOCKET_KEY,
+    hdrs.SEC_WEBSOCKET_VERSION,
+    hdrs.SEC_WEBSOCKET_EXTENSIONS,
+)
 _CLOSE_TIMEOUT_S: Final = 5.0
 _FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
@@ -43,6 +50,9 @@ class RealtimeEndpoint:
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,), compress=False, max_msg_size=FRAME_MAX_BYTES, timeout=_CLOSE_TIMEOUT_S
         )
+        if not all(value.isascii() for name in _UPGRADE for value in request.headers.getall(name, [])):
+            # RFC 6455, 4.2.1: none of these can have other characters, and aiohttp stumbles over them.
+            raise web.HTTPBadRequest(text="the headers of the WebSocket handshake are not ASCII")
         await socket.prepare(request)
         transport = request.transport
         if transport is None:

@@ -19,10 +19,17 @@ _TWO_BYTES, _EIGHT_BYTES = 126, 127
 OnText = Callable[[bytes | bytearray, int, int], None]
 #: Steps the library; false: from now on it must see every frame (a fragmented message is open, or the end is near).
 Library = Callable[[bytes, int, int], bool]
+#: Told the first two bytes of a frame that is not plain, and its length; true: it is not to be, and ends the stream.
+Judge = Callable[[int, int, int], bool]
 
 
 def _ignore(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
     """Take a message after the end."""
+
+
+def _no_objection(first: int, second: int, length: int) -> bool:
+    """Leave every frame to the library."""
+    return False
 
 
 def _ignore_all(data: bytes, arrival_ns: int, read_ns: int) -> bool:
@@ -37,6 +44,7 @@ class TextFrames:
         "_direct",
         "_first",
         "_given_up",
+        "_judge",
         "_library",
         "_max_bytes",
         "_on_text",
@@ -48,10 +56,20 @@ class TextFrames:
     )
 
     def __init__(
-        self, on_text: OnText, library: Library, max_bytes: int | None, *, binary: bool = False
+        self,
+        on_text: OnText,
+        library: Library,
+        max_bytes: int | None,
+        *,
+        binary: bool = False,
+        judge: Judge = _no_objection,
     ) -> None:
-        """``max_bytes`` is the longest frame that is waited for; of a longer one the library says what is wrong."""
+        """``max_bytes`` is the longest frame that is waited for; of a longer one the library says what is wrong.
+
+        ``judge`` sees the header of each frame that is not plain before the rest is waited for.
+        """
         self._on_text = on_text
+        self._judge = judge
         self._first = _BINARY_AND_FINAL if binary else _TEXT_AND_FINAL
         # What reads the sockets knows text frames only.
         self._on_whole: OnText | None = None if binary else on_text
@@ -105,7 +123,7 @@ class TextFrames:
 
     def end(self) -> None:
         """Take nothing more, not even the rest of what is being taken."""
-        self._on_text, self._library = _ignore, _ignore_all
+        self._on_text, self._library, self._judge = _ignore, _ignore_all, _no_objection
         self._on_whole = self.whole = self.lane = None
 
     def _walk(
@@ -120,18 +138,20 @@ class TextFrames:
             begin = place + 2
             if length >= _TWO_BYTES:
                 if length > _EIGHT_BYTES:
-                    # Masked, which a server must not do: the library says so.
-                    self._give_up(data[place:], arrival(arrival_ns, within_ns), read_ns)
+                    # Masked, which a server must not do.
+                    self._give_up(data[place:], length, arrival(arrival_ns, within_ns), read_ns)
                     return
                 begin += 2 if length == _TWO_BYTES else 8
                 if begin > end:
                     break
                 length = int.from_bytes(data[place + 2 : begin], "big")
                 if length > self._max_bytes:
-                    self._give_up(data[place:], arrival(arrival_ns, within_ns), read_ns)
+                    self._give_up(data[place:], length, arrival(arrival_ns, within_ns), read_ns)
                     return
             stop = begin + length
             if stop > end:
+                if (data[place] != first or not self._direct) and self._is_refused(data, place, length):
+                    return
                 self._wanted = stop - place
                 break
             if stop < end:
@@ -142,6 +162,8 @@ class TextFrames:
                 at_ns = arrival(arrival_ns, end_ns) if end_ns else arrival_ns
             if data[place] == first and self._direct:
                 self._on_text(bytes(data[begin:stop]), at_ns, read_ns)
+            elif self._is_refused(data, place, length):
+                return
             else:
                 self._direct = self._library(bytes(data[place:stop]), at_ns, read_ns)
             place = stop
@@ -149,7 +171,16 @@ class TextFrames:
             self._partial = bytearray(data[place:])
         self.whole = self._on_whole if self._direct and self._partial is None else None
 
-    def _give_up(self, rest: bytes | memoryview, arrival_ns: int, read_ns: int) -> None:
+    def _is_refused(self, data: bytes | memoryview, place: int, length: int) -> bool:
+        if not self._judge(data[place], data[place + 1], length):
+            return False
         self._given_up = True
         self.whole = None
-        self._library(bytes(rest), arrival_ns, read_ns)
+        return True
+
+    def _give_up(self, rest: bytes | memoryview, length: int, arrival_ns: int, read_ns: int) -> None:
+        """Leave all that follows to the library: it says what is wrong, if the judge does not."""
+        if not self._is_refused(rest, 0, length):
+            self._given_up = True
+            self.whole = None
+            self._library(bytes(rest), arrival_ns, read_ns)

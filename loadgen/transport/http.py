@@ -24,9 +24,9 @@ from gevent.monkey import get_original
 
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import HttpRequest
-from loadgen.transport import isolation, proxy
+from loadgen.transport import bounds, isolation, proxy
 from loadgen.transport.dialing import Dialer, remote_of
-from loadgen.transport.errors import TransportError, describe
+from loadgen.transport.errors import TransportError, UnreadableError, describe
 from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStream
 from loadgen.transport.isolation import OnFailed, OurFailureError
 
@@ -77,8 +77,12 @@ class GeventHttpClient:
         timeout_s: float = 10.0,
         on_failed: OnFailed | None = None,
         dialer: Dialer | None = None,
+        asked: str = "publish",
     ) -> None:
-        """``dialer`` opens the sockets; without one they go to loopback only."""
+        """``timeout_s`` is for the whole of an answer; ``asked`` is what errors call a request.
+
+        ``dialer`` opens the sockets; without one they go to loopback only.
+        """
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         #: The proxy that connections go through; None: they go directly.
@@ -103,6 +107,7 @@ class GeventHttpClient:
         self._closed = False
         self._timer: Any = None
         self._on_failed = on_failed
+        self._asked = asked
 
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
         """Send without waiting, over an open connection or the first that opens."""
@@ -160,6 +165,15 @@ class GeventHttpClient:
         for connection in self._idle:
             connection.dispose()
         self._idle.clear()
+
+    def abort(self) -> None:
+        """Close the connections at once; a request that awaits its answer fails."""
+        self.close()
+        for connection in list(self._busy):
+            connection.fail(TransportError(f"{self.name}: given up"))
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
 
     # What a connection tells.
 
@@ -258,7 +272,7 @@ class GeventHttpClient:
         now_s = time.monotonic()
         for connection in list(self._busy):
             if connection.deadline_s <= now_s:
-                connection.fail(TransportError(f"{self.name}: no answer to the publish in time"))
+                connection.fail(TransportError(f"{self.name}: no answer to the {self._asked} in time"))
         if self._busy:
             earliest_s = min(connection.deadline_s for connection in self._busy)
             self._timer = gevent.get_hub().loop.timer(max(0.001, earliest_s - now_s))
@@ -266,9 +280,13 @@ class GeventHttpClient:
 
     def _open(self) -> None:
         try:
-            connection = self._connected()
+            # All of it: a server may answer a byte of the TLS handshake now and then, for ever.
+            with gevent.Timeout(self.timeout_s):
+                connection = self._connected()
         except TransportError as error:
             self._not_opened(error)
+        except gevent.Timeout:
+            self._not_opened(TransportError(f"{self.name}: no answer to the {self._asked} in time"))
         except Exception as error:
             self.on_failed(error)
             self._not_opened(OurFailureError(error))
@@ -328,9 +346,11 @@ class HttpxClient:
         self._url = url
         self._name = urlsplit(url).netloc
         through = proxy.route(url)
+        self._timeout_s = timeout_s
         self._client = httpx.Client(
             limits=httpx.Limits(max_connections=connections),
             timeout=timeout_s,
+            headers={"accept-encoding": "identity"},
             # Its own reading of the environment differs from ours.
             trust_env=False,
             verify=_tls_context(),
@@ -360,12 +380,26 @@ class HttpxClient:
     ) -> tuple[int, bytes]:
         """Return (status, body) of the answer; raises TransportError where there is none."""
         url = self._url if resource is None else urljoin(self._url, resource)
-        try:
-            response = self._client.request(method, url, content=body, headers=dict(headers))
-        except (httpx.HTTPError, UnicodeError) as error:
-            # Whatever the server sent that is no answer.
-            raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
-        return response.status_code, response.content
+        late = TransportError(f"{self._name}: no answer to the publish in time")
+        deadline_s = time.monotonic() + self._timeout_s
+        answer = bytearray()
+        # Its own timeout is for each read. gevent's ends the whole, where gevent waits for the socket (under Locust).
+        with gevent.Timeout(self._timeout_s, late):
+            try:
+                with self._client.stream(method, url, content=body, headers=dict(headers)) as response:
+                    # Raw: 64 KB of gzip may be 64 MB.
+                    for part in response.iter_raw(64 * 1024):
+                        answer += part
+                        if len(answer) > bounds.HTTP_BODY_BYTES:
+                            raise UnreadableError(
+                                f"{self._name}: the answer has a body of more than {bounds.HTTP_BODY_BYTES:,} bytes"
+                            )
+                        if time.monotonic() > deadline_s:
+                            raise late
+            except (httpx.HTTPError, UnicodeError) as error:
+                # Whatever the server sent that is no answer.
+                raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
+        return response.status_code, bytes(answer)
 
     def close(self) -> None:
         """Close the connections."""

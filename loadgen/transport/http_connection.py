@@ -1,6 +1,7 @@
 """One keep-alive HTTP/1.1 connection on the hub: a request is one send, and its answer a callback.
 
-An answer that is one whole message of known length is read here; every other by llhttp, by way of geventhttpclient.
+An answer that is one whole message of known length is read here; every other by llhttp, by way of geventhttpclient,
+and within the bounds of `bounds`.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import gevent
 from gevent.monkey import get_original
 from geventhttpclient.response import HTTPParseError, HTTPResponse
 
-from loadgen.transport import isolation
+from loadgen.transport import bounds, isolation
 from loadgen.transport.errors import TransportError, UnreadableError, describe
 from loadgen.transport.isolation import OurFailureError
 
@@ -104,6 +105,8 @@ class HttpConnection:
         self.deadline_s = 0.0
         #: Reads an answer that came in parts or is otherwise not plain.
         self._parser: HTTPResponse | None = None
+        #: Bytes of the answer that the parser has had.
+        self._parsed_bytes = 0
         self._unsent = b""
         # Asked before each use: `select` could not see a descriptor past 1023.
         self._poller = _poll()
@@ -199,11 +202,19 @@ class HttpConnection:
                 self._answer(*whole, reusable=not self._unsent)
                 return
             parser = self._parser = HTTPResponse("POST")
+            self._parsed_bytes = 0
+        self._parsed_bytes += len(data)
         try:
             parser.feed(data)
+            beyond = _beyond(parser, self._parsed_bytes)
         except (HTTPParseError, ValueError) as error:
             # The second, as UnicodeDecodeError: a name or value that is no text.
             self._cannot_be_read(error)
+            return
+        if beyond is not None:
+            self.fail(
+                UnreadableError(f"{self._owner.name}: the answer has {beyond}: the connection is ended")
+            )
             return
         self._parsed(parser)
 
@@ -290,6 +301,21 @@ def whole_answer(data: bytes) -> tuple[int, bytes] | None:
     return int(status), data[end + 4 :]
 
 
+def _beyond(parser: HTTPResponse, size: int) -> str | None:
+    """Return which bound an answer passes whose first ``size`` bytes the parser has had; None: none."""
+    if not parser.headers_complete:
+        return _SAYS_HEAD if size > bounds.HTTP_HEAD_BYTES else None
+    if len(parser._body_buffer) > bounds.HTTP_BODY_BYTES:
+        return _SAYS_BODY
+    if (parser.content_length or 0) > bounds.HTTP_BODY_BYTES:
+        return f"a declared length of {parser.content_length:,} bytes, and we take {bounds.HTTP_BODY_BYTES:,}"
+    if size > bounds.HTTP_ANSWER_BYTES:
+        return f"more than {bounds.HTTP_ANSWER_BYTES:,} bytes around a body of {len(parser._body_buffer):,}"
+    return None
+
+
+_SAYS_HEAD = f"more than {bounds.HTTP_HEAD_BYTES:,} bytes of headers"
+_SAYS_BODY = f"a body of more than {bounds.HTTP_BODY_BYTES:,} bytes"
 _BODILESS = (b"204", b"304")
 #: Python refuses to read a number of thousands of digits.
 _DIGITS_MAX = 18

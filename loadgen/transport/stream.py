@@ -15,7 +15,7 @@ from gevent.event import AsyncResult
 
 from loadgen.measure.clock import now_ns
 from loadgen.native import Lane
-from loadgen.transport import isolation, kernel_time
+from loadgen.transport import bounds, isolation, kernel_time
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import DialError, remote_of
 from loadgen.transport.errors import TransportError, UnreadableError, describe
@@ -52,6 +52,7 @@ class SocketStream:
         "_outgoing",
         "_records",
         "_socket",
+        "_stuck",
         "_tls",
         "_tls_ready",
         "_unsent",
@@ -79,6 +80,8 @@ class SocketStream:
         self._descriptor = -1
         self._writer: Any = None
         self._unsent: bytearray | None = None
+        #: Whether more waits for the server than may.
+        self._stuck = False
         self._tls: ssl.SSLObject | None = None
         self._tls_ready = False
         self._opening: AsyncResult | None = None
@@ -140,9 +143,7 @@ class SocketStream:
         except BaseException as error:
             self._dispose()
             if isinstance(error, gevent.Timeout):
-                raise TransportError(
-                    f"{self._address.name}: no answer to the {self._handshake} within {timeout_s:g} s"
-                ) from None
+                raise TransportError(f"{self._address.name}: {self._unanswered(timeout_s)}") from None
             if isinstance(error, ssl.SSLError):
                 raise TransportError(f"{self._address.name}: TLS failed: {error}") from None
             if isinstance(error, OSError):
@@ -182,6 +183,10 @@ class SocketStream:
             self._inlet.add(self._descriptor, self)
 
     # For the subclass.
+
+    def _unanswered(self, timeout_s: float) -> str:
+        """Return what to say where `open` has waited in vain."""
+        return f"no answer to the {self._handshake} within {timeout_s:g} s"
 
     def _secured(self) -> None:
         """The socket is connected, and TLS is done where there is TLS."""
@@ -300,6 +305,9 @@ class SocketStream:
         if self._socket is None or not data:
             return
         if self._unsent is not None:
+            if len(self._unsent) + len(data) > bounds.UNSENT_BYTES:
+                self._is_not_read()
+                return
             self._unsent += data
             return
         try:
@@ -316,9 +324,32 @@ class SocketStream:
             self._writer.start(isolation.run, self, self._on_writable)
 
     def _on_writable(self) -> None:
-        data, self._unsent = bytes(self._unsent or b""), None
-        self._writer.stop()
-        self._transmit(data)
+        unsent = self._unsent
+        if self._socket is None or unsent is None:
+            return
+        try:
+            # In place: a copy each time would be the square of what waits.
+            del unsent[: self._socket.send(unsent)]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            # As in `_transmit`.
+            unsent.clear()
+        if not unsent:
+            self._unsent = None
+            self._writer.stop()
+
+    def _is_not_read(self) -> None:
+        """End in the hub's next turn, and not under the hands of who sends; what is sent until then goes nowhere."""
+        if self._stuck:
+            return
+        self._stuck = True
+        waiting = len(self._unsent or b"")
+        error = TransportError(
+            f"{self._address.name}: the server does not read what it is sent: {waiting:,} bytes wait,"
+            f" and {bounds.UNSENT_BYTES:,} may"
+        )
+        gevent.get_hub().loop.run_callback(isolation.run, self, self._fail, error)
 
     # The end.
 

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import gevent
 from websockets.exceptions import WebSocketException
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Response
@@ -16,6 +17,7 @@ from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 
 from loadgen.measure.arrival import arrival
 from loadgen.native import Lane
+from loadgen.transport import bounds, handshake, isolation, violations
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, UnreadableError
 from loadgen.transport.framing import OnText, TextFrames
@@ -25,6 +27,8 @@ from loadgen.transport.upgrade import Upgrade
 
 _HEAD_END = b"\r\n\r\n"
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
+#: First bytes of what the library sends.
+_CLOSE_FRAME, _PONG_FRAME = 0x80 | Opcode.CLOSE, 0x80 | Opcode.PONG
 
 
 class WebSocket(SocketStream):
@@ -34,6 +38,7 @@ class WebSocket(SocketStream):
     """
 
     __slots__ = (
+        "_answer",
         "_fragments",
         "_frames",
         "_headers",
@@ -41,6 +46,9 @@ class WebSocket(SocketStream):
         "_max_message_bytes",
         "_on_text",
         "_opcode",
+        "_patience",
+        "_pong",
+        "_pong_due",
         "_protocol",
         "_resource",
         "_subprotocols",
@@ -76,6 +84,13 @@ class WebSocket(SocketStream):
         self._opcode = _BINARY if binary else _TEXT
         #: The request to upgrade that is not answered yet.
         self._upgrade: Upgrade | None = None
+        #: What has come of an answer that is not the usual one.
+        self._answer: handshake.Answer | None = None
+        #: Ends the wait for the rest of a refusal, or for a server that has said goodbye to go.
+        self._patience: Any = None
+        #: The answer to the last ping, while it cannot be sent yet, and whether that is to be tried in this turn.
+        self._pong: bytes | None = None
+        self._pong_due = False
         #: The library's part, while it has something to remember.
         self._protocol: Protocol | None = None
         self._lane: Lane | None = None
@@ -188,6 +203,7 @@ class WebSocket(SocketStream):
                 # Anything but the usual yes: the library says what it is, and reads the connection to its end where it
                 # may have taken in a part of a frame.
                 self._protocol = upgrade.library(self._max_message_bytes)
+                self._answer = handshake.Answer()
             else:
                 frames = self._take_over()
                 if self._opening is not None:
@@ -197,16 +213,27 @@ class WebSocket(SocketStream):
                     frames.feed(data[length:], arrival_ns, read_ns, within_ns, end_ns)
                 return
         connecting = self._protocol is not None and self._protocol.state is CONNECTING
+        if connecting and self._answer is not None:
+            self._answer.add(data)
+            if (said := self._answer.no_http()) is not None:
+                self._refuse(said)
+                return
         # The library says what frames there are, and not where they end.
         self._step_library(data, arrival(arrival_ns, within_ns), read_ns)
         if connecting and self._library().state is OPEN and _is_all_head(data):
             # Accepted in unusual words, and nothing behind them.
             self._take_over()
+        if connecting:
+            self._judge_answer()
 
     def _take_over(self) -> TextFrames:
         """Take frames past the library from here on: a frame begins."""
         self._frames = TextFrames(
-            self._on_text, self._step_library, self._max_message_bytes, binary=self._opcode is _BINARY
+            self._on_text,
+            self._step_library,
+            self._max_message_bytes,
+            binary=self._opcode is _BINARY,
+            judge=self._judge,
         )
         self._frames.lane = self._lane
         return self._frames
@@ -239,8 +266,10 @@ class WebSocket(SocketStream):
         broken = protocol.parser_exc
         if broken is not None and not isinstance(broken, EOFError):
             # It is told why, and there is nothing more to wait for: the library reads nothing after that.
-            self._fail(UnreadableError(f"{self._address.name} broke the WebSocket protocol: {broken}"))
+            self._broke_the_protocol(violations.of_library(broken))
             return False
+        if protocol.close_rcvd is not None and self._patience is None:
+            self._wait_no_longer_than(bounds.CLOSING_S, self._ended)
         direct = self._fragments is None and protocol.close_rcvd is None and broken is None
         if direct and self._frames is not None and protocol.state is OPEN:
             self._protocol = None
@@ -258,16 +287,61 @@ class WebSocket(SocketStream):
                 message, self._fragments = self._fragments, None
                 self._on_text(message, arrival_ns, read_ns)
 
+    def _judge(self, first: int, second: int, length: int) -> bool:
+        """End the connection if a frame's header is not of the protocol; returns whether that is so."""
+        if self._protocol is not None and self._protocol.close_rcvd is not None:
+            # What follows a close frame is discarded, whatever it is.
+            return False
+        begun_bytes = None if self._fragments is None else len(self._fragments)
+        found = violations.of_header(first, second, length, self._max_message_bytes, begun_bytes)
+        if found is None:
+            return False
+        code, what = found
+        protocol = self._library()
+        protocol.fail(code)
+        self._write_pending(protocol)
+        self._broke_the_protocol(what)
+        return True
+
+    def _broke_the_protocol(self, what: str) -> None:
+        name = self._address.name
+        self._fail(UnreadableError(f"{name}: the server broke the WebSocket protocol: {what}"))
+
+    def _unanswered(self, timeout_s: float) -> str:
+        begun = None if self._answer is None else self._answer.begun()
+        if begun is None:
+            return super()._unanswered(timeout_s)
+        return f"the answer to the {self._handshake} was not whole within {timeout_s:g} s: {begun}"
+
     def _on_upgrade_answer(self, protocol: Protocol) -> None:
-        if self._opening is None:
-            return
-        error = protocol.handshake_exc
-        if error is None:
+        if self._opening is not None and protocol.handshake_exc is None:
             self._opening.set(None)
-        else:
-            self._opening.set_exception(
-                HandshakeRefusedError(f"{self._address.name} refused the WebSocket handshake: {error}")
-            )
+
+    def _judge_answer(self) -> None:
+        """Say what is wrong with the answer to the handshake, as soon as that is known."""
+        protocol, answer = self._protocol, self._answer
+        if protocol is None or protocol.state is not CONNECTING or answer is None:
+            self._answer = None
+        elif protocol.handshake_exc is not None:
+            self._refuse(handshake.refusal(protocol.handshake_exc))
+        elif self._patience is None and (said := answer.refusal()) is not None:
+            # The library waits for the body, of which there may be no end.
+            self._wait_no_longer_than(bounds.REFUSAL_BODY_S, self._refuse, said)
+
+    def _refuse(self, said: str) -> None:
+        self._wait_no_longer()
+        if self._opening is not None and not self._opening.ready():
+            self._opening.set_exception(HandshakeRefusedError(f"{self._address.name} {said}"))
+
+    def _wait_no_longer_than(self, seconds: float, what: Any, *arguments: Any) -> None:
+        self._patience = gevent.get_hub().loop.timer(seconds)
+        self._patience.start(isolation.run, self, what, *arguments)
+
+    def _wait_no_longer(self) -> None:
+        patience, self._patience = self._patience, None
+        if patience is not None:
+            patience.stop()
+            patience.close()
 
     # Sending.
 
@@ -278,9 +352,35 @@ class WebSocket(SocketStream):
         self._write(self._upgrade.request)
 
     def _write_pending(self, protocol: Protocol) -> None:
-        data = b"".join(protocol.data_to_send())
-        if data:
+        for data in protocol.data_to_send():
+            if not data:
+                continue
+            if data[0] == _PONG_FRAME:
+                self._answer_ping(data)
+                continue
+            if data[0] == _CLOSE_FRAME:
+                self._pong = None
             self._write(data)
+
+    def _answer_ping(self, pong: bytes) -> None:
+        """Answer the last ping of this turn of the hub, or of all that come while the server does not read.
+
+        RFC 6455, 5.5.3: to answer the most recent one is enough. So pings cannot make what is unsent grow.
+        """
+        self._pong = pong
+        if not self._pong_due:
+            self._pong_due = True
+            gevent.get_hub().loop.run_callback(isolation.run, self, self._send_pong)
+
+    def _send_pong(self) -> None:
+        self._pong_due = False
+        if self._pong is not None and self._unsent is None:
+            pong, self._pong = self._pong, None
+            self._write(pong)
+
+    def _on_writable(self) -> None:
+        super()._on_writable()
+        self._send_pong()
 
     # The end.
 
@@ -291,11 +391,18 @@ class WebSocket(SocketStream):
                 self._protocol.data_to_send()
             except (EOFError, WebSocketException):
                 pass
+        if self._answer is not None and (said := self._answer.broken_off()) is not None:
+            if self._answer.refusal() is not None:
+                self._refuse(said)
+            else:
+                self._fail(TransportError(f"{self._address.name} {said}"))
+            return
         super()._end_of_stream()
 
     def _dispose(self) -> None:
         if self._frames is not None:
             self._frames.end()
+        self._wait_no_longer()
         super()._dispose()
 
     def _ended(self, why: str = "") -> None:
@@ -306,7 +413,8 @@ class WebSocket(SocketStream):
         if upgrade is not None or (protocol is not None and protocol.state is CONNECTING):
             return
         received = protocol.close_rcvd if protocol is not None else None
-        self._on_closed(received.code if received else None, (received.reason if received else "") or why)
+        reason = received.reason if received is not None and self.violation is None else ""
+        self._on_closed(received.code if received else None, reason or why)
 
 
 def _is_all_head(data: bytes | memoryview) -> bool:

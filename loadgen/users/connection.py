@@ -533,7 +533,8 @@ class ClientConnection:
             self._error = reason
         elif not self._closing and self.intent is None:
             why = f"closed with code {code}" if code is not None else socket.abrupt
-            self._error = self._error or (f"{why}: {reason}" if reason else why)
+            said = f"{why}: {reason}" if reason else why
+            self._error = self._error or (said if socket.violation is None else str(socket.violation))
             if self._connected_ns is not None:
                 progress.lost_connections += 1
         if self._connected_ns is not None:

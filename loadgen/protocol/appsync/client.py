@@ -220,7 +220,7 @@ class AppSyncEvents:
                 error=f"HTTP {status} with a body that is no publish answer",
                 unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8,
             )
-        return PublishAnswer(error="; ".join(map(str, errors)) or f"HTTP {status}")
+        return PublishAnswer(error=unreadable.cut("; ".join(map(str, errors))) or f"HTTP {status}")
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return what the service has sent as people may see it: an `authorization` is left out."""

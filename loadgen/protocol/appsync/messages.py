@@ -12,6 +12,7 @@ import msgspec
 
 from loadgen.protocol.appsync.errors import WireError
 from loadgen.protocol.appsync.limits import OPERATION_ID_MAX_CHARACTERS
+from loadgen.protocol.unreadable import cut
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What the decoders raise for what they cannot read: no JSON or of another form, not UTF-8, nested a thousand levels
@@ -51,7 +52,7 @@ class FailedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         code = self.code if self.code is not None else self.error_code
         message = self.message or self.error_message
         text = "refused" if code is None else str(code)
-        return f"{text}: {message}" if message else text
+        return cut(f"{text}: {message}" if message else text)
 
 
 class PublishRequest(msgspec.Struct, frozen=True):
@@ -153,7 +154,7 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
 
     def describe_errors(self) -> str:
         """Return the errors in one line, for a log or a record."""
-        return "; ".join(map(str, self.errors or ())) or f"{self.type} without errors"
+        return cut("; ".join(map(str, self.errors or ()))) or f"{self.type} without errors"
 
 
 decode_server_message = msgspec.json.Decoder(ServerMessage).decode

@@ -200,10 +200,10 @@ class GenericService:
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
     def redacted(self, text: str) -> str:
-        """Return a text of the service's without what the environment held."""
+        """Return a text of the service's without what the environment held, and cut."""
         for secret, name in self._secrets:
             text = text.replace(secret, name)
-        return text
+        return unreadable.cut(text)
 
     def _frame(self, written: Written) -> Frame:
         return Frame(written, self._environment)

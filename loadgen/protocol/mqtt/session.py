@@ -336,4 +336,4 @@ def _words(code: Any, said: str | None) -> str:
     """Return a reason code as words, and what the broker has added to it."""
     # The codec's enumerations do without `name`: `<ConnAckReasonCode.BANNED: 138>`.
     name = repr(code).partition(".")[2].partition(":")[0].replace("_", " ").lower()
-    return f"{name} (MQTT reason code {int(code)})" + (f": {said}" if said else "")
+    return f"{name} (MQTT reason code {int(code)})" + (f": {unreadable.cut(said)}" if said else "")

@@ -56,5 +56,20 @@ class Authorizer(Protocol):
 
 
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the text fields with their names in lower case (doc: names are case-insensitive)."""
-    return {name.lower(): value for name, value in (fields or {}).items() if isinstance(value, str)}
+    """Return the text fields with their names in lower case (doc: names are case-insensitive).
+
+    A header whose bytes are not UTF-8 comes as a text that cannot be written again: none of those is a credential.
+    """
+    return {
+        name.lower(): value
+        for name, value in (fields or {}).items()
+        if isinstance(value, str) and (value.isascii() or _can_be_written(value))
+    }
+
+
+def _can_be_written(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""What the HTTP library logs of what clients send: a line a minute, and no traceback for what is not HTTP.
+
+Any client can send what is no request, or go in the middle of one, hundreds of times a second. None of that is the
+server's failure. A failure of our own keeps its traceback, and is told no more than once a minute, too.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
+
+INTERVAL_S: Final = 60.0
+_CLIENTS_DOING: Final = (HttpProcessingError, RequestPayloadError, ConnectionError, TimeoutError)
+
+
+class OneLineAMinute(logging.Filter):
+    """Lets one record a minute through for each of two kinds, what clients did and what failed here, with a count."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._next_s = {True: 0.0, False: 0.0}
+        self._untold = {True: 0, False: 0}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log the record, whose text is made ready for it."""
+        if record.levelno < logging.WARNING:
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        clients = error is None or isinstance(error, _CLIENTS_DOING)
+        now_s = self._clock()
+        if now_s < self._next_s[clients]:
+            self._untold[clients] += 1
+            return False
+        untold, self._untold[clients] = self._untold[clients], 0
+        self._next_s[clients] = now_s + INTERVAL_S
+        more = f"; {untold} more since this was last said" if untold else ""
+        if clients:
+            # Not what the client sent: that may be a key, or anything.
+            kind = type(error).__name__ if error is not None else "it is no HTTP"
+            record.msg = f"a client's request was refused or broke off ({kind}){more}"
+            record.exc_info = record.exc_text = None
+        else:
+            record.msg = f"a request failed here: please report this{more}"
+        record.args = ()
+        return True
+
+
+def logger() -> logging.Logger:
+    """Return the logger to hand to the HTTP library."""
+    found = logging.getLogger("loadgen.server.http")
+    if not any(isinstance(each, OneLineAMinute) for each in found.filters):
+        found.addFilter(OneLineAMinute())
+    return found

@@ -1,0 +1,90 @@
+"""What a server sends that is not the WebSocket protocol (RFC 6455), as one sentence for each kind.
+
+A frame's header is judged as soon as it is there: of a frame that is not to be the rest may never come.
+"""
+
+from typing import Final
+
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import CloseCode
+
+from loadgen.protocol.unreadable import shown
+
+_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+_NAMES: Final = {
+    _CONTINUATION: "continuation",
+    _TEXT: "text",
+    _BINARY: "binary",
+    _CLOSE: "close",
+    _PING: "ping",
+    _PONG: "pong",
+}
+_FIN, _RESERVED, _OPCODE, _MASKED = 0x80, 0x70, 0x0F, 0x80
+_CONTROL_BYTES: Final = 125
+
+Violation = tuple[CloseCode, str]
+"""The code to close with, and what was wrong."""
+
+
+def of_header(
+    first: int, second: int, length: int, most_bytes: int | None, begun_bytes: int | None
+) -> Violation | None:
+    """Return what is wrong with a frame's header; None: nothing (sections 5.2 to 5.5).
+
+    ``first`` and ``second`` are its first two bytes. ``begun_bytes`` is what there is of a fragmented message so far,
+    or None if there is none; ``most_bytes`` the longest message that is taken.
+    """
+    opcode = first & _OPCODE
+    name = _NAMES.get(opcode)
+    if name is None:
+        return CloseCode.PROTOCOL_ERROR, f"a frame with the reserved opcode 0x{opcode:X}"
+    if first & _RESERVED:
+        return (
+            CloseCode.PROTOCOL_ERROR,
+            f"a {name} frame with reserved bits (0x{first & _RESERVED:X}), and no extension was agreed on",
+        )
+    if second & _MASKED:
+        return CloseCode.PROTOCOL_ERROR, f"a masked {name} frame, and a server must not mask"
+    if opcode >= _CLOSE:
+        if not first & _FIN:
+            return CloseCode.PROTOCOL_ERROR, f"a fragmented {name} frame"
+        if length > _CONTROL_BYTES:
+            return (
+                CloseCode.PROTOCOL_ERROR,
+                f"a {name} frame of {length:,} bytes, and a control frame has 125 at most",
+            )
+        return None
+    if opcode == _CONTINUATION and begun_bytes is None:
+        return CloseCode.PROTOCOL_ERROR, "a continuation frame of a message that has not begun"
+    if opcode != _CONTINUATION and begun_bytes is not None:
+        return CloseCode.PROTOCOL_ERROR, f"a {name} frame in the middle of a fragmented message"
+    whole = length + (begun_bytes or 0)
+    if most_bytes is not None and whole > most_bytes:
+        return (
+            CloseCode.MESSAGE_TOO_BIG,
+            f"a message of {whole:,} bytes or more, and we take {most_bytes:,}",
+        )
+    return None
+
+
+def of_library(error: Exception) -> str:
+    """Return what the `websockets` library has found wrong: in a close frame, or where it alone reads a connection."""
+    if isinstance(error, UnicodeDecodeError):
+        return "a close frame whose reason is not UTF-8"
+    if isinstance(error, PayloadTooBig):
+        return shown(str(error).encode())
+    return _SAID.get(str(error), shown(str(error).encode()))
+
+
+_SAID: Final = {
+    "invalid status code": "a close frame with a code that may not be sent",
+    "close frame too short": "a close frame of one byte",
+    "incomplete fragmented message": "a close frame in the middle of a fragmented message",
+    "invalid opcode": "a frame with a reserved opcode",
+    "reserved bits must be 0": "a frame with reserved bits, and no extension was agreed on",
+    "incorrect masking": "a masked frame, and a server must not mask",
+    "fragmented control frame": "a fragmented control frame",
+    "control frame too long": "a control frame of more than 125 bytes",
+    "unexpected continuation frame": "a continuation frame of a message that has not begun",
+    "expected a continuation frame": "a new message in the middle of a fragmented message",
+}

@@ -1,0 +1,77 @@
+"""A WebSocket server that says just what it is told to, right or wrong."""
+
+import base64
+import hashlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+Say = Callable[[bytes], bytes]
+"""What to answer to the request to upgrade."""
+
+
+def frame(first: int, body: bytes = b"", length: int | None = None) -> bytes:
+    """Return a frame with that first byte; ``length`` is what its header says where that is not the truth."""
+    size = len(body) if length is None else length
+    if size < 126:
+        return bytes([first, size]) + body
+    if size < 65536:
+        return struct.pack("!BBH", first, 126, size) + body
+    return struct.pack("!BBQ", first, 127, size) + body
+
+
+def yes(asked: bytes) -> bytes:
+    """Return the usual answer to the request."""
+    lines = dict(line.split(b": ", 1) for line in asked.split(b"\r\n")[1:] if b": " in line)
+    key = next(value for name, value in lines.items() if name.lower() == b"sec-websocket-key")
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+        b"sec-websocket-accept: " + accept + b"\r\n\r\n"
+    )
+
+
+@contextmanager
+def served(
+    parts: Sequence[bytes] = (), answer: Say = yes, stay_s: float = 5, heard: list[bytes] | None = None
+) -> Iterator[int]:
+    """Serve one connection: the answer, each part, and then nothing for ``stay_s``; yields the port.
+
+    ``heard`` None: nothing more is read from it.
+    """
+    over = threading.Event()
+
+    def converse() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(answer(peer.recv(65536)))
+            time.sleep(0.02)
+            try:
+                for part in parts:
+                    peer.sendall(part)
+                    time.sleep(0.01)
+                if heard is not None:
+                    peer.settimeout(0.05)
+                until = time.monotonic() + stay_s
+                while time.monotonic() < until and not over.is_set():
+                    if heard is None:
+                        over.wait(0.05)
+                        continue
+                    try:
+                        heard.append(peer.recv(65536))
+                    except TimeoutError:
+                        continue
+                    if not heard[-1]:
+                        return
+            except OSError:
+                return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=converse, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        over.set()
+        thread.join(10)
