@@ -5,28 +5,29 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
-from urllib.parse import urljoin, urlsplit
 
-import httpx
-
-from loadgen.client.event_client import TIMEOUT_S
+from loadgen.client.event_client import TIMEOUT_S, look_at_the_clock
 from loadgen.protocol.base import PublishAnswer, Service
-from loadgen.transport.names import connect_host
+from loadgen.transport.dialing import Dialer
+from loadgen.transport.errors import TransportError
+from loadgen.transport.http import GeventHttpClient
 
 
 class HttpPublisher:
     """A connection that is opened before the first publish, so that a publish's time is its own."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, dialer: Dialer | None = None) -> None:
+        """``dialer`` opens the socket; without one it may go anywhere, as with `EventClient`."""
         assert service.http_url is not None
         self._service = service
-        self._url, self._headers = reachable(service.http_url)
-        self._client = httpx.Client(timeout=TIMEOUT_S)
+        dialer = dialer or Dialer(allow_remote=True)
+        self._client = GeventHttpClient(service.http_url, 1, TIMEOUT_S, dialer=dialer)
 
     def __enter__(self) -> Self:
         """Connect; whether that worked shows with the first publish."""
-        with suppress(httpx.HTTPError):
-            self._client.options(self._url, headers=self._headers)
+        look_at_the_clock()
+        with suppress(TransportError):
+            self._client.post(b"", {}, "OPTIONS")
         return self
 
     def __exit__(
@@ -36,20 +37,9 @@ class HttpPublisher:
         self._client.close()
 
     def post(self, channel: str, events: Sequence[str]) -> tuple[PublishAnswer, float]:
-        """Publish a batch and return the answer and how long it took (s); raises httpx.HTTPError."""
+        """Publish a batch and return the answer and how long it took (s); raises TransportError."""
         request = self._service.http_publish(channel, events)
-        headers = {**self._headers, **request.headers}
+        look_at_the_clock()
         begun = time.perf_counter()
-        url = self._url if request.resource is None else urljoin(self._url, request.resource)
-        answer = self._client.request(request.method, url, content=request.body, headers=headers)
-        return self._service.http_answer(answer.status_code, answer.content), time.perf_counter() - begun
-
-
-def reachable(url: str) -> tuple[str, dict[str, str]]:
-    """Return the URL to ask and the headers that go with it: names under `localhost` need no resolver."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if connect_host(host) == host:
-        return url, {}
-    port = f":{parts.port}" if parts.port else ""
-    return parts._replace(netloc=connect_host(host) + port).geturl(), {"host": parts.netloc}
+        status, body = self._client.post(request.body, request.headers, request.method, request.resource)
+        return self._service.http_answer(status, body), time.perf_counter() - begun

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
-import httpx
 from gevent.queue import Empty, Queue
 
 from loadgen.client.event_client import (
@@ -23,6 +22,7 @@ from loadgen.client.event_client import (
 from loadgen.client.http import HttpPublisher
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.transport.dialing import Dialer, remote_of
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.names import connect_host
 
@@ -105,6 +105,8 @@ class Probe:
         self._service = service
         self._channel = channel
         self._advice = advice
+        # Whoever probes a target has named it.
+        self._dialer = Dialer(allow_remote=True)
         self._ways: list[tuple[str, Callable[[], str]]] = []
         if over_http:
             self._ways += [("publish over HTTP", self._publish_http), ("delivery", self._delivery)]
@@ -162,14 +164,16 @@ class Probe:
     def _tcp(self) -> str:
         seen = []
         for host, port in dict.fromkeys((_host(url), _port(url)) for url in self._urls):
+            look_at_the_clock()
             try:
-                socket.create_connection((connect_host(host), port), TIMEOUT_S).close()
-            except OSError as error:
+                with self._dialer.connect(host, port, TIMEOUT_S) as raw:
+                    remote = remote_of(raw)
+            except TransportError as error:
                 raise StepError(
-                    f"{host}:{port} does not take connections ({error.strerror or error})",
+                    f"{host}:{port} does not take connections ({error})",
                     "check the port, that the service is running, and firewalls or proxies on the way",
                 ) from None
-            seen.append(f"{host}:{port}")
+            seen.append(f"{host}:{port}" + ("" if remote in (None, f"{host}:{port}") else f" at {remote}"))
         return "connected to " + " and ".join(seen)
 
     def _tls(self) -> str:
@@ -180,10 +184,10 @@ class Probe:
         for host, port in dict.fromkeys((_host(url), _port(url)) for url in secure):
             context = ssl.create_default_context()
             try:
-                with (
-                    socket.create_connection((connect_host(host), port), TIMEOUT_S) as raw,
-                    context.wrap_socket(raw, server_hostname=host) as wrapped,
-                ):
+                look_at_the_clock()
+                raw = self._dialer.connect(host, port, TIMEOUT_S)
+                raw.settimeout(TIMEOUT_S)
+                with raw, context.wrap_socket(raw, server_hostname=host) as wrapped:
                     certificate = wrapped.getpeercert() or {}
                     version = wrapped.version() or "TLS"
             except ssl.SSLCertVerificationError as error:
@@ -191,16 +195,16 @@ class Probe:
                     f"{host}: the certificate is not trusted ({error.verify_message})",
                     "name the file of a private authority with SSL_CERT_FILE, or check the host name",
                 ) from None
-            except OSError as error:
+            except (OSError, TransportError) as error:
                 raise StepError(
-                    f"{host}:{port} does not speak TLS ({error.strerror or error})",
+                    f"{host}:{port} does not speak TLS ({getattr(error, 'strerror', None) or error})",
                     "check that the URL's scheme and port are those of the service",
                 ) from None
             seen.append(f"{host} {version}, {_expiry(certificate)}")
         return "; ".join(seen)
 
     def _websocket(self) -> str:
-        self._client = EventClient(self._service, self._deliveries.put, [self._channel])
+        self._client = EventClient(self._service, self._deliveries.put, [self._channel], dialer=self._dialer)
         try:
             self._client.open()
         except HandshakeRefusedError as error:
@@ -229,11 +233,11 @@ class Probe:
 
     def _publish_http(self) -> str:
         try:
-            with HttpPublisher(self._service) as publisher:
+            with HttpPublisher(self._service, self._dialer) as publisher:
                 self._event, self._sent_ns = _event()
                 answer, _ = publisher.post(self._channel, [self._event])
-        except httpx.HTTPError as error:
-            raise StepError(f"no answer ({type(error).__name__})", self._advice.publish_http) from None
+        except TransportError as error:
+            raise StepError(f"no answer ({error})", self._advice.publish_http) from None
         return self._accepted(answer)
 
     def _publish_websocket(self) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import gevent
-import httpx
 import msgspec
 from gevent.event import Event
 
@@ -114,10 +113,6 @@ class Publication:
                 self._complete.wait(TIMEOUT_S)
         except (ServiceRefusedError, NoAnswerError, TransportError) as error:
             raise PublishError(str(error)) from None
-        except httpx.HTTPError as error:
-            raise PublishError(
-                f"{self._service.http_url} does not answer: {error or type(error).__name__}"
-            ) from None
         finally:
             self.deviations = list(dict.fromkeys(client.deviations))
             if needed:
