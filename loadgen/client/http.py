@@ -6,8 +6,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from loadgen.client.event_client import TIMEOUT_S
+from loadgen.client.event_client import TIMEOUT_S, look_at_the_clock
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
 
@@ -18,13 +19,16 @@ class HttpPublisher:
     Answers are bounded in size and time: see `loadgen.transport.bounds`.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, dialer: Dialer | None = None) -> None:
+        """``dialer`` opens the socket; without one it may go anywhere, as with `EventClient`."""
         assert service.http_url is not None
         self._service = service
-        self._client = GeventHttpClient(service.http_url, 1, TIMEOUT_S)
+        dialer = dialer or Dialer(allow_remote=True)
+        self._client = GeventHttpClient(service.http_url, 1, TIMEOUT_S, dialer=dialer)
 
     def __enter__(self) -> Self:
         """Connect; whether that worked shows with the first publish."""
+        look_at_the_clock()
         with suppress(TransportError):
             self._client.post(b"", {}, "OPTIONS")
         return self
@@ -38,6 +42,7 @@ class HttpPublisher:
     def post(self, channel: str, events: Sequence[str]) -> tuple[PublishAnswer, float]:
         """Publish a batch and return the answer and how long it took (s); raises TransportError."""
         request = self._service.http_publish(channel, events)
+        look_at_the_clock()
         begun = time.perf_counter()
         status, body = self._client.post(request.body, request.headers, request.method, request.resource)
         return self._service.http_answer(status, body), time.perf_counter() - begun

@@ -23,7 +23,7 @@ from loadgen.client.http import HttpPublisher
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.transport import proxy
-from loadgen.transport.dialing import Dialer
+from loadgen.transport.dialing import Dialer, remote_of
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.names import connect_host
 
@@ -106,6 +106,8 @@ class Probe:
         self._service = service
         self._channel = channel
         self._advice = advice
+        # Whoever probes a target has named it.
+        self._dialer = Dialer(allow_remote=True)
         self._ways: list[tuple[str, Callable[[], str]]] = []
         if over_http:
             self._ways += [("publish over HTTP", self._publish_http), ("delivery", self._delivery)]
@@ -163,14 +165,16 @@ class Probe:
     def _tcp(self) -> str:
         seen = []
         for host, port in dict.fromkeys(_place(url) for url in self._urls):
+            look_at_the_clock()
             try:
-                socket.create_connection((connect_host(host), port), TIMEOUT_S).close()
-            except OSError as error:
+                with self._dialer.connect(host, port, TIMEOUT_S) as raw:
+                    remote = remote_of(raw)
+            except TransportError as error:
                 raise StepError(
-                    f"{host}:{port} does not take connections ({error.strerror or error})",
+                    f"{host}:{port} does not take connections ({error})",
                     "check the port, that the service is running, and firewalls or proxies on the way",
                 ) from None
-            seen.append(f"{host}:{port}")
+            seen.append(f"{host}:{port}" + ("" if remote in (None, f"{host}:{port}") else f" at {remote}"))
         return "connected to " + "; ".join([" and ".join(seen), *self._left_to_proxies()])
 
     def _tls(self) -> str:
@@ -183,8 +187,9 @@ class Probe:
         ):
             context = ssl.create_default_context()
             try:
+                look_at_the_clock()
                 with (
-                    proxy.connected(through, _dial, host, port, TIMEOUT_S) as raw,
+                    proxy.connected(through, self._dialer.connect, host, port, TIMEOUT_S) as raw,
                     _blocking(context, raw, host) as wrapped,
                 ):
                     certificate = wrapped.getpeercert() or {}
@@ -198,16 +203,16 @@ class Probe:
                     f"{host}: the certificate is not trusted ({error.verify_message})",
                     "name the file of a private authority with SSL_CERT_FILE, or check the host name",
                 ) from None
-            except OSError as error:
+            except (OSError, TransportError) as error:
                 raise StepError(
-                    f"{host}:{port} does not speak TLS ({error.strerror or error})",
+                    f"{host}:{port} does not speak TLS ({getattr(error, 'strerror', None) or error})",
                     "check that the URL's scheme and port are those of the service",
                 ) from None
             seen.append(f"{host} {version}, {_expiry(certificate)}")
         return "; ".join(seen)
 
     def _websocket(self) -> str:
-        self._client = EventClient(self._service, self._deliveries.put, [self._channel])
+        self._client = EventClient(self._service, self._deliveries.put, [self._channel], dialer=self._dialer)
         try:
             self._client.open()
         except HandshakeRefusedError as error:
@@ -240,7 +245,7 @@ class Probe:
 
     def _publish_http(self) -> str:
         try:
-            with HttpPublisher(self._service) as publisher:
+            with HttpPublisher(self._service, self._dialer) as publisher:
                 self._event, self._sent_ns = _event()
                 answer, _ = publisher.post(self._channel, [self._event])
         except TransportError as error:
@@ -303,10 +308,6 @@ def _place(url: SplitResult) -> tuple[str, int]:
     """Return where connections for a URL go: its host and port, or the proxy's."""
     through = proxy.route(url.geturl())
     return (_host(url), _port(url)) if through is None else (through.host, through.port)
-
-
-def _dial(host: str, port: int, timeout_s: float) -> socket.socket:
-    return Dialer(allow_remote=True).connect(host, port, timeout_s)
 
 
 def _blocking(context: ssl.SSLContext, raw: socket.socket, host: str) -> ssl.SSLSocket:

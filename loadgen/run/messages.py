@@ -6,7 +6,7 @@ Payloads are plain dicts of msgpack types, because that is what Locust carries.
 from typing import Any, Final, Protocol
 
 #: Changes with what is said here: workers of another format are refused.
-FORMAT: Final = 4
+FORMAT: Final = 5
 
 #: coordinator → agents: a run begins (scenario, target, token, folder).
 BEGIN: Final = "loadgen.begin"

@@ -27,6 +27,7 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
+from tests.analysis.test_addresses import three_addresses
 from tests.analysis.test_bounds import run_of
 from tests.analysis.test_causes import LONG, paused, seconds
 from tests.analysis.test_clockbound import run_with_pings
@@ -374,6 +375,7 @@ RUNS: dict[str, Callable[[Path], Path]] = {
         users,
         stopped,
         uncertain,
+        three_addresses,
     )
 }
 

@@ -102,6 +102,11 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "suspended_ns": _INT64,
     },
 }
+#: Columns that older records do not have: written where a row has one.
+_LATER: dict[str, dict[str, pa.DataType]] = {
+    "events": {"connection_wait_ns": _INT64, "remote_address": _TEXT},
+    "connections": {"remote_address": _TEXT},
+}
 _DEFAULTS: dict[str, Any] = {
     "worker": 0,
     "life": 0,
@@ -124,6 +129,9 @@ def write_run(folder: Path, tables: Mapping[str, Sequence[Row]], **manifest: Any
             # Records of format 2 do not have it.
             types = {**types, "uncertain_ns": _INT64}
             rows = [{"uncertain_ns": 0, **row} for row in rows]
+        later = _LATER.get(name, {})
+        if any(set(row) & set(later) for row in rows):
+            types = {**types, **later}
         columns = {column: pa.array([row.get(column) for row in rows], type=t) for column, t in types.items()}
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
     whole = {

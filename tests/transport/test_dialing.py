@@ -28,16 +28,21 @@ def nets() -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
+def family_of(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def listening(nets: contextlib.ExitStack, *hosts: str) -> int:
     """Listen on a port that is free on all of the addresses; return it."""
     for _ in range(20):
-        with socket.create_server((hosts[0], 0)) as first:
+        with socket.create_server((hosts[0], 0), family=family_of(hosts[0])) as first:
             port: int = first.getsockname()[1]
         with contextlib.ExitStack() as tried:
             try:
                 for host in hosts:
-                    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                    tried.enter_context(socket.create_server((host, port), family=family, backlog=128))
+                    tried.enter_context(
+                        socket.create_server((host, port), family=family_of(host), backlog=128)
+                    )
             except OSError:
                 continue
             nets.enter_context(tried.pop_all())

@@ -18,6 +18,8 @@ from loadgen.measure.stamp import decode_event
 from loadgen.protocol.base import PublishAnswer
 from loadgen.scenario import ClientPlan
 from loadgen.transport.errors import TransportError
+from loadgen.transport.isolation import OurFailureError
+from loadgen.transport.resolving import UnresolvedError
 from loadgen.users.code import UserCode
 from loadgen.users.publishing import MakeEvents, OnOutcome, OpenLoopPublisher
 from loadgen.users.worker import Progress, Timeline, WorkerRun
@@ -285,3 +287,70 @@ def test_a_small_event_that_the_service_refuses_is_the_services_answer() -> None
     playing, run = publisher(sender, [0], payload=failing())
     play(playing, settle_s=0.02)
     assert not run.failures.to_list()
+
+
+class Dialing(Sender):
+    """Has a connection after a while, or an error instead."""
+
+    def __init__(self, after_s: float, error: TransportError | None = None) -> None:
+        super().__init__(PublishAnswer(), None, 0.0)
+        self.dialing_s, self.failure = after_s, error
+
+    def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
+        self.asked_ns = now_ns()
+
+        def connected() -> None:
+            if self.closed:
+                return
+            self.waited_ns = now_ns() - self.asked_ns
+            if self.failure is not None:
+                on_outcome(None, now_ns(), self.failure)
+                return
+            self.sent.append(make(now_ns(), "192.0.2.1:443"))
+            on_outcome(PublishAnswer(), now_ns(), None)
+
+        gevent.spawn_later(self.dialing_s, connected)
+
+
+def test_a_publish_is_stamped_when_a_connection_takes_it_and_the_wait_is_a_figure_of_its_own() -> None:
+    sender = Dialing(0.1)
+    playing, run = publisher(sender, [0])
+    play(playing, settle_s=0.2)
+    ((_, _, _, _, sent_ns),) = {decode_event(text).stamp for text in sender.sent[0][:1]}
+    for row in run.rows:
+        assert (row.status, row.sent_ns, row.remote_address) == ("accepted", sent_ns, "192.0.2.1:443")
+        assert row.connection_wait_ns >= sender.waited_ns
+        assert row.own_lateness_ns == row.sent_ns - row.slot_ns - row.connection_wait_ns
+        assert row.own_lateness_ns <= sender.asked_ns - row.slot_ns
+    assert run.progress.sent == run.progress.accepted == BATCH
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (TransportError("x: Connection refused"), "error"),
+        (UnresolvedError("the host name x cannot be resolved by this machine: no"), "unmade"),
+        (OurFailureError(ValueError("no")), "unmade"),
+    ],
+)
+def test_what_never_got_a_connection_was_never_sent_and_is_an_error_only_of_the_service(
+    error: TransportError, status: str
+) -> None:
+    sender = Dialing(0.05, error)
+    playing, run = publisher(sender, [0])
+    play(playing, settle_s=0.1)
+    assert Counter(row.status for row in run.rows) == {status: BATCH}
+    assert {(row.sent_ns, row.error, row.remote_address) for row in run.rows} == {(None, str(error), None)}
+    assert all(row.connection_wait_ns >= sender.waited_ns > 0 for row in run.rows)
+    assert all(row.own_lateness_ns is None for row in run.rows)
+    assert run.progress.sent == 0
+
+
+def test_what_waits_for_a_connection_at_the_end_is_not_sent_any_more() -> None:
+    sender = Dialing(0.2)
+    playing, run = publisher(sender, [0])
+    play(playing, settle_s=0.05)
+    gevent.sleep(0.25)
+    assert sender.sent == []
+    assert Counter(row.status for row in run.rows) == {"error": BATCH}
+    assert {row.error for row in run.rows} == {"no connection was to be had by the end of the drain"}
