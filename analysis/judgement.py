@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import clockbound, echo, text
+from analysis import clockbound, echo, network, text
 from analysis.causes import Finding, disturbed, in_causal_order, into
 from analysis.limits import LIMITS
 from analysis.run import Ints, Run, Window, ints
@@ -40,8 +40,8 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
     """Return the verdict on a run from its summary's figures and its health table."""
     findings = [*_failures(run), *_record(run, window, summary)]
     if window is not None and summary["ledger"] is not None:
-        causes = disturbed(run, window, summary)
-        signs = [*_clock(summary), *_ledger(summary), *_schedule(summary), *_queue(summary)]
+        causes = [*disturbed(run, window, summary), *network.silences(summary, window)]
+        signs = [*_clock(summary), *_ledger(summary), *_schedule(summary), *_queue(run, window, summary)]
         health = _Health.of(run, window)
         for worker in health.workers:
             signs += _worker(health, worker, window)
@@ -165,10 +165,14 @@ def _schedule(summary: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
+def _queue(run: Run, window: Window, summary: dict[str, Any]) -> Iterator[Finding]:
     queue_ns = summary["delivery"]["receive_queue_ns"]["p99"]
     stamped = summary["connections"]["kernel_timestamps"]
-    if queue_ns is not None and queue_ns > LIMITS.queue_doubtful_ns:
+    waited = queue_ns is not None and queue_ns > LIMITS.queue_doubtful_ns
+    held_back = network.held_back(run, window, queue_ns) if waited else None
+    if held_back is not None:
+        yield held_back
+    elif waited:
         yield Finding(
             "invalid" if queue_ns > LIMITS.queue_wrong_ns else "degraded",
             "queue",
@@ -176,7 +180,7 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
             "the generator reads too slowly, which slows the service down in the end: add workers (--processes)",
             queue_ns,
         )
-    yield from _arrivals(summary)
+    yield from _arrivals(summary, held_back is not None or bool(summary["silences"]))
     lag_ns, p99_ns = (summary["health"] or {}).get("lag_worst_ns"), summary["delivery"]["headline_ns"]["p99"]
     said = summary["delivery"]["uncertain_arrivals"] is not None
     if not said and stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:
@@ -189,11 +193,16 @@ def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
-    """Find figures that are far from known since messages share a kernel stamp."""
+def _arrivals(summary: dict[str, Any], by_network: bool) -> Iterator[Finding]:
+    """Find figures that are far from known since messages share a kernel stamp.
+
+    ``by_network``: the network had held messages back, and then let them come at once.
+    """
     delivery, stamped = summary["delivery"], summary["connections"]["kernel_timestamps"]
     headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
     advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"
+    if by_network:
+        advice = "what the network had held back came at once: see what is said of it"
     if delivery["uncertain_arrivals"] is None:
         # A record of format 2.
         if shared is not None and shared > LIMITS.stamps_shared:

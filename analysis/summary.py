@@ -29,7 +29,7 @@ from analysis.judgement import judge
 from analysis.latencies import latencies
 from analysis.ledger import settle
 from analysis.matching import RANKS
-from analysis.outages import find_outages
+from analysis.outages import find_outages, find_silences
 from analysis.percentiles import Percentiles
 from analysis.run import Ints, Run, Window, codes, ints, target_of
 
@@ -75,7 +75,7 @@ def summarise(run: Run) -> dict[str, Any]:
             summary[name] = None
         summary["steps"] = []
         summary["recovery"] = recovery.summarise(run)
-        summary["outages"] = []
+        summary["outages"], summary["silences"] = [], []
         summary["clock"] = _clock(run)
         summary["workers"] = workers.summarise(run, None, None)
         return _judged(run, None, summary)
@@ -98,6 +98,7 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["health"] = _health(run, window)
     summary["recovery"] = recovery.summarise(run)
     summary["outages"] = [outage.to_dict() for outage in find_outages(run, window)]
+    summary["silences"] = [silence.to_dict() for silence in find_silences(run, window)]
     summary["clock"] = _clock(run)
     _say_error(run, summary)
     return _judged(run, window, summary)

@@ -63,7 +63,8 @@ def notes(summary: dict[str, Any]) -> list[str]:
         begin_s, end_s = ((outage[edge] - start_ns) / 1e9 for edge in ("start_ns", "end_ns"))
         lines.append(
             f"the target was away from {begin_s:.1f} s to {end_s:.1f} s of the measurement:"
-            f" {outage['connections_lost']:,} connections lost, {outage['attempts_failed']:,} attempts failed"
+            f" {outage['connections_lost']:,} connections lost ({outage['connections_silent']:,} had fallen silent),"
+            f" {outage['attempts_failed']:,} attempts failed"
         )
     publish, workers, connections = summary["publish"], summary["workers"], summary["connections"]
     for source, errors in (

@@ -57,6 +57,8 @@ class ConnectionRow(NamedTuple):
     tls: bool
     intent: str | None = None
     slow: bool = False
+    #: When data last came, of one that was closed since none came any more.
+    silent_since_ns: int | None = None
 
 
 class ClockRow(NamedTuple):

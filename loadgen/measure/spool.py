@@ -83,6 +83,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("tls", pa.bool_()),
             ("intent", _TEXT),
             ("slow", pa.bool_()),
+            ("silent_since_ns", pa.int64()),
         ]
     ),
     "clock": pa.schema(

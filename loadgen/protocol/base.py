@@ -7,7 +7,7 @@ and returns the bytes to send.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from loadgen.native import Lane, Rows
 from loadgen.protocol.rules import ProtocolRules
@@ -62,6 +62,9 @@ class PublishAnswer:
     unreadable: str | None = None
 
 
+#: In a keepalive message's stead: a ping frame (RFC 6455, 5.5.2), which every WebSocket server answers.
+PING: Final = b"ping frame"
+
 #: In an answer's stead where there never is one.
 UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
 
@@ -113,7 +116,8 @@ class SessionHandler(Protocol):
 class Session(Protocol):
     """One connection's conversation."""
 
-    #: The service promises to be heard within this time; None until it said so.
+    #: The service must be heard within this time, whatever it says, or the connection is dead. None: it need not. Known
+    #: once connected.
     timeout_ns: int | None
 
     @property
@@ -139,8 +143,8 @@ class Session(Protocol):
     def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
         """Return the message that publishes a batch."""
 
-    def keepalive(self) -> bytes | None:
-        """Return the message that says that we are there; None: the service did not answer the one before."""
+    def keepalive(self) -> bytes:
+        """Return the message that says that we are there; `PING` itself: a ping frame of the WebSocket's."""
 
     def closing(self) -> bytes:
         """Return what is to be sent before the connection is closed in good order; may be nothing."""

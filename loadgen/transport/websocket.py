@@ -105,6 +105,11 @@ class WebSocket(SocketStream):
             raise TransportError(f"{self._address.name}: the connection is closed")
         self._write(Frame(self._opcode, message).serialize(mask=True))
 
+    def ping(self) -> None:
+        """Send an empty ping frame; the answer is read like all that comes, and told to nobody."""
+        if self.is_open:
+            self._write(Frame(Opcode.PING, b"").serialize(mask=True))
+
     def close(self) -> None:
         """Begin the closing handshake; ``on_closed`` follows."""
         if self.is_open:

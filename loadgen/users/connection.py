@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gevent
@@ -13,7 +14,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import ConnectionRow, SubscriptionRow
 from loadgen.measure.stamp import Stamp, decode_event
-from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
+from loadgen.protocol.base import PING, UNACKNOWLEDGED, PublishAnswer
 from loadgen.protocol.unreadable import FRAME_UNREADABLE
 from loadgen.scenario import ClientPlan, SubscriptionPlan
 from loadgen.transport import isolation
@@ -65,6 +66,7 @@ class ClientConnection:
         "_connected_ns",
         "_error",
         "_established",
+        "_heard_ns",
         "_keepalive",
         "_login",
         "_numbers",
@@ -113,6 +115,8 @@ class ClientConnection:
         self._opened_ns: int | None = None
         self._connected_ns: int | None = None
         self._error: str | None = None
+        #: When the service was last heard, of a connection that has fallen silent.
+        self._heard_ns: int | None = None
         self._refused = False
         self._closing = False
         self._established = False
@@ -153,7 +157,7 @@ class ClientConnection:
         self._subscriptions.clear()
         self._turns.clear()
         self._unready.clear()
-        self._error = None
+        self._error = self._heard_ns = None
         self._refused = self._established = False
         self._opened_ns = self._connected_ns = None
         self._started_ns = now_ns()
@@ -331,6 +335,8 @@ class ClientConnection:
         self._run.progress.connected += 1
         # On record from now on, should this process be killed: the row at the end takes this one's place.
         self._record_connection(self._socket, None, None)
+        if (timeout_ns := self._session.timeout_ns) is not None:
+            self._socket.watch_silence(timeout_ns, partial(self._on_silent, self._socket, timeout_ns))
         self._login.set()
 
     def on_refused(self, reason: str) -> None:
@@ -403,11 +409,15 @@ class ClientConnection:
         if socket is None or not socket.is_open:
             return
         message = self._session.keepalive()
-        if message is None:
-            self._error = "the service no longer answers the keepalive"
-            socket.abort()
+        if message is PING:
+            socket.ping()
         else:
             socket.send(message)
+
+    def _on_silent(self, socket: SocketStream, timeout_ns: int, heard_ns: int) -> None:
+        """Nothing at all has come for as long as the service may be silent."""
+        self._error, self._heard_ns = silent(timeout_ns), heard_ns
+        socket.abort()
 
     def _say_goodbye(self, socket: SocketStream) -> None:
         goodbye = self._session.closing()
@@ -595,8 +605,14 @@ class ClientConnection:
                 tls=socket.secure,
                 intent=self.intent,
                 slow=self._client.behaviour.read_bytes_per_s is not None,
+                silent_since_ns=self._heard_ns,
             )
         )
+
+
+def silent(timeout_ns: int) -> str:
+    """Return what is said of a connection that was closed since nothing came on it."""
+    return f"silent for {timeout_ns / 1e9:g} s: nothing at all came, and the service must be heard within that time"
 
 
 def _id_of(plan: SubscriptionPlan, turn: int) -> str:

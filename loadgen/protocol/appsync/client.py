@@ -42,6 +42,8 @@ NO_EVENT = "a data frame has no event"
 NO_TIMEOUT = "connection_ack has no connectionTimeoutMs"
 IMPOSSIBLE_TIMEOUT = "connection_ack has an impossible connectionTimeoutMs"
 _MOST_TIMEOUT_MS: Final = 1 << 40
+#: A shorter one would end every connection between two events.
+_LEAST_TIMEOUT_MS: Final = 100
 
 
 class AppSyncSession:
@@ -144,7 +146,7 @@ class AppSyncSession:
             case "connection_ack":
                 if message.connection_timeout_ms is None:
                     handler.on_deviation(NO_TIMEOUT)
-                elif not 0 < message.connection_timeout_ms < _MOST_TIMEOUT_MS:
+                elif not _LEAST_TIMEOUT_MS <= message.connection_timeout_ms < _MOST_TIMEOUT_MS:
                     handler.on_deviation(IMPOSSIBLE_TIMEOUT)
                 else:
                     self.timeout_ns = message.connection_timeout_ms * 1_000_000

@@ -133,8 +133,9 @@ class GenericService:
         # Made once, not for each of thousands of connections.
         self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
         self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
+        keepalive = description.keepalive
         self.keepalive_frame = (
-            None if description.keepalive is None else self._frame(description.keepalive.send)
+            None if keepalive is None or keepalive.send is None else self._frame(keepalive.send)
         )
         self._body = None if http is None else self._frame(http.body)
         self._headers = {} if http is None else self._filled_headers(http.headers)

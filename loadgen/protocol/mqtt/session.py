@@ -52,12 +52,10 @@ class MqttSession:
         "_connected",
         "_ended",
         "_handler",
-        "_heard",
         "_keep_alive_s",
         "_last_id",
         "_login",
         "_partial",
-        "_pinged",
         "_qos",
         "_receive_max",
         "_requests",
@@ -71,7 +69,7 @@ class MqttSession:
     def __init__(
         self, handler: SessionHandler, client_id: str, qos: int, login: UserPassword | None = None
     ) -> None:
-        #: The broker never speaks unasked.
+        #: From the CONNACK on: we ping at least so often.
         self.timeout_ns: int | None = None
         self._handler = handler
         self._client_id = client_id
@@ -81,7 +79,6 @@ class MqttSession:
         #: The broker has said goodbye, or what it sends can no longer be read.
         self._ended = False
         self._keep_alive_s = limits.KEEP_ALIVE_S
-        self._heard = self._pinged = False
         self._last_id = 0
         self._topics = Subscriptions()
         #: By packet: the subscription that was asked for (SUBSCRIBE), and the request and event of a PUBLISH.
@@ -155,11 +152,8 @@ class MqttSession:
         self._waiting.extend(packets[room:])
         return b"".join(packets[:room])
 
-    def keepalive(self) -> bytes | None:
-        """Return a PINGREQ; None: nothing at all was heard since the one before."""
-        if self._pinged and not self._heard:
-            return None
-        self._pinged, self._heard = True, False
+    def keepalive(self) -> bytes:
+        """Return a PINGREQ, which the broker must answer: it is heard within `timeout_ns`, or it is gone."""
         return mqtt5.PingReqPacket().write()
 
     def closing(self) -> bytes:
@@ -174,7 +168,6 @@ class MqttSession:
         """Take any part of the stream; the acknowledgements of all its messages go out at once."""
         if self._ended:
             return
-        self._heard = True
         if self._partial is not None:
             self._partial += data
             data, self._partial = self._partial, None
@@ -287,6 +280,7 @@ class MqttSession:
         self._room = self._receive_max = packet.receive_max
         if packet.server_keep_alive is not None:
             self._keep_alive_s = packet.server_keep_alive
+        self.timeout_ns = int(self._keep_alive_s * limits.SILENT_AFTER * 1e9) or None
         self._handler.on_connected(arrival_ns)
 
     def _send_waiting(self) -> None:
