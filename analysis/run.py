@@ -34,8 +34,13 @@ _STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
 #: Columns that records of earlier versions lack: there they are null.
 _LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "deliveries": {"uncertain_ns": pa.int64()},
-    "subscriptions": {"turn": pa.int32(), "intent": pa.string()},
-    "connections": {"intent": pa.string(), "slow": pa.bool_(), "silent_since_ns": pa.int64()},
+    "subscriptions": {"turn": pa.int32(), "intent": pa.string(), "refusal": pa.string()},
+    "connections": {
+        "intent": pa.string(),
+        "slow": pa.bool_(),
+        "silent_since_ns": pa.int64(),
+        "refusal": pa.string(),
+    },
     "clock": dict.fromkeys(
         ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"), pa.int64()
     ),

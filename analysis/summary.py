@@ -20,6 +20,7 @@ from analysis import (
     recovery,
     revisions,
     steps,
+    throttling,
     workers,
 )
 from analysis.breakdown import DIMENSIONS
@@ -62,6 +63,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "measured_seconds": window.seconds if window else None,
         "connections": _connections(run),
         "readiness": _readiness(run),
+        "throttling": throttling.summarise(run),
         "workers": None,
         "cost": cost(run),
         "checks": checks.summarise(run),

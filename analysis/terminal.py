@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import checks, clockbound, echo, text
+from analysis import checks, clockbound, echo, text, throttling
 from analysis.gates import outputs
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
@@ -57,6 +57,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
     if summary["faults"]:
         lines.append("the target injected faults on purpose: these figures are not its own")
     lines += checks.failing(summary)
+    lines += throttling.notes(summary)
     lines += _purposes(summary)
     for outage in summary["outages"]:
         start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")

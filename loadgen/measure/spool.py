@@ -65,6 +65,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("error", _TEXT),
             ("turn", pa.int32()),
             ("intent", _TEXT),
+            ("refusal", _TEXT),
         ]
     ),
     "connections": pa.schema(
@@ -84,6 +85,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("intent", _TEXT),
             ("slow", pa.bool_()),
             ("silent_since_ns", pa.int64()),
+            ("refusal", _TEXT),
         ]
     ),
     "clock": pa.schema(

@@ -218,7 +218,7 @@ class Controller:
                 self.target.check_namespaces(census.namespaces)
             else:
                 self.target = self._serve(census.namespaces)
-            target.check(self.target)
+            target.check(self.target, self.scenario.phases.ready_timeout_ns / 1e9)
             for line in self.live.shown:
                 say(line)
         except ScenarioError as error:

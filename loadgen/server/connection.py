@@ -178,6 +178,9 @@ class Connection:
 
     async def _on_connection_init(self, message: ClientMessage) -> None:
         self.send(messages.connection_ack(self._api.config.connection_timeout_ms))
+        # The first one comes at once and not after a minute (real, sst #5729); whether before or after the answer to a
+        # subscribe is a matter of when that is asked.
+        self.send(messages.KEEPALIVE)
 
     async def _on_subscribe(self, message: ClientMessage) -> None:
         operation_id, channel = message.id, message.channel

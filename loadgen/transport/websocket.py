@@ -17,9 +17,10 @@ from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 from loadgen.measure.arrival import arrival
 from loadgen.native import Lane
 from loadgen.transport.address import Address
-from loadgen.transport.errors import HandshakeRefusedError, TransportError, UnreadableError
+from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.isolation import OnFailed
+from loadgen.transport.refused import refused_upgrade
 from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.transport.upgrade import Upgrade
 
@@ -270,9 +271,7 @@ class WebSocket(SocketStream):
         if error is None:
             self._opening.set(None)
         else:
-            self._opening.set_exception(
-                HandshakeRefusedError(f"{self._address.name} refused the WebSocket handshake: {error}")
-            )
+            self._opening.set_exception(refused_upgrade(self._address.name, error))
 
     # Sending.
 

@@ -12,6 +12,7 @@ import msgspec
 
 from loadgen.protocol.appsync.errors import WireError
 from loadgen.protocol.appsync.limits import OPERATION_ID_MAX_CHARACTERS
+from loadgen.protocol.refusals import Refusal
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What the decoders raise for what they cannot read: no JSON or of another form, not UTF-8, nested a thousand levels
@@ -140,6 +141,12 @@ def publish(
 # --- server to client ---
 
 
+def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
+    """Return what errors mean: their types, else the first code, else the status of the answer that they came in."""
+    codes = [error.error_code for error in errors if isinstance(error.error_code, int)]
+    return Refusal.of(codes[0] if codes else status, [error.error_type for error in errors])
+
+
 class ServerMessage(msgspec.Struct, frozen=True, gc=False):
     """Any message of the server; which fields are set depends on `type`."""
 
@@ -154,6 +161,10 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
     def describe_errors(self) -> str:
         """Return the errors in one line, for a log or a record."""
         return "; ".join(map(str, self.errors or ())) or f"{self.type} without errors"
+
+    def refusal(self) -> Refusal:
+        """Return what the errors mean."""
+        return refusal_of(self.errors or ())
 
 
 decode_server_message = msgspec.json.Decoder(ServerMessage).decode

@@ -15,6 +15,7 @@ from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern, qui
 from loadgen.protocol.generic.rules import line_pattern, rules_of
 from loadgen.protocol.generic.session import HOLD, GenericSession, Step
 from loadgen.protocol.hosts import is_loopback
+from loadgen.protocol.refusals import Refusal
 
 #: Last segment of the channel that a probe of a wildcard subscription is published to.
 PROBE_SEGMENT = "loadgen-probe"
@@ -178,7 +179,8 @@ class GenericService:
             said = self.redacted(body[: 4 * _SHOWN_CHARACTERS].decode(errors="replace"))[:_SHOWN_CHARACTERS]
             return PublishAnswer(
                 error=f"HTTP {status}, where the protocol file expects {listed}"
-                + (f": {said!a}" if said else "")
+                + (f": {said!a}" if said else ""),
+                refusal=Refusal.of(status),
             )
         if http.refused is None or not body:
             return _ACCEPTED

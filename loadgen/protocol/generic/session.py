@@ -102,6 +102,11 @@ class GenericSession:
     # What the connection's owner does.
 
     @property
+    def early_delivery(self) -> str | None:
+        """None: a file does not say."""
+        return None
+
+    @property
     def most_unanswered(self) -> int:
         """Any number: a file knows no bound."""
         return 0

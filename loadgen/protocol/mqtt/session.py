@@ -23,6 +23,7 @@ from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.packets import reader
 from loadgen.protocol.mqtt.topics import Subscriptions, topic_of
+from loadgen.protocol.refusals import Refusal
 
 _REFUSED: Final = 128
 """Reason codes from here on mean failure (MQTT 5, 2.4)."""
@@ -89,6 +90,11 @@ class MqttSession:
         self._waiting: deque[bytes] = deque()
         #: The beginning of a packet.
         self._partial: bytearray | None = None
+
+    @property
+    def early_delivery(self) -> str | None:
+        """None: MQTT 5, 3.8.4: a broker may deliver before its SUBACK."""
+        return None
 
     @property
     def most_unanswered(self) -> int:
@@ -247,7 +253,9 @@ class MqttSession:
                     return
                 granted = packet.reason_codes[0]
                 if int(granted) >= _REFUSED:
-                    handler.on_subscribe_failed(subscription_id, _words(granted, packet.reason_str))
+                    handler.on_subscribe_failed(
+                        subscription_id, _words(granted, packet.reason_str), _refusal(int(granted))
+                    )
                     return
                 if int(granted) < self._qos:
                     handler.on_deviation(LESS_THAN_ASKED)
@@ -270,7 +278,7 @@ class MqttSession:
             return
         if int(packet.reason_code) >= _REFUSED:
             self._ended = True
-            self._handler.on_refused(_reason(packet))
+            self._handler.on_refused(_reason(packet), _refusal(int(packet.reason_code)))
             return
         if int(packet.max_qos) < self._qos:
             self._ended = True
@@ -320,6 +328,19 @@ def shown(message: bytes | bytearray | memoryview, login: UserPassword | None) -
 
 
 _Reasoned = mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket
+
+
+#: Server unavailable, server busy, quota exceeded, connection rate exceeded (MQTT 5, 2.4).
+_NOT_NOW: Final = frozenset({0x88, 0x89, 0x97, 0x9F})
+#: Bad user name or password, not authorized, banned, bad authentication method.
+_DENIED: Final = frozenset({0x86, 0x87, 0x8A, 0x8C})
+
+
+def _refusal(code: int) -> Refusal | None:
+    """Return what a reason code means; None: what only the code itself says."""
+    if code in _NOT_NOW:
+        return Refusal.throttled()
+    return Refusal.denied() if code in _DENIED else None
 
 
 def _reason(packet: _Reasoned) -> str:
