@@ -180,7 +180,7 @@ def _queue(run: Run, window: Window, summary: dict[str, Any]) -> Iterator[Findin
             "the generator reads too slowly, which slows the service down in the end: add workers (--processes)",
             queue_ns,
         )
-    yield from _arrivals(summary, held_back is not None or bool(summary["silences"]))
+    yield from _arrivals(summary)
     lag_ns, p99_ns = (summary["health"] or {}).get("lag_worst_ns"), summary["delivery"]["headline_ns"]["p99"]
     said = summary["delivery"]["uncertain_arrivals"] is not None
     if not said and stamped is not None and stamped < 1 and lag_ns and p99_ns and lag_ns > p99_ns / 4:
@@ -193,16 +193,11 @@ def _queue(run: Run, window: Window, summary: dict[str, Any]) -> Iterator[Findin
         )
 
 
-def _arrivals(summary: dict[str, Any], by_network: bool) -> Iterator[Finding]:
-    """Find figures that are far from known since messages share a kernel stamp.
-
-    ``by_network``: the network had held messages back, and then let them come at once.
-    """
+def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
+    """Find figures that are far from known since messages share a kernel stamp."""
     delivery, stamped = summary["delivery"], summary["connections"]["kernel_timestamps"]
     headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
     advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"
-    if by_network:
-        advice = "what the network had held back came at once: see what is said of it"
     if delivery["uncertain_arrivals"] is None:
         # A record of format 2.
         if shared is not None and shared > LIMITS.stamps_shared:
@@ -219,6 +214,11 @@ def _arrivals(summary: dict[str, Any], by_network: bool) -> Iterator[Finding]:
     # What the clocks leave in doubt is a finding of its own.
     doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
     if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
+        if network.came_at_once(summary, doubt_ns):
+            advice = (
+                "they came at once while the generator was awake, held back by the network (loss, an outage) or the"
+                " target: look there"
+            )
         yield Finding(
             "degraded",
             "arrival",

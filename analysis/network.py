@@ -12,6 +12,8 @@ from analysis.limits import LIMITS
 from analysis.run import Ints, Run, Window, ints
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
+#: A doubt that is so many times the event loop's worst lateness is none of its making.
+_TIMES_THE_LAG = 4
 #: What a finding on the network is about.
 SUBJECT = "network"
 
@@ -67,6 +69,18 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
         f" {text.duration(int(lag_ns[waited].max()))}): they came behind data that was lost on the way and sent again",
         "look at the network between generator and target (loss, an outage): the generator is not the limit",
     )
+
+
+def came_at_once(summary: dict[str, Any], doubt_ns: int) -> bool:
+    """Return whether messages that share a stamp had been held back on the way, and not left unread by us.
+
+    A generator that reads too slowly leaves them unread for about as long as its event loop is late, or is out of CPU.
+    """
+    health = summary["health"] or {}
+    lag_ns, cpu = health.get("lag_worst_ns"), health.get("cpu_worst")
+    if lag_ns is None or cpu is None:
+        return False
+    return bool(cpu <= LIMITS.busy_cpu and doubt_ns > _TIMES_THE_LAG * lag_ns)
 
 
 def _with_the_second_before(values: _Values, same: npt.NDArray[np.bool_]) -> _Values:

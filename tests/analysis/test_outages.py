@@ -204,6 +204,35 @@ def test_the_generator_is_blamed_for_what_waited_only_where_it_was_not_awake(
     assert not {"queue", "network"} - {subject} & set(found)
 
 
+@pytest.mark.parametrize(
+    ("second", "advice"),
+    [
+        ({}, "held back by the network"),
+        ({"lag_max_ns": 100 * MS}, "the generator reads too slowly"),
+        ({"cpu_ns": int(0.95 * SECOND)}, "the generator reads too slowly"),
+    ],
+)
+def test_what_came_at_once_is_laid_to_the_generator_only_where_it_was_not_awake(
+    tmp_path: Path, second: dict[str, int], advice: str
+) -> None:
+    events = [event(9, n, "/default/a", n * 9 * MS) for n in range(100)]
+    write_run(
+        tmp_path,
+        {
+            "events": events,
+            "subscriptions": [subscription(1, "/default/a", -MS)],
+            "deliveries": [delivery(e, 1, 400 * MS, uncertain_ns=300 * MS) for e in events],
+            "connections": [connection(1)],
+            "health": [health(0.5), health(1.5, **second)],
+        },
+        late_after_ns=SECOND,
+        format=3,
+    )
+    findings = analysis.summarise(analysis.load(tmp_path))["verdict"]["findings"]
+    (found,) = [finding for finding in findings if finding["subject"] == "arrival"]
+    assert advice in found["advice"]
+
+
 def test_throttling_is_counted_and_the_rate_is_that_while_it_went_on(tmp_path: Path) -> None:
     said = "x:80 does not accept the WebSocket handshake now: HTTP 429 (Too Many Requests)"
     connections: list[Row] = [
