@@ -23,6 +23,13 @@ FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
 """A larger message ends the connection with 1009 (assumption). Above the payload limit, as escaping lengthens
 events and Amplify sends them twice."""
 
+#: What an upgrade that is refused by the fault settings says beside its status (assumption).
+_ERROR_OF_STATUS: Final = {
+    401: errors.UNAUTHORIZED,
+    403: errors.UNAUTHORIZED,
+    429: errors.LIMIT_EXCEEDED,
+    503: errors.LIMIT_EXCEEDED,
+}
 _CLOSE_TIMEOUT_S: Final = 5.0
 _FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
@@ -75,11 +82,11 @@ class RealtimeEndpoint:
         if settings is None or (self._admitted is not None and self._admitted.try_take()):
             return None
         self._api.counters.connections_refused += 1
-        error = errors.UNAUTHORIZED if settings.status in (401, 403) else errors.LIMIT_EXCEEDED
-        headers = {"x-amzn-errortype": error.error_type or ""}
+        error = _ERROR_OF_STATUS.get(settings.status)
+        headers = {} if error is None else {"x-amzn-errortype": error.error_type or ""}
         if settings.retry_after_ns is not None:
             headers["retry-after"] = str(-(-settings.retry_after_ns // 1_000_000_000))
-        body = messages.encode_http(messages.ErrorResponse([error]))
+        body = messages.encode_http(messages.ErrorResponse([] if error is None else [error]))
         return web.Response(
             status=settings.status, headers=headers, body=body, content_type="application/json"
         )
