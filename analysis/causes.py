@@ -19,6 +19,7 @@ _PAUSED = {
     disturbances.FROZEN: "stood still with the machine, clocks and all, for",
     disturbances.APART: "or the master was paused, or one of their clocks stepped, by",
 }
+_NAMES = {"pause": "the pause", "network": "the silence of the connections"}
 #: A symptom is not larger than its cause by more than what else delays.
 _SLACK, _SLACK_NS = 1.2, 50_000_000
 
@@ -29,7 +30,8 @@ class Finding:
 
     #: `degraded` or `invalid`.
     severity: str
-    #: What it is about: user code, harness, record, ledger, pause, clock, schedule, queue, loop, cpu, gc, files, ports.
+    #: What it is about: user code, harness, record, ledger, pause, clock, network, schedule, queue, loop, cpu, gc,
+    #: files, ports.
     subject: str
     reason: str
     advice: str
@@ -151,7 +153,7 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
             continue
         if sign.severity == "invalid":
             causes[cause] = replace(causes[cause], severity="invalid")
-        what = "the pause" if causes[cause].subject == "pause" else "the step of the clock"
+        what = _NAMES.get(causes[cause].subject, "the step of the clock")
         explained.append(replace(sign, advice=f"{what} named above explains this: see to that first"))
     return [*causes, *unexplained, *explained]
 

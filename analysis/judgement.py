@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis import clockbound, echo, text
+from analysis import clockbound, echo, network, text
 from analysis.causes import Finding, disturbed, in_causal_order, into
 from analysis.limits import LIMITS
 from analysis.run import Ints, Run, Window, ints
@@ -40,8 +40,8 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
     """Return the verdict on a run from its summary's figures and its health table."""
     findings = [*_failures(run), *_record(run, window, summary)]
     if window is not None and summary["ledger"] is not None:
-        causes = disturbed(run, window, summary)
-        signs = [*_clock(summary), *_ledger(summary), *_schedule(summary), *_queue(summary)]
+        causes = [*disturbed(run, window, summary), *network.silences(summary, window)]
+        signs = [*_clock(summary), *_ledger(summary), *_schedule(summary), *_queue(run, window, summary)]
         health = _Health.of(run, window)
         for worker in health.workers:
             signs += _worker(health, worker, window)
@@ -170,10 +170,14 @@ def _schedule(summary: dict[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _queue(summary: dict[str, Any]) -> Iterator[Finding]:
+def _queue(run: Run, window: Window, summary: dict[str, Any]) -> Iterator[Finding]:
     queue_ns = summary["delivery"]["receive_queue_ns"]["p99"]
     stamped = summary["connections"]["kernel_timestamps"]
-    if queue_ns is not None and queue_ns > LIMITS.queue_doubtful_ns:
+    waited = queue_ns is not None and queue_ns > LIMITS.queue_doubtful_ns
+    held_back = network.held_back(run, window, queue_ns) if waited else None
+    if held_back is not None:
+        yield held_back
+    elif waited:
         yield Finding(
             "invalid" if queue_ns > LIMITS.queue_wrong_ns else "degraded",
             "queue",
@@ -215,6 +219,11 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
     # What the clocks leave in doubt is a finding of its own.
     doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
     if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
+        if network.came_at_once(summary, doubt_ns):
+            advice = (
+                "they came at once while the generator was awake, held back by the network (loss, an outage) or the"
+                " target: look there"
+            )
         yield Finding(
             "degraded",
             "arrival",

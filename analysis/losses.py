@@ -151,5 +151,7 @@ def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:
-        begins_ns[broken] = np.maximum(begins_ns[broken], present.end_ns[broken] - late_after_ns)
+        # Of a connection that had fallen silent nothing that was sent since then could come, however long ago that was.
+        heard_ns = np.minimum(present.end_ns, present.heard_ns)[broken]
+        begins_ns[broken] = np.maximum(begins_ns[broken], heard_ns - late_after_ns)
     return begins_ns

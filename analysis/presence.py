@@ -44,6 +44,8 @@ class Segments:
     kind: Ints
     #: Of a live one the kind of the gap that began at its end; 0: it ended with the client's part in the run.
     ending: Ints
+    #: When its connection was last heard: its end, or before that where it was closed since it had fallen silent.
+    heard_ns: Ints
     patterns: list[str | None]
 
     @property
@@ -81,14 +83,16 @@ def segments(run: Run) -> Segments:
     ended_ns = ints(table, "ended_ns", missing=FOREVER)
     ended_ns = np.minimum(ended_ns, _record_ends_ns(run, ints(table, "worker")))
     gap = _gaps(run, table, ints(table, "connection"), columns[1])
+    heard_ns = np.minimum(ended_ns, _silent_since_ns(run, ints(table, "connection"), columns[1]))
     order = np.lexsort((ints(table, "turn"), columns[1], columns[0]))
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
-    pattern, ended_ns, gap = pattern[order], ended_ns[order], gap[order]
+    pattern, ended_ns, gap, heard_ns = pattern[order], ended_ns[order], gap[order], heard_ns[order]
 
     # A life without an acknowledgement is an attempt; what it was lost for goes on. Unless the harness failed in it:
     # from then on nobody knows what would have come.
     begun = (acknowledged_ns >= 0) | (ready_ns >= 0) | (gap == UNOBSERVED)
     subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
+    heard_ns = heard_ns[begun]
     ready_ns = np.where(ready_ns[begun] >= 0, np.minimum(ready_ns[begun], ended_ns), ended_ns)
     acknowledged_ns = acknowledged_ns[begun]
     acknowledged_ns = np.where(acknowledged_ns >= 0, np.minimum(acknowledged_ns, ready_ns), ready_ns)
@@ -107,7 +111,7 @@ def segments(run: Run) -> Segments:
     end_ns = np.concatenate((ready_ns, ended_ns, gap_end_ns))
     kind = np.concatenate((unready, np.full(count, LIVE, dtype=np.int64), gap))
     ending = np.where(kind == LIVE, np.tile(gap, 3), 0)
-    subscription, pattern = np.tile(subscription, 3), np.tile(pattern, 3)
+    subscription, pattern, heard_ns = (np.tile(each, 3) for each in (subscription, pattern, heard_ns))
     order = np.lexsort((start_ns, subscription))
     order = order[start_ns[order] < end_ns[order]]
     return Segments(
@@ -117,6 +121,7 @@ def segments(run: Run) -> Segments:
         end_ns[order],
         kind[order],
         ending[order],
+        heard_ns[order],
         patterns,
     )
 
@@ -153,6 +158,21 @@ def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
     ours = error == errors.index(None) if None in errors else np.zeros(len(error), dtype=bool)
     lost = np.sort(_life_key(ints(table, "connection"), ints(table, "life"))[~ours])
     return np.isin(_life_key(connection, life), lost)
+
+
+def _silent_since_ns(run: Run, connection: Ints, life: Ints) -> Ints:
+    """Return since when the connection of each life of a subscription was silent; FOREVER: it never was found to be."""
+    table = run.table("connections", ("connection", "life", "silent_since_ns"))
+    since_ns = ints(table, "silent_since_ns")
+    silent = since_ns >= 0
+    keys, since_ns = _life_key(ints(table, "connection"), ints(table, "life"))[silent], since_ns[silent]
+    found = np.full(len(connection), FOREVER, dtype=np.int64)
+    if len(keys):
+        order = np.argsort(keys)
+        keys, since_ns, wanted = keys[order], since_ns[order], _life_key(connection, life)
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        found = np.where(keys[place] == wanted, since_ns[place], FOREVER)
+    return found
 
 
 def _life_key(connection: Ints, life: Ints) -> Ints:

@@ -31,6 +31,8 @@ FREE: Final = frozenset(
         f"{SUMMARY}:publish.events_by_status",
         f"{SUMMARY}:readiness.errors",
         f"{SUMMARY}:target.setup",
+        f"{SUMMARY}:throttling.connections.answers",
+        f"{SUMMARY}:throttling.subscriptions.answers",
         f"{SUMMARY}:workers.deviations",
         f"{SUMMARY}:workers.network",
     }

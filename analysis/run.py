@@ -26,7 +26,7 @@ _LOCAL_TIMES = {
     "deliveries": {"sent_ns", "arrival_ns", "read_ns"},
     "events": {"slot_ns", "sent_ns", "acked_ns"},
     "subscriptions": {"requested_ns", "acknowledged_ns", "probed_ns", "ready_ns", "ended_ns"},
-    "connections": {"started_ns", "opened_ns", "acknowledged_ns", "closed_ns"},
+    "connections": {"started_ns", "opened_ns", "acknowledged_ns", "closed_ns", "silent_since_ns"},
     "health": {"time_ns", "paused_until_ns"},
 }
 #: Times of CLOCK_MONOTONIC_RAW in the clock table, in the order of `Pings`.
@@ -35,8 +35,14 @@ _STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
 _LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "deliveries": {"uncertain_ns": pa.int64()},
     "events": {"connection_wait_ns": pa.int64(), "remote_address": pa.string()},
-    "subscriptions": {"turn": pa.int32(), "intent": pa.string()},
-    "connections": {"intent": pa.string(), "slow": pa.bool_(), "remote_address": pa.string()},
+    "subscriptions": {"turn": pa.int32(), "intent": pa.string(), "refusal": pa.string()},
+    "connections": {
+        "intent": pa.string(),
+        "slow": pa.bool_(),
+        "remote_address": pa.string(),
+        "silent_since_ns": pa.int64(),
+        "refusal": pa.string(),
+    },
     "clock": dict.fromkeys(
         ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"), pa.int64()
     ),

@@ -21,6 +21,7 @@ from analysis import (
     recovery,
     revisions,
     steps,
+    throttling,
     workers,
 )
 from analysis.breakdown import DIMENSIONS
@@ -30,7 +31,7 @@ from analysis.judgement import judge
 from analysis.latencies import latencies
 from analysis.ledger import settle
 from analysis.matching import RANKS
-from analysis.outages import find_outages
+from analysis.outages import find_outages, find_silences
 from analysis.percentiles import Percentiles
 from analysis.run import Ints, Run, Window, codes, ints, target_of
 
@@ -63,6 +64,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "measured_seconds": window.seconds if window else None,
         "connections": _connections(run),
         "readiness": _readiness(run),
+        "throttling": throttling.summarise(run),
         "workers": None,
         "cost": cost(run),
         "checks": checks.summarise(run),
@@ -77,7 +79,7 @@ def summarise(run: Run) -> dict[str, Any]:
         summary["addresses"] = addresses.summarise(run, None)
         summary["steps"] = []
         summary["recovery"] = recovery.summarise(run)
-        summary["outages"] = []
+        summary["outages"], summary["silences"] = [], []
         summary["clock"] = _clock(run)
         summary["workers"] = workers.summarise(run, None, None)
         return _judged(run, None, summary)
@@ -101,6 +103,7 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["health"] = _health(run, window)
     summary["recovery"] = recovery.summarise(run)
     summary["outages"] = [outage.to_dict() for outage in find_outages(run, window)]
+    summary["silences"] = [silence.to_dict() for silence in find_silences(run, window)]
     summary["clock"] = _clock(run)
     _say_error(run, summary)
     return _judged(run, window, summary)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis import addresses, checks, clockbound, echo, text
+from analysis import addresses, checks, clockbound, echo, text, throttling
 from analysis.gates import outputs
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
@@ -63,13 +63,15 @@ def notes(summary: dict[str, Any]) -> list[str]:
     if summary["faults"]:
         lines.append("the target injected faults on purpose: these figures are not its own")
     lines += checks.failing(summary)
+    lines += throttling.notes(summary)
     lines += _purposes(summary)
     for outage in summary["outages"]:
         start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")
         begin_s, end_s = ((outage[edge] - start_ns) / 1e9 for edge in ("start_ns", "end_ns"))
         lines.append(
             f"the target was away from {begin_s:.1f} s to {end_s:.1f} s of the measurement:"
-            f" {outage['connections_lost']:,} connections lost, {outage['attempts_failed']:,} attempts failed"
+            f" {outage['connections_lost']:,} connections lost ({outage['connections_silent']:,} had fallen silent),"
+            f" {outage['attempts_failed']:,} attempts failed"
         )
     publish, workers, connections = summary["publish"], summary["workers"], summary["connections"]
     for source, errors in (

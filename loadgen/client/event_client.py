@@ -10,6 +10,7 @@ from gevent.event import AsyncResult, Event
 from gevent.timeout import Timeout
 
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer, Service
+from loadgen.protocol.refusals import Refusal
 from loadgen.transport.address import Address
 from loadgen.transport.connection import connection
 from loadgen.transport.dialing import Dialer
@@ -29,7 +30,11 @@ def look_at_the_clock() -> None:
 
 
 class ServiceRefusedError(Exception):
-    """The service said no; the message is what it said."""
+    """The service said no; the message is what it said, ``refusal`` what that means where it is known."""
+
+    def __init__(self, text: str, refusal: Refusal | None = None) -> None:
+        super().__init__(text)
+        self.refusal = refusal
 
 
 class NoAnswerError(Exception):
@@ -150,17 +155,17 @@ class EventClient:
         """The service let us in."""
         self._login.set(None)
 
-    def on_refused(self, reason: str) -> None:
+    def on_refused(self, reason: str, refusal: Refusal | None = None) -> None:
         """The service did not let us in."""
-        self._login.set_exception(ServiceRefusedError(reason))
+        self._login.set_exception(ServiceRefusedError(reason, refusal))
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
         """The subscription is acknowledged."""
         self._answer(subscription_id).set(None)
 
-    def on_subscribe_failed(self, subscription_id: str, reason: str) -> None:
+    def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None = None) -> None:
         """The subscription is refused."""
-        self._answer(subscription_id).set_exception(ServiceRefusedError(reason))
+        self._answer(subscription_id).set_exception(ServiceRefusedError(reason, refusal))
 
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         """An event was delivered."""

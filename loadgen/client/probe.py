@@ -22,9 +22,10 @@ from loadgen.client.event_client import (
 from loadgen.client.http import HttpPublisher
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import PublishAnswer, Service
+from loadgen.protocol.refusals import Refusal
 from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer, remote_of
-from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
 from loadgen.transport.names import connect_host
 
 DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
@@ -215,12 +216,12 @@ class Probe:
         self._client = EventClient(self._service, self._deliveries.put, [self._channel], dialer=self._dialer)
         try:
             self._client.open()
-        except HandshakeRefusedError as error:
-            raise StepError(str(error), self._advice.websocket) from None
         except proxy.ProxyError as error:
             raise StepError(
                 str(error), "ask who runs the proxy, or name the host in NO_PROXY, or try --no-proxy"
             ) from None
+        except (HandshakeRefusedError, NotNowError) as error:
+            raise StepError(str(error), _fitting(error, self._advice.websocket)) from None
         except TransportError as error:
             raise StepError(
                 str(error), "something on the way does not pass WebSockets: try without a proxy"
@@ -295,12 +296,13 @@ class Probe:
         try:
             ask()
         except (ServiceRefusedError, NoAnswerError, TransportError) as error:
-            raise StepError(str(error), advice) from None
+            raise StepError(str(error), _fitting(error, advice)) from None
 
     def _accepted(self, answer: PublishAnswer) -> str:
         reason = answer.error or answer.rejected.get(0)
         if reason is not None:
-            raise StepError(reason, self._advice.publish)
+            refusal = answer.refusal
+            raise StepError(reason, refusal.advice if refusal and refusal.again else self._advice.publish)
         return "accepted" if answer.acknowledged else "sent, which the service does not answer"
 
 
@@ -313,6 +315,14 @@ def _place(url: SplitResult) -> tuple[str, int]:
 def _blocking(context: ssl.SSLContext, raw: socket.socket, host: str) -> ssl.SSLSocket:
     raw.settimeout(TIMEOUT_S)
     return context.wrap_socket(raw, server_hostname=host)
+
+
+def _fitting(error: Exception, advice: str) -> str:
+    """Return the advice that fits what was answered; ``advice`` is that of the step, which knows the protocol."""
+    refusal: Refusal | None = getattr(error, "refusal", None)
+    if refusal is None or (isinstance(error, ServiceRefusedError) and not refusal.again):
+        return advice
+    return refusal.advice
 
 
 def _event() -> tuple[str, int]:

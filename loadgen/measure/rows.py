@@ -50,6 +50,8 @@ class SubscriptionRow(NamedTuple):
     error: str | None
     turn: int = 0
     intent: str | None = None
+    #: What the service's refusal means (see protocol.refusals); None: it was not refused.
+    refusal: str | None = None
 
 
 class ConnectionRow(NamedTuple):
@@ -70,6 +72,10 @@ class ConnectionRow(NamedTuple):
     slow: bool = False
     #: IP address and port that it was connected to, or that was tried last.
     remote_address: str | None = None
+    #: When data last came, of one that was closed since none came any more.
+    silent_since_ns: int | None = None
+    #: What the service's refusal means (see protocol.refusals); None: it was not refused, or for what is not known.
+    refusal: str | None = None
 
 
 class ClockRow(NamedTuple):

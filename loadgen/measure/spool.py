@@ -67,6 +67,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("error", _TEXT),
             ("turn", pa.int32()),
             ("intent", _TEXT),
+            ("refusal", _TEXT),
         ]
     ),
     "connections": pa.schema(
@@ -86,6 +87,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("intent", _TEXT),
             ("slow", pa.bool_()),
             ("remote_address", _TEXT),
+            ("silent_since_ns", pa.int64()),
+            ("refusal", _TEXT),
         ]
     ),
     "clock": pa.schema(

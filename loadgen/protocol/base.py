@@ -7,9 +7,10 @@ and returns the bytes to send.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from loadgen.native import Lane, Rows
+from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.rules import ProtocolRules
 
 
@@ -54,13 +55,18 @@ class PublishAnswer:
     ``error`` says why the whole request was refused; ``rejected`` maps the index of an event in the request to why that
     event was. ``acknowledged`` is false where the service answers no publish: whether it took this one is unknown.
     ``unreadable`` is the kind of what the service has sent instead of an answer (see `unreadable`), or None.
+    ``refusal`` is what ``error`` means, where the service has answered.
     """
 
     error: str | None = None
     rejected: Mapping[int, str] = field(default_factory=dict)
     acknowledged: bool = True
     unreadable: str | None = None
+    refusal: Refusal | None = field(default=None, compare=False)
 
+
+#: In a keepalive message's stead: a ping frame (RFC 6455, 5.5.2), which every WebSocket server answers.
+PING: Final = b"ping frame"
 
 #: In an answer's stead where there never is one.
 UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
@@ -76,14 +82,14 @@ class SessionHandler(Protocol):
     def on_connected(self, arrival_ns: int) -> None:
         """The service accepted the connection."""
 
-    def on_refused(self, reason: str) -> None:
-        """The service refused the connection."""
+    def on_refused(self, reason: str, refusal: Refusal | None = None) -> None:
+        """The service refused the connection; ``refusal`` None: for good, and the protocol does not say why."""
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
         """The service acknowledged a subscription."""
 
-    def on_subscribe_failed(self, subscription_id: str, reason: str) -> None:
-        """The service refused a subscription."""
+    def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None = None) -> None:
+        """The service refused a subscription; ``refusal`` as with `on_refused`."""
 
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
         """An event was delivered; ``event`` is its text as it was published."""
@@ -113,8 +119,13 @@ class SessionHandler(Protocol):
 class Session(Protocol):
     """One connection's conversation."""
 
-    #: The service promises to be heard within this time; None until it said so.
+    #: The service must be heard within this time, whatever it says, or the connection is dead. None: it need not. Known
+    #: once connected.
     timeout_ns: int | None
+
+    @property
+    def early_delivery(self) -> str | None:
+        """What a delivery before the answer to its subscribe is a deviation of, as a sentence; None: it is allowed."""
 
     @property
     def most_unanswered(self) -> int:
@@ -139,8 +150,8 @@ class Session(Protocol):
     def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
         """Return the message that publishes a batch."""
 
-    def keepalive(self) -> bytes | None:
-        """Return the message that says that we are there; None: the service did not answer the one before."""
+    def keepalive(self) -> bytes:
+        """Return the message that says that we are there; `PING` itself: a ping frame of the WebSocket's."""
 
     def closing(self) -> bytes:
         """Return what is to be sent before the connection is closed in good order; may be nothing."""

@@ -60,7 +60,9 @@ def description_of(file: ProtocolFile, name: str) -> Description:
         replies=[Reply(_pattern(reply.on), reply.send) for reply in file.replies],
         ignore=[_pattern(match) for match in file.ignore],
         errors=[_pattern(match) for match in file.errors],
-        keepalive=None if file.keepalive is None else KeepAlive(file.keepalive.send, file.keepalive.every_ns),
+        keepalive=None
+        if file.keepalive is None
+        else KeepAlive(file.keepalive.send, file.keepalive.every_ns, file.keepalive.timeout_ns),
         batches=all(_of_batch(written) for written in _bodies(file)),
         environment=file.environment(),
     )

@@ -21,7 +21,7 @@ from loadgen.protocol.generic.frames import TemplateError, Written, check, names
 from loadgen.protocol.generic.patterns import PointerError, pointer_tokens, regex
 from loadgen.scenario.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
 from loadgen.scenario.text import shown
-from loadgen.scenario.units import PositiveDurationNs, problem
+from loadgen.scenario.units import PositiveDurationNs, format_duration, problem
 
 _REQUEST = ("id", "number", "channel")
 _EVENTS = ("event", "event_json", "events", "events_json", "bytes")
@@ -281,12 +281,29 @@ class Reply(Part):
 
 
 class KeepAlive(Part):
-    """A frame that is sent again and again."""
+    """What is sent again and again, and when a connection counts as dead."""
 
-    send: FixedTemplate
-    """What to send."""
-    every_ns: PositiveDurationNs = Field(alias="every")
-    """How often, such as 30s."""
+    send: FixedTemplate = None
+    """What to send; without it a ping frame of the WebSocket's, which every server answers."""
+    every_ns: PositiveDurationNs | None = Field(default=None, alias="every")
+    """How often, such as 30s; without it nothing is sent."""
+    timeout_ns: PositiveDurationNs | None = Field(default=None, alias="timeout")
+    """Within what time the service is heard, whatever it says, such as 75s: a connection on which nothing at all comes
+    for so long is closed as silent. Without it nothing is."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.every_ns is None:
+            if self.send is not None:
+                raise problem("has send without every; say how often, as 'every: 30s'")
+            if self.timeout_ns is None:
+                raise problem("has neither every nor timeout; give it one of them, as 'every: 30s'")
+        elif self.timeout_ns is not None and self.timeout_ns <= self.every_ns:
+            raise problem(
+                f"has a timeout of {format_duration(self.timeout_ns)} and sends every"
+                f" {format_duration(self.every_ns)}; the timeout must be longer, so that an answer can come"
+            )
+        return self
 
 
 def _many(value: object) -> object:
@@ -326,7 +343,7 @@ class ProtocolFile(Part):
     errors: Matches = ()
     """Messages that report an error which belongs to no request."""
     keepalive: KeepAlive | None = None
-    """What to send so that the service does not hang up."""
+    """What to send so that the service does not hang up, and when a connection counts as dead."""
 
     def environment(self) -> frozenset[str]:
         """Return the names of the environment variables that the file names."""

@@ -226,7 +226,7 @@ class Controller:
                 connect_url, http_url = self.target.urls()
                 http, given = census.sockets - census.websockets, sources.Sources.from_environment()
                 limits.check_local_ports(connect_url, census.websockets, http_url, http, given)
-            target.check(self.target)
+            target.check(self.target, self.scenario.phases.ready_timeout_ns / 1e9)
             for line in self.live.shown:
                 say(line)
         except ScenarioError as error:

@@ -18,6 +18,7 @@ from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.guard import Budget
 from loadgen.planning.prices import Prices
+from loadgen.protocol.refusals import Refusal
 from loadgen.run import echo, messages
 from loadgen.run.account import Account
 from loadgen.run.census import Census, Share, shares
@@ -510,6 +511,10 @@ class Coordinator:
         total, census = self._totals(), self.census
         complaints = self._complaints()
         seen = f"; most often: {complaints[0][0]} ({complaints[0][1]}×)" if complaints else ""
+        if total["throttled"]:
+            seen += (
+                f"; the target refused {total['throttled']:,} attempts for now: {Refusal.throttled().advice}"
+            )
         return (
             f"{failure} within {timeout_s:.0f} s: {total['connected']} of {census.websockets} connected,"
             f" {total['acknowledged']} of {census.subscriptions} subscribed, {total['ready']} ready{seen}"

@@ -173,7 +173,8 @@ class ProbedReadiness:
             return
         reason = answer.error or answer.rejected.get(0)
         if reason is not None:
-            self._complain(f"readiness probe to {channel} refused: {reason}", True)
+            later = answer.refusal is not None and answer.refusal.again
+            self._complain(f"readiness probe to {channel} refused: {reason}", not later)
 
 
 class SettledReadiness:

@@ -1,17 +1,23 @@
 """From what the user gave to a target that answers: resolving, and checking before any load is sent."""
 
+import random
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import gevent
+
 from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
+from loadgen.console import say
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
+from loadgen.protocol.refusals import Kind, Refusal
 from loadgen.protocol.registry import adopt_protocol_file, protocol_file_of, protocol_of
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
@@ -22,6 +28,8 @@ from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError, UnreadableError
 
 CHECK_TIMEOUT_S = 10.0
+#: Between two attempts to log in to a target that throttles.
+_FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -218,14 +226,43 @@ def login_of(api_key_env: str | None, auth: str | None) -> Login | None:
         raise RunError(str(error), ExitCode.USAGE) from None
 
 
-def check(target: Target) -> None:
+def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
     """Log in once and knock once over HTTP, where there is that, so that a mistake is told before thousands repeat it.
+
+    A target that throttles is asked again until ``patience_s`` have passed.
 
     Raises:
         RunError: unreachable or refused, exit code 4.
     """
-    service = target.service()
-    dialer = Dialer(allow_remote=target.allow_remote)
+    service, dialer = target.service(), Dialer(allow_remote=target.allow_remote)
+    deadline_s, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
+    while True:
+        try:
+            _log_in(target, service, dialer)
+            break
+        except _NotNow as refused:
+            left_s = deadline_s - time.monotonic()
+            wait_s = max(wait_s, refused.refusal.retry_after_s or 0.0) * random.uniform(1.0, 1.25)
+            if wait_s > left_s:
+                raise RunError(
+                    f"{refused}, and did so for {patience_s:g} s; {refused.refusal.advice}", ExitCode.TARGET
+                ) from None
+            say(f"{refused}; trying again in {wait_s:.1f} s")
+            gevent.sleep(wait_s)
+            wait_s = min(2 * wait_s, _MOST_WAIT_S)
+    _knock(service, dialer)
+
+
+class _NotNow(Exception):  # noqa: N818  not the end
+    """The target does not let us in now; the text is the beginning of a sentence."""
+
+    def __init__(self, text: str, refusal: Refusal) -> None:
+        super().__init__(text)
+        self.refusal = refusal
+
+
+def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
+    """Connect and log in once; raises RunError, or _NotNow where it may help to try again."""
     try:
         client = EventClient(service, dialer=dialer)
     except TransportError as error:  # the client's certificate
@@ -237,11 +274,13 @@ def check(target: Target) -> None:
     except proxy.ProxyError as error:
         raise RunError(str(error), ExitCode.TARGET) from None
     except TransportError as error:
-        raise RunError(
-            f"the target cannot be reached at {service.connect_url}: {error};"
-            " check the URL and that the service is running",
-            ExitCode.TARGET,
-        ) from None
+        if error.refusal is None:
+            raise RunError(
+                f"the target cannot be reached at {service.connect_url}: {error};"
+                " check the URL and that the service is running",
+                ExitCode.TARGET,
+            ) from None
+        raise _refused(target, service, str(error), error.refusal) from None
     try:
         client.login(CHECK_TIMEOUT_S)
     except NoAnswerError as error:
@@ -251,17 +290,31 @@ def check(target: Target) -> None:
             ExitCode.TARGET,
         ) from None
     except (ServiceRefusedError, TransportError) as error:
-        used = target.login
-        hint = "check the key" if target.embedded else "perhaps it wants a login: see --auth"
-        if not target.protocol.logins:
-            hint = "compare 'opening' of the protocol file with what the service wants"
-        if used is not None:
-            hint = f"check the {used.describe()} and that it has not expired"
-        raise RunError(
-            f"the target {service.connect_url} refused us: {str(error).rstrip('.')}; {hint}", ExitCode.TARGET
-        ) from None
+        raise _refused(target, service, str(error), error.refusal) from None
     finally:
         client.close()
+
+
+def _refused(target: Target, service: Service, said: str, refusal: Refusal | None) -> Exception:
+    """Return the error for a target that said no, with the advice that fits what it said."""
+    said = said.rstrip(".")
+    if refusal is not None and refusal.again:
+        return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)
+    if refusal is not None and refusal.kind is Kind.UNSUITABLE:
+        advice = refusal.advice
+    elif target.login is not None:
+        advice = f"check the {target.login.describe()} and that it has not expired"
+    elif target.embedded:
+        advice = "check the key"
+    elif not target.protocol.logins:
+        advice = "compare 'connect' and 'opening' of the protocol file with what the service wants"
+    else:
+        advice = "perhaps it wants a login: see --auth"
+    return RunError(f"the target {service.connect_url} refused us: {said}; {advice}", ExitCode.TARGET)
+
+
+def _knock(service: Service, dialer: Dialer) -> None:
+    """Make one HTTP request, where the service takes any; raises RunError."""
     if service.http_url is None:
         return
     try:

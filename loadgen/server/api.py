@@ -20,7 +20,7 @@ from loadgen.server.config import ServerConfig
 from loadgen.server.definition import ApiDefinition
 from loadgen.server.hub import Counters, Hub
 from loadgen.server.namespaces import Namespace, Namespaces
-from loadgen.server.quotas import ApiRates, ConnectionRates
+from loadgen.server.quotas import ApiRates, ConnectionRates, TokenBucket
 from loadgen.server.refusal import RefusedError
 
 #: Code of an event that a fault setting refuses (ours: AWS has no such thing).
@@ -42,6 +42,8 @@ class EventApi:
         self.hub = Hub(config.write_buffer_limit_bytes, Counters()) if hub is None else hub
         self.counters = self.hub.counters
         self._rates = ApiRates(config.quotas) if rates is None else rates
+        subscribes = None if config.faults is None else config.faults.subscribes
+        self._subscribes = None if subscribes is None else TokenBucket(subscribes.rate_per_s)
         self._namespaces = Namespaces(definition.namespaces)
         self.has_handlers = any(
             namespace.on_publish or namespace.on_subscribe for namespace in definition.namespaces
@@ -75,8 +77,10 @@ class EventApi:
         """Allow a subscription and return its normalised channel or pattern; `headers` are for a handler.
 
         Raises:
-            RefusedError: bad credentials, bad channel, no such namespace, or a handler's no.
+            RefusedError: bad credentials, bad channel, no such namespace, a handler's no, or by the fault settings.
         """
+        if self._subscribes is not None and not self._subscribes.try_take():
+            raise RefusedError(errors.LIMIT_EXCEEDED, HTTPStatus.TOO_MANY_REQUESTS)
         identity = await self._authorize(
             Operation.SUBSCRIBE, credentials, channel, partial(subscribe_body, channel)
         )

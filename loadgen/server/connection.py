@@ -55,6 +55,8 @@ class Connection:
         plain = transport.get_extra_info("sslcontext") is None
         self._descriptor = transport.get_extra_info("socket").fileno() if plain else -1
         self._open = True
+        #: Whether it has had its first `ka`.
+        self._greeted = False
         self._answers: dict[str, Callable[[ClientMessage], Awaitable[None]]] = {
             "connection_init": self._on_connection_init,
             "subscribe": self._on_subscribe,
@@ -178,6 +180,11 @@ class Connection:
 
     async def _on_connection_init(self, message: ClientMessage) -> None:
         self.send(messages.connection_ack(self._api.config.connection_timeout_ms))
+        if not self._greeted:
+            # The first one comes at once and not after a minute (real, sst #5729); whether before or after the answer
+            # to a subscribe is a matter of when that is asked.
+            self._greeted = True
+            self.send(messages.KEEPALIVE)
 
     async def _on_subscribe(self, message: ClientMessage) -> None:
         operation_id, channel = message.id, message.channel

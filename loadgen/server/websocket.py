@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from loadgen.protocol.appsync import errors
+from loadgen.protocol.appsync import errors, messages
 from loadgen.protocol.appsync.auth import (
     HEADER_SUBPROTOCOL_PREFIX,
     SUBPROTOCOL,
@@ -16,6 +16,7 @@ from loadgen.protocol.appsync.auth import (
 from loadgen.server.api import EventApi
 from loadgen.server.auth.base import credentials_from
 from loadgen.server.connection import GOING_AWAY, Connection
+from loadgen.server.quotas import TokenBucket
 from loadgen.server.refusal import RefusedError
 
 FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
@@ -29,6 +30,13 @@ _UPGRADE: Final = (
     hdrs.SEC_WEBSOCKET_VERSION,
     hdrs.SEC_WEBSOCKET_EXTENSIONS,
 )
+#: What an upgrade that is refused by the fault settings says beside its status (assumption).
+_ERROR_OF_STATUS: Final = {
+    401: errors.UNAUTHORIZED,
+    403: errors.UNAUTHORIZED,
+    429: errors.LIMIT_EXCEEDED,
+    503: errors.LIMIT_EXCEEDED,
+}
 _CLOSE_TIMEOUT_S: Final = 5.0
 _FIRST_FRAME_TIMEOUT_S: Final = 1.0
 _SHUTDOWN_TIMEOUT_S: Final = 1.0
@@ -40,6 +48,10 @@ class RealtimeEndpoint:
     def __init__(self, api: EventApi) -> None:
         self._api = api
         self._connections: set[Connection] = set()
+        faults = api.config.faults
+        self._upgrades = None if faults is None else faults.upgrades
+        rate = None if self._upgrades is None else self._upgrades.rate_per_s
+        self._admitted = None if rate is None else TokenBucket(rate)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade, authorize, converse.
@@ -47,6 +59,8 @@ class RealtimeEndpoint:
         A refused client gets 101, `connection_error`, then close 1000 (real). The error waits a moment for the client's
         first frame (assumption): sent at once, it can reach a client whose socket is open but that does not listen yet.
         """
+        if (refusal := self._refused_upgrade()) is not None:
+            return refusal
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,), compress=False, max_msg_size=FRAME_MAX_BYTES, timeout=_CLOSE_TIMEOUT_S
         )
@@ -71,6 +85,21 @@ class RealtimeEndpoint:
         finally:
             self._connections.discard(connection)
         return socket
+
+    def _refused_upgrade(self) -> web.Response | None:
+        """Return the answer to an upgrade that is refused by the fault settings; None: it is not."""
+        settings = self._upgrades
+        if settings is None or (self._admitted is not None and self._admitted.try_take()):
+            return None
+        self._api.counters.connections_refused += 1
+        error = _ERROR_OF_STATUS.get(settings.status)
+        headers = {} if error is None else {"x-amzn-errortype": error.error_type or ""}
+        if settings.retry_after_ns is not None:
+            headers["retry-after"] = str(-(-settings.retry_after_ns // 1_000_000_000))
+        body = messages.encode_http(messages.ErrorResponse([] if error is None else [error]))
+        return web.Response(
+            status=settings.status, headers=headers, body=body, content_type="application/json"
+        )
 
     async def close_all(self) -> None:
         """Tell every client that the server goes away, and wait a moment for their answers."""

@@ -1,8 +1,17 @@
 """What can go wrong below the protocol, in one sentence each."""
 
+from loadgen.protocol.refusals import Refusal
+
 
 class TransportError(Exception):
-    """A connection could not be made or was lost; the text is a sentence for people."""
+    """A connection could not be made or was lost; the text is a sentence for people.
+
+    ``refusal`` is what the service's answer means, where it answered with a no.
+    """
+
+    def __init__(self, text: str = "", refusal: Refusal | None = None) -> None:
+        super().__init__(text)
+        self.refusal = refusal
 
 
 class UnreadableError(TransportError):
@@ -10,7 +19,11 @@ class UnreadableError(TransportError):
 
 
 class HandshakeRefusedError(TransportError):
-    """The server answered the WebSocket handshake, and the answer was no."""
+    """The server answered the WebSocket handshake, and the answer was no: trying again cannot help."""
+
+
+class NotNowError(TransportError):
+    """The server answered that it cannot take us now: trying again later may help."""
 
 
 def describe(error: BaseException, address: str) -> str:

@@ -5,8 +5,7 @@ Whatever it said is shown escaped and cut.
 
 from typing import Final
 
-from websockets.exceptions import InvalidMessage, InvalidStatus
-from websockets.http11 import Response
+from websockets.exceptions import InvalidMessage
 
 from loadgen.protocol.unreadable import shown
 from loadgen.transport.bounds import HTTP_HEAD_BYTES
@@ -40,43 +39,37 @@ class Answer:
             return None
         return f"answered the WebSocket handshake with {_kind(said)}: {shown(said)}"
 
-    def refusal(self) -> str | None:
-        """Return what a whole head says if that is no; None if it is not whole or says yes."""
+    def refused(self) -> tuple[int | None, str] | None:
+        """Return (status, in words) of a whole head if that is no; None if it is not whole or says yes."""
         head, end, _ = bytes(self._said).partition(_HEAD_END)
         status = head[9:12]
         if not end or status == b"101":
             return None
         line = head.split(b"\r\n", 1)[0]
-        return f"refused the WebSocket handshake: {shown(line)}{_where(status, _location(head))}"
+        number = int(status) if status.isdigit() else None
+        return number, f"{shown(line)}{where(number, _location(head))}"
 
     def broken_off(self) -> str | None:
-        """Return what to say where the connection has ended here; None if there was no answer at all."""
+        """Return what to say where the connection has ended within the head; None if there was no answer at all."""
         begun = self.begun()
         if begun is None:
             return None
-        return (
-            self.refusal()
-            or f"closed the connection in the middle of its answer to the WebSocket handshake: {begun}"
-        )
+        return f"closed the connection in the middle of its answer to the WebSocket handshake: {begun}"
 
 
-def refusal(error: Exception) -> str:
-    """Return in what way an answer is no, of which the `websockets` library says that it is not yes."""
-    if isinstance(error, InvalidStatus):
-        response: Response = error.response
-        locations = response.headers.get_all("Location")
-        where = _where(b"%d" % response.status_code, locations[0].encode() if locations else b"")
-        return f"refused the WebSocket handshake: {shown(str(error).encode())}{where}"
+def broken(error: Exception) -> str:
+    """Return in what way an answer breaks a protocol, of which the `websockets` library says that it does."""
     if isinstance(error, InvalidMessage):
         why = str(error.__cause__ or error)
         return f"broke HTTP in its answer to the WebSocket handshake: {shown(why.encode())}"
     return f"broke the WebSocket protocol in its answer to the handshake: {shown(str(error).encode())}"
 
 
-def _where(status: bytes, location: bytes) -> str:
-    if status[:1] == b"3" and location:
+def where(status: int | None, location: bytes) -> str:
+    """Return what there is to say of where an answer leads; empty if nothing."""
+    if status is not None and status // 100 == 3 and location:
         return f", which sends us to {shown(location)}: redirects are not followed, so give that address"
-    if status[:1] == b"2":
+    if status is not None and status // 100 == 2:
         return ", an ordinary answer and no upgrade: is this the path of the WebSocket?"
     return ""
 

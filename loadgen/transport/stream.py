@@ -23,6 +23,7 @@ from loadgen.transport.framing import OnText
 from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
 from loadgen.transport.isolation import OnFailed, OurFailureError
 from loadgen.transport.records import RecordBoundary
+from loadgen.transport.silence import OnSilent, Silence, last_data_ns, silence_watch, unread_bytes
 
 _WRITE = 2
 _PLAINTEXT = bytearray(64 * 1024)
@@ -51,6 +52,7 @@ class SocketStream:
         "_opening",
         "_outgoing",
         "_records",
+        "_silence",
         "_socket",
         "_stuck",
         "_tls",
@@ -85,6 +87,7 @@ class SocketStream:
         self._tls: ssl.SSLObject | None = None
         self._tls_ready = False
         self._opening: AsyncResult | None = None
+        self._silence: Silence | None = None
         #: What went wrong after the handshake and before `open` had its turn again.
         self._early: TransportError | None = None
         #: See `inlet.Source`.
@@ -158,6 +161,9 @@ class SocketStream:
         """
         raise NotImplementedError
 
+    def ping(self) -> None:
+        """Send what the other side must answer below the protocol; nothing where there is no such thing."""
+
     def close(self) -> None:
         """Begin to close in good order; ``on_closed`` follows when the other side has agreed."""
         raise NotImplementedError
@@ -181,6 +187,25 @@ class SocketStream:
         if self._socket is not None and self._inlet is None:
             self._inlet = python_inlet()
             self._inlet.add(self._descriptor, self)
+
+    def watch_silence(self, timeout_ns: int, on_silent: OnSilent) -> None:
+        """Call ``on_silent`` once with when data last came (wall clock, ns) if none comes for so long.
+
+        The service's silence is meant: see `silence`. Ends with the connection.
+        """
+        if self._socket is not None:
+            self._unwatch_silence()
+            self._silence = silence_watch().add(self, timeout_ns, on_silent)
+
+    def quiet_ns(self) -> int:
+        """Return for how long nothing has come."""
+        known_ns = last_data_ns(self._socket) if self._socket is not None else 0
+        # Without the kernel's word (macOS): since what the Python inlet has read last.
+        return max(0, now_ns() - max(self.since_ns, self.stamp_ns)) if known_ns is None else known_ns
+
+    def has_unread(self) -> bool:
+        """Whether something has come that is not read yet."""
+        return self._socket is not None and unread_bytes(self._socket) > 0
 
     # For the subclass.
 
@@ -372,8 +397,14 @@ class SocketStream:
             self._dispose()
             self._on_closed(None, why)
 
+    def _unwatch_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
     def _dispose(self) -> None:
         self.whole = None
+        self._unwatch_silence()
         if self._writer is not None:
             self._writer.stop()
             self._writer.close()

@@ -17,7 +17,7 @@ from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 
 from loadgen.measure.arrival import arrival
 from loadgen.native import Lane
-from loadgen.transport import bounds, handshake, isolation, violations
+from loadgen.transport import bounds, handshake, isolation, refused, violations
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, UnreadableError
 from loadgen.transport.framing import OnText, TextFrames
@@ -120,6 +120,11 @@ class WebSocket(SocketStream):
             raise TransportError(f"{self._address.name}: the connection is closed")
         self._write(Frame(self._opcode, message).serialize(mask=True))
 
+    def ping(self) -> None:
+        """Send an empty ping frame; the answer is read like all that comes, and told to nobody."""
+        if self.is_open:
+            self._write(Frame(Opcode.PING, b"").serialize(mask=True))
+
     def close(self) -> None:
         """Begin the closing handshake; ``on_closed`` follows."""
         if self.is_open:
@@ -216,7 +221,7 @@ class WebSocket(SocketStream):
         if connecting and self._answer is not None:
             self._answer.add(data)
             if (said := self._answer.no_http()) is not None:
-                self._refuse(said)
+                self._refuse(HandshakeRefusedError(f"{self._address.name} {said}"))
                 return
         # The library says what frames there are, and not where they end.
         self._step_library(data, arrival(arrival_ns, within_ns), read_ns)
@@ -323,15 +328,16 @@ class WebSocket(SocketStream):
         if protocol is None or protocol.state is not CONNECTING or answer is None:
             self._answer = None
         elif protocol.handshake_exc is not None:
-            self._refuse(handshake.refusal(protocol.handshake_exc))
-        elif self._patience is None and (said := answer.refusal()) is not None:
+            self._refuse(refused.by_library(self._address.name, protocol.handshake_exc))
+        elif self._patience is None and (head := answer.refused()) is not None:
             # The library waits for the body, of which there may be no end.
-            self._wait_no_longer_than(bounds.REFUSAL_BODY_S, self._refuse, said)
+            error = refused.by_head(self._address.name, *head)
+            self._wait_no_longer_than(bounds.REFUSAL_BODY_S, self._refuse, error)
 
-    def _refuse(self, said: str) -> None:
+    def _refuse(self, error: TransportError) -> None:
         self._wait_no_longer()
         if self._opening is not None and not self._opening.ready():
-            self._opening.set_exception(HandshakeRefusedError(f"{self._address.name} {said}"))
+            self._opening.set_exception(error)
 
     def _wait_no_longer_than(self, seconds: float, what: Any, *arguments: Any) -> None:
         self._patience = gevent.get_hub().loop.timer(seconds)
@@ -391,12 +397,13 @@ class WebSocket(SocketStream):
                 self._protocol.data_to_send()
             except (EOFError, WebSocketException):
                 pass
-        if self._answer is not None and (said := self._answer.broken_off()) is not None:
-            if self._answer.refusal() is not None:
-                self._refuse(said)
-            else:
+        if self._answer is not None:
+            if (head := self._answer.refused()) is not None:
+                self._refuse(refused.by_head(self._address.name, *head))
+                return
+            if (said := self._answer.broken_off()) is not None:
                 self._fail(TransportError(f"{self._address.name} {said}"))
-            return
+                return
         super()._end_of_stream()
 
     def _dispose(self) -> None:

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gevent
@@ -13,20 +14,24 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import ConnectionRow, SubscriptionRow
 from loadgen.measure.stamp import Stamp, decode_event
-from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
+from loadgen.protocol.base import PING, UNACKNOWLEDGED, PublishAnswer
+from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.unreadable import FRAME_UNREADABLE
 from loadgen.scenario import ClientPlan, SubscriptionPlan
 from loadgen.transport import isolation
 from loadgen.transport.connection import connection as connection_to
-from loadgen.transport.errors import HandshakeRefusedError, TransportError
+from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.resolving import DialingError
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
-from loadgen.users.reconnect import HARNESS_FAILURE, UNSUBSCRIBE
+from loadgen.users.reconnect import HARNESS_FAILURE, UNSUBSCRIBE, Returning
 from loadgen.users.worker import WorkerRun
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
+
+#: A deviation of any protocol.
+DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
 OnAnswer = Callable[[PublishAnswer | None, int], None]
 OnDelivery = Callable[[str, str], None]
@@ -44,6 +49,7 @@ class _Subscription:
     acknowledged_ns: int | None = None
     ready_ns: int | None = None
     error: str | None = None
+    refusal: Refusal | None = None
     #: Whether its readiness is waited for, or was.
     awaited: bool = False
     #: Whether it is among `Progress.acknowledged`.
@@ -66,11 +72,13 @@ class ClientConnection:
         "_connected_ns",
         "_error",
         "_established",
+        "_heard_ns",
         "_keepalive",
         "_login",
         "_numbers",
         "_on_delivery",
         "_opened_ns",
+        "_refusal",
         "_refused",
         "_run",
         "_session",
@@ -78,6 +86,7 @@ class ClientConnection:
         "_socket",
         "_started_ns",
         "_subscriptions",
+        "_throttled",
         "_turns",
         "_unready",
         "_watching",
@@ -114,7 +123,13 @@ class ClientConnection:
         self._opened_ns: int | None = None
         self._connected_ns: int | None = None
         self._error: str | None = None
+        #: When the service was last heard, of a connection that has fallen silent.
+        self._heard_ns: int | None = None
         self._refused = False
+        #: What a refusal means, where the service or its answer says it.
+        self._refusal: Refusal | None = None
+        #: Waits of subscriptions that the service has refused for now, by number.
+        self._throttled: dict[int, Returning] = {}
         self._closing = False
         self._established = False
         #: Called from the hub when a life has ended that :meth:`open` had begun and nobody has asked to close.
@@ -131,6 +146,7 @@ class ClientConnection:
         Raises:
             TransportError: it could not be reached, or did not answer in time.
             HandshakeRefusedError: it answered no; trying again cannot help.
+            NotNowError: it answered no; trying again later may help.
             OurFailureError: the harness failed, which is on record.
         """
         try:
@@ -154,7 +170,8 @@ class ClientConnection:
         self._subscriptions.clear()
         self._turns.clear()
         self._unready.clear()
-        self._error = None
+        self._error = self._heard_ns = self._refusal = None
+        self._throttled.clear()
         self._refused = self._established = False
         self._opened_ns = self._connected_ns = None
         self._started_ns = now_ns()
@@ -175,6 +192,7 @@ class ClientConnection:
             if isinstance(error, DialingError):
                 # A resolver that fails here, say: told by the dialer, and no error of the service.
                 self.intent = HARNESS_FAILURE
+            self._refuse(error.refusal)
             self._record_unopened(socket)
             raise
         self._opened_ns = now_ns()
@@ -193,11 +211,14 @@ class ClientConnection:
             )
             socket.abort()
         if self._connected_ns is None or self._socket is None:
-            kind = HandshakeRefusedError if self._refused else TransportError
+            refusal = self._refusal
+            kind: type[TransportError] = HandshakeRefusedError if self._refused else TransportError
+            if refusal is not None and refusal.again:
+                kind = NotNowError
             reason = self._error or "the connection was closed at once"
             if not self.ended.is_set():
                 socket.abort()
-            raise kind(reason)
+            raise kind(reason, refusal)
         if (every_ns := self._session.keepalive_ns) is not None:
             self._keepalive = gevent.get_hub().loop.timer(every_ns / 1e9, every_ns / 1e9)
             self._keepalive.start(isolation.run, socket, self._keep_alive)
@@ -311,10 +332,12 @@ class ClientConnection:
                 deliver(numbers[subscription_id], arrival_ns, read_ns, stamp)
             except KeyError:
                 recorder.unknown_subscription += 1
+                self.on_deviation(DELIVERY_UNASKED)
                 return
             except _NOT_OURS:
                 # Somebody else's event, or one that is no JSON at all: the channel is not ours alone.
                 recorder.foreign += 1
+                self._on_foreign_event(subscription_id)
                 return
             if self._watching:
                 self._on_watched_event(subscription_id, event, arrival_ns, stamp)
@@ -324,10 +347,28 @@ class ClientConnection:
     # What the session tells (from the hub).
 
     def _on_watched_event(self, subscription_id: str, event: str, arrival_ns: int, stamp: Stamp) -> None:
-        if subscription_id in self._unready and stamp[0] == self._run.recorder.token:
-            self._ready(subscription_id, arrival_ns)
+        if subscription_id in self._unready:
+            self._note_early(subscription_id)
+            if stamp[0] == self._run.recorder.token:
+                self._ready(subscription_id, arrival_ns)
         if self._on_delivery is not None and stamp[1] >= 0:
             self._on_delivery(self._channel_of(subscription_id), event)
+
+    def _on_foreign_event(self, subscription_id: str) -> None:
+        if subscription_id not in self._numbers:
+            self.on_deviation(DELIVERY_UNASKED)
+        elif subscription_id in self._unready:
+            self._note_early(subscription_id)
+
+    def _note_early(self, subscription_id: str) -> None:
+        """Name an event that came before the service had answered its subscribe, where the protocol forbids that."""
+        deviation = self._session.early_delivery
+        if (
+            deviation is not None
+            and self._run.service.answers_subscribes
+            and self._subscriptions[subscription_id].acknowledged_ns is None
+        ):
+            self.on_deviation(deviation)
 
     def _channel_of(self, subscription_id: str) -> str:
         """Return the pattern of a subscription of this life: what was given up may still have events under way."""
@@ -345,12 +386,15 @@ class ClientConnection:
         self._run.progress.connected += 1
         # On record from now on, should this process be killed: the row at the end takes this one's place.
         self._record_connection(self._socket, None, None)
+        if (timeout_ns := self._session.timeout_ns) is not None:
+            self._socket.watch_silence(timeout_ns, partial(self._on_silent, self._socket, timeout_ns))
         self._login.set()
 
-    def on_refused(self, reason: str) -> None:
+    def on_refused(self, reason: str, refusal: Refusal | None = None) -> None:
         """The service refused the connection."""
         self._error = reason
         self._refused = True
+        self._refuse(refusal)
         self._login.set()
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
@@ -362,14 +406,41 @@ class ClientConnection:
         self._count(subscription)
         self._await_readiness(subscription_id, subscription)
 
-    def on_subscribe_failed(self, subscription_id: str, reason: str) -> None:
+    def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None = None) -> None:
         """The service refused a subscription."""
         subscription = self._subscriptions.get(subscription_id)
-        if subscription is not None and subscription.error is None:
-            subscription.error = reason
-            self._no_longer_unready(subscription_id)
-            self._run.progress.failed += 1
-            self._run.complain(f"subscription to {subscription.plan.channel} refused: {reason}", fatal=True)
+        if subscription is None or subscription.error is not None:
+            return
+        subscription.error, subscription.refusal = reason, refusal
+        self._no_longer_unready(subscription_id)
+        told = f"subscription to {subscription.plan.channel} refused: {reason}"
+        if refusal is not None and refusal.again and subscription.acknowledged_ns is None:
+            self._run.progress.throttled += 1
+            self._run.complain(told, fatal=False)
+            self._subscribe_later(subscription_id, subscription)
+            return
+        self._run.progress.failed += 1
+        self._run.complain(told if refusal is None else f"{told}; {refusal.advice}", fatal=True)
+
+    def _subscribe_later(self, subscription_id: str, subscription: _Subscription) -> None:
+        """Ask again as the client's policy has it: this attempt is over, and the next one has an id of its own."""
+        plan, life, turn = subscription.plan, self.life, subscription.turn + 1
+        del self._subscriptions[subscription_id]
+        self._numbers.pop(subscription_id, None)
+        if subscription.counted:
+            self._run.progress.acknowledged -= 1
+        if subscription.awaited:
+            self._run.readiness.withdraw(plan.channel)
+        self._record_subscription(subscription, now_ns(), None)
+        waits = self._throttled.setdefault(plan.number, Returning(self._client.behaviour))
+
+        def again() -> None:
+            socket = self._socket
+            if self.life == life and socket is not None and socket.is_open and not self._closing:
+                self._turns[plan.number] = turn
+                isolation.run(socket, self._subscribe, plan, turn)
+
+        gevent.spawn_later(waits.wait_s(None) or 0.0, again)
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
         """A publish over this connection was answered."""
@@ -412,16 +483,25 @@ class ClientConnection:
 
     # Inside.
 
+    def _refuse(self, refusal: Refusal | None) -> None:
+        self._refusal = refusal
+        if refusal is not None and refusal.again:
+            self._run.progress.throttled += 1
+
     def _keep_alive(self) -> None:
         socket = self._socket
         if socket is None or not socket.is_open:
             return
         message = self._session.keepalive()
-        if message is None:
-            self._error = "the service no longer answers the keepalive"
-            socket.abort()
+        if message is PING:
+            socket.ping()
         else:
             socket.send(message)
+
+    def _on_silent(self, socket: SocketStream, timeout_ns: int, heard_ns: int) -> None:
+        """Nothing at all has come for as long as the service may be silent."""
+        self._error, self._heard_ns = silent(timeout_ns), heard_ns
+        socket.abort()
 
     def _say_goodbye(self, socket: SocketStream) -> None:
         goodbye = self._session.closing()
@@ -481,7 +561,7 @@ class ClientConnection:
         subscription.ready_ns = at_ns
         self._run.progress.ready += 1
         if subscription.acknowledged_ns is None and self._run.service.answers_subscribes:
-            # Delivered before it was acknowledged: the service may do that.
+            # Delivered before it was acknowledged.
             subscription.acknowledged_ns = at_ns
             self._count(subscription)
         if subscription.awaited:
@@ -583,6 +663,7 @@ class ClientConnection:
                 error=subscription.error,
                 turn=subscription.turn,
                 intent=intent,
+                refusal=subscription.refusal.kind.value if subscription.refusal is not None else None,
             )
         )
 
@@ -611,8 +692,15 @@ class ClientConnection:
                 intent=self.intent,
                 slow=self._client.behaviour.read_bytes_per_s is not None,
                 remote_address=socket.remote_address,
+                silent_since_ns=self._heard_ns,
+                refusal=self._refusal.kind.value if self._refusal is not None else None,
             )
         )
+
+
+def silent(timeout_ns: int) -> str:
+    """Return what is said of a connection that was closed since nothing came on it."""
+    return f"silent for {timeout_ns / 1e9:g} s: nothing at all came, and the service must be heard within that time"
 
 
 def _id_of(plan: SubscriptionPlan, turn: int) -> str:

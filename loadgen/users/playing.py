@@ -101,16 +101,18 @@ class Client:
         """Connect, by the client's policy as often as it takes; return once it is or is not to be connected."""
         run = self._run
         while not run.stopping:
+            refusal = None
             try:
                 connection.open(CONNECT_TIMEOUT_S)
             except HandshakeRefusedError as error:
-                run.complain(str(error), fatal=True)
+                run.complain(f"{error}; {error.refusal.advice}" if error.refusal else str(error), fatal=True)
             except TransportError as error:
                 run.complain(str(error), fatal=False)
+                refusal = error.refusal
             else:
                 self._returning.connected()
                 return
-            if not self._wait_to_return(None):
+            if not self._wait_to_return(None, None if refusal is None else refusal.retry_after_s):
                 return
 
     def _come_back(self) -> None:
@@ -126,9 +128,9 @@ class Client:
         if not run.stopping:
             self._connecting = gevent.spawn(again)
 
-    def _wait_to_return(self, intent: str | None) -> bool:
-        """Wait as the policy has it; false: the client is not to come back."""
-        wait_s = self._returning.wait_s(intent)
+    def _wait_to_return(self, intent: str | None, least_s: float | None = None) -> bool:
+        """Wait as the policy has it, and so long at least; false: the client is not to come back."""
+        wait_s = self._returning.wait_s(intent, least_s)
         if wait_s is None:
             return False
         gevent.sleep(wait_s)

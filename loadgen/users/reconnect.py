@@ -9,6 +9,8 @@ LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
 #: Stands there too where a failure of the harness has ended it: nobody observed what was delivered after that.
 HARNESS_FAILURE = "harness failure"
 _DOUBLINGS_MAX = 40
+#: Part of the time that a service asks to be left alone for, over which those that it told so are spread.
+_SPREAD = 0.25
 
 
 class Returning:
@@ -30,11 +32,12 @@ class Returning:
         self._failed = 0
         self._was_connected = True
 
-    def wait_s(self, intent: str | None) -> float | None:
+    def wait_s(self, intent: str | None, least_s: float | None = None) -> float | None:
         """Return how long to wait before the next attempt; None: there is none.
 
         ``intent`` says why the connection that just ended was ended by the client; None: it was lost, or an attempt
-        has failed.
+        has failed. ``least_s`` is when the service wants to be asked again, where it has said so: all clients that it
+        has told so must not come at once.
         """
         if intent == LEAVE:
             return self._away_s
@@ -42,9 +45,11 @@ class Returning:
             return None
         wait_ns = min(self._plan.first_ns << min(self._failed, _DOUBLINGS_MAX), self._plan.most_ns)
         self._failed += 1
-        if not self._plan.jitter:
-            return wait_ns / 1e9
+        wait_s = wait_ns / 1e9 * (self._draw() if self._plan.jitter else 1.0)
+        return wait_s if least_s is None else max(wait_s, least_s * (1 + _SPREAD * self._draw()))
+
+    def _draw(self) -> float:
         if self._random is None:
             self._random = self._plan.random()
         # Of random draws only this one is promised to stay the same between Python versions.
-        return wait_ns / 1e9 * self._random.random()
+        return self._random.random()

@@ -42,6 +42,8 @@ class Progress:
     """Connections that were opened, those that have gone included."""
     requested: int = 0
     """Subscriptions that were asked for, those that have gone included."""
+    throttled: int = 0
+    """Connects and subscribes that the service has refused for now."""
 
 
 class Readiness(Protocol):

@@ -33,6 +33,7 @@ from tests.analysis.test_causes import LONG, paused, seconds
 from tests.analysis.test_clockbound import run_with_pings
 from tests.analysis.test_echo import LANE, SAME, two_hosts
 from tests.analysis.test_judgement import judged
+from tests.analysis.test_outages import write_golden
 from tests.run.harness import REPO
 
 FOLDER = Path(__file__).parent / "golden"
@@ -361,6 +362,11 @@ def uncertain(folder: Path) -> Path:
     return folder
 
 
+def outage(folder: Path) -> Path:
+    """A run whose connections fell silent, on a target that throttled."""
+    return write_golden(folder)
+
+
 RUNS: dict[str, Callable[[Path], Path]] = {
     each.__name__: each
     for each in (
@@ -376,6 +382,7 @@ RUNS: dict[str, Callable[[Path], Path]] = {
         stopped,
         uncertain,
         three_addresses,
+        outage,
     )
 }
 

@@ -63,6 +63,7 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "error": _TEXT,
         "turn": _INT32,
         "intent": _TEXT,
+        "refusal": _TEXT,
     },
     "connections": {
         "worker": _INT16,
@@ -79,6 +80,8 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "tls": pa.bool_(),
         "intent": _TEXT,
         "slow": pa.bool_(),
+        "silent_since_ns": _INT64,
+        "refusal": _TEXT,
     },
     "health": {
         "worker": _INT16,

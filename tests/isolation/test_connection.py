@@ -1,5 +1,6 @@
 """A service may say anything at any time: what a client's connection makes of messages that nobody waited for."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from random import Random
 from types import SimpleNamespace
@@ -59,7 +60,7 @@ class Socket:
 
 
 class Session:
-    timeout_ns = keepalive_ns = None
+    timeout_ns = keepalive_ns = early_delivery = None
     most_unanswered = 0
 
     def __init__(self, handler: Any) -> None:
@@ -103,7 +104,7 @@ class Rows:
         self.connections: list[Any] = []
         self.subscription, self.connection = self.subscriptions.append, self.connections.append
         self.slow: set[int] = set()
-        self.deviations: dict[str, int] = {}
+        self.deviations: Counter[str] = Counter()
 
     def deliver(self, number: int, *_: Any) -> None:
         self.delivered.append(number)

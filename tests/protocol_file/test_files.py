@@ -146,6 +146,22 @@ def test_a_sound_file_is_taken(tmp_path, monkeypatch):
             "mine.yaml:3: keepalive.every is 10 without a unit; write '10s' if that is meant",
         ),
         (
+            "version: 1",
+            "version: 1\nkeepalive: {send: x, timeout: 10s}",
+            "mine.yaml:2: keepalive has send without every; say how often, as 'every: 30s'",
+        ),
+        (
+            "version: 1",
+            "version: 1\nkeepalive: {}",
+            "mine.yaml:2: keepalive has neither every nor timeout; give it one of them, as 'every: 30s'",
+        ),
+        (
+            "version: 1",
+            "version: 1\nkeepalive: {every: 30s, timeout: 30s}",
+            "mine.yaml:2: keepalive has a timeout of 30s and sends every 30s; the timeout must be longer, so that an"
+            " answer can come",
+        ),
+        (
             "when: {/type: msg}",
             "when: {/type: 1.5}",
             "mine.yaml:14: deliver.when.'/type' must be text, a whole number, true, false or null, not 1.5",

@@ -35,8 +35,15 @@ class Client:
         self.socket.send(message if isinstance(message, str) else json.dumps(message))
         return self
 
-    def receive(self, timeout: float = WAIT_S) -> dict[str, Any]:
+    def next(self, timeout: float = WAIT_S) -> dict[str, Any]:
+        """Return the next message, whatever it is."""
         message: dict[str, Any] = json.loads(self.socket.recv(timeout))
+        return message
+
+    def receive(self, timeout: float = WAIT_S) -> dict[str, Any]:
+        """Return the next message but a `ka`: the first of these comes right behind the `connection_ack`."""
+        while (message := self.next(timeout)) == {"type": "ka"}:
+            pass
         return message
 
     def ask(self, message: Mapping[str, Any] | str) -> dict[str, Any]:

@@ -333,8 +333,14 @@ def test_a_frame_of_absurd_length_ends_its_connection_only(client: MakeClient) -
 def test_keepalive_and_timeout_are_as_configured(client: MakeClient) -> None:
     with ServerProcess(["--ka-interval", "0.05", "--connection-timeout", "1.5"]) as process:
         one = client(process.announcement)
-        assert [one.receive() for _ in range(3)] == [{"type": "ka"}] * 3
-        one.send({"type": "connection_init"})
-        while (message := one.receive()) == {"type": "ka"}:
-            pass
-        assert message == {"type": "connection_ack", "connectionTimeoutMs": 1500}
+        assert [one.next() for _ in range(3)] == [{"type": "ka"}] * 3
+        assert one.ask({"type": "connection_init"}) == {"type": "connection_ack", "connectionTimeoutMs": 1500}
+
+
+def test_the_first_ka_comes_at_once_behind_the_ack(client: MakeClient) -> None:
+    one = client()
+    assert one.send({"type": "connection_init"}).next()["type"] == "connection_ack"
+    assert one.next() == {"type": "ka"}
+    # Only the first one.
+    assert one.send({"type": "connection_init"}).next()["type"] == "connection_ack"
+    assert one.subscribe("/default/a")["type"] == "subscribe_success"

@@ -61,3 +61,16 @@ def test_who_left_comes_back_when_it_said_so_whatever_the_policy() -> None:
     client = Returning(Behaviour(ReconnectPlan(MS, MS, False, False, "seed"), churn=churn))
     client.connected()
     assert client.wait_s(LEAVE) == 0.25
+
+
+@given(st.integers(1, 60), st.integers(0, 20))
+def test_who_is_told_when_to_come_again_comes_later_and_not_all_at_once(asked_s: int, attempts: int) -> None:
+    client = returning(100, 400, jitter=True)
+    waits = [client.wait_s(None, float(asked_s)) or 0.0 for _ in range(attempts + 2)]
+    assert all(asked_s <= wait <= 1.25 * asked_s for wait in waits)
+    assert len(set(waits)) == len(waits)
+
+
+def test_a_longer_wait_of_ones_own_stays() -> None:
+    client = returning(4_000, 8_000)
+    assert client.wait_s(None, 1.0) == 4.0

@@ -22,6 +22,7 @@ from loadgen.protocol.appsync.auth import (
 from loadgen.protocol.appsync.channels import normalise
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
+from loadgen.protocol.refusals import Refusal
 
 _decode_data = messages.decode_data_message
 _decode = messages.decode_server_message
@@ -41,19 +42,52 @@ EVENT_IS_A_LIST = "a data frame's event is a list, as in the documentation; AWS 
 NO_EVENT = "a data frame has no event"
 NO_TIMEOUT = "connection_ack has no connectionTimeoutMs"
 IMPOSSIBLE_TIMEOUT = "connection_ack has an impossible connectionTimeoutMs"
+EARLY_KEEPALIVE = "a ka came before connection_ack"
+SECOND_ACK = "connection_ack came a second time"
+LATE_REFUSAL = "connection_error came after connection_ack"
+SECOND_SUCCESS = "subscribe_success came a second time for a subscription"
+SUCCESS_UNASKED = "subscribe_success came for a subscription that nobody asked for"
+ERROR_UNASKED = "subscribe_error came for a subscription that nobody asked for"
+LATE_ERROR = "subscribe_error came for a subscription that had its subscribe_success"
+UNSUBSCRIBE_UNASKED = "unsubscribe_success came for a subscription that nobody gave up"
+PUBLISH_UNASKED = "an answer came to a publish that nobody made, or that had its answer"
+EARLY_DATA = "data came before the subscribe_success of its subscription"
 _MOST_TIMEOUT_MS: Final = 1 << 40
+#: A shorter one would end every connection between two events.
+_LEAST_TIMEOUT_MS: Final = 100
+
+
+#: Where a subscription stands.
+_ASKED, _LIVE, _LEAVING = 0, 1, 2
 
 
 class AppSyncSession:
-    """One connection's conversation with an Event API."""
+    """One connection's conversation with an Event API.
 
-    __slots__ = ("_handler", "_service", "receive", "timeout_ns")
+    Any order of messages is taken; one that the protocol does not have is told as a deviation. A `ka` may come before
+    or after a `subscribe_success`: on the real service the first one does either (real, sst #5729).
+    """
+
+    __slots__ = (
+        "_acknowledged",
+        "_handler",
+        "_publishes",
+        "_service",
+        "_subscriptions",
+        "receive",
+        "timeout_ns",
+    )
 
     receive: OnMessage
     """Takes a message from the service and tells the handler."""
+    early_delivery: Final = EARLY_DATA
 
     def __init__(self, service: "AppSyncEvents", handler: SessionHandler) -> None:
         self.timeout_ns: int | None = None
+        self._acknowledged = False
+        self._subscriptions: dict[str, int] = {}
+        #: Publishes that are not answered; None: there was none, as with most connections.
+        self._publishes: set[str] | None = None
         self._service = service
         self._handler = handler
         self.receive = self._make_receive()
@@ -69,16 +103,21 @@ class AppSyncSession:
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return a `subscribe` with its authorization."""
         channel = normalise(channel)
+        self._subscriptions[subscription_id] = _ASKED
         return messages.subscribe(
             subscription_id, channel, self._service.frame_authorization(subscribe_body(channel))
         )
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return an `unsubscribe`."""
+        self._subscriptions[subscription_id] = _LEAVING
         return messages.unsubscribe(subscription_id)
 
     def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
         """Return a `publish` with its authorization."""
+        if self._publishes is None:
+            self._publishes = set()
+        self._publishes.add(publish_id)
         authorization = self._service.publish_authorization(channel, events)
         return messages.publish(publish_id, channel, events, authorization)
 
@@ -140,31 +179,59 @@ class AppSyncSession:
             return
         match message.type:
             case "ka":
-                pass
+                if not self._acknowledged:
+                    handler.on_deviation(EARLY_KEEPALIVE)
             case "connection_ack":
+                if self._acknowledged:
+                    handler.on_deviation(SECOND_ACK)
+                self._acknowledged = True
                 if message.connection_timeout_ms is None:
                     handler.on_deviation(NO_TIMEOUT)
-                elif not 0 < message.connection_timeout_ms < _MOST_TIMEOUT_MS:
+                elif not _LEAST_TIMEOUT_MS <= message.connection_timeout_ms < _MOST_TIMEOUT_MS:
                     handler.on_deviation(IMPOSSIBLE_TIMEOUT)
                 else:
                     self.timeout_ns = message.connection_timeout_ms * 1_000_000
                 handler.on_connected(arrival_ns)
             case "connection_error":
-                handler.on_refused(message.describe_errors())
+                if self._acknowledged:
+                    handler.on_deviation(LATE_REFUSAL)
+                handler.on_refused(message.describe_errors(), message.refusal())
             case "subscribe_success" if request is not None:
+                self._on_success(request)
                 handler.on_subscribed(request, arrival_ns)
             case "subscribe_error" if request is not None:
-                handler.on_subscribe_failed(request, message.describe_errors())
+                stood = self._subscriptions.pop(request, None)
+                if stood is None or stood == _LIVE:
+                    handler.on_deviation(ERROR_UNASKED if stood is None else LATE_ERROR)
+                handler.on_subscribe_failed(request, message.describe_errors(), message.refusal())
             case "publish_success" if request is not None:
+                self._on_answer(request)
                 handler.on_published(request, _answer(message.failed or ()), arrival_ns)
             case "publish_error" if request is not None:
+                self._on_answer(request)
                 handler.on_published(request, PublishAnswer(error=message.describe_errors()), arrival_ns)
             case "unsubscribe_success":
-                pass
+                if self._subscriptions.get(request or "") == _LEAVING:
+                    del self._subscriptions[request or ""]
+                else:
+                    handler.on_deviation(UNSUBSCRIBE_UNASKED)
             case kind if message.errors or kind.endswith("error"):
                 handler.on_service_error(message.describe_errors())
             case _:
                 handler.on_undecodable(unreadable.UNKNOWN_TYPE, partial(self._service.shown, text))
+
+    def _on_success(self, subscription_id: str) -> None:
+        stood = self._subscriptions.get(subscription_id)
+        if stood == _ASKED:
+            self._subscriptions[subscription_id] = _LIVE
+        elif stood != _LEAVING:
+            self._handler.on_deviation(SUCCESS_UNASKED if stood is None else SECOND_SUCCESS)
+
+    def _on_answer(self, publish_id: str) -> None:
+        if self._publishes is None or publish_id not in self._publishes:
+            self._handler.on_deviation(PUBLISH_UNASKED)
+        else:
+            self._publishes.discard(publish_id)
 
 
 class AppSyncEvents:
@@ -218,9 +285,13 @@ class AppSyncEvents:
             utf8 = unreadable.is_utf8(body)
             return PublishAnswer(
                 error=f"HTTP {status} with a body that is no publish answer",
+                refusal=Refusal.of(status),
                 unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8,
             )
-        return PublishAnswer(error=unreadable.cut("; ".join(map(str, errors))) or f"HTTP {status}")
+        refusal = messages.refusal_of(errors, status)
+        return PublishAnswer(
+            error=unreadable.cut("; ".join(map(str, errors))) or f"HTTP {status}", refusal=refusal
+        )
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return what the service has sent as people may see it: an `authorization` is left out."""

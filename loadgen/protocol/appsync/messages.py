@@ -12,6 +12,7 @@ import msgspec
 
 from loadgen.protocol.appsync.errors import WireError
 from loadgen.protocol.appsync.limits import OPERATION_ID_MAX_CHARACTERS
+from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.unreadable import cut
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -141,6 +142,12 @@ def publish(
 # --- server to client ---
 
 
+def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
+    """Return what errors mean: their types, else the first code, else the status of the answer that they came in."""
+    codes = [error.error_code for error in errors if isinstance(error.error_code, int)]
+    return Refusal.of(codes[0] if codes else status, [error.error_type for error in errors])
+
+
 class ServerMessage(msgspec.Struct, frozen=True, gc=False):
     """Any message of the server; which fields are set depends on `type`."""
 
@@ -155,6 +162,10 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
     def describe_errors(self) -> str:
         """Return the errors in one line, for a log or a record."""
         return cut("; ".join(map(str, self.errors or ()))) or f"{self.type} without errors"
+
+    def refusal(self) -> Refusal:
+        """Return what the errors mean."""
+        return refusal_of(self.errors or ())
 
 
 decode_server_message = msgspec.json.Decoder(ServerMessage).decode

@@ -87,10 +87,14 @@ class HttpPublish:
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """A frame that is sent again and again so that the service does not hang up."""
+    """What keeps a connection alive, and when it counts as dead."""
 
+    #: None: a ping frame of the WebSocket's.
     send: Written
-    every_ns: int
+    #: None: nothing is sent, since the service speaks by itself.
+    every_ns: int | None = None
+    #: Within what time the service must be heard; None: it need not.
+    timeout_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

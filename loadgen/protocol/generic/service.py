@@ -15,6 +15,7 @@ from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern, qui
 from loadgen.protocol.generic.rules import line_pattern, rules_of
 from loadgen.protocol.generic.session import HOLD, GenericSession, Step
 from loadgen.protocol.hosts import is_loopback
+from loadgen.protocol.refusals import Refusal
 
 #: Last segment of the channel that a probe of a wildcard subscription is published to.
 PROBE_SEGMENT = "loadgen-probe"
@@ -133,8 +134,9 @@ class GenericService:
         # Made once, not for each of thousands of connections.
         self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
         self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
+        keepalive = description.keepalive
         self.keepalive_frame = (
-            None if description.keepalive is None else self._frame(description.keepalive.send)
+            None if keepalive is None or keepalive.send is None else self._frame(keepalive.send)
         )
         self._body = None if http is None else self._frame(http.body)
         self._headers = {} if http is None else self._filled_headers(http.headers)
@@ -177,7 +179,8 @@ class GenericService:
             said = self.redacted(body[: 4 * _SHOWN_CHARACTERS].decode(errors="replace"))[:_SHOWN_CHARACTERS]
             return PublishAnswer(
                 error=f"HTTP {status}, where the protocol file expects {listed}"
-                + (f": {said!a}" if said else "")
+                + (f": {said!a}" if said else ""),
+                refusal=Refusal.of(status),
             )
         if http.refused is None or not body:
             return _ACCEPTED

@@ -10,7 +10,7 @@ import msgspec
 from loadgen import native
 from loadgen.measure.arrival import end_of
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import PublishAnswer, SessionHandler
+from loadgen.protocol.base import PING, PublishAnswer, SessionHandler
 from loadgen.protocol.generic.description import Exchange, Identity
 from loadgen.protocol.generic.frames import Frame
 from loadgen.protocol.generic.patterns import Found, Message, Pattern
@@ -71,7 +71,8 @@ class GenericSession:
     """Takes a message from the service and tells the handler."""
 
     def __init__(self, service: "GenericService", handler: SessionHandler) -> None:
-        self.timeout_ns: int | None = None
+        keepalive = service.description.keepalive
+        self.timeout_ns = None if keepalive is None else keepalive.timeout_ns
         self._service = service
         self._description = service.description
         self._handler = handler
@@ -101,6 +102,11 @@ class GenericSession:
     # What the connection's owner does.
 
     @property
+    def early_delivery(self) -> str | None:
+        """None: a file does not say."""
+        return None
+
+    @property
     def most_unanswered(self) -> int:
         """Any number: a file knows no bound."""
         return 0
@@ -125,10 +131,10 @@ class GenericSession:
             return ""
         return f"{self._place_of(expected)} expects {expected.written!a}"
 
-    def keepalive(self) -> bytes | None:
-        """Return the message that says that we are there."""
+    def keepalive(self) -> bytes:
+        """Return the message that says that we are there; `PING` where the file has none."""
         frame = self._service.keepalive_frame
-        return b"" if frame is None else frame.render()
+        return PING if frame is None else frame.render()
 
     def closing(self) -> bytes:
         """Return nothing: WebSocket's own closing handshake says it all."""

@@ -8,6 +8,10 @@ KEEP_ALIVE_S: Final = 60
 PING_AFTER: Final = 0.75
 """Part of that time after which we ping: the broker gives up at one and a half times (MQTT 5, 3.1.2.10)."""
 
+SILENT_AFTER: Final = 1.5
+"""Multiple of that time after which a broker that is not heard is taken for gone, as the broker does with a client. How
+long a client waits for a PINGRESP is left to it (MQTT 5, 3.1.2.10)."""
+
 RECEIVE_MAX: Final = 65_535
 """How many unacknowledged QoS 1 messages we take; the largest value, so that the broker's own limit shows."""
 

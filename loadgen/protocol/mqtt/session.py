@@ -23,6 +23,7 @@ from loadgen.protocol.mqtt import limits
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.packets import reader
 from loadgen.protocol.mqtt.topics import Subscriptions, topic_of
+from loadgen.protocol.refusals import Refusal
 
 _REFUSED: Final = 128
 """Reason codes from here on mean failure (MQTT 5, 2.4)."""
@@ -52,12 +53,10 @@ class MqttSession:
         "_connected",
         "_ended",
         "_handler",
-        "_heard",
         "_keep_alive_s",
         "_last_id",
         "_login",
         "_partial",
-        "_pinged",
         "_qos",
         "_receive_max",
         "_requests",
@@ -71,7 +70,7 @@ class MqttSession:
     def __init__(
         self, handler: SessionHandler, client_id: str, qos: int, login: UserPassword | None = None
     ) -> None:
-        #: The broker never speaks unasked.
+        #: From the CONNACK on: we ping at least so often.
         self.timeout_ns: int | None = None
         self._handler = handler
         self._client_id = client_id
@@ -81,7 +80,6 @@ class MqttSession:
         #: The broker has said goodbye, or what it sends can no longer be read.
         self._ended = False
         self._keep_alive_s = limits.KEEP_ALIVE_S
-        self._heard = self._pinged = False
         self._last_id = 0
         self._topics = Subscriptions()
         #: By packet: the subscription that was asked for (SUBSCRIBE), and the request and event of a PUBLISH.
@@ -92,6 +90,11 @@ class MqttSession:
         self._waiting: deque[bytes] = deque()
         #: The beginning of a packet.
         self._partial: bytearray | None = None
+
+    @property
+    def early_delivery(self) -> str | None:
+        """None: MQTT 5, 3.8.4: a broker may deliver before its SUBACK."""
+        return None
 
     @property
     def most_unanswered(self) -> int:
@@ -155,11 +158,8 @@ class MqttSession:
         self._waiting.extend(packets[room:])
         return b"".join(packets[:room])
 
-    def keepalive(self) -> bytes | None:
-        """Return a PINGREQ; None: nothing at all was heard since the one before."""
-        if self._pinged and not self._heard:
-            return None
-        self._pinged, self._heard = True, False
+    def keepalive(self) -> bytes:
+        """Return a PINGREQ, which the broker must answer: it is heard within `timeout_ns`, or it is gone."""
         return mqtt5.PingReqPacket().write()
 
     def closing(self) -> bytes:
@@ -174,7 +174,6 @@ class MqttSession:
         """Take any part of the stream; the acknowledgements of all its messages go out at once."""
         if self._ended:
             return
-        self._heard = True
         if self._partial is not None:
             self._partial += data
             data, self._partial = self._partial, None
@@ -254,7 +253,9 @@ class MqttSession:
                     return
                 granted = packet.reason_codes[0]
                 if int(granted) >= _REFUSED:
-                    handler.on_subscribe_failed(subscription_id, _words(granted, packet.reason_str))
+                    handler.on_subscribe_failed(
+                        subscription_id, _words(granted, packet.reason_str), _refusal(int(granted))
+                    )
                     return
                 if int(granted) < self._qos:
                     handler.on_deviation(LESS_THAN_ASKED)
@@ -277,7 +278,7 @@ class MqttSession:
             return
         if int(packet.reason_code) >= _REFUSED:
             self._ended = True
-            self._handler.on_refused(_reason(packet))
+            self._handler.on_refused(_reason(packet), _refusal(int(packet.reason_code)))
             return
         if int(packet.max_qos) < self._qos:
             self._ended = True
@@ -287,6 +288,7 @@ class MqttSession:
         self._room = self._receive_max = packet.receive_max
         if packet.server_keep_alive is not None:
             self._keep_alive_s = packet.server_keep_alive
+        self.timeout_ns = int(self._keep_alive_s * limits.SILENT_AFTER * 1e9) or None
         self._handler.on_connected(arrival_ns)
 
     def _send_waiting(self) -> None:
@@ -326,6 +328,19 @@ def shown(message: bytes | bytearray | memoryview, login: UserPassword | None) -
 
 
 _Reasoned = mqtt5.ConnAckPacket | mqtt5.PubAckPacket | mqtt5.DisconnectPacket
+
+
+#: Server unavailable, server busy, quota exceeded, connection rate exceeded (MQTT 5, 2.4).
+_NOT_NOW: Final = frozenset({0x88, 0x89, 0x97, 0x9F})
+#: Bad user name or password, not authorized, banned, bad authentication method.
+_DENIED: Final = frozenset({0x86, 0x87, 0x8A, 0x8C})
+
+
+def _refusal(code: int) -> Refusal | None:
+    """Return what a reason code means; None: what only the code itself says."""
+    if code in _NOT_NOW:
+        return Refusal.throttled()
+    return Refusal.denied() if code in _DENIED else None
 
 
 def _reason(packet: _Reasoned) -> str:

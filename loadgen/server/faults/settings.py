@@ -119,6 +119,24 @@ class Disconnect(Repeated):
     """Close code; 1006: the connection is cut without a close frame."""
 
 
+class Admission(Part):
+    """How many are let in; exactly what is above it is refused."""
+
+    rate_per_s: EventRate = Field(alias="rate")
+    """Most a second, such as 20/s, and as many at once."""
+
+
+class Upgrades(Part):
+    """WebSocket upgrades that are refused over HTTP, before there is a WebSocket."""
+
+    rate_per_s: EventRate | None = Field(default=None, alias="rate")
+    """Most a second that are accepted, such as 20/s; default: none is."""
+    status: Annotated[int, Field(ge=400, le=599)] = 429
+    """The status of those that are refused: 429 and 503 mean "not now", 401 and 403 "never"."""
+    retry_after_ns: DurationNs | None = Field(default=None, alias="retry_after")
+    """What Retry-After says, in whole seconds."""
+
+
 class Faults(Part):
     """What goes wrong on purpose; everything may be left out."""
 
@@ -146,6 +164,11 @@ class Faults(Part):
     """For how long after its subscribe_success a subscription gets nothing."""
     reject_percent: Share = Field(default=0.0, alias="reject")
     """Share of events that are answered as failed within an accepted publish."""
+
+    upgrades: Upgrades | None = None
+    """Which WebSocket upgrades are refused."""
+    subscribes: Admission | None = None
+    """Most subscribes a second over all connections; the others are refused with LimitExceededError."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

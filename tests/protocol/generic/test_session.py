@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from loadgen import protocol_file
 from loadgen.measure.arrival import of_bytes
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import PublishAnswer
+from loadgen.protocol.base import PING, PublishAnswer
 from loadgen.protocol.generic.session import UNASKED
 
 OK = PublishAnswer()
@@ -299,6 +299,20 @@ class TestJson:
         session, _ = live
         assert session.keepalive_ns == 20_000_000_000
         assert session.keepalive() == b'{"type":"alive"}'
+        assert session.timeout_ns is None
+
+    @pytest.mark.parametrize(
+        ("written", "every_ns", "timeout_ns"),
+        [
+            ("{every: 20s, timeout: 50s}", 20_000_000_000, 50_000_000_000),
+            ("{timeout: 90s}", None, 90_000_000_000),
+        ],
+    )
+    def test_a_silence_has_a_bound_where_the_file_says_so(self, monkeypatch, written, every_ns, timeout_ns):
+        text = JSON.replace("keepalive: {send: {type: alive}, every: 20s}", f"keepalive: {written}")
+        session, _ = begun(service_of(text, monkeypatch=monkeypatch, KEY="k"))
+        assert (session.keepalive_ns, session.timeout_ns) == (every_ns, timeout_ns)
+        assert session.keepalive() is PING
 
     def test_a_variable_that_is_not_set_is_named(self, monkeypatch):
         monkeypatch.delenv("KEY", raising=False)

@@ -1,0 +1,136 @@
+"""Any order of an Event API's messages is taken, and one that the protocol does not have is named."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.protocol.appsync import client
+from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.protocol.appsync.client import AppSyncEvents, AppSyncSession
+from loadgen.protocol.appsync.endpoints import Endpoints
+
+ACK = {"type": "connection_ack", "connectionTimeoutMs": 300_000}
+KA = {"type": "ka"}
+ERRORS = [{"errorType": "X"}]
+
+
+class Handler:
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.calls.append((name, *arguments))
+
+    def named(self, name: str) -> list[Any]:
+        return [call[1] for call in self.calls if call[0] == name]
+
+
+def conversation() -> tuple[AppSyncSession, Handler]:
+    handler: Any = Handler()
+    service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("da2-k"))
+    session = service.session(handler)
+    session.opening()
+    return session, handler
+
+
+def success(name: str = "s1") -> dict[str, Any]:
+    return {"type": "subscribe_success", "id": name}
+
+
+def deviations(*steps: Any) -> list[str]:
+    """Say each message; what is callable is done to the session."""
+    session, handler = conversation()
+    for step in steps:
+        if callable(step):
+            step(session)
+        else:
+            session.receive(json.dumps(step).encode(), 1, 2)
+    return handler.named("on_deviation")
+
+
+def subscribe(session: AppSyncSession) -> None:
+    session.subscribe("s1", "/default/a")
+
+
+def unsubscribe(session: AppSyncSession) -> None:
+    session.unsubscribe("s1")
+
+
+def publish(session: AppSyncSession) -> None:
+    session.publish("p1", "/default/a", ["1"])
+
+
+ANSWER = {"type": "publish_success", "id": "p1", "successful": [], "failed": []}
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        # The first `ka` comes at once: before or after the answer to a subscribe.
+        [ACK, KA, subscribe, success(), KA],
+        [ACK, subscribe, KA, success()],
+        [ACK, subscribe, success(), KA],
+        [ACK, subscribe, success(), publish, ANSWER],
+        # The answer may come before or after our own delivery.
+        [ACK, subscribe, success(), publish, {"type": "data", "id": "s1", "event": "1"}, ANSWER],
+        [ACK, subscribe, success(), unsubscribe, {"type": "unsubscribe_success", "id": "s1"}],
+        # Given up before it was answered.
+        [ACK, subscribe, unsubscribe, success(), {"type": "unsubscribe_success", "id": "s1"}],
+        [ACK, subscribe, {"type": "subscribe_error", "id": "s1", "errors": ERRORS}],
+        [{"type": "connection_error", "errors": ERRORS}],
+    ],
+)
+def test_orders_that_the_protocol_has(steps: list[Any]) -> None:
+    assert deviations(*steps) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "what"),
+    [
+        ([KA, ACK], client.EARLY_KEEPALIVE),
+        ([ACK, ACK], client.SECOND_ACK),
+        ([ACK, {"type": "connection_error", "errors": ERRORS}], client.LATE_REFUSAL),
+        ([ACK, subscribe, success(), success()], client.SECOND_SUCCESS),
+        ([ACK, success("s9")], client.SUCCESS_UNASKED),
+        ([ACK, {"type": "subscribe_error", "id": "s9", "errors": ERRORS}], client.ERROR_UNASKED),
+        (
+            [ACK, subscribe, success(), {"type": "subscribe_error", "id": "s1", "errors": ERRORS}],
+            client.LATE_ERROR,
+        ),
+        ([ACK, {"type": "unsubscribe_success", "id": "s1"}], client.UNSUBSCRIBE_UNASKED),
+        ([ACK, {"type": "unsubscribe_success"}], client.UNSUBSCRIBE_UNASKED),
+        ([ACK, ANSWER], client.PUBLISH_UNASKED),
+        ([ACK, publish, ANSWER, ANSWER], client.PUBLISH_UNASKED),
+        ([ACK, {"type": "publish_error", "id": "p7", "errors": ERRORS}], client.PUBLISH_UNASKED),
+        (
+            [{"type": "connection_ack", "connectionTimeoutMs": 1}],
+            client.IMPOSSIBLE_TIMEOUT,
+        ),
+    ],
+)
+def test_orders_that_it_does_not_have_are_named(steps: list[Any], what: str) -> None:
+    assert deviations(*steps) == [what]
+
+
+ANY: list[Any] = [ACK, KA, success(), success("s9"), ANSWER, {"type": "data", "id": "s1", "event": "1"}]
+ANY += [
+    {"type": "unsubscribe_success", "id": "s1"},
+    {"type": "subscribe_error", "id": "s1", "errors": ERRORS},
+]
+ANY += [subscribe, unsubscribe, publish]
+
+
+@given(st.lists(st.sampled_from(ANY), max_size=12))
+def test_any_order_is_taken(steps: list[Any]) -> None:
+    session, handler = conversation()
+    for step in steps:
+        if callable(step):
+            step(session)
+        else:
+            session.receive(json.dumps(step).encode(), 1, 2)
+    assert not handler.named("on_undecodable")
+    assert len(handler.named("on_connected")) == steps.count(ACK)
