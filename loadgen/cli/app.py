@@ -27,6 +27,26 @@ AllowRemoteOption = Annotated[
         "--allow-remote", help="Send the load to a target that is not this machine (no loopback address)."
     ),
 ]
+AllowEnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-env",
+        help="Let a scenario, a protocol file or a master use this environment variable.",
+        metavar="NAME",
+    ),
+]
+AllowFileOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-file",
+        help="Let a scenario or a master log in with this file, or files of this folder.",
+        metavar="PATH",
+    ),
+]
+AllowCommandsOption = Annotated[
+    bool,
+    typer.Option("--allow-commands", help="Let a scenario or a master name a command that prints a token."),
+]
 ProfileOption = Annotated[
     str | None,
     typer.Option(help="With aws:STACK: profile of the AWS configuration.", metavar="NAME"),
@@ -119,6 +139,9 @@ def run(
         bool, typer.Option("--yes", help="Do not ask before a run against a real target that costs money.")
     ] = False,
     allow_remote: AllowRemoteOption = False,
+    allow_env: AllowEnvOption = None,
+    allow_file: AllowFileOption = None,
+    allow_commands: AllowCommandsOption = False,
     profile: ProfileOption = None,
     region: RegionOption = None,
     cloudwatch: Annotated[
@@ -181,6 +204,9 @@ def run(
                 workers_timeout=workers_timeout,
                 report=report,
                 allow_remote=allow_remote,
+                allow_env=allow_env or [],
+                allow_file=allow_file or [],
+                allow_commands=allow_commands,
                 profile=profile,
                 region=region,
                 cloudwatch=cloudwatch,

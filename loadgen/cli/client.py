@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loadgen.cli.app import ProfileOption, RegionOption, app, fail
+from loadgen.cli.app import AllowEnvOption, ProfileOption, RegionOption, app, fail
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 
@@ -40,10 +40,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object
 
 
 def _service(
-    target: str, auth: str, profile: str | None, region: str | None
+    target: str, auth: str, profile: str | None, region: str | None, allow_env: list[str] | None
 ) -> "tuple[TargetProtocol, Service]":
     from loadgen.aws.access import Access
     from loadgen.aws.target import PREFIX
+    from loadgen.credentials.allowed import Allowed
+    from loadgen.credentials.errors import CredentialError
     from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
     from loadgen.run.exits import RunError
     from loadgen.run.target import Target, login_of
@@ -61,8 +63,8 @@ def _service(
                 " prints it), or say with --auth how to log in"
             )
         login = None if asked or (by_default and protocol.anonymous) else login_of(None, auth)
-        service = Target.of(target, login, Access(profile, region)).service()
-    except ScenarioError as error:
+        service = Target.of(target, login, Access(profile, region), Allowed.of(allow_env or ())).service()
+    except (CredentialError, ScenarioError) as error:
         fail(str(error))
     except RunError as error:
         fail(str(error), error.code)
@@ -101,6 +103,7 @@ def publish(
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
     profile: ProfileOption = None,
     region: RegionOption = None,
+    allow_env: AllowEnvOption = None,
     websocket: Annotated[bool, typer.Option("--websocket", help="Publish over WebSocket, not HTTP.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Subscribe first, and print when each event arrived.")
@@ -117,7 +120,7 @@ def publish(
     """
     from loadgen.client.publish import Publication, PublishError, as_events, require_objects
 
-    protocol, service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region, allow_env)
     _check_channel(protocol, channel, publish=True)
     over_http = protocol.rules.over_http("websocket" if websocket else "http")
     if len(events) > 1 and not protocol.rules.batches:
@@ -171,6 +174,7 @@ def subscribe(
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
     profile: ProfileOption = None,
     region: RegionOption = None,
+    allow_env: AllowEnvOption = None,
     count: Annotated[int | None, typer.Option(help="End after so many events.", min=1)] = None,
     for_: Annotated[
         float | None, typer.Option("--for", help="End after so many seconds.", metavar="SECONDS", min=0)
@@ -183,7 +187,7 @@ def subscribe(
     """
     from loadgen.client.subscribe import Listener, SubscribeError, latency_ns
 
-    protocol, service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region, allow_env)
     _check_channel(protocol, channel)
     console = Console(highlight=False, soft_wrap=True)
     seen = 0
@@ -217,6 +221,7 @@ def probe(
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
     profile: ProfileOption = None,
     region: RegionOption = None,
+    allow_env: AllowEnvOption = None,
     channel: Annotated[str, typer.Option(help="Where to subscribe and publish.")] = "/default/loadgen-probe",
     as_json: JsonOption = False,
 ) -> None:
@@ -227,7 +232,7 @@ def probe(
     from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, Probe, Step
     from loadgen.protocol.registry import APPSYNC_EVENTS
 
-    protocol, service = _service(target, auth, profile, region)
+    protocol, service = _service(target, auth, profile, region, allow_env)
     _check_channel(protocol, channel, publish=True)
     checked = Probe(
         service,

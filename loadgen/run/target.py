@@ -10,6 +10,7 @@ from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
 from loadgen.client.http import reachable
+from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
@@ -36,6 +37,10 @@ class Target:
     faults: dict[str, Any] | None = None
     #: The stack on AWS that made the API, where the target was named by it; only on the master.
     stack: StackTarget | None = None
+    #: What the command line lets a scenario, a protocol file or a master use.
+    allowed: Allowed = NOTHING
+    #: Who named the login, as a sentence begins; None: this command line.
+    login_from: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -50,10 +55,13 @@ class Target:
         api_key_env: str | None,
         auth: str | None = None,
         access: Access = Access(),  # noqa: B008  frozen
+        allowed: Allowed = NOTHING,
+        login_from: str | None = None,
     ) -> "Target | None":
         """Return the target from the command line or else the scenario; None: the embedded server is meant.
 
-        ``url`` may be `aws:STACK`; then AWS is asked, by ``access``, where it is.
+        ``url`` may be `aws:STACK`; then AWS is asked, by ``access``, where it is. ``login_from`` says where ``auth``
+        stands, if not on the command line.
 
         Raises:
             RunError: the URL or the login cannot be.
@@ -61,7 +69,14 @@ class Target:
         login = login_of(api_key_env, auth)
         if url is None and scenario.target is not None:
             url = scenario.target.url
-            login = login or scenario.target.login
+            if named := sorted(protocol_of(url).variables):
+                raise RunError(
+                    f"the protocol file of the scenario's target names the environment variable {named[0]}: give the"
+                    f" target on the command line, as --target {url!a} --allow-env {named[0]}",
+                    ExitCode.USAGE,
+                )
+            if login is None:
+                login, login_from = scenario.target.login, "the scenario"
         if url is None:
             if login is not None:
                 raise RunError(
@@ -69,10 +84,17 @@ class Target:
                     ExitCode.USAGE,
                 )
             return None
-        return cls.of(url, login, access)
+        return cls.of(url, login, access, allowed, login_from)
 
     @classmethod
-    def of(cls, url: str, login: Login | None, access: Access = Access()) -> "Target":  # noqa: B008  frozen
+    def of(
+        cls,
+        url: str,
+        login: Login | None,
+        access: Access = Access(),  # noqa: B008  frozen
+        allowed: Allowed = NOTHING,
+        login_from: str | None = None,
+    ) -> "Target":
         """Return a target whose URL and login are known to be usable; raises RunError."""
         stack = None
         if url.startswith(PREFIX):
@@ -87,7 +109,7 @@ class Target:
                 " or another way to log in with --auth",
                 ExitCode.USAGE,
             )
-        target = cls(url, login, stack=stack)
+        target = cls(url, login, stack=stack, allowed=allowed, login_from=login_from)
         target.service()
         return target
 
@@ -121,8 +143,16 @@ class Target:
                 ExitCode.USAGE,
             )
         try:
-            secret = None if self.login is None else secret_of(self.login, endpoints.host)
-            return protocol.service(endpoints, secret)
+            if protocol.variables:
+                whose = f"the protocol file of {protocol.title!a}"
+                return protocol.service(
+                    endpoints, self.allowed.environment(protocol.variables, whose, endpoints.host)
+                )
+            if self.login is None:
+                return protocol.service(endpoints, None)
+            if self.login_from is not None:
+                self.allowed.demand(self.login, self.login_from, endpoints.host)
+            return protocol.service(endpoints, secret_of(self.login, endpoints.host))
         except (CredentialError, ValueError) as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
@@ -138,13 +168,22 @@ class Target:
         }
 
     @classmethod
-    def from_payload(cls, payload: Payload) -> "Target":
-        """The inverse of :meth:`to_payload`."""
+    def from_payload(
+        cls,
+        payload: Payload,
+        allowed: Allowed = NOTHING,
+        login_from: str | None = "the master",
+    ) -> "Target":
+        """The inverse of :meth:`to_payload`; ``allowed`` is what this process's own command line says."""
         login = payload["login"]
         if payload["protocol_file"] is not None:
             adopt_protocol_file(payload["url"], payload["protocol_file"])
         return cls(
-            payload["url"], Login.model_validate(login) if login is not None else None, payload["api_key"]
+            payload["url"],
+            Login.model_validate(login) if login is not None else None,
+            payload["api_key"],
+            allowed=allowed,
+            login_from=login_from,
         )
 
     def describe(self) -> Payload:

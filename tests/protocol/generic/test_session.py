@@ -37,12 +37,10 @@ class Told(list):
 
 
 def service_of(text, url="ws://h:1", monkeypatch=None, **environment):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
     name = f"test-{abs(hash(text))}.yaml+{url}"
     protocol_file.adopt(name, dedent(text))
     protocol = protocol_file.protocol_at(name)
-    return protocol.service(protocol.endpoints(name), None)
+    return protocol.service(protocol.endpoints(name), environment)
 
 
 def known(name, url="ws://h:1"):
