@@ -67,8 +67,8 @@ class Target(Part):
     api_key_env: Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)] | None = None
     """Name of the environment variable that holds the API key, never the key itself; permit it with --allow-env."""
     auth: Login | None = None
-    """Another way to log in than by API key. Each variable and file that it names must be permitted on the command line,
-    with --allow-env and --allow-file."""
+    """Another way to log in than by API key. Each variable and file that it names must be permitted on the command
+    line, with --allow-env and --allow-file."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
