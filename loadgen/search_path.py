@@ -25,7 +25,7 @@ def leave_out_working_folder() -> None:
     in it. The folder of this package stays importable, behind everything else.
     """
     _take_out()
-    if not any(_same(entry, os.path.realpath(PACKAGE_PARENT)) for entry in sys.path):
+    if PACKAGE_PARENT not in sys.path:
         sys.path.append(PACKAGE_PARENT)
 
 
@@ -53,7 +53,11 @@ def absolute_entries(pythonpath: str | None) -> list[str]:
 
 def _take_out() -> list[str]:
     """Take the working directory out of the entries before the standard library; return it, absolute."""
-    here = os.path.realpath(_working_folder() or os.devnull)
+    folder = _working_folder()
+    if folder is None:
+        # Nothing can be imported from it.
+        return []
+    here = os.path.realpath(folder)
     if any(_same(entry, here) for entry in absolute_entries(os.environ.get("PYTHONPATH"))):
         return []
     front = sys.path.index(_STANDARD_LIBRARY) if _STANDARD_LIBRARY in sys.path else len(sys.path)
