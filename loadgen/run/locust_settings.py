@@ -12,6 +12,8 @@ from typing import Any, Final
 from loadgen.run.start_locust import VARIABLES
 
 _FILES: Final = ("~/.locust.conf", "locust.conf", "pyproject.toml")
+#: Of a configuration file no more is looked at.
+_MOST_BYTES: Final = 1_000_000
 _SECTION: Final = "[tool.locust]"
 _FROM_FILE: Final = "config_file|"
 _FROM_ENVIRONMENT: Final = "environment_variables"
@@ -49,16 +51,21 @@ def places(parser: Any) -> dict[str, str]:
 
 def _has_settings(path: Path) -> bool:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        # A pipe would wait for a writer.
+        return path.is_file() and (path.suffix != ".toml" or _SECTION in _text(path))
     except OSError:
         return False
-    return path.suffix != ".toml" or _SECTION in text
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(_MOST_BYTES).decode(errors="replace")
 
 
 def _line_of(path: Path, key: str) -> int | None:
     """Return the line on which a configuration file sets an option, or None if it cannot be told."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = _text(path).splitlines()
     except OSError:
         return None
     inside = path.suffix != ".toml"
