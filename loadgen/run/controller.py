@@ -223,6 +223,7 @@ class Controller:
                 Access(options.aws_profile, options.aws_region),
                 self.allowed,
                 self.places.get("auth") or self.places.get("api_key_env"),
+                self.places.get("target"),
             )
             if self.target is not None and (options.faults or options.journal):
                 raise RunError(

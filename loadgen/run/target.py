@@ -57,24 +57,19 @@ class Target:
         access: Access = Access(),  # noqa: B008  frozen
         allowed: Allowed = NOTHING,
         login_from: str | None = None,
+        url_from: str | None = None,
     ) -> "Target | None":
         """Return the target from the command line or else the scenario; None: the embedded server is meant.
 
         ``url`` may be `aws:STACK`; then AWS is asked, by ``access``, where it is. ``login_from`` says where ``auth``
-        stands, if not on the command line.
+        stands, if not on the command line, and ``url_from`` where ``url`` does.
 
         Raises:
             RunError: the URL or the login cannot be.
         """
         login = login_of(api_key_env, auth)
         if url is None and scenario.target is not None:
-            url = scenario.target.url
-            if named := sorted(protocol_of(url).variables):
-                raise RunError(
-                    f"the protocol file of the scenario's target names the environment variable {named[0]}: give the"
-                    f" target on the command line, as --target {url!a} --allow-env {named[0]}",
-                    ExitCode.USAGE,
-                )
+            url, url_from = scenario.target.url, "the scenario"
             if login is None:
                 login, login_from = scenario.target.login, "the scenario"
         if url is None:
@@ -84,6 +79,12 @@ class Target:
                     ExitCode.USAGE,
                 )
             return None
+        if url_from is not None and (named := sorted(protocol_of(url).variables)):
+            raise RunError(
+                f"the target stands in {url_from}, and its protocol file names the environment variable {named[0]}:"
+                f" give the target on the command line, as --target {url!a} --allow-env {named[0]}",
+                ExitCode.USAGE,
+            )
         return cls.of(url, login, access, allowed, login_from)
 
     @classmethod

@@ -145,9 +145,13 @@ def test_a_scenario_that_names_the_target_gets_no_variable(
     url = "mine.yaml+ws://127.0.0.1:9"
     scenario = load("chat", {"target.url": url})
     allowed = Allowed.of(["SOME_SECRET"])
-    with pytest.raises(RunError, match="give the target on the command line, as --target 'mine"):
+    with pytest.raises(
+        RunError, match=r"the target stands in the scenario, and .* on the command line, as --target 'mine"
+    ):
         Target.resolve(scenario, None, None, allowed=allowed)
     assert Target.resolve(scenario, url, None, allowed=allowed)
+    with pytest.raises(RunError, match=r"the target stands in locust\.conf:2, and its protocol file names"):
+        Target.resolve(scenario, url, None, allowed=allowed, url_from="locust.conf:2")
 
 
 def test_the_case_that_was_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
