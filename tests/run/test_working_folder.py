@@ -87,7 +87,7 @@ RUN = (
 )
 LOCUST = (*("--headless", "--only-summary", "--scenario", "comments", "--no-report"), *RUN[2:])
 CAPACITY = (
-    *("capacity", "comments", "--slo", "delivery.latency.p99 < 60s", "--from", "20", "--to", "20"),
+    *("capacity", "comments", "--slo", "delivery.latency.p99 < 60s", "--from", "20", "--to", "21"),
     *("--measure", "1s", "--short", "1s", "--results", "{results}", *RUN[4:]),
 )
 COMMANDS = {
@@ -105,6 +105,10 @@ COMMANDS = {
     "capacity": CAPACITY,
     "serve": ("serve", "--port", "{port}"),
 }
+
+
+#: Take tens of seconds.
+SLOW = {"capacity", "run in processes"}
 
 
 def names(*arguments: str) -> set[str]:
@@ -201,7 +205,9 @@ def script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.alone if name in SLOW else ()) for name in COMMANDS]
+)
 def test_no_command_imports_from_the_working_directory(name: str, folder: Folder) -> None:
     code, said = folder.run(script("loadgen"), *COMMANDS[name])
     folder.check(said)
@@ -209,8 +215,13 @@ def test_no_command_imports_from_the_working_directory(name: str, folder: Folder
     assert code in expected.get(name.partition(" ")[0], {0}), said
 
 
-@pytest.mark.parametrize("name", ["version", "notebook", "run"])
-@pytest.mark.parametrize("way", ["-m", "empty entry", "-m and empty entry"])
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        *((way, name) for way in ("-m", "empty entry") for name in ("version", "notebook")),
+        ("-m and empty entry", "run"),
+    ],
+)
 def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     way: str, name: str, folder: Folder
 ) -> None:
@@ -248,31 +259,25 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
     assert only_run(folder.results)
 
 
-@pytest.mark.parametrize("file", ["locust.conf", "pyproject.toml", ".locust.conf", "environment"])
 def test_a_run_takes_no_option_from_a_file_or_the_environment(
-    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run goes to the embedded server, though the file names another target, a login and other results."""
-    options = {
-        "target": "http://127.0.0.1:9/event",
-        "auth": "oidc:HOME",
-        "results": str(tmp_path / "elsewhere"),
-        "csv": "stolen",
-        "logfile": "stolen.log",
-        "html": "stolen.html",
-    }
-    if file == "environment":
-        for name in ("CSV", "LOGFILE", "HTML"):
-            monkeypatch.setenv(f"LOCUST_{name}", str(tmp_path / "stolen"))
-        monkeypatch.setenv("LOCUST_MODE_WORKER", "true")
-        monkeypatch.setenv("LOCUST_USER_CLASSES", "Nobody")
-    elif file == "pyproject.toml":
-        lines = [f'{name} = "{value}"' for name, value in options.items()]
-        (tmp_path / file).write_text("[tool.locust]\n" + "\n".join(lines))
-    else:
-        (tmp_path / file).write_text("".join(f"{name} = {value}\n" for name, value in options.items()))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
+    """The run goes to the embedded server, though each file and variable says something else."""
+    home = tmp_path / "home"
+    here = tmp_path / "here"
+    for folder in (home, here):
+        folder.mkdir()
+    stolen = tmp_path / "stolen"
+    (here / "locust.conf").write_text(
+        f"target = http://127.0.0.1:9/event\nauth = oidc:HOME\nhtml = {stolen}\n"
+    )
+    (here / "pyproject.toml").write_text(f'[tool.locust]\nresults = "{stolen}"\nset = ["seed=none"]\n')
+    (home / ".locust.conf").write_text(f"scenario = no-such-scenario\nlogfile = {stolen}\n")
+    monkeypatch.setenv("LOCUST_CSV", str(stolen))
+    monkeypatch.setenv("LOCUST_MODE_WORKER", "true")
+    monkeypatch.setenv("LOCUST_USER_CLASSES", "Nobody")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
     done = subprocess.run(
         [script("loadgen"), *(part.format(results="mine") for part in RUN), "--no-report"],
         capture_output=True,
@@ -281,14 +286,14 @@ def test_a_run_takes_no_option_from_a_file_or_the_environment(
         check=False,
     )
     assert done.returncode in (0, 3), done.stderr
-    run = only_run(tmp_path / "mine")
-    assert '"embedded": true' in (run / "manifest.json").read_text()
-    assert {path.name for path in tmp_path.iterdir()} <= {"mine", file}
-    named = "LOCUST_CSV, LOCUST_HTML" if file == "environment" else file
+    assert '"embedded": true' in (only_run(here / "mine") / "manifest.json").read_text()
+    assert {path.name for path in here.iterdir()} == {"mine", "locust.conf", "pyproject.toml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "here"}
     assert (
-        f"note: settings of Locust have no effect on `loadgen run`: {'~/' if file[0] == '.' else ''}{named}"
-        in (done.stderr)
-    )
+        "loadgen: note: settings of Locust have no effect on `loadgen run`: LOCUST_CSV, LOCUST_MODE_WORKER,"
+        " LOCUST_USER_CLASSES, ~/.locust.conf, locust.conf, pyproject.toml; write what you mean as options, or run plain"
+        " `locust`"
+    ) in done.stderr.splitlines()
 
 
 @pytest.mark.parametrize(
