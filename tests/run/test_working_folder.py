@@ -291,8 +291,8 @@ def test_a_run_takes_no_option_from_a_file_or_the_environment(
     assert {path.name for path in tmp_path.iterdir()} == {"home", "here"}
     assert (
         "loadgen: note: settings of Locust have no effect on `loadgen run`: LOCUST_CSV, LOCUST_MODE_WORKER,"
-        " LOCUST_USER_CLASSES, ~/.locust.conf, locust.conf, pyproject.toml; write what you mean as options, or run plain"
-        " `locust`"
+        " LOCUST_USER_CLASSES, ~/.locust.conf, locust.conf, pyproject.toml; write what you mean as options, or run"
+        " plain `locust`"
     ) in done.stderr.splitlines()
 
 
