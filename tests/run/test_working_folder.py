@@ -107,10 +107,6 @@ COMMANDS = {
 }
 
 
-#: Take tens of seconds.
-SLOW = {"capacity", "run in processes"}
-
-
 def names(*arguments: str) -> set[str]:
     """Return the modules that an interpreter has when it reaches its program's first line."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, cwd=REPO)
@@ -205,9 +201,7 @@ def script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.alone if name in SLOW else ()) for name in COMMANDS]
-)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_imports_from_the_working_directory(name: str, folder: Folder) -> None:
     code, said = folder.run(script("loadgen"), *COMMANDS[name])
     folder.check(said)
