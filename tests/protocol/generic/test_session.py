@@ -36,7 +36,7 @@ class Told(list):
         return taken
 
 
-def service_of(text, url="ws://h:1", monkeypatch=None, **environment):
+def service_of(text, url="ws://h:1", **environment):
     name = f"test-{abs(hash(text))}.yaml+{url}"
     protocol_file.adopt(name, dedent(text))
     protocol = protocol_file.protocol_at(name)
@@ -213,8 +213,8 @@ JSON = """
 
 class TestJson:
     @pytest.fixture
-    def service(self, monkeypatch):
-        return service_of(JSON, monkeypatch=monkeypatch, KEY="s3cret&key")
+    def service(self):
+        return service_of(JSON, KEY="s3cret&key")
 
     @pytest.fixture
     def live(self, service):
@@ -298,8 +298,7 @@ class TestJson:
         assert session.keepalive_ns == 20_000_000_000
         assert session.keepalive() == b'{"type":"alive"}'
 
-    def test_a_variable_that_is_not_set_is_named(self, monkeypatch):
-        monkeypatch.delenv("KEY", raising=False)
+    def test_a_variable_that_is_not_set_is_named(self):
         with pytest.raises(
             ValueError, match=r"the environment variable KEY, which the protocol file .* is not set"
         ):
