@@ -100,8 +100,7 @@ COMMANDS = {
     "verify": ("verify", "{sample}"),
     "compare": ("compare", "{sample}", "{sample}"),
     "notebook": ("notebook", "{sample}", "throughput"),
-    "run": RUN,
-    "run in processes": (*RUN, "--processes", "2", "--no-report"),
+    "run": (*RUN, "--processes", "2"),
     "capacity": CAPACITY,
     "serve": ("serve", "--port", "{port}"),
 }
