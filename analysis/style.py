@@ -48,7 +48,10 @@ _RC: Any = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in this look inside the block."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context():
+        # Matplotlib has read a `matplotlibrc` of the working directory, which may ask for LaTeX.
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
         yield
 
 

@@ -1,8 +1,8 @@
 """`python -m loadgen.child MODULE ARGUMENT …`: how every process of ours is started.
 
-The module then runs as `python -m MODULE ARGUMENT …` would, with three differences: it ends with the process that
-started it, output cannot make it fail, and a signal that came while it was loading is delivered once it can be dealt
-with.
+The module then runs as `python -m MODULE ARGUMENT …` would, with four differences: it ends with the process that
+started it, output cannot make it fail, a signal that came while it was loading is delivered once it can be dealt with,
+and Locust reads options from its command line only (see `loadgen.run.start_locust`).
 """
 
 import os
@@ -25,6 +25,11 @@ def main() -> None:
     sys.argv = sys.argv[1:]
     if module not in _OWN_SIGNALS:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    if module == "locust":
+        from loadgen.run.start_locust import start
+
+        start()
+        return
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -7,16 +7,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final, Self
 
 import psutil
 
-import loadgen
 from loadgen.lifeline import STARTER, adopt_orphans
+from loadgen.search_path import PACKAGE_PARENT, absolute_entries
 
-_PACKAGE_PARENT = str(Path(loadgen.__file__).resolve().parent.parent)
 #: What ends a run in good order, whichever of the three it is.
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: A child that has been told so often and is still there is stuck.
@@ -32,10 +30,10 @@ def command(module: str, *arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Return the environment of a child.
 
-    It finds our modules where the project is not installed, ends with this process, and reads files as UTF-8 while it
-    writes to the terminal as this process does, whatever the locale.
+    It finds our modules where the project is not installed, but none in the working directory. It ends with this
+    process, and reads files as UTF-8 while it writes to the terminal as this process does, whatever the locale.
     """
-    paths = [_PACKAGE_PARENT, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [PACKAGE_PARENT, *absolute_entries(os.environ.get("PYTHONPATH"))]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),

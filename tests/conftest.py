@@ -22,9 +22,12 @@ ALONE = (
 NOT_ALONE = (
     "run/test_ending.py",
     "run/test_gather.py",
+    "run/test_passing.py",
     "run/test_record.py",
     "run/test_remote.py",
+    "run/test_search_path.py",
     "run/test_shares.py",
+    "run/test_worker_permissions.py",
 )
 
 

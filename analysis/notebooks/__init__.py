@@ -60,12 +60,15 @@ def execute(name: str, run: Path, base: Path | None = None, into: Path | None = 
     except ImportError:
         raise JupyterMissingError from None
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=_TIMEOUT_S, kernel_name="python3")
+    # It runs where our notebooks are: whatever lies in the working directory is neither imported nor read.
+    client = NotebookClient(
+        notebook, timeout=_TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    )
     variables = {"LOADGEN_RUN": str(run.resolve())}
     if base is not None:
         variables["LOADGEN_BASE"] = str(base.resolve())
     try:
-        client.execute(env=_environment(variables))
+        client.execute(env=environment(variables))
     except CellExecutionError as error:
         raise NotebookError(f"notebook {name} failed: {error.ename}: {error.evalue}") from None
     folder = into or (run / "notebooks" if run.is_dir() else run.parent / "notebooks")
@@ -102,9 +105,11 @@ def shown(path: Path) -> Shown:
         raise NotebookError(f"it cannot be read: {type(error).__name__}") from None
 
 
-def _environment(variables: dict[str, str]) -> dict[str, str]:
+def environment(variables: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a kernel, or of Jupyter: it imports nothing from its working directory."""
     import os
 
     # The kernel finds `analysis` where this process did, installed or not.
-    paths = [str(FOLDER.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(paths)}
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [str(FOLDER.parents[1]), *(path for path in named if Path(path).is_absolute())]
+    return {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}

@@ -40,8 +40,8 @@ class Request:
     @property
     def target(self) -> str | None:
         """The target's URL; None: the scenario's own, or the embedded server."""
-        given = dict(zip(self.options[::2], self.options[1::2], strict=True))
-        return given.get("--target")
+        options = self.options
+        return options[options.index("--target") + 1] if "--target" in options else None
 
 
 def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:

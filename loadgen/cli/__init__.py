@@ -1,18 +1,21 @@
 """The `loadgen` command."""
 
 import os
-import signal
 import sys
-from types import FrameType
-from typing import Final
+
+from loadgen.search_path import leave_out_working_folder
 
 #: Set to see the traceback of a defect.
-DEBUG: Final = "LOADGEN_DEBUG"
+DEBUG = "LOADGEN_DEBUG"
 
 
 def main() -> None:
     """Run the command line; the only place that turns what is raised into an exit code."""
-    # First of all: until here Python answers Ctrl-C with a traceback.
+    # Before anything else is imported.
+    leave_out_working_folder()
+    import signal
+
+    # Until here Python answers Ctrl-C with a traceback.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupted)
@@ -22,12 +25,14 @@ def main() -> None:
         os._exit(130)
 
 
-def _interrupted(_number: int, _frame: FrameType | None) -> None:
+def _interrupted(_number: int, _frame: object) -> None:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
     raise KeyboardInterrupt
 
 
 def _run() -> int:
+    import signal
+
     from loadgen.console import protect_output, say
     from loadgen.lifeline import end_with_starter
     from loadgen.run.exits import ExitCode

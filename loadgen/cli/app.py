@@ -31,6 +31,26 @@ NoProxyOption = Annotated[
     bool,
     typer.Option("--no-proxy", help="Connect directly, whatever HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say."),
 ]
+AllowEnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-env",
+        help="Let a scenario, a protocol file or a master use this environment variable.",
+        metavar="NAME",
+    ),
+]
+AllowFileOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-file",
+        help="Let a scenario or a master log in with this file, or files of this folder.",
+        metavar="PATH",
+    ),
+]
+AllowCommandsOption = Annotated[
+    bool,
+    typer.Option("--allow-commands", help="Let a scenario or a master name a command that prints a token."),
+]
 ProfileOption = Annotated[
     str | None,
     typer.Option(help="With aws:STACK: profile of the AWS configuration.", metavar="NAME"),
@@ -124,6 +144,9 @@ def run(
     ] = False,
     allow_remote: AllowRemoteOption = False,
     no_proxy: NoProxyOption = False,
+    allow_env: AllowEnvOption = None,
+    allow_file: AllowFileOption = None,
+    allow_commands: AllowCommandsOption = False,
     profile: ProfileOption = None,
     region: RegionOption = None,
     cloudwatch: Annotated[
@@ -187,6 +210,9 @@ def run(
                 report=report,
                 allow_remote=allow_remote,
                 no_proxy=no_proxy,
+                allow_env=allow_env or [],
+                allow_file=allow_file or [],
+                allow_commands=allow_commands,
                 profile=profile,
                 region=region,
                 cloudwatch=cloudwatch,

@@ -11,6 +11,9 @@ from pydantic_core import PydanticCustomError
 
 from loadgen.capacity.axes import Axis
 from loadgen.cli.app import (
+    AllowCommandsOption,
+    AllowEnvOption,
+    AllowFileOption,
     AllowRemoteOption,
     NoProxyOption,
     ProfileOption,
@@ -23,6 +26,12 @@ from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
 from loadgen.scenario.units import parse_positive_duration
 
+#: What permits something is said again when a search is continued.
+_PERMISSIONS = frozenset(
+    {"--allow-remote", "--no-proxy", "--yes", "--allow-commands", "--allow-env", "--allow-file"}
+)
+_WITH_VALUE = frozenset({"--allow-env", "--allow-file"})
+_KEPT = frozenset({"--target", "--profile", "--region", "--api-key-env", "--auth", "--faults", "--processes"})
 _LOAD = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/s|B)?")
 
 
@@ -70,6 +79,9 @@ def capacity(
     ] = None,
     allow_remote: AllowRemoteOption = False,
     no_proxy: NoProxyOption = False,
+    allow_env: AllowEnvOption = None,
+    allow_file: AllowFileOption = None,
+    allow_commands: AllowCommandsOption = False,
     profile: ProfileOption = None,
     region: RegionOption = None,
     yes: Annotated[
@@ -99,6 +111,17 @@ def capacity(
     from loadgen.scenario import ScenarioError
 
     content: dict[str, Any] | None = None
+    flags = {
+        "--allow-remote": allow_remote,
+        "--no-proxy": no_proxy,
+        "--yes": yes,
+        "--allow-commands": allow_commands,
+    }
+    permissions = (
+        *(name for name, said in flags.items() if said),
+        *(part for name in allow_env or () for part in ("--allow-env", name)),
+        *(part for path in allow_file or () for part in ("--allow-file", str(path))),
+    )
     try:
         if resume is not None:
             if scenario is not None or slo:
@@ -106,6 +129,8 @@ def capacity(
             content, folder = record.read(resume), resume
             said = content["request"]
             lists = {name: tuple(said[name]) for name in ("goals", "options", "overrides")}
+            # A folder may be somebody else's: what it permits itself is not taken.
+            lists["options"] = _resumed(lists["options"]) + permissions
             request = Request(**{**said, **lists})
         else:
             if scenario is None or not slo:
@@ -113,7 +138,6 @@ def capacity(
                     "give a scenario and a goal: loadgen capacity comments --slo 'delivery.latency.p99 < 250ms'"
                 )
             _may_go(scenario, target, allow_remote, overrides or [])
-            flags = {"--allow-remote": allow_remote, "--no-proxy": no_proxy, "--yes": yes}
             options = {
                 "--target": target,
                 "--profile": profile,
@@ -135,7 +159,7 @@ def capacity(
                 full_ns=_time("--measure", measure),
                 options=(
                     *(part for name, value in options.items() if value for part in (name, value)),
-                    *(name for name, said in flags.items() if said),
+                    *permissions,
                 ),
                 overrides=tuple(overrides or ()),
                 variable=variable,
@@ -153,7 +177,7 @@ def capacity(
         fail(str(error))
     except record.RecordError as error:
         fail(str(error))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, StopIteration):
         fail(f"{resume}/{record.NAME} is damaged: begin a new search")
     except OSError as error:
         fail(f"{error.filename or folder} cannot be used: {error.strerror}")
@@ -165,6 +189,21 @@ def capacity(
         print(f"continue: loadgen capacity --resume {folder}")
     print(f"report: {written}")
     raise typer.Exit(int(code))
+
+
+def _resumed(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the options of a search that is continued: those it may have, without its permissions."""
+    kept: list[str] = []
+    words = iter(options)
+    for word in words:
+        if word in _PERMISSIONS:
+            if word in _WITH_VALUE:
+                next(words, None)
+        elif word in _KEPT:
+            kept += [word, next(words)]
+        else:
+            raise KeyError(word)
+    return tuple(kept)
 
 
 def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: list[str]) -> None:

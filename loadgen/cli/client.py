@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loadgen.cli.app import NoProxyOption, ProfileOption, RegionOption, app, fail
+from loadgen.cli.app import AllowEnvOption, NoProxyOption, ProfileOption, RegionOption, app, fail
 from loadgen.console import say
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.run.exits import ExitCode
@@ -41,10 +41,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object
 
 
 def _service(
-    target: str, auth: str, profile: str | None, region: str | None, no_proxy: bool = False
+    target: str,
+    auth: str,
+    profile: str | None,
+    region: str | None,
+    no_proxy: bool,
+    allow_env: list[str] | None,
 ) -> "tuple[TargetProtocol, Service]":
     from loadgen.aws.access import Access
     from loadgen.aws.target import PREFIX
+    from loadgen.credentials.allowed import Allowed
+    from loadgen.credentials.errors import CredentialError
     from loadgen.protocol.hosts import is_loopback
     from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
     from loadgen.run.exits import RunError
@@ -65,9 +72,9 @@ def _service(
                 " prints it), or say with --auth how to log in"
             )
         login = None if asked or (by_default and protocol.anonymous) else login_of(None, auth)
-        named = Target.of(target, login, Access(profile, region))
+        named = Target.of(target, login, Access(profile, region), allowed=Allowed.of(allow_env or ()))
         service, routed = named.service(), named.proxies()
-    except ScenarioError as error:
+    except (CredentialError, ScenarioError) as error:
         fail(str(error))
     except RunError as error:
         fail(str(error), error.code)
@@ -115,6 +122,7 @@ def publish(
     profile: ProfileOption = None,
     region: RegionOption = None,
     no_proxy: NoProxyOption = False,
+    allow_env: AllowEnvOption = None,
     websocket: Annotated[bool, typer.Option("--websocket", help="Publish over WebSocket, not HTTP.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Subscribe first, and print when each event arrived.")
@@ -131,7 +139,7 @@ def publish(
     """
     from loadgen.client.publish import Publication, PublishError, as_events, require_objects
 
-    protocol, service = _service(target, auth, profile, region, no_proxy)
+    protocol, service = _service(target, auth, profile, region, no_proxy, allow_env)
     _check_channel(protocol, channel, publish=True)
     over_http = protocol.rules.over_http("websocket" if websocket else "http")
     if len(events) > 1 and not protocol.rules.batches:
@@ -186,6 +194,7 @@ def subscribe(
     profile: ProfileOption = None,
     region: RegionOption = None,
     no_proxy: NoProxyOption = False,
+    allow_env: AllowEnvOption = None,
     count: Annotated[int | None, typer.Option(help="End after so many events.", min=1)] = None,
     for_: Annotated[
         float | None, typer.Option("--for", help="End after so many seconds.", metavar="SECONDS", min=0)
@@ -198,7 +207,7 @@ def subscribe(
     """
     from loadgen.client.subscribe import Listener, SubscribeError, latency_ns
 
-    protocol, service = _service(target, auth, profile, region, no_proxy)
+    protocol, service = _service(target, auth, profile, region, no_proxy, allow_env)
     _check_channel(protocol, channel)
     console = Console(highlight=False, soft_wrap=True)
     seen = 0
@@ -233,6 +242,7 @@ def probe(
     profile: ProfileOption = None,
     region: RegionOption = None,
     no_proxy: NoProxyOption = False,
+    allow_env: AllowEnvOption = None,
     channel: Annotated[str, typer.Option(help="Where to subscribe and publish.")] = "/default/loadgen-probe",
     as_json: JsonOption = False,
 ) -> None:
@@ -243,7 +253,7 @@ def probe(
     from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, Probe, Step
     from loadgen.protocol.registry import APPSYNC_EVENTS
 
-    protocol, service = _service(target, auth, profile, region, no_proxy)
+    protocol, service = _service(target, auth, profile, region, no_proxy, allow_env)
     _check_channel(protocol, channel, publish=True)
     checked = Probe(
         service,

@@ -10,15 +10,18 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadgen import children
+from loadgen.cli.passing import passed_on
 from loadgen.console import say
+from loadgen.credentials.allowed import Allowed
+from loadgen.credentials.errors import CredentialError
 from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
-from loadgen.run import ending
+from loadgen.run import ending, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.shares import weight_of
@@ -57,6 +60,9 @@ class Request:
     report: bool = True
     allow_remote: bool = False
     no_proxy: bool = False
+    allow_env: list[str] = field(default_factory=list)
+    allow_file: list[Path] = field(default_factory=list)
+    allow_commands: bool = False
     profile: str | None = None
     region: str | None = None
     cloudwatch: bool = False
@@ -70,6 +76,8 @@ def run(request: Request) -> int:
     if problem is not None:
         say(problem)
         return int(ExitCode.USAGE)
+    if (note := locust_settings.ignored()) is not None:
+        say(note)
     if request.web and not request.worker:
         print(
             f"Locust's web UI: http://127.0.0.1:{request.web_port} (press Start there; Ctrl-C here ends it)",
@@ -191,6 +199,10 @@ def _problem(request: Request) -> str | None:
             weight_of(request.weight)
         except ValueError as error:
             return f"--weight: {error}"
+    try:
+        Allowed.of(request.allow_env)
+    except CredentialError as error:
+        return str(error)
     if request.worker and (request.prometheus is not None or request.otel):
         return "--prometheus and --otel are the master's: leave them out with --worker"
     if request.worker:
@@ -278,39 +290,10 @@ def _command(request: Request) -> list[str]:
             "--master-port",
             str(request.master_port),
         ]
-        if request.weight is not None:
-            command += ["--weight", request.weight]
+        command += passed_on(request)
         return command if request.processes == 1 else [*command, "--processes", str(request.processes)]
     assert request.scenario is not None
-    command += ["--scenario", request.scenario, "--results", str(request.results)]
-    for item in request.overrides:
-        command += ["--set", item]
-    if request.target is not None:
-        command += ["--target", request.target]
-    if request.api_key_env is not None:
-        command += ["--api-key-env", request.api_key_env]
-    if request.auth is not None:
-        command += ["--auth", request.auth]
-    if request.max_cost is not None:
-        command += ["--max-cost", repr(request.max_cost)]
-    if request.yes:
-        command.append("--yes")
-    if not request.report:
-        command.append("--no-report")
-    if request.allow_remote:
-        command.append("--allow-remote")
-    if request.profile is not None:
-        command += ["--aws-profile", request.profile]
-    if request.region is not None:
-        command += ["--aws-region", request.region]
-    files = {"--faults": request.faults, "--journal": request.journal, "--prices": request.prices}
-    for option, path in files.items():
-        if path is not None:
-            command += [option, str(path)]
-    if request.prometheus is not None:
-        command += ["--prometheus", request.prometheus]
-    if request.otel:
-        command.append("--live-otel")
+    command += passed_on(request)
     if request.web:
         command += ["--web-host", "127.0.0.1", "--web-port", str(request.web_port)]
     else:
@@ -322,7 +305,6 @@ def _command(request: Request) -> list[str]:
         command += ["--master-bind-port", port, "--master-port", port]
     elif request.master:
         command += ["--master", "--expect-workers", str(request.expect_workers)]
-        command += ["--workers-timeout", repr(request.workers_timeout)]
         command += [
             "--master-bind-host",
             request.master_bind_host,

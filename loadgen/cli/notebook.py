@@ -1,6 +1,5 @@
 """`loadgen notebook`: a run in a notebook."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,7 +26,7 @@ def notebook(
 
     Exit codes: 0 executed, 2 usage, no Jupyter, or a cell failed.
     """
-    from analysis.notebooks import FOLDER, NAMES, NotebookError, execute
+    from analysis.notebooks import FOLDER, NAMES, NotebookError, environment, execute
     from analysis.run import RunError, load
 
     names = NAMES if name == "all" else (name,)
@@ -45,7 +44,8 @@ def notebook(
             {"LOADGEN_BASE": str(base.resolve())} if base else {}
         )
         path = FOLDER / f"{names[0]}.ipynb"
-        raise typer.Exit(subprocess.call([lab, str(path)], env={**os.environ, **variables}))  # noqa: S603
+        # Not in the working directory, whose Jupyter configuration would be code that runs.
+        raise typer.Exit(subprocess.call([lab, str(path)], env=environment(variables), cwd=FOLDER))  # noqa: S603
     for each in names:
         try:
             print(execute(each, run, base))

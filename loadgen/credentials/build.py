@@ -3,10 +3,12 @@
 import logging
 import os
 import re
+import shlex
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
+from loadgen.console import say
 from loadgen.credentials import sources
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.refreshing import FetchedToken, RefreshingToken
@@ -15,6 +17,7 @@ from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
 from loadgen.scenario.login import Login
 from loadgen.transport import proxy
 
+_SHOWN_CHARACTERS = 500
 _log = logging.getLogger(__name__)
 _AWS_REGION = re.compile(r"\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
@@ -65,6 +68,7 @@ def _source(login: Login, http_host: str) -> Callable[[], FetchedToken]:
     if login.token_file is not None:
         return partial(sources.from_file, login.token_file)
     if login.token_command is not None:
+        _announce(login.token_command)
         return partial(sources.from_command, login.token_command)
     assert login.client_id_env is not None
     client_id = sources.from_environment(login.client_id_env)
@@ -82,6 +86,15 @@ def _source(login: Login, http_host: str) -> Callable[[], FetchedToken]:
         sources.from_environment(login.username_env),
         sources.from_environment(login.password_env),
     )
+
+
+@cache
+def _announce(words: tuple[str, ...]) -> None:
+    """Say once a process which command is run for a token."""
+    shown = shlex.join(words)
+    if len(shown) > _SHOWN_CHARACTERS:
+        shown = f"{shown[:_SHOWN_CHARACTERS]}…"
+    say(f"the login runs a command for its token: {shown}")
 
 
 def _iam(login: Login, http_host: str) -> Credential:

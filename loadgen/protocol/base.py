@@ -256,6 +256,9 @@ class TargetProtocol:
     """Takes what `endpoints` gave and a credential, or None; raises ValueError where the two do not go together."""
     setup: Callable[[Any], Mapping[str, str]]
     """Returns what a reader of figures must know of how the service was used (`publish`, `qos`), for the manifest."""
+    variables: frozenset[str] = frozenset()
+    """Names of environment variables that its protocol file asks for. `service` then takes their values, as a mapping,
+    in place of a credential."""
     bills: bool = False
     """Whether it costs money to use."""
     priced: bool = False

@@ -1,12 +1,11 @@
 """From what a target names to the protocol that it is spoken to by."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -171,6 +170,7 @@ def _protocol(source: str, text: str, place: str) -> TargetProtocol:
         endpoints=partial(_endpoints, description),
         service=_service,
         setup=lambda _endpoints: _setup(source, text, description),
+        variables=description.environment,
     )
 
 
@@ -208,11 +208,15 @@ def _rules(description: Description) -> ProtocolRules:
 def _endpoints(description: Description, url: str) -> GenericEndpoints:
     parts = split(url)
     assert parts is not None
-    return GenericEndpoints(url, TargetUrl.parse(parts[1]), description)
+    target = TargetUrl.parse(parts[1])
+    http = description.publish_http
+    for key, written in (("connect.url", description.url), ("publish.http.url", http.url if http else "")):
+        target.demand(key, written)
+    return GenericEndpoints(url, target, description)
 
 
-def _service(endpoints: GenericEndpoints, _credential: Any) -> GenericService:
-    return GenericService(endpoints.description, endpoints.target, os.environ)
+def _service(endpoints: GenericEndpoints, environment: Mapping[str, str] | None) -> GenericService:
+    return GenericService(endpoints.description, endpoints.target, environment or {})
 
 
 def _setup(source: str, text: str, description: Description) -> Mapping[str, str]:

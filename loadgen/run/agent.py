@@ -16,6 +16,7 @@ from gevent.lock import Semaphore
 from locust.env import Environment
 
 from loadgen.console import say
+from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.live.plan import live_reports
 from loadgen.measure import clockbound
 from loadgen.measure.checks import Checks
@@ -69,13 +70,20 @@ class Agent:
     """
 
     def __init__(
-        self, environment: Environment, link: Link, worker: int, worker_id: str, begin: Payload
+        self,
+        environment: Environment,
+        link: Link,
+        worker: int,
+        worker_id: str,
+        begin: Payload,
+        allowed: Allowed = NOTHING,
+        login_from: str | None = "the master",
     ) -> None:
         self.worker = worker
         self.worker_id = worker_id
         self._environment = environment
         self._link = link
-        target = Target.from_payload(begin["target"])
+        target = Target.from_payload(begin["target"], allowed, login_from)
         self.scenario = Scenario.from_resolved(begin["scenario"], target.url)
         self.plan = Plan(self.scenario)
         self.census = Census.of(self.scenario, self.plan)

@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gevent
@@ -15,6 +17,8 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from loadgen import lifeline
 from loadgen.aws.access import Access
 from loadgen.console import say
+from loadgen.credentials.allowed import Allowed
+from loadgen.credentials.errors import CredentialError
 from loadgen.live.service import LiveService
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
@@ -71,12 +75,21 @@ _LEAVE_PATIENCE_S = 15.0
 class Controller:
     """Owns the coordinator and the agent of one Locust process, and is the link between them."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, places: Mapping[str, str] = MappingProxyType({})) -> None:
         self.environment = environment
+        #: Where options stand that are set and not on the command line, by name: see `locust_settings`.
+        self.places = places
         # Typed by hand: Locust's own types leave open which runner it is.
         self.runner: Any = environment.runner
         self.options: Any = environment.parsed_options
         proxy.switch_off(getattr(self.options, "no_proxy", False))
+        try:
+            #: What this process's own command line allows. Taken now: later Locust puts the options of a master in the
+            #: place of a worker's own.
+            self.allowed = Allowed.of_options(self.options)
+        except CredentialError as error:
+            say(str(error))
+            os._exit(ExitCode.USAGE)
         self.coordinator: Coordinator | None = None
         self.agent: Agent | None = None
         self.scenario: Scenario | None = None
@@ -210,6 +223,9 @@ class Controller:
                 options.auth,
                 Access(options.aws_profile, options.aws_region),
                 options.allow_remote,
+                self.allowed,
+                self.places.get("auth") or self.places.get("api_key_env"),
+                self.places.get("target"),
             )
             if self.target is not None and (options.faults or options.journal):
                 raise RunError(
@@ -417,7 +433,12 @@ class Controller:
         worker_id = self.runner.client_id if isinstance(self.runner, WorkerRunner) else "local"
         try:
             sources.use(sources.Sources.from_environment())
-            self.agent = Agent(self.environment, self, begin["worker"], worker_id, begin)
+            # Of another process's command line a worker takes no secret and no command: see `credentials.allowed`.
+            is_own = not isinstance(self.runner, WorkerRunner) or self.is_forked
+            login_from = None if is_own else "the master"
+            self.agent = Agent(
+                self.environment, self, begin["worker"], worker_id, begin, self.allowed, login_from
+            )
             self._take_early(self.agent)
             attach(self.environment, self.agent)
             limits.check_open_files(begin["sockets"], 1)
@@ -554,6 +575,12 @@ class Controller:
         assert self.agent is not None
         self.agent.leave("it was told to end", _LEAVE_PATIENCE_S)
         os._exit(ExitCode.INTERRUPTED)
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this worker is a fork of the process that was started as the master: one command line is both's."""
+        is_worker = isinstance(self.runner, WorkerRunner)
+        return is_worker and self.forked_by_master and "worker" not in self.places
 
     @property
     def forked_by_master(self) -> bool:

@@ -6,7 +6,7 @@
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
@@ -16,12 +16,15 @@ from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from loadgen.children import ENDING_SIGNALS
-from loadgen.run import joining
+from loadgen.console import say
+from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
+from loadgen.run import joining, locust_settings
 from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.options import add_options
 from loadgen.run.own_code import OwnCode
+from loadgen.search_path import put_locustfile_last
 
 # Else gevent keeps for each greenlet by which stack it was spawned, and there are some for each client.
 gevent.config.track_greenlet_tree = False
@@ -59,16 +62,25 @@ def install() -> None:
     logging.getLogger().addFilter(lambda record: "had no tasks left" not in record.getMessage())
 
     own_code = OwnCode(events)
+    parsers: list[Any] = []
+
+    def on_parser(parser: Any, **_: Any) -> None:
+        # Locust has put the working directory first again for each further locustfile.
+        put_locustfile_last()
+        add_options(parser)
+        parsers.append(parser)
 
     def on_init(environment: Environment, **_: Any) -> None:
-        _hook(environment, own_code)
+        # The web UI makes further ones later, and parses nothing by them.
+        _hook(environment, own_code, locust_settings.places(parsers[0]) if parsers else {})
 
-    _add_listener(events.init_command_line_parser, add_options)
+    _add_listener(events.init_command_line_parser, on_parser)
     _add_listener(events.init, on_init)
 
 
-def _hook(environment: Environment, own_code: OwnCode) -> None:
-    controller = Controller(environment)
+def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]) -> None:
+    controller = Controller(environment, places)
+    _tell_places(controller)
     own_code.belong_to(controller, environment)
     ScenarioShape.controller = controller
     runner = environment.runner
@@ -104,6 +116,18 @@ def _hook(environment: Environment, own_code: OwnCode) -> None:
     _listen(environment.events.test_start, controller.test_start)
     _listen(environment.events.test_stopping, controller.end_early)
     _listen(environment.events.quitting, controller.close)
+
+
+def _tell_places(controller: Controller) -> None:
+    """Say which options stand in a file or the environment; refuse those that permit something."""
+    for name, place in sorted(controller.places.items()):
+        option = f"--{name.replace('_', '-')}"
+        if option in PERMISSIONS:
+            controller.stop_process(
+                f"{option} stands in {place}: it counts only on the command line", ExitCode.USAGE
+            )
+        if not controller.is_forked:
+            say(f"note: {option} stands in {place}, not on the command line")
 
 
 def _on_signals(handler: Callable[[], None]) -> None:

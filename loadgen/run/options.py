@@ -26,6 +26,25 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="connect directly, whatever HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say",
     )
+    group.add_argument(
+        "--allow-env",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="environment variable that a scenario, a protocol file or a master may use",
+    )
+    group.add_argument(
+        "--allow-file",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="file, or folder of files, that a scenario or a master may log in with",
+    )
+    group.add_argument(
+        "--allow-commands",
+        action="store_true",
+        help="let a scenario or a master name a command that prints a token",
+    )
     # Not --profile: that is Locust's own, and something else.
     group.add_argument("--aws-profile", default=None, help="profile of the AWS configuration, for aws:STACK")
     group.add_argument("--aws-region", default=None, help="AWS region of the stack, for aws:STACK")

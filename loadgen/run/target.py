@@ -12,6 +12,7 @@ from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
 from loadgen.console import say
+from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
@@ -45,6 +46,10 @@ class Target:
     stack: StackTarget | None = None
     #: Whether connections may leave this machine: what `--allow-remote` says, for the master and all workers.
     allow_remote: bool = False
+    #: What the command line lets a scenario, a protocol file or a master use.
+    allowed: Allowed = NOTHING
+    #: Who named the login, as a sentence begins; None: this command line.
+    login_from: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -60,18 +65,23 @@ class Target:
         auth: str | None = None,
         access: Access = Access(),  # noqa: B008  frozen
         allow_remote: bool = False,
+        allowed: Allowed = NOTHING,
+        login_from: str | None = None,
+        url_from: str | None = None,
     ) -> "Target | None":
         """Return the target from the command line or else the scenario; None: the embedded server is meant.
 
-        ``url`` may be `aws:STACK`; then AWS is asked, by ``access``, where it is.
+        ``url`` may be `aws:STACK`; then AWS is asked, by ``access``, where it is. ``login_from`` says where ``auth``
+        stands, if not on the command line, and ``url_from`` where ``url`` does.
 
         Raises:
             RunError: the URL or the login cannot be.
         """
         login = login_of(api_key_env, auth)
         if url is None and scenario.target is not None:
-            url = scenario.target.url
-            login = login or scenario.target.login
+            url, url_from = scenario.target.url, "the scenario"
+            if login is None:
+                login, login_from = scenario.target.login, "the scenario"
         if url is None:
             if login is not None:
                 raise RunError(
@@ -79,7 +89,13 @@ class Target:
                     ExitCode.USAGE,
                 )
             return None
-        return cls.of(url, login, access, allow_remote)
+        if url_from is not None and (named := sorted(protocol_of(url).variables)):
+            raise RunError(
+                f"the target stands in {url_from}, and its protocol file names the environment variable {named[0]}:"
+                f" give the target on the command line, as --target {url!a} --allow-env {named[0]}",
+                ExitCode.USAGE,
+            )
+        return cls.of(url, login, access, allow_remote, allowed, login_from)
 
     @classmethod
     def of(
@@ -88,6 +104,8 @@ class Target:
         login: Login | None,
         access: Access = Access(),  # noqa: B008  frozen
         allow_remote: bool = False,
+        allowed: Allowed = NOTHING,
+        login_from: str | None = None,
     ) -> "Target":
         """Return a target whose URL and login are known to be usable; raises RunError."""
         stack = None
@@ -103,7 +121,9 @@ class Target:
                 " or another way to log in with --auth",
                 ExitCode.USAGE,
             )
-        target = cls(url, login, stack=stack, allow_remote=allow_remote)
+        target = cls(
+            url, login, stack=stack, allow_remote=allow_remote, allowed=allowed, login_from=login_from
+        )
         # First: a login may be fetched over the network.
         target.proxies()
         target.service()
@@ -139,8 +159,16 @@ class Target:
                 ExitCode.USAGE,
             )
         try:
-            secret = None if self.login is None else secret_of(self.login, endpoints.host)
-            return protocol.service(endpoints, secret)
+            if protocol.variables:
+                whose = f"the protocol file of {protocol.title!a}"
+                return protocol.service(
+                    endpoints, self.allowed.environment(protocol.variables, whose, endpoints.host)
+                )
+            if self.login is None:
+                return protocol.service(endpoints, None)
+            if self.login_from is not None:
+                self.allowed.demand(self.login, self.login_from, endpoints.host)
+            return protocol.service(endpoints, secret_of(self.login, endpoints.host))
         except (CredentialError, ValueError) as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
@@ -169,8 +197,13 @@ class Target:
         }
 
     @classmethod
-    def from_payload(cls, payload: Payload) -> "Target":
-        """The inverse of :meth:`to_payload`."""
+    def from_payload(
+        cls,
+        payload: Payload,
+        allowed: Allowed = NOTHING,
+        login_from: str | None = "the master",
+    ) -> "Target":
+        """The inverse of :meth:`to_payload`; ``allowed`` is what this process's own command line says."""
         login = payload["login"]
         if payload["protocol_file"] is not None:
             adopt_protocol_file(payload["url"], payload["protocol_file"])
@@ -179,6 +212,8 @@ class Target:
             Login.model_validate(login) if login is not None else None,
             payload["api_key"],
             allow_remote=payload["allow_remote"],
+            allowed=allowed,
+            login_from=login_from,
         )
 
     def describe(self) -> Payload:

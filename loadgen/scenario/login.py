@@ -44,7 +44,7 @@ class Login(Part):
     """A file that holds the token; read again before the token expires."""
     token_command: tuple[str, ...] | None = Field(default=None, strict=False, min_length=1)
     """A command, as a list of words, that prints the token; called again before it expires. The words are kept on
-    record: no secret may be among them."""
+    record: no secret may be among them. In a scenario it needs --allow-commands."""
     token_url: str | None = None
     """oidc: token endpoint for the client credentials grant."""
     client_id_env: Variable | None = None

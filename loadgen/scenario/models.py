@@ -65,9 +65,10 @@ class Target(Part):
     """The Event API's HTTP or realtime URL, such as https://<id>.appsync-api.<region>.amazonaws.com/event; or a
     broker's, such as mqtt://<host>:1883 (see docs/mqtt.md)."""
     api_key_env: Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)] | None = None
-    """Name of the environment variable that holds the API key; never the key itself."""
+    """Name of the environment variable that holds the API key, never the key itself; permit it with --allow-env."""
     auth: Login | None = None
-    """Another way to log in than by API key."""
+    """Another way to log in than by API key. Each variable and file that it names must be permitted on the command
+    line, with --allow-env and --allow-file."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:

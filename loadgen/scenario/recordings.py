@@ -76,6 +76,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
         ScenarioError: rows are wrong; a sentence for each, of the first ten.
     """
     path = folder / replay.csv
+    _demand_inside(path, folder, replay)
     rows, wrong = _rows(path, replay)
     if not wrong:
         wrong = list(_disorder(rows))
@@ -193,6 +194,19 @@ class _Lines:
             self._zoned = zoned
         if self._zoned != zoned:
             raise ValueError("mixes timestamps with and without an offset from UTC; keep to one of them")
+
+
+def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
+    """Refuse a file outside the scenario's folder: a scenario from somebody else could have any file read."""
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        # A loop of links, or a null character: reading it says so.
+        return
+    if not inside:
+        raise _Unreadable(
+            f"names {shown(replay.csv)}, which is outside the scenario's folder; put the file beside the scenario"
+        )
 
 
 def _text(path: Path, replay: Replay) -> str:

@@ -1,7 +1,7 @@
 """Whatever a service says, a session raises nothing, and tells its handler only what a record can hold."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -104,17 +104,15 @@ def conversation(kind: str, told: Told) -> Session:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _services() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        SERVICES["json"] = service_of(JSON_FILE, monkeypatch=patch, KEY=SECRET)
-        for name in ("nats", "nchan"):
-            target = f"{name}+ws://h:1"
-            protocol = protocol_file.protocol_at(target)
-            SERVICES[name] = protocol.service(protocol.endpoints(target), None)
-        SERVICES["appsync"] = appsync()
-        SERVICES["refusing"] = service_of(HTTP_FILE.format(refused="{when: {/ok: false}, reason: /failed}"))
-        SERVICES["refusing-text"] = service_of(HTTP_FILE.format(refused='"no {reason}"'))
-        yield
+def _services() -> None:
+    SERVICES["json"] = service_of(JSON_FILE, KEY=SECRET)
+    for name in ("nats", "nchan"):
+        target = f"{name}+ws://h:1"
+        protocol = protocol_file.protocol_at(target)
+        SERVICES[name] = protocol.service(protocol.endpoints(target), None)
+    SERVICES["appsync"] = appsync()
+    SERVICES["refusing"] = service_of(HTTP_FILE.format(refused="{when: {/ok: false}, reason: /failed}"))
+    SERVICES["refusing-text"] = service_of(HTTP_FILE.format(refused='"no {reason}"'))
 
 
 SERVICES: dict[str, Service] = {}

@@ -65,7 +65,10 @@ class Site:
         assert stderr is not None
         self._reader = threading.Thread(target=self._read, args=(stderr,), daemon=True)
         self._reader.start()
-        self.worker = ("run", "--worker", "--master-host", net.hub, "--master-port", self.port)
+        self.worker = (
+            *("run", "--worker", "--master-host", net.hub, "--master-port", self.port),
+            *("--allow-env", "DISTRIBUTED_KEY"),
+        )
 
     def _read(self, stderr: IO[str]) -> None:
         for line in stderr:

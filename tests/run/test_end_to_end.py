@@ -336,10 +336,27 @@ def test_the_main_job_over_tls(tmp_path: Path) -> None:
     assert connections["kernel_timestamps"].all() == sys.platform.startswith("linux")
 
 
-def test_a_worker_without_the_key_fails_the_run_at_once_with_its_own_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("allowed", "env", "says"),
+    [
+        (
+            ("--allow-env", "ONLY_THE_MASTER_HAS_IT"),
+            {},
+            "the environment variable ONLY_THE_MASTER_HAS_IT is not set",
+        ),
+        (
+            (),
+            {"ONLY_THE_MASTER_HAS_IT": KEY},
+            "the master names the environment variable ONLY_THE_MASTER_HAS_IT, whose value would go to",
+        ),
+    ],
+)
+def test_a_worker_without_the_key_fails_the_run_at_once_with_its_own_sentence(
+    tmp_path: Path, allowed: tuple[str, ...], env: dict[str, str], says: str
+) -> None:
     port = str(free_port())
     with ServerProcess(api_key=KEY) as server:
-        worker = start("run", "comments", "--worker", "--master-port", port)
+        worker = start("run", "comments", "--worker", "--master-port", port, *allowed, env=env)
         finished = loadgen(
             *("run", "comments", "--master", "--master-port", port, "--results", str(tmp_path)),
             *("--target", server.announcement.http_url, "--api-key-env", "ONLY_THE_MASTER_HAS_IT"),
@@ -348,6 +365,6 @@ def test_a_worker_without_the_key_fails_the_run_at_once_with_its_own_sentence(tm
             timeout_s=45,
         )
     assert finished.code == 2, finished.said
-    assert "the environment variable ONLY_THE_MASTER_HAS_IT is not set" in finished.err
+    assert says in finished.err
     assert "Traceback" not in finished.said
     Finished(worker, 30)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from loadgen.client.probe import FILE_ADVICE, Probe, Step
+from loadgen.credentials.allowed import Allowed
 from loadgen.protocol.registry import protocol_of
 from loadgen.protocol_file import text_at
 from loadgen.run.exits import ExitCode, RunError
@@ -169,14 +170,18 @@ def test_a_json_protocol_with_logins_batches_and_both_ways_to_publish(
         "EVENTS_HEADER": base64.urlsafe_b64encode(header).decode().rstrip("="),
     }
     target = f"{file}+{base}"
-    probed = loadgen("probe", "--target", target, "--json", env=env)
+    refused = loadgen("probe", "--target", target, "--json", env=env)
+    assert refused.code == 2, refused.said
+    assert "allow it with --allow-env EVENTS_HEADER" in refused.err
+    allowed = ("--allow-env", "EVENTS_KEY", "--allow-env", "EVENTS_HEADER")
+    probed = loadgen("probe", "--target", target, "--json", *allowed, env=env)
     assert probed.code == 0, probed.said
     steps = [json.loads(line)["name"] for line in probed.out.splitlines()]
     assert steps[-4:] == ["publish over HTTP", "delivery", "publish over WebSocket", "delivery"]
     settings = (*COMMENTS, "clients.commenters.publish.batch=5", "clients.readers.churn={subscriptions: 5/s}")
     run = tmp_path / "results"
     finished = loadgen(
-        "run", "comments", "--target", target, "--results", str(run), *overrides(settings), env=env
+        "run", "comments", "--target", target, "--results", str(run), *allowed, *overrides(settings), env=env
     )
     assert finished.code == 0, finished.said
     ledger = read(only_run(run) / "summary.json")["ledger"]
@@ -209,14 +214,14 @@ def test_a_wrong_password_is_told_without_it(
     with pytest.raises(
         RunError, match="variable PASS, which the protocol file of NATS names, is not set"
     ) as unset:
-        Target.of(target, None)
+        Target.of(target, None, allowed=Allowed.of(["PASS"]))
     monkeypatch.setenv("PASS", "wr0ng-one")
     with pytest.raises(RunError, match="refused us: 'Authorization Violation'; compare 'opening'") as refused:
-        check(Target.of(target, None))
+        check(Target.of(target, None, allowed=Allowed.of(["PASS"])))
     assert "wr0ng-one" not in str(refused.value)
     assert (unset.value.code, refused.value.code) == (ExitCode.USAGE, ExitCode.TARGET)
     monkeypatch.setenv("PASS", "p4ss-w0rd")
-    check(Target.of(target, None))
+    check(Target.of(target, None, allowed=Allowed.of(["PASS"])))
 
 
 def test_a_server_that_answers_otherwise_is_told_with_what_was_expected_and_what_came(

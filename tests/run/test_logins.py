@@ -2,8 +2,10 @@
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,21 +64,44 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def run(world: World, results: Path, auth: str, env: dict[str, str], *more: str) -> str:
-    """Run a small scenario; return everything that was said and kept, for a look for secrets."""
-    done = loadgen(
-        "run",
-        "comments",
-        *("--target", world.server.http_url, "--auth", auth, "--results", str(results)),
-        *overrides([*SMALL, *more]),
-        env=env,
-    )
+    """Run a small scenario; return all that was said, kept, and in the process list, for a look for secrets."""
+    with process_list() as listed:
+        done = loadgen(
+            "run",
+            "comments",
+            *("--target", world.server.http_url, "--auth", auth, "--results", str(results)),
+            *overrides([*SMALL, *more]),
+            env=env,
+        )
+    assert any("loadgen.child" in line for line in listed)
     assert done.code == 0, done.said
     folder = only_run(results)
     summary = read(folder / "summary.json")
     assert summary["ledger"]["delivered"] == summary["ledger"]["expected"] > 0, done.said
     assert summary["publish"]["errors"] == {}, done.said
     kept = [path.read_bytes().decode(errors="replace") for path in folder.rglob("*") if path.is_file()]
-    return done.out + done.err + "".join(kept)
+    return done.out + done.err + "".join(kept) + "".join(listed)
+
+
+@contextmanager
+def process_list() -> Iterator[set[str]]:
+    """Collect the command lines of all processes, as every user of the machine can see them, while the block runs."""
+    listed: set[str] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.1):
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    listed.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield listed
+    finally:
+        ended.set()
+        thread.join()
 
 
 IAM = {"AWS_ACCESS_KEY_ID": "AKIARUN", "AWS_SECRET_ACCESS_KEY": "run/secret", "AWS_REGION": "eu-west-1"}

@@ -145,15 +145,35 @@ def test_a_missing_file_is_named_beside_what_else_is_wrong(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
-def test_what_never_ends_is_not_read(tmp_path, name):
+def test_what_never_ends_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "x.yaml").write_text(with_publish(f"profile: {{csv: {name}}}"))
+    (tmp_path / "x.yaml").write_text(with_publish("profile: {csv: pipe}"))
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml")
     assert str(caught.value) == (
-        f"x.yaml:13: clients.writers.publish.profile.csv names '{name}', which is no regular file; name a CSV file"
+        "x.yaml:13: clients.writers.publish.profile.csv names 'pipe', which is no regular file; name a CSV file"
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["/dev/zero", "../outside.csv", "inside/../../outside.csv", "link.csv", "absolute"]
+)
+def test_only_files_beside_the_scenario_are_read(tmp_path, monkeypatch, name):
+    folder = tmp_path / "scenarios"
+    (folder / "inside").mkdir(parents=True)
+    (tmp_path / "outside.csv").write_text("time,rate\n0,1\n1,2\n")
+    (folder / "link.csv").symlink_to(tmp_path / "outside.csv")
+    name = str(tmp_path / "outside.csv") if name == "absolute" else name
+    (folder / "x.yaml").write_text(with_publish(f"profile: {{csv: {name}}}"))
+    monkeypatch.chdir(folder)
+    with pytest.raises(
+        ScenarioError, match="which is outside the scenario's folder; put the file beside the scenario"
+    ):
+        load("x.yaml")
+    (folder / "inside" / "rates.csv").write_text("time,rate\n0,1\n1,2\n")
+    for inside in ("inside/rates.csv", str(folder / "inside" / "rates.csv")):
+        (folder / "x.yaml").write_text(with_publish(f"profile: {{csv: {inside}}}"))
+        load("x.yaml")
 
 
 def test_of_many_mistakes_the_first_ten_are_named(tmp_path):

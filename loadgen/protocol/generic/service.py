@@ -22,6 +22,7 @@ PROBE_SEGMENT = "loadgen-probe"
 #: What is subscribed to where a connection must name a channel and nobody has asked for one.
 PROBE_CHANNEL = "/default/loadgen-probe"
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
+_PORTS = {False: 80, True: 443}
 _CHANNELS_KNOWN = 65_536
 _SHOWN_CHARACTERS = 200
 
@@ -53,6 +54,32 @@ class TargetUrl:
     def loopback(self) -> bool:
         """Whether the host's name says that it is this machine."""
         return is_loopback(self.hostname)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host in lower case, and the port."""
+        port = urlsplit(self.websocket).port
+        return self.hostname.lower(), port or _PORTS[self.secure]
+
+    def demand(self, key: str, written: str) -> None:
+        """Check that a URL of the protocol file leads to this address and no other; ``key`` is where it stands.
+
+        Raises:
+            TargetUrlError: it leads elsewhere.
+        """
+        if not written or written.startswith("{target}"):
+            return
+        try:
+            parts = urlsplit(written)
+            secure = _SCHEMES[parts.scheme]
+            address = (parts.hostname or "").lower(), parts.port or _PORTS[secure], secure
+        except (ValueError, KeyError):
+            address = ("", 0, False)
+        if address != (*self.address, self.secure) or "@" in parts.netloc or "\\" in written:
+            raise TargetUrlError(
+                f"{key} of the protocol file leads to {_cut(written)!a}, and the target is {self.websocket!a}:"
+                " everything goes to the target's host and port; write {target} there"
+            )
 
     @classmethod
     def parse(cls, url: str) -> "TargetUrl":
@@ -235,6 +262,11 @@ class GenericService:
 
 _ACCEPTED = PublishAnswer()
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+
+
+def _cut(url: str) -> str:
+    """Return scheme and host of a URL, for a message."""
+    return "/".join(url.split("/", 3)[:3])[:_SHOWN_CHARACTERS]
 
 
 def _resource_of(url: str) -> str:

@@ -36,13 +36,11 @@ class Told(list):
         return taken
 
 
-def service_of(text, url="ws://h:1", monkeypatch=None, **environment):
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+def service_of(text, url="ws://h:1", **environment):
     name = f"test-{abs(hash(text))}.yaml+{url}"
     protocol_file.adopt(name, dedent(text))
     protocol = protocol_file.protocol_at(name)
-    return protocol.service(protocol.endpoints(name), None)
+    return protocol.service(protocol.endpoints(name), environment)
 
 
 def known(name, url="ws://h:1"):
@@ -215,8 +213,8 @@ JSON = """
 
 class TestJson:
     @pytest.fixture
-    def service(self, monkeypatch):
-        return service_of(JSON, monkeypatch=monkeypatch, KEY="s3cret&key")
+    def service(self):
+        return service_of(JSON, KEY="s3cret&key")
 
     @pytest.fixture
     def live(self, service):
@@ -314,8 +312,7 @@ class TestJson:
         assert (session.keepalive_ns, session.timeout_ns) == (every_ns, timeout_ns)
         assert session.keepalive() is PING
 
-    def test_a_variable_that_is_not_set_is_named(self, monkeypatch):
-        monkeypatch.delenv("KEY", raising=False)
+    def test_a_variable_that_is_not_set_is_named(self):
         with pytest.raises(
             ValueError, match=r"the environment variable KEY, which the protocol file .* is not set"
         ):

@@ -1,0 +1,58 @@
+"""Which options of `loadgen run` its child gets: each one, in one table.
+
+The child is Locust with the options of `loadgen.run.options`, and reads nothing but its command line. An option that is
+missing here has no effect; `tests/run/test_passing.py` goes through all of them.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from loadgen.cli.launch import Request
+
+_Value = Callable[["Request"], Any]
+
+#: What a worker gets as well as a master: what it may use it does not learn from its master.
+_BOTH: Final[dict[str, _Value]] = {
+    "--allow-env": lambda request: request.allow_env,
+    "--allow-file": lambda request: request.allow_file,
+    "--allow-commands": lambda request: request.allow_commands,
+}
+_OF_WORKER: Final[dict[str, _Value]] = {
+    "--weight": lambda request: request.weight,
+}
+_OF_MASTER: Final[dict[str, _Value]] = {
+    "--scenario": lambda request: request.scenario,
+    "--results": lambda request: request.results,
+    "--set": lambda request: request.overrides,
+    "--target": lambda request: request.target,
+    "--api-key-env": lambda request: request.api_key_env,
+    "--auth": lambda request: request.auth,
+    "--allow-remote": lambda request: request.allow_remote,
+    "--aws-profile": lambda request: request.profile,
+    "--aws-region": lambda request: request.region,
+    "--max-cost": lambda request: request.max_cost,
+    "--prices": lambda request: request.prices,
+    "--yes": lambda request: request.yes,
+    "--no-report": lambda request: not request.report,
+    "--faults": lambda request: request.faults,
+    "--journal": lambda request: request.journal,
+    "--prometheus": lambda request: request.prometheus,
+    "--live-otel": lambda request: request.otel,
+    "--workers-timeout": lambda request: request.workers_timeout,
+}
+
+
+def passed_on(request: "Request") -> list[str]:
+    """Return our options for the child; each is given where it has a value, a list's items one by one."""
+    table = _BOTH | (_OF_WORKER if request.worker else _OF_MASTER)
+    return [part for option, value in table.items() for part in _written(option, value(request))]
+
+
+def _written(option: str, value: Any) -> list[str]:
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    # With an equals sign: a value may begin with a dash.
+    return [f"{option}={each}" for each in (value if isinstance(value, list) else [value])]

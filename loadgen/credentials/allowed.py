@@ -1,0 +1,112 @@
+"""What a scenario, a protocol file or a master may use of the user's: what this command line allows, by name.
+
+These three come from others. What the command line itself names (`--auth`, `--api-key-env`) needs no more permission.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadgen.credentials.errors import CredentialError
+from loadgen.scenario.base import ENVIRONMENT_PATTERN
+from loadgen.scenario.login import Login
+from loadgen.scenario.text import redacted, shown
+
+#: The options that permit something: they count only where they stand on the command line itself.
+OPTIONS = ("--allow-remote", "--allow-env", "--allow-file", "--allow-commands")
+_OF_AWS = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
+_ENVIRONMENT = "_env"
+_FILES = ("token_file", "certificate", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Nothing, where nothing is said."""
+
+    #: Names of environment variables.
+    variables: frozenset[str] = frozenset()
+    #: Files, and folders with all that is in them; resolved.
+    files: tuple[Path, ...] = ()
+    #: Whether a token command may run.
+    commands: bool = False
+
+    @classmethod
+    def of(
+        cls, variables: Iterable[str] = (), files: Iterable[str | Path] = (), commands: bool = False
+    ) -> "Allowed":
+        """Return what the options say; raises CredentialError."""
+        names = frozenset(variables)
+        for name in sorted(names):
+            if not re.fullmatch(ENVIRONMENT_PATTERN, name):
+                # What was given is not repeated: somebody may have written the secret itself.
+                raise CredentialError(
+                    "--allow-env takes the name of an environment variable, such as EVENTS_TOKEN, and not its value"
+                )
+        return cls(names, tuple(Path(os.path.realpath(file)) for file in files), commands)
+
+    @classmethod
+    def of_options(cls, options: Any) -> "Allowed":
+        """Return what the options of a Locust process say (see `run.options`); raises CredentialError."""
+        return cls.of(options.allow_env or (), options.allow_file or (), options.allow_commands)
+
+    def environment(self, names: Iterable[str], whose: str, host: str) -> dict[str, str]:
+        """Return the values of the variables that a protocol file names, as far as they are set.
+
+        ``whose`` is the file, as a sentence begins, and ``host`` where the values would go.
+
+        Raises:
+            CredentialError: one of them is not allowed.
+        """
+        for name in sorted(names):
+            self._demand_variable(name, whose, host)
+        return {name: os.environ[name] for name in names if name in os.environ}
+
+    def demand(self, login: Login, whose: str, host: str) -> None:
+        """Check that a login may be used that does not stand on this command line.
+
+        ``whose`` is who has named it, as a sentence begins, and ``host`` the target's.
+
+        Raises:
+            CredentialError: it names a variable, a file or a command that is not allowed.
+        """
+        receiver = redacted(shown(login.token_url)) if login.token_url is not None else host
+        for field in type(login).model_fields:
+            value = getattr(login, field)
+            if value is not None and field.endswith(_ENVIRONMENT):
+                self._demand_variable(value, whose, receiver)
+        for field in _FILES:
+            value = getattr(login, field)
+            if value is not None and not self._has_file(value):
+                raise CredentialError(
+                    f"{whose} names the file {shown(value)} for its login to {host}: allow it with --allow-file"
+                    f" {value!a}"
+                )
+        if login.token_command is not None and not self.commands:
+            raise CredentialError(
+                f"{whose} has a command run for a token, {shown(shlex.join(login.token_command))}: allow it with"
+                " --allow-commands, if you know what it does"
+            )
+        if login.api_id is not None and not _OF_AWS.search(host):
+            raise CredentialError(
+                f"{whose} has the API key of {shown(login.api_id)} fetched with your AWS credentials and sent to"
+                f" {host}, which is no host of AWS: give --target and --auth yourself"
+            )
+
+    def _demand_variable(self, name: str, whose: str, host: str) -> None:
+        if name not in self.variables:
+            raise CredentialError(
+                f"{whose} names the environment variable {name}, whose value would go to {host}: allow it with"
+                f" --allow-env {name}"
+            )
+
+    def _has_file(self, written: str) -> bool:
+        path = Path(os.path.realpath(written))
+        return any(path == allowed or path.is_relative_to(allowed) for allowed in self.files)
+
+
+#: Nothing.
+NOTHING = Allowed()

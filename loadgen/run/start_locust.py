@@ -1,0 +1,54 @@
+"""Locust as our own child: with the options of its command line and no others.
+
+Plain Locust also reads `locust.conf`, `~/.locust.conf`, `[tool.locust]` of a `pyproject.toml`, and environment
+variables that begin with LOCUST_. Whoever wrote one of these files, perhaps in a folder that was only unpacked, would
+choose where `loadgen run` sends its load, and with which secrets.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+#: What the variables begin with that Locust reads.
+VARIABLES = "LOCUST_"
+
+
+def start() -> None:
+    """Run `locust` by `sys.argv`; ends the process."""
+    for name in [name for name in os.environ if name.startswith(VARIABLES)]:
+        # Some are read while Locust is imported.
+        del os.environ[name]
+    from locust import argument_parser, main
+
+    argument_parser.LocustArgumentParser.parse_known_args = _parse_known_args
+    main.load_locustfile = _load  # type: ignore[attr-defined]
+    sys.exit(main.main())  # type: ignore[no-untyped-call]
+
+
+def _parse_known_args(self: Any, args: Any = None, namespace: Any = None, **_: Any) -> Any:
+    """Parse the command line as `configargparse` does, with an empty configuration file and environment."""
+    import configargparse
+
+    return configargparse.ArgumentParser.parse_known_args(
+        self, args, namespace, config_file_contents="", env_vars={}
+    )
+
+
+def _load(path: str) -> tuple[dict[str, Any], list[Any]]:
+    """Load one of our own locustfiles; return its user classes by name and its shapes, as Locust's function does.
+
+    Locust's own would put the working directory first on `sys.path` and leave it there.
+    """
+    from locust.util.load_locustfile import is_shape_class, is_user_class
+
+    name = Path(path).stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = vars(module)
+    users = {key: value for key, value in found.items() if is_user_class(value)}
+    return users, [value() for value in found.values() if is_shape_class(value)]

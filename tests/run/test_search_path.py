@@ -1,0 +1,106 @@
+"""Where options stand and what is imported from, function by function; whole processes are in `test_working_folder`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from locust import argument_parser
+
+from analysis import notebooks, style
+from loadgen import children, search_path
+from loadgen.run import locust_settings
+from loadgen.run.options import add_options
+
+
+@pytest.mark.parametrize("make", [children.environment, lambda: notebooks.environment({})])
+def test_an_empty_or_relative_entry_of_pythonpath_goes_no_further(
+    make: "object", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for given in (":", "", ".", ":/named:", "lib:/named", "/named:."):
+        monkeypatch.setenv("PYTHONPATH", given)
+        entries = make()["PYTHONPATH"].split(os.pathsep)  # type: ignore[operator]
+        assert all(Path(entry).is_absolute() for entry in entries), given
+        assert entries[1:] == (["/named"] if "/named" in given else []), given
+
+
+def in_a_process(code: str, cwd: Path, **environment: str) -> list[str]:
+    """Return `sys.path` of a process after some code."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.path, sep='\\n')"],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+LEAVE_OUT = "from loadgen.search_path import leave_out_working_folder as leave\nleave()"
+
+
+def test_the_working_directory_is_left_out_unless_it_is_named(tmp_path: Path) -> None:
+    here = str(tmp_path)
+    assert here not in in_a_process(LEAVE_OUT, tmp_path)
+    assert "" not in in_a_process(LEAVE_OUT, tmp_path)
+    assert here not in in_a_process(LEAVE_OUT, tmp_path, PYTHONPATH=":")
+    assert here in in_a_process(LEAVE_OUT, tmp_path, PYTHONPATH=here)
+    link = tmp_path.parent / f"{tmp_path.name}-link"
+    link.symlink_to(tmp_path)
+    assert not {here, str(link), ""} & set(in_a_process(LEAVE_OUT, link, PYTHONPATH=":", PWD=str(link)))
+
+
+def test_a_checkout_that_is_not_installed_stays_importable_behind_the_libraries(tmp_path: Path) -> None:
+    """`python -m loadgen` in a checkout: the working directory is then where we are."""
+    (tmp_path / "loadgen").symlink_to(Path(children.__file__).parent)
+    code = f"import sys\nsys.path[:0] = ['']\n{LEAVE_OUT}"
+    path = in_a_process(code, tmp_path)
+    assert path[-1] == search_path.PACKAGE_PARENT or search_path.PACKAGE_PARENT in path
+    assert "" not in path
+
+
+def test_a_deleted_working_directory_does_no_harm(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os\nos.rmdir({str(gone)!r})\n{LEAVE_OUT}"
+    assert in_a_process(code, gone)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("locust.conf", "# target\n\n target = u\n", 3),
+        ("locust.conf", "--target u\n", 1),
+        ("locust.conf", "targets-of-others: 1\ntarget: u\n", 2),
+        ("pyproject.toml", '[tool.other]\ntarget = "x"\n[tool.locust]\nloglevel = "INFO"\ntarget = "u"\n', 5),
+        ("pyproject.toml", '[tool.locust]\n"target" = "u"\n', 2),
+    ],
+)
+def test_the_file_and_line_of_an_option_are_told(name: str, text: str, line: int, tmp_path: Path) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    parser = argument_parser.get_empty_argument_parser(default_config_files=[str(file)])
+    add_options(parser)
+    parser.parse_known_args([])
+    assert locust_settings.places(parser)["target"] == f"{file}:{line}"
+    parser.parse_known_args(["--target", "v"])
+    assert "target" not in locust_settings.places(parser)
+
+
+def test_a_variable_of_locusts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCUST_MODE_WORKER", "true")
+    parser = argument_parser.get_empty_argument_parser(default_config_files=[])
+    argument_parser.setup_parser_arguments(parser)
+    parser.parse_known_args([])
+    assert locust_settings.places(parser)["worker"] == "the environment variable LOCUST_MODE_WORKER"
+
+
+def test_a_matplotlibrc_of_the_working_directory_changes_no_plot() -> None:
+    with mpl.rc_context({"text.usetex": True, "svg.fonttype": "none", "figure.dpi": 7.0}):
+        with style.styled():
+            assert (mpl.rcParams["text.usetex"], mpl.rcParams["svg.fonttype"]) == (False, "path")
+            assert mpl.rcParams["figure.dpi"] == mpl.rcParamsDefault["figure.dpi"]
+        assert mpl.rcParams["text.usetex"] is True
