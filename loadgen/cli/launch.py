@@ -18,9 +18,10 @@ from loadgen.console import say
 from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
-from loadgen.run import ending
+from loadgen.run import ending, join
 from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.keyless import beyond_loopback, needs_key
 from loadgen.run.shares import weight_of
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 
@@ -61,6 +62,7 @@ class Request:
     cloudwatch: bool = False
     prometheus: str | None = None
     otel: bool = False
+    join: Path | None = None
 
 
 def run(request: Request) -> int:
@@ -192,6 +194,8 @@ def _problem(request: Request) -> str | None:
             return f"--weight: {error}"
     if request.worker and (request.prometheus is not None or request.otel):
         return "--prometheus and --otel are the master's: leave them out with --worker"
+    if (problem := _join_problem(request)) is not None:
+        return problem
     if request.worker:
         # What is run, against what, and at what cost, the master knows.
         return None
@@ -220,6 +224,24 @@ def _problem(request: Request) -> str | None:
             return (
                 f"port {number} for the {name} is taken: stop what uses it, or choose another with {option}"
             )
+    return None
+
+
+def _join_problem(request: Request) -> str | None:
+    """Return why master and workers could not meet: no key, or none that can be read. Makes the master's where needed.
+
+    The child reads the keys again, for whoever starts it as plain Locust.
+    """
+    try:
+        if request.worker:
+            join.for_worker(request.join)
+        elif request.master:
+            if join.for_master(request.join) is None and beyond_loopback(request.master_bind_host):
+                return needs_key(request.master_bind_host)
+        elif request.join is not None:
+            return "--join goes with --master or --worker: workers of --processes have a key by themselves"
+    except RunError as error:
+        return str(error)
     return None
 
 
@@ -277,6 +299,8 @@ def _command(request: Request) -> list[str]:
         ]
         if request.weight is not None:
             command += ["--weight", request.weight]
+        if request.join is not None:
+            command += ["--join", str(request.join)]
         return command if request.processes == 1 else [*command, "--processes", str(request.processes)]
     assert request.scenario is not None
     command += ["--scenario", request.scenario, "--results", str(request.results)]
@@ -320,6 +344,8 @@ def _command(request: Request) -> list[str]:
     elif request.master:
         command += ["--master", "--expect-workers", str(request.expect_workers)]
         command += ["--workers-timeout", repr(request.workers_timeout)]
+        if request.join is not None:
+            command += ["--join", str(request.join)]
         command += [
             "--master-bind-host",
             request.master_bind_host,

@@ -16,7 +16,7 @@ from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from loadgen.children import ENDING_SIGNALS
-from loadgen.run import joining
+from loadgen.run import joining, runners
 from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
 from loadgen.run.exits import ExitCode, RunError
@@ -58,6 +58,7 @@ def install() -> None:
     # Our users play clients of a scenario and have no tasks.
     logging.getLogger().addFilter(lambda record: "had no tasks left" not in record.getMessage())
 
+    runners.install()
     own_code = OwnCode(events)
 
     def on_init(environment: Environment, **_: Any) -> None:
