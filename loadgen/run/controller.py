@@ -31,7 +31,7 @@ from loadgen.run.ending import Ending
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
-from loadgen.run.runners import faults
+from loadgen.run.runners import faults, refused
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import sources
@@ -359,6 +359,7 @@ class Controller:
         ending.tell(folder=str(coordinator.folder.path))
         if isinstance(self.runner, MasterRunner):
             self._take_early(coordinator.account)
+            coordinator.refused = refused
         if self.live is not None:
             self.live.begin(coordinator)
         for member in workers:

@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -181,6 +181,8 @@ class Coordinator:
         self.exit_code = ExitCode.PASSED
         #: Why the record could not be completed, if so.
         self.unwritten: str | None = None
+        #: Returns the manifest's `refused`.
+        self.refused: Callable[[], dict[str, Any] | None] = lambda: None
 
     # From outside.
 
@@ -553,6 +555,7 @@ class Coordinator:
             self.manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
             self.manifest.reason = "; ".join(map(_how_lost, lost))
         self.manifest.exit_code = int(self.exit_code)
+        self.manifest.refused = self.refused()
         self.manifest.failures = self.account.failures.to_list()
         self.manifest.checks = self.account.checks.to_dict()
         with suppress(OSError):

@@ -18,7 +18,7 @@ _MOST_LINES: Final = 1_000
 _MOST_ENTRIES: Final = 2_000
 
 _Users = Annotated[dict[Name, Count], Meta(max_length=1_000)]
-_Number = Annotated[int | float, Meta(ge=0)]
+_Number = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
 _Seconds = Annotated[dict[Whole, Count], Meta(max_length=10_000)]
 _Line = Annotated[str, Meta(max_length=4 * MOST_ERROR)]
 
@@ -37,7 +37,7 @@ class _Entry(Struct):
     max_response_time: _Number | UnsetType = UNSET
     min_response_time: _Number | UnsetType | None = UNSET
     total_content_length: Count | UnsetType = UNSET
-    response_times: Annotated[dict[float, Count], Meta(max_length=50_000)] | UnsetType = UNSET
+    response_times: Annotated[dict[int | float, Count], Meta(max_length=50_000)] | UnsetType = UNSET
     num_reqs_per_sec: _Seconds | UnsetType = UNSET
     num_fail_per_sec: _Seconds | UnsetType = UNSET
 

@@ -68,6 +68,13 @@ faults: Final = Faults()
 strangers: Final = wire.Strangers()
 
 
+def refused() -> dict[str, Any] | None:
+    """Return the manifest's `refused`: connections of strangers by address, messages that were not taken by sentence."""
+    if not strangers.by_address and not faults.counts:
+        return None
+    return {"strangers": dict(strangers.by_address), "messages": dict(faults.counts)}
+
+
 def install() -> None:
     """Have Locust make these runners; idempotent."""
     locust.env.MasterRunner = GuardedMaster  # type: ignore[attr-defined]

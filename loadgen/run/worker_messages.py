@@ -212,6 +212,11 @@ class Finished(Struct, forbid_unknown_fields=True):
     spool_bytes: Count
     files: _Counts | None
     left: Text | None
+    #: What people should know of its connects, and by which proxies it went.
+    network: Annotated[dict[Text, Count], Meta(max_length=1_000)] | UnsetType = UNSET
+    proxies: (
+        Annotated[list[dict[Name, Text | int | float | bool | None]], Meta(max_length=100)] | UnsetType
+    ) = UNSET
 
     def described(self) -> dict[str, Any]:
         """Return what the manifest says of the worker's part."""

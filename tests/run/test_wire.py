@@ -188,7 +188,9 @@ def test_a_frame_that_is_too_large_costs_its_connection_and_no_memory(port: Port
     stranger.close()
 
 
-def test_with_a_key_only_who_has_it_gets_in_and_all_others_are_counted_with_their_address(locked: Port) -> None:
+def test_with_a_key_only_who_has_it_gets_in_and_all_others_are_counted_with_their_address(
+    locked: Port,
+) -> None:
     wrong_worker = join.WorkerKey(KEYS.worker.master_public, OTHERS.worker.secret)
     wrong_master = join.WorkerKey(OTHERS.worker.master_public, KEYS.worker.secret)
     for name, key in ((b"none", None), (b"worker", wrong_worker), (b"master", wrong_master)):
