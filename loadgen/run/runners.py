@@ -69,7 +69,7 @@ strangers: Final = wire.Strangers()
 
 
 def refused() -> dict[str, Any] | None:
-    """Return the manifest's `refused`: connections of strangers by address, messages that were not taken by sentence."""
+    """Return the manifest's `refused`: connections of strangers by address, messages not taken by sentence."""
     if not strangers.by_address and not faults.counts:
         return None
     return {"strangers": dict(strangers.by_address), "messages": dict(faults.counts)}

@@ -104,7 +104,7 @@ def test_no_file_is_written_over_and_no_link_followed(tmp_path: Path) -> None:
             join.write(path, join.make())
         at.unlink()
     assert victim.read_text() == "mine"
-    assert os.listdir(tmp_path) == ["victim"]
+    assert [path.name for path in tmp_path.iterdir()] == ["victim"]
     with pytest.raises(RunError, match="cannot be written"):
         join.write(tmp_path / "no" / "run.join", join.make())
 
