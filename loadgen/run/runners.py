@@ -22,6 +22,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from analysis.text import clean
 from loadgen.console import say
 from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
+from loadgen.run.connections import MOST_UNREAD, Connections
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.keyless import beyond_loopback, needs_key
 
@@ -65,14 +66,18 @@ class Faults:
 
 
 faults: Final = Faults()
-strangers: Final = wire.Strangers()
+connections: Final = Connections()
 
 
 def refused() -> dict[str, Any] | None:
-    """Return the manifest's `refused`: connections of strangers by address, messages not taken by sentence."""
-    if not strangers.by_address and not faults.counts:
+    """Return the manifest's `refused`: connections by address, messages by sentence."""
+    if not connections.strangers and not connections.hoards and not faults.counts:
         return None
-    return {"strangers": dict(strangers.by_address), "messages": dict(faults.counts)}
+    return {
+        "strangers": dict(connections.strangers),
+        "hoards": dict(connections.hoards),
+        "messages": dict(faults.counts),
+    }
 
 
 def install() -> None:
@@ -90,7 +95,9 @@ class GuardedMaster(MasterRunner):
         if key is None and beyond_loopback(master_bind_host):
             _exit(needs_key(master_bind_host))
         _sockets(
-            Server=lambda host, port: wire.MasterSocket(host, port, key, _from_worker, faults.add, strangers)
+            Server=lambda host, port: wire.MasterSocket(
+                host, port, key, _from_worker, faults.add, connections
+            )
         )
         super().__init__(environment, master_bind_host, master_bind_port)
         self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
@@ -139,28 +146,38 @@ class GuardedMaster(MasterRunner):
             del data["errors"][key]
 
     def _tell_of_strangers(self, port: int, keyed: bool) -> NoReturn:
-        told, quiet_s = 0, 0.0
+        told, quiet_s, hoards = 0, 0.0, 0
         while True:
             gevent.sleep(_LOOK_S)
             quiet_s -= _LOOK_S
-            if quiet_s <= 0 and strangers.total > told:
+            if quiet_s <= 0 and connections.strangers.total() > told:
                 # One that knocks does so a few times.
                 gevent.sleep(1.0)
-                told, quiet_s = strangers.total, _TELL_S
-                say(of_strangers(port, keyed))
+                told, quiet_s = connections.strangers.total(), _TELL_S
+                say(of_strangers(connections.strangers, port, keyed))
+            if not hoards and connections.hoards:
+                hoards = 1
+                say(
+                    f"a connection from {_places(connections.hoards)} has sent more than"
+                    f" {MOST_UNREAD >> 20} MiB of one message and no end of it: it was closed"
+                )
 
 
-def of_strangers(port: int, keyed: bool) -> str:
-    """Return who knocked at the master's port and was not let in, in a sentence."""
-    where = ", ".join(f"{address} ({count:,}×)" for address, count in strangers.by_address.most_common(5))
-    more = len(strangers.by_address) - 5
+def of_strangers(found: Counter[str], port: int, keyed: bool) -> str:
+    """Return who knocked at the master's port and was not let in, in a sentence; ``found`` counts by address."""
     what = "somebody without the key of this run" if keyed else "somebody who is no worker"
     hint = (
         "; a worker of yours needs --join with the file that this master uses, and the same version"
         if keyed
         else ""
     )
-    return f"{what} knocked at port {port}, from {where}{f' and {more} more addresses' if more > 0 else ''}{hint}"
+    return f"{what} knocked at port {port}, from {_places(found)}{hint}"
+
+
+def _places(found: Counter[str]) -> str:
+    told = ", ".join(f"{address} ({count:,}×)" for address, count in found.most_common(5))
+    more = len(found) - 5
+    return f"{told} and {more} more addresses" if more > 0 else told
 
 
 class GuardedWorker(WorkerRunner):

@@ -12,8 +12,6 @@ in the message that names a worker is not used.
 import hmac
 import ipaddress
 import os
-import socket
-from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -29,6 +27,7 @@ from zmq.error import ZMQError
 from zmq.utils import z85
 from zmq.utils.monitor import parse_monitor_message
 
+from loadgen.run.connections import LOOK_MS, Connections
 from loadgen.run.join import MasterKey, WorkerKey
 from loadgen.run.threads import start_native_thread
 
@@ -46,15 +45,6 @@ _IN_A_ROW: Final = 64
 _MOST_ID: Final = 200
 _ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
 _ZAP_DOMAIN: Final = b"loadgen"
-_FAILED: Final = frozenset(
-    {
-        zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-        zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-        zmq.EVENT_HANDSHAKE_FAILED_AUTH,
-    }
-)
-#: Distinct addresses and peers of which something is kept.
-_MOST_NAMES: Final = 1_000
 _ELSEWHERE: Final = "elsewhere"
 
 #: (type, data, node id) as Locust packs them; the data is looked at once its type is known.
@@ -91,40 +81,6 @@ def _taken(frame: Any, decode: Decode) -> Any:
         raise _Told(kind, "it is nested too deeply") from None
 
 
-class Strangers:
-    """Counts, by address, connections that were closed before they had proven to be a worker's."""
-
-    def __init__(self) -> None:
-        self.by_address: Counter[str] = Counter()
-        self._accepted: dict[int, tuple[str, int]] = {}
-        self._succeeded = 0
-        self._failed = False
-
-    @property
-    def total(self) -> int:
-        """How many there were."""
-        return sum(self.by_address.values())
-
-    def see(self, event: int, value: int) -> None:
-        """Take an event of the socket's monitor; ``value`` is a file descriptor or a code."""
-        if event == zmq.EVENT_ACCEPTED:
-            if len(self._accepted) < 100_000:
-                self._accepted[value] = (_peer_of(value), self._succeeded)
-        elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._succeeded += 1
-        elif event in _FAILED:
-            # Of the connection of which it is said next that it has gone.
-            self._failed = True
-        elif event == zmq.EVENT_DISCONNECTED:
-            address, succeeded = self._accepted.pop(value, ("", -1))
-            failed, self._failed = self._failed, False
-            # One that says nothing ZeroMQ understands is closed without a word of a handshake.
-            if failed or succeeded == self._succeeded:
-                if address not in self.by_address and len(self.by_address) >= _MOST_NAMES:
-                    address = _ELSEWHERE
-                self.by_address[address or "an unknown address"] += 1
-
-
 class MasterSocket(BaseSocket):
     """The master's end. ``recv_from_client`` returns messages that are whole and of a known shape."""
 
@@ -135,7 +91,7 @@ class MasterSocket(BaseSocket):
         key: MasterKey | None,
         decode: Decode,
         complain: Complain,
-        strangers: Strangers,
+        connections: Connections,
     ) -> None:
         """Bind.
 
@@ -143,7 +99,7 @@ class MasterSocket(BaseSocket):
             RPCError: the port is taken.
         """
         super().__init__(zmq.ROUTER, self.ipv4_only(host, port))  # type: ignore[no-untyped-call]
-        self._decode, self._complain = decode, complain
+        self._decode, self._complain, self._connections = decode, complain, connections
         self._in_a_row = 0
         self._zap: Any = None
         _bound(self.socket, FROM_WORKER_BYTES, _WAITING)
@@ -156,7 +112,7 @@ class MasterSocket(BaseSocket):
             self.socket.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
             self.socket.setsockopt(zmq.CURVE_SERVER, 1)
             self.socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret)
-        _watch(self.socket, strangers.see)
+        _watch(self.socket, connections.see, connections.look)
         try:
             if port == 0:
                 self.port = self.socket.bind_to_random_port(f"tcp://{host}")
@@ -182,6 +138,7 @@ class MasterSocket(BaseSocket):
                 frames = self.socket.recv_multipart(copy=False)
             except ZMQError as error:
                 raise RPCError("ZMQ network broken") from error
+            self._connections.took(frames[-1].get(zmq.SRCFD), sum(map(len, frames)))
             sender = _sender(frames[0].bytes)
             if sender is None:
                 self._complain(_ELSEWHERE, "message", "its sender's id is no name of a worker")
@@ -289,9 +246,14 @@ class Gate:
         """Take an event of the socket's monitor."""
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.open = True
-        elif event in _FAILED:
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self.refused = True
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            # One side has a key and the other none: libzmq does not try again.
+            self.failed = self.PATIENCE
+        elif event == zmq.EVENT_DISCONNECTED:
+            # Not every handshake that fails has an event of its own.
             self.failed += 1
-            self.refused |= event == zmq.EVENT_HANDSHAKE_FAILED_AUTH
 
 
 class _Packed:
@@ -327,8 +289,8 @@ def _answer_zap(zap: Any, workers_public: bytes) -> None:
             return
 
 
-def _watch(zmq_socket: Any, see: Callable[[int, int], None]) -> None:
-    """Have ``see`` called in a native thread with the events of a socket's connections.
+def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], None] | None = None) -> None:
+    """Have ``see`` called in a native thread with the events of a socket's connections, and ``look`` all the time.
 
     Not in a greenlet: a stranger's descriptor is closed within a millisecond, and its address with it.
     """
@@ -340,6 +302,9 @@ def _watch(zmq_socket: Any, see: Callable[[int, int], None]) -> None:
     def watch() -> None:
         try:
             while True:
+                if look is not None and not events.poll(LOOK_MS):
+                    look()
+                    continue
                 told = parse_monitor_message(events.recv_multipart())
                 if told["event"] == zmq.EVENT_MONITOR_STOPPED:
                     break
@@ -372,18 +337,4 @@ def _address(frame: Any) -> str | None:
     return str(mapped or address)
 
 
-def _peer_of(descriptor: int) -> str:
-    """Return the address at the other end of a connection of libzmq's, empty if it has gone by now."""
-    try:
-        own = os.dup(descriptor)
-    except OSError:
-        return ""
-    try:
-        with socket.socket(fileno=own) as connection:
-            host = str(connection.getpeername()[0])
-            return host.removeprefix("::ffff:") if host.count(".") == 3 else host
-    except OSError:
-        return ""
-
-
-__all__ = ["FROM_MASTER_BYTES", "FROM_WORKER_BYTES", "Gate", "MasterSocket", "Strangers", "WorkerSocket"]
+__all__ = ["FROM_MASTER_BYTES", "FROM_WORKER_BYTES", "Gate", "MasterSocket", "WorkerSocket"]

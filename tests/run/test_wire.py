@@ -16,8 +16,9 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadgen.run import join
-from loadgen.run.wire import FROM_WORKER_BYTES, Gate, MasterSocket, Strangers, WorkerSocket
+from loadgen.run import connections, join
+from loadgen.run.connections import Connections
+from loadgen.run.wire import FROM_WORKER_BYTES, Gate, MasterSocket, WorkerSocket
 
 KEYS = join.make()
 OTHERS = join.make()
@@ -36,9 +37,9 @@ class Port:
     def __init__(self, key: join.MasterKey | None) -> None:
         self.got: list[tuple[str, Any]] = []
         self.faults: list[tuple[str, str, str]] = []
-        self.strangers = Strangers()
+        self.connections = Connections()
         self.socket = MasterSocket(
-            "127.0.0.1", 0, key, anything, lambda *told: self.faults.append(told), self.strangers
+            "127.0.0.1", 0, key, anything, lambda *told: self.faults.append(told), self.connections
         )
         self.clients: list[Any] = []
         self._listener = gevent.spawn(self._listen)
@@ -161,31 +162,67 @@ def test_an_id_that_is_no_workers_name_is_not_taken(port: Port, name: bytes) -> 
     assert "no name of a worker" in port.faults[0][2]
 
 
+def greeted(port: Port, name: bytes) -> socket.socket:
+    """Return a connection that has said what a ZeroMQ client without a key says first (ZMTP 3.0, RFC 23)."""
+    stranger = port.tcp()
+    stranger.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
+    ready = b"\x05READY" + b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
+    ready += b"\x08Identity" + struct.pack(">I", len(name)) + name
+    stranger.sendall(b"\x04" + bytes([len(ready)]) + ready)
+    stranger.settimeout(0.01)
+    return stranger
+
+
+def is_closed(stranger: socket.socket) -> bool:
+    try:
+        return not stranger.recv(4096)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
 def test_a_frame_that_is_too_large_costs_its_connection_and_no_memory(port: Port) -> None:
     process = psutil.Process()
     before = process.memory_info().rss
-    stranger = port.tcp()
-    # ZMTP 3.0, NULL: greeting, READY, and a frame that announces 4 GB.
-    stranger.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
-    ready = b"\x05READY" + b"\x0bSocket-Type" + struct.pack(">I", 6) + b"DEALER"
-    stranger.sendall(b"\x04" + bytes([len(ready)]) + ready)
-    stranger.sendall(b"\x02" + struct.pack(">Q", 4 << 30) + bytes(100_000))
-    stranger.settimeout(0.01)
-
-    def gone() -> bool:
-        try:
-            return not stranger.recv(4096)
-        except TimeoutError:
-            return False
-        except OSError:
-            return True
-
-    until(gone)
+    with greeted(port, b"giant") as stranger:
+        # It announces 4 GB.
+        stranger.sendall(b"\x02" + struct.pack(">Q", 4 << 30) + bytes(100_000))
+        until(lambda: is_closed(stranger))
     assert process.memory_info().rss - before < 20 << 20
     # What is as large as allowed is taken.
     port.client(b"good", None).send(packed("blob", bytes(FROM_WORKER_BYTES - 100)))
     until(lambda: port.got)
-    stranger.close()
+
+
+def test_a_message_of_endless_parts_is_ended_and_its_memory_given_back(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_UNREAD", 30 << 20)
+    steady = port.client(b"steady", None)
+    with greeted(port, b"endless") as stranger:
+        stranger.settimeout(5)
+        part = b"\x03" + struct.pack(">Q", 1 << 20) + bytes(1 << 20)
+        sent = 0
+        try:
+            while sent < 500:
+                stranger.sendall(part)
+                sent += 1
+                gevent.sleep(0.002)
+        except OSError:
+            pass
+        assert 30 <= sent < 500
+    until(lambda: port.connections.hoards)
+    assert port.connections.hoards == {"127.0.0.1": 1}
+    # Another that has brought as much, in messages that were read, goes on.
+    for _ in range(50):
+        steady.send(packed("blob", bytes(1 << 20)))
+        gevent.sleep(0.002)
+    until(lambda: len(port.got) == 50)
+    gevent.sleep(0.2)
+    steady.send(packed("blob", b""))
+    until(lambda: len(port.got) == 51)
+    assert sum(port.connections.hoards.values()) == 1
 
 
 def test_with_a_key_only_who_has_it_gets_in_and_all_others_are_counted_with_their_address(
@@ -194,20 +231,20 @@ def test_with_a_key_only_who_has_it_gets_in_and_all_others_are_counted_with_thei
     wrong_worker = join.WorkerKey(KEYS.worker.master_public, OTHERS.worker.secret)
     wrong_master = join.WorkerKey(OTHERS.worker.master_public, KEYS.worker.secret)
     for name, key in ((b"none", None), (b"worker", wrong_worker), (b"master", wrong_master)):
-        seen = locked.strangers.total
+        seen = locked.connections.strangers.total()
         client = locked.client(name, key)
         client.send(packed("hello", 1))
-        until(lambda: locked.strangers.total > seen)  # noqa: B023
+        until(lambda: locked.connections.strangers.total() > seen)  # noqa: B023
         client.close()
-    seen = locked.strangers.total
+    seen = locked.connections.strangers.total()
     with locked.tcp() as noise:
         noise.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + os.urandom(5_000))
-    until(lambda: locked.strangers.total > seen)
+    until(lambda: locked.connections.strangers.total() > seen)
     locked.client(b"friend", KEYS.worker).send(packed("hello", 2))
     until(lambda: locked.got)
     assert [(sender, message.data) for sender, message in locked.got] == [("friend", 2)]
     assert locked.faults == []
-    assert set(locked.strangers.by_address) <= {"127.0.0.1", "an unknown address"}
+    assert set(locked.connections.strangers) <= {"127.0.0.1", "an unknown address"}
 
 
 def test_what_is_sent_with_a_key_cannot_be_read_on_the_way(locked: Port) -> None:
@@ -251,7 +288,7 @@ def test_what_is_sent_with_a_key_cannot_be_read_on_the_way(locked: Port) -> None
     with locked.tcp() as replay:
         replay.sendall(bytes(heard))
         gevent.sleep(0.3)
-    until(lambda: locked.strangers.total >= 1)
+    until(lambda: locked.connections.strangers.total() >= 1)
     assert len(locked.got) == 1
     listener.close()
 
