@@ -5,9 +5,12 @@ worker in them. What is here is checked, cut to size, and given to Locust as it 
 taken: a master hands out no locustfile, and a worker lets nobody rewrite its user classes or its own options.
 """
 
+from collections.abc import Container
 from typing import Annotated, Any, Final, Literal, TypedDict
 
+import msgpack
 import msgspec
+from locust.rpc.protocol import decode as locust_decode
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from loadgen.run.worker_messages import Count, Name, Whole
@@ -122,20 +125,39 @@ _decoders_from_worker: Final = {kind: msgspec.msgpack.Decoder(of) for kind, of i
 _decoders_from_master: Final = {kind: msgspec.msgpack.Decoder(of) for kind, of in _FROM_MASTER.items()}
 
 
-def from_worker(kind: str, raw: msgspec.Raw) -> Any:
-    """Return the data of a worker's message; raises ValueError where it is not as it should be."""
+def from_worker(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any:
+    """Return the data of a worker's message.
+
+    ``custom`` are kinds that the user's own code has registered with Locust: of those any value is taken.
+
+    Raises:
+        ValueError: it is not as it should be.
+        RecursionError: it is nested too deeply.
+    """
     decoder = _decoders_from_worker.get(kind)
-    if decoder is None:
-        raise ValueError("no master takes this kind of message from a worker")
-    return msgspec.to_builtins(decoder.decode(raw))
+    if decoder is not None:
+        return msgspec.to_builtins(decoder.decode(raw))
+    if kind in custom:
+        return _any(raw)
+    raise ValueError("no master takes this kind of message from a worker")
 
 
-def from_master(kind: str, raw: msgspec.Raw) -> Any:
-    """Return the data of a master's message; raises ValueError where it is not as it should be."""
+def from_master(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any:
+    """Return the data of a master's message; as :func:`from_worker`."""
     decoder = _decoders_from_master.get(kind)
-    if decoder is None:
-        raise ValueError("no worker takes this kind of message from a master")
-    return decoder.decode(raw)
+    if decoder is not None:
+        return decoder.decode(raw)
+    if kind in custom:
+        return _any(raw)
+    raise ValueError("no worker takes this kind of message from a master")
+
+
+def _any(raw: msgspec.Raw) -> Any:
+    """Return any value, times as Locust packs them."""
+    try:
+        return msgpack.loads(bytes(raw), raw=False, strict_map_key=False, object_hook=locust_decode)
+    except Exception as error:
+        raise ValueError(f"it cannot be read: {error or type(error).__name__}") from None
 
 
 def cut(kind: str, data: Any) -> Any:

@@ -96,11 +96,17 @@ class GuardedMaster(MasterRunner):
             _exit(needs_key(master_bind_host))
         _sockets(
             Server=lambda host, port: wire.MasterSocket(
-                host, port, key, _from_worker, faults.add, connections
+                host, port, key, self._from_worker, faults.add, connections
             )
         )
         super().__init__(environment, master_bind_host, master_bind_port)
         self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
+
+    def _from_worker(self, kind: str, raw: msgspec.Raw) -> Any:
+        message = worker_messages.decoded(kind, raw)
+        return (
+            message if message is not None else locust_messages.from_worker(kind, raw, self.custom_messages)
+        )
 
     def handle_message(self, client_id: str, msg: Message) -> None:
         """Give Locust a message, if it is one that this worker may send now; never raises for what came."""
@@ -199,7 +205,7 @@ class GuardedWorker(WorkerRunner):
         payload = master_messages.decoded(kind, raw)
         if payload is not None:
             return payload
-        data = locust_messages.from_master(kind, raw)
+        data = locust_messages.from_master(kind, raw, self.custom_messages)
         if kind == "spawn":
             unknown = sorted(set(data["user_classes_count"]) - set(self.user_classes_by_name))
             if unknown:
@@ -238,11 +244,6 @@ def _file(options: Any) -> Path | None:
     return None if given is None else Path(given)
 
 
-def _from_worker(kind: str, raw: msgspec.Raw) -> Any:
-    message = worker_messages.decoded(kind, raw)
-    return locust_messages.from_worker(kind, raw) if message is None else message
-
-
 def _sockets(**made: Any) -> None:
     """Have Locust's runners make their sockets so."""
     locust.runners.rpc = SimpleNamespace(**made)  # type: ignore[assignment, attr-defined]
@@ -272,11 +273,16 @@ def _shut(gate: wire.Gate, keyed: bool, where: str) -> str:
     )
 
 
-def _or_exit(made: Any) -> Any:
+def _or_exit(made: Callable[[], Any]) -> Any:
+    """Return a key, or end with the sentence that says why there is none."""
     try:
         return made()
     except RunError as error:
         _exit(str(error), error.code)
+    finally:
+        # No child of this process needs them.
+        for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
+            os.environ.pop(name, None)
 
 
 def _exit(reason: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:

@@ -138,7 +138,7 @@ class MasterSocket(BaseSocket):
                 frames = self.socket.recv_multipart(copy=False)
             except ZMQError as error:
                 raise RPCError("ZMQ network broken") from error
-            self._connections.took(frames[-1].get(zmq.SRCFD), sum(map(len, frames)))
+            self._connections.took(_descriptor(frames[-1]), sum(map(len, frames)))
             sender = _sender(frames[0].bytes)
             if sender is None:
                 self._complain(_ELSEWHERE, "message", "its sender's id is no name of a worker")
@@ -320,10 +320,18 @@ def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], 
 def _sender(routing_id: bytes) -> str | None:
     """Return a routing id as text, None if no worker of ours or Locust's would have it."""
     try:
-        text = routing_id.decode("ascii")
+        text = routing_id.decode()
     except UnicodeDecodeError:
         return None
     return text if text.isprintable() and 0 < len(text) <= _MOST_ID else None
+
+
+def _descriptor(frame: Any) -> int:
+    """Return the file descriptor of the connection that brought a frame, -1 where ZeroMQ does not know it."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except ZMQError:
+        return -1
 
 
 def _address(frame: Any) -> str | None:

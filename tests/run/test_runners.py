@@ -165,6 +165,29 @@ def test_what_a_master_cannot_use_is_named_once_with_its_worker_and_it_listens_o
     assert "\x1b" not in "".join(said)
 
 
+def test_messages_of_the_users_own_code_are_passed_on_with_their_true_sender(
+    site: Site, faults: runners.Faults
+) -> None:
+    heard: list[tuple[str, Any]] = []
+
+    def listen(environment: Environment, msg: Any) -> None:
+        heard.append((msg.node_id, msg.data))
+
+    site.master.register_message("mine", listen)
+    client = site.client("one")
+    client.say("client_ready", "2.47.0")
+    time = {"__datetime__": True, "as_str": "20261128T12:00:00.000000"}
+    client.say("mine", {"any": [1, {"thing": time}]}, of="two")
+    client.socket.send(b"\x93\xa4mine" + b"\x91" * 2_000 + b"\x01\xa1x")
+    client.say("mine", {"__datetime__": True})
+    client.say("others", 1)
+    settled(site, client)
+    ((sender, data),) = heard
+    assert sender == "one"
+    assert data["any"][1]["thing"].year == 2026
+    assert len(faults.counts) == 3
+
+
 def test_names_do_not_pile_up_on_a_master(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runners, "_MOST_ROWS", 10)
     monkeypatch.setattr(runners, "_MOST_WORKERS", 3)
