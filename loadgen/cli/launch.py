@@ -21,7 +21,7 @@ from loadgen.planning.prices import Prices, load_prices
 from loadgen.run import ending, join
 from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.run.keyless import beyond_loopback, needs_key
+from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.shares import weight_of
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 
@@ -234,7 +234,8 @@ def _join_problem(request: Request) -> str | None:
     """
     try:
         if request.worker:
-            join.for_worker(request.join)
+            if join.for_worker(request.join) is None and beyond_loopback(request.master_host):
+                return worker_needs_key(request.master_host)
         elif request.master:
             if join.for_master(request.join) is None and beyond_loopback(request.master_bind_host):
                 return needs_key(request.master_bind_host)

@@ -24,7 +24,7 @@ from loadgen.console import say
 from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
 from loadgen.run.connections import MOST_UNREAD, Connections
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.run.keyless import beyond_loopback, needs_key
+from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 
 #: Distinct faults that are said; all are counted.
 _MOST_SAID: Final = 20
@@ -192,6 +192,8 @@ class GuardedWorker(WorkerRunner):
     def __init__(self, environment: Any, master_host: str, master_port: int) -> None:
         options = environment.parsed_options
         key = _or_exit(lambda: worker_key(options))
+        if key is None and beyond_loopback(master_host):
+            _exit(worker_needs_key(master_host))
         gate = wire.Gate()
         _sockets(
             Client=lambda host, port, identity: wire.WorkerSocket(

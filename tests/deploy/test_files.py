@@ -204,9 +204,14 @@ def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else
 
 
 def test_a_master_in_a_container_listens_for_others_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The master's own command of each file, without its key."""
+    """The commands of the files without their keys: neither does a worker look for a master elsewhere."""
     monkeypatch.delenv(MASTER_VARIABLE, raising=False)
+    monkeypatch.delenv(WORKER_VARIABLE, raising=False)
     for command in commands():
+        if "--worker" in command:
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code == 2
+            assert "is another machine, and without a key" in result.stderr
         if "--master" in command:
             result = CliRunner().invoke(app, command)
             assert result.exit_code == 2

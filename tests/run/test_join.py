@@ -136,6 +136,7 @@ def test_which_addresses_are_this_machines(host: str, beyond: bool) -> None:
             ["comments", "--master", "--master-bind-host", "0.0.0.0"],
             "--master-bind-host 0.0.0.0 can be reached from",
         ),
+        (["--worker", "--master-host", "10.0.0.1"], "--master-host 10.0.0.1 is another machine"),
         (["comments", "--join", "x"], "--join goes with --master or --worker"),
         (["--worker", "--join", "/no/such/file"], "there is no join file /no/such/file"),
         (["comments", "--master", "--join", "/no/such/folder/run.join"], "cannot be written"),
