@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import msgpack
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure import histograms
-from loadgen.measure.health import HealthSample
-from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.health import HealthSample, HealthSampler
+from loadgen.measure.live import BOUNDS_NS, LiveReports
+from loadgen.measure.rows import EventRow
 from loadgen.planning.prices import load_prices
 from loadgen.run import locust_messages, master_messages, messages, worker_messages
 from loadgen.run.agent import failed_status
@@ -26,6 +29,7 @@ from loadgen.run.shares import weight_of
 from loadgen.run.target import Target
 from loadgen.scenario import load, overrides_of
 
+SECOND = 1_000_000_000
 STATUS = {**failed_status("x", 3), "broken": None, "absent": False}
 FINISHED: Payload = {
     "receive_path": "native",
@@ -308,3 +312,25 @@ def test_names_that_a_worker_makes_up_do_not_fill_the_live_state(coordinator: Co
         coordinator.on_status("one", sent(messages.STATUS, {**STATUS, "live": [report]}))
     assert coordinator.live.workers[0].groups == {"readers": 20}
     assert coordinator.live.workers[0].statuses == {"accepted": 20}
+
+
+def test_a_report_that_the_harness_makes_is_taken_as_it_is() -> None:
+    maker = LiveReports(lambda channel: None, sample_every=2)
+    maker.measure_ns = 1_000
+    interval = maker.begin(0)
+    names = ("publisher", "sequence", "intended_ns", "arrival_ns")
+    columns = {name: np.arange(10, dtype=np.int64) * SECOND for name in names}
+    latency_ns = np.arange(10, dtype=np.int64) * 1_000
+    interval.add(columns, latency_ns)
+    histogram = histograms.new_histogram()
+    histograms.record(histogram, latency_ns)
+    event = EventRow(1, 2, 1, "/a", 2 * SECOND, 2, 3, 4, "accepted", None, 1)
+    encoded = {"delivery": histograms.encoded(histogram)}
+    report = interval.report([event], np.array([5, 6], dtype=np.int64), histogram, encoded)
+    report |= {"start_ns": 1, "end_ns": 2, "groups": {"readers": 4}}
+    report["health"] = HealthSampler(time.sleep).sample(1, None)._asdict()
+    (taken,) = sent(messages.STATUS, {**STATUS, "live": [report]}).live
+    assert taken.plain().keys() == report.keys()
+    assert msgspec.json.encode(taken.plain()) == msgspec.json.encode(
+        {name: report[name] for name in taken.plain()}
+    )
