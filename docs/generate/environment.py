@@ -15,6 +15,8 @@ _MEANINGS = {
     " record says which it was)."
     " When installing: `0` builds none, `require` fails where it cannot be built.",
     "LOADGEN_DEBUG": "`1`: a defect of ours shows its traceback, and not only its sentence.",
+    "LOADGEN_JOIN_MASTER": "Of a master without `--join`: its half of the keys, as `loadgen join` prints it.",
+    "LOADGEN_JOIN_WORKER": "Of a worker without `--join`: its half of the keys, as `loadgen join` prints it.",
     "LOADGEN_WEIGHT": "Of a worker: its part of the clients, as `--weight`; 2 has twice as many as 1, the default.",
     "LOADGEN_SOURCE_ADDRESSES": "Of a worker: addresses of its machine, separated by commas, from which connections"
     " leave in turn ([when there are more than one address has ports](../distributed.md#a-million-subscribers)).",

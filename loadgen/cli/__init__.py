@@ -42,7 +42,7 @@ def _run() -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         # They register their commands.
-        from loadgen.cli import aws, capacity, client, compare, notebook, plan, scenarios, serve, verify  # noqa: F401
+        from loadgen.cli import aws, capacity, client, compare, join, notebook, plan, scenarios, serve, verify  # noqa: F401
         from loadgen.cli.app import app
 
         app()

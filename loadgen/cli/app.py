@@ -123,6 +123,14 @@ def run(
     master_bind_host: Annotated[
         str, typer.Option(help="With --master: address to listen on for workers.")
     ] = "127.0.0.1",
+    join: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --master or --worker: file with the keys by which workers join; a master makes it where there is"
+            " none (default: LOADGEN_JOIN_MASTER, LOADGEN_JOIN_WORKER).",
+            metavar="FILE",
+        ),
+    ] = None,
     max_cost: Annotated[
         float | None,
         typer.Option(
@@ -202,6 +210,7 @@ def run(
                 otel=otel,
                 faults=faults,
                 journal=journal,
+                join=join,
                 max_cost=max_cost,
                 prices=prices,
                 yes=yes,

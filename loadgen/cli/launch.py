@@ -21,9 +21,10 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
-from loadgen.run import ending, locust_settings
+from loadgen.run import ending, join, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.shares import weight_of
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 
@@ -68,6 +69,7 @@ class Request:
     cloudwatch: bool = False
     prometheus: str | None = None
     otel: bool = False
+    join: Path | None = None
 
 
 def run(request: Request) -> int:
@@ -205,6 +207,8 @@ def _problem(request: Request) -> str | None:
         return str(error)
     if request.worker and (request.prometheus is not None or request.otel):
         return "--prometheus and --otel are the master's: leave them out with --worker"
+    if (problem := _join_problem(request)) is not None:
+        return problem
     if request.worker:
         # What is run, against what, and at what cost, the master knows.
         return None
@@ -233,6 +237,25 @@ def _problem(request: Request) -> str | None:
             return (
                 f"port {number} for the {name} is taken: stop what uses it, or choose another with {option}"
             )
+    return None
+
+
+def _join_problem(request: Request) -> str | None:
+    """Return why master and workers could not meet: no key, or none that can be read. Makes the master's where needed.
+
+    The child reads the keys again, for whoever starts it as plain Locust.
+    """
+    try:
+        if request.worker:
+            if join.for_worker(request.join) is None and beyond_loopback(request.master_host):
+                return worker_needs_key(request.master_host)
+        elif request.master:
+            if join.for_master(request.join) is None and beyond_loopback(request.master_bind_host):
+                return needs_key(request.master_bind_host)
+        elif request.join is not None:
+            return "--join goes with --master or --worker: workers of --processes have a key by themselves"
+    except RunError as error:
+        return str(error)
     return None
 
 
@@ -280,8 +303,6 @@ def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str |
 
 def _command(request: Request) -> list[str]:
     command = children.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
-    if request.no_proxy:
-        command.append("--no-proxy")
     if request.worker:
         command += [
             "--worker",

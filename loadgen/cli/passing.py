@@ -17,6 +17,8 @@ _BOTH: Final[dict[str, _Value]] = {
     "--allow-env": lambda request: request.allow_env,
     "--allow-file": lambda request: request.allow_file,
     "--allow-commands": lambda request: request.allow_commands,
+    "--no-proxy": lambda request: request.no_proxy,
+    "--join": lambda request: request.join,
 }
 _OF_WORKER: Final[dict[str, _Value]] = {
     "--weight": lambda request: request.weight,

@@ -102,7 +102,7 @@ class Loss:
                 self.expected_measured = _plus(self.expected_measured, count)
                 if second < self._settled_until:
                     self._settled_expected = _plus(self._settled_expected, count)
-                else:
+                elif second in self._expected or len(self._expected) < _MOST:
                     self._expected[second] = _plus(self._expected.get(second, 0), count)
 
     def settle(self, offset_ns: int | None) -> float | None:

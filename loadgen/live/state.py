@@ -127,8 +127,9 @@ class LiveState:
         """Take a worker's report of a second."""
         totals = self.workers[worker]
         totals.deliveries += report["deliveries"]
-        totals.groups.update(report["groups"])
-        totals.statuses.update(report.get("statuses", {}))
+        counted, statuses = report["groups"], report.get("statuses", {})
+        totals.groups.update({name: counted[name] for name in self.groups if name in counted})
+        totals.statuses.update({name: statuses[name] for name in STATUSES if name in statuses})
         totals.heard_ns = received_ns
         totals.health = report["health"] or totals.health
         totals.fresh.append(report)

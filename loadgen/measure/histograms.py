@@ -1,6 +1,9 @@
 """HDR histograms filled in bulk from arrays, and written in the standard HDR log format."""
 
+import base64
+import struct
 import weakref
+import zlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +17,14 @@ from hdrh.histogram import HdrHistogram
 LOWEST_NS = 1_000
 HIGHEST_NS = 3_600_000_000_000
 DIGITS = 3
+#: Headers of HdrHistogram's V2 encoding: before and inside what is compressed.
+_OUTER = struct.Struct(">II")
+_INNER = struct.Struct(">IIIIQQd")
+#: Each count takes nine bytes at most.
+_MOST_UNPACKED = _INNER.size + 9 * 24_576
+#: Characters of an encoded histogram that cannot be compressed at all.
+MOST_TEXT = 300_000
+_MOST_COUNT = 1 << 53
 
 
 def new_histogram() -> HdrHistogram:
@@ -22,8 +33,39 @@ def new_histogram() -> HdrHistogram:
 
 
 def decoded(text: str) -> HdrHistogram:
-    """Return a histogram from what :func:`encoded` has made of it."""
-    return _uncycled(HdrHistogram.decode(text))
+    """Return a histogram from what :func:`encoded` has made of it, by whomever.
+
+    The library decompresses whatever it is given and makes as many counts as the text says: both are checked first, so
+    that a text of a few kilobytes takes no more memory than a histogram.
+
+    Raises:
+        ValueError: it is no histogram of this range and precision.
+    """
+    _check(text)
+    try:
+        histogram = HdrHistogram.decode(text)
+    except Exception as error:
+        raise ValueError(f"a histogram cannot be decoded: {error or type(error).__name__}") from None
+    if not 0 <= histogram.total_count <= _MOST_COUNT:
+        raise ValueError("a histogram counts more values than there can be")
+    return _uncycled(histogram)
+
+
+def _check(text: str) -> None:
+    """Raise ValueError where decoding a text would take more than a histogram of ours does."""
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"a histogram of {len(text):,} characters is longer than any can be")
+    try:
+        raw = base64.b64decode(text, validate=True)
+        unpacker = zlib.decompressobj()
+        unpacked = unpacker.decompress(raw[_OUTER.size :], _MOST_UNPACKED + 1)
+    except (ValueError, zlib.error) as error:
+        raise ValueError(f"a histogram cannot be decoded: {error}") from None
+    if len(unpacked) > _MOST_UNPACKED or len(unpacked) < _INNER.size:
+        raise ValueError("a histogram has more or fewer counts than any can have")
+    _cookie, _length, offset, digits, lowest, highest, ratio = _INNER.unpack_from(unpacked)
+    if (offset, digits, lowest, highest, ratio) != (0, DIGITS, LOWEST_NS, HIGHEST_NS, 1.0):
+        raise ValueError("a histogram has another range or precision than those of a run")
 
 
 def _uncycled(histogram: HdrHistogram) -> HdrHistogram:

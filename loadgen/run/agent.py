@@ -3,11 +3,9 @@
 import gc
 import secrets
 import sys
-import tempfile
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -27,7 +25,7 @@ from loadgen.measure.live import Report
 from loadgen.measure.pauses import PauseWatch
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import ClockRow
-from loadgen.measure.spool import MARKER, SpoolWriter
+from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.run import gather, locust_stats, messages, worker_process
 from loadgen.run.account import show_failure
@@ -38,9 +36,11 @@ from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
+from loadgen.run.shared_folder import spool_folder
 from loadgen.run.target import Target
 from loadgen.run.threads import native_lock, native_sleep, run_in_thread, start_native_thread
 from loadgen.run.worker_clock import WorkerClock
+from loadgen.run.worker_messages import MOST_REPORTS, clipped, clipped_counts
 from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport import proxy
 from loadgen.transport.address import Address
@@ -104,13 +104,13 @@ class Agent:
         #: What the user's own code has asserted.
         self.checks = Checks()
         self.most_event_bytes = self.scenario.rules.event_bytes
-        self._folder, self._shared = _spool_folder(begin, worker)
+        self._folder, self._shared = spool_folder(begin["folder"], begin["token"], worker)
         self._spool = SpoolWriter(self._folder, worker)
         self._sender = (
             None
             if self._shared
             else gather.SpoolSender(
-                worker_id, self._spool.files, lambda piece: link.to_coordinator(messages.SPOOL, piece)
+                self._spool.files, lambda piece: link.to_coordinator(messages.SPOOL, piece)
             )
         )
         self._patience_s = _HAND_OVER_PATIENCE_S
@@ -253,7 +253,7 @@ class Agent:
     def on_grant(self, payload: Payload) -> None:
         """Give claimed clients to the users that wait for them."""
         granted: dict[str, list[int]] = {role: list(numbers) for role, numbers in payload["granted"].items()}
-        for role, waiting in self._asked.pop(payload["request"]):
+        for role, waiting in self._asked.pop(payload["request"], ()):
             numbers = granted.get(role)
             waiting.set(numbers.pop(0) if numbers else None)
 
@@ -334,7 +334,6 @@ class Agent:
         self._link.to_coordinator(
             messages.PING,
             {
-                "worker": self.worker_id,
                 "bound_ns": bound_ns,
                 "sent_ns": here.real_ns,
                 "sent_raw_ns": here.raw_ns,
@@ -346,9 +345,7 @@ class Agent:
         request = secrets.randbits(31)
         self._asked[request] = claims
         wanted = Counter(role for role, _ in claims)
-        self._link.to_coordinator(
-            messages.CLAIM, {"worker": self.worker_id, "request": request, "wanted": dict(wanted)}
-        )
+        self._link.to_coordinator(messages.CLAIM, {"request": request, "wanted": dict(wanted)})
 
     def _ramp_over(self) -> bool:
         return self._ramp_ns > 0 and now_ns() >= self._clock.local_ns(self._ramp_ns + self.census.ramp_ns)
@@ -400,11 +397,10 @@ class Agent:
 
     def _send_status(self) -> None:
         histogram, self._histogram = self._histogram, None
-        reports, self._reports = self._reports, []
+        reports, self._reports = self._reports[:MOST_REPORTS], self._reports[MOST_REPORTS:]
         self._link.to_coordinator(
             messages.STATUS,
             _status(
-                self.worker_id,
                 progress={
                     **asdict(self.progress),
                     "probes": self._readiness.probes,
@@ -413,9 +409,9 @@ class Agent:
                     "echo_deliveries": 0 if self._echo is None else self._echo.returned,
                 },
                 deliveries=self.recorder.deliveries,
-                complaints=dict(self._complaints),
-                fatal=self._fatal,
-                broken=self._broken,
+                complaints=clipped_counts(self._complaints),
+                fatal=clipped(self._fatal),
+                broken=clipped(self._broken),
                 histogram=histogram,
                 shortest=self._shortest if histogram else None,
                 live=reports,
@@ -451,7 +447,6 @@ class Agent:
         self._link.to_coordinator(
             messages.FINISHED,
             {
-                "worker": self.worker_id,
                 "receive_path": "native" if is_native() else "python",
                 "deliveries": self.recorder.deliveries,
                 "events": self.recorder.events,
@@ -462,8 +457,8 @@ class Agent:
                 "probes": self._readiness.probes,
                 "probe_deliveries": self.recorder.probe_deliveries,
                 "echo": None if self._echo is None else self._echo.to_dict(),
-                "deviations": dict(self.recorder.deviations),
-                "network": dict(self._network),
+                "deviations": clipped_counts(self.recorder.deviations),
+                "network": clipped_counts(self._network),
                 "proxies": proxy.routes(self.service.connect_url, self.service.http_url),
                 "failures": self.failures.to_list(),
                 "checks": self.checks.to_dict(),
@@ -501,26 +496,14 @@ def _address(service: Service, dialer: Dialer) -> Address:
         raise RunError(str(error), ExitCode.USAGE) from None
 
 
-def _spool_folder(begin: Payload, worker: int) -> tuple[Path, bool]:
-    """Return where to spool and whether the master can read it: it can if we see the marker that it wrote."""
-    folder = Path(begin["folder"])
-    try:
-        if (folder / "spool" / MARKER).read_text() == str(begin["token"]):
-            return folder / "spool", True
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix=f"loadgen-{worker}-")), False
-
-
-def failed_status(worker_id: str, reason: str, code: int) -> Payload:
+def failed_status(reason: str, code: int) -> Payload:
     """Return the status of an agent that could not be built."""
-    return _status(worker_id, broken=reason, broken_code=code, absent=True)
+    return _status(broken=clipped(reason), broken_code=code, absent=True)
 
 
-def _status(worker_id: str, **known: Any) -> Payload:
+def _status(**known: Any) -> Payload:
     """Return the STATUS payload: what is not given is as in an agent that has just begun."""
     begun = {
-        "worker": worker_id,
         "progress": asdict(Progress()),
         "deliveries": 0,
         "complaints": {},

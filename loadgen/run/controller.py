@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,10 +20,11 @@ from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.live.service import LiveService
+from loadgen.measure.failures import message_of
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
-from loadgen.run import ending, joining, limits, messages, target
+from loadgen.run import ending, joining, limits, messages, target, worker_messages
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.census import Census
@@ -33,6 +34,7 @@ from loadgen.run.ending import Ending
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
+from loadgen.run.runners import faults, refused
 from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
@@ -98,6 +100,8 @@ class Controller:
         self.live: LiveService | None = None
         #: On a master: whom it lets in.
         self.door = joining.Door(self.runner, self.options, self.to_agents)
+        if isinstance(self.runner, MasterRunner):
+            faults.name_of = self.door.name_of
         self._display: ProgressDisplay | None = None
         #: What Locust is asked for: one user a client of the scenario.
         self.total_users = 0
@@ -134,42 +138,60 @@ class Controller:
             self.runner.send_message(kind, payload)
         else:
             # A greenlet of its own, as a message would be: the caller must not run the coordinator's code.
-            gevent.spawn(self.receive, kind, payload)
+            gevent.spawn(self._receive_here, kind, payload)
 
     def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
         """Send to one agent, or to all."""
         if isinstance(self.runner, MasterRunner):
             self.runner.send_message(kind, payload, worker_id)
         else:
-            gevent.spawn(self.receive, kind, payload)
+            gevent.spawn(self._from_coordinator, kind, payload)
+
+    def _receive_here(self, kind: str, payload: Payload) -> None:
+        self._from_agent("local", kind, worker_messages.converted(kind, payload))
 
     def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
-        """Take a Locust message."""
-        self.receive(msg.type, msg.data)
+        """Take a Locust message; ``msg.node_id`` is the id of the connection that it came by. Never raises."""
+        try:
+            if isinstance(self.runner, MasterRunner):
+                self._from_agent(msg.node_id, msg.type, msg.data, msg.address)
+            else:
+                self._from_coordinator(msg.type, msg.data)
+        except Exception as error:
+            told = str(error) if isinstance(error, ValueError) else message_of(error)
+            sender = msg.node_id if isinstance(self.runner, MasterRunner) else "the master"
+            faults.add(sender, msg.type, told)
 
-    def receive(self, kind: str, payload: Payload) -> None:
-        """Hand a message to the coordinator or the agent."""
-        coordinator, agent = self.coordinator, self.agent
-        if kind == messages.BEGIN:
-            self._begin_agent(payload)
-        elif kind == messages.HELLO:
-            self.door.meet(payload, coordinator if not self.over else None)
-        elif kind == messages.REFUSE:
-            say(payload["reason"])
-            os._exit(ExitCode.USAGE)
+    def _from_agent(self, worker_id: str, kind: str, message: Any, address: str | None = None) -> None:
+        """Hand a worker's message to the coordinator; raises what it raises."""
+        coordinator = self.coordinator
+        if kind == messages.HELLO:
+            self.door.meet(worker_id, message, coordinator if not self.over else None, address)
         elif kind == messages.INTERRUPTED:
+            if not getattr(self.options, "processes", None):
+                raise ValueError("only a worker that this process has forked may end the run")
             if self._interrupts == 0:
                 self.on_interrupt()
-        elif kind == messages.STAND_BY:
-            say(payload["reason"])
-        elif kind in TO_COORDINATOR and coordinator is not None:
-            {
+        elif coordinator is not None and worker_id in coordinator.workers:
+            takers: dict[str, Callable[[str, Any], None]] = {
                 messages.CLAIM: coordinator.on_claim,
                 messages.STATUS: coordinator.on_status,
                 messages.SPOOL: coordinator.on_spool,
                 messages.FINISHED: coordinator.on_finished,
                 messages.PING: coordinator.on_ping,
-            }[kind](payload)
+            }
+            takers[kind](worker_id, message)
+
+    def _from_coordinator(self, kind: str, payload: Payload) -> None:
+        """Hand a message of the master to the agent; raises what it raises."""
+        agent = self.agent
+        if kind == messages.BEGIN:
+            self._begin_agent(payload)
+        elif kind == messages.REFUSE:
+            say(payload["reason"])
+            os._exit(ExitCode.USAGE)
+        elif kind == messages.STAND_BY:
+            say(payload["reason"])
         elif agent is not None:
             if kind == messages.GRANT:
                 agent.on_grant(payload)
@@ -362,6 +384,7 @@ class Controller:
         ending.tell(folder=str(coordinator.folder.path))
         if isinstance(self.runner, MasterRunner):
             self._take_early(coordinator.account)
+            coordinator.refused = refused
         if self.live is not None:
             self.live.begin(coordinator)
         for member in workers:
@@ -453,11 +476,9 @@ class Controller:
                     sources.process_sources,
                 )
         except RunError as error:
-            self.to_coordinator(messages.STATUS, agents.failed_status(worker_id, str(error), int(error.code)))
+            self.to_coordinator(messages.STATUS, agents.failed_status(str(error), int(error.code)))
         except sources.SourceError as error:
-            self.to_coordinator(
-                messages.STATUS, agents.failed_status(worker_id, str(error), int(ExitCode.USAGE))
-            )
+            self.to_coordinator(messages.STATUS, agents.failed_status(str(error), int(ExitCode.USAGE)))
 
     def watch_for_workers(self) -> None:
         """On a master without a screen: do not wait for ever for workers that do not come."""
@@ -565,7 +586,7 @@ class Controller:
         if self._interrupts > 2:
             os._exit(ExitCode.INTERRUPTED)
         if self.forked_by_master:
-            self.to_coordinator(messages.INTERRUPTED, {"worker": self.runner.client_id})
+            self.to_coordinator(messages.INTERRUPTED, {})
         elif self.agent is None:
             os._exit(ExitCode.INTERRUPTED)
         elif self._interrupts == 1:

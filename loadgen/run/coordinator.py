@@ -2,7 +2,7 @@
 
 import secrets
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from loadgen.run.offered import offered
 from loadgen.run.record import RunFolder
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
+from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 from loadgen.scenario import Plan, Scenario
 from loadgen.users.worker import Timeline
 
@@ -46,6 +47,8 @@ _FINISH_TIMEOUT_S = 60.0
 _RECENT_SECONDS = 5
 _BUDGET_INTERVAL_S = 0.25
 _SECOND_NS = 1_000_000_000
+#: By so many seconds the reports of a worker may be ahead: they come in bunches.
+_SPARE_SECONDS = 60
 
 
 @dataclass
@@ -62,7 +65,9 @@ class WorkerState:
     #: Why this worker cannot do its part, and the exit code that says so.
     broken: str | None = None
     broken_code: int = int(ExitCode.INCONCLUSIVE)
-    finished: Payload | None = None
+    finished: Finished | None = None
+    #: Histograms and reports that came, each of a second.
+    seconds: int = 0
     #: Not there now; one that was only out of reach for a while comes back.
     gone: bool = False
     #: It never began, and has no record to wait for.
@@ -160,9 +165,9 @@ class Coordinator:
         #: Why the run is to end, where that is no interrupt.
         self._ending: RunError | None = None
         self._changed = Event()
-        self._recent: deque[tuple[int, HdrHistogram]] = deque()
         self._live_gates = LiveGates.of(scenario)
         self._pauses = MasterPauses()
+        self._recent: deque[tuple[int, HdrHistogram]] = deque(maxlen=20 * max(1, len(workers)))
         #: What live displays read; None: there are none.
         self.live = (
             LiveState(
@@ -178,6 +183,8 @@ class Coordinator:
         self.exit_code = ExitCode.PASSED
         #: Why the record could not be completed, if so.
         self.unwritten: str | None = None
+        #: Returns the manifest's `refused`.
+        self.refused: Callable[[], dict[str, Any] | None] = lambda: None
 
     # From outside.
 
@@ -234,34 +241,34 @@ class Coordinator:
             "live": self.live is not None,
         }
 
-    def on_ping(self, payload: Payload) -> None:
+    def on_ping(self, worker_id: str, ping: Ping) -> None:
         """Tell an agent what time it is here."""
         received_ns, here = now_ns(), read_both()
         self._link.to_agents(
             messages.PONG,
             {
-                "sent_ns": payload["sent_ns"],
-                "bound_ns": payload["bound_ns"],
+                "sent_ns": ping.sent_ns,
+                "bound_ns": ping.bound_ns,
                 "master_bound_ns": clockbound.error_ns(),
-                "sent_raw_ns": payload["sent_raw_ns"],
+                "sent_raw_ns": ping.sent_raw_ns,
                 "master_received_ns": received_ns,
                 "master_sent_ns": here.real_ns,
                 "master_raw_ns": here.raw_ns,
             },
-            payload["worker"],
+            worker_id,
         )
 
-    def on_claim(self, payload: Payload) -> None:
+    def on_claim(self, worker_id: str, claim: Claim) -> None:
         """Give an agent's users the next clients of their roles."""
         granted = {}
-        share = self.workers[payload["worker"]].share
-        for role, wanted in payload["wanted"].items():
+        share = self.workers[worker_id].share
+        for role, wanted in claim.wanted.items():
             free = share.free.get(role, deque())
             granted[role] = [free.popleft() for _ in range(min(wanted, len(free)))]
         self._link.to_agents(
             messages.GRANT,
-            {"request": payload["request"], "granted": granted},
-            payload["worker"],
+            {"request": claim.request, "granted": granted},
+            worker_id,
         )
         self._granted += sum(map(len, granted.values()))
         if self._granted == self.census.clients and not self._ramp_ns:
@@ -270,44 +277,49 @@ class Coordinator:
             self._link.to_agents(messages.RAMP, {"ramp_ns": self._ramp_ns})
         self._changed.set()
 
-    def on_status(self, payload: Payload) -> None:
-        """Take an agent's counts."""
-        state = self.workers[payload["worker"]]
-        state.progress = Counter(payload["progress"])
-        state.deliveries = payload["deliveries"]
-        state.complaints = payload["complaints"]
-        state.fatal = state.fatal or payload["fatal"]
-        if payload["broken"] and state.broken is None:
-            state.broken, state.broken_code = payload["broken"], payload["broken_code"]
-            state.absent = state.absent or payload["absent"]
-        if payload["histogram"]:
-            received_ns, histogram = now_ns(), histograms.decoded(payload["histogram"])
-            self._recent.append((received_ns, histogram))
-            self._live_gates.observe(received_ns, histogram, payload["shortest"])
-        if self.live is not None:
-            for report in payload["live"]:
-                self.live.observe(state.member.worker, report, now_ns())
+    def on_status(self, worker_id: str, status: Status) -> None:
+        """Take an agent's counts; raises ValueError where it reports more seconds than have passed."""
+        state = self.workers[worker_id]
+        state.seconds += max(status.histogram is not None, len(status.live))
+        if state.seconds > _SPARE_SECONDS + 1.5 * (now_ns() - self._begun_ns) / _SECOND_NS:
+            raise ValueError("it reports more seconds than have passed")
+        state.progress = Counter(status.progress)
+        state.deliveries = status.deliveries
+        state.complaints = status.complaints
+        state.fatal = state.fatal or status.fatal
+        if status.broken and state.broken is None:
+            state.broken, state.broken_code = status.broken, status.broken_code
+            state.absent = state.absent or status.absent
         self._changed.set()
+        if status.histogram:
+            received_ns, histogram = now_ns(), histograms.decoded(status.histogram)
+            self._recent.append((received_ns, histogram))
+            self._live_gates.observe(received_ns, histogram, status.shortest)
+        if self.live is not None:
+            for report in status.live:
+                self.live.observe(state.member.worker, report.plain(), now_ns())
 
-    def on_spool(self, payload: Payload) -> None:
-        """Write a piece of a spool file of a worker that cannot write here itself."""
-        state = self.workers[payload["worker"]]
+    def on_spool(self, worker_id: str, piece: Piece) -> None:
+        """Write a piece of a spool file of a worker that cannot write here itself; raises ValueError if not its own."""
+        state = self.workers[worker_id]
         self._progressed_ns = now_ns()
         try:
-            answer = self._receiver.take(state.member.worker, payload)
+            answer = self._receiver.take(state.member.worker, piece)
         except OSError as error:
             state.broken = state.broken or (
                 f"the master cannot write the record of {state.member.name}: {why(error)}"
             )
             self._changed.set()
             return
-        self._link.to_agents(messages.SPOOL_WRITTEN, answer, payload["worker"])
+        self._link.to_agents(messages.SPOOL_WRITTEN, answer, worker_id)
 
-    def on_finished(self, payload: Payload) -> None:
-        """An agent has handed over its record."""
-        state = self.workers[payload["worker"]]
-        state.finished, state.left = payload, payload["left"]
-        state.missing_bytes = self._receiver.missing(payload["files"] or {})
+    def on_finished(self, worker_id: str, finished: Finished) -> None:
+        """An agent has handed over its record; raises ValueError where it says so twice, or of another's files."""
+        state = self.workers[worker_id]
+        if state.finished is not None:
+            raise ValueError("it has handed over its record already")
+        state.missing_bytes = self._receiver.missing(state.member.worker, finished.files or {})
+        state.finished, state.left = finished, finished.left
         self._changed.set()
 
     def snapshot(self) -> Snapshot:
@@ -553,6 +565,7 @@ class Coordinator:
             self.manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
             self.manifest.reason = "; ".join(map(_how_lost, lost))
         self.manifest.exit_code = int(self.exit_code)
+        self.manifest.refused = self.refused()
         self.manifest.failures = self.account.failures.to_list()
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
@@ -574,13 +587,10 @@ class Coordinator:
         described = []
         for state in self.workers.values():
             member, share = state.member, state.share
-            counts = {
-                key: value
-                for key, value in (state.finished or {}).items()
-                if key not in ("worker", "files", "left")
-            }
             described.append(
                 {
+                    # First: whatever a worker says, who it is says the master.
+                    **(state.finished.described() if state.finished is not None else {}),
                     "worker": member.worker,
                     "id": member.worker_id,
                     "hostname": member.hostname,
@@ -593,7 +603,6 @@ class Coordinator:
                     "subscriptions": share.subscriptions,
                     "finished": state.whole,
                     "left": state.left,
-                    **counts,
                 }
             )
         return described

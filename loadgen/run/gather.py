@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
 
-from loadgen.measure.spool import SCHEMAS, spool_name
 from loadgen.run.messages import Payload
+from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 
-PIECE_BYTES = 128 << 10
 #: Most that is under way unacknowledged: enough to fill 80 Mbit/s over 100 ms, and what pings wait behind is short.
 WINDOW_BYTES = 8 * PIECE_BYTES
 #: So long without an answer, and what is under way is taken for lost.
@@ -28,12 +27,10 @@ class SpoolSender:
 
     def __init__(
         self,
-        worker_id: str,
         files: Callable[[], list[Path]],
         send: Callable[[Payload], None],
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._worker_id = worker_id
         self._files = files
         self._send = send
         self._steady_s = steady_s
@@ -80,7 +77,6 @@ class SpoolSender:
                 while room > 0 and (piece := file.read(min(PIECE_BYTES, room))):
                     self._send(
                         {
-                            "worker": self._worker_id,
                             "name": path.name,
                             "at": at,
                             "piece": piece,
@@ -115,17 +111,17 @@ class SpoolReceiver:
         self._folder = folder
         self._have: dict[str, int] = {}
 
-    def take(self, worker: int, payload: Payload) -> Payload:
+    def take(self, worker: int, sent: Piece) -> Payload:
         """Write a piece; return the answer, or raise OSError where the disk does not take it.
 
         Raises:
             ValueError: it is no file of that worker's spool.
         """
-        name, at, piece = payload["name"], payload["at"], payload["piece"]
-        if name not in _names(worker):
+        name, at, piece = sent.name, sent.at, sent.piece
+        if name not in own_files(worker):
             raise ValueError(f"worker {worker} sent a piece of {name!a}, which is no file of its spool")
         have = self._have.get(name, 0)
-        again = at > have or crc32(piece) != payload["crc32"]
+        again = at > have or crc32(piece) != sent.crc32
         fresh = b"" if again else piece[have - at :]
         if fresh:
             with (self._folder / name).open("r+b" if have else "wb") as file:
@@ -137,13 +133,12 @@ class SpoolReceiver:
             self._have[name] = have
         return {"name": name, "have": have, "again": again}
 
-    def missing(self, totals: dict[str, int]) -> int:
-        """Return how many bytes of a worker's files are not here."""
+    def missing(self, worker: int, totals: dict[str, int]) -> int:
+        """Return how many bytes of a worker's files are not here; raises ValueError for a file that is not its own."""
+        foreign = sorted(totals.keys() - own_files(worker))
+        if foreign:
+            raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is no file of its spool")
         return sum(max(0, total - self._have.get(name, 0)) for name, total in totals.items())
-
-
-def _names(worker: int) -> frozenset[str]:
-    return frozenset(spool_name(table, worker) for table in SCHEMAS)
 
 
 def remove(files: list[Path]) -> None:

@@ -18,7 +18,7 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 from loadgen.children import ENDING_SIGNALS
 from loadgen.console import say
 from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
-from loadgen.run import joining, locust_settings
+from loadgen.run import joining, locust_settings, runners
 from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
 from loadgen.run.exits import ExitCode, RunError
@@ -61,6 +61,7 @@ def install() -> None:
     # Our users play clients of a scenario and have no tasks.
     logging.getLogger().addFilter(lambda record: "had no tasks left" not in record.getMessage())
 
+    runners.install()
     own_code = OwnCode(events)
     parsers: list[Any] = []
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from gevent.event import Event
 
+from analysis.text import clean
 from loadgen import __version__
 from loadgen.console import say
 from loadgen.measure.clock import boot_id
@@ -20,6 +21,7 @@ from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.member import LOCAL, Member
 from loadgen.run.messages import FORMAT, Payload
 from loadgen.run.shares import weight_of
+from loadgen.run.worker_messages import Hello
 
 #: Environment variable for `--weight`, as container platforms set it.
 WEIGHT = "LOADGEN_WEIGHT"
@@ -43,14 +45,13 @@ def introduce(runner: Any, options: Any) -> None:
         weight_of(weight)
     except ValueError as error:
         raise RunError(f"--weight or {WEIGHT}: {error}", ExitCode.USAGE) from None
-    hello = introduction(runner.client_id, weight, _own_address(runner.master_host, runner.master_port))
+    hello = introduction(weight, _own_address(runner.master_host, runner.master_port))
     runner.send_message(messages.HELLO, hello)
 
 
-def introduction(worker_id: str, weight: str, address: str | None) -> Payload:
+def introduction(weight: str, address: str | None) -> Payload:
     """Return what a worker says of itself."""
     return {
-        "worker": worker_id,
         "version": __version__,
         "format": FORMAT,
         "weight": weight,
@@ -62,19 +63,19 @@ def introduction(worker_id: str, weight: str, address: str | None) -> Payload:
     }
 
 
-def refusal(payload: Payload) -> str | None:
+def refusal(hello: Hello) -> str | None:
     """Return why a worker that introduced itself cannot take part, in a sentence; None: it can."""
-    who = f"the worker on {payload['hostname']} (pid {payload['pid']})"
-    if (payload["version"], payload["format"]) != (__version__, FORMAT):
-        theirs, ours = payload["version"], __version__
+    who = f"the worker on {clean(hello.hostname)} (pid {hello.pid})"
+    if (hello.version, hello.format) != (__version__, FORMAT):
+        theirs, ours = clean(hello.version), __version__
         if theirs == ours:
             theirs, ours = (
-                f"{theirs} (messages {payload['format']})",
+                f"{theirs} (messages {hello.format})",
                 f"{ours} (messages {FORMAT})",
             )
         return f"{who} runs loadgen {theirs} and the master {ours}: it takes no part; install the same version on both"
     try:
-        weight_of(payload["weight"])
+        weight_of(hello.weight)
     except ValueError as error:
         return f"{who} takes no part: {error}"
     return None
@@ -91,22 +92,32 @@ class Door:
         self._refused: set[str] = set()
         self._changed = Event()
 
-    def meet(self, payload: Payload, running: Coordinator | None) -> None:
-        """Take in a worker that has introduced itself, or say why not; ``running`` is the run that is on."""
-        worker_id = payload["worker"]
-        reason = refusal(payload)
+    def meet(
+        self, worker_id: str, hello: Hello, running: Coordinator | None, address: str | None = None
+    ) -> None:
+        """Take in a worker that has introduced itself, or say why not.
+
+        ``worker_id`` and ``address`` are those of its connection; ``running`` is the run that is on.
+
+        Raises:
+            ValueError: it has introduced itself already.
+        """
+        if worker_id in self._known or worker_id in self._refused:
+            raise ValueError("it has introduced itself already")
+        reason = refusal(hello)
         if reason is not None:
             self._refuse(worker_id, reason)
             return
         member = Member(
             worker_id=worker_id,
             worker=len(self._known),
-            weight=weight_of(payload["weight"]),
-            hostname=payload["hostname"],
-            address=payload["address"],
-            pid=payload["pid"],
-            boot_id=payload["boot_id"],
-            cpus=payload["cpus"],
+            weight=weight_of(hello.weight),
+            hostname=clean(hello.hostname),
+            # What it calls itself only where the connection does not tell.
+            address=address or hello.address,
+            pid=hello.pid,
+            boot_id=hello.boot_id,
+            cpus=hello.cpus,
         )
         self._known[worker_id] = member
         self._changed.set()
@@ -119,6 +130,11 @@ class Door:
         elif not getattr(self._options, "processes", None):
             of = f" of {self._options.expect_workers}" if self._options.headless else ""
             say(f"{member.name} is here with weight {float(member.weight):g}: {len(self._known)}{of}")
+
+    def name_of(self, worker_id: str) -> str:
+        """Return what a worker is called in a sentence."""
+        member = self._known.get(worker_id)
+        return f"worker {worker_id}" if member is None else member.name
 
     def those_who_take_part(self, embedded: bool) -> list[Member]:
         """Return the workers of the run that begins, once all have introduced themselves; raises RunError.

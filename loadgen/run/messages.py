@@ -1,6 +1,7 @@
 """What coordinator and agents tell each other: over Locust's messages, or directly within one process.
 
-Payloads are plain dicts of msgpack types, because that is what Locust carries.
+Payloads are sent as plain dicts of msgpack types, because that is what Locust carries. Those of workers are decoded
+into the structs of `worker_messages`, those of the master are checked by `master_messages`.
 """
 
 from typing import Any, Final, Protocol

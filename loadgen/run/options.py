@@ -3,7 +3,8 @@
 from argparse import ArgumentParser
 
 from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.run import joining
+from loadgen.run import joining, runners
+from loadgen.run.join import MASTER_VARIABLE, WORKER_VARIABLE
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -66,7 +67,14 @@ def add_options(parser: ArgumentParser) -> None:
         help="push the run's metrics to OTEL_EXPORTER_OTLP_ENDPOINT; Locust's own --otel does so as well",
     )
     # Locust's default is every interface: who wants that says so.
-    parser.set_defaults(web_host="127.0.0.1")
+    parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
+    group.add_argument(
+        "--join",
+        default=None,
+        metavar="FILE",
+        help="file with the keys by which workers join the master, on both sides; the master makes it where there is"
+        f" none (default: {MASTER_VARIABLE} and {WORKER_VARIABLE})",
+    )
     group.add_argument(
         "--weight",
         default=None,
@@ -103,3 +111,4 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override a value of the scenario, such as clients.readers.count=100",
     )
+    runners.own_options.update(action.dest for action in group._group_actions)

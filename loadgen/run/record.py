@@ -63,6 +63,8 @@ class Manifest:
     workers: list[dict[str, Any]] = field(default_factory=list)
     #: Workers that came when the run had begun, and took no part.
     late_workers: list[dict[str, Any]] = field(default_factory=list)
+    #: Who was not let in at the master's port, and messages that were not taken: see `runners.refused`.
+    refused: dict[str, Any] | None = None
     #: What failed in the master that is not the service's doing, and what user code asserted there; as of a worker.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -22,7 +22,8 @@ def weight_of(text: str) -> Fraction:
         ValueError: it is none; the text is a sentence.
     """
     try:
-        weight = Fraction(text.strip())
+        # An exponent would be worked out first, however large: it is no way to write a weight.
+        weight = Fraction(text.strip() if len(text) <= 20 and "e" not in text.lower() else "0")
     except (ValueError, ZeroDivisionError):
         weight = Fraction(0)
     if not 0 < weight <= HEAVIEST or (weight / FINEST).denominator != 1:

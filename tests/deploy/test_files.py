@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import loadgen.cli.serve  # noqa: F401  adds its command
 from loadgen.cli.app import app
+from loadgen.run.join import MASTER_VARIABLE, WORKER_VARIABLE
 
 REPO = Path(__file__).parents[2]
 DEPLOY = REPO / "docs" / "deploy"
@@ -171,6 +172,50 @@ def test_no_file_holds_a_secret_and_all_take_it_from_the_platform() -> None:
     for path in DEPLOY.rglob("*"):
         if path.is_file():
             assert not re.search(r"da2-[a-z0-9]{8}", path.read_text())
+
+
+def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else_reaches_the_port() -> None:
+    policies = {}
+    for document in JOBS:
+        if document["kind"] == "NetworkPolicy":
+            policies[document["metadata"]["name"]] = document["spec"]
+        if document["kind"] != "Job":
+            continue
+        (container,) = document["spec"]["template"]["spec"]["containers"]
+        half = {"loadgen-master": MASTER_VARIABLE, "loadgen-worker": WORKER_VARIABLE}[
+            document["metadata"]["name"]
+        ]
+        joined = [entry for entry in container["env"] if entry["name"].startswith("LOADGEN_JOIN")]
+        assert joined == [
+            {"name": half, "valueFrom": {"secretKeyRef": {"name": "loadgen-join", "key": half}}},
+        ]
+        labels = document["spec"]["template"]["metadata"]["labels"]
+        assert policies[document["metadata"]["name"]]["podSelector"]["matchLabels"] == labels
+    (rule,) = policies["loadgen-master"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "loadgen", "role": "worker"}}}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 5557}]
+    assert "ingress" not in policies["loadgen-worker"]
+    services = COMPOSE["services"]
+    assert services["master"]["environment"][MASTER_VARIABLE].startswith(f"${{{MASTER_VARIABLE}:?")
+    assert services["worker"]["environment"][WORKER_VARIABLE].startswith(f"${{{WORKER_VARIABLE}:?")
+    for name, of in ((MASTER_VARIABLE, "worker"), (WORKER_VARIABLE, "master")):
+        assert name not in services[of]["environment"]
+    assert not [name for name in services["target"]["environment"] if name.startswith("LOADGEN_JOIN")]
+
+
+def test_a_master_in_a_container_listens_for_others_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of the files without their keys: neither does a worker look for a master elsewhere."""
+    monkeypatch.delenv(MASTER_VARIABLE, raising=False)
+    monkeypatch.delenv(WORKER_VARIABLE, raising=False)
+    for command in commands():
+        if "--worker" in command:
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code == 2
+            assert "is another machine, and without a key" in result.stderr
+        if "--master" in command:
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code == 2
+            assert "can be reached from other machines" in result.stderr
 
 
 def test_workers_are_given_time_to_hand_over_and_as_many_as_the_master_expects() -> None:

@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import pandas as pd
 import psutil
 import pyarrow.compute as pc
@@ -21,8 +22,10 @@ from typer.testing import CliRunner
 import analysis
 from loadgen.cli.app import app
 from loadgen.measure.spool import read_batches
+from loadgen.run.join import make, write
 from loadgen.run.joining import WEIGHT, introduction, refusal
 from loadgen.run.shares import turns, weight_of
+from loadgen.run.worker_messages import Hello
 from tests.run.harness import REPO, Finished, free_port, overrides, read, start, wait_for_phase
 from tests.run.netns import Net, network
 from tests.run.test_clocks import MS, WrongClock
@@ -44,6 +47,8 @@ class Site:
 
     def __init__(self, net: Net, results: Path, expect: int, *settings: str) -> None:
         self.net, self.results, self.port = net, results, str(free_port())
+        self.join = net.scratch / "run.join"
+        write(self.join, make())
         target = str(free_port())
         self.server = net.on_hub(
             *("serve", "--host", net.hub, "--port", target, "--api-key-env", "DISTRIBUTED_KEY"), env=KEY
@@ -54,6 +59,7 @@ class Site:
         self.master = net.on_hub(
             *("run", "comments", "--master", "--expect-workers", str(expect)),
             *("--master-bind-host", net.hub, "--master-port", self.port, "--results", str(results)),
+            *("--join", str(self.join)),
             *("--target", f"http://{net.hub}:{target}/event", "--api-key-env", "DISTRIBUTED_KEY"),
             "--allow-remote",
             *overrides([*LOAD, *settings]),
@@ -67,7 +73,7 @@ class Site:
         self._reader.start()
         self.worker = (
             *("run", "--worker", "--master-host", net.hub, "--master-port", self.port),
-            *("--allow-env", "DISTRIBUTED_KEY"),
+            *("--allow-env", "DISTRIBUTED_KEY", "--join", str(self.join)),
         )
 
     def _read(self, stderr: IO[str]) -> None:
@@ -291,10 +297,10 @@ def test_a_master_does_not_wait_for_ever(tmp_path: Path) -> None:
 
 
 def test_what_a_worker_says_of_itself_is_believed_only_where_it_can_be() -> None:
-    hello = introduction("w1", "0.5", "10.0.0.7")
+    hello = Hello(**introduction("0.5", "10.0.0.7"))
     assert refusal(hello) is None
-    assert "messages 99" in str(refusal({**hello, "format": 99}))
-    assert "a weight is a number" in str(refusal({**hello, "weight": "heavy"}))
+    assert "messages 99" in str(refusal(msgspec.structs.replace(hello, format=99)))
+    assert "a weight is a number" in str(refusal(msgspec.structs.replace(hello, weight="heavy")))
 
 
 def test_a_weight_that_is_none_is_told_before_anything_starts() -> None:

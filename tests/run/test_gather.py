@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from loadgen.run import gather
 from loadgen.run.gather import SpoolReceiver, SpoolSender
+from loadgen.run.worker_messages import Piece
 
 DELIVERIES, HEALTH = "deliveries-0003.arrows", "health-0003.arrows"
 
@@ -23,7 +24,7 @@ class Line:
         self.answers: list[dict[str, Any]] = []
         self.most_under_way = 0
         self.sender = SpoolSender(
-            "w", lambda: sorted(source.glob("*.arrows")), self.queue.append, lambda: self.steady_s
+            lambda: sorted(source.glob("*.arrows")), self.queue.append, lambda: self.steady_s
         )
         self.receiver = SpoolReceiver(sink)
 
@@ -35,9 +36,9 @@ class Line:
             if fate == "damaged" and payload["piece"]:
                 payload = {**payload, "piece": bytes(255 - byte for byte in payload["piece"])}
             if fate != "lost":
-                self.answers.append(self.receiver.take(3, payload))
+                self.answers.append(self.receiver.take(3, Piece(**payload)))
             if fate == "twice":
-                self.answers.append(self.receiver.take(3, payload))
+                self.answers.append(self.receiver.take(3, Piece(**payload)))
         else:
             self.steady_s += 1.0
         if self.answers and fate != "late":
@@ -76,7 +77,7 @@ def test_what_arrives_is_what_was_written_whatever_was_lost_damaged_doubled_or_l
         for name in (DELIVERIES, HEALTH):
             if (source / name).stat().st_size:
                 assert (sink / name).read_bytes() == (source / name).read_bytes()
-        assert line.receiver.missing(line.sender.totals()) == 0
+        assert line.receiver.missing(3, line.sender.totals()) == 0
         assert line.most_under_way <= 400
     finally:
         gather.PIECE_BYTES, gather.WINDOW_BYTES = saved
@@ -101,15 +102,17 @@ def test_only_the_files_of_a_workers_own_spool_are_written(tmp_path: Path) -> No
     receiver = SpoolReceiver(tmp_path)
     for name in ("deliveries-0004.arrows", "../deliveries-0003.arrows", "manifest.json", "/etc/x"):
         with pytest.raises(ValueError, match="no file of its spool"):
-            receiver.take(3, {"name": name, "at": 0, "piece": b"x", "crc32": 0})
+            receiver.take(3, Piece(name=name, at=0, piece=b"x", crc32=0))
+        with pytest.raises(ValueError, match="no file of its spool"):
+            receiver.missing(3, {name: 1})
     assert not list(tmp_path.iterdir())
 
 
 def test_a_disk_that_was_full_for_a_while_leaves_no_hole(tmp_path: Path) -> None:
     from zlib import crc32
 
-    def piece(at: int, data: bytes) -> dict[str, Any]:
-        return {"name": DELIVERIES, "at": at, "piece": data, "crc32": crc32(data)}
+    def piece(at: int, data: bytes) -> Piece:
+        return Piece(name=DELIVERIES, at=at, piece=data, crc32=crc32(data))
 
     receiver = SpoolReceiver(tmp_path)
     receiver.take(3, piece(0, b"first"))

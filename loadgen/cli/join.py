@@ -1,0 +1,36 @@
+"""`loadgen join`: make the keys of a distributed run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.cli.app import app, fail
+from loadgen.run.exits import RunError
+
+
+@app.command()
+def join(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="File for the workers; the master's half goes beside it, as FILE.master.", metavar="FILE"
+        ),
+    ] = None,
+) -> None:
+    """Make the keys by which workers join a master.
+
+    Without FILE, print them as two lines for an environment file: LOADGEN_JOIN_MASTER and LOADGEN_JOIN_WORKER.
+    """
+    from loadgen.run import join as keys
+
+    made = keys.make()
+    if file is None:
+        typer.echo(f"{keys.MASTER_VARIABLE}={made.master.text()}")
+        typer.echo(f"{keys.WORKER_VARIABLE}={made.worker.text()}")
+        return
+    try:
+        keys.write(file, made)
+    except RunError as error:
+        fail(str(error), error.code)
+    typer.echo(f"{file}: copy it to the workers. {keys.master_path(file)}: the master's own, keep it there.")

@@ -1,0 +1,295 @@
+"""Locust's master and worker, on sockets of ours (see `wire`), taking only messages of a known shape.
+
+:func:`install` puts them in the place of Locust's own, before any of them is made.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final, NoReturn
+
+import gevent
+import locust.env
+import locust.runners
+import msgspec
+from locust.exception import RPCError
+from locust.rpc.protocol import Message
+from locust.runners import MasterRunner, WorkerRunner
+
+from analysis.text import clean
+from loadgen.console import say
+from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
+from loadgen.run.connections import MOST_UNREAD, Connections
+from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
+
+#: Distinct faults that are said; all are counted.
+_MOST_SAID: Final = 20
+#: Ids of workers that a master keeps apart; Locust never forgets one.
+_MOST_WORKERS: Final = 10_000
+#: Rows of Locust's statistics and errors, and tracebacks, that a master keeps.
+_MOST_ROWS: Final = 2_000
+_LOOK_S: Final = 0.2
+#: Strangers are told of at once, and then this often.
+_TELL_S: Final = 60.0
+#: Options that `options.add_options` has added: a worker's own stay what its command line says.
+own_options: Final[set[str]] = set()
+#: Keys for the workers that `--processes` forks from this process: they inherit them in memory.
+_inherited: Final = join.make()
+
+
+class Faults:
+    """Messages that were not taken: each kind of fault of each peer is said once, all are counted."""
+
+    def __init__(self) -> None:
+        #: What is wrong, in a sentence: how often.
+        self.counts: Counter[str] = Counter()
+        self._said = 0
+        #: Returns what to call a peer.
+        self.name_of: Callable[[str], str] = lambda sender: (
+            sender if sender.startswith(("the ", "this ")) else f"worker {sender}"
+        )
+
+    def add(self, sender: str, kind: str, reason: str) -> None:
+        """Count a message that was not taken."""
+        sentence = f"{clean(self.name_of(sender))} sent a {clean(kind)!s} that is not taken: {clean(reason)}"
+        new = sentence not in self.counts
+        if new and len(self.counts) >= _MOST_ROWS:
+            sentence, new = "messages of other kinds were not taken", False
+        self.counts[sentence] += 1
+        if new and self._said < _MOST_SAID:
+            self._said += 1
+            say(sentence)
+
+
+faults: Final = Faults()
+connections: Final = Connections()
+
+
+def refused() -> dict[str, Any] | None:
+    """Return the manifest's `refused`: connections by address, messages by sentence."""
+    if not connections.strangers and not connections.hoards and not faults.counts:
+        return None
+    return {
+        "strangers": dict(connections.strangers),
+        "hoards": dict(connections.hoards),
+        "messages": dict(faults.counts),
+    }
+
+
+def install() -> None:
+    """Have Locust make these runners; idempotent."""
+    locust.env.MasterRunner = GuardedMaster  # type: ignore[attr-defined]
+    locust.env.WorkerRunner = GuardedWorker  # type: ignore[attr-defined]
+
+
+class GuardedMaster(MasterRunner):
+    """Locust's master, which takes from each connection what is about its own worker and nothing else."""
+
+    def __init__(self, environment: Any, master_bind_host: str, master_bind_port: int) -> None:
+        options = environment.parsed_options
+        key = _or_exit(lambda: master_key(options))
+        if key is None and beyond_loopback(master_bind_host):
+            _exit(needs_key(master_bind_host))
+        _sockets(
+            Server=lambda host, port: wire.MasterSocket(
+                host, port, key, self._from_worker, faults.add, connections
+            )
+        )
+        super().__init__(environment, master_bind_host, master_bind_port)
+        self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
+
+    def _from_worker(self, kind: str, raw: msgspec.Raw) -> Any:
+        message = worker_messages.decoded(kind, raw)
+        return (
+            message if message is not None else locust_messages.from_worker(kind, raw, self.custom_messages)
+        )
+
+    def handle_message(self, client_id: str, msg: Message) -> None:
+        """Give Locust a message, if it is one that this worker may send now; never raises for what came."""
+        try:
+            if self._may(client_id, msg):
+                super().handle_message(client_id, msg)
+        except RPCError:
+            raise
+        except Exception as error:
+            faults.add(client_id, msg.type, f"{type(error).__name__}: {error}")
+
+    def _may(self, client_id: str, msg: Message) -> bool:
+        if msg.type == "client_ready":
+            if client_id not in self.worker_indexes and len(self.worker_indexes) >= _MOST_WORKERS:
+                faults.add("(one more)", msg.type, f"{_MOST_WORKERS:,} workers have come already")
+                return False
+            return True
+        if msg.type in self.custom_messages:
+            return True
+        known = client_id in self.clients
+        if msg.type == "stats" and known:
+            self._make_room(msg.data)
+        elif msg.type == "exception" and known:
+            return len(self.exceptions) < _MOST_ROWS or hash(msg.data["traceback"]) in self.exceptions
+        elif msg.type == "logs":
+            msg.data["worker_id"] = client_id
+        # Locust takes statistics, exceptions and logs of anyone.
+        return known or msg.type in ("heartbeat", "spawning", "spawning_complete", "client_stopped", "quit")
+
+    def _make_room(self, data: Any) -> None:
+        """Leave out rows with new names where there are too many already."""
+        free = _MOST_ROWS - len(self.stats.entries)
+        kept = []
+        for entry in data["stats"]:
+            new = (entry["name"], entry["method"]) not in self.stats.entries
+            if not new or free > 0:
+                kept.append(entry)
+                free -= new
+        data["stats"] = kept
+        room = max(0, _MOST_ROWS - len(self.stats.errors))
+        fresh = [key for key in data["errors"] if key not in self.stats.errors]
+        for key in fresh[room:]:
+            del data["errors"][key]
+
+    def _tell_of_strangers(self, port: int, keyed: bool) -> NoReturn:
+        told, quiet_s, hoards = 0, 0.0, 0
+        while True:
+            gevent.sleep(_LOOK_S)
+            quiet_s -= _LOOK_S
+            if quiet_s <= 0 and connections.strangers.total() > told:
+                # One that knocks does so a few times.
+                gevent.sleep(1.0)
+                told, quiet_s = connections.strangers.total(), _TELL_S
+                say(of_strangers(connections.strangers, port, keyed))
+            if not hoards and connections.hoards:
+                hoards = 1
+                say(
+                    f"a connection from {_places(connections.hoards)} has sent more than"
+                    f" {MOST_UNREAD >> 20} MiB of one message and no end of it: it was closed"
+                )
+
+
+def of_strangers(found: Counter[str], port: int, keyed: bool) -> str:
+    """Return who knocked at the master's port and was not let in, in a sentence; ``found`` counts by address."""
+    what = "somebody without the key of this run" if keyed else "somebody who is no worker"
+    hint = (
+        "; a worker of yours needs --join with the file that this master uses, and the same version"
+        if keyed
+        else ""
+    )
+    return f"{what} knocked at port {port}, from {_places(found)}{hint}"
+
+
+def _places(found: Counter[str]) -> str:
+    told = ", ".join(f"{address} ({count:,}×)" for address, count in found.most_common(5))
+    more = len(found) - 5
+    return f"{told} and {more} more addresses" if more > 0 else told
+
+
+class GuardedWorker(WorkerRunner):
+    """Locust's worker, which takes no options and no code from its master, and says why it is not let in."""
+
+    def __init__(self, environment: Any, master_host: str, master_port: int) -> None:
+        options = environment.parsed_options
+        key = _or_exit(lambda: worker_key(options))
+        if key is None and beyond_loopback(master_host):
+            _exit(worker_needs_key(master_host))
+        gate = wire.Gate()
+        _sockets(
+            Client=lambda host, port, identity: wire.WorkerSocket(
+                host, port, identity, key, self._from_master, faults.add, gate, locust_messages.cut
+            )
+        )
+        gevent.spawn(_watch_gate, gate, key is not None, f"{master_host}:{master_port}")
+        super().__init__(environment, master_host, master_port)
+
+    def _from_master(self, kind: str, raw: msgspec.Raw) -> Any:
+        payload = master_messages.decoded(kind, raw)
+        if payload is not None:
+            return payload
+        data = locust_messages.from_master(kind, raw, self.custom_messages)
+        if kind == "spawn":
+            unknown = sorted(set(data["user_classes_count"]) - set(self.user_classes_by_name))
+            if unknown:
+                raise ValueError(f"no user class {unknown[0]!a} is here")
+            data["parsed_options"] = {
+                name: value for name, value in data["parsed_options"].items() if name not in own_options
+            }
+        return data
+
+    def handle_message(self, msg: Message) -> None:
+        """Give Locust a message; never raises for what came."""
+        try:
+            super().handle_message(msg)
+        except RPCError:
+            raise
+        except Exception as error:
+            faults.add("the master", msg.type, f"{type(error).__name__}: {error}")
+
+
+def master_key(options: Any) -> join.MasterKey | None:
+    """Return a master's key by its options, or of its own where it forks its workers; raises RunError."""
+    if getattr(options, "processes", None) and "--worker" not in sys.argv:
+        return _inherited.master
+    return join.for_master(_file(options))
+
+
+def worker_key(options: Any) -> join.WorkerKey | None:
+    """Return a worker's key by its options, or as inherited from the master that forked it; raises RunError."""
+    if getattr(options, "processes", None) and "--worker" not in sys.argv:
+        return _inherited.worker
+    return join.for_worker(_file(options))
+
+
+def _file(options: Any) -> Path | None:
+    given = getattr(options, "join", None)
+    return None if given is None else Path(given)
+
+
+def _sockets(**made: Any) -> None:
+    """Have Locust's runners make their sockets so."""
+    locust.runners.rpc = SimpleNamespace(**made)  # type: ignore[assignment, attr-defined]
+
+
+def _watch_gate(gate: wire.Gate, keyed: bool, where: str) -> None:
+    """On a worker: end with a sentence where the master will never let it in."""
+    while not gate.open:
+        if gate.shut:
+            _exit(_shut(gate, keyed, where))
+        gevent.sleep(_LOOK_S)
+
+
+def _shut(gate: wire.Gate, keyed: bool, where: str) -> str:
+    if not keyed:
+        return (
+            f"the master at {where} wants a key, or is none: give --join with a copy of the master's join file, or set"
+            f" {join.WORKER_VARIABLE}"
+        )
+    if gate.refused:
+        return (
+            f"the master at {where} does not know this worker's key: copy the join file that this master uses"
+        )
+    return (
+        f"what answers at {where} has not the master's key of this join file: copy the file that the master there uses,"
+        " or start that master with --join"
+    )
+
+
+def _or_exit(made: Callable[[], Any]) -> Any:
+    """Return a key, or end with the sentence that says why there is none."""
+    try:
+        return made()
+    except RunError as error:
+        _exit(str(error), error.code)
+    finally:
+        # No child of this process needs them.
+        for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
+            os.environ.pop(name, None)
+
+
+def _exit(reason: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
+    """End the process; nothing has begun that needs winding up."""
+    say(reason)
+    ending.tell(code=int(code))
+    sys.stdout.flush()
+    os._exit(code)

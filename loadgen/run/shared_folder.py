@@ -1,0 +1,37 @@
+"""Where a worker writes its record: in the run's own spool where it sees it, else in a folder of its own."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from loadgen.measure.spool import MARKER
+
+
+def spool_folder(told: str, token: int, worker: int) -> tuple[Path, bool]:
+    """Return the folder for a worker's spool and whether the master reads it there.
+
+    ``told`` is the master's word for the run's folder. It is not taken on trust: it must hold a spool that is a folder
+    of this worker's own user, no link, with the marker of this run in it, which only the run's master has written.
+    """
+    spool = Path(told) / "spool"
+    if spool.is_absolute() and ".." not in spool.parts and _is_ours(spool, token):
+        return spool, True
+    return Path(tempfile.mkdtemp(prefix=f"loadgen-{worker}-")), False
+
+
+def _is_ours(spool: Path, token: int) -> bool:
+    try:
+        folder = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return False
+    try:
+        marker = os.open(MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        with os.fdopen(marker, "rb") as file:
+            status = os.fstat(file.fileno())
+            own = os.fstat(folder).st_uid == status.st_uid == os.geteuid()
+            return own and stat.S_ISREG(status.st_mode) and file.read(64) == str(token).encode()
+    except OSError:
+        return False
+    finally:
+        os.close(folder)

@@ -1,0 +1,348 @@
+"""The sockets between master and workers: encrypted where there is a key, bounded in size, undisturbed by what comes.
+
+Locust's own sockets (`locust.rpc.zmqrpc`) neither encrypt nor bound anything, and a frame that msgpack cannot read ends
+the greenlet that listens. These take their place, with the same methods. With a key they speak ZeroMQ's CURVE
+(RFC 26): the master lets in only whoever proves to have the workers' secret key (by ZAP, RFC 27), and a worker talks
+only to the master whose public key it has.
+
+Whose message it is follows from the connection: the routing id, of which there is one connection at a time. The field
+in the message that names a worker is not used.
+"""
+
+import hmac
+import ipaddress
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import gevent
+import msgspec
+import zmq.green as zmq
+from locust.exception import RPCError
+from locust.rpc.protocol import Message
+from locust.rpc.zmqrpc import BaseSocket
+from msgspec import Meta
+from zmq import Context as PlainContext
+from zmq.error import ZMQError
+from zmq.utils import z85
+from zmq.utils.monitor import parse_monitor_message
+
+from loadgen.run.connections import LOOK_MS, Connections
+from loadgen.run.join import MasterKey, WorkerKey
+from loadgen.run.threads import start_native_thread
+
+#: Largest frames. libzmq drops the connection of whoever announces a larger one, before it takes memory for it.
+FROM_WORKER_BYTES: Final = 2 << 20
+FROM_MASTER_BYTES: Final = 64 << 20
+#: Messages of one worker that wait to be read: its connection is not read further meanwhile.
+_WAITING: Final = 64
+#: Whoever has not proven the key by then is disconnected.
+_HANDSHAKE_MS: Final = 10_000
+#: A peer that is not let in is not to come back ten times a second.
+_RECONNECT_MOST_MS: Final = 1_000
+#: After so many messages in a row others of this process have their turn.
+_IN_A_ROW: Final = 64
+_MOST_ID: Final = 200
+_ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
+_ZAP_DOMAIN: Final = b"loadgen"
+_ELSEWHERE: Final = "elsewhere"
+
+#: (type, data, node id) as Locust packs them; the data is looked at once its type is known.
+_Envelope = tuple[
+    Annotated[str, Meta(max_length=64)], msgspec.Raw, Annotated[str, Meta(max_length=300)] | None
+]
+_envelope = msgspec.msgpack.Decoder(_Envelope)
+#: Decode the data of a message by its type; raise ValueError where it is none that may come.
+Decode = Callable[[str, msgspec.Raw], Any]
+#: Called with the sender's id, the message's type and what is wrong.
+Complain = Callable[[str, str, str], None]
+
+
+class _Told(Exception):  # noqa: N818  not an error of ours
+    """A frame that cannot be taken; the text says why."""
+
+
+def _message(kind: str, data: Any, node_id: str | None) -> Any:
+    """Return a message of Locust's, which has no types."""
+    return Message(kind, data, node_id)  # type: ignore[no-untyped-call]
+
+
+def _taken(frame: Any, decode: Decode) -> Any:
+    """Return the message of a frame; raises _Told."""
+    kind = "message"
+    try:
+        kind, raw, _ = _envelope.decode(frame)
+        return _message(kind, decode(kind, raw), None)
+    except msgspec.DecodeError as error:
+        raise _Told(kind, str(error)) from None
+    except (ValueError, TypeError, OverflowError, UnicodeDecodeError) as error:
+        raise _Told(kind, str(error)) from None
+    except RecursionError:
+        raise _Told(kind, "it is nested too deeply") from None
+
+
+class MasterSocket(BaseSocket):
+    """The master's end. ``recv_from_client`` returns messages that are whole and of a known shape."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        key: MasterKey | None,
+        decode: Decode,
+        complain: Complain,
+        connections: Connections,
+    ) -> None:
+        """Bind.
+
+        Raises:
+            RPCError: the port is taken.
+        """
+        super().__init__(zmq.ROUTER, self.ipv4_only(host, port))  # type: ignore[no-untyped-call]
+        self._decode, self._complain, self._connections = decode, complain, connections
+        self._in_a_row = 0
+        self._zap: Any = None
+        _bound(self.socket, FROM_WORKER_BYTES, _WAITING)
+        # A second connection of a known id is not listened to, rather than taking the place of the first.
+        self.socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
+        if key is not None:
+            self._zap = self.socket.context.socket(zmq.REP)
+            self._zap.bind(_ZAP_ADDRESS)
+            gevent.spawn(_answer_zap, self._zap, key.workers_public)
+            self.socket.setsockopt(zmq.ZAP_DOMAIN, _ZAP_DOMAIN)
+            self.socket.setsockopt(zmq.CURVE_SERVER, 1)
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret)
+        _watch(self.socket, connections.see, connections.look)
+        try:
+            if port == 0:
+                self.port = self.socket.bind_to_random_port(f"tcp://{host}")
+            else:
+                self.socket.bind(f"tcp://{host}:{port}")
+                self.port = port
+        except ZMQError as error:
+            self.close(linger=0)
+            raise RPCError(f"Socket bind failure: {error}") from None
+
+    def recv_from_client(self) -> tuple[str, Any]:
+        """Wait for the next message and return (routing id, message); its `address` is that of the connection.
+
+        Raises:
+            RPCError: the socket is broken.
+        """
+        while True:
+            self._in_a_row += 1
+            if self._in_a_row >= _IN_A_ROW:
+                self._in_a_row = 0
+                gevent.sleep(0)
+            try:
+                frames = self.socket.recv_multipart(copy=False)
+            except ZMQError as error:
+                raise RPCError("ZMQ network broken") from error
+            self._connections.took(_descriptor(frames[-1]), sum(map(len, frames)))
+            sender = _sender(frames[0].bytes)
+            if sender is None:
+                self._complain(_ELSEWHERE, "message", "its sender's id is no name of a worker")
+                continue
+            if len(frames) != 2:
+                self._complain(sender, "message", f"it has {len(frames) - 1} parts instead of one")
+                continue
+            try:
+                message = _taken(frames[1].buffer, self._decode)
+            except _Told as told:
+                self._complain(sender, *told.args)
+                continue
+            message.node_id = sender
+            message.address = _address(frames[1])
+            return sender, message
+
+    def close(self, linger: int | None = None) -> None:
+        """Close it with all that belongs to it."""
+        self.socket.disable_monitor()
+        super().close(linger=linger)  # type: ignore[no-untyped-call]
+        if self._zap is not None:
+            self._zap.close(linger=0)
+
+
+class WorkerSocket(BaseSocket):
+    """A worker's end. ``gate`` learns whether the master lets it in."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        identity: str,
+        key: WorkerKey | None,
+        decode: Decode,
+        complain: Complain,
+        gate: "Gate",
+        cut: Callable[[str, Any], Any],
+    ) -> None:
+        super().__init__(zmq.DEALER, self.ipv4_only(host, port))  # type: ignore[no-untyped-call]
+        self._decode, self._complain, self._cut = decode, complain, cut
+        self._shed: set[str] = set()
+        _bound(self.socket, FROM_MASTER_BYTES, None)
+        self.socket.setsockopt(zmq.IDENTITY, identity.encode())
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MOST_MS)
+        if key is not None:
+            self.socket.setsockopt(zmq.CURVE_SERVERKEY, key.master_public)
+            self.socket.setsockopt(zmq.CURVE_PUBLICKEY, key.public)
+            self.socket.setsockopt(zmq.CURVE_SECRETKEY, key.secret)
+        _watch(self.socket, gate.see)
+        self.socket.connect(f"tcp://{host}:{port}")
+
+    def send(self, msg: Message) -> None:
+        """Send; what is larger than a master takes stays here and is named, since it would end the connection."""
+        frame: bytes = _message(msg.type, self._cut(msg.type, msg.data), msg.node_id).serialize()
+        if len(frame) > FROM_WORKER_BYTES:
+            if msg.type not in self._shed:
+                self._shed.add(msg.type)
+                self._complain("this worker", msg.type, f"it has {len(frame):,} bytes, which no master takes")
+            return
+        super().send(_Packed(frame))
+
+    def recv(self) -> Any:
+        """Wait for the next message that can be read.
+
+        Raises:
+            RPCError: the socket is broken.
+        """
+        while True:
+            try:
+                frames = self.socket.recv_multipart(copy=False)
+            except ZMQError as error:
+                raise RPCError("ZMQ network broken") from error
+            if len(frames) != 1:
+                self._complain("the master", "message", f"it has {len(frames)} parts instead of one")
+                continue
+            try:
+                return _taken(frames[0].buffer, self._decode)
+            except _Told as told:
+                self._complain("the master", *told.args)
+
+    def close(self, linger: int | None = None) -> None:
+        """Close it with its monitor."""
+        self.socket.disable_monitor()
+        super().close(linger=linger)  # type: ignore[no-untyped-call]
+
+
+class Gate:
+    """Whether the master lets this worker in: handshakes that failed before the first that succeeded."""
+
+    #: So many in a row are no accident of a master that starts or ends just then.
+    PATIENCE: Final = 3
+
+    def __init__(self) -> None:
+        self.open = False
+        #: The master has read our key and does not know it.
+        self.refused = False
+        self.failed = 0
+
+    @property
+    def shut(self) -> bool:
+        """Whether it is certain that the master will never let us in."""
+        return not self.open and (self.refused or self.failed >= self.PATIENCE)
+
+    def see(self, event: int, _value: int) -> None:
+        """Take an event of the socket's monitor."""
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self.open = True
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self.refused = True
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            # One side has a key and the other none: libzmq does not try again.
+            self.failed = self.PATIENCE
+        elif event == zmq.EVENT_DISCONNECTED:
+            # Not every handshake that fails has an event of its own.
+            self.failed += 1
+
+
+class _Packed:
+    """A message that is packed already, for Locust's `send`."""
+
+    def __init__(self, frame: bytes) -> None:
+        self._frame = frame
+
+    def serialize(self) -> bytes:
+        return self._frame
+
+
+def _bound(zmq_socket: Any, frame_bytes: int, waiting: int | None) -> None:
+    zmq_socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes)
+    zmq_socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    if waiting is not None:
+        zmq_socket.setsockopt(zmq.RCVHWM, waiting)
+
+
+def _answer_zap(zap: Any, workers_public: bytes) -> None:
+    """Answer libzmq's questions whether a client may come in (RFC 27), until the socket is closed."""
+    while True:
+        try:
+            version, request, _domain, _address, _identity, mechanism, *credentials = zap.recv_multipart()
+            known = (
+                mechanism == b"CURVE"
+                and len(credentials) == 1
+                and hmac.compare_digest(z85.encode(credentials[0]), workers_public)
+            )
+            status, text = (b"200", b"OK") if known else (b"400", b"unknown key")
+            zap.send_multipart([version, request, status, text, b"worker" if known else b"", b""])
+        except ZMQError:
+            return
+
+
+def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], None] | None = None) -> None:
+    """Have ``see`` called in a native thread with the events of a socket's connections, and ``look`` all the time.
+
+    Not in a greenlet: a stranger's descriptor is closed within a millisecond, and its address with it.
+    """
+    address = f"inproc://monitor-{os.getpid()}-{id(zmq_socket)}"
+    zmq_socket.monitor(address, zmq.EVENT_ALL)
+    events: Any = PlainContext.shadow(zmq_socket.context.underlying).socket(zmq.PAIR)
+    events.connect(address)
+
+    def watch() -> None:
+        try:
+            while True:
+                if look is not None and not events.poll(LOOK_MS):
+                    look()
+                    continue
+                told = parse_monitor_message(events.recv_multipart())
+                if told["event"] == zmq.EVENT_MONITOR_STOPPED:
+                    break
+                see(int(told["event"]), int(told["value"]))
+        except ZMQError:
+            pass
+        finally:
+            events.close(linger=0)
+
+    start_native_thread(watch)
+
+
+def _sender(routing_id: bytes) -> str | None:
+    """Return a routing id as text, None if no worker of ours or Locust's would have it."""
+    try:
+        text = routing_id.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() and 0 < len(text) <= _MOST_ID else None
+
+
+def _descriptor(frame: Any) -> int:
+    """Return the file descriptor of the connection that brought a frame, -1 where ZeroMQ does not know it."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except ZMQError:
+        return -1
+
+
+def _address(frame: Any) -> str | None:
+    """Return the IP address of the connection that brought a frame, None where ZeroMQ does not know it."""
+    try:
+        text = frame.get("Peer-Address")
+        address = ipaddress.ip_address(text)
+    except (ZMQError, ValueError):
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+__all__ = ["FROM_MASTER_BYTES", "FROM_WORKER_BYTES", "Gate", "MasterSocket", "WorkerSocket"]

@@ -1,0 +1,282 @@
+"""The messages of workers, each with the shape and the size that the master takes; see `messages` for what they say.
+
+Nothing from a worker is used before it has been decoded into one of these. Keys that are not known are refused, because
+both sides run the same version; those of HELLO are ignored, because it is how another version is recognized. Which
+worker a message is of follows from its connection, so none of these names one.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from loadgen.measure import histograms
+from loadgen.measure.health import HealthSample
+from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.spool import SCHEMAS, spool_name
+from loadgen.run import messages
+
+#: Of texts that a worker cuts before it sends them.
+MOST_TEXT: Final = 2_000
+#: Reports for live displays in one STATUS; what is left goes with the next.
+MOST_REPORTS: Final = 4
+PIECE_BYTES: Final = 128 << 10
+#: JavaScript and Parquet readers agree on integers up to here, and no count comes near it.
+_MOST: Final = 1 << 53
+
+Count = Annotated[int, Meta(ge=0, le=_MOST)]
+Whole = Annotated[int, Meta(ge=-_MOST, le=_MOST)]
+#: Nanoseconds of a wall clock, or between two.
+Ns = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
+Name = Annotated[str, Meta(max_length=300)]
+Text = Annotated[str, Meta(max_length=4 * MOST_TEXT)]
+Encoded = Annotated[str, Meta(max_length=histograms.MOST_TEXT)]
+
+
+class Hello(Struct):
+    """Who the worker is; see `joining.introduction`."""
+
+    version: Name
+    format: Count
+    weight: Name = "1"
+    hostname: Name = ""
+    address: Name | None = None
+    pid: Count = 0
+    boot_id: Name | None = None
+    cpus: Count | None = None
+
+
+class Claim(Struct, forbid_unknown_fields=True):
+    """Users ask for clients of their roles."""
+
+    request: Count
+    wanted: Annotated[dict[Name, Count], Meta(max_length=1_000)]
+
+
+class Ping(Struct, forbid_unknown_fields=True):
+    """What time is it there?"""
+
+    sent_ns: Ns
+    sent_raw_ns: Ns | None
+    bound_ns: Ns | None
+
+
+class Interrupted(Struct, forbid_unknown_fields=True):
+    """Somebody has told a worker of `--processes` to end."""
+
+
+class Piece(Struct, forbid_unknown_fields=True):
+    """A piece of a spool file; see `gather`."""
+
+    name: Name
+    at: Count
+    piece: Annotated[bytes, Meta(max_length=PIECE_BYTES)]
+    crc32: Annotated[int, Meta(ge=0, lt=1 << 32)]
+
+
+class Spread(Struct, forbid_unknown_fields=True):
+    """See `measure.live.Spread.told`."""
+
+    counts: Annotated[list[Count], Meta(min_length=len(BOUNDS_NS) + 1, max_length=len(BOUNDS_NS) + 1)]
+    sum_ns: float
+    min_ns: Ns
+    max_ns: Ns
+
+
+_Seconds = Annotated[list[tuple[Whole, Count]], Meta(max_length=100_000)]
+_UnsureSeconds = Annotated[list[tuple[Whole, Count | None]], Meta(max_length=100_000)]
+
+
+class Report(Struct, forbid_unknown_fields=True):
+    """A second for live displays; see `measure.live`."""
+
+    start_ns: Ns
+    end_ns: Ns
+    deliveries: Count
+    groups: Annotated[dict[Name, Count], Meta(max_length=10_000)]
+    histograms: Annotated[dict[Name, Encoded], Meta(max_length=100)]
+    latency: Spread | None
+    publish: Spread | None
+    negative: Count
+    measured: Encoded
+    arrived: _Seconds
+    sampled: Annotated[list[tuple[Whole, Whole, Ns, Ns, Ns, Count]], Meta(max_length=100_000)]
+    #: The row of the health table by column; columns are added now and then.
+    health: Annotated[dict[Name, int | float | str | bool | None], Meta(max_length=200)] | None
+    # Only once the measure phase is known.
+    statuses: Annotated[dict[Name, Count], Meta(max_length=100)] | UnsetType = UNSET
+    expected: _UnsureSeconds | UnsetType = UNSET
+    lateness: Encoded | UnsetType | None = UNSET
+    due: Count | UnsetType = UNSET
+    unsent: Count | UnsetType = UNSET
+    accepted: Count | UnsetType = UNSET
+    sampled_events: (
+        Annotated[list[tuple[Whole, Whole, Count | None]], Meta(max_length=100_000)] | UnsetType
+    ) = UNSET
+
+    def __post_init__(self) -> None:
+        for name in _HEALTH_NUMBERS if self.health is not None else ():
+            value = self.health.get(name) if self.health is not None else None
+            if not isinstance(value, int):
+                raise ValueError(f"health.{name} is no whole number")
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as `live.state` takes it."""
+        told: dict[str, Any] = msgspec.to_builtins(self)
+        return told
+
+
+#: Columns of the health table that are never unknown.
+_HEALTH_NUMBERS: Final = tuple(name for name, of in HealthSample.__annotations__.items() if of is int)
+
+
+class Status(Struct, forbid_unknown_fields=True):
+    """Counts, complaints, and the last second's histogram."""
+
+    progress: Annotated[dict[Name, Whole], Meta(max_length=100)]
+    deliveries: Count
+    complaints: Annotated[dict[Text, Count], Meta(max_length=100)]
+    fatal: Text | None
+    broken: Text | None
+    #: Exit codes with which a worker may end the run.
+    broken_code: Literal[2, 3, 4]
+    absent: bool
+    histogram: Encoded | None
+    shortest: Encoded | None
+    live: Annotated[list[Report], Meta(max_length=MOST_REPORTS)]
+
+
+class Failure(Struct, forbid_unknown_fields=True):
+    """See `measure.failures`."""
+
+    kind: Name
+    where: Text
+    message: Text
+    count: Count
+    first_ns: Ns
+
+
+class Undecodable(Struct, forbid_unknown_fields=True):
+    """See `measure.undecodable`."""
+
+    kind: Text
+    count: Count
+    example: Text
+
+
+class Check(Struct, forbid_unknown_fields=True):
+    """See `measure.checks`."""
+
+    passed: Count
+    failed: Count
+
+
+class Echo(Struct, forbid_unknown_fields=True):
+    """See `run.echo`."""
+
+    channel: Text
+    via: Text
+    interval_ns: Ns
+    payload_bytes: Count
+    sent: Count
+    returned: Count
+    unexpected: Count
+    connects: Count
+    subscribes: Count
+    lost_connections: Count
+    errors: Annotated[dict[Text, Count], Meta(max_length=1_000)]
+    note: Text | None
+
+
+class Proxy(Struct, forbid_unknown_fields=True):
+    """See `transport.proxy.routes`."""
+
+    address: Text
+    variable: Name
+    login: bool
+    to: Annotated[list[Text], Meta(max_length=10)]
+
+
+_Counts = Annotated[dict[Name, Count], Meta(max_length=100)]
+
+
+class Finished(Struct, forbid_unknown_fields=True):
+    """The record is handed over. All fields but `files` and `left` go into the manifest's entry of the worker."""
+
+    receive_path: Literal["native", "python"]
+    deliveries: Count
+    events: Count
+    foreign: Count
+    undecodable: Count
+    undecodable_kinds: Annotated[list[Undecodable], Meta(max_length=1_000)]
+    unknown_subscription: Count
+    probes: Count
+    probe_deliveries: Count
+    echo: Echo | None
+    deviations: Annotated[dict[Text, Count], Meta(max_length=1_000)]
+    failures: Annotated[list[Failure], Meta(max_length=1_000)]
+    checks: Annotated[dict[Name, Check], Meta(max_length=2_000)]
+    gathered_by: Literal["shared folder", "messages"]
+    rows: _Counts
+    spool_bytes: Count
+    files: _Counts | None
+    left: Text | None
+    #: What people should know of its connects, and by which proxies it went.
+    network: Annotated[dict[Text, Count], Meta(max_length=1_000)]
+    proxies: Annotated[list[Proxy], Meta(max_length=10)]
+
+    def described(self) -> dict[str, Any]:
+        """Return what the manifest says of the worker's part."""
+        told: dict[str, Any] = msgspec.to_builtins(self)
+        del told["files"], told["left"]
+        return told
+
+
+Known = Hello | Claim | Ping | Interrupted | Piece | Status | Finished
+_TYPES: Final[dict[str, type[Known]]] = {
+    messages.HELLO: Hello,
+    messages.CLAIM: Claim,
+    messages.PING: Ping,
+    messages.INTERRUPTED: Interrupted,
+    messages.SPOOL: Piece,
+    messages.STATUS: Status,
+    messages.FINISHED: Finished,
+}
+_DECODERS: Final = {kind: msgspec.msgpack.Decoder(of) for kind, of in _TYPES.items()}
+
+
+def decoded(kind: str, raw: msgspec.Raw) -> Known | None:
+    """Return a message from its bytes, None where it is of a kind that workers of ours do not send.
+
+    Raises:
+        ValueError: it is not as it should be (msgspec's errors are among them).
+        RecursionError: it is nested too deeply.
+    """
+    decoder = _DECODERS.get(kind)
+    return None if decoder is None else decoder.decode(raw)
+
+
+def converted(kind: str, payload: Any) -> Known:
+    """Return a message of this process's own agent; raises ValueError as :func:`decoded`."""
+    return msgspec.convert(payload, _TYPES[kind])
+
+
+def own_files(worker: int) -> frozenset[str]:
+    """Return the names that the files of a worker's spool can have."""
+    return frozenset(spool_name(table, worker) for table in SCHEMAS)
+
+
+def clipped(text: str | None) -> str | None:
+    """Return a text as long as one may be in a message."""
+    return text if text is None or len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
+
+
+def clipped_counts(counts: dict[str, int], most: int = 900) -> dict[str, int]:
+    """Return counts by text with no text too long; those that only differ further on are counted together."""
+    found: dict[str, int] = {}
+    for text, count in counts.items():
+        short = clipped(text) or ""
+        if short not in found and len(found) >= most:
+            short = "(others)"
+        found[short] = found.get(short, 0) + count
+    return found

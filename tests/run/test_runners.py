@@ -1,0 +1,243 @@
+"""Locust's runners as we have them: each connection speaks for its own worker, and a worker keeps its own options."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gevent
+import msgpack
+import msgspec
+import pytest
+import zmq
+from locust import User
+from locust.env import Environment
+
+from loadgen.run import join, runners
+from loadgen.run.runners import GuardedMaster, GuardedWorker
+from tests.run.harness import free_port
+from tests.run.test_wire import until
+
+
+class Reader(User):
+    """A class that a worker can play."""
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> runners.Faults:
+    made = runners.Faults()
+    monkeypatch.setattr(runners, "faults", made)
+    for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def environment(**options: Any) -> Environment:
+    made = Environment(user_classes=[Reader])
+    made.parsed_options = SimpleNamespace(  # type: ignore[assignment]
+        enable_rebalancing=False, headless=False, web_base_path="", processes=None, join=None, **options
+    )
+    return made
+
+
+class Site:
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.environment = environment()
+        self.master = GuardedMaster(self.environment, "127.0.0.1", self.port)
+        self.clients: list[Any] = []
+
+    def client(self, name: str) -> "Client":
+        made = Client(self.port, name)
+        self.clients.append(made)
+        return made
+
+    def close(self) -> None:
+        for client in self.clients:
+            client.socket.close()
+        self.master.greenlet.kill()
+        self.master.server.close(linger=0)  # type: ignore[no-untyped-call]
+
+
+class Client:
+    """Says to a master what it is told to, in its own name or another's."""
+
+    def __init__(self, port: int, name: str) -> None:
+        self.name = name
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.setsockopt(zmq.IDENTITY, name.encode())
+        self.socket.connect(f"tcp://127.0.0.1:{port}")
+
+    def say(self, kind: str, data: Any = None, of: str | None = None) -> None:
+        self.socket.send(msgpack.dumps((kind, data, of or self.name)))
+
+    def hear(self) -> list[str]:
+        heard = []
+        while self.socket.poll(0):
+            heard.append(msgpack.loads(self.socket.recv(), strict_map_key=False)[0])
+        return heard
+
+
+@pytest.fixture
+def site(faults: runners.Faults) -> Iterator[Site]:
+    made = Site()
+    yield made
+    made.close()
+
+
+BEAT = {"state": "running", "current_cpu_usage": 1.0, "current_memory_usage": 1}
+ENTRY = {"name": "event", "method": "PUBLISH", "num_requests": 5, "response_times": {1: 5}}
+STATS = {
+    "stats": [ENTRY],
+    "stats_total": {**ENTRY, "name": "Aggregated"},
+    "errors": {},
+    "user_classes_count": {"Reader": 7},
+    "user_count": 7,
+}
+
+
+def settled(site: Site, client: Client) -> None:
+    """Wait until all that a client has said was heard."""
+    client.say("heartbeat", BEAT)
+    site.clients[0].hear()
+    seen: list[str] = []
+    until(lambda: seen.extend(client.hear()) or "heartbeat" in seen)
+
+
+def test_a_worker_speaks_for_itself_whatever_name_it_gives(site: Site, faults: runners.Faults) -> None:
+    one, two = site.client("one"), site.client("two")
+    for client in (one, two):
+        client.say("client_ready", "2.47.0")
+    until(lambda: len(site.master.clients) == 2)
+    two.say("heartbeat", BEAT, of="one")
+    two.say("spawning_complete", {"user_classes_count": {"Reader": 9}, "user_count": 9}, of="one")
+    two.say("stats", STATS, of="one")
+    two.say("logs", {"worker_id": "one", "logs": ["forged"]}, of="one")
+    settled(site, two)
+    assert site.master.clients["one"].state == "ready"
+    assert site.master.clients["one"].user_classes_count == {}
+    assert site.master.clients["two"].user_classes_count == {"Reader": 7}
+    assert site.environment.worker_logs == {"two": ["forged"]}
+    two.say("client_stopped", None, of="one")
+    two.say("quit", None, of="one")
+    until(lambda: "two" not in site.master.clients)
+    assert "one" in site.master.clients
+    assert not faults.counts
+
+
+def test_what_a_stranger_on_this_machine_says_counts_nowhere(site: Site) -> None:
+    one, stranger = site.client("one"), site.client("stranger")
+    one.say("client_ready", "2.47.0")
+    until(lambda: len(site.master.clients) == 1)
+    for kind, data in (
+        ("stats", STATS),
+        ("exception", {"msg": "m", "traceback": "t"}),
+        ("logs", {"logs": ["x"]}),
+        ("quit", None),
+    ):
+        stranger.say(kind, data)
+    # It is told to quit for this, as Locust does.
+    stranger.say("spawning")
+    until(lambda: "quit" in stranger.hear())
+    assert site.environment.stats.entries == {}
+    assert site.environment.stats.total.num_requests == 0
+    assert site.environment.worker_logs == {}
+    assert site.master.exceptions == {}
+    assert list(site.master.clients) == ["one"]
+
+
+def test_what_a_master_cannot_use_is_named_once_with_its_worker_and_it_listens_on(
+    site: Site, faults: runners.Faults, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = site.client("one")
+    client.say("client_ready", "2.47.0")
+    until(lambda: site.master.clients)
+    for _ in range(3):
+        client.say("heartbeat", {"state": "\x1b[2J"})
+        client.say("stats", {})
+        client.say("locustfile", {"version": "2.47.0"})
+    settled(site, client)
+    assert sum(faults.counts.values()) == 9
+    assert len(faults.counts) == 3
+    assert "locustfile" not in client.hear()
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if "worker one sent a" in line]) == 3
+    assert "\x1b" not in "".join(said)
+
+
+def test_messages_of_the_users_own_code_are_passed_on_with_their_true_sender(
+    site: Site, faults: runners.Faults
+) -> None:
+    heard: list[tuple[str, Any]] = []
+
+    def listen(environment: Environment, msg: Any) -> None:
+        heard.append((msg.node_id, msg.data))
+
+    site.master.register_message("mine", listen)
+    client = site.client("one")
+    client.say("client_ready", "2.47.0")
+    time = {"__datetime__": True, "as_str": "20261128T12:00:00.000000"}
+    client.say("mine", {"any": [1, {"thing": time}]}, of="two")
+    client.socket.send(b"\x93\xa4mine" + b"\x91" * 2_000 + b"\x01\xa1x")
+    client.say("mine", {"__datetime__": True})
+    client.say("others", 1)
+    settled(site, client)
+    ((sender, data),) = heard
+    assert sender == "one"
+    assert data["any"][1]["thing"].year == 2026
+    assert len(faults.counts) == 3
+
+
+def test_names_do_not_pile_up_on_a_master(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "_MOST_ROWS", 10)
+    monkeypatch.setattr(runners, "_MOST_WORKERS", 3)
+    client = site.client("one")
+    client.say("client_ready", "2.47.0")
+    for number in range(30):
+        entry = {**ENTRY, "name": f"event-{number}"}
+        error = {"name": "n", "method": "m", "error": f"e{number}", "occurrences": 1}
+        client.say("stats", {**STATS, "stats": [entry], "errors": {str(number): error}})
+        client.say("exception", {"msg": "m", "traceback": f"t{number}"})
+    settled(site, client)
+    assert len(site.environment.stats.entries) == 10
+    assert len(site.environment.stats.errors) == 10
+    assert len(site.master.exceptions) == 10
+    for number in range(5):
+        site.client(f"more-{number}").say("client_ready", "2.47.0")
+    until(lambda: len(site.master.worker_indexes) == 3)
+    gevent.sleep(0.1)
+    assert len(site.master.clients) == 3
+
+
+def test_a_master_does_not_change_a_workers_own_options(
+    site: Site, faults: runners.Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "own_options", {"join", "auth"})
+    own = environment(auth="mine")
+    worker = GuardedWorker(own, "127.0.0.1", site.port)
+    try:
+        until(lambda: site.master.clients)
+
+        def told(kind: str, data: Any) -> Any:
+            return worker._from_master(kind, msgspec.Raw(msgpack.dumps(data)))
+
+        spawn = {
+            "timestamp": 1.0,
+            "host": None,
+            "stop_timeout": None,
+            "parsed_options": {"auth": "theirs", "join": "/etc/passwd", "of_the_user": 1},
+        }
+        assert told("spawn", {**spawn, "user_classes_count": {"Reader": 1}})["parsed_options"] == {
+            "of_the_user": 1
+        }
+        with pytest.raises(ValueError, match="no user class 'os' is here"):
+            told("spawn", {**spawn, "user_classes_count": {"os": 1}})
+        (name,) = site.master.clients
+        site.master.send_message("update_user_class", {"user_class_name": "Reader", "host": "evil"}, name)
+        site.master.send_message("spawn", {"timestamp": "never"}, name)
+        until(lambda: len(faults.counts) == 2)
+        assert all(sentence.startswith("the master sent a ") for sentence in faults.counts)
+        assert Reader.host is None
+    finally:
+        worker.greenlet.kill()
+        worker.client.close(linger=0)
