@@ -88,13 +88,17 @@ def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterato
         when = "before the measurement"
         if window is not None and end_ns > window.start_ns:
             when = f"{into(end_ns, window)} of {window.seconds:.1f} s"
-        held = _held(summary, entry["worker"])
+        held, starved = _held(summary, entry["worker"]), surroundings.starved(run, entry)
         yield Finding(
             "invalid",
             "record",
             f"the record of worker {entry['worker']} (host {text.clean(entry['hostname'])}, pid {entry['pid']})"
-            f" breaks off {when}: what its clients published and received after that is missing{held}",
-            "find out why it ended (killed, out of memory?) and run again; until then the others' figures are whole",
+            f" breaks off {when}: what its clients published and received after that is missing{held}"
+            f"{'; ' + starved if starved else ''}",
+            "raise the memory limit, or lower the load, and run again; until then the others' figures are whole"
+            if starved
+            else "find out why it ended (killed, out of memory?) and run again; until then the others' figures are"
+            " whole",
         )
 
 

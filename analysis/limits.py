@@ -70,6 +70,9 @@ class Limits:
     throttled_wrong: float = 0.1
     #: Time in one second for which tasks waited for memory, or the hypervisor took the CPUs: degraded.
     waited_ns: int = 100 * _MS
+    #: Memory of a container in its last second, as a share of its limit, from which on a worker that is gone is taken
+    #: to have ended for want of it.
+    memory_full: float = 0.9
     #: Time without a sign of a worker: invalid.
     silence_ns: int = 3 * _SECOND_NS
 

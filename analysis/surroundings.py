@@ -4,7 +4,7 @@ Workers that share a CPU quota, as those of one container do, are one entry; so 
 Each figure is that of the worker that saw most: what is counted of a cgroup or a machine all of them see.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -98,6 +98,27 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
         _of_group(workers, hosts[key], [_rows_of(columns, columns["worker"] == worker) for worker in workers])
         for key, workers in groups.items()
     ]
+
+
+def starved(run: Run, entry: Mapping[str, Any]) -> str | None:
+    """Return what speaks for it that a worker ended for want of memory, as a part of a sentence; None: nothing does.
+
+    ``entry`` is the worker's in the manifest. Its own container may be gone with it: the master's counter is of the
+    master's.
+    """
+    kills, here = run.manifest.get("oom_kills"), run.manifest["host"].get("boot_id")
+    if kills and here is not None and entry.get("boot_id") == here:
+        what = "a process" if kills == 1 else f"{kills:,} processes"
+        return f"the kernel killed {what} beside the master for want of memory"
+    table = run.table("health", ("worker", "memory_bytes", "memory_limit_bytes"))
+    worker, used, limit = (ints(table, name) for name in ("worker", "memory_bytes", "memory_limit_bytes"))
+    last = np.flatnonzero((worker == entry["worker"]) & (used >= 0) & (limit > 0))[-1:]
+    if len(last) and used[last[0]] >= LIMITS.memory_full * limit[last[0]]:
+        return (
+            f"its container had used {text.size(int(used[last[0]]))} of its limit of"
+            f" {text.size(int(limit[last[0]]))} of memory in its last second"
+        )
+    return None
 
 
 def _rows_of(columns: dict[str, Ints], chosen: npt.NDArray[np.bool_]) -> dict[str, Ints]:

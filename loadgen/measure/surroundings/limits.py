@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 
+from analysis import text
 from loadgen.measure.surroundings import parsing
 from loadgen.measure.surroundings.cgroups import Groups, Place, find
 
@@ -35,20 +36,13 @@ class Allowed:
         return min(known, default=None if self.machine_cpus is None else float(self.machine_cpus))
 
     def restrained(self) -> str | None:
-        """Return what keeps it from using the whole machine, as a part of a sentence; None: nothing does."""
+        """Return what keeps it from using all CPUs of the machine, as a part of a sentence; None: nothing does."""
         cores, machine = self.cores, self.machine_cpus
         if cores is None or machine is None or cores >= machine:
             return None
         if self.quota_cores is not None and self.quota_cores <= cores:
-            return f"a CPU quota allows {shown_cores(cores)} of the machine's {machine}"
-        return f"a cpuset or affinity allows {shown_cores(cores)} of the machine's {machine}"
-
-
-def shown_cores(cores: float) -> str:
-    """Return a number of cores for a sentence: `30 % of a core`, `1.5 cores`."""
-    if cores < 1:
-        return f"{cores * 100:.3g} % of a core"
-    return "1 core" if cores == 1 else f"{cores:.3g} cores"
+            return f"a CPU quota allows {text.cores(cores)} of the machine's {machine}"
+        return f"a cpuset or affinity allows {text.cores(cores)} of the machine's {machine}"
 
 
 def groups_here(proc: Path = _PROC) -> Groups:

@@ -74,6 +74,18 @@ def pressure_ns(text: str | None) -> int | None:
     return None
 
 
+def pressure_average(text: str | None) -> float | None:
+    """Return the share of the last ten seconds in which some task waited, by a pressure file."""
+    for line in (text or "").splitlines():
+        kind, *fields = line.split()[:5] or [""]
+        if kind == "some":
+            for entry in fields:
+                name, _, value = entry.partition("=")
+                if name == "avg10" and value.replace(".", "", 1).isdecimal():
+                    return float(value) / 100
+    return None
+
+
 def steal_ns(stat: str | None, cpus: Collection[int], tick_ns: int) -> int | None:
     """Return for how long a hypervisor ran something else on these CPUs, the mean of one, by `/proc/stat`."""
     total, seen = 0, 0
