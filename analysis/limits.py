@@ -70,6 +70,8 @@ class Limits:
     throttled_wrong: float = 0.1
     #: Time in one second for which tasks waited for memory, or the hypervisor took the CPUs: degraded.
     waited_ns: int = 100 * _MS
+    #: Time held back by a quota, as a share of a pause in the same second, from which on the quota was the pause.
+    throttled_explains: float = 0.8
     #: Memory of a container in its last second, as a share of its limit, from which on a worker that is gone is taken
     #: to have ended for want of it.
     memory_full: float = 0.9

@@ -151,6 +151,49 @@ def test_a_stall_that_is_longer_than_all_the_throttling_around_it_is_not_explain
     assert "blocking calls" in loop["advice"]
 
 
+@pytest.mark.parametrize(
+    ("held_ns", "subject"), [(700 * MS, "throttling"), (100 * MS, "pause"), (0, "pause")]
+)
+def test_a_stop_that_a_quota_made_is_no_stop_by_somebody(tmp_path: Path, held_ns: int, subject: str) -> None:
+    # A quota with a long period: nothing ran for 0.7 s, and nothing waited for a CPU.
+    row = throttled(
+        4.5, held_ns, 1, quota_periods=1, paused_ns=700 * MS, paused_until_ns=health(4.4)["time_ns"]
+    )
+    summary = judged(tmp_path, rows=seconds(row), phases=LONG)
+    assert subjects(summary)[0] == ("invalid", subject)
+    assert [each for each in subjects(summary) if each[1] == "pause"] == (
+        [] if subject == "throttling" else [("invalid", "pause")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("manifest", "row", "said"),
+    [
+        ({"oom_kills": 1}, {}, "; the kernel killed a process beside the master for want of memory"),
+        ({"oom_kills": 0}, {}, None),
+        (
+            {},
+            {"memory_bytes": 195, "memory_limit_bytes": 200},
+            "; its container had used 0 MiB of its limit of 0 MiB",
+        ),
+        ({}, {"memory_bytes": 100, "memory_limit_bytes": 200}, None),
+    ],
+)
+def test_a_worker_that_is_gone_for_want_of_memory_is_said_to_be(
+    tmp_path: Path, manifest: dict[str, Any], row: Row, said: str | None
+) -> None:
+    (worker,) = workers(1, finished=False)
+    rows = [health(0.5), health(0.8, **row)]
+    summary = judged(tmp_path, rows=rows, workers=[worker], host=HOST, **manifest)
+    (finding,) = [finding for finding in findings(summary) if finding["subject"] == "record"]
+    if said is None:
+        assert "memory" not in finding["reason"]
+        assert finding["advice"].startswith("find out why it ended")
+    else:
+        assert said in finding["reason"]
+        assert finding["advice"].startswith("raise the memory limit")
+
+
 def test_workers_of_one_container_are_one_finding_and_those_of_two_are_two(tmp_path: Path) -> None:
     rows = [throttled(n + 0.5, 640 * MS, worker=w) for n in range(11) for w in range(2)]
     shared = judged(tmp_path / "one", rows=rows, phases=LONG, workers=workers(2), host=HOST)

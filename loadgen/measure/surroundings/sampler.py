@@ -10,8 +10,6 @@ from loadgen.measure.surroundings.cgroups import Groups, Place, find
 from loadgen.measure.surroundings.limits import cpus_here, tightest_memory, tightest_quota
 
 _PROC = Path("/proc")
-#: How often limits are read anew: they are changed by hand, if ever.
-_LIMITS_EVERY = 5
 #: How often EC2's counters are read: the driver asks the hypervisor for them.
 _ALLOWANCES_EVERY_S = 1.0
 _MOST_BYTES = 1 << 20
@@ -109,7 +107,6 @@ class Surroundings:
         self._text: str | None = None
         self._files: dict[Path, KernelFile] = {}
         self._groups = Groups()
-        self._since_limits = 0
         self._cpus: frozenset[int] = frozenset()
         self._quota: tuple[float, Path] | None = None
         self._quota_group: int | None = None
@@ -145,9 +142,8 @@ class Surroundings:
         self.allowances.running = False
 
     def _locate(self) -> None:
-        """Find the cgroups where the process is in others than before, and read limits now and then."""
+        """Find the cgroups where the process is in others than before, and read limits, which may change any time."""
         text = self._cgroup.read()
-        self._since_limits += 1
         if text != self._text:
             self._text = text
             for file in self._files.values():
@@ -155,9 +151,6 @@ class Surroundings:
             self._files.clear()
             self._before = {}
             self._groups = find(text or "", self._mountinfo.read() or "", os.getpid(), self._base)
-        elif self._since_limits < _LIMITS_EVERY:
-            return
-        self._since_limits = 0
         places = self._groups.places
         self._cpus = cpus_here(places.get("cpuset"))
         self._quota = tightest_quota(places.get("cpu"))
