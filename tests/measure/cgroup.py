@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ def group(controller: str, parent: Path | None = None) -> Iterator[Path]:
     try:
         yield place
     finally:
+        # Threads of processes that have ended may be there for a moment.
+        deadline_s = time.monotonic() + 10
+        while (place / "cgroup.procs").read_text().strip() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
         place.rmdir()
 
 
