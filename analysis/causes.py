@@ -1,15 +1,16 @@
-"""Findings that explain others: pauses and steps of clocks, and what follows from them.
+"""Findings that explain others: pauses, steps of clocks, CPU quotas and the like, and what follows from them.
 
 A clock that stepped by 3 s makes every event look sent 3 s late. A process that stood still for 0.2 s makes its event
-loop lag and its deliveries wait. Advice on the symptom would be wrong there, so the cause is named first, and what it
-explains refers to it.
+loop lag and its deliveries wait; so does a container whose CPU quota is used up. Advice on the symptom would be wrong
+there, so the cause is named first, and what it explains refers to it.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from analysis import disturbances, text
+from analysis.findings import Finding
 from analysis.limits import LIMITS
 from analysis.run import Run, Window
 
@@ -19,24 +20,19 @@ _PAUSED = {
     disturbances.FROZEN: "stood still with the machine, clocks and all, for",
     disturbances.APART: "or the master was paused, or one of their clocks stepped, by",
 }
-_NAMES = {"pause": "the pause", "network": "the silence of the connections"}
+#: How a finding refers to the cause that explains it.
+_NAMES = {
+    "pause": "the pause",
+    "network": "the silence of the connections",
+    "clock": "the step of the clock",
+    "throttling": "the CPU quota",
+    "memory": "the want of memory",
+    "steal": "the steal",
+}
+#: Causes of a worker's CPU being busy, whatever their size.
+_OF_CPU = ("throttling", "steal")
 #: A symptom is not larger than its cause by more than what else delays.
 _SLACK, _SLACK_NS = 1.2, 50_000_000
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One reason to doubt."""
-
-    #: `degraded` or `invalid`.
-    severity: str
-    #: What it is about: user code, harness, record, ledger, pause, clock, network, schedule, queue, loop, cpu, gc,
-    #: files, ports.
-    subject: str
-    reason: str
-    advice: str
-    #: By how much it shifts or delays what is measured, at most; None if that is not known.
-    size_ns: int | None = None
 
 
 def disturbed(run: Run, window: Window, summary: dict[str, Any]) -> list[Finding]:
@@ -142,20 +138,27 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
     causes = sorted(causes, key=lambda finding: -(finding.size_ns or 0))
     unexplained, explained = [], []
     for sign in signs:
-        cause = None
-        if sign.size_ns is not None:
-            # The smallest that is large enough.
-            cause = next(
-                (place for place in range(len(causes) - 1, -1, -1) if _explains(causes[place], sign)), None
-            )
+        cause = _cause_of(sign, causes)
         if cause is None:
             unexplained.append(sign)
             continue
         if sign.severity == "invalid":
             causes[cause] = replace(causes[cause], severity="invalid")
-        what = _NAMES.get(causes[cause].subject, "the step of the clock")
-        explained.append(replace(sign, advice=f"{what} named above explains this: see to that first"))
+        name = _NAMES[causes[cause].subject]
+        explained.append(replace(sign, advice=f"{name} named above explains this: see to that first"))
     return [*causes, *unexplained, *explained]
+
+
+def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
+    """Return the place of the smallest cause that is large enough; None: none is."""
+    for place in range(len(causes) - 1, -1, -1):
+        cause = causes[place]
+        if cause.subject in _NAMES and (
+            (sign.subject == "cpu" and cause.subject in _OF_CPU)
+            or (sign.size_ns is not None and _explains(cause, sign))
+        ):
+            return place
+    return None
 
 
 def _explains(cause: Finding, sign: Finding) -> bool:

@@ -49,13 +49,16 @@ def find(run: Run) -> tuple[list[Step], list[Pause]]:
         "paused_ns",
         "paused_until_ns",
         "suspended_ns",
+        "throttled_ns",
     )
     table = run.table("health", names)
-    worker, time_ns, interval_ns, moved_ns, paused_ns, until_ns, suspended_ns = (
+    worker, time_ns, interval_ns, moved_ns, paused_ns, until_ns, suspended_ns, throttled_ns = (
         ints(table, name, 0) for name in names
     )
     pauses = []
-    for row in (paused_ns >= LIMITS.pause_ns).nonzero()[0].tolist():
+    # A process that its CPU quota held back for as long was not stopped: see `surroundings`.
+    stopped = (paused_ns >= LIMITS.pause_ns) & (throttled_ns < LIMITS.throttled_explains * paused_ns)
+    for row in stopped.nonzero()[0].tolist():
         end_ns, lasted_ns = int(until_ns[row]), int(paused_ns[row])
         pauses.append(Pause(int(worker[row]), STOPPED, end_ns - lasted_ns, end_ns, lasted_ns))
     for row in (suspended_ns >= LIMITS.frozen_ns).nonzero()[0].tolist():

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis import clockbound, echo, network, text
-from analysis.causes import Finding, disturbed, in_causal_order, into
+from analysis import clockbound, echo, network, surroundings, text
+from analysis.causes import disturbed, in_causal_order, into
+from analysis.findings import Finding
 from analysis.limits import LIMITS
 from analysis.run import Ints, Run, Window, ints
 
@@ -40,7 +41,13 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
     """Return the verdict on a run from its summary's figures and its health table."""
     findings = [*_failures(run), *_record(run, window, summary)]
     if window is not None and summary["ledger"] is not None:
-        causes = [*disturbed(run, window, summary), *network.silences(summary, window)]
+        around = surroundings.summarise(run, window)
+        p99_ns = summary["delivery"]["headline_ns"]["p99"]
+        causes = [
+            *disturbed(run, window, summary),
+            *surroundings.findings(around, p99_ns),
+            *network.silences(summary, window),
+        ]
         signs = [*_clock(summary), *_ledger(summary), *_schedule(summary), *_queue(run, window, summary)]
         health = _Health.of(run, window)
         for worker in health.workers:
@@ -90,13 +97,17 @@ def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterato
         when = "before the measurement"
         if window is not None and end_ns > window.start_ns:
             when = f"{into(end_ns, window)} of {window.seconds:.1f} s"
-        held = _held(summary, entry["worker"])
+        held, starved = _held(summary, entry["worker"]), surroundings.starved(run, entry)
         yield Finding(
             "invalid",
             "record",
             f"the record of worker {entry['worker']} (host {text.clean(entry['hostname'])}, pid {entry['pid']})"
-            f" breaks off {when}: what its clients published and received after that is missing{held}",
-            "find out why it ended (killed, out of memory?) and run again; until then the others' figures are whole",
+            f" breaks off {when}: what its clients published and received after that is missing{held}"
+            f"{'; ' + starved if starved else ''}",
+            "raise the memory limit, or lower the load, and run again; until then the others' figures are whole"
+            if starved
+            else "find out why it ended (killed, out of memory?) and run again; until then the others' figures are"
+            " whole",
         )
 
 
@@ -277,7 +288,7 @@ class _Health:
     @classmethod
     def of(cls, run: Run, window: Window) -> "_Health":
         names = (
-            "worker", "time_ns", "interval_ns", "cpu_ns", "lag_max_ns", "gc_ns",
+            "worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "lag_max_ns", "gc_ns",
             "open_files", "open_files_limit", "ports", "ports_limit",
         )  # fmt: skip
         table = run.table("health", names)
@@ -295,12 +306,13 @@ def _worker(health: _Health, worker: int, window: Window) -> Iterator[Finding]:
     if not len(at["time_ns"]):
         return
     more = "add workers (--processes) or a machine, or lower the load"
-    busy = at["cpu_ns"] / np.maximum(at["interval_ns"], 1) > LIMITS.busy_cpu
+    busy = surroundings.cpu_share(at["cpu_ns"], at["interval_ns"], at["allowed_ns"]) > LIMITS.busy_cpu
     if busy.mean() > LIMITS.busy_seconds:
         yield Finding(
             "degraded",
             "cpu",
-            f"worker {worker} used more than {LIMITS.busy_cpu:.0%} of a core in {int(busy.sum())} of {len(busy)} s",
+            f"worker {worker} used more than {LIMITS.busy_cpu:.0%} of {_allowed(at)} in {int(busy.sum())} of"
+            f" {len(busy)} s",
             more,
         )
     stalls = at["lag_max_ns"] > LIMITS.stall_ns
@@ -342,6 +354,13 @@ def _worker(health: _Health, worker: int, window: Window) -> Iterator[Finding]:
                 f" {int(at[column].max()):,} in use",
                 advice,
             )
+
+
+def _allowed(at: dict[str, Ints]) -> str:
+    """Return what CPU a worker may use, for a sentence: one process cannot use more than a core."""
+    known = at["allowed_ns"] > 0
+    least = float((at["allowed_ns"][known] / at["interval_ns"][known]).min()) if known.any() else 1.0
+    return "a core" if least >= 1 else f"the {text.cores(least)} that it is allowed"
 
 
 def _silence(begins_ns: Ints, ends_ns: Ints, worker: int, window: Window) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ class Limits:
     stall_ns: int = 250 * _MS
     #: Share of the measurement in such stalls: invalid.
     stalled_wrong: float = 0.1
-    #: CPU of a worker in one second, as a share of a core, from which on that second counts as busy.
+    #: CPU of a worker in one second, as a share of what it is allowed, from which on that second counts as busy.
     busy_cpu: float = 0.9
     #: Share of busy seconds: degraded.
     busy_seconds: float = 0.2
@@ -58,6 +58,23 @@ class Limits:
     pause_wrong_ns: int = 200 * _MS
     #: … or if it took this share of the measurement: then it is in the p99.
     pause_wrong_share: float = 0.01
+    #: Time for which a CPU quota held everything back in one second: degraded, as a machine that stood still.
+    throttled_ns: int = 10 * _MS
+    #: Share of the measurement held back: degraded above this (half of what lies beyond a p99), where one stop is …
+    throttled_share: float = 0.005
+    #: … above this share of the headline p99; …
+    throttled_shift: float = 0.1
+    #: … invalid where it took `pause_wrong_share` of the measurement and one stop is above this share of the p99 …
+    throttled_shift_wrong: float = 0.5
+    #: … or took this share of the measurement. The same for waits for memory and for steal.
+    throttled_wrong: float = 0.1
+    #: Time in one second for which tasks waited for memory, or the hypervisor took the CPUs: degraded.
+    waited_ns: int = 100 * _MS
+    #: Time held back by a quota, as a share of a pause in the same second, from which on the quota was the pause.
+    throttled_explains: float = 0.8
+    #: Memory of a container in its last second, as a share of its limit, from which on a worker that is gone is taken
+    #: to have ended for want of it.
+    memory_full: float = 0.9
     #: Time without a sign of a worker: invalid.
     silence_ns: int = 3 * _SECOND_NS
 

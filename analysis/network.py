@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import text
-from analysis.causes import Finding, into
+from analysis.causes import into
+from analysis.findings import Finding
 from analysis.limits import LIMITS
 from analysis.run import Ints, Run, Window, ints
 

@@ -51,6 +51,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
     )
     environment.filters.update(
         duration=text.duration,
+        cores=text.cores,
         count=text.count,
         rate=text.rate,
         ratio=text.ratio,

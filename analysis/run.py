@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis import clocks
+from analysis import around, clocks
 from analysis.clock_bounds import Pings
 from analysis.clocks import ClockFit
 
@@ -46,7 +46,7 @@ _LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "clock": dict.fromkeys(
         ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"), pa.int64()
     ),
-    "health": dict.fromkeys(("paused_ns", "paused_until_ns", "suspended_ns"), pa.int64()),
+    "health": dict.fromkeys(("paused_ns", "paused_until_ns", "suspended_ns", *around.COLUMNS), pa.int64()),
 }
 Ints = npt.NDArray[np.int64]
 

@@ -21,6 +21,7 @@ from analysis import (
     recovery,
     revisions,
     steps,
+    surroundings,
     throttling,
     workers,
 )
@@ -78,6 +79,7 @@ def summarise(run: Run) -> dict[str, Any]:
             summary[name] = None
         summary["addresses"] = addresses.summarise(run, None)
         summary["steps"] = []
+        summary["surroundings"] = []
         summary["recovery"] = recovery.summarise(run)
         summary["outages"], summary["silences"] = [], []
         summary["clock"] = _clock(run)
@@ -101,6 +103,7 @@ def summarise(run: Run) -> dict[str, Any]:
     summary["fanout"] = fanout.summarise(settled)
     summary["steps"] = steps.summarise(run, settled)
     summary["health"] = _health(run, window)
+    summary["surroundings"] = [group.to_dict() for group in surroundings.summarise(run, window)]
     summary["recovery"] = recovery.summarise(run)
     summary["outages"] = [outage.to_dict() for outage in find_outages(run, window)]
     summary["silences"] = [silence.to_dict() for silence in find_silences(run, window)]
@@ -269,6 +272,7 @@ def _health(run: Run, window: Window) -> dict[str, Any]:
         "time_ns",
         "interval_ns",
         "cpu_ns",
+        "allowed_ns",
         "lag_max_ns",
         "late_max_ns",
         "queue_max_ns",
@@ -287,7 +291,7 @@ def _health(run: Run, window: Window) -> dict[str, Any]:
         return of(values) if values.size else None
 
     interval_ns = ints(table, "interval_ns")
-    busy = (ints(table, "cpu_ns") / np.maximum(interval_ns, 1))[inside]
+    busy = surroundings.cpu_share(ints(table, "cpu_ns"), interval_ns, ints(table, "allowed_ns"))[inside]
     return {
         "seconds": int(np.count_nonzero(inside)),
         "cpu_worst": float(busy.max()) if busy.size else None,

@@ -35,6 +35,15 @@ def duration(ns: float | None) -> str:
     return f"{significant(ns)} ns"
 
 
+def cores(value: float | None) -> str:
+    """Return a number of cores: `30 % of a core`, `1.5 cores`."""
+    if value is None:
+        return UNKNOWN
+    if value < 1:
+        return f"{value * 100:.3g} % of a core"
+    return "1 core" if value == 1 else f"{value:.3g} cores"
+
+
 def significant(value: float, digits: int = 3) -> str:
     """Return a number with so many significant digits, no exponent, no digits after a long whole part."""
     # Rounded first: 0.9997 becomes 1.00, not 1.000.

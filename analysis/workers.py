@@ -14,6 +14,7 @@ import numpy as np
 from analysis.ledger import Settled
 from analysis.presence import FOREVER, matching_patterns
 from analysis.run import Ints, Run, Window, codes, ints
+from analysis.surroundings import cpu_share
 
 _ODD = ("foreign", "undecodable", "unknown_subscription")
 #: What a record says of each worker, as far as it does: earlier versions had no weights.
@@ -56,10 +57,10 @@ def _undecodable(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
-    table = run.table("health", ("worker", "time_ns", "interval_ns", "cpu_ns", "deliveries"))
-    names = ("worker", "time_ns", "interval_ns", "cpu_ns", "deliveries")
-    worker, time_ns, interval_ns, cpu_ns, deliveries = (ints(table, name) for name in names)
-    busy = cpu_ns / np.maximum(interval_ns, 1)
+    names = ("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "deliveries")
+    table = run.table("health", names)
+    worker, time_ns, interval_ns, cpu_ns, allowed_ns, deliveries = (ints(table, name) for name in names)
+    busy = cpu_share(cpu_ns, interval_ns, allowed_ns)
     inside = np.zeros(len(worker), dtype=bool)
     if window is not None:
         inside = (time_ns > window.start_ns) & (time_ns <= window.end_ns + 1_000_000_000)

@@ -21,6 +21,7 @@ from analysis.plots.axes import (
     worst_by_second,
 )
 from analysis.run import Run, ints, taken, unanswering
+from analysis.surroundings import cpu_share
 
 _WORKER_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.PURPLE, style.SKY)
 
@@ -139,14 +140,17 @@ def connection_ramp(run: Run) -> Figure | None:
 
 def generator_health(run: Run) -> Figure | None:
     """CPU, hub lag, schedule lateness and receive-queue delay of each worker."""
-    columns = ("worker", "time_ns", "interval_ns", "cpu_ns", "lag_max_ns", "late_max_ns", "queue_max_ns")
+    columns = (
+        *("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns"),
+        *("lag_max_ns", "late_max_ns", "queue_max_ns"),
+    )
     table = run.table("health", columns)
     if not table.num_rows:
         return None
     origin_ns = origin_of(run)
     worker, at_s = ints(table, "worker"), (ints(table, "time_ns") - origin_ns) / 1e9
     figure, (top, bottom) = style.new_figure(2, 4.4, sharex=True)
-    cpu = ints(table, "cpu_ns") / np.maximum(ints(table, "interval_ns"), 1) * 100
+    cpu = cpu_share(ints(table, "cpu_ns"), ints(table, "interval_ns"), ints(table, "allowed_ns")) * 100
     for number in np.unique(worker).tolist():
         mine = np.flatnonzero(worker == number)
         mine = mine[np.argsort(at_s[mine])]
@@ -162,7 +166,7 @@ def generator_health(run: Run) -> Figure | None:
         drawn = drawn or len(worst) > 0
         bottom.plot(seconds, worst / 1e6, color=colour, label=label)
     top.set_ylim(0, max(100, float(cpu.max()) * 1.05))
-    top.set_ylabel("CPU, % of a core")
+    top.set_ylabel("CPU, % of allowed")
     top.set_title("How the generator itself was doing")
     top.legend(loc="upper right", ncols=3)
     if drawn:

@@ -131,6 +131,7 @@ def _rescue(folder: Path, child: children.Supervised, returncode: int, *, report
             return ExitCode.INTERRUPTED if child.interrupts else ExitCode.INCONCLUSIVE
         if run_folder.manifest.status == "running":
             run_folder.broke_off(f"{how} before the run did")
+            run_folder.manifest.oom_kills = ending.KILLS.since()
         say(str(run_folder.manifest.reason))
         run_folder.complete()
     except RunError as error:

@@ -40,6 +40,8 @@ class _Worker:
         self.collecting_ns = 0
         self.files_share = self.ports_share = 0.0
         self.clock_moved_ns = 0
+        self.held_ns = self.worst_held_ns = self.span_ns = 0
+        self.cgroup: int | None = None
 
 
 class Judge:
@@ -85,7 +87,12 @@ class Judge:
 
     def _take_health(self, known: _Worker, row: Mapping[str, Any]) -> None:
         known.seconds += 1
-        known.busy += row["cpu_ns"] / max(1, row["interval_ns"]) > LIMITS.busy_cpu
+        known.busy += share_of_allowed(row) > LIMITS.busy_cpu
+        if row.get("throttled_ns") is not None:
+            held_ns = min(row["throttled_ns"], row["interval_ns"])
+            known.held_ns, known.worst_held_ns = known.held_ns + held_ns, max(known.worst_held_ns, held_ns)
+            known.span_ns += row["interval_ns"]
+            known.cgroup = row.get("cgroup")
         known.worst_stall_ns = max(known.worst_stall_ns, row["lag_max_ns"])
         known.stalled_ns += row["lag_max_ns"] if row["lag_max_ns"] > LIMITS.stall_ns else 0
         known.collecting_ns = max(known.collecting_ns, row["gc_ns"])
@@ -106,6 +113,7 @@ class Judge:
             if awaited and silent_ns > max(SILENCE_NS, LIMITS.silence_ns):
                 invalid.append(f"nothing is known of worker {number} for {silent_ns / 1e9:.0f} s")
         if view.phase in _MEASURING:
+            self._throttling(invalid, degraded)
             self._schedule(state, invalid, degraded)
             for number, known in self._workers.items():
                 _worker(number, known, invalid, degraded)
@@ -114,6 +122,20 @@ class Judge:
         return Verdict(
             "valid" if view.phase in _MEASURING and state.latencies.measured.total_count else None, ()
         )
+
+    def _throttling(self, invalid: list[str], degraded: list[str]) -> None:
+        """Name a CPU quota that holds workers back, once for those that share it."""
+        seen: set[int] = set()
+        for number, known in self._workers.items():
+            if known.worst_held_ns < LIMITS.throttled_ns or known.cgroup in seen:
+                continue
+            if known.cgroup is not None:
+                seen.add(known.cgroup)
+            share = known.held_ns / max(1, known.span_ns)
+            (invalid if share >= LIMITS.throttled_wrong else degraded).append(
+                f"a CPU quota stopped worker {number} for {share:.1%} of the time, up to"
+                f" {known.worst_held_ns / 1e6:.0f} ms in a second"
+            )
 
     def _schedule(self, state: "LiveState", invalid: list[str], degraded: list[str]) -> None:
         if self._unsent:
@@ -188,7 +210,8 @@ def statistic(histogram: HdrHistogram | None, name: str, percentile: float | Non
 def _worker(number: int, known: _Worker, invalid: list[str], degraded: list[str]) -> None:
     if known.seconds and known.busy / known.seconds > LIMITS.busy_seconds:
         degraded.append(
-            f"worker {number} used more than {LIMITS.busy_cpu:.0%} of a core in {known.busy} of {known.seconds} s"
+            f"worker {number} used more than {LIMITS.busy_cpu:.0%} of the CPU that it is allowed in {known.busy} of"
+            f" {known.seconds} s"
         )
     if known.worst_stall_ns > LIMITS.stall_ns:
         share = known.stalled_ns / (known.seconds * 1e9)
@@ -203,6 +226,12 @@ def _worker(number: int, known: _Worker, invalid: list[str], degraded: list[str]
         degraded.append(f"worker {number} came close to its limit of open files")
     if known.ports_share > LIMITS.ports_share:
         degraded.append(f"worker {number} came close to its limit of local ports")
+
+
+def share_of_allowed(row: Mapping[str, Any]) -> float:
+    """Return a worker's CPU time of a second as a share of what it is allowed: a core, or less."""
+    interval_ns, allowed_ns = max(1, row["interval_ns"]), row.get("allowed_ns")
+    return float(row["cpu_ns"] / (min(interval_ns, allowed_ns) if allowed_ns else interval_ns))
 
 
 def _p99(histogram: HdrHistogram) -> int:

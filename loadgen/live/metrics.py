@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from loadgen.live.judge import share_of_allowed
 from loadgen.live.state import SILENCE_NS, STATUSES, Buckets, LiveState, View, WorkerTotals
 
 #: The phases that a run is in, in their order.
@@ -252,7 +253,7 @@ def _workers(state: LiveState, view: View, at_ns: int) -> Iterator[Metric]:
         ("loadgen_event_loop_lag_max_seconds", "loadgen.worker.event_loop_lag.max", "s",
          "Longest time in which the worker's event loop stood still, of the last second.", _lag),
         ("loadgen_worker_cpu_ratio", "loadgen.worker.cpu.utilization", "1",
-         "Share of a core that the worker used in the last second.", _cpu),
+         "Share of the CPU it is allowed (a core at most) that the worker used in the last second.", _cpu),
         ("loadgen_worker_gc_seconds", "loadgen.worker.gc", "s",
          "Time in garbage collection in the last second.", _gc),
         ("loadgen_worker_resident_memory_bytes", "loadgen.worker.memory.usage", "By",
@@ -308,7 +309,7 @@ def _gc(totals: WorkerTotals) -> float | None:
 
 def _cpu(totals: WorkerTotals) -> float | None:
     assert totals.health is not None
-    return float(totals.health["cpu_ns"] / max(1, totals.health["interval_ns"]))
+    return share_of_allowed(totals.health)
 
 
 def _memory(totals: WorkerTotals) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
 
-from loadgen.live.judge import Judge, Verdict
+from loadgen.live.judge import Judge, Verdict, share_of_allowed
 from loadgen.live.plan import Due
 from loadgen.live.series import Latencies, Loss, Subscribers, percentiles
 from loadgen.measure.clock import now_ns
@@ -232,7 +232,7 @@ class LiveState:
         return {
             "queue_max_ns": _most(row["queue_max_ns"] for row in rows),
             "late_max_ns": _most(row["late_max_ns"] for row in rows),
-            "cpu_max": max(row["cpu_ns"] / max(1, row["interval_ns"]) for row in rows),
+            "cpu_max": max(share_of_allowed(row) for row in rows),
             "lag_max_ns": _most(row["lag_max_ns"] for row in rows),
         }
 

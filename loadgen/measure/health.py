@@ -11,6 +11,7 @@ import psutil
 
 from loadgen.measure.clock import ClockWatch, now_ns
 from loadgen.measure.pauses import Pauses, PauseWatch
+from loadgen.measure.surroundings import Around, Surroundings
 
 TICK_S = 0.02
 
@@ -36,6 +37,17 @@ class HealthSample(NamedTuple):
     paused_ns: int | None = None
     paused_until_ns: int | None = None
     suspended_ns: int | None = None
+    around: Around = Around()
+
+    def row(self) -> tuple[int | None, ...]:
+        """Return the values in the order of the table's columns."""
+        *own, around = self
+        return (*own, *around)
+
+    def to_dict(self) -> dict[str, int | None]:
+        """Return the values by column."""
+        own = self._asdict()
+        return {**own, **own.pop("around")._asdict()}
 
 
 class HealthSampler:
@@ -49,6 +61,8 @@ class HealthSampler:
         self._sleep = sleep
         self._pauses = pauses
         self._process = psutil.Process()
+        #: Cgroups, pressure and steal; its slow counters are read in a thread that the caller starts.
+        self.surroundings = Surroundings()
         self._lag_max_ns = 0
         self._gc_started_ns = 0
         self._gc_ns = 0
@@ -85,11 +99,12 @@ class HealthSampler:
     def sample(self, published: int, late_max_ns: int | None) -> HealthSample:
         """Return what happened since the last call; what arrived is not counted yet."""
         cpu_ns, monotonic_ns = time.process_time_ns(), time.monotonic_ns()
+        interval_ns = monotonic_ns - self._since_ns
         open_files = _open_files()
         paused = Pauses() if self._pauses is None else self._pauses.take()
         sample = HealthSample(
             time_ns=now_ns(),
-            interval_ns=monotonic_ns - self._since_ns,
+            interval_ns=interval_ns,
             cpu_ns=cpu_ns - self._cpu_ns,
             lag_max_ns=self._lag_max_ns,
             late_max_ns=late_max_ns,
@@ -106,6 +121,7 @@ class HealthSampler:
             paused_ns=None if self._pauses is None else paused.paused_ns,
             paused_until_ns=paused.until_ns,
             suspended_ns=paused.suspended_ns,
+            around=self.surroundings.take(interval_ns),
         )
         self._cpu_ns, self._since_ns, self._lag_max_ns, self._gc_ns = cpu_ns, monotonic_ns, 0, 0
         return sample

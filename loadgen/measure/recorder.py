@@ -158,7 +158,7 @@ class Recorder:
             self._spool.write_rows("connections", connections)
             self._spool.write_rows("clock", clocks)
             self._spool.write_rows("echo", echoes)
-            self._spool.write_rows("health", health_rows)
+            self._spool.write_rows("health", [row.row() for row in health_rows])
             self._spool.write_rows("histograms", histogram_rows)
             encoded = {row[0]: row[3] for row in histogram_rows}
             report = None
@@ -314,5 +314,5 @@ def _span(start_ns: int, end_ns: int, health: Sequence[HealthSample]) -> Report:
     return {
         "start_ns": start_ns,
         "end_ns": end_ns,
-        "health": health[0]._asdict() if health else None,
+        "health": health[0].to_dict() if health else None,
     }

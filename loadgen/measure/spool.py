@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from loadgen.measure.surroundings import Around
+
 #: A file in the spool that holds the run's token: a worker that can read it writes where the master reads.
 MARKER = "shared-with"
 
@@ -126,6 +128,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("paused_ns", pa.int64()),
             ("paused_until_ns", pa.int64()),
             ("suspended_ns", pa.int64()),
+            *((name, pa.int64()) for name in Around._fields),
         ]
     ),
     "echo": pa.schema(

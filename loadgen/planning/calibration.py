@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from loadgen import __version__, children, native
+from loadgen.measure.surroundings import allowed_here
 
 FORMAT = 2
 _SETTLE_NS = 1_000_000_000
@@ -80,7 +81,7 @@ def this_machine() -> dict[str, Any]:
     """Return what a calibration depends on."""
     return {
         "hostname": socket.gethostname(),
-        "cpus": os.cpu_count(),
+        "cpus": allowed_here().cores,
         "machine": platform.machine(),
         "python": platform.python_version(),
         "loadgen": __version__,

@@ -1,13 +1,11 @@
 """All that can be said of a scenario before it runs: operations, money, quotas, this machine."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from analysis import pricing
+from loadgen.measure.surroundings import allowed_here
 from loadgen.planning.calibration import Calibration
 from loadgen.planning.fanout import GroupLoad, audience, group_loads
 from loadgen.planning.fleet import Asked, Fleet, Machines, fleet
@@ -165,7 +163,7 @@ def estimate(
     plan = Plan(scenario)
     cost = cost_of(scenario, plan, prices, handlers)
     census = Census.of(scenario, plan)
-    need = needs(scenario, plan, cost.loads, calibration, os.cpu_count() or 1)
+    need = needs(scenario, plan, cost.loads, calibration, this_kind().cpus)
     return Estimate(
         scenario=scenario,
         prices=prices,
@@ -183,8 +181,10 @@ def estimate(
 
 
 def this_kind() -> Machines:
-    """Return this machine as the kind that workers would run on."""
-    return Machines(os.cpu_count() or 1, float(psutil.virtual_memory().total))
+    """Return this machine, or what this container is allowed of it, as the kind that workers would run on."""
+    allowed = allowed_here()
+    memory = allowed.memory_bytes
+    return Machines(allowed.cores or 1.0, None if memory is None else float(memory))
 
 
 def _asked(scenario: Scenario, plan: Plan, cost: Cost, census: Census, need: Needs, prices: Prices) -> Asked:

@@ -13,7 +13,7 @@ from typing import Any
 from analysis import text
 from loadgen.measure.health import local_ports
 from loadgen.planning.calibration import Calibration
-from loadgen.planning.machine import PLANNED_SHARE, Needs
+from loadgen.planning.machine import PLANNED_SHARE, Needs, room_of
 from loadgen.run.limits import RESERVE
 
 #: How long one event may take to be read by a worker when all its subscribers get it at once: from there on the verdict
@@ -30,7 +30,7 @@ FRAME_BYTES = 146
 class Machines:
     """What the machines are that workers run on; None: not known."""
 
-    cpus: int
+    cpus: float
     memory_bytes: float | None
     usd_per_hour: float | None = None
     target_addresses: int = 1
@@ -113,16 +113,15 @@ def fleet(asked: Asked, calibration: Calibration | None, machines: Machines) -> 
     load = connects = bursts = workers = None
     burst_s = rss = None
     kept, needs = calibration, asked.needs
-    if kept is not None and needs.processes is not None:
-        load = needs.processes
-        room = PLANNED_SHARE - kept.idle_cpu_share
+    room = 0.0 if kept is None else room_of(machines.cpus, kept)
+    if kept is not None and room > 0 and (load := _processes(needs, kept, machines.cpus)) is not None:
         connects = max(1, ceil(rate * kept.cpu_s_per_connect / room))
         most = asked.most_at_once or 0.0
         bursts = max(1, ceil(most * kept.cpu_s_per_delivery / BURST_S))
         workers = max(load, connects, bursts)
         burst_s = most / workers * kept.cpu_s_per_delivery
         rss = workers * kept.base_rss_bytes + asked.connections * kept.rss_bytes_per_subscriber
-    for_workers = None if workers is None else ceil(workers / machines.cpus)
+    for_workers = None if workers is None else ceil(workers / max(1, int(machines.cpus)))
     for_memory = (
         None
         if rss is None or machines.memory_bytes is None
@@ -162,6 +161,17 @@ def fleet(asked: Asked, calibration: Calibration | None, machines: Machines) -> 
     return Fleet(**{**_fields(found), "lines": tuple(_lines(found, asked, kept, ports))})
 
 
+def _processes(needs: Needs, kept: Calibration, cpus: float) -> int | None:
+    """Return how many worker processes carry the load on machines that allow so many CPUs; None: not known."""
+    if needs.cpu_s_per_s is None:
+        return needs.processes
+    if needs.processes is not None and min(1.0, cpus) == min(1.0, needs.cpus):
+        return needs.processes
+    # What the processes of this machine would take by themselves is in there.
+    work = needs.cpu_s_per_s - (needs.processes or 0) * kept.idle_cpu_share
+    return max(1, ceil(round(work / room_of(cpus, kept), 9)))
+
+
 def _fields(found: Fleet) -> dict[str, Any]:
     return {name: getattr(found, name) for name in Fleet.__slots__}
 
@@ -178,12 +188,12 @@ def _lines(found: Fleet, asked: Asked, kept: Calibration | None, ports: int | No
         _count(found.workers),
         f"the most of {_count(found.workers_for_load)} for the load, {_count(found.workers_for_connects)} for the"
         f" connects, {_count(found.workers_for_bursts)} for reading one event in {BURST_S * 1e3:g} ms;"
-        f" {cpu}{PLANNED_SHARE:.0%} of a core each; {measured}",
+        f" {cpu}{PLANNED_SHARE:.0%} of {_core(machines.cpus)} each; {measured}",
     )
     yield Line(
         "machines",
         "–" if found.machines_needed is None else f"{found.machines_needed:,} and the master's",
-        f"{machines.cpus} CPUs, a worker each; {text.size(machines.memory_bytes)} of memory,"
+        f"{text.cores(machines.cpus)}, a worker each; {text.size(machines.memory_bytes)} of memory,"
         f" {MEMORY_SHARE:.0%} of it for workers (as given, or this machine's)",
     )
     yield Line(
@@ -248,6 +258,10 @@ def _lines(found: Fleet, asked: Asked, kept: Calibration | None, ports: int | No
         else f"${machines.usd_per_hour:g} a machine and hour (as given), the master's included; the service's own"
         " price stands above",
     )
+
+
+def _core(cpus: float) -> str:
+    return "a core" if cpus >= 1 else text.cores(cpus)
 
 
 def _count(value: int | None) -> str:

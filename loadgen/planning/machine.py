@@ -17,8 +17,8 @@ from loadgen.run.census import Census
 from loadgen.run.limits import RESERVE, hard_limit
 from loadgen.scenario import Plan, Scenario
 
-#: How much of a core a process is planned to use. The verdict calls a run degraded above 90 %; the rest is for what
-#: comes unevenly, and for a calibration that moves by a fifth from one time to the next.
+#: How much of a core, or of what it is allowed, a process is planned to use. The verdict calls a run degraded above
+#: 90 %; the rest is for what comes unevenly, and for a calibration that moves by a fifth from one time to the next.
 PLANNED_SHARE = 0.6
 
 
@@ -31,7 +31,8 @@ class Needs:
     processes: int | None
     rss_bytes: float | None
     """Of all processes together."""
-    cpus: int
+    cpus: float
+    """That this machine or container is allowed: by quota, cpuset and affinity."""
     sockets: int
     """Connections: a WebSocket each, and one for each client that publishes by HTTP."""
     sockets_most: int
@@ -42,9 +43,24 @@ class Needs:
     ports_limit: int | None
     """Local ports towards one address and port of the target."""
 
+    @property
+    def places(self) -> int:
+        """How many processes find room here: one a core, and one where there is less than a core."""
+        return max(1, int(self.cpus))
+
+    @property
+    def idle_alone(self) -> bool:
+        """Whether a process that does nothing takes more than it is planned to use of what is allowed."""
+        return self.processes is None and self.cpu_s_per_s is not None
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
         return asdict(self)
+
+
+def room_of(cpus: float, calibration: Calibration) -> float:
+    """Return the CPU time per second that a process is planned to use for its work; zero or less: there is none."""
+    return PLANNED_SHARE * min(1.0, cpus) - calibration.idle_cpu_share
 
 
 def needs(
@@ -52,9 +68,9 @@ def needs(
     plan: Plan,
     loads: Sequence[GroupLoad],
     calibration: Calibration | None,
-    cpus: int,
+    cpus: float,
 ) -> Needs:
-    """Return what the scenario needs of a machine with so many CPUs."""
+    """Return what the scenario needs of a machine or container that is allowed so many CPUs."""
     census = Census.of(scenario, plan)
     rates = Rates(scenario, plan, loads)
     outbound = rates.outbound()
@@ -65,7 +81,7 @@ def needs(
             + peak(rates.requests("http")) * calibration.cpu_s_per_http_publish
             + peak(rates.requests("websocket")) * calibration.cpu_s_per_websocket_publish
         )
-        room = PLANNED_SHARE - calibration.idle_cpu_share
+        room = room_of(cpus, calibration)
         processes = max(1, ceil(cpu_s / room)) if room > 0 else None
         if processes is not None:
             cpu_s += processes * calibration.idle_cpu_share

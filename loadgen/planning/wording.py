@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from analysis import pricing, text
 from loadgen.planning.estimate import HOURS_A_MONTH, Estimate, this_kind
+from loadgen.planning.fleet import MEMORY_SHARE
 from loadgen.planning.machine import PLANNED_SHARE
 from loadgen.planning.quotas import Use
 from loadgen.scenario import Settle
@@ -131,17 +132,33 @@ def machine(plan: Estimate) -> Iterator[str]:
     needs, kept = plan.needs, plan.calibration
     if kept is None:
         yield f"worker processes, memory: unknown: run `loadgen plan --calibrate` ({plan.why_uncalibrated})"
+    elif needs.idle_alone:
+        yield (
+            f"worker processes: none find room: one that does nothing takes {kept.idle_cpu_share:.0%} of a core, and"
+            f" {PLANNED_SHARE:.0%} of the {text.cores(needs.cpus)} allowed here would be for it"
+        )
     elif needs.processes is None or needs.cpu_s_per_s is None:
         yield "worker processes, memory: unknown: the deliveries could not be computed"
     else:
         noun = "process" if needs.processes == 1 else "processes"
+        core = "a core" if needs.cpus >= 1 else f"the {text.cores(needs.cpus)} allowed here"
         yield (
-            f"{needs.processes} worker {noun} (--processes) at {PLANNED_SHARE:.0%} of a core each, for"
-            f" {text.significant(needs.cpu_s_per_s)} CPU-seconds a second at the peak; {needs.cpus} CPUs are here"
+            f"{needs.processes} worker {noun} (--processes) at {PLANNED_SHARE:.0%} of {core} each, for"
+            f" {text.significant(needs.cpu_s_per_s)} CPU-seconds a second at the peak; {text.cores(needs.cpus)} allowed"
+            " here"
         )
-        if needs.processes > needs.cpus:
-            yield f"that is more than this machine's {needs.cpus} CPUs: use more machines (--master, --worker)"
+        if needs.processes > needs.places:
+            yield (
+                f"that is more than the {text.cores(needs.cpus)} allowed here: raise the quota, or use more machines or"
+                " containers (--master, --worker)"
+            )
         yield f"{text.size(needs.rss_bytes)} of memory in these processes"
+        memory = this_kind().memory_bytes
+        if needs.rss_bytes is not None and memory is not None and needs.rss_bytes > MEMORY_SHARE * memory:
+            yield (
+                f"that is more than {MEMORY_SHARE:.0%} of the {text.size(memory)} allowed here: raise the memory limit,"
+                " or use more machines or containers"
+            )
         yield (
             f"by the calibration of {kept.measured_at}: {kept.cpu_s_per_delivery * 1e6:.1f} µs a delivery (at"
             f" {kept.deliveries_per_s:,.0f}/s), {kept.cpu_s_per_http_publish * 1e6:.0f} µs a publish by HTTP,"
@@ -162,7 +179,7 @@ def takes_several(plan: Estimate) -> bool:
     ports = needs.ports_limit is not None and needs.sockets > needs.ports_limit
     return (
         ports
-        or (needs.processes or 0) > needs.cpus
+        or (needs.processes or 0) > needs.places
         or (plan.fleet.machines_needed or 0) > 1
         or plan.fleet.machines != this_kind()
     )

@@ -166,6 +166,7 @@ class Agent:
         self._echo = self._echo_lane(begin)
         worker_process.set_up()
         start_native_thread(self._pauses.watch)
+        start_native_thread(partial(self._health.surroundings.allowances.watch, native_sleep))
         self._loops = [
             gevent.spawn(loop) for loop in (self._health.watch, self._flush_loop, self._status_loop)
         ]
@@ -439,6 +440,7 @@ class Agent:
             self.recorder.echoes(self._echo.stop())
         self._flush()
         gevent.killall(self._loops, block=True)
+        self._health.surroundings.close()
         self._send_status()
         self._spool.close()
         if self._sender is not None:

@@ -21,7 +21,7 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.live.service import LiveService
 from loadgen.measure.failures import message_of
-from loadgen.planning import guard
+from loadgen.planning import guard, room
 from loadgen.planning.prices import load_prices
 from loadgen.run import agent as agents
 from loadgen.run import ending, joining, limits, messages, target, worker_messages
@@ -215,6 +215,7 @@ class Controller:
             if isinstance(self.runner, WorkerRunner):
                 # The master says which scenario, and how many users of which role: no file of it need be here.
                 self._restrict_users(None)
+                self._say_room(1, embedded=False)
                 return
             self.scenario = load(
                 options.scenario, overrides_of(options.overrides or ()), target=options.target
@@ -229,6 +230,7 @@ class Controller:
             processes = getattr(options, "processes", None) or 1
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(census.sockets, max(1, processes))
+            self._say_room(processes, embedded=options.target is None and self.scenario.target is None)
             check_writable(Path(options.results))
             self._check_cost(plan)
             # Before a server is started or anything sent: a port may be taken.
@@ -273,6 +275,12 @@ class Controller:
             self.stop_process(str(error), error.code)
         except sources.SourceError as error:
             self.stop_process(str(error), ExitCode.USAGE)
+
+    def _say_room(self, processes: int, *, embedded: bool) -> None:
+        """Say what of this container or machine may spoil a run; workers that a master has forked do not repeat it."""
+        if os.getpid() == _LOADED_BY:
+            for note in room.notes(room.room_here(), max(1, processes), embedded):
+                say(f"note: {note}")
 
     def _check_cost(self, plan: Plan) -> None:
         """Refuse a run that would go elsewhere or cost too much and that nobody has confirmed; raises RunError."""

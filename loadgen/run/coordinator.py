@@ -24,6 +24,7 @@ from loadgen.run.account import Account
 from loadgen.run.census import Census, Share, shares
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.gather import SpoolReceiver
+from loadgen.run.kills import KillWatch, killed_here
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.master_pauses import MasterPauses
 from loadgen.run.member import Member
@@ -162,6 +163,7 @@ class Coordinator:
         self._ramp_ns = 0
         self._timeline: Timeline | None = None
         self._interrupt = Event()
+        self._kills = KillWatch()
         #: Why the run is to end, where that is no interrupt.
         self._ending: RunError | None = None
         self._changed = Event()
@@ -560,10 +562,13 @@ class Coordinator:
             self._changed.clear()
             self._changed.wait(0.5)
         self.manifest.workers = self._described_workers()
+        self.manifest.oom_kills = self._kills.since()
         lost = [state for state in self.workers.values() if not state.whole]
         if lost and self.exit_code == ExitCode.PASSED:
             self.manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
             self.manifest.reason = "; ".join(map(_how_lost, lost))
+            if self.manifest.oom_kills:
+                self.manifest.reason += f"; {killed_here(self.manifest.oom_kills)}"
         self.manifest.exit_code = int(self.exit_code)
         self.manifest.refused = self.refused()
         self.manifest.failures = self.account.failures.to_list()

@@ -15,11 +15,14 @@ from typing import Any, Final
 
 from loadgen import children
 from loadgen.run.exits import ExitCode
+from loadgen.run.kills import KillWatch, limit_here
 
 #: Environment variable with the descriptor by which `loadgen run` hears how the run that it has started ended.
 STATUS_FD: Final = "LOADGEN_STATUS_FD"
 SUMMARY: Final = "summary.json"
 _POLL_S: Final = 0.05
+#: Since this process began.
+KILLS: Final = KillWatch()
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,27 @@ def _told_to_end(returncode: int | None) -> bool:
     )
 
 
-def how_it_ended(what: str, returncode: int) -> str:
-    """Return a sentence on a process that ended before its work was done."""
+def how_it_ended(what: str, returncode: int, kills: KillWatch = KILLS) -> str:
+    """Return a sentence on a process of this container that ended before its work was done.
+
+    Who sends SIGKILL is not told to anybody, but the kernel counts those that it sends for want of memory.
+    """
     if returncode >= 0:
         return f"{what} ended with exit code {returncode}"
     try:
         name = signal.Signals(-returncode).name
     except ValueError:
         name = "unknown"
-    guess = "; out of memory?" if -returncode == signal.SIGKILL else ""
-    return f"{what} was ended by signal {-returncode} ({name}{guess})"
+    why = ""
+    if -returncode == signal.SIGKILL:
+        killed = kills.since()
+        if killed is None:
+            why = "; out of memory?"
+        elif killed:
+            why = f"; out of memory: the kernel killed it{limit_here()}"
+        else:
+            why = "; not for want of memory, by the kernel's count"
+    return f"{what} was ended by signal {-returncode} ({name}{why})"
 
 
 def analyse(

@@ -75,6 +75,8 @@ class Manifest:
     beyond: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     host: dict[str, Any] = field(default_factory=dict)
+    #: Processes that the kernel killed in the master's container for want of memory; None: not known.
+    oom_kills: int | None = None
     format: int = FORMAT
 
     def begin_phase(self, name: str, at_ns: int) -> None:

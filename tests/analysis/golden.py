@@ -34,6 +34,7 @@ from tests.analysis.test_clockbound import run_with_pings
 from tests.analysis.test_echo import LANE, SAME, two_hosts
 from tests.analysis.test_judgement import judged
 from tests.analysis.test_outages import write_golden
+from tests.analysis.test_surroundings import throttled
 from tests.run.harness import REPO
 
 FOLDER = Path(__file__).parent / "golden"
@@ -356,6 +357,16 @@ def stopped(folder: Path) -> Path:
     return folder
 
 
+def held_back(folder: Path) -> Path:
+    """A run in a container that used up its CPU quota, on a machine whose hypervisor and network were short, too."""
+    around = {"steal_ns": 150 * MS, "oom_kills": 1, "memory_limit_bytes": 10**9, "pps_exceeded": 12}
+    rows = [
+        throttled(n + 0.5, 90 * MS, 3, lag_max_ns=260 * MS, **(around if n == 4 else {})) for n in range(11)
+    ]
+    judged(folder, rows=rows, phases=LONG)
+    return folder
+
+
 def uncertain(folder: Path) -> Path:
     """A run in which every fifth message shares a kernel stamp with later ones."""
     run_of(folder, ["delivery.latency.p99 < 12ms"], lambda number: 3 * MS if number % 5 == 0 else 0)
@@ -380,6 +391,7 @@ RUNS: dict[str, Callable[[Path], Path]] = {
         vouched,
         users,
         stopped,
+        held_back,
         uncertain,
         three_addresses,
         outage,

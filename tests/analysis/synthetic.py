@@ -8,6 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis import around
+
 SECOND = 1_000_000_000
 T0 = 1_795_490_000 * SECOND
 
@@ -103,6 +105,7 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "paused_ns": _INT64,
         "paused_until_ns": _INT64,
         "suspended_ns": _INT64,
+        **dict.fromkeys(around.COLUMNS, _INT64),
     },
 }
 #: Columns that older records do not have: written where a row has one.

@@ -109,7 +109,7 @@ class Fake:
         report.update(
             start_ns=self.at_ns,
             end_ns=self.at_ns + SECOND,
-            health=sample._asdict(),
+            health=sample.to_dict(),
             groups={self.state.groups[0]: len(latency)} if len(latency) else {},
         )
         self.state.observe(worker, report, self.at_ns + SECOND)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loadgen.live.plan import Due, expected_by_channel
 from loadgen.live.state import POINTS_KEPT
 from loadgen.measure.live import BOUNDS_NS, LiveReports, encode
+from loadgen.measure.surroundings import Around
 from loadgen.scenario import Plan, load, overrides_of
 from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, report_of, scenario
 
@@ -290,6 +291,20 @@ def test_the_generator_is_judged_by_the_same_limits_as_afterwards() -> None:
     stalled.tick()
     assert stalled.state.verdict.kind == "invalid"
     assert len(stalled.state.verdict.reasons) == 4
+
+
+def test_a_cpu_quota_is_named_first_and_once_for_workers_that_share_it() -> None:
+    fake = Fake(scenario(), workers=2)
+    around = Around(cgroup=7, throttled_ns=640 * MS, allowed_ns=SECOND // 4)
+    for worker in (0, 1):
+        fake.second([10 * MS] * 10, worker=worker, around=around)
+    fake.tick()
+    assert fake.state.verdict.kind == "invalid"
+    first, *others = fake.state.verdict.reasons
+    assert first == "a CPU quota stopped worker 0 for 64.0% of the time, up to 640 ms in a second"
+    assert not any("CPU quota" in reason for reason in others)
+    # All that they are allowed is used, though it is a quarter of a core.
+    assert [reason for reason in others if "of the CPU that it is allowed" in reason]
 
 
 def test_a_receive_queue_that_is_too_long_for_more_than_one_in_a_hundred_is_told() -> None:

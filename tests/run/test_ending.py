@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from loadgen.run.ending import Analysis, Ending, Told, decide, how_it_ended, verdict_of
 from loadgen.run.exits import ExitCode
+from loadgen.run.kills import KillWatch, killed_here
 
 FOLDER = Path("results/run")
 CODES = st.sampled_from(list(ExitCode))
@@ -61,12 +62,43 @@ def test_a_verdict_that_was_written_before_the_report_failed_is_kept_unless_it_i
 
 
 def test_the_signal_is_named() -> None:
-    assert how_it_ended("the master process", -9) == (
+    unknown = KillWatch(lambda: None)
+    assert how_it_ended("the master process", -9, unknown) == (
         "the master process was ended by signal 9 (SIGKILL; out of memory?)"
     )
     assert how_it_ended("the master process", -signal.SIGSEGV).endswith("signal 11 (SIGSEGV)")
     assert how_it_ended("the master process", -99).endswith("signal 99 (unknown)")
     assert how_it_ended("the master process", 1) == "the master process ended with exit code 1"
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((3, 4), "out of memory: the kernel killed it"),
+        ((3, 3), "not for want of memory, by the kernel's count"),
+        ((3, None), "out of memory?"),
+        ((None, 4), "out of memory?"),
+        # Another cgroup's counter: this process was moved.
+        ((3, 1), "out of memory?"),
+    ],
+)
+def test_a_kill_for_want_of_memory_is_named_where_the_kernel_counts_it(
+    counts: tuple[int | None, int | None], said: str
+) -> None:
+    read = iter(counts)
+    watch = KillWatch(lambda: next(read))
+    found = how_it_ended("worker 1", -signal.SIGKILL, watch)
+    assert found.startswith(f"worker 1 was ended by signal 9 (SIGKILL; {said}")
+
+
+def test_other_signals_are_not_blamed_on_memory() -> None:
+    read = iter((0, 5))
+    assert "memory" not in how_it_ended("worker 1", -signal.SIGTERM, KillWatch(lambda: next(read)))
+
+
+def test_processes_killed_beside_the_master_are_counted() -> None:
+    assert killed_here(1).startswith("the kernel killed a process beside the master for want of memory")
+    assert killed_here(3).startswith("the kernel killed 3 processes beside")
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ function charts() {
       ],
       { format: duration, log: true, least: 1e6 },
     ),
-    new Chart("CPU of the busiest worker", [{ name: "of a core", colour: BLUE, of: field("cpu_max") }], {
+    new Chart("CPU of the busiest worker", [{ name: "of what it is allowed", colour: BLUE, of: field("cpu_max") }], {
       format: share,
       least: 1,
     }),

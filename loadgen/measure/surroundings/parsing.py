@@ -1,0 +1,104 @@
+"""Reads the texts in which the kernel tells limits and counters. What a text does not tell is None, never zero.
+
+Formats: Linux's Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst, scheduler/sched-bwc.rst,
+accounting/psi.rst and filesystems/proc.rst.
+"""
+
+from collections.abc import Collection
+
+#: cgroup v1 writes "no limit" as the largest multiple of a page; no machine has half of it.
+_NO_LIMIT = 1 << 62
+
+
+def number(text: str | None) -> int | None:
+    """Return a text that is one whole number; None: it is none, such as `max`."""
+    try:
+        value = int(text) if text is not None else None
+    except ValueError:
+        return None
+    return None if value is None or value < 0 else value
+
+
+def memory_limit(text: str | None) -> int | None:
+    """Return a limit in bytes; None: there is no limit, or it is not known."""
+    value = number(text)
+    return None if value is None or value >= _NO_LIMIT else value
+
+
+def keyed(text: str | None) -> dict[str, int]:
+    """Return the numbers of a flat keyed file such as cpu.stat; a line that is none is left out."""
+    found = {}
+    for line in (text or "").splitlines():
+        name, _, rest = line.partition(" ")
+        value = number(rest)
+        if name and value is not None:
+            found[name] = value
+    return found
+
+
+def quota_v2(text: str | None) -> float | None:
+    """Return the cores that a `cpu.max` allows; None: no quota, or not known."""
+    parts = (text or "").split()
+    if len(parts) != 2:
+        return None
+    return quota_v1(parts[0], parts[1])
+
+
+def quota_v1(quota_us: str | None, period_us: str | None) -> float | None:
+    """Return the cores that cpu.cfs_quota_us and cpu.cfs_period_us allow; None: no quota, or not known."""
+    quota, period = number(quota_us), number(period_us)
+    return quota / period if quota and period else None
+
+
+def cpu_list(text: str | None) -> frozenset[int]:
+    """Return the CPUs of a list such as `0-3,8`; empty: not known."""
+    found: set[int] = set()
+    for part in (text or "").strip().split(","):
+        first, dash, last = part.partition("-")
+        low, high = number(first), number(last if dash else first)
+        if low is None or high is None or high - low > 1 << 16:
+            return frozenset()
+        found.update(range(low, high + 1))
+    return frozenset(found)
+
+
+def pressure_ns(text: str | None) -> int | None:
+    """Return for how long some task has waited, by a pressure file, since it began to count."""
+    for line in (text or "").splitlines():
+        kind, *fields = line.split()[:5] or [""]
+        if kind == "some":
+            for entry in fields:
+                name, _, value = entry.partition("=")
+                if name == "total" and (total_us := number(value)) is not None:
+                    return total_us * 1_000
+    return None
+
+
+def pressure_average(text: str | None) -> float | None:
+    """Return the share of the last ten seconds in which some task waited, by a pressure file."""
+    for line in (text or "").splitlines():
+        kind, *fields = line.split()[:5] or [""]
+        if kind == "some":
+            for entry in fields:
+                name, _, value = entry.partition("=")
+                if name == "avg10" and value.replace(".", "", 1).isdecimal():
+                    return float(value) / 100
+    return None
+
+
+def steal_ns(stat: str | None, cpus: Collection[int], tick_ns: int) -> int | None:
+    """Return for how long a hypervisor ran something else on these CPUs, the mean of one, by `/proc/stat`."""
+    total, seen = 0, 0
+    for line in (stat or "").splitlines():
+        if not line.startswith("cpu"):
+            break
+        name, *values = line.split()
+        cpu = number(name[3:])
+        if cpu is None or cpu not in cpus:
+            continue
+        # user nice system idle iowait irq softirq steal
+        stolen = number(values[7]) if len(values) > 7 else None
+        if stolen is None:
+            return None
+        total, seen = total + stolen, seen + 1
+    return total * tick_ns // seen if seen else None

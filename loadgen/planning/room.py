@@ -1,0 +1,67 @@
+"""What of its surroundings may spoil a run, before it begins: too small a quota, too little memory, a busy machine."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis import text
+from loadgen.measure.surroundings import Allowed, allowed_here
+from loadgen.measure.surroundings.limits import read
+from loadgen.measure.surroundings.parsing import pressure_average
+
+#: Of memory: a worker that has just begun takes about 200 MiB, the process that makes the report as much again.
+PROCESS_BYTES = 200 * 2**20
+#: Share of the last ten seconds in which tasks waited, from which on it is said.
+_WAITED_CPU, _WAITED_MEMORY = 0.5, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is before a run begins. None: not known."""
+
+    allowed: Allowed
+    waited_cpu: float | None = None
+    """Share of the last ten seconds in which some task of the machine waited for a CPU."""
+    waited_memory: float | None = None
+
+
+def room_here(proc: Path = Path("/proc")) -> Room:
+    """Return what there is now."""
+    return Room(
+        allowed_here(),
+        pressure_average(read(proc / "pressure/cpu")),
+        pressure_average(read(proc / "pressure/memory")),
+    )
+
+
+def notes(room: Room, processes: int, embedded: bool) -> Iterator[str]:
+    """Yield a sentence for each thing that may spoil a run of so many worker processes.
+
+    ``embedded``: whether the embedded server runs beside them.
+    """
+    allowed, cores = room.allowed, room.allowed.cores
+    busy = processes + embedded
+    restrained = allowed.restrained()
+    if restrained is not None and cores is not None and cores < busy:
+        noun = "a worker process" if processes == 1 else f"{processes} worker processes"
+        also = " and the embedded server" if embedded else ""
+        yield (
+            f"{restrained}; {noun}{also} may use up to {text.cores(busy)}. If that is used up, everything stands still"
+            " until the quota's next period, and the run says so: raise the quota, or lower the load"
+            if allowed.quota_cores is not None and allowed.quota_cores <= cores
+            else f"{restrained}; {noun}{also} may use up to {text.cores(busy)}: allow more CPUs, or lower the load"
+        )
+    wanted = PROCESS_BYTES * (busy + 1)
+    if allowed.memory_limited and allowed.memory_bytes is not None and allowed.memory_bytes < wanted:
+        yield (
+            f"the container's memory limit is {text.size(allowed.memory_bytes)}, and a run of this size begins at about"
+            f" {text.size(wanted)}: raise it, or the kernel may kill a process"
+        )
+    if room.waited_cpu is not None and room.waited_cpu >= _WAITED_CPU:
+        yield (
+            f"the machine is busy: tasks waited for a CPU in {text.ratio(room.waited_cpu)} of the last 10 s (pressure)"
+        )
+    if room.waited_memory is not None and room.waited_memory >= _WAITED_MEMORY:
+        yield (
+            f"memory is short: tasks waited for it in {text.ratio(room.waited_memory)} of the last 10 s (pressure)"
+        )
