@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class Request:
     region: str | None = None
     cloudwatch: bool = False
     prometheus: str | None = None
+    allowed_hosts: Sequence[str] = ()
     otel: bool = False
 
 
@@ -69,11 +71,6 @@ def run(request: Request) -> int:
     if problem is not None:
         say(problem)
         return int(ExitCode.USAGE)
-    if request.web and not request.worker:
-        print(
-            f"Locust's web UI: http://127.0.0.1:{request.web_port} (press Start there; Ctrl-C here ends it)",
-            flush=True,
-        )
     reader, writer = os.pipe()
     environment = {**children.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
     # A worker of several processes is itself only their starter.
@@ -306,6 +303,8 @@ def _command(request: Request) -> list[str]:
             command += [option, str(path)]
     if request.prometheus is not None:
         command += ["--prometheus", request.prometheus]
+    for name in request.allowed_hosts:
+        command += ["--allowed-host", name]
     if request.otel:
         command.append("--live-otel")
     if request.web:
