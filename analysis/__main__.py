@@ -84,7 +84,7 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
     Returns a sentence for each file that could not be written. The summary comes first, as the verdict stands in it.
     Without ``report``, a report of an earlier reckoning goes: it might say something else.
     """
-    from analysis import derived
+    from analysis import derived, files
     from analysis.gates.outputs import junit, markdown
 
     path, unwritten = run.path, []
@@ -93,35 +93,24 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
         from analysis.report import render
 
         if report:
-            _replace(path / "report.html", render(run, summary))
+            files.replace(path / "report.html", render(run, summary))
         else:
             (path / "report.html").unlink(missing_ok=True)
 
-    files: tuple[tuple[str, Callable[[], None]], ...] = (
-        ("summary.json", lambda: _replace(path / "summary.json", json.dumps(summary, indent=1) + "\n")),
-        ("junit.xml", lambda: _replace(path / "junit.xml", junit(summary))),
-        ("summary.md", lambda: _replace(path / "summary.md", markdown(summary))),
+    outputs: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("summary.json", lambda: files.replace(path / "summary.json", json.dumps(summary, indent=1) + "\n")),
+        ("junit.xml", lambda: files.replace(path / "junit.xml", junit(summary))),
+        ("summary.md", lambda: files.replace(path / "summary.md", markdown(summary))),
         ("fanout.parquet or ledger.parquet", lambda: derived.write(run)),
         ("report.html", draw),
     )
-    for name, make in files:
+    for name, make in outputs:
         try:
             make()
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
             unwritten.append(f"{path / name} cannot be written: {reason}")
     return unwritten
-
-
-def _replace(path: Path, content: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    try:
-        temporary.write_text(content, encoding="utf-8")
-    except OSError:
-        # On a full disk a half-written file is only in the way.
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
 
 
 def _say(sentence: str) -> None:

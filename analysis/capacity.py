@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from analysis import style, text
+from analysis import files, style, text
 
 _KINDS = {
     "found": "limit found",
@@ -25,10 +25,11 @@ def write(folder: Path, content: Mapping[str, Any]) -> Path:
     with style.styled():
         figure = knee(content)
         svg = style.to_svg(figure)
-        (folder / "knee.svg").write_text(svg, encoding="utf-8")
-        figure.savefig(folder / "knee.png", dpi=150, facecolor="white")
+        files.replace(folder / "knee.svg", svg)
+        with files.replacing(folder / "knee.png") as temporary:
+            figure.savefig(temporary, dpi=150, facecolor="white", format="png")
     path = folder / "capacity.html"
-    path.write_text(render(content, svg), encoding="utf-8")
+    files.replace(path, render(content, svg))
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import fanout
+from analysis import fanout, files
 from analysis.ledger import settle
 from analysis.run import Run
 
@@ -31,9 +31,8 @@ def write(run: Run) -> None:
         path = run.path / f"{name}.parquet"
         if same(path, table):
             continue
-        temporary = path.with_name(path.name + ".new")
-        pq.write_table(table, temporary)
-        temporary.replace(path)
+        with files.replacing(path) as temporary:
+            pq.write_table(table, temporary)
 
 
 def same(path: Path, table: pa.Table) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
-from analysis import cloudwatch, plots, style, text
+from analysis import cloudwatch, files, plots, style, text
 from analysis.gates import outputs
 from analysis.run import Run
 from analysis.terminal import STEP_COLUMNS, latency_table, notes, step_rows
@@ -20,7 +20,8 @@ _WIDTH = 92
 
 def write(run: Run, summary: dict[str, Any], path: Path) -> None:
     """Write the report; the same figures as report.html, from the same summary."""
-    with PdfPages(path, metadata={"Title": text.clean(summary["run"]), "CreationDate": None}) as pages:
+    metadata = {"Title": text.clean(summary["run"]), "CreationDate": None}
+    with files.replacing(path) as temporary, PdfPages(temporary, metadata=metadata) as pages:
         for lines in _pages(_lines(run, summary)):
             figure = Figure(figsize=_PAGE)
             # Plain text: nothing of a run is markup here, so no dollar sign starts a formula.

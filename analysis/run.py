@@ -1,6 +1,5 @@
 """A run's folder as tidy tables."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis import around, clocks
+from analysis import around, clocks, manifest, tables
 from analysis.clock_bounds import Pings
 from analysis.clocks import ClockFit
+from analysis.manifest import ManifestError
+from analysis.tables import TableError
 
 #: Formats that are read; what an older one lacks is null (see results/README.md).
 FORMATS = (2, 3)
@@ -330,7 +331,7 @@ class Run:
             if missing:
                 missing -= set(pq.read_schema(path).names)
             there = [column for column in columns if column not in missing]
-            table = pq.read_table(path, columns=there, filters=filters)
+            table = pq.read_table(path, columns=there, filters=filters, read_dictionary=tables.texts(name))
         except (pa.ArrowInvalid, OSError) as error:
             raise RunError(f"{path} cannot be read as Parquet: {error}") from None
         for column in sorted(missing):
@@ -343,7 +344,7 @@ class Run:
             return pd.DataFrame()
         try:
             # Nullable integers: a nanosecond count does not survive the detour over floats that NaN would force.
-            table = pq.read_table(path)
+            table = pq.read_table(path, read_dictionary=tables.texts(name))
             if not all(fit.shared for fit in self.clocks.values()) and name in _LOCAL_TIMES:
                 table = self._corrected(name, table)
             frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
@@ -363,18 +364,13 @@ def load(path: str | Path) -> Run:
     """
     folder = Path(path)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RunError(
-            f"{folder} is not a run's folder: it has no readable manifest.json; name a folder below results/"
-        ) from None
-    if version not in FORMATS:
-        raise RunError(
-            f"{folder} is a record of format {version}, and this version reads formats {FORMATS[0]} to {FORMATS[-1]}:"
-            " use the version of loadgen that wrote it"
-        )
-    return Run(folder, manifest)
+        found = manifest.read(folder, FORMATS)
+        tables.check(folder)
+    except ManifestError as error:
+        raise RunError(f"{folder} {error}") from None
+    except TableError as error:
+        raise RunError(str(error)) from None
+    return Run(folder, found)
 
 
 def ints(table: pa.Table, column: str, missing: int = -1) -> Ints:
@@ -385,13 +381,31 @@ def ints(table: pa.Table, column: str, missing: int = -1) -> Ints:
 
 def codes(table: pa.Table, column: str) -> tuple[Ints, list[str | None]]:
     """Return a text column as (code of each row, text of each code); null has a code of its own."""
-    encoded = pc.dictionary_encode(table.column(column).cast(pa.string()), null_encoding="encode")
+    values = table.column(column)
+    if pa.types.is_dictionary(values.type):
+        return _codes_of_dictionary(values)
+    encoded = pc.dictionary_encode(values.cast(pa.string()), null_encoding="encode")
     chunk = encoded.combine_chunks()
     if isinstance(chunk, pa.ChunkedArray):
         chunk = chunk.chunk(0) if chunk.num_chunks else pa.array([], pa.string()).dictionary_encode()
     return np.asarray(
         chunk.indices.to_numpy(zero_copy_only=False), dtype=np.int64
     ), chunk.dictionary.to_pylist()
+
+
+def _codes_of_dictionary(values: pa.ChunkedArray) -> tuple[Ints, list[str | None]]:
+    """Return the codes of a dictionary column without writing out its texts, which may be long."""
+    unified = values.unify_dictionaries()
+    if not unified.num_chunks:
+        return np.empty(0, dtype=np.int64), []
+    texts = unified.chunk(0).dictionary
+    numbers = pa.chunked_array([chunk.indices for chunk in unified.chunks])
+    # Numbered by their first row, and without texts that no row has.
+    encoded = pc.dictionary_encode(numbers, null_encoding="encode").combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0)
+    named = [None if number is None else texts[number].as_py() for number in encoded.dictionary.to_pylist()]
+    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64), named
 
 
 def taken(table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from analysis import style, text
+from analysis import files, style, text
 from analysis.compare import outputs, services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
 from analysis.compare.profile import Profile, value_of
@@ -36,7 +36,7 @@ def write(
     content: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the page; raises OSError. With the comparison as data (`analysis.compare.content`) it can be verified."""
-    path.write_text(render(base, new, found, content), encoding="utf-8")
+    files.output(path, render(base, new, found, content))
 
 
 def render(

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from analysis import fanout, latencies
+from analysis import fanout, files, latencies
 from analysis.bounds import Bounded
 from analysis.ledger import settle
 from analysis.percentiles import nearest_rank
@@ -140,7 +140,7 @@ def write(path: Path, profiles: Sequence[Profile]) -> None:
     """Write a baseline file."""
     content = {"format": FORMAT, "runs": [profile.to_dict() for profile in profiles]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    files.output(path, json.dumps(content, separators=(",", ":")) + "\n")
 
 
 def _read_file(path: Path) -> list[Profile]:
@@ -158,7 +158,7 @@ def _read_file(path: Path) -> list[Profile]:
             )
             for entry in content["runs"]
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
 
 

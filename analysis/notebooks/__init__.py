@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis import revisions
+from analysis import files, revisions
 from analysis.revisions import Maker
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ def execute(name: str, run: Path, base: Path | None = None, into: Path | None = 
     except CellExecutionError as error:
         raise NotebookError(f"notebook {name} failed: {error.ename}: {error.evalue}") from None
     folder = into or (run / "notebooks" if run.is_dir() else run.parent / "notebooks")
-    folder.mkdir(exist_ok=True)
+    files.folder(folder)
     notebook.metadata["loadgen"] = {"base": variables.get("LOADGEN_BASE"), "made_by": revisions.made_by()}
     target = folder / f"{name}.ipynb"
-    nbformat.write(notebook, target)
+    with files.replacing(target) as temporary:
+        temporary.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     return target
 
 

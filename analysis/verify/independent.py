@@ -4,6 +4,7 @@ Nothing of `analysis.ledger` or `analysis.percentiles` is used. `quantile_disc` 
 ask. What the two ways would rightly disagree on is left out: corrected clocks, and presence through reconnects.
 """
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
 
 def figures(run: Run, window: Window) -> dict[str, float | None]:
     """Return figures by their path in the summary, as `delivery.headline_ns.p99`."""
-    with duckdb.connect() as database:
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as plain, duckdb.connect() as database:
         database.execute("SET threads = 2")
         for name in ("deliveries", "events", "subscriptions", "connections"):
-            source = str(run.path / f"{name}.parquet").replace("'", "''")
+            source = _source(run.path / f"{name}.parquet", plain)
             database.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{source}')")  # noqa: S608  a path
         later = _has_intents(database)
         slow = _SLOW if later else ""
@@ -33,7 +34,7 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
             ("publish.answer_ns", "took_ns", _requests(inside)),
         ):
             found |= _distribution(database, path, value, source)
-        found |= _echoes(database, run, inside)
+        found |= _echoes(database, run, inside, plain)
         for number, step in enumerate(offered.steps(run)):
             found |= _step(database, f"steps.{number}", step.window)
         if later:
@@ -55,13 +56,20 @@ def applies_to(run: Run) -> bool:
     return all(fit.shared for fit in run.clocks.values()) and Path(run.path / "deliveries.parquet").exists()
 
 
-def _echoes(database: Any, run: Run, inside: str) -> dict[str, float | None]:
+def _source(path: Path, plain: str) -> str:
+    """Return a name of a file by which DuckDB reads it alone: it takes `*`, `?` and `[` in a path for patterns."""
+    link = Path(plain) / path.name
+    link.symlink_to(path.resolve())
+    return str(link).replace("'", "''")
+
+
+def _echoes(database: Any, run: Run, inside: str, plain: str) -> dict[str, float | None]:
     """Return the round trips of the workers that had a self-echo lane, in the summary's order."""
     path = run.path / "echo.parquet"
     lanes = [worker["worker"] for worker in run.manifest["workers"] if worker.get("echo") is not None]
     if not path.exists():
         return {}
-    source = str(path).replace("'", "''")
+    source = _source(path, plain)
     found: dict[str, float | None] = {}
     for place, worker in enumerate(lanes):
         its = f"read_parquet('{source}') WHERE {inside} AND arrival_ns IS NOT NULL AND worker = {int(worker)}"

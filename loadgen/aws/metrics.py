@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from analysis import cloudwatch
+from analysis import cloudwatch, files
 from analysis.run import Run
 from loadgen.aws.access import Access, AwsError, told
 from loadgen.run.exits import ExitCode
@@ -252,7 +252,5 @@ def collect(
 def keep(folder: Path, content: dict[str, Any]) -> Path:
     """Write `cloudwatch.json`, whole or not at all; return its path."""
     path = folder / cloudwatch.NAME
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    files.replace(path, json.dumps(content, indent=1) + "\n")
     return path

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import revisions
+from analysis import files, revisions
 from analysis.verify.compared import DamagedError, read_json
 
 FORMAT: Final = 1
@@ -19,12 +19,10 @@ class RecordError(Exception):
 def write(folder: Path, content: dict[str, Any]) -> None:
     """Replace the record at once: whoever reads it, and whatever kills us, finds the old one or the new one."""
     path = folder / NAME
-    new = path.with_suffix(".new")
-    with new.open("w") as file:
+    with files.replacing(path) as new, new.open("w") as file:
         json.dump({"format": FORMAT, "made_by": revisions.made_by(), **content}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    new.replace(path)
 
 
 def read(folder: Path) -> dict[str, Any]:

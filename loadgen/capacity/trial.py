@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from analysis import files
 from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
 from analysis.run import RunError, ints, load
@@ -58,7 +59,7 @@ def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> in
         "loadgen", *runs.arguments(scale, load_, full), "--no-report", "--results", str(folder.resolve())
     )
     with (
-        (folder / "run.log").open("wb") as log,
+        files.fresh(folder / "run.log").open("wb") as log,
         children.Supervised(command, children.environment(), stdout=log, stderr=log) as child,
     ):
         code = child.wait()

@@ -173,6 +173,14 @@ def run(
             metavar="[HOST:]PORT",
         ),
     ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            help="Further host name of the web UI and the Prometheus port.",
+            metavar="NAME",
+        ),
+    ] = None,
     otel: Annotated[
         bool,
         typer.Option(
@@ -207,6 +215,7 @@ def run(
                 web=web,
                 web_port=web_port,
                 prometheus=prometheus,
+                allowed_hosts=allowed_hosts or (),
                 otel=otel,
                 faults=faults,
                 journal=journal,

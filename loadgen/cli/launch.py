@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,6 +69,7 @@ class Request:
     region: str | None = None
     cloudwatch: bool = False
     prometheus: str | None = None
+    allowed_hosts: Sequence[str] = ()
     otel: bool = False
     join: Path | None = None
 
@@ -80,11 +82,6 @@ def run(request: Request) -> int:
         return int(ExitCode.USAGE)
     if (note := locust_settings.ignored()) is not None:
         say(note)
-    if request.web and not request.worker:
-        print(
-            f"Locust's web UI: http://127.0.0.1:{request.web_port} (press Start there; Ctrl-C here ends it)",
-            flush=True,
-        )
     reader, writer = os.pipe()
     environment = {**children.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
     # A worker of several processes is itself only their starter.

@@ -40,6 +40,7 @@ _OF_MASTER: Final[dict[str, _Value]] = {
     "--faults": lambda request: request.faults,
     "--journal": lambda request: request.journal,
     "--prometheus": lambda request: request.prometheus,
+    "--allowed-host": lambda request: list(request.allowed_hosts),
     "--live-otel": lambda request: request.otel,
     "--workers-timeout": lambda request: request.workers_timeout,
 }

@@ -4,13 +4,18 @@
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
 
-from gevent.pywsgi import WSGIServer
+import gevent
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from loadgen.live.entry import Application, Entry, Hosts, StartResponse
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
@@ -19,6 +24,11 @@ from loadgen.run.exits import ExitCode, RunError, why
 
 #: The run that is on, or was last; None: none was.
 Current = Callable[[], LiveState | None]
+#: What a client has for one request, its answer included, and for the pause before the next.
+_REQUEST_S: Final = 10.0
+_PAUSE_S: Final = 120.0
+#: Connections at a time; more wait in the kernel.
+_CONNECTIONS_MAX: Final = 64
 
 
 class RunCollector(Collector):
@@ -80,10 +90,23 @@ def address(text: str) -> tuple[str, int]:
 class Endpoint:
     """Serves /metrics on an address of its own."""
 
-    def __init__(self, text: str, current: Current) -> None:
-        """Bind the address; raises RunError where it is none or cannot be had."""
+    def __init__(self, text: str, current: Current, names: Iterable[str] = ()) -> None:
+        """Bind the address; raises RunError where it is none or cannot be had.
+
+        ``names`` are those under which it may be asked besides its address.
+        """
         host, port = address(text)
-        self._server = WSGIServer((host, port), make_wsgi_app(registry(current)), log=None, error_log=None)
+        application = Entry(
+            _reading_only(make_wsgi_app(registry(current))), Hosts(host, names), "Prometheus port"
+        )
+        self._server = WSGIServer(
+            (host, port),
+            application,
+            log=None,
+            error_log=None,
+            handler_class=_BoundedHandler,
+            spawn=Pool(_CONNECTIONS_MAX),
+        )
         try:
             self._server.start()
         except OSError as error:
@@ -98,6 +121,49 @@ class Endpoint:
     def close(self) -> None:
         """Stop serving."""
         self._server.stop(timeout=1)
+
+
+class _BoundedHandler(WSGIHandler):  # type: ignore[misc]
+    """Ends a connection whose request or answer takes too long."""
+
+    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, "timed out")
+
+    def read_requestline(self) -> str:
+        with gevent.Timeout(_PAUSE_S, _TooSlow):
+            line: str = super().read_requestline()
+        return line
+
+    def read_request(self, raw_requestline: str) -> bool:
+        with gevent.Timeout(_REQUEST_S, _TooSlow):
+            read: bool = super().read_request(raw_requestline)
+        if self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers:
+            raise ValueError("a request for metrics has no body")
+        return read
+
+    def handle_one_response(self) -> None:
+        # In gevent a socket's timeout is that of a whole `sendall`.
+        self.socket.settimeout(_REQUEST_S)
+        super().handle_one_response()
+        if self.socket is not None:
+            self.socket.settimeout(None)
+
+    def handle(self) -> None:
+        with suppress(_TooSlow):
+            super().handle()
+
+
+class _TooSlow(BaseException):
+    """A client took too long. Not an Exception: the handler would answer it as an error of ours."""
+
+
+def _reading_only(application: Application) -> Application:
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return application(environ, start_response)
+        start_response("405 Method Not Allowed", [("Allow", "GET, HEAD"), ("Content-Length", "0")])
+        return [b""]
+
+    return answer
 
 
 def _cumulated(buckets: Buckets) -> list[tuple[str, float]]:

@@ -1,5 +1,6 @@
 """Keeps the live state of the run that is on up to date, and owns what shows it; one object a Locust master."""
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import gevent
@@ -24,11 +25,20 @@ class Run(Protocol):
 class LiveService:
     """Ticks the state, and starts and ends what shows it. Nothing is shown until a run has begun."""
 
-    def __init__(self, prometheus: str | None, otel: bool, web_ui: Any, web_base_path: str) -> None:
+    def __init__(
+        self,
+        prometheus: str | None,
+        otel: bool,
+        web_ui: Any,
+        web_base_path: str,
+        names: Iterable[str] = (),
+    ) -> None:
         """Start what was asked for; raises RunError where it cannot be.
 
-        ``prometheus`` is `[HOST:]PORT`; ``web_ui`` Locust's, or None.
+        ``prometheus`` is `[HOST:]PORT`; ``web_ui`` Locust's, or None; ``names`` are host names under which the two may
+        be asked besides their addresses.
         """
+        self._web_url: str | None = None
         self._run: Run | None = None
         self._running = False
         self._endpoint = self._exporter = None
@@ -49,17 +59,26 @@ class LiveService:
                     " out, or choose another port",
                     ExitCode.USAGE,
                 )
-            self._endpoint = Endpoint(prometheus, self.current)
+            self._endpoint = Endpoint(prometheus, self.current, names)
         if web_ui is not None:
-            from loadgen.live.web import extend
+            from loadgen.live.entry import TOKEN_VARIABLE, token_of_environment
+            from loadgen.live.web import address_of, extend, guard
 
             extend(web_ui, web_base_path, self.current)
+            token, given = token_of_environment()
+            guard(web_ui, token, names)
+            # A token that somebody chose is a secret; one of our own is for this process alone and must be known.
+            self._web_url = (
+                f"{address_of(web_ui, web_base_path)}?token={f'${TOKEN_VARIABLE}' if given else token}"
+            )
         self._greenlet = gevent.spawn(self._loop)
 
     @property
     def shown(self) -> list[str]:
         """Where it can be looked at, a sentence's end each."""
         lines = []
+        if self._web_url is not None:
+            lines.append(f"web UI: {self._web_url} (press Start there; Ctrl-C here ends it)")
         if self._endpoint is not None:
             lines.append(f"Prometheus: {self._endpoint.url}")
         if self._exporter is not None:

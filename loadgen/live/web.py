@@ -2,17 +2,21 @@
 
 Locust's UI takes further tabs by name (`extended_tabs`) but fills them with tables only, so its page gets one script
 more, which draws into the tab. The same content has a page of its own at /fan-out. Nothing is loaded from elsewhere.
+
+Locust answers any origin and takes any option from its form; `Entry` and `_refuse_options` end both.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from itertools import islice
 from typing import Any, Final, TypeVar
 
 from flask import Blueprint, Flask, Response, jsonify, request
+from locust.argument_parser import ui_extra_args_dict
 from prometheus_client import make_wsgi_app
 from werkzeug.test import run_wsgi_app
 
+from loadgen.live.entry import WILDCARDS, Entry, Hosts
 from loadgen.live.prometheus import registry
 from loadgen.live.state import LiveState
 
@@ -20,6 +24,11 @@ from loadgen.live.state import LiveState
 TAB: Final = "fan-out"
 _TYPES: Final = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
 _FILES: Final = ("page.html", "page.js", "tab.js", "live.js", "chart.js", "live.css")
+#: Fields of Locust's own form.
+_FORM: Final = frozenset(
+    {"user_count", "spawn_rate", "host", "run_time", "user_classes", "shape_class", "profile"}
+)
+_BODY_MAX_BYTES: Final = 64 * 1024
 _COMPLAINTS_SHOWN: Final = 10
 _POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; object-src 'none'"
@@ -79,6 +88,40 @@ def extend(web_ui: Any, base_path: str, current: Current) -> None:
     app.register_blueprint(blueprint)
     tabs = [*web_ui.template_args.get("extended_tabs", []), {"title": "Fan-out", "key": TAB}]
     web_ui.template_args["extended_tabs"] = tabs
+
+
+def guard(web_ui: Any, token: str, names: Iterable[str]) -> None:
+    """Let nobody in but who has the token and asks for this host; call before the UI begins to serve.
+
+    ``names`` are those under which it may be asked besides the address that it listens on.
+    """
+    app: Flask = web_ui.app
+    app.config["MAX_CONTENT_LENGTH"] = _BODY_MAX_BYTES
+    # A cookie is for all ports of a host: two runs beside each other have one each.
+    app.wsgi_app = Entry(  # type: ignore[method-assign]
+        app.wsgi_app, Hosts(web_ui.host, names), "web UI", token, f"loadgen-{web_ui.port}"
+    )
+
+    @app.before_request
+    def refuse_options() -> Response | None:
+        if request.endpoint != "locust.swarm":
+            return None
+        # Locust would set whatever option is named; only its form's fields and those of the user's locustfile may be.
+        other = sorted(set(request.form) - _FORM - set(ui_extra_args_dict()))
+        if not other:
+            return None
+        return Response(
+            f"{other[0][:100]!a} cannot be set here: start the run with the options that it shall have\n",
+            400,
+            mimetype="text/plain",
+        )
+
+
+def address_of(web_ui: Any, base_path: str) -> str:
+    """Return the UI's URL as it can be opened on this machine."""
+    host = "127.0.0.1" if web_ui.host in WILDCARDS else web_ui.host
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"{'https' if web_ui.tls_cert else 'http'}://{shown_host}:{web_ui.port}{base_path}/"
 
 
 def shown(state: LiveState | None, run: str | None, after: int) -> dict[str, Any]:

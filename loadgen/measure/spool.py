@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from analysis import files
 from loadgen.measure.surroundings import Around
 
 #: A file in the spool that holds the run's token: a worker that can read it writes where the master reads.
@@ -187,7 +188,7 @@ class SpoolWriter:
     def _stream(self, table: str) -> pa.RecordBatchStreamWriter:
         if table not in self._streams:
             path = self._written.setdefault(table, self.folder / spool_name(table, self.worker))
-            file = pa.OSFile(str(path), "wb")
+            file = pa.OSFile(str(files.fresh(path)), "wb")
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._streams[table] = (file, pa.ipc.new_stream(file, spool_schema(table), options=options))
         return self._streams[table][1]

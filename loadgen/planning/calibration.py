@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from analysis import files
 from loadgen import __version__, children, native
 from loadgen.measure.surroundings import allowed_here
 
@@ -126,11 +127,7 @@ def save(calibration: Calibration, path: Path | None = None) -> Path:
     """Keep a calibration; return where. Raises OSError."""
     path = path or cache_file()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(
-        json.dumps({"format": FORMAT, **asdict(calibration)}, indent=1) + "\n", encoding="utf-8"
-    )
-    temporary.replace(path)
+    files.replace(path, json.dumps({"format": FORMAT, **asdict(calibration)}, indent=1) + "\n")
     return path
 
 

@@ -2,7 +2,6 @@
 
 import gc
 import secrets
-import sys
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
@@ -482,11 +481,9 @@ class Agent:
             gevent.sleep(0.02)
             self._send_spool()
         if sender.pending():
-            print(
-                f"loadgen: the master did not take all of the record of worker {self.worker}:"
-                f" {sender.pending():,} bytes are only here, in {self._folder}",
-                file=sys.stderr,
-                flush=True,
+            say(
+                f"the master did not take all of the record of worker {self.worker}:"
+                f" {sender.pending():,} bytes are only here, in {self._folder}"
             )
 
 

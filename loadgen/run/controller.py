@@ -1,5 +1,6 @@
 """One Locust process as a part of a run: it owns the coordinator or the agent, or both, and carries their messages."""
 
+import copy
 import os
 import sys
 import time
@@ -83,7 +84,8 @@ class Controller:
         self.places = places
         # Typed by hand: Locust's own types leave open which runner it is.
         self.runner: Any = environment.runner
-        self.options: Any = environment.parsed_options
+        # A copy: Locust's web form writes into its own.
+        self.options: Any = copy.copy(environment.parsed_options)
         proxy.switch_off(getattr(self.options, "no_proxy", False))
         try:
             #: What this process's own command line allows. Taken now: later Locust puts the options of a master in the
@@ -239,6 +241,7 @@ class Controller:
                 options.live_otel or getattr(options, "otel", False),
                 self.environment.web_ui,
                 getattr(options, "web_base_path", None) or "",
+                options.allowed_hosts or (),
             )
             self.target = target.Target.resolve(
                 self.scenario,

@@ -12,6 +12,7 @@ from typing import Any, Final
 from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 
+from analysis import files
 from loadgen.live.state import LiveState, View
 from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import boot_id, now_ns, read_both
@@ -404,7 +405,7 @@ class Coordinator:
     def _keep_traceback(self, error: Exception) -> None:
         """Keep where a defect of ours came from, for whoever mends it."""
         with suppress(OSError):
-            (self.folder.path / DEFECT).write_text("".join(format_exception(error)), encoding="utf-8")
+            files.replace(self.folder.path / DEFECT, "".join(format_exception(error)))
 
     def _enter(self, phase: str, at_ns: int, end_ns: int | None) -> None:
         self.phase, self._phase_end_ns = phase, end_ns

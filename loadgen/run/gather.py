@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
 
+from analysis import files
 from loadgen.run.messages import Payload
 from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 
@@ -124,7 +125,8 @@ class SpoolReceiver:
         again = at > have or crc32(piece) != sent.crc32
         fresh = b"" if again else piece[have - at :]
         if fresh:
-            with (self._folder / name).open("r+b" if have else "wb") as file:
+            path = self._folder / name
+            with (path if have else files.fresh(path)).open("r+b") as file:
                 # A write that failed half-way has left a tail behind.
                 file.seek(have)
                 file.write(fresh)

@@ -8,7 +8,7 @@ from loadgen.run.join import MASTER_VARIABLE, WORKER_VARIABLE
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add ours to Locust's."""
+    """Add ours to Locust's; in a group, since what stands outside of groups is shown by its web form."""
     group = parser.add_argument_group("Event API load (loadgen)")
     group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
     group.add_argument(
@@ -60,6 +60,15 @@ def add_options(parser: ArgumentParser) -> None:
         default=None,
         metavar="[HOST:]PORT",
         help="serve metrics for Prometheus; default host: 127.0.0.1",
+    )
+    group.add_argument(
+        "--allowed-host",
+        dest="allowed_hosts",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="host name under which browsers and Prometheus may ask for the web UI and the metrics besides the address"
+        " that these listen on; may be repeated",
     )
     group.add_argument(
         "--live-otel",

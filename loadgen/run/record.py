@@ -21,6 +21,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis import files
 from loadgen import __version__
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id
@@ -137,8 +138,9 @@ class RunFolder:
         """Open a folder whose writer is gone.
 
         Raises:
-            RunError: its manifest cannot be read; exit code 2.
+            RunError: its manifest cannot be read, or its spool is not what a run leaves; exit code 2.
         """
+        _refuse_odd_spool(path)
         try:
             return cls(path.resolve(), Manifest(**json.loads((path / "manifest.json").read_text())))
         except (OSError, ValueError, TypeError):
@@ -153,9 +155,7 @@ class RunFolder:
 
     def save(self) -> None:
         """Write the manifest, whole or not at all."""
-        temporary = self.path / "manifest.json.new"
-        temporary.write_text(json.dumps(vars(self.manifest), indent=1) + "\n")
-        temporary.replace(self.path / "manifest.json")
+        files.replace(self.path / "manifest.json", json.dumps(vars(self.manifest), indent=1) + "\n")
 
     @property
     def incomplete(self) -> bool:
@@ -227,12 +227,30 @@ class RunFolder:
             rows.extend(batch.to_pylist())
         rows.sort(key=lambda row: (row["start_ns"], row["tag"]))
         comment = f"run {self.manifest.run}; values in ns"
-        with histograms.HistogramLog(self.path / "histograms.hlog", self.manifest.created_ns, comment) as log:
+        with (
+            files.replacing(self.path / "histograms.hlog") as temporary,
+            histograms.HistogramLog(temporary, self.manifest.created_ns, comment) as log,
+        ):
             for row in rows:
                 log.write(row["tag"], row["start_ns"], row["end_ns"], row["encoded"], row["highest"])
                 for counts, kind in ((self.manifest.negative, "negative"), (self.manifest.beyond, "beyond")):
                     if row[kind]:
                         counts[row["tag"]] = counts.get(row["tag"], 0) + row[kind]
+
+
+def _refuse_odd_spool(path: Path) -> None:
+    """Refuse what no run has left: a spool is read, written and removed."""
+    spool = path / "spool"
+    for entry in (spool, *(sorted(spool.iterdir()) if spool.is_dir() else ())):
+        if entry.is_symlink() or not (entry.is_file() or entry == spool):
+            raise RunError(
+                f"{str(entry)!a} is a link or no file, which a run does not leave in its spool: remove it, if you"
+                " trust the rest",
+                ExitCode.USAGE,
+            )
+    if (spool.exists() and not spool.is_dir()) or (found := files.trouble(path / "manifest.json")):
+        what = "spool is no folder" if spool.exists() and not spool.is_dir() else f"manifest.json {found}"
+        raise RunError(f"{path} is not a run's folder that this version can read: its {what}", ExitCode.USAGE)
 
 
 def _is_ours(pid: int) -> bool:
@@ -294,14 +312,8 @@ def _last_of_each_life(
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     """Write batches as one file, in row groups large enough to compress and small enough to read one by one."""
-    temporary = path.with_suffix(".parquet.new")
-    try:
+    with files.replacing(path) as temporary:
         _copy(temporary, schema, batches)
-    except OSError:
-        # On a full disk a half-written file is only in the way.
-        temporary.unlink(missing_ok=True)
-        raise
-    temporary.replace(path)
 
 
 def _copy(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
+from analysis import files
 from loadgen.measure.columns import RowBuffer, Rows
 from loadgen.measure.stamp import decode_event
 
@@ -113,13 +114,12 @@ class Journal(NoJournal):
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "settings.json").write_text(
-            json.dumps({"pid": os.getpid(), "faults": settings}, indent=1) + "\n"
-        )
+        said = json.dumps({"pid": os.getpid(), "faults": settings}, indent=1)
+        files.replace(folder / "settings.json", said + "\n")
         self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in SCHEMAS if name != "deliveries"}
         self._buffer = RowBuffer(len(SCHEMAS["deliveries"]))
         self._add = self._buffer.add
-        self._files = {name: pa.OSFile(str(folder / f"{name}.arrows"), "wb") for name in SCHEMAS}
+        self._files = {name: pa.OSFile(str(files.fresh(folder / f"{name}.arrows")), "wb") for name in SCHEMAS}
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._streams = {
             name: pa.ipc.new_stream(self._files[name], schema, options=options)

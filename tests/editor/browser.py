@@ -44,10 +44,13 @@ def chromium() -> str:
 class Browser:
     """Context manager around the process."""
 
+    def __init__(self, *flags: str) -> None:
+        self._flags = flags
+
     def __enter__(self) -> Self:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
-            [chromium(), *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
+            [chromium(), *FLAGS, *self._flags, f"--user-data-dir={self._profile.name}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

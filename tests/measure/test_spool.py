@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from hdrh.histogram import HdrHistogram
 
+from analysis import files
 from loadgen import native
 from loadgen.measure import recorder as recorders
 from loadgen.measure.recorder import Recorder
@@ -14,6 +15,12 @@ from loadgen.measure.spool import SCHEMAS, SpoolWriter, read_batches
 
 def _event(sequence: int) -> EventRow:
     return EventRow(1, sequence, sequence, "/default/a", 10, 10, 11, 12, "accepted", None, 200)
+
+
+def full_disk(path: Path) -> Path:
+    """Make a file as `files.fresh` does, on a disk that takes nothing."""
+    path.symlink_to("/dev/full")
+    return path
 
 
 def test_a_stream_can_be_read_while_it_is_written_and_when_its_end_is_torn(tmp_path: Path) -> None:
@@ -117,7 +124,7 @@ def test_a_disk_that_is_full_when_rows_are_too_many_is_told_of_at_the_next_flush
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorders, "MOST_WAITING", 1)
-    (tmp_path / "deliveries-0000.arrows").symlink_to("/dev/full")
+    monkeypatch.setattr(files, "fresh", full_disk)
     recorder = Recorder(77, SpoolWriter(tmp_path, 0))
     for number in range(65_536):
         recorder.deliver(number, number**2, number**3, (77, 1, number, number, number**2))
@@ -125,9 +132,9 @@ def test_a_disk_that_is_full_when_rows_are_too_many_is_told_of_at_the_next_flush
         recorder.flush()
 
 
-def test_a_full_disk_is_an_oserror_not_a_silence(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_oserror_not_a_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = SpoolWriter(tmp_path, 0)
-    (tmp_path / "events-0000.arrows").symlink_to("/dev/full")
+    monkeypatch.setattr(files, "fresh", full_disk)
     rows = [_event(n) for n in range(20_000)]
     with pytest.raises(OSError, match="No space"):
         spool.write_rows("events", rows)

@@ -26,9 +26,13 @@ READERS = 40
 SCENARIO = (*SMALL, "gates=['delivery.latency.p99 < 20s', 'delivery.duplicates == 0']", "phases.measure=6s")
 
 
+TOKEN = "a-token-of-this-test"
+
+
 def fetch(url: str, data: bytes | None = None) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, data=data, timeout=10) as answer:
+    request = urllib.request.Request(url, data, {"Authorization": f"Bearer {TOKEN}"})
+    with opener.open(request, timeout=10) as answer:
         text: str = answer.read().decode()
         return text
 
@@ -39,7 +43,7 @@ def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
     port = free_port()
     process = start(
         "run", "comments", "--results", str(results), "--web", "--web-port", str(port), *arguments,
-        *overrides(SCENARIO),
+        *overrides(SCENARIO), env={"LOADGEN_WEB_TOKEN": TOKEN},
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
@@ -98,7 +102,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
     with ExitStack() as stack:
         process, url = stack.enter_context(serving(tmp_path, "--processes", "2"))
         browser = stack.enter_context(Browser())
-        with browser.page(url, width=1500, height=1000) as page:
+        with browser.page(f"{url}?token={TOKEN}", width=1500, height=1000) as page:
             # Locust's own UI: its start button, then its tabs, with one more.
             page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
             assert json.loads(fetch(f"{url}/fan-out/data")) == {"run": None}

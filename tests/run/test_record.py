@@ -4,6 +4,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from analysis import files
 from loadgen.cli.launch import report
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
@@ -53,13 +54,22 @@ def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path: Path) -> Non
     assert len(names) == 3
 
 
-def test_a_disk_that_is_full_at_the_end_keeps_the_spool(tmp_path: Path) -> None:
+def full_disk(path: Path) -> Path:
+    """Make a file as `files.fresh` does, on a disk that takes nothing."""
+    path.symlink_to("/dev/full")
+    return path
+
+
+def test_a_disk_that_is_full_at_the_end_keeps_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = begun_run(tmp_path)
-    (folder.path / "deliveries.parquet.new").symlink_to("/dev/full")
+    monkeypatch.setattr(files, "fresh", full_disk)
     with pytest.raises(RunError, match=r"No space left on device.*loadgen report") as caught:
         folder.complete()
     assert caught.value.code is ExitCode.INCONCLUSIVE
     assert folder.incomplete
+    monkeypatch.undo()
     assert report(folder.path) == 0
 
 

@@ -1,0 +1,231 @@
+"""Who may ask a web server of a run: Locust's UI with our routes in it, and the endpoint for Prometheus.
+
+A browser sends requests for any page that it shows, so a port on the loopback interface is open to every website that
+the user visits. :class:`Entry` stands around the whole WSGI application: no route, file or error page is outside it.
+"""
+
+import hmac
+import ipaddress
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode
+
+from werkzeug.http import parse_cookie
+
+from loadgen.console import say
+from loadgen.run.exits import ExitCode, RunError
+
+#: Holds the token, for whoever must know it beforehand; without it there is a new one each time.
+TOKEN_VARIABLE: Final = "LOADGEN_WEB_TOKEN"  # noqa: S105  a name
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,200}", re.ASCII)
+_PARAMETER: Final = "token"
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+#: Locust and gevent have these for every interface.
+WILDCARDS: Final = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104  only compared with
+_HEADERS: Final = (
+    ("X-Frame-Options", "SAMEORIGIN"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+)
+#: Attempts are told at the terminal, each kind once.
+_TOLD_MAX: Final = 10
+
+StartResponse = Callable[..., Any]
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+class Hosts:
+    """The names under which a server may be asked: against DNS rebinding, where a foreign name leads here."""
+
+    def __init__(self, bound: str, given: Iterable[str] = ()) -> None:
+        """``bound`` is the address that the server listens on; ``given`` are further names.
+
+        Raises:
+            RunError: a given name is no host name; exit code 2.
+        """
+        bound = bound.strip("[]").lower()
+        self._any_address = bound in WILDCARDS
+        names = {_plain(name) for name in given}
+        if self._any_address or bound == "localhost" or _loopback(bound):
+            names |= _LOOPBACK_NAMES
+        if bound:
+            names.add(f"[{bound}]" if ":" in bound else bound)
+        self._names = frozenset(names)
+
+    def __contains__(self, header: str) -> bool:
+        """Whether a Host header names this server; its port may be that of a forwarding."""
+        matched = _HOST.fullmatch(header)
+        if matched is None:
+            return False
+        host = matched[1].lower().removesuffix(".")
+        # No name server can lead a literal address elsewhere.
+        return host in self._names or (self._any_address and _address(host.strip("[]")) is not None)
+
+
+class Entry:
+    """WSGI middleware: lets in who asks for this host, comes from no other origin, and has the token, if there is one.
+
+    The token is taken from the URL (`?token=`), which answers with a cookie and leads on to the URL without it; from
+    that cookie; or from `Authorization: Bearer`.
+    """
+
+    def __init__(
+        self, application: Application, hosts: Hosts, what: str, token: str | None = None, cookie: str = ""
+    ) -> None:
+        """``what`` names the server at the terminal; ``cookie`` is the cookie's name, another for each port."""
+        self._application = application
+        self._hosts = hosts
+        self._what = what
+        self._token = token
+        self._cookie = cookie
+        self._told: set[str] = set()
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer 403, lead on, or hand the request to the application."""
+        refused = self._foreign(environ)
+        if refused is not None:
+            self._tell(refused)
+            return _answer(start_response, HTTPStatus.FORBIDDEN, refused)
+        if self._token is not None:
+            rest, shown = _parted(environ.get("QUERY_STRING", ""))
+            if shown is not None and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+                if self._is_token(shown):
+                    return self._admit(environ, start_response, rest)
+            elif self._has_token(environ):
+                return self._serve(environ, start_response)
+            return _answer(
+                start_response,
+                HTTPStatus.FORBIDDEN,
+                "this page needs the token of its run: open the whole address that was printed when the run's"
+                f" process started; it ends in ?{_PARAMETER}=…",
+            )
+        return self._serve(environ, start_response)
+
+    def _foreign(self, environ: dict[str, Any]) -> str | None:
+        """Return why a request comes from elsewhere, or None."""
+        host = environ.get("HTTP_HOST", "")
+        if host not in self._hosts:
+            return (
+                f"a request was refused: it asked for the host {host[:100]!a}, which is not this server's address;"
+                " allow a name with --allowed-host NAME"
+            )
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
+            return f"a request was refused: it came from a page of {origin[:100]!a}"
+        site = environ.get("HTTP_SEC_FETCH_SITE", "none")
+        # A link in a mail may lead here; nothing else of another site's page may.
+        link = (
+            environ["REQUEST_METHOD"] == "GET"
+            and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
+            and environ.get("HTTP_SEC_FETCH_DEST") == "document"
+        )
+        if site not in ("none", "same-origin") and not link:
+            return "a request was refused: it came from a page of another origin"
+        return None
+
+    def _has_token(self, environ: dict[str, Any]) -> bool:
+        scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_token(credentials.strip()):
+            return True
+        return any(self._is_token(value) for value in parse_cookie(environ).getlist(self._cookie))
+
+    def _is_token(self, given: str) -> bool:
+        assert self._token is not None
+        return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._token.encode())
+
+    def _admit(
+        self, environ: dict[str, Any], start_response: StartResponse, rest: list[tuple[str, str]]
+    ) -> Iterable[bytes]:
+        """Answer with the cookie, and lead on to the URL without the token."""
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        # Two slashes at the start would be another host.
+        where = f"/{quote(path.encode('latin-1', 'replace')).lstrip('/')}"
+        if rest:
+            where += f"?{urlencode(rest)}"
+        secure = "; Secure" if environ.get("wsgi.url_scheme") == "https" else ""
+        cookie = f"{self._cookie}={self._token}; Path=/; HttpOnly; SameSite=Strict{secure}"
+        headers = [("Location", where), ("Set-Cookie", cookie), ("Cache-Control", "no-store")]
+        return _answer(start_response, HTTPStatus.SEE_OTHER, where, headers)
+
+    def _serve(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        def respond(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            given = {name.lower() for name, _ in _HEADERS}
+            kept = [
+                (name, value)
+                for name, value in headers
+                if name.lower() not in given and not name.lower().startswith("access-control-")
+            ]
+            return start_response(status, [*kept, *_HEADERS], *more)
+
+        return self._application(environ, respond)
+
+    def _tell(self, refused: str) -> None:
+        if refused not in self._told and len(self._told) < _TOLD_MAX:
+            self._told.add(refused)
+            say(f"{self._what}: {refused}")
+
+
+def token_of_environment() -> tuple[str, bool]:
+    """Return the token and whether it was given, and take it out of the environment of later children.
+
+    Raises:
+        RunError: the given one is too short or has other characters than a URL's; exit code 2.
+    """
+    given = os.environ.pop(TOKEN_VARIABLE, None)
+    if given is None:
+        return secrets.token_urlsafe(24), False
+    if _TOKEN.fullmatch(given) is None:
+        raise RunError(
+            f"{TOKEN_VARIABLE} is no token: write 16 to 200 letters, digits, - or _, as of `openssl rand -hex 16`",
+            ExitCode.USAGE,
+        )
+    return given, True
+
+
+def _answer(
+    start_response: StartResponse, status: HTTPStatus, text: str, headers: Iterable[tuple[str, str]] = ()
+) -> Iterable[bytes]:
+    body = f"{text}\n".encode()
+    kind = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response(f"{status.value} {status.phrase}", [*kind, ("Connection", "close"), *headers, *_HEADERS])
+    return [body]
+
+
+def _parted(query: str) -> tuple[list[tuple[str, str]], str | None]:
+    """Return the query without the token, and the token."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        return [], None
+    tokens = [value for name, value in pairs if name == _PARAMETER]
+    return [pair for pair in pairs if pair[0] != _PARAMETER], tokens[-1] if tokens else None
+
+
+def _plain(name: str) -> str:
+    matched = _HOST.fullmatch(name)
+    if matched is None or matched[0] != matched[1]:
+        raise RunError(
+            f"--allowed-host: {name[:100]!a} is no host name: write it as it stands in the address bar, without"
+            " scheme and port, as load.example.com",
+            ExitCode.USAGE,
+        )
+    return name.lower().removesuffix(".")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _loopback(host: str) -> bool:
+    address = _address(host)
+    return address is not None and address.is_loopback
