@@ -26,6 +26,8 @@
 /* How often the kernel is asked how many segments came, and how many times at once: that costs more than a read. */
 #define ASK_NS 500000
 #define ASKS_AT_ONCE 16
+/* After so long the event loop has its turn: timers, and what ends a connection that floods us with small frames. */
+#define TURN_NS 50000000LL
 /* Where struct tcp_info has tcpi_bytes_received and tcpi_data_segs_in (linux/tcp.h). */
 #define BYTES_RECEIVED_AT 128
 #define SEGMENTS_AT 152
@@ -329,12 +331,15 @@ static void tell_all(Poller *self) {
     self->laters = 0;
 }
 
-/* Reads each readable socket once a round, as long as there are some and for so many in all. */
+/* Reads each readable socket once a round, as long as there are some, for so many in all and so long. */
 static void read_rounds(Poller *self, long left) {
     struct epoll_event events[AT_ONCE];
+    int64_t begun_ns = 0;
     while (left > 0) {
         int most = left < AT_ONCE ? (int)left : AT_ONCE;
         int64_t polled_ns = self->now_ns = clock_ns();
+        if (begun_ns == 0) begun_ns = polled_ns;
+        if (polled_ns - begun_ns > TURN_NS) return;
         int count = epoll_wait(self->epoll, events, most, 0);
         if (count == 0) self->polled_ns = polled_ns;
         if (count == 0 || (count < 0 && errno == EINTR)) return;

@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 
 from loadgen.protocol.appsync import errors, messages
 from loadgen.protocol.appsync.messages import ClientMessage
+from loadgen.server import quiet
 from loadgen.server.api import EventApi
 from loadgen.server.auth.base import credentials_from
 from loadgen.server.frames import text_frame
@@ -21,6 +22,8 @@ GOING_AWAY: Final = 1001
 ABNORMAL_CLOSURE: Final = 1006
 
 _log = logging.getLogger(__name__)
+# Any client may read nothing, as often as it likes.
+_log.addFilter(quiet.EveryMinute())
 
 
 class Connection:

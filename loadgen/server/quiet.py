@@ -16,6 +16,28 @@ INTERVAL_S: Final = 60.0
 _CLIENTS_DOING: Final = (HttpProcessingError, RequestPayloadError, ConnectionError, TimeoutError)
 
 
+class EveryMinute(logging.Filter):
+    """Lets a record through once a minute, with a count of those that it has kept back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._next_s = 0.0
+        self._untold = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log the record."""
+        now_s = self._clock()
+        if now_s < self._next_s:
+            self._untold += 1
+            return False
+        untold, self._untold = self._untold, 0
+        self._next_s = now_s + INTERVAL_S
+        if untold:
+            record.msg, record.args = f"{record.getMessage()}; {untold} more since this was last said", ()
+        return True
+
+
 class OneLineAMinute(logging.Filter):
     """Lets one record a minute through for each of two kinds, what clients did and what failed here, with a count."""
 

@@ -46,6 +46,8 @@ _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
 #: Sockets a turn; others of the hub's business waits no longer than these take.
 _MOST_A_TURN = 256
+#: As in poller.c.
+_TURN_NS = 50_000_000
 #: How long after its stamp a segment may wait in the kernel (softirq) until its socket shows it; as in poller.c.
 _SETTLE_NS = 50_000
 #: Among the flags of a read: it has filled its buffer, and the socket may hold more.
@@ -176,7 +178,7 @@ class Inlet:
         assert self._epoll is not None
         poll, now, left = self._epoll.poll, now_ns, _MOST_A_TURN
         try:
-            polled_ns = now()
+            begun_ns = polled_ns = now()
             readable = poll(0, left)
             while readable:
                 self._read(readable, polled_ns)
@@ -187,6 +189,8 @@ class Inlet:
                 self._polled_ns = polled_ns
                 # What came meanwhile: to go through the hub for it costs several times as much as to ask.
                 polled_ns = now()
+                if polled_ns - begun_ns > _TURN_NS:
+                    return
                 readable = poll(0, left)
             self._polled_ns = polled_ns
         except OSError as error:

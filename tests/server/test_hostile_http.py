@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.server.process import ServerProcess
-from loadgen.server.quiet import OneLineAMinute
+from loadgen.server.quiet import EveryMinute, OneLineAMinute
 
 GOOD = b'{"channel":"/default/a","events":["1"]}'
 API = """
@@ -295,3 +295,16 @@ def test_of_each_kind_one_line_a_minute_and_none_uncounted(steps: list[tuple[flo
         assert all(later - earlier >= 60 for earlier, later in pairwise(times))
     untold = sum(quiet._untold.values())
     assert counted + untold == len(steps)
+
+
+def test_a_line_that_is_kept_back_is_counted() -> None:
+    now = [0.0]
+    quiet = EveryMinute(lambda: now[0])
+    said = []
+    for at_s in (1.0, 2.0, 3.0, 62.0, 63.0, 200.0):
+        now[0] = at_s
+        record = _record()
+        if quiet.filter(record):
+            said.append(record.getMessage())
+    more = "Error handling request from 1.2.3.4; {} more since this was last said"
+    assert said == ["Error handling request from 1.2.3.4", more.format(2), more.format(1)]
