@@ -10,6 +10,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
     from types import FrameType
 
 #: The folder that holds this package: a checkout, or `site-packages`.
@@ -32,15 +33,15 @@ def leave_out_working_folder() -> None:
 def put_locustfile_last() -> None:
     """Let Python search the working directory and the folder of the locustfile that is loading last.
 
-    Locust puts both first. Modules beside a locustfile can still be imported, but none takes the place of a library.
-    Does nothing in a process that is not Locust's.
+    Locust puts both first. The user's code can still import its neighbours, but none takes the place of a library. Does
+    nothing in a process that is not Locust's.
     """
     if "locust.main" not in sys.modules:
         return
     loading = _is_loading() and sys.path[0] != _working_folder()
     folders = [sys.path.pop(0)] if loading else []
     folders += _take_out()
-    sys.path += [folder for folder in folders if folder not in sys.path]
+    _search_last(folders)
     if loading:
         # Locust deletes its first entry when the file is loaded.
         sys.path.insert(0, _STANDARD_LIBRARY)
@@ -49,6 +50,45 @@ def put_locustfile_last() -> None:
 def absolute_entries(pythonpath: str | None) -> list[str]:
     """Return the entries of a PYTHONPATH that do not depend on where a process is started."""
     return [entry for entry in (pythonpath or "").split(os.pathsep) if os.path.isabs(entry)]  # noqa: PTH117
+
+
+def _search_last(folders: list[str]) -> None:
+    """Let the code in these folders import their modules, where nothing else has one of that name.
+
+    The end of `sys.path` would not do. A `ruamel.py` there takes the place of the namespace package `ruamel`, and a
+    library that tries to import what is not installed would find it there.
+    """
+    from importlib.machinery import PathFinder
+
+    class Last:
+        """Finds top-level modules in the folders."""
+
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+            """Return where a module is, or None; called by the import system."""
+            if path is not None or not any(_is_below(_importer(), folder) for folder in folders):
+                return None
+            return PathFinder.find_spec(name, folders)
+
+    if folders:
+        sys.meta_path.append(Last)
+
+
+def _importer() -> str:
+    """Return the file of the code that is importing something at this moment."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and (
+        "importlib" in frame.f_code.co_filename or frame.f_code.co_filename == __file__
+    ):
+        frame = frame.f_back
+    return "" if frame is None else frame.f_code.co_filename
+
+
+def _is_below(file: str, folder: str) -> bool:
+    # A virtual environment may stand there: its libraries are not the user's code.
+    return "-packages" not in file and os.path.realpath(file).startswith(
+        os.path.join(os.path.realpath(folder), "")  # noqa: PTH118
+    )
 
 
 def _take_out() -> list[str]:

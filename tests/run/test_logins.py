@@ -90,7 +90,7 @@ def process_list() -> Iterator[set[str]]:
     ended = threading.Event()
 
     def look() -> None:
-        while not ended.wait(0.1):
+        while not ended.wait(0.5):
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 with suppress(OSError):
                     listed.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
