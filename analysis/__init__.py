@@ -1,7 +1,7 @@
 """From a run's folder to figures, plots and a report; reads the folder (results/README.md) and nothing else.
 
 import analysis
-run = analysis.load("results/20261124-031500-comments")
+run = analysis.load("results/20261124-031500Z-comments")
 run.deliveries      # pandas DataFrame, read when asked for
 analysis.summarise(run)["delivery"]["headline_ns"]
 """

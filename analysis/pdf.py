@@ -1,7 +1,6 @@
 """The report as PDF, for those who file it: a page of figures in words, then the plots."""
 
 import textwrap
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +37,9 @@ def write(run: Run, summary: dict[str, Any], path: Path) -> None:
 
 def _lines(run: Run, summary: dict[str, Any]) -> list[str]:
     _, sentence = text.verdict(summary)
-    started = datetime.fromtimestamp(run.manifest["created_ns"] / 1e9, UTC)
     lines = [
         text.clean(summary["scenario"]),
-        f"{started:%Y-%m-%d %H:%M:%S %Z}",
+        text.utc(run.manifest["created_ns"]),
         text.target(summary["target"]),
         "",
         *_wrapped(sentence),

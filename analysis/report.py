@@ -1,7 +1,6 @@
 """The report: one HTML file that needs nothing else."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -61,8 +60,6 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         money=money,
     )
     kind, sentence = text.verdict(summary)
-    # In UTC, not the reader's time zone: the page is the same wherever it is made, and can be verified anywhere.
-    started = datetime.fromtimestamp(run.manifest["created_ns"] / 1e9, UTC)
     return environment.get_template("report.html").render(
         summary=summary,
         manifest=run.manifest,
@@ -76,7 +73,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         drop_columns=DROP_COLUMNS,
         drops=drop_rows(summary) if summary["recovery"] is not None else [],
         figures=_figures(run, drawn=drawn),
-        started=started.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        started=text.utc(run.manifest["created_ns"]),
         phase_names=_PHASE_NAMES,
         checks_sentence=checks.sentence(summary),
         cost_sentence=text.cost(summary),

@@ -443,7 +443,10 @@ def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def _proxies(manifest: Mapping[str, Any]) -> list[str] | None:
     """Return the proxies of a run: the master's, and those that workers found in their own environments."""
-    told = [manifest["target"].get("proxies"), *(worker.get("proxies") for worker in manifest["workers"])]
+    told = [
+        manifest["target"].get("proxies"),
+        *(worker.get("proxies") for worker in manifest.get("workers", ())),
+    ]
     known = [routed for routed in told if routed is not None]
     if not known:
         return None

@@ -48,6 +48,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "format": FORMAT,
         "made_by": revisions.made_by(),
         "run": manifest["run"],
+        "created_ns": manifest["created_ns"],
         "scenario": manifest["scenario"]["name"],
         "status": manifest["status"],
         "target": target_of(manifest),

@@ -1,6 +1,7 @@
 """Figures as people read them, and foreign text made harmless."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from analysis.pricing import money
@@ -55,6 +56,11 @@ def significant(value: float, digits: int = 3) -> str:
 def count(value: float | None) -> str:
     """Return a whole number with thousands parted."""
     return UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def utc(at_ns: int) -> str:
+    """Return a time of the wall clock, always in UTC: every file of a run says the same, wherever it is made."""
+    return f"{datetime.fromtimestamp(at_ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def target(of: Mapping[str, Any]) -> str:

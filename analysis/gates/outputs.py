@@ -101,6 +101,7 @@ def junit(summary: Mapping[str, Any]) -> str:
         failures=str(failures),
         errors=str(errors),
         time=f"{summary['measured_seconds'] or 0:.3f}",
+        timestamp=text.utc(summary["created_ns"]).removesuffix(" UTC").replace(" ", "T") + "Z",
     )
     suite.extend(cases)
     suites = ElementTree.Element("testsuites")

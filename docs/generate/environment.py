@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from writing import REPO, code, head, table
 
+from loadgen.transport import proxy
+
 _MEANINGS = {
     "LOADGEN_TARGET": "URL of the Event API for `loadgen publish`, `subscribe` and `probe`; what `--target`"
     " says goes before it.",
@@ -26,6 +28,11 @@ _MEANINGS = {
     "LOADGEN_BASE": "What the comparison notebook compares with; `loadgen notebook --base` sets it.",
     "SSL_CERT_FILE": "File of certificate authorities to trust instead of the system's, for targets over TLS.",
     "SSL_CERT_DIR": "The same as a folder.",
+    "HTTPS_PROXY": "Proxy for targets over TLS, as `http://NAME:PASSWORD@HOST:PORT` ([Behind a proxy](../proxies.md))."
+    " This and the next three also in lower case, which goes before.",
+    "HTTP_PROXY": "Proxy for targets without TLS.",
+    "ALL_PROXY": "Proxy where the one of the two that applies is not set.",
+    "NO_PROXY": "Hosts that are reached directly: names, domains, addresses, networks, or `*`.",
     "AWS_REGION": "Region of a login where neither the login nor the target's URL says one. With `--auth iam` every"
     " variable counts that AWS's tools read (`AWS_PROFILE`, `AWS_ACCESS_KEY_ID`, …).",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "Where `--otel` sends metrics to, default `http://localhost:4318`."
@@ -45,6 +52,8 @@ _INTERNAL = {
     "LOADGEN_CALIBRATION_KEY",
     "LOADGEN_WEB_TOKEN",
     "PYTHONPATH",
+    # Set by web servers for CGI programs, where HTTP_PROXY is not to be trusted.
+    "REQUEST_METHOD",
 }
 
 
@@ -71,6 +80,8 @@ def page() -> str:
 
 
 def _found() -> Iterator[str]:
+    # Read by a loop over this.
+    yield from (*proxy.VARIABLES, proxy.CGI)
     files = [
         REPO / "hatch_build.py",
         *sorted(REPO.glob("loadgen/**/*.py")),

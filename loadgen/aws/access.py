@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.transport import proxy
 
 MISSING: Final = (
     "boto3 is not installed: pip install 'fanout-loadgen[aws]' (in a checkout: pip install -e '.[aws]')"
@@ -68,6 +67,8 @@ def proxy_session(profile: str | None) -> Any:
     """
     import botocore.session
     from botocore.config import Config
+
+    from loadgen.transport import proxy
 
     session = botocore.session.Session(profile=profile)
     session.get_scoped_config()

@@ -268,7 +268,7 @@ def _confirm(what: str) -> None:
 
 
 def _event(event: "Event") -> None:
-    said = f"  {event.at.astimezone():%H:%M:%S}  {event.status:<28} {event.resource} ({event.kind})"
+    said = f"  {event.at.astimezone(UTC):%H:%M:%S}Z  {event.status:<28} {event.resource} ({event.kind})"
     print(said + (f": {event.reason}" if event.reason else ""), flush=True)
 
 

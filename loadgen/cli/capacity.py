@@ -165,7 +165,7 @@ def capacity(
                 variable=variable,
                 predict=not bisect,
             )
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+            stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%SZ")
             folder = results / f"capacity-{stamp}-{time.time_ns() % 0x10000:04x}"
         search = Search(request, folder, lambda line: print(line, flush=True))
         folder.mkdir(parents=True, exist_ok=True)

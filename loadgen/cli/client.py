@@ -201,7 +201,7 @@ def subscribe(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print events as they arrive, with the latency of those that carry a time of sending.
+    """Print events as they arrive (in UTC), with the latency of those that carry a time of sending.
 
     Exit codes: 0 ended by --count or --for, 2 usage, 4 target unreachable, refused or gone, 130 interrupted.
     """
@@ -220,11 +220,13 @@ def subscribe(
                     row = {"arrival_ns": delivery.arrival_ns, "latency_ns": latency, "event": delivery.event}
                     print(json.dumps(row), flush=True)
                 else:
-                    at = datetime.fromtimestamp(delivery.arrival_ns / 1e9, UTC).astimezone()
+                    at = datetime.fromtimestamp(delivery.arrival_ns / 1e9, UTC)
                     shown = "        –" if latency is None else f"{latency / 1e6:9.3f} ms"
                     console.print(
                         Text.assemble(
-                            (f"{at:%H:%M:%S.%f}"[:-3], "dim"), f"  {shown:>12}  ", _clean(delivery.event)
+                            (f"{at:%H:%M:%S.%f}"[:-3] + "Z", "dim"),
+                            f"  {shown:>12}  ",
+                            _clean(delivery.event),
                         )
                     )
                 seen += 1

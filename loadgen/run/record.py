@@ -108,7 +108,8 @@ class RunFolder:
             RunError: it cannot be written; exit code 2.
         """
         check_writable(results)
-        stamp = datetime.fromtimestamp(now_ns / 1e9, tz=UTC).astimezone().strftime("%Y%m%d-%H%M%S")
+        # In UTC, and it says so: as in the report, JUnit's timestamp and everything else that a run writes.
+        stamp = datetime.fromtimestamp(now_ns // 1_000_000_000, tz=UTC).strftime("%Y%m%d-%H%M%SZ")
         base = f"{stamp}-{scenario['name']}"
         manifest = Manifest(base, token, scenario, target, now_ns, versions=_versions(), host=_host())
         try:

@@ -160,15 +160,29 @@ class _Lines:
     """The rows of a file that are not empty, each with its line."""
 
     def __init__(self, path: Path, replay: Replay) -> None:
+        text = _text(path, replay)
         # Lines end as CSV's do: str.splitlines would end them at a form feed or U+2028 within a value too.
-        self._reader = csv.reader(StringIO(_text(path, replay), newline=""), strict=True)
+        self._reader = csv.reader(StringIO(text, newline=""), strict=True)
         name = shown(replay.csv)
-        header = [cell.strip() for cell in next(self._reader, [])]
+        wanted = (replay.time_column, replay.rate_column)
+        first = text.lstrip("\r\n").splitlines()[:1]
+        other = _other_separator(first[0] if first else "", wanted)
+        try:
+            header = [cell.strip() for cell in next(self._reader, [])]
+        except csv.Error as error:
+            if other is None:
+                raise _Unreadable(f"names {name}, whose header cannot be read as CSV: {error}") from None
+            header = [""]
+        if other is not None and not set(wanted) <= set(header):
+            raise _Unreadable(
+                f"names {name}, whose values are separated by {other}; separate them by commas, and write numbers"
+                " with a point, as 100.5"
+            )
         if not any(header):
             raise _Unreadable(
                 f"names {name}, which has no header; its first line is '{replay.time_column},{replay.rate_column}'"
             )
-        for column in (replay.time_column, replay.rate_column):
+        for column in wanted:
             if header.count(column) != 1:
                 count = "no column" if column not in header else "several columns"
                 raise _Unreadable(
@@ -209,6 +223,18 @@ def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
         )
 
 
+def _other_separator(header: str, wanted: tuple[str, ...]) -> str | None:
+    """Return what separates the columns of a header that has no comma between them; None: it just lacks columns.
+
+    Such files are refused and not read: where `;` separates, a comma may be a decimal point or stand between thousands.
+    """
+    for separator, shown_as in (";", "';'"), ("\t", "tabs"), ("|", "'|'"):
+        cells = {cell.strip().strip('"').strip() for cell in header.split(separator)}
+        if set(wanted) <= cells:
+            return shown_as
+    return None
+
+
 def _text(path: Path, replay: Replay) -> str:
     name = shown(replay.csv)
     try:
@@ -219,7 +245,11 @@ def _text(path: Path, replay: Replay) -> str:
             raise _Unreadable(f"names {name}, which is no regular file; name a CSV file")
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise _Unreadable(f"names {name}, which is larger than 10 MB")
-        return path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:
+            # UTF-16 without a byte order mark.
+            raise _Unreadable(f"names {name}, which is not UTF-8; save it as UTF-8")
+        return text
     except FileNotFoundError:
         raise _Unreadable(f"names {name}, which is not there; looked for {shown(str(path))}") from None
     except UnicodeDecodeError as error:

@@ -30,12 +30,13 @@ from loadgen.protocol.unreadable import shown
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.isolation import OurFailureError
 
-#: The variables, and whether the connections of a scheme are those of HTTPS_PROXY.
+#: Whether the connections of a scheme are those of HTTPS_PROXY.
 _SCHEMES: Final = {"https": True, "wss": True, "http": False, "ws": False}
 _PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
-_VARIABLES: Final = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
+#: Read in lower case too.
+VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 #: Set by web servers for CGI programs, where HTTP_PROXY would be a header `Proxy:` of whoever asks (CVE-2016-5385).
-_CGI: Final = "REQUEST_METHOD"
+CGI: Final = "REQUEST_METHOD"
 #: What a proxy may say before its answer to CONNECT ends.
 ANSWER_MOST_BYTES: Final = 16 * 1024
 _PEEK_BYTES: Final = 4096
@@ -299,12 +300,12 @@ def route(url: str) -> Proxy | None:
     if _off:
         return None
     known = {
-        name: os.environ[name] for each in _VARIABLES for name in (each, each.upper()) if name in os.environ
+        name: os.environ[name] for each in VARIABLES for name in (each, each.lower()) if name in os.environ
     }
     if not known:
         return None
-    if _CGI in os.environ:
-        known[_CGI] = ""
+    if CGI in os.environ:
+        known[CGI] = ""
     proxy = choose(url, known)
     if proxy is None or _leads_to_loopback(urlsplit(url).hostname or ""):
         return None
@@ -351,7 +352,7 @@ def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
     """Return (name as it is written, value) of a variable; the value is empty where it is not set."""
     for written in (name, name.upper()):
         value = environment.get(written, "").strip()
-        if value and not (written == "HTTP_PROXY" and _CGI in environment):
+        if value and not (written == "HTTP_PROXY" and CGI in environment):
             return written, value
     return name.upper(), ""
 

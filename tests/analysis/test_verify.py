@@ -140,8 +140,8 @@ def test_the_command(sample: Path, tmp_path: Path) -> None:
     done = run_command("verify", str(sample))
     assert done.code == 0, done.said
     assert done.out.splitlines()[-1] == (
-        "all that is there agrees; 6 figures are not there: target.protocol, target.service, target.url,"
-        f" target.embedded, target.loopback, target.setup; `loadgen report {sample}` makes them"
+        "all that is there agrees; 7 figures are not there: target.protocol, target.service, target.url,"
+        f" target.embedded, target.loopback, target.setup, target.proxies; `loadgen report {sample}` makes them"
     )
     assert run_command("verify", str(tmp_path)).code == 2
 

@@ -104,7 +104,8 @@ def test_another_place_than_a_file_cannot_name_one(tmp_path):
     ("series", "options", "sentence"),
     [
         ("", "", f"x.yaml:13: {PROFILE}, which has no header; its first line is 'time,rate'"),
-        ("time;rate\n1;2\n", "", f"x.yaml:13: {PROFILE}, which has no column 'time'; it has 'time;rate'"),
+        ("time;rate\n1;2\n", "", f"x.yaml:13: {PROFILE}, whose values are separated by ';'; separate them by commas, and write numbers with a point, as 100.5"),
+        ('"time,rate\n1,2\n', "", f"x.yaml:13: {PROFILE}, whose header cannot be read as CSV: unexpected end of data"),
         ("time,rate,rate\n", "", f"x.yaml:13: {PROFILE}, which has several columns 'rate'; it has 'time', 'rate', 'rate'"),
         ("time,rate\n0,1\n", "", f"x.yaml:13: {PROFILE}, which has one row; a curve takes 2 or more"),
         ("time,rate\n0,0\n1,0\n", "", f"x.yaml:13: {PROFILE}, which has no rate above 0"),
