@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from analysis import text
 from analysis.causes import Finding, into
-from analysis.limits import LIMITS
+from analysis.limits import LIMITS, reads_too_slowly
 from analysis.run import Ints, Run, Window, ints
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
@@ -38,9 +38,7 @@ def silences(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
 def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
     """Return the finding on deliveries that waited in the kernel while the generator was awake; None: it was not.
 
-    TCP gives data out in order: what comes behind a lost segment waits in the kernel, stamped, until that was sent
-    again. The generator has read too slowly only where its event loop or its CPU shows it, in the second of the wait or
-    the one before.
+    The generator has read too slowly only where its event loop or its CPU shows it (see `limits.reads_too_slowly`).
     """
     names = ("worker", "time_ns", "interval_ns", "cpu_ns", "lag_max_ns", "queue_max_ns")
     table = run.table("health", names)
@@ -58,8 +56,10 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
     same = np.zeros(len(worker), dtype=bool)
     same[1:] = worker[1:] == worker[:-1]
     cpu, lag_ns = _with_the_second_before(cpu, same), _with_the_second_before(lag_ns, same)
-    busy = (cpu > LIMITS.busy_cpu) | (lag_ns > np.minimum(columns["queue_max_ns"] / 4, LIMITS.stall_ns))
-    if (busy & waited).any():
+    rows = zip(
+        cpu[waited].tolist(), lag_ns[waited].tolist(), columns["queue_max_ns"][waited].tolist(), strict=True
+    )
+    if any(reads_too_slowly(*row) for row in rows):
         return None
     return Finding(
         "degraded",
