@@ -153,6 +153,9 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
 
 def _explains(cause: Finding, sign: Finding) -> bool:
     assert sign.size_ns is not None
+    if cause.subject == "network" and sign.subject != "arrival":
+        # What the network does delays none of the generator's own doings.
+        return False
     return sign.size_ns <= _SLACK * (cause.size_ns or 0) + min(_SLACK_NS, cause.size_ns or 0)
 
 
