@@ -163,6 +163,9 @@ def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
 
 def _explains(cause: Finding, sign: Finding) -> bool:
     assert sign.size_ns is not None
+    if cause.subject == "network" and sign.subject != "arrival":
+        # What the network does delays none of the generator's own doings.
+        return False
     return sign.size_ns <= _SLACK * (cause.size_ns or 0) + min(_SLACK_NS, cause.size_ns or 0)
 
 

@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from analysis import text
+from analysis import surroundings, text
 from analysis.causes import into
 from analysis.findings import Finding
-from analysis.limits import LIMITS
+from analysis.limits import LIMITS, reads_too_slowly
 from analysis.run import Ints, Run, Window, ints
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
@@ -39,11 +39,9 @@ def silences(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
 def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
     """Return the finding on deliveries that waited in the kernel while the generator was awake; None: it was not.
 
-    TCP gives data out in order: what comes behind a lost segment waits in the kernel, stamped, until that was sent
-    again. The generator has read too slowly only where its event loop or its CPU shows it, in the second of the wait or
-    the one before.
+    The generator has read too slowly only where its event loop or its CPU shows it (see `limits.reads_too_slowly`).
     """
-    names = ("worker", "time_ns", "interval_ns", "cpu_ns", "lag_max_ns", "queue_max_ns")
+    names = ("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "lag_max_ns", "queue_max_ns")
     table = run.table("health", names)
     columns = {name: ints(table, name) for name in names}
     time_ns, end_ns = columns["time_ns"], window.end_ns + (run.late_after_ns or 0)
@@ -54,19 +52,21 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
     waited = inside & (columns["queue_max_ns"] > LIMITS.queue_doubtful_ns)
     if not waited.any():
         return None
-    cpu = columns["cpu_ns"] / np.maximum(columns["interval_ns"], 1)
+    cpu = surroundings.cpu_share(columns["cpu_ns"], columns["interval_ns"], columns["allowed_ns"])
     lag_ns = columns["lag_max_ns"]
     same = np.zeros(len(worker), dtype=bool)
     same[1:] = worker[1:] == worker[:-1]
     cpu, lag_ns = _with_the_second_before(cpu, same), _with_the_second_before(lag_ns, same)
-    busy = (cpu > LIMITS.busy_cpu) | (lag_ns > np.minimum(columns["queue_max_ns"] / 4, LIMITS.stall_ns))
-    if (busy & waited).any():
+    rows = zip(
+        cpu[waited].tolist(), lag_ns[waited].tolist(), columns["queue_max_ns"][waited].tolist(), strict=True
+    )
+    if any(reads_too_slowly(*row) for row in rows):
         return None
     return Finding(
         "degraded",
         SUBJECT,
         f"deliveries waited in the kernel before they could be read: p99 {text.duration(queue_p99_ns)}, while the"
-        f" generator was awake (at most {cpu[waited].max():.0%} of a core, its event loop late by at most"
+        f" generator was awake (at most {cpu[waited].max():.0%} of the CPU that it is allowed, its event loop late by at most"
         f" {text.duration(int(lag_ns[waited].max()))}): they came behind data that was lost on the way and sent again",
         "look at the network between generator and target (loss, an outage): the generator is not the limit",
     )

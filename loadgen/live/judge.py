@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hdrh.histogram import HdrHistogram
 
 from analysis.gates.grammar import Gate
-from analysis.limits import LIMITS
+from analysis.limits import LIMITS, reads_too_slowly
 from loadgen.measure import histograms
 from loadgen.measure.live import Report
 from loadgen.scenario import Scenario
@@ -42,6 +42,8 @@ class _Worker:
         self.clock_moved_ns = 0
         self.held_ns = self.worst_held_ns = self.span_ns = 0
         self.cgroup: int | None = None
+        #: Of the second before: share of the CPU that it is allowed, and by how much the event loop was late.
+        self.before = (0.0, 0)
 
 
 class Judge:
@@ -53,6 +55,8 @@ class Judge:
         #: Deliveries of seconds in which none waited for longer than is good: their histograms are not looked into.
         self._quick = 0
         self._queue = histograms.new_histogram()
+        #: Whether one of those waits was the generator's doing.
+        self._reads_too_slowly = False
         #: By tag of the record: what gates ask for besides.
         self._asked: dict[str, HdrHistogram] = {
             tag: histograms.new_histogram()
@@ -77,6 +81,8 @@ class Judge:
             return
         row = report["health"]
         slow = row is None or (row["queue_max_ns"] or 0) > LIMITS.queue_doubtful_ns
+        # Of a second without a row nobody knows whether it was awake.
+        self._reads_too_slowly |= row is None
         if not slow:
             self._quick += report["deliveries"]
         for tag, histogram in (*([("queue", self._queue)] if slow else []), *self._asked.items()):
@@ -86,6 +92,12 @@ class Judge:
             self._take_health(self._workers.setdefault(worker, _Worker()), row)
 
     def _take_health(self, known: _Worker, row: Mapping[str, Any]) -> None:
+        cpu, lag_ns = share_of_allowed(row), row["lag_max_ns"]
+        queue_ns, before = row["queue_max_ns"] or 0, known.before
+        if queue_ns > LIMITS.queue_doubtful_ns:
+            worse = max(cpu, before[0]), max(lag_ns, before[1])
+            self._reads_too_slowly |= reads_too_slowly(*worse, queue_ns)
+        known.before = cpu, lag_ns
         known.seconds += 1
         known.busy += share_of_allowed(row) > LIMITS.busy_cpu
         if row.get("throttled_ns") is not None:
@@ -154,7 +166,11 @@ class Judge:
                 invalid.append(said)
             elif own_ns > LIMITS.lateness_doubtful_ns and share > LIMITS.lateness_doubtful_share:
                 degraded.append(said)
-        if (queue_ns := self._queue_p99_ns()) > LIMITS.queue_doubtful_ns:
+        if (queue_ns := self._queue_p99_ns()) > LIMITS.queue_doubtful_ns and not self._reads_too_slowly:
+            degraded.append(
+                f"deliveries waited behind data that was lost on the way and sent again: p99 {queue_ns / 1e6:.0f} ms"
+            )
+        elif queue_ns > LIMITS.queue_doubtful_ns:
             (invalid if queue_ns > LIMITS.queue_wrong_ns else degraded).append(
                 f"deliveries waited in the generator before they were read: p99 {queue_ns / 1e6:.0f} ms"
             )

@@ -73,19 +73,23 @@ class Silence:
         self._source = self._on_silent = None
 
     def look(self, stood_still_ns: Callable[[int], int]) -> int | None:
-        """Tell that it is silent, if it is; return when to look again (ns from now), None: never."""
+        """Tell that it is silent, if it is; return when to look again (ns from now), None: never. Never raises."""
         source, on_silent = self._source, self._on_silent
         if source is None or on_silent is None:
             return None
-        quiet_ns = source.quiet_ns()
-        left_ns = self.timeout_ns - quiet_ns
-        if left_ns > 0:
-            return left_ns
-        left_ns += stood_still_ns(quiet_ns)
-        if left_ns > 0 or source.has_unread():
-            return max(left_ns, _AGAIN_NS)
-        self.cancel()
-        isolation.run(source, on_silent, now_ns() - quiet_ns)
+        try:
+            quiet_ns = source.quiet_ns()
+            left_ns = self.timeout_ns - quiet_ns
+            if left_ns > 0:
+                return left_ns
+            left_ns += stood_still_ns(quiet_ns)
+            if left_ns > 0 or source.has_unread():
+                return max(left_ns, _AGAIN_NS)
+            self.cancel()
+            on_silent(now_ns() - quiet_ns)
+        except Exception as error:
+            self.cancel()
+            isolation.contain(source, error)
         return None
 
 

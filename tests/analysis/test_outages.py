@@ -8,6 +8,7 @@ import pytest
 
 import analysis
 from analysis import terminal, text
+from analysis.causes import Finding, in_causal_order
 from tests.analysis.synthetic import (
     SECOND,
     T0,
@@ -148,6 +149,16 @@ def test_where_some_were_silent_a_finding_names_it_and_not_the_generator(tmp_pat
     reason = summary["verdict"]["findings"][0]["reason"]
     assert "2 of 5 connections fell silent 0.2 s into the measurement, for 500 ms" in reason
     assert summary["connections"]["errors"] == {SILENT: 2}
+
+
+def test_a_silence_explains_none_of_the_generators_own_doings() -> None:
+    silence = Finding("degraded", "network", "silent", "look there", 5 * SECOND)
+    late = Finding("degraded", "schedule", "late", "add workers", 14 * MS)
+    shared = Finding("degraded", "arrival", "shared", "add workers", 2 * SECOND)
+    found = in_causal_order([silence], [late, shared])
+    assert [finding.subject for finding in found] == ["network", "schedule", "arrival"]
+    assert found[1].advice == "add workers"
+    assert found[2].advice.startswith("the silence of the connections named above explains this")
 
 
 def test_silences_apart_in_time_are_two(tmp_path: Path) -> None:

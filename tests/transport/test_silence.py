@@ -156,6 +156,21 @@ def test_what_was_cancelled_is_not_looked_at() -> None:
     assert not source.silent
 
 
+def test_what_a_connection_raises_ends_that_connection_and_the_others_are_watched_on() -> None:
+    clock = Clock()
+    watch, (first, second) = watched(clock, 1_000, 2_000)
+    failed: list[BaseException] = []
+
+    def broken() -> int:
+        raise OSError("no such socket")
+
+    first.quiet_ns, first.failed = broken, failed.append  # type: ignore[method-assign]
+    watch.watch()
+    assert [str(error) for error in failed] == ["no such socket"]
+    assert not first.silent
+    assert second.silent == [2_000 * MS]
+
+
 # By real sockets.
 
 
