@@ -126,7 +126,7 @@ def read(run: Run) -> Metrics | None:
         return Metrics(content)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(
             f"{path} cannot be read: remove it, or fetch it again with `loadgen aws metrics {run.path}`"
         ) from None

@@ -1,12 +1,14 @@
-"""Output that cannot fail: the terminal is only a display.
+"""Output that cannot fail and that no foreign text can command: the terminal is only a display.
 
 What becomes of a run is decided by its record. A closed pipe, a full disk behind a redirection or a terminal that
-cannot show a character loses text and nothing else.
+cannot show a character loses text and nothing else. Whatever is printed may hold what a service, a worker or a record
+said, so control characters end here, for every `print` and every log line: colours are all that is let through.
 """
 
 import contextlib
 import io
 import os
+import re
 import sys
 from typing import Any, TextIO, cast
 
@@ -45,6 +47,38 @@ class _Forgiving(io.RawIOBase):
         return view.nbytes
 
 
+#: Control characters but for line end and tab; a sequence that sets a colour is let through.
+_COMMANDS = re.compile(r"(\x1b\[[0-9;]{0,20}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: For people also what turns the direction of text.
+_TURNS = re.compile(r"[\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+class _Display(io.TextIOWrapper):
+    """Text for a terminal or a log, without what a terminal would obey."""
+
+    def __init__(self, raw: _Forgiving, encoding: str, *, for_people: bool) -> None:
+        super().__init__(cast(Any, raw), encoding=encoding, errors="replace", line_buffering=for_people)
+        self._for_people = for_people
+
+    def write(self, text: str) -> int:
+        """Write text, with a question mark for each control character; returns how much was given."""
+        shown = _COMMANDS.sub(lambda found: found[1] or "?", text)
+        if self._for_people:
+            shown = _TURNS.sub("?", shown)
+        super().write(shown)
+        return len(text)
+
+
+def drawing(stream: TextIO) -> TextIO:
+    """Return a stream to the same place that may move the cursor, for text that is all our own."""
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, _Forgiving):
+        return stream
+    return io.TextIOWrapper(
+        cast(Any, _Forgiving(raw.fileno())), encoding=stream.encoding, errors="replace", line_buffering=True
+    )
+
+
 def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
@@ -58,9 +92,7 @@ def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
     raw = _Forgiving(descriptor)
     # Without a buffer of bytes between: a signal's exception on the way back from a write would leave in it what was
     # written, to be written again.
-    return io.TextIOWrapper(
-        cast(Any, raw), encoding=encoding, errors="replace", line_buffering=raw.isatty() or descriptor == 2
-    )
+    return _Display(raw, encoding, for_people=raw.isatty() or descriptor == 2)
 
 
 def protect_output() -> None:

@@ -1,7 +1,7 @@
 """Whether a record's tables may be read: judged by what their Parquet files say, before any page is read.
 
-A record from elsewhere may be torn, hold other columns, or unpack to far more than this machine has. A long run is large
-too: deliveries are read in slices, so each of their row groups is judged, and all others as a whole.
+A record from elsewhere may be torn, hold other columns, or unpack to far more than this machine has. A long run is
+large too: deliveries are read in slices, so each of their row groups is judged, and all others as a whole.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,14 +1,21 @@
 """What the program says to the person at the terminal."""
 
 import sys
+from typing import Final
 
 from analysis.console import protect_output
 
 __all__ = ["protect_output", "say"]
 
+_LINES_MAX: Final = 200
+_LINE_MAX: Final = 4_000
+
 
 def say(text: str) -> None:
-    """Print sentences to standard error, a line each; foreign text in them cannot move the cursor."""
-    for line in text.splitlines() or [""]:
+    """Print sentences to standard error, a line each, without control characters and not endlessly long."""
+    lines = text[: _LINES_MAX * _LINE_MAX].splitlines() or [""]
+    for line in lines[:_LINES_MAX]:
         shown = "".join(character if character.isprintable() else "?" for character in line)
+        if len(shown) > _LINE_MAX:
+            shown = f"{shown[: _LINE_MAX - 1]}…"
         print(f"loadgen: {shown}", file=sys.stderr, flush=True)

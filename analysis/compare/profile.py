@@ -158,7 +158,7 @@ def _read_file(path: Path) -> list[Profile]:
             )
             for entry in content["runs"]
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RunError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
 
 

@@ -14,6 +14,7 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.refreshing import FetchedToken
 
 TIMEOUT_S: Final = 15.0
+_TOKEN_MAX_BYTES: Final = 64 * 1024
 
 
 def from_environment(name: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -34,9 +35,15 @@ def from_variable(name: str) -> FetchedToken:
 def from_file(path: str) -> FetchedToken:
     """Return the token in a file, with the expiry that it states if it is a JWT; raises CredentialError."""
     try:
-        token = Path(path).read_text(encoding="utf-8").strip()
+        with Path(path).open("rb") as file:
+            content = file.read(_TOKEN_MAX_BYTES + 1)
+        token = content.decode().strip()
     except (OSError, UnicodeDecodeError):
         raise CredentialError(f"the token file {path!a} cannot be read: check path and rights") from None
+    if len(content) > _TOKEN_MAX_BYTES:
+        raise CredentialError(
+            f"the token file {path!a} is larger than {_TOKEN_MAX_BYTES >> 10} KiB: that is no token"
+        )
     return _with_expiry(_printable(token, f"file {path!a}"))
 
 

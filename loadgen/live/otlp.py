@@ -8,7 +8,6 @@ instruments take single values only. Needs the extra `live`.
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import gevent
 
 from loadgen import __version__
+from loadgen.console import say
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
@@ -79,11 +79,7 @@ class Exporter:
         result = self._exporter.export(metrics_data(state, now_ns()))
         failed = result is not MetricExportResult.SUCCESS
         if failed and not self._failed:
-            print(
-                f"loadgen: OpenTelemetry: {self.endpoint} does not take the metrics; the run goes on without",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"OpenTelemetry: {self.endpoint} does not take the metrics; the run goes on without")
         self._failed = failed
 
 

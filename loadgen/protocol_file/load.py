@@ -128,7 +128,7 @@ def _text(path: Path, place: str) -> str:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ScenarioError([f"{place}: the file is larger than 1 MB, which is no protocol file"])
-        return path.read_bytes().decode("utf-8-sig")
+        return document.read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ScenarioError([f"the protocol file {shown(place)} cannot be read: {why}"]) from None

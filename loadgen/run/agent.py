@@ -2,7 +2,6 @@
 
 import gc
 import secrets
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
 
+from loadgen.console import say
 from loadgen.live.plan import live_reports
 from loadgen.measure import clockbound
 from loadgen.measure.checks import Checks
@@ -452,11 +452,9 @@ class Agent:
             gevent.sleep(0.02)
             self._send_spool()
         if sender.pending():
-            print(
-                f"loadgen: the master did not take all of the record of worker {self.worker}:"
-                f" {sender.pending():,} bytes are only here, in {self._folder}",
-                file=sys.stderr,
-                flush=True,
+            say(
+                f"the master did not take all of the record of worker {self.worker}:"
+                f" {sender.pending():,} bytes are only here, in {self._folder}"
             )
 
 

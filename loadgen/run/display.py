@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from analysis.console import drawing
 from loadgen.run.coordinator import Coordinator, Snapshot
 
 _LIVE_INTERVAL_S = 0.25
@@ -19,7 +20,7 @@ class ProgressDisplay:
 
     def __init__(self, coordinator: Coordinator, console: Console | None = None) -> None:
         self._coordinator = coordinator
-        self._console = console or Console(file=sys.stderr, highlight=False)
+        self._console = console or Console(file=drawing(sys.stderr), highlight=False)
         self._previous: tuple[float, int, int] | None = None
         self._rates = (0.0, 0.0)
         self._greenlet: gevent.Greenlet | None = None

@@ -1,6 +1,7 @@
 """Reading YAML into plain data that know their lines."""
 
 from collections.abc import Iterator
+from pathlib import Path as File
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -13,17 +14,28 @@ from loadgen.scenario.text import dotted, redacted, shown
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "str")}
 _MAX_DEPTH = 20
 _MAX_VALUES = 100_000
+_MAX_OPEN = 100
+_TOO_DEEP = "the YAML is nested too deeply; write plain values"
+_TOO_LARGE = "the file is larger than 1 MB, which no file of this kind is"
+MAX_BYTES = 1_000_000
+"""Of any YAML or JSON file that people write: scenarios, protocols, logins, prices, faults, APIs."""
 
 
 def parse(text: str, source: str) -> tuple[Any, Places]:
     """Return the plain data of a YAML text, and where each part stands (``source:line``).
 
     Raises:
-        ScenarioError: it is not one YAML document of plain values, or a key stands twice.
+        ScenarioError: it is not one YAML document of plain values, is too long or nested too deeply, or a key stands
+            twice.
     """
+    if len(text) > MAX_BYTES:
+        raise ScenarioError([f"{source}: {_TOO_LARGE}"])
+    _refuse_nested_line(text, source)
     yaml = YAML(typ="safe", pure=True)
     try:
         root = yaml.compose(text)
+    except RecursionError:
+        raise ScenarioError([f"{source}: {_TOO_DEEP}"]) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}" if mark else source
@@ -42,6 +54,36 @@ def parse(text: str, source: str) -> tuple[Any, Places]:
     if reader.problems:
         raise ScenarioError(reader.problems)
     return data, places
+
+
+def _refuse_nested_line(text: str, source: str) -> None:
+    """Refuse a line with more open brackets than any has: the reader's time grows with their square."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.count("[") + line.count("{") <= _MAX_OPEN:
+            continue
+        depth = 0
+        for character in line:
+            if character in "[{":
+                depth += 1
+            elif character in "]}" and depth:
+                depth -= 1
+            if depth > _MAX_OPEN:
+                raise ScenarioError([f"{source}:{number}: {_TOO_DEEP}"])
+
+
+def read_text(path: File, encoding: str = "utf-8") -> str:
+    """Return what a file holds, of which no more is read than may be in one.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+        ScenarioError: it is too large.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ScenarioError([f"{path}: {_TOO_LARGE}"])
+    return content.decode(encoding)
 
 
 class _Reader:

@@ -97,7 +97,7 @@ def _text(path: Path, source: str) -> str:
             raise ScenarioError([f"{source}: this is a directory; give a scenario's file or name"])
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ScenarioError([f"{source}: the file is larger than 1 MB, which is no scenario"])
-        return path.read_bytes().decode("utf-8-sig")
+        return document.read_text(path, "utf-8-sig")
     except FileNotFoundError:
         hint = nearest(path.stem, _names()).replace("known are", "the catalogue has")
         raise ScenarioError([f"{source}: there is no such file{hint}"]) from None

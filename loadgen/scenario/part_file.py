@@ -23,7 +23,7 @@ def read_part(path: Path, model: type[Model], what: str, example: str) -> Model:
         ScenarioError: it cannot be read, or says what cannot be; a line for each problem.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = document.read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ScenarioError([f"{what} {shown(str(path))} cannot be read: {why}"]) from None

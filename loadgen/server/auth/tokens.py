@@ -9,6 +9,8 @@ from typing import Any, Final
 import jwt
 
 from loadgen.protocol.appsync import errors
+from loadgen.scenario import document
+from loadgen.scenario.problems import ScenarioError
 from loadgen.server.auth.base import AuthorizationRequest, Identity
 from loadgen.server.auth.modes import Mode
 from loadgen.server.refusal import RefusedError
@@ -116,6 +118,6 @@ def _read_keys(path: Path) -> list[jwt.PyJWK]:
         ValueError: it is not a JWKS.
     """
     try:
-        return jwt.PyJWKSet.from_json(path.read_text(encoding="utf-8")).keys
-    except (jwt.PyJWTError, AttributeError, TypeError) as error:
+        return jwt.PyJWKSet.from_json(document.read_text(path)).keys
+    except (jwt.PyJWTError, AttributeError, TypeError, RecursionError, ScenarioError) as error:
         raise ValueError(str(error)) from None

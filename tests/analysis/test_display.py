@@ -1,0 +1,99 @@
+"""Nothing that is printed commands a terminal, whichever way it is printed."""
+
+import io
+import os
+import pty
+import subprocess
+import sys
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.console import _Display, _Forgiving, drawing
+from loadgen.console import say
+
+HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x1b[31mred\x1b[0m\x9b2Jd\rE\x08f\x00\x7f\u202egnp\ttab\nline"
+SAFE = "a?]0;owned?b?[2Jc\x1b[31mred\x1b[0m?2Jd?E?f???gnp\ttab\nline"
+CODE = """
+import logging, sys
+from analysis.console import protect_output
+protect_output()
+text = {text!r}
+print(text)
+print(text, file=sys.stderr)
+logging.basicConfig(stream=sys.stderr, format="%(message)s")
+logging.warning("%s", text)
+sys.stdout.writelines([text, "\\n"])
+"""
+
+
+def through_a_terminal(code: str) -> str:
+    master, slave = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-c", code], stdout=slave, stderr=slave, cwd=Path(__file__).parents[2], check=True
+    )
+    os.close(slave)
+    said = b""
+    while True:
+        try:
+            part = os.read(master, 65_536)
+        except OSError:
+            break
+        said += part
+    os.close(master)
+    return said.decode().replace("\r\n", "\n")
+
+
+def test_print_and_logging_to_a_terminal_are_harmless() -> None:
+    assert through_a_terminal(CODE.format(text=HOSTILE)) == (SAFE + "\n") * 4
+
+
+def written(text: str, for_people: bool) -> str:
+    read, write = os.pipe()
+    stream = _Display(_Forgiving(write), "utf-8", for_people=for_people)
+    assert stream.write(text) == len(text)
+    stream.flush()
+    os.close(write)
+    said = b""
+    while part := os.read(read, 65_536):
+        said += part
+    os.close(read)
+    return said.decode()
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=200))
+def test_no_control_character_is_written_and_plain_text_is_left_alone(text: str) -> None:
+    for for_people in (True, False):
+        shown = written(text, for_people)
+        assert len(shown) == len(text)
+        assert all(
+            c in "\n\t" or (ord(c) >= 32 and not 127 <= ord(c) < 160) for c in shown.replace("\x1b[0m", "")
+        )
+        if text.isprintable():
+            assert shown == text
+    # What a program reads (JSON) keeps every character that JSON has.
+    assert written("\u202e\u2028", False) == "\u202e\u2028"
+
+
+def test_our_own_drawing_may_move_the_cursor() -> None:
+    read, write = os.pipe()
+    stream = _Display(_Forgiving(write), "utf-8", for_people=True)
+    drawing(stream).write("\x1b[2K\x1b[1A\n")
+    assert os.read(read, 100) == b"\x1b[2K\x1b[1A\n"
+    os.close(read)
+    os.close(write)
+    plain = io.StringIO()
+    assert drawing(plain) is plain
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000_000, "line\n" * 1_000_000, "\x1b[2J" * 100_000])
+def test_what_is_said_is_cut(text: str) -> None:
+    with redirect_stderr(io.StringIO()) as said:
+        say(text)
+    lines = said.getvalue().splitlines()
+    assert 1 <= len(lines) <= 200
+    assert max(map(len, lines)) < 4_100
+    assert "\x1b" not in said.getvalue()

@@ -1,0 +1,94 @@
+"""Files that people write are bounded in size and depth, whichever option reads them: a sentence and exit code 2."""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadgen import protocol_file
+from loadgen.credentials.errors import CredentialError
+from loadgen.credentials.option import login_from_option
+from loadgen.credentials.sources import from_file
+from loadgen.planning.prices import load_prices
+from loadgen.scenario import ScenarioError, document, load
+from loadgen.server.config import ConfigError
+from loadgen.server.faults import load_faults
+from tests.run.harness import loadgen
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "scenario": lambda path: load(str(path)),
+    "prices": load_prices,
+    "faults": load_faults,
+    "login": lambda path: login_from_option(str(path)),
+    "protocol": lambda path: protocol_file.protocol_at(f"{path}+ws://127.0.0.1:9"),
+}
+NESTED = {
+    "flow": lambda depth: "a: " + "[" * depth,
+    "closed": lambda depth: "a: " + "[" * depth + "]" * depth,
+    "mappings": lambda depth: "a: " + "{b: " * depth,
+    "lines": lambda depth: (
+        "a:\n" + "".join(f"{' ' * min(number, 200)}[\n" for number in range(1, min(depth, 5_000)))
+    ),
+    "block": lambda depth: "- " * depth + "x",
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+@pytest.mark.parametrize("reader", READERS)
+def test_deep_nesting_is_a_sentence(tmp_path: Path, reader: str, kind: str) -> None:
+    path = tmp_path / "deep.yaml"
+    for depth in (25, 50_000):
+        path.write_text(NESTED[kind](depth))
+        with pytest.raises((ScenarioError, ConfigError, CredentialError)) as caught:
+            READERS[reader](path)
+        assert len(str(caught.value)) < 1_000
+        if depth >= 3_000:
+            assert "nested too deeply" in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_large_file_is_refused_unread(tmp_path: Path, reader: str) -> None:
+    path = tmp_path / "large.yaml"
+    with path.open("wb") as file:
+        file.truncate(50_000_000)
+    with pytest.raises((ScenarioError, ConfigError, CredentialError), match="larger than 1 MB"):
+        READERS[reader](path)
+
+
+def test_a_file_without_an_end_is_refused_too(tmp_path: Path) -> None:
+    path = tmp_path / "endless.yaml"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ScenarioError, match="larger than 1 MB"):
+        load(str(path))
+    with pytest.raises(CredentialError, match=r"is larger than 64 KiB: that is no token"):
+        from_file("/dev/zero")
+
+
+def test_a_text_of_the_command_line_is_bounded_too() -> None:
+    with pytest.raises(ScenarioError, match="larger than 1 MB"):
+        document.parse("a" * 1_000_001, "here")
+
+
+@given(st.text(alphabet="[]{}-:, \n?!&*|>ab1", max_size=300))
+@settings(deadline=None, max_examples=50)
+def test_whatever_the_text_is_it_is_read_or_refused(text: str) -> None:
+    with suppress(ScenarioError):
+        document.parse(text * 20, "here")
+
+
+@pytest.mark.parametrize("option", ["--set", "--faults", "--prices", "--auth"])
+def test_the_command_ends_with_2(tmp_path: Path, option: str) -> None:
+    deep = "[" * 3_000
+    path = tmp_path / "deep.yaml"
+    path.write_text(f"a: {deep}")
+    value = f"clients.readers.count={deep}" if option == "--set" else str(path)
+    more = ["--target", "http://127.0.0.1:9/event"] if option == "--auth" else []
+    finished = loadgen("plan" if option == "--prices" else "run", "comments", option, value, *more)
+    assert finished.code == 2, finished.said
+    assert "Traceback" not in finished.err
+    assert re.search(r"nested too deeply|not YAML", finished.err), finished.said
+    assert len(finished.err.splitlines()) == 1
