@@ -16,6 +16,8 @@ _MEANINGS = {
     " When installing: `0` builds none, `require` fails where it cannot be built.",
     "LOADGEN_DEBUG": "`1`: a defect of ours shows its traceback, and not only its sentence.",
     "LOADGEN_WEIGHT": "Of a worker: its part of the clients, as `--weight`; 2 has twice as many as 1, the default.",
+    "LOADGEN_WEB_TOKEN": "The token of the [web UI](../live.md#who-may-open-it), 16 to 200 letters, digits, `-` or `_`;"
+    " without it each process makes one and prints it.",
     "LOADGEN_SOURCE_ADDRESSES": "Of a worker: addresses of its machine, separated by commas, from which connections"
     " leave in turn ([when there are more than one address has ports](../distributed.md#a-million-subscribers)).",
     "LOADGEN_CLOCKBOUND": "Where ClockBound's shared memory is, if not at `/var/run/clockbound/shm0`"
