@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # Here, so that what goes wrong while pandas is loaded is said as everything else is.
+    import pyarrow as pa
+
     from analysis.run import RunError, load
     from analysis.summary import summarise
 
@@ -53,6 +55,10 @@ def _run(options: argparse.Namespace) -> int:
         summary = summarise(run)
     except RunError as error:
         _say(str(error))
+        return _USAGE
+    except (pa.ArrowException, OSError) as error:
+        # Only tables are read here.
+        _say(f"{options.run} holds a table that cannot be read: {' '.join(str(error).split())}")
         return _USAGE
     unwritten: list[str] = []
     if options.command != "summary":

@@ -230,7 +230,7 @@ class Run:
         try:
             return pq.read_metadata(path)
         except (pa.ArrowInvalid, OSError) as error:
-            raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+            raise _unreadable(path, error) from None
 
     @cached_property
     def row_groups(self) -> list[RowGroup]:
@@ -292,7 +292,7 @@ class Run:
             # Without threads: who reads slices has threads of its own.
             table = file.read_row_groups([g.number for g in groups], columns=sorted(names), use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
-            raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+            raise _unreadable(path, error) from None
         rows = np.concatenate([np.arange(g.first_row, g.first_row + g.rows) for g in groups])
         if window is not None:
             intended_ns = ints(table, "intended_ns")
@@ -333,7 +333,7 @@ class Run:
             there = [column for column in columns if column not in missing]
             table = pq.read_table(path, columns=there, filters=filters, read_dictionary=tables.texts(name))
         except (pa.ArrowInvalid, OSError) as error:
-            raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+            raise _unreadable(path, error) from None
         for column in sorted(missing):
             table = table.append_column(column, pa.nulls(len(table), later[column]))
         return table.select(list(columns)) if missing else table
@@ -350,7 +350,12 @@ class Run:
             frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
             return frame
         except (pa.ArrowInvalid, OSError) as error:
-            raise RunError(f"{path} cannot be read as Parquet: {error}") from None
+            raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    # pyarrow's own words may be several lines.
+    return RunError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
 
 
 _NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}

@@ -20,6 +20,8 @@ _MEANINGS = {
     "LOADGEN_JOIN_MASTER": "Of a master without `--join`: its half of the keys, as `loadgen join` prints it.",
     "LOADGEN_JOIN_WORKER": "Of a worker without `--join`: its half of the keys, as `loadgen join` prints it.",
     "LOADGEN_WEIGHT": "Of a worker: its part of the clients, as `--weight`; 2 has twice as many as 1, the default.",
+    "LOADGEN_WEB_TOKEN": "The token of the [web UI](../live.md#who-may-open-it), 16 to 200 letters, digits, `-` or `_`;"
+    " without it each process makes one and prints it.",
     "LOADGEN_SOURCE_ADDRESSES": "Of a worker: addresses of its machine, separated by commas, from which connections"
     " leave in turn ([when there are more than one address has ports](../distributed.md#a-million-subscribers)).",
     "LOADGEN_CLOCKBOUND": "Where ClockBound's shared memory is, if not at `/var/run/clockbound/shm0`"
