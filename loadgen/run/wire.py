@@ -12,6 +12,7 @@ in the message that names a worker is not used.
 import hmac
 import ipaddress
 import os
+import time
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -230,8 +231,12 @@ class Gate:
 
     #: So many in a row are no accident of a master that starts or ends just then.
     PATIENCE: Final = 3
+    #: A wrong key is found out at once; what takes longer is a master that has no time.
+    AT_ONCE_S: Final = 5.0
 
-    def __init__(self) -> None:
+    def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
+        self._steady_s = steady_s
+        self._connected_s = 0.0
         self.open = False
         #: The master has read our key and does not know it.
         self.refused = False
@@ -251,7 +256,9 @@ class Gate:
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             # One side has a key and the other none: libzmq does not try again.
             self.failed = self.PATIENCE
-        elif event == zmq.EVENT_DISCONNECTED:
+        elif event == zmq.EVENT_CONNECTED:
+            self._connected_s = self._steady_s()
+        elif event == zmq.EVENT_DISCONNECTED and self._steady_s() - self._connected_s < self.AT_ONCE_S:
             # Not every handshake that fails has an event of its own.
             self.failed += 1
 

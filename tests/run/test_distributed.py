@@ -126,7 +126,7 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
             finished = Finished(site.master, 90)
             for worker in (heavy, light):
                 left = Finished(worker, 30)
-                assert left.code == 0, left.said
+                assert left.code == 0, left.said + site.said
         finally:
             site.close()
     assert finished.code == 0, site.said

@@ -356,3 +356,21 @@ def test_a_worker_does_not_send_what_would_cost_its_connection(locked: Port) -> 
         assert sending.recv().data == 3
     assert faults[1][0] == "the master"
     sending.close(linger=0)
+
+
+def test_a_master_that_has_no_time_is_not_taken_for_one_with_another_key() -> None:
+    now = [0.0]
+    gate = Gate(lambda: now[0])
+    for _ in range(20):
+        gate.see(zmq.EVENT_CONNECTED, 1)
+        now[0] += 10.0
+        gate.see(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 11)
+        gate.see(zmq.EVENT_DISCONNECTED, 1)
+    assert not gate.shut
+    for _ in range(Gate.PATIENCE):
+        gate.see(zmq.EVENT_CONNECTED, 1)
+        now[0] += 0.1
+        gate.see(zmq.EVENT_DISCONNECTED, 1)
+    assert gate.shut
+    gate.see(zmq.EVENT_HANDSHAKE_SUCCEEDED, 0)
+    assert not gate.shut
