@@ -11,7 +11,7 @@ from tests.measure import cgroup
 from tests.run.harness import SMALL, Finished, loadgen, only_run, overrides, read, start, wait_for_phase
 
 #: Takes more memory than is left, so that the kernel must kill another process.
-EATER = 'taken = bytearray(b"x" * 80 * 2**20)'
+EATER = 'taken = bytearray(b"x" * 24 * 2**20)'
 LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=3s", "phases.drain=2s")
 
 
