@@ -8,6 +8,7 @@ from loadgen.planning.estimate import HOURS_A_MONTH, Estimate, this_kind
 from loadgen.planning.fleet import MEMORY_SHARE
 from loadgen.planning.machine import PLANNED_SHARE
 from loadgen.planning.quotas import Use
+from loadgen.planning.room import restrained
 from loadgen.scenario import Settle
 from loadgen.scenario.units import format_duration
 
@@ -132,8 +133,8 @@ def machine(plan: Estimate) -> Iterator[str]:
     """Yield what the scenario needs of this machine."""
     needs, kept = plan.needs, plan.calibration
     allowed = allowed_here()
-    if (restrained := allowed.restrained()) is not None or allowed.memory_limited:
-        cores = restrained or f"{text.cores(needs.cpus)} allowed"
+    if (by := restrained(allowed)) is not None or allowed.memory_limited:
+        cores = by or f"{text.cores(needs.cpus)} allowed"
         limit = (
             f"a memory limit of {text.size(allowed.memory_bytes)}"
             if allowed.memory_limited

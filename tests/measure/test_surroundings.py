@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loadgen.measure.surroundings import Around, Surroundings, ethtool, limits, parsing, sampler
 from loadgen.measure.surroundings.cgroups import Mount, find, parse_memberships, parse_mounts
 from loadgen.measure.surroundings.limits import Allowed
+from loadgen.planning.room import restrained
 from tests.measure import cgroup
 
 # Finding the cgroups.
@@ -369,7 +370,7 @@ def test_what_seconds_saw_adds_up_to_what_was_counted(steps: list[tuple[int, int
 def test_the_tightest_of_quota_cpuset_and_affinity_counts(
     allowed: Allowed, cores: float | None, said: str | None
 ) -> None:
-    assert (allowed.cores, allowed.restrained()) == (cores, said)
+    assert (allowed.cores, restrained(allowed)) == (cores, said)
 
 
 # EC2's allowances.
