@@ -19,6 +19,7 @@ def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished,
     """Run under a quota from the measurement to its end: what comes before and after would only take longer."""
     with cgroup.group("cpu") as place:
         quota = place / "cpu.cfs_quota_us"
+        (place / "cpu.shares").write_text("200000")
         run = start(
             *("run", "comments", *options, "--results", str(results), *overrides(LOAD)),
             prefix=cgroup.within(place),
