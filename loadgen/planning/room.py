@@ -34,6 +34,15 @@ def room_here(proc: Path = Path("/proc")) -> Room:
     )
 
 
+def restrained(allowed: Allowed) -> str | None:
+    """Return what keeps a process from using all CPUs of the machine, as a part of a sentence; None: nothing does."""
+    cores, machine = allowed.cores, allowed.machine_cpus
+    if cores is None or machine is None or cores >= machine:
+        return None
+    quota = allowed.quota_cores is not None and allowed.quota_cores <= cores
+    return f"{'a CPU quota' if quota else 'a cpuset or affinity'} allows {text.cores(cores)} of the machine's {machine}"
+
+
 def notes(room: Room, processes: int, embedded: bool) -> Iterator[str]:
     """Yield a sentence for each thing that may spoil a run of so many worker processes.
 
@@ -41,15 +50,15 @@ def notes(room: Room, processes: int, embedded: bool) -> Iterator[str]:
     """
     allowed, cores = room.allowed, room.allowed.cores
     busy = processes + embedded
-    restrained = allowed.restrained()
-    if restrained is not None and cores is not None and cores < busy:
+    limit = restrained(allowed)
+    if limit is not None and cores is not None and cores < busy:
         noun = "a worker process" if processes == 1 else f"{processes} worker processes"
         also = " and the embedded server" if embedded else ""
         yield (
-            f"{restrained}; {noun}{also} may use up to {text.cores(busy)}. If that is used up, everything stands still"
+            f"{limit}; {noun}{also} may use up to {text.cores(busy)}. If that is used up, everything stands still"
             " until the quota's next period, and the run says so: raise the quota, or lower the load"
             if allowed.quota_cores is not None and allowed.quota_cores <= cores
-            else f"{restrained}; {noun}{also} may use up to {text.cores(busy)}: allow more CPUs, or lower the load"
+            else f"{limit}; {noun}{also} may use up to {text.cores(busy)}: allow more CPUs, or lower the load"
         )
     wanted = PROCESS_BYTES * (busy + 1)
     if allowed.memory_limited and allowed.memory_bytes is not None and allowed.memory_bytes < wanted:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from analysis import pricing, text
+from loadgen.measure.surroundings import allowed_here
 from loadgen.planning.estimate import HOURS_A_MONTH, Estimate, this_kind
 from loadgen.planning.fleet import MEMORY_SHARE
 from loadgen.planning.machine import PLANNED_SHARE
 from loadgen.planning.quotas import Use
+from loadgen.planning.room import restrained
 from loadgen.scenario import Settle
 from loadgen.scenario.units import format_duration
 
@@ -130,6 +132,15 @@ def binding(plan: Estimate) -> Iterator[str]:
 def machine(plan: Estimate) -> Iterator[str]:
     """Yield what the scenario needs of this machine."""
     needs, kept = plan.needs, plan.calibration
+    allowed = allowed_here()
+    if (by := restrained(allowed)) is not None or allowed.memory_limited:
+        cores = by or f"{text.cores(needs.cpus)} allowed"
+        limit = (
+            f"a memory limit of {text.size(allowed.memory_bytes)}"
+            if allowed.memory_limited
+            else "no memory limit"
+        )
+        yield f"{cores}, {limit}: what it needs is held against that"
     if kept is None:
         yield f"worker processes, memory: unknown: run `loadgen plan --calibrate` ({plan.why_uncalibrated})"
     elif needs.idle_alone:

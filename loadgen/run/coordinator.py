@@ -568,8 +568,8 @@ class Coordinator:
         if lost and self.exit_code == ExitCode.PASSED:
             self.manifest.status, self.exit_code = "failed", ExitCode.INCONCLUSIVE
             self.manifest.reason = "; ".join(map(_how_lost, lost))
-            if self.manifest.oom_kills:
-                self.manifest.reason += f"; {killed_here(self.manifest.oom_kills)}"
+        if lost and self.manifest.oom_kills:
+            self.manifest.reason = f"{self.manifest.reason}; {killed_here(self.manifest.oom_kills)}"
         self.manifest.exit_code = int(self.exit_code)
         self.manifest.refused = self.refused()
         self.manifest.failures = self.account.failures.to_list()

@@ -39,6 +39,8 @@ def group(controller: str, parent: Path | None = None) -> Iterator[Path]:
 def quota(cores: float, parent: Path | None = None, period_us: int = PERIOD_US) -> Iterator[Path]:
     """A CPU cgroup that allows so many cores."""
     with group("cpu", parent) as place:
+        # The quota is to be the limit, not what others leave of a busy machine.
+        (place / "cpu.shares").write_text("200000")
         (place / "cpu.cfs_period_us").write_text(str(period_us))
         (place / "cpu.cfs_quota_us").write_text(str(int(cores * period_us)))
         yield place

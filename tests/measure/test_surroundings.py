@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loadgen.measure.surroundings import Around, Surroundings, ethtool, limits, parsing, sampler
 from loadgen.measure.surroundings.cgroups import Mount, find, parse_memberships, parse_mounts
 from loadgen.measure.surroundings.limits import Allowed
+from loadgen.planning.room import restrained
 from tests.measure import cgroup
 
 # Finding the cgroups.
@@ -261,6 +262,27 @@ def test_of_v2_memory_limits_events_and_pressure(tmp_path: Path) -> None:
     assert seen.pressure_cpu_ns is seen.machine_pressure_cpu_ns is None
 
 
+@pytest.mark.parametrize("below", ["", "/sub"])
+def test_of_v1_the_cpu_time_under_a_quota_is_in_another_hierarchy(tmp_path: Path, below: str) -> None:
+    machine = Machine(tmp_path, "/")
+    machine.write(machine.proc / "self/cgroup", f"3:cpuacct:/pod{below}\n2:cpu:/pod{below}\n")
+    machine.write(
+        machine.proc / "self/mountinfo",
+        "31 1 0:1 /pod /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu\n"
+        "32 1 0:2 /pod /sys/fs/cgroup/cpuacct ro - cgroup cgroup rw,cpuacct\n",
+    )
+    made(tmp_path, f"/sys/fs/cgroup/cpu{below}", f"/sys/fs/cgroup/cpuacct{below}")
+    made(tmp_path, "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpuacct")
+    machine.write(machine.top / f"cpu{below}/cpu.cfs_quota_us", "30000\n")
+    machine.write(machine.top / f"cpu{below}/cpu.cfs_period_us", "100000\n")
+    usage = machine.top / f"cpuacct{below}/cpuacct.usage"
+    machine.write(usage, "100\n")
+    around = machine.surroundings()
+    machine.write(usage, "350\n")
+    seen = around.take(SECOND)
+    assert (seen.quota_ns, seen.cgroup_cpu_ns) == (SECOND * 3 // 10, 250)
+
+
 def test_where_nothing_is_told_everything_but_the_affinity_is_unknown(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     around = machine.surroundings()
@@ -348,7 +370,7 @@ def test_what_seconds_saw_adds_up_to_what_was_counted(steps: list[tuple[int, int
 def test_the_tightest_of_quota_cpuset_and_affinity_counts(
     allowed: Allowed, cores: float | None, said: str | None
 ) -> None:
-    assert (allowed.cores, allowed.restrained()) == (cores, said)
+    assert (allowed.cores, restrained(allowed)) == (cores, said)
 
 
 # EC2's allowances.

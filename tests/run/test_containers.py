@@ -11,7 +11,7 @@ from tests.measure import cgroup
 from tests.run.harness import SMALL, Finished, loadgen, only_run, overrides, read, start, wait_for_phase
 
 #: Takes more memory than is left, so that the kernel must kill another process.
-EATER = 'taken = bytearray(b"x" * 80 * 2**20)'
+EATER = 'taken = bytearray(b"x" * 24 * 2**20)'
 LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=3s", "phases.drain=2s")
 
 
@@ -19,6 +19,7 @@ def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished,
     """Run under a quota from the measurement to its end: what comes before and after would only take longer."""
     with cgroup.group("cpu") as place:
         quota = place / "cpu.cfs_quota_us"
+        (place / "cpu.shares").write_text("200000")
         run = start(
             *("run", "comments", *options, "--results", str(results), *overrides(LOAD)),
             prefix=cgroup.within(place),

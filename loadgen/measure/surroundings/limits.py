@@ -6,7 +6,6 @@ from pathlib import Path
 
 import psutil
 
-from analysis import text
 from loadgen.measure.surroundings import parsing
 from loadgen.measure.surroundings.cgroups import Groups, Place, find
 
@@ -34,15 +33,6 @@ class Allowed:
         if self.quota_cores is not None:
             known.append(self.quota_cores)
         return min(known, default=None if self.machine_cpus is None else float(self.machine_cpus))
-
-    def restrained(self) -> str | None:
-        """Return what keeps it from using all CPUs of the machine, as a part of a sentence; None: nothing does."""
-        cores, machine = self.cores, self.machine_cpus
-        if cores is None or machine is None or cores >= machine:
-            return None
-        if self.quota_cores is not None and self.quota_cores <= cores:
-            return f"a CPU quota allows {text.cores(cores)} of the machine's {machine}"
-        return f"a cpuset or affinity allows {text.cores(cores)} of the machine's {machine}"
 
 
 def groups_here(proc: Path = _PROC) -> Groups:

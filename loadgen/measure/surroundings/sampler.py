@@ -217,9 +217,12 @@ class Surroundings:
         accounts = self._groups.places.get("cpuacct")
         if accounts is None:
             return None
-        # The same cgroup there: as far above the process's own, and of the same name.
+        # The same cgroup there: as far above the process's own, and of the same name or, like it, the topmost.
         above = cpu.folders.index(self._quota[1])
-        if above >= len(accounts.folders) or accounts.folders[above].name != self._quota[1].name:
+        if above >= len(accounts.folders):
+            return None
+        topmost = above == len(cpu.folders) - 1 == len(accounts.folders) - 1
+        if not topmost and accounts.folders[above].name != self._quota[1].name:
             return None
         return parsing.number(self._read(accounts.folders[above], "cpuacct.usage"))
 
