@@ -29,8 +29,8 @@ class Finding:
 
     #: `degraded` or `invalid`.
     severity: str
-    #: What it is about: user code, harness, network, record, ledger, pause, clock, schedule, queue, loop, cpu, gc, files,
-    #: ports.
+    #: What it is about: user code, harness, network, record, ledger, pause, clock, schedule, queue, loop, cpu, gc,
+    #: files, ports.
     subject: str
     reason: str
     advice: str

@@ -154,7 +154,12 @@ class GeventHttpClient:
     def close(self) -> None:
         """Close the connections; one that is awaiting an answer, when that has come. What waits is never sent."""
         self._closed = True
+        waiting = list(self._waiting)
         self._waiting.clear()
+        for _, on_response in waiting:
+            self.tell(
+                on_response, 0, b"", TransportError(f"{self.name}: no connection was to be had in time")
+            )
         for connection in self._idle:
             connection.dispose()
         self._idle.clear()
