@@ -181,7 +181,9 @@ def test_a_resolver_that_fails_is_named_as_the_machines_and_no_gate_fails_by_it(
     assert summary["exit_code"] == 3
     first = summary["verdict"]["findings"][0]
     assert (first["severity"], first["subject"]) == ("invalid", "network")
-    assert "the machine failed 10 times on worker 0" in first["reason"]
+    assert (
+        "the machine of worker 0 could not connect (10 times), which is not the service's" in first["reason"]
+    )
     assert "resolver" in first["advice"]
 
 
