@@ -125,7 +125,10 @@ class GeventHttpClient:
         request = self._rendered_request(HttpRequest(body, headers, method, resource))
         self._take(lambda _sent_ns, _remote: request, on_response)
 
-    def _take(self, make: "_MakeBytes", on_response: OnResponse) -> None:
+    def _take(self, make: _MakeBytes, on_response: OnResponse) -> None:
+        if self._closed:
+            self.tell(on_response, 0, b"", TransportError(f"{self.name}: the client is closed"))
+            return
         idle = self._idle
         while idle:
             connection = idle.pop()

@@ -298,3 +298,5 @@ def test_what_waits_for_a_connection_when_a_client_is_closed_is_told_and_never_s
     assert told == [f"127.0.0.1:{port}: no connection was to be had in time"] * 3
     gevent.sleep(0.4)
     assert len(told) == 3
+    with pytest.raises(TransportError, match="the client is closed"):
+        client.post(b"{}", {})
