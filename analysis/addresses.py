@@ -17,7 +17,7 @@ MOST: Final = 50
 #: Microseconds of a run that fit beside a client's number: twelve days.
 _TIME_BITS: Final = 40
 COLUMNS: Final = (
-    "address", "connections", "errors", "connect p50", "connect p99", "deliveries", "fan-out p50", "fan-out p99",
+    "address", "connects", "errors", "connect p50", "connect p99", "deliveries", "fan-out p50", "fan-out p99",
     "publishes", "publish errors", "answer p50", "answer p99",
 )  # fmt: skip
 

@@ -63,19 +63,22 @@ def _failures(run: Run) -> Iterator[Finding]:
         who = f"worker {entry['worker']}" if "worker" in entry else "the master"
         for failure in entry.get("failures", ()):
             own = failure["kind"] == "user code"
-            network = failure["kind"] == "network"
             times = "once" if failure["count"] == 1 else f"{failure['count']:,} times"
             where, message = text.clean(failure["where"]), text.clean(failure["message"])
+            if failure["kind"] == "network":
+                yield Finding(
+                    "invalid",
+                    "network",
+                    f"the machine of {who} could not connect ({times}), which is not the service's doing: {message}",
+                    "mend the machine's resolver, the target's name, or what the run may connect to; then run again",
+                )
+                continue
             yield Finding(
                 "invalid",
                 failure["kind"],
-                f"{'your code' if own else 'the machine' if network else 'the harness'} failed {times} on {who}:"
-                f" {where}: {message}",
+                f"{'your code' if own else 'the harness'} failed {times} on {who}: {where}: {message}",
                 "mend it and run again"
                 if own
-                else "nothing was sent to the service then: mend this machine's resolver (or the name, or what the run"
-                " may connect to) and run again"
-                if network
                 else "this is a defect of the harness: please report it with the run's folder",
             )
 

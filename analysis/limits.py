@@ -85,7 +85,8 @@ LIMITS = Limits()
 def reads_too_slowly(cpu: float, lag_ns: int, queue_ns: int) -> bool:
     """Return whether a wait in the socket is the generator's doing, by the worse of that second and the one before.
 
-    ``cpu`` is a share of what the worker is allowed, ``lag_ns`` by how much the event loop was late. Else data came behind a segment that
-    was lost on the way: TCP gives it out in order, and it waits in the kernel, stamped, until that was sent again.
+    ``cpu`` is a share of what the worker is allowed, ``lag_ns`` by how much the event loop was late. Else data came
+    behind a segment that was lost on the way: TCP gives it out in order, and it waits in the kernel, stamped, until
+    that was sent again.
     """
     return cpu > LIMITS.busy_cpu or lag_ns > min(queue_ns / 4, LIMITS.stall_ns)

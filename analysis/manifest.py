@@ -11,12 +11,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-<<<<<<< HEAD
-from analysis import files
-=======
 from analysis import files, text
 from analysis.gates.grammar import GateError, duration_ns, parse
->>>>>>> web
 from analysis.pricing import KINDS
 
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -196,11 +192,7 @@ def read(folder: Path, formats: tuple[int, ...]) -> dict[str, Any]:
     try:
         found = msgspec.convert(content, _Manifest, strict=True)
     except (msgspec.ValidationError, RecursionError) as error:
-<<<<<<< HEAD
-        raise ManifestError(f"holds a damaged record: manifest.json: {error}") from None
-=======
         raise ManifestError(f"holds a damaged record: manifest.json: {text.clean(error)}") from None
->>>>>>> web
     _check(found)
     plain: dict[str, Any] = content
     return plain
@@ -234,8 +226,6 @@ def _check(found: _Manifest) -> None:
         twice = next((name for name in names if names.count(name) > 1), None) if len(names) < 10_000 else "?"
         if twice is not None:
             raise ManifestError(f"holds a damaged record: manifest.json names the {what} {twice!a} twice")
-<<<<<<< HEAD
-=======
     for gate in found.scenario.gates:
         try:
             parse(gate if isinstance(gate, str) else gate.check)
@@ -243,7 +233,6 @@ def _check(found: _Manifest) -> None:
                 duration_ns(gate.over, "the window")
         except GateError as error:
             raise ManifestError(f"holds a damaged record: manifest.json: {text.clean(error)}") from None
->>>>>>> web
     if found.prices is not None and (unpriced := set(KINDS.values()) - set(found.prices.counts)):
         raise ManifestError(
             f"holds a damaged record: manifest.json: its prices do not say what {min(unpriced)!a} counts"

@@ -67,7 +67,8 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
         SUBJECT,
         f"deliveries waited in the kernel before they could be read: p99 {text.duration(queue_p99_ns)}, while the"
         f" generator was awake (at most {cpu[waited].max():.0%} of the CPU that it is allowed, its event loop late by"
-        f" at most {text.duration(int(lag_ns[waited].max()))}): they came behind data that was lost on the way and sent again",
+        f" at most {text.duration(int(lag_ns[waited].max()))}): they came behind data that was lost on the"
+        " way and sent again",
         "look at the network between generator and target (loss, an outage): the generator is not the limit",
     )
 

@@ -16,7 +16,7 @@ _MOST_KINDS = 3
 _ECHOES_SHOWN = 8
 #: Addresses shown here, and what of them.
 _ADDRESSES_SHOWN = 8
-_ADDRESS_COLUMNS = (0, 1, 2, 4, 6, 7, 8, 11)
+_ADDRESS_COLUMNS = (0, 1, 2, 6, 7, 11)
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")
 
 
@@ -347,7 +347,9 @@ def _addresses(by_address: list[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     # The report has all of them: 80 columns have not.
     for place in _ADDRESS_COLUMNS:
-        table.add_column(addresses.COLUMNS[place], justify="right" if place else "left")
+        table.add_column(
+            addresses.COLUMNS[place], justify="right" if place else "left", no_wrap=not place, overflow="fold"
+        )
     for row in by_address[:_ADDRESSES_SHOWN]:
         table.add_row(*(row[place] for place in _ADDRESS_COLUMNS))
     if len(by_address) > _ADDRESSES_SHOWN:

@@ -172,7 +172,7 @@ class Probe:
                     remote = remote_of(raw)
             except TransportError as error:
                 raise StepError(
-                    f"{host}:{port} does not take connections ({error})",
+                    f"{host}:{port} does not take connections ({_reason(error, host, port)})",
                     "check the port, that the service is running, and firewalls or proxies on the way",
                 ) from None
             seen.append(f"{host}:{port}" + ("" if remote in (None, f"{host}:{port}") else f" at {remote}"))
@@ -206,7 +206,7 @@ class Probe:
                 ) from None
             except (OSError, TransportError) as error:
                 raise StepError(
-                    f"{host}:{port} does not speak TLS ({getattr(error, 'strerror', None) or error})",
+                    f"{host}:{port} does not speak TLS ({_reason(error, host, port)})",
                     "check that the URL's scheme and port are those of the service",
                 ) from None
             seen.append(f"{host} {version}, {_expiry(certificate)}")
@@ -336,6 +336,11 @@ def _host(url: SplitResult) -> str:
 
 def _port(url: SplitResult) -> int:
     return url.port or DEFAULT_PORTS[url.scheme]
+
+
+def _reason(error: Exception, host: str, port: int) -> str:
+    """Return what an error says besides where."""
+    return getattr(error, "strerror", None) or str(error).removeprefix(f"{host}:{port}: ")
 
 
 def _since_ms(begun: float) -> float:

@@ -23,7 +23,7 @@ class EventRow(NamedTuple):
     bytes: int
     #: How long it waited for an open connection.
     connection_wait_ns: int | None = None
-    #: IP address and port that it was sent to.
+    #: IP address and port that it was sent to, or that was tried last.
     remote_address: str | None = None
 
     @property

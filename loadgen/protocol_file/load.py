@@ -44,10 +44,7 @@ class GenericEndpoints:
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """The target's host, if it is connected to at all, and those that the protocol file itself names.
-
-        A host that is an environment variable's value (`{env:NAME}`) stays as it is written, and is no loopback.
-        """
+        """The target's host and those that the protocol file itself names; in a host there are no placeholders."""
         http = self.description.publish_http
         urls = [self.description.url.replace("{target}", self.target.websocket)]
         if http is not None:
@@ -175,12 +172,11 @@ def _protocol(source: str, text: str, place: str) -> TargetProtocol:
 
 
 def _hostname(url: str) -> str:
-    """Return the host of a URL in which placeholders may stand; one that cannot be read is all of its authority."""
-    authority = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2]
+    """Return the host of a URL, by the parser that connects by it; all of one that cannot be read."""
     try:
-        return urlsplit(f"//{authority}").hostname or authority
+        return urlsplit(url).hostname or url
     except ValueError:
-        return authority
+        return url
 
 
 def _rules(description: Description) -> ProtocolRules:

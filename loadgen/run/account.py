@@ -7,7 +7,10 @@ from loadgen.measure.failures import NETWORK, USER_CODE, Failure, Failures
 
 def show_failure(failure: Failure) -> None:
     """Say what failed that is not the service's doing."""
-    whose = {USER_CODE: "your code", NETWORK: "this machine"}.get(failure.kind, "the harness")
+    if failure.kind == NETWORK:
+        say(f"this machine cannot connect: {failure.message}; the run goes on, and is invalid")
+        return
+    whose = "your code" if failure.kind == USER_CODE else "the harness"
     say(f"{whose} failed in {failure.where}: {failure.message}; the run goes on, and is invalid")
 
 

@@ -132,7 +132,10 @@ class GeventHttpClient:
         request = self._rendered_request(HttpRequest(body, headers, method, resource))
         self._take(lambda _sent_ns, _remote: request, on_response)
 
-    def _take(self, make: "_MakeBytes", on_response: OnResponse) -> None:
+    def _take(self, make: _MakeBytes, on_response: OnResponse) -> None:
+        if self._closed:
+            self.tell(on_response, 0, b"", TransportError(f"{self.name}: the client is closed"))
+            return
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -161,7 +164,12 @@ class GeventHttpClient:
     def close(self) -> None:
         """Close the connections; one that is awaiting an answer, when that has come. What waits is never sent."""
         self._closed = True
+        waiting = list(self._waiting)
         self._waiting.clear()
+        for _, on_response in waiting:
+            self.tell(
+                on_response, 0, b"", TransportError(f"{self.name}: no connection was to be had in time")
+            )
         for connection in self._idle:
             connection.dispose()
         self._idle.clear()

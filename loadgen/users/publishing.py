@@ -19,6 +19,7 @@ from loadgen.measure.undecodable import Undecodable
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.protocol.unreadable import ANSWER_UNREADABLE
 from loadgen.scenario import ClientPlan
+from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.http import HttpClient
 from loadgen.transport.isolation import OurFailureError
@@ -266,6 +267,8 @@ class OpenLoopPublisher:
             if answer is None:
                 # Where nothing was sent for a reason of our own, the service has done nothing wrong.
                 ours = request.sent_ns is None and isinstance(error, OurFailureError)
+                if isinstance(error, DialError):
+                    request.remote = error.remote
                 self._settle(number, None, None, "unmade" if ours else "error", str(error))
             elif not answer.acknowledged:
                 self._settle(number, None, None, "sent", None)

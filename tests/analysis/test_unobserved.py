@@ -156,6 +156,37 @@ def test_unobserved_deliveries_make_the_run_invalid_and_are_shown(tmp_path: Path
     assert any(other.startswith("5 deliveries were observed by nobody") for other in others)
 
 
+def test_a_resolver_that_fails_is_named_as_the_machines_and_no_gate_fails_by_it(tmp_path: Path) -> None:
+    events = [
+        event(9, n, "/default/a", n * 50 * MS, "unmade", sent_ns=None, acked_ns=None) for n in range(10)
+    ]
+    failure = {
+        "kind": "network",
+        "where": "connecting at loadgen/transport/resolving.py:1",
+        "message": "UnresolvedError: the host name x cannot be resolved by this machine: no",
+        "count": 10,
+        "first_ns": ZERO,
+    }
+    write_run(
+        tmp_path,
+        {
+            "events": events,
+            "subscriptions": [subscription(1, "/default/a", -MS)],
+            "connections": [connection(1)],
+        },
+        workers=[worker(0, failures=[failure])],
+        scenario={"version": 1, "name": "s", "gates": ["publish.errors == 0"]},
+    )
+    summary = analysis.summarise(analysis.load(tmp_path))
+    assert summary["exit_code"] == 3
+    first = summary["verdict"]["findings"][0]
+    assert (first["severity"], first["subject"]) == ("invalid", "network")
+    assert (
+        "the machine of worker 0 could not connect (10 times), which is not the service's" in first["reason"]
+    )
+    assert "resolver" in first["advice"]
+
+
 def test_messages_that_cannot_be_read_are_the_services_deviation(tmp_path: Path) -> None:
     def kind(name: str, count: int, example: str) -> dict[str, Any]:
         return {"kind": name, "count": count, "example": example}

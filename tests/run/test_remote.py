@@ -1,5 +1,6 @@
 """No load leaves this machine unless somebody has said so: by every way to start one."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,72 @@ def test_what_is_not_this_machine(target: str | None, name: str | None) -> None:
     plan, prices = Plan(scenario), load_prices()
     assert (guard.check(scenario, plan, prices, None, where).refusal is None) == (name is None)
     assert guard.check(scenario, plan, prices, None, where, allow_remote=True) == guard.Check()
+
+
+def test_a_name_of_ones_own_is_this_machine_if_all_of_its_addresses_are() -> None:
+    scenario, asked = load("comments"), list[str]()
+
+    def leads_here(name: str) -> bool:
+        asked.append(name)
+        return name == "here.test"
+
+    assert guard.elsewhere("http://here.test:1/event", scenario, leads_here) is None
+    assert guard.elsewhere("http://there.test:1/event", scenario, leads_here) == guard.Elsewhere(
+        "there.test:1"
+    )
+    assert guard.elsewhere("mqtt://here.test", scenario, leads_here) is None
+    assert asked == ["here.test", "there.test", "here.test"]
+
+
+@pytest.mark.parametrize(
+    ("found", "here"),
+    [
+        (["127.0.0.1"], True),
+        (["127.0.0.1", "::1", "::ffff:127.0.0.1"], True),
+        (["127.0.0.1", "192.0.2.1"], False),
+        (["fe80::1%1"], False),
+        ([], False),
+    ],
+)
+def test_one_address_elsewhere_is_enough(
+    found: list[str], here: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = [(0, 1, 6, "", (host, 0)) for host in found]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
+    assert guard.resolves_to_loopback("name.test") is here
+
+
+FILE = """
+version: 1
+connect: {{url: "{url}", messages: json}}
+subscribe: {{send: {{type: s, id: "{{id}}", topic: "{{channel}}"}}, accepted: {{when: {{/type: ok}}, id: /id}}}}
+publish: {{http: {{url: "{http}", body: {{data: "{{event}}", to: "{{channel}}"}}}}}}
+deliver: {{when: {{/type: m}}, id: /s, event: /data}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "http", "name"),
+    [
+        ("{target}/ws", "{target}/p", None),
+        ("ws://127.0.0.1:7/ws", "http://[::1]:8/p", None),
+        ("ws://192.0.2.2:18777/x?k={env:HOME}", "{target}/p", "192.0.2.2 (the protocol file names it)"),
+        ("{target}/ws", "https://x.example.com/{env:HOME}", "x.example.com (the protocol file names it)"),
+        ("ws://127.0.0.1@192.0.2.2/", "{target}/p", "192.0.2.2 (the protocol file names it)"),
+        ("ws://192.0.2.2#@127.0.0.1/", "{target}/p", "192.0.2.2 (the protocol file names it)"),
+    ],
+)
+def test_what_a_protocol_file_names_is_judged_before_anything_is_resolved(
+    url: str, http: str, name: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(FILE.format(url=url, http=http))
+
+    def never(host: str) -> bool:
+        raise AssertionError(f"{host} was resolved")
+
+    where = guard.elsewhere(f"{path}+ws://127.0.0.1:9", load("broadcast"), never)
+    assert where == (None if name is None else guard.Elsewhere(name))
 
 
 def test_the_target_of_a_scenario_counts_as_well() -> None:

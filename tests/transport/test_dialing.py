@@ -281,3 +281,22 @@ def test_a_request_that_gets_no_connection_is_never_made() -> None:
         while len(told) < 5:
             gevent.sleep(0.01)
     assert {str(error) for error in told} == {f"127.0.0.1:{port}: Connection refused"}
+
+
+def test_what_waits_for_a_connection_when_a_client_is_closed_is_told_and_never_sent(
+    nets: contextlib.ExitStack,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    silent(nets, "127.0.0.1", port)
+    told: list[str] = []
+    client = GeventHttpClient(f"http://127.0.0.1:{port}/event", 1, timeout_s=0.3)
+    for _ in range(3):
+        client.send(b"{}", {}, lambda _status, _body, error: told.append(str(error)))
+    gevent.sleep(0.02)
+    client.close()
+    assert told == [f"127.0.0.1:{port}: no connection was to be had in time"] * 3
+    gevent.sleep(0.4)
+    assert len(told) == 3
+    with pytest.raises(TransportError, match="the client is closed"):
+        client.post(b"{}", {})

@@ -17,6 +17,7 @@ from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import decode_event
 from loadgen.protocol.base import PublishAnswer
 from loadgen.scenario import ClientPlan
+from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.resolving import UnresolvedError
@@ -328,7 +329,8 @@ def test_a_publish_is_stamped_when_a_connection_takes_it_and_the_wait_is_a_figur
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (TransportError("x: Connection refused"), "error"),
+        (TransportError("x: no answer to the TLS handshake in time"), "error"),
+        (DialError("x: Connection refused", "192.0.2.1:443"), "error"),
         (UnresolvedError("the host name x cannot be resolved by this machine: no"), "unmade"),
         (OurFailureError(ValueError("no")), "unmade"),
     ],
@@ -340,7 +342,8 @@ def test_what_never_got_a_connection_was_never_sent_and_is_an_error_only_of_the_
     playing, run = publisher(sender, [0])
     play(playing, settle_s=0.1)
     assert Counter(row.status for row in run.rows) == {status: BATCH}
-    assert {(row.sent_ns, row.error, row.remote_address) for row in run.rows} == {(None, str(error), None)}
+    remote = error.remote if isinstance(error, DialError) else None
+    assert {(row.sent_ns, row.error, row.remote_address) for row in run.rows} == {(None, str(error), remote)}
     assert all(row.connection_wait_ns >= sender.waited_ns > 0 for row in run.rows)
     assert all(row.own_lateness_ns is None for row in run.rows)
     assert run.progress.sent == 0
