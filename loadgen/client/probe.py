@@ -190,7 +190,7 @@ class Probe:
             try:
                 look_at_the_clock()
                 with (
-                    proxy.connected(through, self._dialer.connect, host, port, TIMEOUT_S) as raw,
+                    self._dialer.connect(host, port, TIMEOUT_S, through) as raw,
                     _blocking(context, raw, host) as wrapped,
                 ):
                     certificate = wrapped.getpeercert() or {}

@@ -46,7 +46,7 @@ class Address:
 
     def connect(self, timeout_s: float) -> socket.socket:
         """Return a connected, non-blocking socket; raises TransportError as `Dialer.connect` does."""
-        return proxy.connected(self.proxy, self._dialer.connect, self.host, self.port, timeout_s)
+        return self._dialer.connect(self.host, self.port, timeout_s, self.proxy)
 
 
 def _context(tls: TlsOptions) -> ssl.SSLContext:

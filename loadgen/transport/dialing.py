@@ -21,6 +21,7 @@ from gevent.monkey import get_original
 from loadgen.transport import sources
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.local_ports import LocalAddressError
+from loadgen.transport.proxy import Proxy, connected
 from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
 
 #: How long an address may take to answer before the next is tried beside it (RFC 8305, 8: 250 ms is recommended).
@@ -104,17 +105,27 @@ class Dialer:
         self._turns: dict[tuple[str, int], int] = {}
         self._memory: dict[str, _Memory] = {}
 
-    def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
+    def connect(self, host: str, port: int, timeout_s: float, through: Proxy | None = None) -> socket.socket:
         """Return a connected, non-blocking raw socket without delay (TCP_NODELAY); blocks the calling greenlet.
 
-        ``timeout_s`` is for resolving and all addresses together.
+        ``timeout_s`` is for resolving and all addresses together. With ``through`` the connection is a proxy's tunnel:
+        the proxy resolves the name, and the target counts as remote wherever the proxy is.
 
         Raises:
+            ProxyError: the proxy could not be reached or gave no tunnel.
             DialError: no address answers, or all refuse.
             LocalAddressError: this machine has no port or address left to connect from.
             UnresolvedError: this machine cannot resolve the name.
             ForbiddenAddressError: an address of the name is not this machine's, and the run may not leave it.
         """
+        if through is not None:
+            if not self.allow_remote:
+                forbidden = ForbiddenAddressError(
+                    f"{host} is reached through the proxy {through.name}: nothing is sent there without --allow-remote"
+                )
+                self._on_failed(forbidden)
+                raise forbidden
+            return connected(through, self.connect, host, port, timeout_s)
         deadline_s = time.monotonic() + timeout_s
         addresses = self.permitted(host, port, timeout_s)
         try:

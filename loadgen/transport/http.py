@@ -316,7 +316,7 @@ class GeventHttpClient:
             self.tell(waiting[1], 0, b"", error)
 
     def _connected(self) -> HttpConnection:
-        raw = proxy.connected(self._proxy, self._dialer.connect, self._host, self._port, self.timeout_s)
+        raw = self._dialer.connect(self._host, self._port, self.timeout_s, self._proxy)
         remote = remote_of(raw)
         if self._tls is None:
             return HttpConnection(self, raw, None, remote)
