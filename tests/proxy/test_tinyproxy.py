@@ -84,7 +84,7 @@ def tinyproxy(tmp_path: Path) -> Iterator[Tinyproxy]:
 @pytest.fixture(scope="module")
 def target(address: str) -> Iterator[str]:
     os.environ["LOADGEN_PROXIED_KEY"] = KEY
-    options = ["--host", address, "--api-key-env", "LOADGEN_PROXIED_KEY", "--namespace", "comments"]
+    options = ["--host", address, "--api-key-env", "LOADGEN_PROXIED_KEY", "--namespace", "default"]
     with ServerProcess(options) as server:
         yield server.announcement.http_url
 
@@ -92,7 +92,7 @@ def target(address: str) -> Iterator[str]:
 def by_hand(target: str, *more: str, **env: str) -> Finished:
     arguments = (
         "publish",
-        "/comments/x",
+        "/default/x",
         '{"a":1}',
         "--target",
         target,
@@ -146,7 +146,7 @@ def test_a_run_goes_through_it_with_all_it_has_and_says_so(
 def test_what_goes_directly_never_reaches_it(tinyproxy: Tinyproxy, target: str) -> None:
     assert by_hand(target, HTTP_PROXY=tinyproxy.url, NO_PROXY="10.99.0.0/16").code == 0
     assert by_hand(target, "--no-proxy", HTTP_PROXY=tinyproxy.url).code == 0
-    with ServerProcess(["--api-key-env", "LOADGEN_PROXIED_KEY", "--namespace", "comments"]) as local:
+    with ServerProcess(["--api-key-env", "LOADGEN_PROXIED_KEY", "--namespace", "default"]) as local:
         here = local.announcement.http_url
         assert by_hand(here, "--wait", HTTP_PROXY=tinyproxy.url, ALL_PROXY="socks5://x:1").code == 0
     assert tinyproxy.asked() == []
@@ -166,8 +166,8 @@ def test_a_login_that_is_missing_or_wrong_is_the_proxys_refusal(
     tinyproxy: Tinyproxy, target: str, user: str, said: str
 ) -> None:
     for command in (
-        ("publish", "/comments/x", "1"),
-        ("subscribe", "/comments/x", "--count", "1"),
+        ("publish", "/default/x", "1"),
+        ("subscribe", "/default/x", "--count", "1"),
         ("probe",),
         ("run", "comments", "--allow-remote"),
     ):
@@ -189,7 +189,7 @@ def test_a_target_that_the_proxy_cannot_reach_is_told_as_its_word(tinyproxy: Tin
 @pytest.mark.parametrize("value", ["socks5://u:hunter2@127.0.0.1:1", "https://127.0.0.1:1", "http://a b"])
 def test_what_is_not_supported_ends_with_a_sentence_before_anything_is_sent(target: str, value: str) -> None:
     auth = ("--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY")
-    for command in (("publish", "/comments/x", "1"), ("probe",), ("run", "comments", "--allow-remote")):
+    for command in (("publish", "/default/x", "1"), ("probe",), ("run", "comments", "--allow-remote")):
         finished = loadgen(*command, *auth, env={"ALL_PROXY": value})
         assert finished.code == 2, finished.said
         assert "ALL_PROXY names " in finished.err
