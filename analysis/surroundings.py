@@ -85,7 +85,7 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
     inside = (time_ns > window.start_ns) & (time_ns - columns["interval_ns"] < window.end_ns)
     columns = {name: values[inside] for name, values in columns.items()}
     groups: dict[tuple[str, int], list[int]] = {}
-    hosts: dict[tuple[str, int], str] = {}
+    hosts: dict[tuple[str, int], Mapping[str, Any]] = {}
     for entry in run.manifest["workers"]:
         its = columns["worker"] == entry["worker"]
         if not any((columns[name][its] >= 0).any() for name in COLUMNS):
@@ -93,7 +93,7 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
         cgroups = columns["cgroup"][its]
         key = (str(entry.get("boot_id") or entry["hostname"]), int(cgroups[-1]))
         groups.setdefault(key, []).append(entry["worker"])
-        hosts[key] = entry["hostname"]
+        hosts[key] = entry
     return [
         _of_group(workers, hosts[key], [_rows_of(columns, columns["worker"] == worker) for worker in workers])
         for key, workers in groups.items()
@@ -126,7 +126,7 @@ def _rows_of(columns: dict[str, Ints], chosen: npt.NDArray[np.bool_]) -> dict[st
     return {name: values[chosen][order] for name, values in columns.items()}
 
 
-def _of_group(workers: list[int], hostname: str, each: list[dict[str, Ints]]) -> Surroundings:
+def _of_group(workers: list[int], entry: Mapping[str, Any], each: list[dict[str, Ints]]) -> Surroundings:
     def most(column: str) -> int | None:
         totals = [total for rows in each if (total := _total(rows[column])) is not None]
         return max(totals, default=None)
@@ -149,13 +149,13 @@ def _of_group(workers: list[int], hostname: str, each: list[dict[str, Ints]]) ->
 
     # All workers under a quota see the same; who saw most is the one that was there for longest.
     seen = max(each, key=lambda rows: (_total(rows["throttled_ns"]) or 0, len(rows["time_ns"])))
-    held_ns = _held_back(seen)
+    held_ns = _held_back(seen, entry.get("cpus"))
     limits = [rows["memory_limit_bytes"] for rows in each]
     known_limits = [int(limit[limit >= 0].min()) for limit in limits if (limit >= 0).any()]
     waited = [worst(f"{whose}memory_ns") for whose in ("pressure_", "machine_pressure_")]
     return Surroundings(
         workers=workers,
-        hostname=hostname,
+        hostname=entry["hostname"],
         seconds=len(seen["time_ns"]),
         allowed_cores=least_cores("allowed_ns"),
         quota_cores=least_cores("quota_ns"),
@@ -204,15 +204,16 @@ def _periods_ns(rows: dict[str, Ints]) -> Ints:
     return np.asarray(rows["interval_ns"] // np.maximum(rows["quota_periods"], 1), dtype=np.int64)
 
 
-def _held_back(rows: dict[str, Ints]) -> Ints | None:
+def _held_back(rows: dict[str, Ints], cpus: int | None) -> Ints | None:
     """Return for how long each second's work was held back at most; None: not known.
 
-    The kernel adds up the time of all CPUs on which something waited. Nothing is held back for longer than the periods
-    in which the quota was used up.
+    The kernel adds up the time of all ``cpus`` on which something waited. Nothing is held back for longer than the
+    periods in which the quota was used up, nor while the CPU time was used that the quota allowed.
     """
     if not (rows["throttled_ns"] >= 0).any():
         return None
-    held_ns = np.minimum(np.maximum(rows["throttled_ns"], 0), rows["interval_ns"])
+    used_ns = np.maximum(rows["cgroup_cpu_ns"], 0) // cpus if cpus else 0
+    held_ns = np.minimum(np.maximum(rows["throttled_ns"], 0), np.maximum(rows["interval_ns"] - used_ns, 0))
     counted = rows["throttled_periods"] >= 0
     # One that began before the second and ended within it is counted in the second before.
     by_periods = (rows["throttled_periods"] + 1) * _periods_ns(rows)
@@ -272,8 +273,8 @@ def _throttling(group: Surroundings, p99_ns: int | None) -> Iterator[Finding]:
         "invalid" if wrong else "degraded",
         "throttling",
         f"{_who(group)} {'were' if several else 'was'} throttled: {quota}{' that they share' if several else ''}"
-        f" stopped everything under it in {group.throttled_seconds} of {group.seconds} s, for {text.ratio(share)} of"
-        f" the time, up to {text.duration(worst_ns)} in a second and about {text.duration(shift_ns)} at a time,"
+        f" stopped everything under it in {group.throttled_seconds} of {group.seconds} s, for up to {text.ratio(share)}"
+        f" of the time, up to {text.duration(worst_ns)} in a second and about {text.duration(shift_ns)} at a time,"
         f" beside a headline p99 of {text.duration(p99_ns)}",
         "raise the quota (--cpus, resources.limits.cpu) to a core for each worker and one for what else runs under it,"
         " or lower the load",

@@ -59,8 +59,8 @@ def test_a_quota_that_holds_everything_back_is_named_with_its_size_beside_the_p9
     assert subjects(summary) == [("invalid", "throttling")]
     (finding,) = findings(summary)
     assert finding["reason"] == (
-        "worker 0 was throttled: the CPU quota of 30 % of a core stopped everything under it in 11 of 11 s, for 64.00 %"
-        " of the time, up to 640 ms in a second and about 64.0 ms at a time, beside a headline p99 of 4.00 ms"
+        "worker 0 was throttled: the CPU quota of 30 % of a core stopped everything under it in 11 of 11 s, for up to"
+        " 64.00 % of the time, up to 640 ms in a second and about 64.0 ms at a time, beside a headline p99 of 4.00 ms"
     )
     assert summary["exit_code"] == 3
     (group,) = summary["surroundings"]
