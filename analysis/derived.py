@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from analysis import fanout, files
 from analysis.ledger import settle
 from analysis.run import Run
+from analysis.tables import TableError, check_made
 
 NAMES = ("fanout", "ledger")
 
@@ -38,9 +39,15 @@ def write(run: Run) -> None:
 def same(path: Path, table: pa.Table) -> bool:
     """Return whether a Parquet file holds the columns and rows of a table, however it encodes them."""
     try:
-        return bool(plain(pq.read_table(path)).equals(plain(table)))
-    except (pa.ArrowException, OSError):
+        return bool(read(path).equals(plain(table)))
+    except (TableError, pa.ArrowException, OSError):
         return False
+
+
+def read(path: Path) -> pa.Table:
+    """Return what is written in such a file, by :func:`plain`; raises TableError, pa.ArrowException or OSError."""
+    check_made(path)
+    return plain(pq.read_table(path))
 
 
 def plain(table: pa.Table) -> pa.Table:

@@ -67,6 +67,13 @@ class _Lane(Struct):
     errors: Counts = {}
 
 
+class _Proxy(Struct):
+    address: str
+    variable: str
+    login: bool
+    to: list[str] = []
+
+
 class _Worker(Struct):
     worker: Number
     id: str
@@ -91,8 +98,15 @@ class _Worker(Struct):
     probe_deliveries: Count | UnsetType = UNSET
     echo: _Lane | None = None
     deviations: Counts = {}
+    network: Counts = {}
+    proxies: list[_Proxy] = []
     checks: dict[str, _Check] = {}
     failures: list[_Failure] = []
+
+
+class _Pause(Struct):
+    until_ns: TimeNs
+    paused_ns: SpanNs
 
 
 class _LateWorker(Struct):
@@ -115,6 +129,7 @@ class _Target(Struct):
     url: str | None = None
     http_url: str | None = None
     loopback: bool | UnsetType = UNSET
+    proxies: list[_Proxy] = []
     setup: dict[str, str | int | float | bool | None] = {}
     faults: dict[str, Any] | None = None
 
@@ -165,6 +180,8 @@ class _Manifest(Struct):
     offered: list[_Offered] | None = None
     prices: _Prices | None = None
     late_workers: list[_LateWorker] = []
+    pauses: list[_Pause] = []
+    oom_kills: Count | None = None
     failures: list[_Failure] = []
     checks: dict[str, _Check] = {}
     negative: Counts = {}

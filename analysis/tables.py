@@ -11,30 +11,29 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import files, text
+from analysis import around, files, text
 
 #: Columns of each table that are no integers, and of which kind they are. The columns are those of results/README.md.
 _INTEGERS: Final[Mapping[str, str]] = {
     "deliveries": "worker subscription publisher sequence intended_ns sent_ns arrival_ns read_ns uncertain_ns",
-    "events": "worker publisher sequence batch intended_ns slot_ns sent_ns acked_ns bytes",
+    "events": "worker publisher sequence batch intended_ns slot_ns sent_ns acked_ns bytes connection_wait_ns",
     "subscriptions": "worker subscription connection life requested_ns acknowledged_ns probed_ns ready_ns ended_ns"
     " turn",
-    "connections": "worker connection life started_ns opened_ns acknowledged_ns closed_ns close_code",
+    "connections": "worker connection life started_ns opened_ns acknowledged_ns closed_ns close_code"
+    " silent_since_ns",
     "clock": "worker sent_ns master_received_ns master_sent_ns received_ns sent_raw_ns master_raw_ns"
     " received_raw_ns bound_ns master_bound_ns",
     "health": "worker time_ns interval_ns cpu_ns lag_max_ns late_max_ns queue_max_ns deliveries published gc_ns"
-    " rss_bytes open_files open_files_limit ports ports_limit clock_moved_ns paused_ns paused_until_ns suspended_ns",
+    " rss_bytes open_files open_files_limit ports ports_limit clock_moved_ns paused_ns paused_until_ns suspended_ns "
+    + " ".join(around.COLUMNS),
     "echo": "worker sequence intended_ns sent_ns arrival_ns read_ns",
 }
 _TEXTS: Final[Mapping[str, str]] = {
-    "events": "channel status error",
-    "subscriptions": "group channel error intent",
-    "connections": "group error intent",
+    "events": "channel status error remote_address",
+    "subscriptions": "group channel error intent refusal",
+    "connections": "group error intent refusal remote_address",
 }
 _FLAGS: Final[Mapping[str, str]] = {"connections": "kernel_timestamps tls slow"}
-#: What is made from the others is read to see whether it is still the same.
-_DERIVED: Final = ("fanout", "ledger")
-
 _COLUMNS_MAX: Final = 200
 #: A row group of ours has a million rows and a batch.
 _GROUP_ROWS_MAX: Final = 4_000_000
@@ -59,7 +58,7 @@ def check(folder: Path, free_bytes: int | None = None) -> None:
     """
     free = available_bytes() if free_bytes is None else free_bytes
     whole = 0
-    for name in (*_INTEGERS, *_DERIVED):
+    for name in _INTEGERS:
         path = folder / f"{name}.parquet"
         if not path.exists() and not path.is_symlink():
             continue
@@ -82,6 +81,23 @@ def check(folder: Path, free_bytes: int | None = None) -> None:
             f"{_named(folder)} needs about {_size(needed)} of memory to be read, and {_size(free)} are free: read it"
             " on a larger machine"
         )
+
+
+def check_made(path: Path, free_bytes: int | None = None) -> None:
+    """Check a table that the analysis has made and reads again, to see whether it is still the same.
+
+    Raises:
+        TableError: as :func:`check`.
+    """
+    metadata = _metadata(path)
+    decoded, _ = _decoded(metadata)
+    free = available_bytes() if free_bytes is None else free_bytes
+    if decoded > _SMALL_BYTES and decoded > _RATIO_MAX * path.stat().st_size:
+        raise TableError(
+            f"{_named(path)} unpacks to {_size(decoded)} from {_size(path.stat().st_size)}: no run packs so tightly"
+        )
+    if free is not None and _COPIES * decoded > _MEMORY_SHARE * free:
+        raise TableError(f"{_named(path)} needs more memory to be read than the {_size(free)} that are free")
 
 
 def available_bytes() -> int | None:

@@ -25,15 +25,36 @@ NOT_ALONE = (
     "run/test_passing.py",
     "run/test_record.py",
     "run/test_remote.py",
+    "run/test_runners.py",
     "run/test_search_path.py",
     "run/test_shares.py",
+    "run/test_wire.py",
+    "run/test_worker_messages.py",
     "run/test_worker_permissions.py",
 )
+
+#: What imports Locust, which patches the process that does so (sockets, threads, ssl): each is run in a process of its
+#: own by test_patched.py. One that is named on the command line is collected as ever.
+PATCHED = (
+    "live/test_entry.py",
+    "run/test_joined.py",
+    "run/test_passing.py",
+    "run/test_runners.py",
+    "run/test_search_path.py",
+    "run/test_wire.py",
+    "run/test_worker_messages.py",
+    "run/test_worker_permissions.py",
+)
+collect_ignore = list(PATCHED)
+
+
+def is_alone(path: str) -> bool:
+    """Return whether a file's tests have the machine to themselves; the path is within this folder."""
+    return path not in NOT_ALONE and any(Path(path).is_relative_to(each) for each in ALONE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark them."""
     for item in items:
-        path = item.path.relative_to(HERE)
-        if any(path.is_relative_to(each) for each in ALONE) and path.as_posix() not in NOT_ALONE:
+        if is_alone(item.path.relative_to(HERE).as_posix()):
             item.add_marker("alone")

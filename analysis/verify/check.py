@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from analysis import derived, revisions, text
 from analysis.gates.outputs import junit, markdown
@@ -14,6 +13,7 @@ from analysis.report import render
 from analysis.revisions import SUMMARY, UNKNOWN, Maker
 from analysis.run import Run, RunError
 from analysis.summary import summarise
+from analysis.tables import TableError
 from analysis.verify import compared, independent
 from analysis.verify.compared import DamagedError, Verification, conclusion, sentences
 
@@ -123,8 +123,8 @@ def _tables(run: Run, maker: Maker, found: Verification) -> None:
             found.notes.append(f"there is no {file} to compare: {found.remedy} writes it")
             continue
         try:
-            written = derived.plain(pq.read_table(path))
-        except (pa.ArrowException, OSError):
+            written = derived.read(path)
+        except (TableError, pa.ArrowException, OSError):
             found.disagreements.append(f"{file} cannot be read")
             continue
         _table(file, derived.plain(table), written, maker, found)

@@ -148,7 +148,12 @@ def _side(path: Path, name: str, said: Mapping[str, Any], found: Verification) -
     for place in places:
         try:
             there = {(each.run, each.created_ns): each for each in profile.read(place)}
-        except (RunError, OSError, ValueError):
+        except RunError as error:
+            # Of a place without runs it is enough to say so: there are several, and the sentence is one.
+            damaged = "damaged record" in str(error)
+            problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
+            continue
+        except (OSError, ValueError):
             # ValueError: a name that no file can have.
             problems.append(f"{text.clean(place)} has none")
             continue

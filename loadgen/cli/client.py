@@ -52,7 +52,6 @@ def _service(
     from loadgen.aws.target import PREFIX
     from loadgen.credentials.allowed import Allowed
     from loadgen.credentials.errors import CredentialError
-    from loadgen.protocol.hosts import is_loopback
     from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
     from loadgen.run.exits import RunError
     from loadgen.run.target import Target, login_of
@@ -78,12 +77,6 @@ def _service(
         fail(str(error))
     except RunError as error:
         fail(str(error), error.code)
-    own, *others = named.endpoints().hostnames
-    if is_loopback(own) and (foreign := next((name for name in others if not is_loopback(name)), None)):
-        fail(
-            f"the target is on this machine, and its protocol file connects to {_clean(foreign)}, which is not: write"
-            " {target} there, and name the host with --target"
-        )
     if service.connect_url.partition("://")[0] not in ("ws", "wss"):
         fail(
             f"this command speaks over WebSocket only, and the target is one of {protocol.title} over another"

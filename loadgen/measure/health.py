@@ -47,7 +47,8 @@ class HealthSample(NamedTuple):
     def to_dict(self) -> dict[str, int | None]:
         """Return the values by column."""
         own = self._asdict()
-        return {**own, **own.pop("around")._asdict()}
+        around: Around = own.pop("around")
+        return {**own, **around._asdict()}
 
 
 class HealthSampler:

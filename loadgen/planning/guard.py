@@ -52,8 +52,7 @@ def elsewhere(
 
     ``target`` is what the command line says, a URL or `aws:STACK`; without it the scenario's own counts. This machine
     is what is named by a loopback address or `localhost`, and a name of which ``leads_here`` says so; a private network
-    is others' machines as much as AWS is. Of what a protocol file names nothing is resolved: that alone would tell
-    somebody. A URL that cannot be read is left to whoever has to use it.
+    is others' machines as much as AWS is. A URL that cannot be read is left to whoever has to use it.
     """
     url = _url_of(target, scenario)
     if url is None:
@@ -64,11 +63,7 @@ def elsewhere(
         endpoints = protocol_of(url).endpoints(url)
     except ValueError:
         return None
-    own, *others = endpoints.hostnames
-    named = protocol_of(url).name.startswith("generic:")
-    if named and (foreign := next((name for name in others if not is_loopback(name)), None)) is not None:
-        return Elsewhere(f"{foreign} (the protocol file names it)")
-    if endpoints.loopback or all(is_loopback(name) or leads_here(name) for name in (own, *others)):
+    if endpoints.loopback or all(is_loopback(name) or leads_here(name) for name in endpoints.hostnames):
         return None
     return Elsewhere(endpoints.host)
 

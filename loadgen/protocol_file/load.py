@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -44,12 +43,8 @@ class GenericEndpoints:
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """The target's host and those that the protocol file itself names; in a host there are no placeholders."""
-        http = self.description.publish_http
-        urls = [self.description.url.replace("{target}", self.target.websocket)]
-        if http is not None:
-            urls.append(http.url.replace("{target}", self.target.http))
-        return tuple(dict.fromkeys((self.target.hostname, *map(_hostname, urls))))
+        """The target's host: a protocol file names no other (see `TargetUrl.demand`)."""
+        return (self.target.hostname,)
 
     @property
     def loopback(self) -> bool:
@@ -169,14 +164,6 @@ def _protocol(source: str, text: str, place: str) -> TargetProtocol:
         setup=lambda _endpoints: _setup(source, text, description),
         variables=description.environment,
     )
-
-
-def _hostname(url: str) -> str:
-    """Return the host of a URL, by the parser that connects by it; all of one that cannot be read."""
-    try:
-        return urlsplit(url).hostname or url
-    except ValueError:
-        return url
 
 
 def _rules(description: Description) -> ProtocolRules:

@@ -17,6 +17,7 @@ from loadgen.measure.spool import SpoolWriter
 from loadgen.run.exits import RunError
 from loadgen.run.gather import SpoolReceiver
 from loadgen.run.record import RunFolder
+from loadgen.run.worker_messages import Piece
 
 SAMPLE = Path(__file__).parents[2] / "results" / "sample"
 OUTPUTS = (
@@ -115,9 +116,7 @@ def test_a_spool_is_written_beside_links(tmp_path: Path, victim: Path) -> None:
     writer.close()
     assert not (spool / "clock-0002.arrows").is_symlink()
     piece = b"abc"
-    answer = SpoolReceiver(spool).take(
-        1, {"name": "events-0001.arrows", "at": 0, "piece": piece, "crc32": crc32(piece)}
-    )
+    answer = SpoolReceiver(spool).take(1, Piece("events-0001.arrows", 0, piece, crc32(piece)))
     assert answer["have"] == 3
     assert (spool / "events-0001.arrows").read_bytes() == piece
 

@@ -14,6 +14,7 @@ from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.auth import UserPassword
 from loadgen.protocol.mqtt.session import LESS_THAN_ASKED, MqttSession
+from loadgen.protocol.refusals import Kind
 
 QOS_1 = mqtt5.QoS.AT_LEAST_ONCE
 
@@ -78,7 +79,9 @@ def test_the_broker_lets_us_in_or_says_why_not() -> None:
     _, handler = connected(
         reason_code=mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD, reason_str="who are you"
     )
-    assert handler.named("on_refused") == [("bad user name or password (MQTT reason code 134): who are you",)]
+    ((said, refusal),) = handler.named("on_refused")
+    assert said == "bad user name or password (MQTT reason code 134): who are you"
+    assert refusal.kind is Kind.DENIED
     assert not handler.named("on_connected")
 
 
@@ -109,7 +112,9 @@ def test_a_subscription_is_acknowledged_granted_less_or_refused() -> None:
         session.receive(mqtt5.SubAckPacket(packet.packet_id, [answer]).write(), 7, 8)
     assert handler.named("on_subscribed") == [("s1", 7), ("s1", 7)]
     assert handler.named("on_deviation") == [(LESS_THAN_ASKED,)]
-    assert handler.named("on_subscribe_failed") == [("s1", "not authorized (MQTT reason code 135)")]
+    (failed,) = handler.named("on_subscribe_failed")
+    assert failed[:2] == ("s1", "not authorized (MQTT reason code 135)")
+    assert failed[2].kind is Kind.DENIED
     (packet,) = packets(session.unsubscribe("s1"))
     assert packet.patterns == ["default/news/#"]
 

@@ -212,10 +212,10 @@ def test_connections_and_publishes_take_the_same_way_by_connect_even_unencrypted
 
     with proxied(says) as (through, heads):
         monkeypatch.setenv("HTTP_PROXY", f"http://me:hunter2@{through.name}")
-        client = GeventHttpClient("http://192.0.2.7:81/event", 1)
+        client = GeventHttpClient("http://192.0.2.7:81/event", 1, dialer=Dialer(allow_remote=True))
         assert client.post(b"{}", {}) == (200, b"{}")
         client.close()
-        sock = Address("ws://192.0.2.7:81/event/realtime").connect(5.0)
+        sock = Address("ws://192.0.2.7:81/event/realtime", dialer=Dialer(allow_remote=True)).connect(5.0)
         sock.close()
     assert [head.split(b"\r\n")[0] for head in heads] == [b"CONNECT 192.0.2.7:81 HTTP/1.1"] * 2
     assert inside[0].startswith(b"POST /event HTTP/1.1\r\nhost: 192.0.2.7:81\r\n")
@@ -229,7 +229,7 @@ def test_errors_after_the_tunnel_say_that_there_is_a_proxy(monkeypatch: pytest.M
 
     with proxied(says) as (through, _):
         monkeypatch.setenv("HTTP_PROXY", f"http://me:hunter2@{through.name}")
-        client = GeventHttpClient("http://192.0.2.7:81/event", 1)
+        client = GeventHttpClient("http://192.0.2.7:81/event", 1, dialer=Dialer(allow_remote=True))
         with pytest.raises(TransportError) as broken:
             client.post(b"{}", {})
     assert str(broken.value).startswith(

@@ -65,7 +65,7 @@ def value_for(field: dataclasses.Field[Any], now: Any) -> Any:
         return not now
     if "list[Path]" in str(field.type):
         return [Path("/a"), Path("/b")]
-    if isinstance(now, list):
+    if isinstance(now, list | tuple):
         return ["ONE", "TWO"]
     return Path("/some/path") if "Path" in str(field.type) else "-some value"
 

@@ -9,6 +9,8 @@ import pytest
 
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
+from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.target import Target
 from loadgen.scenario import Plan, load
 from tests.run.harness import REPO, loadgen
 
@@ -92,18 +94,19 @@ deliver: {{when: {{/type: m}}, id: /s, event: /data}}
 
 
 @pytest.mark.parametrize(
-    ("url", "http", "name"),
+    ("url", "http", "where"),
     [
         ("{target}/ws", "{target}/p", None),
-        ("ws://127.0.0.1:7/ws", "http://[::1]:8/p", None),
-        ("ws://192.0.2.2:18777/x?k={env:HOME}", "{target}/p", "192.0.2.2 (the protocol file names it)"),
-        ("{target}/ws", "https://x.example.com/{env:HOME}", "x.example.com (the protocol file names it)"),
-        ("ws://127.0.0.1@192.0.2.2/", "{target}/p", "192.0.2.2 (the protocol file names it)"),
-        ("ws://192.0.2.2#@127.0.0.1/", "{target}/p", "192.0.2.2 (the protocol file names it)"),
+        ("ws://127.0.0.1:7/ws", "{target}/p", "connect.url"),
+        ("{target}/ws", "http://[::1]:8/p", "publish.http.url"),
+        ("ws://192.0.2.2:18777/x?k={env:HOME}", "{target}/p", "connect.url"),
+        ("{target}/ws", "https://x.example.com/{env:HOME}", "publish.http.url"),
+        ("ws://127.0.0.1@192.0.2.2/", "{target}/p", "connect.url"),
+        ("ws://192.0.2.2#@127.0.0.1/", "{target}/p", "connect.url"),
     ],
 )
-def test_what_a_protocol_file_names_is_judged_before_anything_is_resolved(
-    url: str, http: str, name: str | None, tmp_path: Path
+def test_a_protocol_file_leads_nowhere_but_to_the_target_and_nothing_is_resolved(
+    url: str, http: str, where: str | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(FILE.format(url=url, http=http))
@@ -111,8 +114,15 @@ def test_what_a_protocol_file_names_is_judged_before_anything_is_resolved(
     def never(host: str) -> bool:
         raise AssertionError(f"{host} was resolved")
 
-    where = guard.elsewhere(f"{path}+ws://127.0.0.1:9", load("broadcast"), never)
-    assert where == (None if name is None else guard.Elsewhere(name))
+    target = f"{path}+ws://127.0.0.1:9"
+    # What cannot be a target is refused by whoever has to use it.
+    assert guard.elsewhere(target, load("broadcast"), never) is None
+    if where is None:
+        assert Target.of(target, None).endpoints().loopback
+        return
+    with pytest.raises(RunError, match=f"{where} of the protocol file leads to") as refused:
+        Target.of(target, None)
+    assert refused.value.code == ExitCode.USAGE
 
 
 def test_the_target_of_a_scenario_counts_as_well() -> None:

@@ -19,6 +19,7 @@ from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample, HealthSampler
 from loadgen.measure.live import BOUNDS_NS, LiveReports
 from loadgen.measure.rows import EventRow
+from loadgen.measure.surroundings import Around
 from loadgen.planning.prices import load_prices
 from loadgen.run import locust_messages, master_messages, messages, worker_messages
 from loadgen.run.agent import failed_status
@@ -38,6 +39,8 @@ FINISHED: Payload = {
     "undecodable_kinds": [{"kind": "k", "count": 1, "example": "e"}],
     "echo": None,
     "deviations": {"odd": 1},
+    "network": {"192.0.2.1:443 does not answer": 1},
+    "proxies": [{"address": "p:3128", "variable": "HTTPS_PROXY", "login": True, "to": ["wss://api:443"]}],
     "failures": [{"kind": "harness", "where": "w", "message": "m", "count": 1, "first_ns": 1}],
     "checks": {"c": {"passed": 1, "failed": 0}},
     "gathered_by": "messages",
@@ -45,7 +48,7 @@ FINISHED: Payload = {
     "files": {},
     "left": None,
 }
-HEALTH = dict.fromkeys(HealthSample._fields, 1)
+HEALTH = dict.fromkeys((*HealthSample._fields[:-1], *Around._fields), 1)
 REPORT: Payload = {
     **dict.fromkeys(("start_ns", "end_ns", "deliveries", "negative"), 1),
     "groups": {"readers": 1},
@@ -328,7 +331,7 @@ def test_a_report_that_the_harness_makes_is_taken_as_it_is() -> None:
     encoded = {"delivery": histograms.encoded(histogram)}
     report = interval.report([event], np.array([5, 6], dtype=np.int64), histogram, encoded)
     report |= {"start_ns": 1, "end_ns": 2, "groups": {"readers": 4}}
-    report["health"] = HealthSampler(time.sleep).sample(1, None)._asdict()
+    report["health"] = HealthSampler(time.sleep).sample(1, None).to_dict()
     (taken,) = sent(messages.STATUS, {**STATUS, "live": [report]}).live
     assert taken.plain().keys() == report.keys()
     assert msgspec.json.encode(taken.plain()) == msgspec.json.encode(

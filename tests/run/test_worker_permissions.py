@@ -47,7 +47,7 @@ def begun(
     # As Locust's worker does when its master's `spawn` arrives.
     vars(own).update(allow_env=["SOME_NAME"], allow_file=["/"], allow_commands=True, weight="9")
     with pytest.raises(EnoughError):
-        controller.receive(messages.BEGIN, {"worker": 0, "target": {}})
+        controller._from_coordinator(messages.BEGIN, {"worker": 0, "target": {}})
     return taken[-2], taken[-1]
 
 
