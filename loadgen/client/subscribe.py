@@ -1,8 +1,10 @@
 """`loadgen subscribe`: events as they come in, each with its arrival and, where it is stamped, its latency."""
 
+import signal
 import struct
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import gevent
 import msgspec
@@ -44,6 +46,7 @@ class Listener:
         self._channel = channel
         self._deliveries: Queue = Queue()
         self._client = EventClient(service, self._deliveries.put, [channel])
+        self._on_interrupt: Any = None
 
     def __enter__(self) -> "Listener":
         """Connect and subscribe; raises SubscribeError."""
@@ -54,6 +57,9 @@ class Listener:
             self._client.open()
             self._client.login()
             self._client.subscribe(self._channel)
+            # From now on Ctrl-C comes by the queue: thrown into whatever runs, an exception may get lost in a wait that
+            # is just ending, and with it the interrupt.
+            self._on_interrupt = gevent.signal_handler(signal.SIGINT, self._deliveries.put, None)
         except (ServiceRefusedError, NoAnswerError, TransportError) as error:
             self._client.close()
             raise SubscribeError(str(error)) from None
@@ -61,6 +67,9 @@ class Listener:
 
     def __exit__(self, *_: object) -> None:
         """Close."""
+        if self._on_interrupt is not None:
+            self._on_interrupt.cancel()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self._client.close()
 
     @property
@@ -73,6 +82,7 @@ class Listener:
 
         Raises:
             SubscribeError: the connection has ended.
+            KeyboardInterrupt: Ctrl-C.
         """
         deadline = None if for_s is None else time.monotonic() + for_s
         while True:
@@ -81,7 +91,11 @@ class Listener:
                 return
             look_at_the_clock()
             try:
-                yield self._deliveries.get(timeout=left_s)
+                delivery = self._deliveries.get(timeout=left_s)
             except Empty:
                 if self._client.ended.is_set():
                     raise SubscribeError(self._client.why) from None
+                continue
+            if delivery is None:
+                raise KeyboardInterrupt
+            yield delivery

@@ -223,7 +223,8 @@ def test_many_bodies_that_are_never_whole_hold_bounded_memory(server: Server) ->
     server.still_fine()
     for peer in peers:
         peer.close()
-    assert grown_mb < 130, f"{grown_mb:.0f} MB"
+    # Twice the 64 MiB that all unfinished bodies may have (one that grows is copied), and buffers of 60 connections.
+    assert grown_mb < 2 * 64 + 20, f"{grown_mb:.0f} MB"
 
 
 def test_half_open_connections_cost_little_and_end_nothing(server: Server) -> None:
