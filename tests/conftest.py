@@ -3,6 +3,7 @@
 Everything else may run on all cores at once, a file a process (the README's test command does so).
 """
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,13 @@ PATCHED = (
     "run/test_worker_permissions.py",
 )
 collect_ignore = list(PATCHED)
+
+
+# A shell starts what runs in the background, or under nohup, with these ignored, and so would all processes that the
+# tests start and send them to.
+for each in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)
 
 
 def is_alone(path: str) -> bool:
