@@ -156,7 +156,7 @@ ANSWERS: dict[str, tuple[Say, str]] = {
     "a frame": (lambda _: frame(0x81, b"hi"), r"no HTTP: \\x81\\x02hi"),
     "a page": (
         lambda _: b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
-        "refused .* HTTP 200, an ordinary answer and no upgrade",
+        r"refused .* HTTP 200 \(OK\), an ordinary answer and no upgrade",
     ),
     "a page without length": (
         lambda _: b"HTTP/1.1 200 OK\r\n\r\n<html>",
@@ -172,7 +172,7 @@ ANSWERS: dict[str, tuple[Say, str]] = {
                 b"\x1b", b"\xe9"
             )
         ),
-        r"HTTP 301, which sends us to https://else/\\xc3\\xa9where: redirects are not followed",
+        r"HTTP 301 \(Moved Permanently\), which sends us to https://else/\\xc3\\xa9where: redirects are not followed",
     ),
     "a redirect that is not whole": (
         lambda _: b"HTTP/1.1 302 Found\r\nLocation: /there\r\ncontent-length: 9\r\n\r\n",
