@@ -216,7 +216,8 @@ def test_a_wrong_password_is_told_without_it(
     ) as unset:
         Target.of(target, None, allowed=Allowed.of(["PASS"]))
     monkeypatch.setenv("PASS", "wr0ng-one")
-    with pytest.raises(RunError, match="refused us: 'Authorization Violation'; compare 'connect' and 'opening'") as refused:
+    sentence = "refused us: 'Authorization Violation'; compare 'connect' and 'opening'"
+    with pytest.raises(RunError, match=sentence) as refused:
         check(Target.of(target, None, allowed=Allowed.of(["PASS"])))
     assert "wr0ng-one" not in str(refused.value)
     assert (unset.value.code, refused.value.code) == (ExitCode.USAGE, ExitCode.TARGET)
