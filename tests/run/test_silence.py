@@ -50,7 +50,8 @@ def test_a_silence_is_noticed_and_what_was_missed_is_lost_in_reconnect(
     ledger = summary["ledger"]
     # Not passed, and not as if nothing had been lost.
     assert done.code != 0, done.said
-    assert summary["gates"][0]["status"] == "failed", done.said
+    # On a busy machine the run may judge itself invalid, and then no gate decides.
+    assert summary["gates"][0]["status"] in ("failed", "inconclusive"), done.said
     assert ledger["lost_in_reconnect"] > 0
     assert ledger["balances"]
     assert any(error.startswith("silent for 1.5 s") for error in summary["connections"]["errors"]), done.said
