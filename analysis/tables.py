@@ -65,22 +65,13 @@ def check(folder: Path, free_bytes: int | None = None) -> None:
         metadata = _metadata(path)
         _columns(path, name, metadata)
         decoded, largest = _decoded(metadata)
-        packed = path.stat().st_size
-        if decoded > _SMALL_BYTES and decoded > _RATIO_MAX * packed:
-            raise TableError(
-                f"{_named(path)} unpacks to {_size(decoded)} from {_size(packed)}: no run packs so tightly"
-            )
+        _demand_loose(path, decoded)
         if name == "deliveries":
             _row_groups(path, metadata)
             whole += 4 * largest
         else:
             whole += decoded
-    needed = int(_COPIES * whole)
-    if free is not None and needed > _MEMORY_SHARE * free:
-        raise TableError(
-            f"{_named(folder)} needs about {_size(needed)} of memory to be read, and {_size(free)} are free: read it"
-            " on a larger machine"
-        )
+    _demand_room(folder, whole, free)
 
 
 def check_made(path: Path, free_bytes: int | None = None) -> None:
@@ -89,15 +80,28 @@ def check_made(path: Path, free_bytes: int | None = None) -> None:
     Raises:
         TableError: as :func:`check`.
     """
-    metadata = _metadata(path)
-    decoded, _ = _decoded(metadata)
-    free = available_bytes() if free_bytes is None else free_bytes
-    if decoded > _SMALL_BYTES and decoded > _RATIO_MAX * path.stat().st_size:
+    decoded, _ = _decoded(_metadata(path))
+    _demand_loose(path, decoded)
+    _demand_room(path, decoded, available_bytes() if free_bytes is None else free_bytes)
+
+
+def _demand_loose(path: Path, decoded: int) -> None:
+    """Refuse a file that unpacks to far more than a run's table would; ``decoded`` in bytes."""
+    packed = path.stat().st_size
+    if decoded > _SMALL_BYTES and decoded > _RATIO_MAX * packed:
         raise TableError(
-            f"{_named(path)} unpacks to {_size(decoded)} from {_size(path.stat().st_size)}: no run packs so tightly"
+            f"{_named(path)} unpacks to {_size(decoded)} from {_size(packed)}: no run packs so tightly"
         )
-    if free is not None and _COPIES * decoded > _MEMORY_SHARE * free:
-        raise TableError(f"{_named(path)} needs more memory to be read than the {_size(free)} that are free")
+
+
+def _demand_room(path: Path, decoded: int, free: int | None) -> None:
+    """Refuse what does not fit the memory that is free (bytes; None: not known)."""
+    needed = int(_COPIES * decoded)
+    if free is not None and needed > _MEMORY_SHARE * free:
+        raise TableError(
+            f"{_named(path)} needs about {_size(needed)} of memory to be read, and {_size(free)} are free: read it"
+            " on a larger machine"
+        )
 
 
 def available_bytes() -> int | None:

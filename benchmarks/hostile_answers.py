@@ -209,9 +209,8 @@ def _token(port: int) -> str:
     return str(from_client_credentials(f"http://127.0.0.1:{port}/token", "me", "hush", None))
 
 
-def _websocket(port: int) -> str:
-    import gevent
-
+def _opened(port: int) -> tuple[Any, list[Any]]:
+    """Return an open WebSocket, and the list that gets (code, reason) when it has closed."""
     from loadgen.transport.address import Address
     from loadgen.transport.websocket import WebSocket
 
@@ -224,6 +223,14 @@ def _websocket(port: int) -> str:
         on_closed=lambda code, reason: closed.append((code, reason)),
     )
     socket_.open(10)
+    return socket_, closed
+
+
+def _websocket(port: int) -> str:
+    import gevent
+
+    # Held: one that nobody holds is collected.
+    _held, closed = _opened(port)
     deadline = time.monotonic() + 12
     while not closed and time.monotonic() < deadline:
         gevent.sleep(0.05)
@@ -233,18 +240,7 @@ def _websocket(port: int) -> str:
 def _unread(port: int) -> str:
     import gevent
 
-    from loadgen.transport.address import Address
-    from loadgen.transport.websocket import WebSocket
-
-    closed: list[Any] = []
-    socket_ = WebSocket(
-        Address(f"ws://127.0.0.1:{port}/"),
-        subprotocols=(),
-        headers={},
-        on_text=lambda *_: None,
-        on_closed=lambda code, reason: closed.append((code, reason)),
-    )
-    socket_.open(10)
+    socket_, closed = _opened(port)
     for _ in range(10_000):
         socket_.send(b"x" * 50_000)
         if closed:

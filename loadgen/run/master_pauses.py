@@ -9,8 +9,8 @@ from loadgen.run.threads import native_sleep, start_native_thread
 class MasterPauses:
     """Keeps the master's pauses for the manifest; watches from :meth:`start` to :meth:`stop`."""
 
-    def __init__(self, watch: PauseWatch | None = None) -> None:
-        self._watch = watch
+    def __init__(self) -> None:
+        self._watch: PauseWatch | None = None
         self._found: list[dict[str, int]] = []
 
     def start(self) -> None:

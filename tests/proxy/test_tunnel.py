@@ -10,7 +10,7 @@ import pytest
 
 from loadgen.transport import proxy
 from loadgen.transport.address import Address
-from loadgen.transport.dialing import Dialer
+from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.proxy import Proxy, ProxyError
@@ -235,3 +235,26 @@ def test_errors_after_the_tunnel_say_that_there_is_a_proxy(monkeypatch: pytest.M
     assert str(broken.value).startswith(
         f"192.0.2.7:81 (through the proxy {through.name}): the connection broke off"
     )
+
+
+def connect_forbidden() -> None:
+    Address("ws://192.0.2.7:81/event/realtime", dialer=Dialer()).connect(5.0)
+
+
+def post_forbidden() -> None:
+    GeventHttpClient("http://192.0.2.7:81/event", 1, dialer=Dialer()).post(b"{}", {})
+
+
+@pytest.mark.parametrize("reach", [connect_forbidden, post_forbidden])
+def test_a_proxy_on_this_machine_makes_no_target_local(
+    reach: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def says(peer: socket.socket, _head: bytes) -> None:
+        peer.sendall(ESTABLISHED)
+
+    with proxied(says) as (through, heads):
+        monkeypatch.setenv("HTTP_PROXY", f"http://{through.name}")
+        with pytest.raises(ForbiddenAddressError, match=r"192\.0\.2\.7 is reached through the proxy"):
+            reach()
+    # Not even the proxy was told of it.
+    assert heads == []
