@@ -1,51 +1,14 @@
-"""Which tests have the machine to themselves: those of whole runs, which judge themselves, and of the clock.
-
-Everything else may run on all cores at once, a file a process (the README's test command does so).
-"""
+"""Two layers: what is computed here, beside the module it tests; whole runs, servers and browsers in system/."""
 
 import signal
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-ALONE = (
-    "aws/test_whole_path.py",
-    "calibrate",
-    "capacity/test_command.py",
-    "mqtt/test_run.py",
-    "native/test_inlets.py",
-    "run",
-    "transport",
-    "users",
-)
-#: Of those folders, what starts no load.
-NOT_ALONE = (
-    "run/test_ending.py",
-    "run/test_gather.py",
-    "run/test_passing.py",
-    "run/test_record.py",
-    "run/test_remote.py",
-    "run/test_runners.py",
-    "run/test_search_path.py",
-    "run/test_shares.py",
-    "run/test_wire.py",
-    "run/test_worker_messages.py",
-    "run/test_worker_permissions.py",
-)
+from tests.patched import PATCHED
 
-#: What imports Locust, which patches the process that does so (sockets, threads, ssl): each is run in a process of its
-#: own by test_patched.py. One that is named on the command line is collected as ever.
-PATCHED = (
-    "live/test_entry.py",
-    "run/test_joined.py",
-    "run/test_passing.py",
-    "run/test_runners.py",
-    "run/test_search_path.py",
-    "run/test_wire.py",
-    "run/test_worker_messages.py",
-    "run/test_worker_permissions.py",
-)
+HERE = Path(__file__).parent
+#: One that is named on the command line is collected as ever.
 collect_ignore = list(PATCHED)
 
 
@@ -56,13 +19,18 @@ for each in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)
 
 
-def is_alone(path: str) -> bool:
-    """Return whether a file's tests have the machine to themselves; the path is within this folder."""
-    return path not in NOT_ALONE and any(Path(path).is_relative_to(each) for each in ALONE)
-
-
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark them."""
+    """Let the tests of a module that share a fixture stay in one process (`--dist loadgroup`); others go anywhere."""
+    shared = {item.path for item in items if _shares_a_fixture(item)}
     for item in items:
-        if is_alone(item.path.relative_to(HERE).as_posix()):
-            item.add_marker("alone")
+        if item.path in shared:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(HERE).as_posix()))
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Return whether the test uses a fixture of its module or package: a run that many tests read, say."""
+    if not isinstance(item, pytest.Function):
+        return False
+    definitions = item._fixtureinfo.name2fixturedefs.values()
+    return any(found[-1].scope in ("module", "package", "class") for found in definitions)

@@ -1,7 +1,7 @@
 """How a worker's memory is given back: rows come and go in blocks of megabytes, all through the run.
 
-glibc would keep ever larger ones in the heaps of its threads, where they leave holes (tests/measure/test_heap.py shows
-it). See "Memory over time" in benchmarks/README.md for what that is worth.
+glibc would keep ever larger ones in the heaps of its threads, where they leave holes
+(tests/system/measure/test_heap.py shows it). See "Memory over time" in benchmarks/README.md for what that is worth.
 """
 
 import ctypes

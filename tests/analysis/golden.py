@@ -35,7 +35,7 @@ from tests.analysis.test_echo import LANE, SAME, two_hosts
 from tests.analysis.test_judgement import judged
 from tests.analysis.test_outages import write_golden
 from tests.analysis.test_surroundings import throttled
-from tests.run.harness import REPO
+from tests.paths import REPO
 
 FOLDER = Path(__file__).parent / "golden"
 MS = 1_000_000

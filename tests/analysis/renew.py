@@ -27,7 +27,7 @@ from analysis.verify.compared import Verification
 from loadgen.capacity import record
 from tests.analysis import golden
 from tests.capacity.searches import made_up_search
-from tests.run.harness import REPO
+from tests.paths import REPO
 
 SAMPLE = REPO / "results" / "sample"
 

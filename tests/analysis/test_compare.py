@@ -11,7 +11,8 @@ from analysis.compare import profile as profiles
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, compare
 from analysis.compare.outputs import doubts, overall
 from analysis.compare.profile import METRICS, Profile, bins, value_of
-from tests.run.harness import REPO, loadgen
+from tests.paths import REPO
+from tests.system.harness import loadgen
 
 SECONDS = 10
 PER_SECOND = 200

@@ -6,7 +6,6 @@ import pty
 import subprocess
 import sys
 from contextlib import redirect_stderr
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from analysis.console import _Display, _Forgiving, drawing
 from loadgen.console import say
+from tests.paths import REPO
 
 HOSTILE = "a\x1b]0;owned\x07b\x1b[2Jc\x1b[31mred\x1b[0m\x9b2Jd\rE\x08f\x00\x7f\u202egnp\ttab\nline"
 SAFE = "a?]0;owned?b?[2Jc\x1b[31mred\x1b[0m?2Jd?E?f???gnp\ttab\nline"
@@ -32,9 +32,7 @@ sys.stdout.writelines([text, "\\n"])
 
 def through_a_terminal(code: str) -> str:
     master, slave = pty.openpty()
-    subprocess.run(
-        [sys.executable, "-c", code], stdout=slave, stderr=slave, cwd=Path(__file__).parents[2], check=True
-    )
+    subprocess.run([sys.executable, "-c", code], stdout=slave, stderr=slave, cwd=REPO, check=True)
     os.close(slave)
     said = b""
     while True:

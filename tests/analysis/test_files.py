@@ -18,8 +18,9 @@ from loadgen.run.exits import RunError
 from loadgen.run.gather import SpoolReceiver
 from loadgen.run.record import RunFolder
 from loadgen.run.worker_messages import Piece
+from tests.paths import REPO
 
-SAMPLE = Path(__file__).parents[2] / "results" / "sample"
+SAMPLE = REPO / "results" / "sample"
 OUTPUTS = (
     "summary.json",
     "junit.xml",

@@ -9,7 +9,7 @@ import pytest
 from analysis.compare import profile
 from analysis.compare.history import changes, split
 from analysis.compare.profile import Profile
-from tests.run.harness import loadgen
+from tests.system.harness import loadgen
 
 
 def histories(count: int, length: int, step: float, seed: int = 5) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
-from tests.run.harness import REPO
+from tests.paths import REPO
 
 MS = 1_000_000
 

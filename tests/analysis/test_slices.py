@@ -20,7 +20,7 @@ from analysis.lookup import EventPlaces, Places, grouping
 from analysis.run import Run, ints
 from tests.analysis.synthetic import write_run
 from tests.analysis.test_ledger import LATE_NS, Situation, situations
-from tests.run.harness import REPO
+from tests.paths import REPO
 
 SAMPLE = REPO / "results" / "sample"
 NUMBERS = st.lists(st.integers(0, 2**20), max_size=60)

@@ -23,8 +23,8 @@ from analysis.verify.check import Verification, conclusion, verify
 from loadgen.cli import verify as registered
 from loadgen.cli.app import app
 from tests.analysis.synthetic import simple_run
-from tests.run.harness import REPO
-from tests.run.harness import loadgen as run_command
+from tests.paths import REPO
+from tests.system.harness import loadgen as run_command
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from loadgen.capacity.axes import Axis, scale_of
 from loadgen.capacity.search import Status, Trial
 from loadgen.capacity.trial import Runs, goals_of, read
 from loadgen.scenario import load
-from tests.run.harness import REPO
+from tests.paths import REPO
 
 GOAL = "delivery.loss < 1%"
 RUNS = Runs("comments", (), (), goals_of([GOAL]), 10**9, 10**9)

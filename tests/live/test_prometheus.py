@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import urllib.request
-from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -17,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from loadgen.live.prometheus import Endpoint, address, registry
 from loadgen.run.exits import ExitCode, RunError
 from tests.live.synthetic import MEASURE_NS, MS, SECOND, Fake, event, scenario
+from tests.paths import REPO
 
-DASHBOARD = Path(__file__).parents[2] / "docs" / "live" / "grafana-dashboard.json"
+DASHBOARD = REPO / "docs" / "live" / "grafana-dashboard.json"
 GATES = '["delivery.latency.p99 < 50ms", "delivery.duplicates == 0"]'
 
 

@@ -11,6 +11,7 @@ from loadgen.measure import recorder as recorders
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SCHEMAS, SpoolWriter, read_batches
+from tests.paths import REPO
 
 
 def _event(sequence: int) -> EventRow:
@@ -141,7 +142,7 @@ def test_a_full_disk_is_an_oserror_not_a_silence(tmp_path: Path, monkeypatch: py
 
 
 def test_every_documented_table_has_a_schema() -> None:
-    text = (Path(__file__).parents[2] / "results" / "README.md").read_text()
+    text = (REPO / "results" / "README.md").read_text()
     for table, schema in SCHEMAS.items():
         if table == "histograms":
             continue

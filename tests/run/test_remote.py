@@ -12,7 +12,8 @@ from loadgen.planning.prices import load_prices
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target
 from loadgen.scenario import Plan, load
-from tests.run.harness import REPO, loadgen
+from tests.paths import REPO
+from tests.system.harness import loadgen
 
 TARGET = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 SAID = (

@@ -14,8 +14,8 @@ from locust.env import Environment
 
 from loadgen.run import join, runners
 from loadgen.run.runners import GuardedMaster, GuardedWorker
-from tests.run.harness import free_port
 from tests.run.test_wire import until
+from tests.system.harness import free_port
 
 
 class Reader(User):

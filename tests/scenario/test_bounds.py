@@ -17,7 +17,7 @@ from loadgen.planning.prices import load_prices
 from loadgen.scenario import ScenarioError, document, load
 from loadgen.server.config import ConfigError
 from loadgen.server.faults import load_faults
-from tests.run.harness import loadgen
+from tests.system.harness import loadgen
 
 READERS: dict[str, Callable[[Path], object]] = {
     "scenario": lambda path: load(str(path)),

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from loadgen.scenario.curves import FORM_TAGS
-from tests.run.harness import REPO
+from tests.paths import REPO
 
 SCRIPT = REPO / "docs" / "curves" / "draw.py"
 

@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 
 from loadgen.pacing import Arrival, Point
 from loadgen.scenario import Plan, Scenario, load
+from tests.paths import REPO
 from tests.scenario.strategies import scenarios
 
 SECOND = 1_000_000_000
@@ -89,7 +89,7 @@ def test_the_plan_is_the_same_on_every_machine():
     assert here == "7d0811502140fdcd"
     elsewhere = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[2],
+        cwd=REPO,
         env={**os.environ, "PYTHONHASHSEED": "77"},
         check=True,
         capture_output=True,

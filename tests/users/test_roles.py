@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-REPO = Path(__file__).parents[2]
+from tests.paths import REPO
 
 
 def play(script: str, tmp_path: Path, code: int = 0) -> tuple[Any, str]:

@@ -1,0 +1,120 @@
+"""The whole path as a person goes it: up, probe, run, metrics, down, each a command of its own.
+
+AWS's control plane is moto's server, the Event API is ours over TLS: the stack's outputs lead to it.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import trustme
+from moto.server import ThreadedMotoServer
+
+from loadgen.server.process import ServerProcess
+from tests.aws import moto_appsync
+from tests.aws.conftest import CREDENTIALS
+from tests.system.harness import SMALL, Finished, loadgen, only_run, overrides, read
+
+KEY = "da2-abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass
+class World:
+    """What a command needs to find moto and to trust the server."""
+
+    env: dict[str, str]
+    endpoint: str
+
+    def loadgen(self, *arguments: str) -> Finished:
+        done = loadgen(*arguments, env=self.env)
+        assert "Traceback" not in done.said
+        assert KEY not in done.said
+        return done
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service, endpoint_url=self.endpoint, region_name="eu-west-1",
+            aws_access_key_id="testing", aws_secret_access_key="testing",
+        )  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    options = ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
+    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    endpoint = "http://{}:{}".format(*moto.get_host_and_port())
+    env = {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint, "SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+    env |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "LOADGEN_API_KEY": ""}
+    try:
+        with ServerProcess(options, api_key=KEY) as server:
+            moto_appsync.EventApi.http_host = server.announcement.http_url.split("/")[2]
+            moto_appsync.EventApiKey.secret = KEY
+            yield World(env, endpoint)
+    finally:
+        moto_appsync.EventApi.http_host = moto_appsync.EventApiKey.secret = None
+        moto.stop()
+
+
+def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    target = ("--target", "aws:load")
+    run = ("run", "comments", *target, "--results", str(results), *overrides(SMALL))
+    done = world.loadgen(*run, "--allow-remote")
+    assert done.code == 2, done.said
+    assert "there is no stack 'load' in eu-west-1: make it with `loadgen aws up --stack load`" in done.err
+
+    assert world.loadgen("aws", "up", "--stack", "load").code == 0
+    done = world.loadgen("probe", *target)
+    assert (done.code, "all is well" in done.out) == (0, True), done.said
+    elsewhere = (
+        "clients.readers.subscribe=/other/{article}/*",
+        "clients.commenters.publish.channel=/other/{article}/{thread}",
+    )
+    done = world.loadgen(*run, "--allow-remote", *overrides(elsewhere))
+    assert done.code == 2, done.said
+    assert "loadgen aws up --stack load --region eu-west-1 --namespace other" in done.err
+
+    # Each worker asks for the key itself: it does not travel with the target.
+    done = world.loadgen(*run, "--allow-remote", "--processes", "2", "--no-report")
+    assert done.code == 0, done.said
+    folder = only_run(results)
+    manifest = read(folder / "manifest.json")
+    (api,) = world.client("appsync").list_apis()["apis"]
+    assert manifest["target"]["auth"] == "api-key from AppSync, by the AWS credentials of each process"
+    assert manifest["target"]["aws"] == {
+        "stack": "load", "region": "eu-west-1", "api_id": api["apiId"], "namespaces": ["default"]
+    }  # fmt: skip
+    for path in folder.rglob("*"):
+        assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
+
+    connected = read(folder / "summary.json")["connections"]["connected"]
+    world.client("cloudwatch").put_metric_data(
+        Namespace="AWS/AppSync",
+        MetricData=[
+            {
+                "MetricName": "ConnectSuccess",
+                "Dimensions": [{"Name": "EventAPIId", "Value": api["apiId"]}],
+                "Timestamp": datetime.fromtimestamp(manifest["phases"][0]["start_ns"] / 1e9, UTC),
+                "Value": connected + 1,
+            }
+        ],
+    )
+    done = world.loadgen("aws", "metrics", str(folder))
+    assert done.code == 0, done.said
+    assert f"connections accepted {connected} {connected + 1} +1" in " ".join(done.out.split())
+    assert done.out.rstrip().endswith(f"report: {folder / 'report.html'}")
+    assert "CloudWatch beside ours" in (folder / "report.html").read_text()
+
+    assert world.loadgen("aws", "down", "--stack", "load", "--yes").code == 0
+    assert world.client("appsync").list_apis()["apis"] == []

@@ -1,0 +1,247 @@
+"""`loadgen publish`, `subscribe` and `probe` as a person runs them, against the embedded server."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+import trustme
+
+from loadgen.server.process import Announcement, ServerProcess
+from tests.system.harness import Finished, free_port, loadgen, start
+
+STEPS = [
+    "DNS",
+    "TCP",
+    "TLS",
+    "WebSocket",
+    "login",
+    "subscribe",
+    "publish over HTTP",
+    "delivery",
+    "publish over WebSocket",
+    "delivery",
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Announcement]:
+    with ServerProcess([]) as process:
+        yield process.announcement
+
+
+def environment(server: Announcement, **more: str) -> dict[str, str]:
+    return {"LOADGEN_TARGET": server.http_url, "LOADGEN_API_KEY": server.api_key, **more}
+
+
+def ask(server: Announcement, *arguments: str, **more: str) -> Finished:
+    return loadgen(*arguments, env=environment(server, **more), timeout_s=30)
+
+
+def listening(server: Announcement, *arguments: str) -> Popen[str]:
+    """Start a subscriber and return when it is subscribed."""
+    process = start("subscribe", *arguments, env=environment(server))
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"loadgen: subscribed to {arguments[0]}\n"
+    return process
+
+
+def test_publish_says_what_became_of_each_event(server: Announcement) -> None:
+    done = ask(server, "publish", "/default/a", '{"a":1}', "hello there", "--wait", "--json")
+    assert done.code == 0, done.said
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["index"], row["accepted"]) for row in rows] == [(0, True), (1, True)]
+    assert all(0 < row["latency_ms"] < 5_000 for row in rows)
+
+
+@pytest.mark.parametrize("transport", [[], ["--websocket"]])
+def test_a_refusal_is_one_sentence(server: Announcement, transport: list[str]) -> None:
+    for arguments, sentence in (
+        (["/nope/a", "1"], "loadgen: the publish to /nope/a was refused: UnauthorizedException"),
+        (["/default/a", *"123456"], "5 event limit"),
+        (["/default/*", "1"], "Invalid Channel Format"),
+    ):
+        done = ask(server, "publish", *arguments, *transport)
+        assert done.code == 4, done.said
+        assert sentence in done.err
+        assert len(done.err.splitlines()) == 1
+
+
+def test_events_that_fail_alone_are_told_by_their_number(tmp_path: Path) -> None:
+    (tmp_path / "api.yaml").write_text("quotas: {event: 5B}")
+    with ServerProcess(["--api", str(tmp_path / "api.yaml")]) as own:
+        done = ask(own.announcement, "publish", "/default/a", "1", '"\x1b[31m"', "--wait")
+    assert done.code == 1, done.said
+    assert "1  accepted  arrived after" in done.out
+    assert "2  EventTooLargeException: Transformed event is larger than 240KB" in done.out
+    assert "\x1b[31m" not in done.out
+
+
+def test_subscribe_prints_events_with_latency_where_they_are_stamped(server: Announcement) -> None:
+    process = listening(server, "/default/*", "--count", "3", "--json")
+    assert ask(server, "publish", "/default/x/y", '{"a":1}', "--stamp").code == 0
+    assert ask(server, "publish", "/default/z", '"plain"', "2").code == 0
+    done = Finished(process, 20)
+    assert done.code == 0, done.said
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert json.loads(rows[0]["event"])["a"] == 1
+    assert 0 < rows[0]["latency_ns"] < 5_000_000_000
+    assert [(row["event"], row["latency_ns"]) for row in rows[1:]] == [('"plain"', None), ("2", None)]
+
+
+def test_subscribe_shows_a_hostile_event_as_text(server: Announcement) -> None:
+    process = listening(server, "/default/h", "--count", "1")
+    assert ask(server, "publish", "/default/h", '"[red]x[/red] \\u001b[31m\x1b]0;owned\x07"').code == 0
+    done = Finished(process, 20)
+    assert "\x1b" not in done.out
+    assert "\x07" not in done.out
+    assert "[red]x[/red]" in done.out
+
+
+def test_subscribe_ends_by_time_by_interrupt_and_with_the_server() -> None:
+    with ServerProcess([]) as own:
+        server = own.announcement
+        assert Finished(listening(server, "/default/a", "--for", "0.3"), 20).code == 0
+        interrupted = listening(server, "/default/a")
+        os.killpg(interrupted.pid, signal.SIGINT)
+        done = Finished(interrupted, 20)
+        assert (done.code, done.err) == (130, "")
+        left = listening(server, "/default/a")
+        own.stop()
+        done = Finished(left, 20)
+    assert done.code == 4
+    assert done.err.startswith("loadgen: the service closed the connection with code 1001")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_missing_key_is_one_sentence(server: Announcement) -> None:
+    done = ask(server, "publish", "/default/a", "1", LOADGEN_API_KEY="")
+    assert done.code == 2
+    assert "LOADGEN_API_KEY is not set" in done.err
+
+
+def steps(done: Finished) -> dict[str, object]:
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [row["name"] for row in rows] == STEPS
+    failed = next((row for row in rows if row["ok"] is False), None)
+    assert all(row["ok"] is None for row in rows[rows.index(failed) + 1 :]) if failed else True
+    return failed or {}
+
+
+def test_probe_goes_all_the_way(server: Announcement) -> None:
+    done = ask(server, "probe", "--json")
+    assert done.code == 0, done.said
+    assert steps(done) == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "arguments", "step", "seen"),
+    [
+        (
+            {"LOADGEN_TARGET": "http://no-such-host.invalid/event"},
+            [],
+            "DNS",
+            "no-such-host.invalid has no address",
+        ),
+        ({"LOADGEN_TARGET": "http://127.0.0.1:{free}/event"}, [], "TCP", "Connection refused"),
+        ({"LOADGEN_TARGET": "https://127.0.0.1:{port}/event"}, [], "TLS", "does not speak TLS"),
+        ({"LOADGEN_API_KEY": "da2-wrong"}, [], "login", "UnauthorizedException"),
+        ({}, ["--channel", "/nope/a"], "subscribe", "UnauthorizedException"),
+        ({}, ["--channel", "no good"], "subscribe", "Invalid Channel Format"),
+        ({}, ["--channel", "/default/*"], "publish over HTTP", "Invalid Channel Format"),
+    ],
+)
+def test_probe_names_the_step_that_fails(
+    server: Announcement, more: dict[str, str], arguments: list[str], step: str, seen: str
+) -> None:
+    port = server.http_url.rpartition(":")[2].partition("/")[0]
+    more = {name: value.format(free=free_port(), port=port) for name, value in more.items()}
+    done = ask(server, "probe", "--json", *arguments, **more)
+    assert done.code == 4, done.said
+    failed = steps(done)
+    assert failed["name"] == step
+    assert seen in str(failed["detail"])
+    assert failed["advice"]
+
+
+def test_probe_over_tls_and_with_a_certificate_that_nobody_trusts(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certfile, keyfile, ca = (tmp_path / name for name in ("cert.pem", "key.pem", "ca.pem"))
+    certfile.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(keyfile)
+    authority.cert_pem.write_to_path(ca)
+    with ServerProcess(
+        ["--certfile", str(certfile), "--keyfile", str(keyfile), "--host", "localhost"]
+    ) as own:
+        server = own.announcement
+        trusted = ask(server, "probe", "--json", SSL_CERT_FILE=str(ca))
+        assert trusted.code == 0, trusted.said
+        assert steps(trusted) == {}
+        assert "TLSv1.3" in trusted.out
+        failed = steps(ask(server, "probe", "--json"))
+    assert failed["name"] == "TLS"
+    assert "not trusted" in str(failed["detail"])
+
+
+def test_probe_of_something_that_is_no_event_api() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        stop = threading.Event()
+
+        def answer() -> None:
+            while not stop.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.settimeout(1)
+                    try:
+                        connection.recv(65536)
+                        connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/event"
+        done = loadgen("probe", "--json", env={"LOADGEN_TARGET": url, "LOADGEN_API_KEY": "x"}, timeout_s=40)
+        stop.set()
+    failed = steps(done)
+    assert failed["name"] == "WebSocket"
+    assert "404" in str(failed["detail"])
+
+
+def test_the_picture_for_people_fits_a_terminal(server: Announcement) -> None:
+    done = ask(server, "probe")
+    assert done.code == 0
+    assert "all is well" in done.out
+    assert all(len(line) <= 80 for line in done.out.splitlines())
+
+
+def test_names_under_localhost_need_no_resolver(server: Announcement) -> None:
+    port = server.http_url.rpartition(":")[2].partition("/")[0]
+    done = ask(
+        server, "probe", "--json", LOADGEN_TARGET=f"http://abc.appsync-api.eu-west-1.localhost:{port}/event"
+    )
+    assert done.code == 0, done.said
+
+
+def test_the_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['loadgen', '--help']\n"
+        "from loadgen.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('locust', 'gevent', 'botocore', 'httpx', 'pandas') if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "[]"

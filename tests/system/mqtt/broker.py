@@ -1,0 +1,111 @@
+"""A real broker for the tests: mosquitto on free loopback ports, with a folder and a configuration of its own."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.system.harness import free_port
+
+USER, PASSWORD = "tester", "correct horse"
+
+
+@dataclass(frozen=True)
+class Broker:
+    """URLs of its listeners; ``ca`` is to be trusted, ``certificate`` and ``key`` are what one may log in with."""
+
+    tcp: str
+    tls: str
+    websocket: str
+    secure_websocket: str
+    with_password: str
+    with_certificate: str
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def executable(name: str) -> str:
+    """Return the program's path; without it the test is skipped, except in CI, where it fails."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        reason = f"{name} is not installed (Debian package mosquitto)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Broker]:
+    """Start a broker and stop it again."""
+    program = executable("mosquitto")
+    authority = trustme.CA()
+    served = authority.issue_cert("127.0.0.1", "localhost")
+    client = authority.issue_cert("client.test")
+    for name, blob in (
+        ("ca.pem", authority.cert_pem),
+        ("server.pem", served.cert_chain_pems[0]),
+        ("server.key", served.private_key_pem),
+        ("client.pem", client.cert_chain_pems[0]),
+        ("client.key", client.private_key_pem),
+    ):
+        blob.write_to_path(folder / name)
+    subprocess.run(
+        [executable("mosquitto_passwd"), "-b", "-c", str(folder / "passwords"), USER, PASSWORD],
+        check=True,
+        capture_output=True,
+    )
+    tls = [f"cafile {folder}/ca.pem", f"certfile {folder}/server.pem", f"keyfile {folder}/server.key"]
+    open_to_all, websocket = "allow_anonymous true", "protocol websockets"
+    listeners = [
+        [open_to_all],
+        [open_to_all, *tls],
+        [open_to_all, websocket],
+        [open_to_all, websocket, *tls],
+        ["allow_anonymous false", f"password_file {folder}/passwords"],
+        [open_to_all, *tls, "require_certificate true"],
+    ]
+    ports = [free_port() for _ in listeners]
+    lines = ["per_listener_settings true", f"user {getpass.getuser()}", "persistence false"]
+    for port, settings in zip(ports, listeners, strict=True):
+        lines += [f"listener {port} 127.0.0.1", *settings]
+    (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [program, "-c", str(folder / "mosquitto.conf")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        for port in ports:
+            _wait_for(port, process, folder / "log")
+        schemes = ("mqtt", "mqtts", "mqtt+ws", "mqtt+wss", "mqtt", "mqtts")
+        urls = [f"{scheme}://127.0.0.1:{port}" for scheme, port in zip(schemes, ports, strict=True)]
+        yield Broker(*urls, folder / "ca.pem", folder / "client.pem", folder / "client.key")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert process.poll() is None, f"mosquitto ended:\n{log.read_text()}"
+            assert time.monotonic() < deadline, f"mosquitto does not listen at {port}:\n{log.read_text()}"
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,18 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.mqtt.broker import Broker, running
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    with running(tmp_path_factory.mktemp("mosquitto")) as started:
+        yield started
+
+
+@pytest.fixture
+def trusting(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """The broker, its authority among the trusted ones."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(broker.ca))
+    return broker

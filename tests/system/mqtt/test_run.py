@@ -1,0 +1,119 @@
+"""Whole runs against a real broker: scenarios written for AppSync Events, unchanged."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.system.harness import SMALL, loadgen, only_run, overrides, read
+from tests.system.mqtt.broker import Broker
+
+
+def test_clients_come_and_go_over_tcp_at_qos_1_and_nothing_is_lost(broker: Broker, tmp_path: Path) -> None:
+    scenario = tmp_path / "coming-and-going.yaml"
+    scenario.write_text(
+        """version: 1
+variables:
+  topic: {count: 4}
+clients:
+  movers:
+    count: 10
+    subscribe: ["/default/{topic}", "/default/below/{topic}/*"]
+    churn: {subscriptions: 20/s, away: 100ms}
+  dropped:
+    count: 10
+    subscribe: "/default/{topic}"
+    reconnect: {first: 200ms, jitter: none}
+    drops: [{at: 500ms, share: 50%}, {at: 1s, share: 50%, close: frame}]
+  writers:
+    count: 2
+    publish: {channel: "/default/{topic}", rate: 80/s, batch: 2}
+  deep:
+    count: 1
+    publish: {channel: "/default/below/{topic}/a/b", rate: 40/s, via: websocket}
+gates: ["delivery.loss == 0", "publish.errors == 0"]
+phases: {warmup: 300ms, measure: 3s, drain: 700ms}
+"""
+    )
+    results = tmp_path / "results"
+    done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results), "--report")
+    assert done.code == 0, done.said
+    folder = only_run(results)
+    manifest, summary = read(folder / "manifest.json"), read(folder / "summary.json")
+    ledger = summary["ledger"]
+    assert ledger["balances"]
+    assert ledger["lost"] == 0, done.said
+    assert ledger["events_accepted"] == ledger["events_due"] > 300
+    assert ledger["expected"] > 500
+    assert summary["workers"]["deviations"] == {}
+    assert summary["workers"]["unknown_subscription"] == 0
+    assert summary["connections"]["errors"] == {}
+    assert summary["connections"]["kernel_timestamps"] in (0.0, 1.0)
+    purpose = summary["recovery"]["on_purpose"]
+    assert purpose["dropped"] == 10
+    assert purpose["unsubscribed"] > 20
+    # Every publish was answered; two events of a request are answered at one time.
+    events = pd.read_parquet(folder / "events.parquet")
+    assert events["acked_ns"].notna().all()
+    assert (events["acked_ns"] >= events["sent_ns"]).all()
+    assert events.groupby(["publisher", "batch"])["acked_ns"].nunique().eq(1).all()
+    assert events["batch"].nunique() < len(events)
+    # It is told what was measured, and nothing is said of prices that are not this service's.
+    assert manifest["target"]["protocol"] == "mqtt"
+    assert manifest["target"]["setup"]["quality of service"] == "QoS 1"
+    assert manifest["prices"] is None
+    assert summary["cost"] is None
+    assert f"MQTT 5 · {broker.tcp} · QoS 1" in done.out
+    report = (folder / "report.html").read_text()
+    assert "MQTT 5" in report
+    assert "AppSync" not in report
+    assert "on AWS" not in report
+
+
+def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker, tmp_path: Path) -> None:
+    done = loadgen(
+        *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path), "--report"),
+        *overrides([*SMALL, "phases.measure=1s", 'gates=["publish.errors == 0"]']),
+    )
+    # A gate about what is not known is inconclusive.
+    assert done.code == 3, done.said
+    folder = only_run(tmp_path)
+    summary = read(folder / "summary.json")
+    ledger = summary["ledger"]
+    assert ledger["balances"]
+    assert ledger["delivered"] == ledger["expected"] > 100
+    assert ledger["events_accepted"] is None
+    assert summary["throughput"]["accepted_per_s"] is None
+    assert summary["publish"]["events_by_status"] == {"sent": ledger["events_due"]}
+    assert summary["publish"]["answer_ns"]["count"] == 0
+    assert pd.read_parquet(folder / "events.parquet")["acked_ns"].isna().all()
+    assert "not known: it answers no publish" in (folder / "report.html").read_text()
+    verified = loadgen("verify", str(folder))
+    assert verified.code == 0, verified.said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("--set", "clients.readers.subscribe=['/a/*', '/a/b']"),
+            "clients.readers.subscribe: client 0 of the group would subscribe to both '/a/*' and '/a/b', which overlap",
+        ),
+        (("--set", "clients.readers.subscribe=/a/+/b"), "has a '+': of MQTT's wildcards only '#'"),
+        (("--max-cost", "1"), "no prices of MQTT 5 are known here"),
+        (("--auth", "iam"), "one cannot log in to MQTT 5 by iam"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before_anybody_connects(
+    arguments: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    overlapping = arguments if "a/" in arguments[1] else ()
+    used = (
+        ("--set", "variables={}", "--set", "clients.commenters.publish.channel=/a/b") if overlapping else ()
+    )
+    done = loadgen(
+        *("run", "comments", "--target", "mqtt://127.0.0.1:1", "--results", str(tmp_path)), *arguments, *used
+    )
+    assert done.code == 2, done.said
+    assert said in " ".join(done.err.split())
+    assert "Traceback" not in done.err

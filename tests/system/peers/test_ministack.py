@@ -1,0 +1,165 @@
+"""The harness against an Event API that was not written here: ministack (PyPI), in an environment of its own.
+
+The newer version is close to AWS; the older one sends `event` as a list, as AWS's page shows and AWS does not. With
+both `*` stands for one level only. The harness runs unchanged against both, and says what it saw.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.paths import REPO
+from tests.system.harness import free_port, loadgen, only_run, read
+
+HERE = Path(__file__).parent
+VERSIONS = ("1.5.33", "1.4.0")
+EVENT_IS_A_LIST = "a data frame's event is a list, as in the documentation; AWS sends a string"
+RUN = (
+    "gates=[]",
+    "clients.readers.count=40",
+    "clients.commenters.publish.rate=50/s",
+    "phases.warmup=1s",
+    "phases.measure=3s",
+)
+
+
+@dataclass(frozen=True)
+class Peer:
+    version: str
+    url: str
+    key: str = field(repr=False)
+
+    def loadgen(self, *arguments: str, timeout_s: float = 90) -> Any:
+        environment = {"LOADGEN_TARGET": self.url, "LOADGEN_API_KEY": self.key}
+        return loadgen(*arguments, env=environment, timeout_s=timeout_s)
+
+
+def environment_of(version: str) -> Path:
+    """Return the Python of an environment with that version, made once a machine."""
+    folder = REPO / ".cache" / "peers" / f"ministack-{version}"
+    python, wanted = folder / "bin" / "python", HERE / f"ministack-{version}.txt"
+    stamp = folder / "installed.txt"
+    if not (stamp.exists() and stamp.read_text() == wanted.read_text()):
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", wanted], check=True, timeout=170)
+        stamp.write_text(wanted.read_text())
+    return python
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def peer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    port = free_port()
+    log = tmp_path_factory.mktemp("ministack") / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [environment_of(request.param), "-m", "ministack"],
+            cwd=log.parent,
+            env={**os.environ, "GATEWAY_PORT": str(port), "MINISTACK_HOST": "localhost"},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        yield make_api(request.param, port, process, log)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+
+
+def make_api(version: str, port: int, process: subprocess.Popen[bytes], log: Path) -> Peer:
+    """Wait until it answers, and make an Event API with a namespace and a key as one would on AWS."""
+    signature = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/appsync/aws4_request, SignedHeaders=host, Signature=0"
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{port}", headers={"authorization": signature}, timeout=10
+    ) as client:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                client.get("/v2/apis")
+                break
+            except httpx.TransportError:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+        modes = [{"authType": "API_KEY"}]
+        roles = (
+            "authProviders",
+            "connectionAuthModes",
+            "defaultPublishAuthModes",
+            "defaultSubscribeAuthModes",
+        )
+        api = client.post(
+            "/v2/apis", json={"name": "load", "eventConfig": dict.fromkeys(roles, modes)}
+        ).json()["api"]
+        client.post(f"/v2/apis/{api['apiId']}/channelNamespaces", json={"name": "default"}).raise_for_status()
+        key = client.post(f"/v1/apis/{api['apiId']}/apikeys", json={}).json()["apiKey"]["id"]
+    return Peer(version, f"http://{api['dns']['HTTP']}/event", key)
+
+
+def test_probe_goes_all_the_way(peer: Peer) -> None:
+    done = peer.loadgen("probe", "--json")
+    assert done.code == 0, done.said
+    steps = [json.loads(line) for line in done.out.splitlines()]
+    assert all(step["ok"] for step in steps)
+    assert (EVENT_IS_A_LIST in done.out) == (peer.version == "1.4.0")
+
+
+@pytest.mark.parametrize("transport", [[], ["--websocket"]])
+def test_publish_and_wait(peer: Peer, transport: list[str]) -> None:
+    done = peer.loadgen("publish", "/default/a", '{"a":[1,"é"]}', "plain", "--wait", "--json", *transport)
+    assert done.code == 0, done.said
+    assert all(json.loads(line)["latency_ms"] > 0 for line in done.out.splitlines())
+    assert (EVENT_IS_A_LIST in done.err) == (peer.version == "1.4.0")
+
+
+def test_a_scenario_runs_unchanged_and_says_what_it_saw(peer: Peer, tmp_path: Path) -> None:
+    done = peer.loadgen(
+        "run",
+        "comments",
+        "--report",
+        *("--target", peer.url, "--api-key-env", "LOADGEN_API_KEY", "--results", str(tmp_path)),
+        *(part for item in RUN for part in ("--set", item)),
+    )
+    summary = read(only_run(tmp_path) / "summary.json")
+    assert summary["ledger"]["delivered"] == summary["ledger"]["expected"] > 0, done.said
+    saw = summary["workers"]["deviations"]
+    if peer.version == "1.4.0":
+        # Every delivery, and every probe too.
+        assert saw[EVENT_IS_A_LIST] >= summary["ledger"]["delivered"]
+        assert f"the service deviates from AWS: {EVENT_IS_A_LIST}" in " ".join(done.out.split())
+    else:
+        assert saw == {}
+    assert peer.key not in done.out + done.err + (only_run(tmp_path) / "report.html").read_text()
+
+
+def test_what_nobody_receives_is_counted_as_lost(peer: Peer, tmp_path: Path) -> None:
+    """Both versions' `*` stands for one level; AWS's for any. The ledger shows it, and the run goes to its end."""
+    scenario = tmp_path / "deep.yaml"
+    scenario.write_text(
+        """version: 1
+clients:
+  readers: {count: 5, subscribe: "/default/*"}
+  writers: {count: 1, publish: {channel: /default/a/b, rate: 20/s}}
+phases: {warmup: 500ms, measure: 2s, drain: 500ms}
+"""
+    )
+    done = peer.loadgen(
+        "run",
+        str(scenario),
+        *("--target", peer.url, "--api-key-env", "LOADGEN_API_KEY", "--results", str(tmp_path / "results")),
+    )
+    ledger = read(only_run(tmp_path / "results") / "summary.json")["ledger"]
+    assert ledger["balances"], done.said
+    assert ledger["lost"] == ledger["expected"], done.said
+    assert ledger["expected"] == 5 * 40, done.said
+    assert ledger["delivered"] == 0, done.said

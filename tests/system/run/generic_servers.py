@@ -1,0 +1,112 @@
+"""Real servers that only protocol files describe: NATS and nginx with nchan, of Debian, on loopback."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness import free_port
+
+_NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+
+
+def _missing(what: str) -> None:
+    """Skip; in CI, where `.ci/run` installs the servers, fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} is not installed, and CI must have it")
+    pytest.skip(f"{what} is not installed")
+
+
+@contextmanager
+def nats(folder: Path) -> Iterator[str]:
+    """Run NATS with a WebSocket listener; one may not publish or subscribe below `secret`. Yields its URL."""
+    command = shutil.which("nats-server")
+    if command is None:
+        _missing("nats-server")
+    port = free_port()
+    config = folder / "nats.conf"
+    config.write_text(
+        f"""
+        host: 127.0.0.1
+        port: {free_port()}
+        websocket {{ host: 127.0.0.1, port: {port}, no_tls: true }}
+        authorization {{
+          users = [{{
+            user: loadgen, password: "p4ss-w0rd"
+            permissions: {{publish: {{deny: "secret.>"}}, subscribe: {{deny: "secret.>"}}}}
+          }}]
+        }}
+        no_auth_user: loadgen
+        """
+    )
+    with _running([str(command), "-c", str(config)], port, folder):
+        yield f"ws://127.0.0.1:{port}"
+
+
+@contextmanager
+def nchan(folder: Path) -> Iterator[str]:
+    """Run nginx with the two locations that `nchan.yaml` asks for; yields its URL."""
+    command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if command is None or not _NCHAN.exists():
+        _missing("nginx with nchan")
+    port = free_port()
+    config = folder / "nginx.conf"
+    temporary = "".join(
+        f"{name}_temp_path {folder / name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config.write_text(
+        f"""
+        load_module {_NCHAN};
+        daemon off;
+        worker_processes 1;
+        pid {folder / "nginx.pid"};
+        error_log {folder / "error.log"};
+        events {{ worker_connections 2048; }}
+        http {{
+          access_log off;
+          client_body_buffer_size 1m;
+          {temporary}
+          server {{
+            listen 127.0.0.1:{port};
+            location ~ ^/sub/(.+)$ {{
+              nchan_subscriber websocket; nchan_channel_id $1; nchan_subscriber_first_message newest;
+            }}
+            location ~ ^/pub/(.+)$ {{ nchan_publisher; nchan_channel_id $1; nchan_message_buffer_length 0; }}
+          }}
+        }}
+        """
+    )
+    with _running([str(command), "-c", str(config), "-p", str(folder)], port, folder):
+        yield f"ws://127.0.0.1:{port}"
+
+
+@contextmanager
+def _running(command: list[str], port: int, folder: Path) -> Iterator[None]:
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise AssertionError(f"{command[0]} does not run:\n{log.read_text()}") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,32 @@
+"""Two variants run in turns and compared."""
+
+from pathlib import Path
+
+from tests.system.harness import SMALL, loadgen, overrides, read
+
+QUICK = (*SMALL, "phases.measure=1s", "phases.warmup=200ms", "phases.drain=200ms")
+
+
+def test_runs_alternate_and_are_compared(tmp_path: Path) -> None:
+    base = " ".join(["comments", "--no-report", *overrides(QUICK)])
+    new = " ".join(["comments", "--no-report", *overrides((*QUICK, "clients.readers.count=20"))])
+    done = loadgen("ab", base, new, "--repeats", "2", "--results", str(tmp_path / "ab"), timeout_s=120)
+    assert done.code in (0, 1, 3), done.said
+    runs = {side: sorted((tmp_path / "ab" / side).glob("*/manifest.json")) for side in ("base", "new")}
+    assert {side: len(found) for side, found in runs.items()} == {"base": 2, "new": 2}
+    created = {side: [read(path)["created_ns"] for path in found] for side, found in runs.items()}
+    # base, new, new, base.
+    assert max(created["new"]) < max(created["base"])
+    assert min(created["base"]) < min(created["new"])
+    assert "delivery.rate" in done.out
+    assert "worse" in done.out
+    assert "the scenarios differ" in done.out
+    again = loadgen("ab", base, new, "--results", str(tmp_path / "ab"))
+    assert again.code == 2
+    assert "choose another folder" in again.err
+
+
+def test_a_run_that_fails_ends_it(tmp_path: Path) -> None:
+    done = loadgen("ab", "no-such-scenario", "comments", "--results", str(tmp_path), "--repeats", "2")
+    assert done.code == 2
+    assert "no-such-scenario" in done.err

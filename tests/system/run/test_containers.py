@@ -1,0 +1,106 @@
+"""Runs in real cgroups: a CPU quota is named before what follows from it, and a kill for want of memory is certain."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.measure import cgroup
+from tests.system.harness import SMALL, Finished, loadgen, only_run, overrides, read, start, wait_for_phase
+
+#: Takes more memory than is left, so that the kernel must kill another process.
+EATER = 'taken = bytearray(b"x" * 24 * 2**20)'
+LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=3s", "phases.drain=2s")
+
+
+def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished, Any]:
+    """Run under a quota from the measurement to its end: what comes before and after would only take longer."""
+    with cgroup.group("cpu") as place:
+        quota = place / "cpu.cfs_quota_us"
+        (place / "cpu.shares").write_text("200000")
+        run = start(
+            *("run", "comments", *options, "--results", str(results), *overrides(LOAD)),
+            prefix=cgroup.within(place),
+        )
+        wait_for_phase(results, "measure")
+        quota.write_text(str(percent * 1_000))
+        time.sleep(4)
+        quota.write_text("-1")
+        finished = Finished(run, 90)
+    return finished, read(only_run(results) / "summary.json")
+
+
+@pytest.mark.parametrize("percent", [8, 15])
+def test_a_quota_is_the_first_thing_that_a_throttled_run_says_and_its_gates_are_open(
+    tmp_path: Path, percent: int
+) -> None:
+    finished, summary = throttled_run(tmp_path / "results", percent)
+    assert finished.code == 3, finished.said
+    assert summary["verdict"]["kind"] == "invalid"
+    first, *others = summary["verdict"]["findings"]
+    assert (first["severity"], first["subject"]) == ("invalid", "throttling"), summary["verdict"]
+    assert (
+        f"worker 0 was throttled: the CPU quota of {percent} % of a core stopped everything"
+        in first["reason"]
+    )
+    assert {gate["status"] for gate in summary["gates"]} == {"inconclusive"}
+    for finding in others:
+        if finding["subject"] in ("schedule", "cpu"):
+            assert finding["advice"] == "the CPU quota named above explains this: see to that first"
+    (group,) = summary["surroundings"]
+    assert group["quota_cores"] == pytest.approx(percent / 100)
+    assert group["throttled_share"] > 0.01
+    # A share of what it was allowed: by far more than of a core.
+    assert summary["health"]["cpu_worst"] > 3 * percent / 100
+
+
+def test_workers_that_share_a_quota_are_one_finding(tmp_path: Path) -> None:
+    _, summary = throttled_run(tmp_path / "results", 20, "--processes", "2")
+    said = [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "throttling"]
+    assert len(said) == 1, summary["verdict"]
+    assert said[0]["reason"].startswith(
+        "workers 0, 1 were throttled: the CPU quota of 20 % of a core that they share"
+    )
+
+
+def test_a_run_says_before_it_begins_what_its_container_allows(tmp_path: Path) -> None:
+    with cgroup.quota(0.9) as place:
+        finished = loadgen(
+            *("run", "comments", "--results", str(tmp_path), *overrides((*LOAD, "phases.measure=1s"))),
+            prefix=cgroup.within(place),
+        )
+    assert "loadgen: note: a CPU quota allows 90 % of a core of the machine's" in finished.err
+    assert "a worker process and the embedded server may use up to 2 cores" in finished.err
+
+
+def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    with cgroup.group("memory") as place:
+        limit = place / "memory.limit_in_bytes"
+        run = start(
+            *("run", "comments", "--processes", "2", "--results", str(results), *overrides(LOAD)),
+            prefix=cgroup.within(place),
+        )
+        wait_for_phase(results, "measure")
+        (master,) = psutil.Process(run.pid).children()
+        victim = max(
+            (child for child in master.children() if "loadgen.server" not in child.cmdline()),
+            key=lambda child: child.pid,
+        )
+        # Whom the kernel takes first is the test's choice; what is said of it afterwards is not.
+        Path(f"/proc/{victim.pid}/oom_score_adj").write_text("1000")
+        limit.write_text(str(int((place / "memory.usage_in_bytes").read_text()) + 20 * 2**20))
+        cgroup.python(EATER, place)
+        psutil.wait_procs([victim], timeout=10)
+        limit.write_text("-1")
+        finished = Finished(run, 90)
+    summary = read(only_run(results) / "summary.json")
+    assert finished.code == 3, finished.said
+    assert f"pid {victim.pid}" in summary["reason"]
+    assert "the kernel killed a process beside the master for want of memory" in summary["reason"]
+    assert any(
+        finding["subject"] == "record" and "for want of memory" in finding["reason"]
+        for finding in summary["verdict"]["findings"]
+    ), summary["verdict"]

@@ -1,0 +1,114 @@
+"""What a run costs: said, held against its plan, refused beforehand and stopped on the way."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import analysis
+from analysis.verify.check import verify
+from loadgen.planning.estimate import estimate
+from loadgen.planning.prices import load_prices
+from loadgen.scenario import load
+from tests.paths import REPO
+from tests.system.harness import SMALL, loadgen, only_run, overrides, read
+
+
+def test_a_run_costs_what_its_plan_says_within_the_error_of_its_draws(tmp_path: Path) -> None:
+    finished = loadgen("run", "comments", "--report", "--results", str(tmp_path), *overrides(SMALL))
+    assert finished.code in (0, 3), finished.said
+    run = only_run(tmp_path)
+    summary = read(run / "summary.json")
+    cost, ledger = summary["cost"], summary["ledger"]
+    plan = estimate(load("comments", dict(item.partition("=")[::2] for item in SMALL)), load_prices())
+    planned, counted = plan.cost.usage.operations, cost["operations"]
+    for kind in ("publish", "connect", "subscribe"):
+        assert counted[kind] == planned[kind], kind
+    # One channel of 40 readers draws 125 requests, with a standard deviation below 8 readers each.
+    (group,) = plan.cost.loads
+    assert group.deliveries is not None
+    error = 4 * 8 * 125**0.5
+    assert counted["delivery"] == pytest.approx(group.deliveries, abs=error)
+    assert ledger["expected"] == pytest.approx(group.deliveries * 2 / 2.5, abs=error)
+    assert counted["probe_publish"] >= planned["probe_publish"] > 0
+    assert counted["probe_delivery"] >= planned["probe_delivery"] > 0
+    assert (cost["billed"], counted["handler"]) == (False, 0)
+    assert cost["usd_total"] == pytest.approx(
+        cost["operations_billed"] / 1e6 + cost["connection_minutes"] * 0.08 / 1e6
+    )
+    assert cost["unknown"] == ["data_out"]
+    assert "on AWS this run would have cost about $0.00" in " ".join(finished.out.split())
+    assert "would have cost" in (run / "report.html").read_text()
+    assert "would have cost" in (run / "summary.md").read_text()
+    assert verify(analysis.load(run)).disagreements == []
+    changed = (run / "summary.json").read_text().replace('"operations_billed": ', '"operations_billed": 9')
+    (run / "summary.json").write_text(changed)
+    (said,) = verify(analysis.load(run)).disagreements
+    assert "cost.operations_billed" in said
+
+
+def test_a_run_that_has_cost_more_than_it_may_is_stopped_and_reported(tmp_path: Path) -> None:
+    (tmp_path / "faults.yaml").write_text("duplicate: 100%\n")
+    settings = [*SMALL, "phases.measure=4s"]
+    plan = estimate(load("comments", dict(item.partition("=")[::2] for item in settings)), load_prices())
+    usd = plan.cost.usd
+    assert usd is not None
+    # Enough for what is planned, which is why it starts; with each delivery twice it is spent half-way.
+    finished = loadgen(
+        *("run", "comments", "--report", "--results", str(tmp_path / "results")),
+        *("--max-cost", repr(usd * 1.01)),
+        *("--faults", str(tmp_path / "faults.yaml")),
+        *overrides(settings),
+    )
+    assert finished.code == 3, finished.said
+    assert "Traceback" not in finished.said
+    assert "loadgen: stopped: the operations so far cost about $" in finished.err
+    run = only_run(tmp_path / "results")
+    manifest, summary = read(run / "manifest.json"), read(run / "summary.json")
+    assert (manifest["status"], summary["exit_code"], summary["partial"]) == ("stopped", 3, True)
+    assert summary["cost"]["usd_total"] > usd * 1.01
+    assert "more than --max-cost" in (run / "report.html").read_text()
+
+
+def refused(sentence: str, *arguments: str) -> None:
+    finished = loadgen("run", "comments", *arguments)
+    assert finished.code == 2, finished.said
+    said = [line for line in finished.err.splitlines() if line]
+    assert len(said) == 1, finished.said
+    assert sentence in said[0]
+
+
+def test_a_run_whose_estimate_passes_its_limit_does_not_start(tmp_path: Path) -> None:
+    refused(
+        "is estimated at $0.17 on AWS, more than --max-cost $0.10: it is not started",
+        *("--max-cost", "0.1", "--results", str(tmp_path)),
+    )
+    assert not list(tmp_path.iterdir())
+
+
+REAL = (
+    *("--target", "https://api.invalid/event", "--api-key-env", "HOME"),
+    *("--allow-remote", "--set", "phases.measure=10m"),
+)
+
+
+def test_a_dear_run_against_a_real_target_must_be_confirmed() -> None:
+    refused("and nobody can be asked: confirm it with --yes", *REAL)
+
+
+def test_on_a_terminal_one_is_asked() -> None:
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadgen", "run", "comments", *REAL],
+        stdin=there, stdout=there, stderr=there, cwd=REPO,
+    )  # fmt: skip
+    os.close(there)
+    said = b""
+    while b"Run it? [y/N]" not in said:
+        said += os.read(here, 4096)
+    os.write(here, b"n\n")
+    assert process.wait(30) == 2
+    os.close(here)

@@ -1,0 +1,316 @@
+"""Workers on machines of their own: no file is shared, the network takes its time, clocks differ, and some do not stay.
+
+Where network namespaces cannot be made the same runs go over loopback addresses of this machine, and say so.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import IO
+
+import msgspec
+import pandas as pd
+import psutil
+import pyarrow.compute as pc
+import pytest
+from typer.testing import CliRunner
+
+import analysis
+from loadgen.cli.app import app
+from loadgen.measure.spool import read_batches
+from loadgen.run.join import make, write
+from loadgen.run.joining import WEIGHT, introduction, refusal
+from loadgen.run.shares import turns, weight_of
+from loadgen.run.worker_messages import Hello
+from tests.paths import REPO
+from tests.system.harness import Finished, free_port, overrides, read, start, wait_for_phase
+from tests.system.run.netns import Net, network
+from tests.system.run.test_clocks import MS, WrongClock
+
+KEY = {"DISTRIBUTED_KEY": "da2-" + "d" * 26}
+LOAD = (
+    "gates=[]",
+    "clients.readers.count=39",
+    "clients.readers.ramp=200/s",
+    "clients.commenters.count=3",
+    "clients.commenters.publish.rate=60/s",
+    "phases.warmup=500ms",
+    "phases.drain=1s",
+)
+
+
+class Site:
+    """A target and a master on the hub of a network."""
+
+    def __init__(self, net: Net, results: Path, expect: int, *settings: str) -> None:
+        self.net, self.results, self.port = net, results, str(free_port())
+        self.join = net.scratch / "run.join"
+        write(self.join, make())
+        target = str(free_port())
+        self.server = net.on_hub(
+            *("serve", "--host", net.hub, "--port", target, "--api-key-env", "DISTRIBUTED_KEY"), env=KEY
+        )
+        assert self.server.stdout is not None
+        said = self.server.stdout.readline()
+        assert "is ready" in said, said
+        self.master = net.on_hub(
+            *("run", "comments", "--master", "--expect-workers", str(expect)),
+            *("--master-bind-host", net.hub, "--master-port", self.port, "--results", str(results)),
+            *("--join", str(self.join)),
+            *("--target", f"http://{net.hub}:{target}/event", "--api-key-env", "DISTRIBUTED_KEY"),
+            "--allow-remote",
+            *overrides([*LOAD, *settings]),
+            env=KEY,
+        )
+        #: What the master says: read as it comes, since what a pipe's buffer holds would be lost to `communicate`.
+        self.lines: list[str] = []
+        stderr, self.master.stderr = self.master.stderr, None
+        assert stderr is not None
+        self._reader = threading.Thread(target=self._read, args=(stderr,), daemon=True)
+        self._reader.start()
+        self.worker = (
+            *("run", "--worker", "--master-host", net.hub, "--master-port", self.port),
+            *("--allow-env", "DISTRIBUTED_KEY", "--join", str(self.join)),
+        )
+
+    def _read(self, stderr: IO[str]) -> None:
+        for line in stderr:
+            self.lines.append(line)
+
+    @property
+    def said(self) -> str:
+        if self.master.poll() is not None:
+            self._reader.join(10)
+        return "".join(self.lines)
+
+    def close(self) -> None:
+        for process in (self.master, self.server):
+            if process.poll() is None:
+                process.terminate()
+                Finished(process, 30)
+
+
+def shown(net: Net) -> None:
+    if not net.separate:
+        warnings.warn("no network namespaces here: loopback addresses were used", stacklevel=2)
+
+
+def old_version(folder: Path) -> dict[str, str]:
+    """Return the environment in which Python believes that an older version is installed."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import loadgen\nloadgen.__version__ = '0.0.9'\n")
+    return {"PYTHONPATH": f"{folder}:{REPO}"}
+
+
+def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_one_clock(
+    tmp_path: Path,
+) -> None:
+    results = tmp_path / "hidden" / "results"
+    results.mkdir(parents=True)
+    clock = WrongClock(tmp_path / "clock", 250 * MS, 20)
+    with network(tmp_path, 2, delay_ms=5, loss=0.002, hidden=[tmp_path / "hidden"]) as net:
+        shown(net)
+        site = Site(net, results, 2, "phases.measure=4s")
+        try:
+            old = net.on_node(1, *site.worker, env=old_version(tmp_path / "old"))
+            heavy = net.on_node(0, *site.worker, env={**KEY, **clock.env, WEIGHT: "2"})
+            refused = Finished(old, 60)
+            assert refused.code == 2, refused.said
+            assert "runs loadgen 0.0.9 and the master" in refused.err
+            assert "install the same version on both" in refused.err
+            wait_until_here(site, heavy)
+            light = net.on_node(1, *site.worker, "--weight", "1", env=KEY)
+            finished = Finished(site.master, 90)
+            for worker in (heavy, light):
+                left = Finished(worker, 30)
+                assert left.code == 0, left.said + site.said
+        finally:
+            site.close()
+    assert finished.code == 0, site.said
+    assert "0.0.9" in site.said
+    (folder,) = (path.parent for path in results.glob("*/manifest.json"))
+    manifest, summary = read(folder / "manifest.json"), read(folder / "summary.json")
+    first, second = manifest["workers"]
+    assert (first["worker"], second["worker"]) == (0, 1)
+    assert (first["weight"], second["weight"]) == (2.0, 1.0)
+    assert (first["clients"], second["clients"]) == (28, 14)
+    if net.separate:
+        assert (first["address"], second["address"]) == (net.address(0), net.address(1))
+        assert (first["hostname"], second["hostname"]) == ("node-0", "node-1")
+        assert first["gathered_by"] == second["gathered_by"] == "messages"
+    # Each client is played by the worker to which it was dealt, and is the same client as in any other run.
+    dealt = turns([weight_of("2"), weight_of("1")], 42)
+    subscriptions = pd.read_parquet(folder / "subscriptions.parquet")
+    assert dict(zip(subscriptions["connection"], subscriptions["worker"], strict=True)) == dict(
+        enumerate(dealt[:39])
+    )
+    events = pd.read_parquet(folder / "events.parquet")
+    assert dict(zip(events["publisher"], events["worker"], strict=True)) == {
+        number: dealt[number] for number in (39, 40, 41)
+    }
+    # Nothing is missing: not a row of what the workers wrote, not a delivery of what was published.
+    for table in ("deliveries", "events", "health", "clock"):
+        rows = pd.read_parquet(folder / f"{table}.parquet")["worker"].value_counts().to_dict()
+        assert rows == {w["worker"]: w["rows"][table] for w in manifest["workers"] if w["rows"].get(table)}
+    ledger = summary["ledger"]
+    assert ledger["balances"]
+    assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 500
+    assert (folder / "histograms.hlog").stat().st_size > 1000
+    assert not (folder / "spool").exists()
+    # The clocks: one ahead by 250 ms, the other right; both known to within what the network lets one know.
+    fits = analysis.load(folder).clocks
+    assert abs((fits[0].offset_ns or 0) + 250 * MS) < (fits[0].error_ns or 0) + MS
+    if net.separate:
+        assert not fits[1].shared
+        assert abs(fits[1].offset_ns or 0) < (fits[1].error_ns or 0) + MS
+        for fit in fits.values():
+            assert 0 < (fit.error_ns or 0) < 40 * MS
+            assert (fit.best_round_trip_ns or 0) >= 10 * MS
+        assert summary["delivery"]["headline_ns"]["p50"] > 5 * MS
+    each = {entry["worker"]: entry for entry in summary["workers"]["each"]}
+    assert each[0]["deliveries"] + each[1]["deliveries"] == len(
+        pd.read_parquet(folder / "deliveries.parquet")
+    )
+    assert each[0]["clock_error_ns"] == fits[0].error_ns
+    assert each[1]["cpu_mean"] > 0
+
+
+def wait_until_here(site: Site, worker: "subprocess.Popen[str]") -> None:
+    """Wait for the line in which the master says that a worker has come, so that workers have known numbers."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and worker.poll() is None:
+        if "is here with weight" in site.said:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the worker did not come")
+
+
+def process_of(started: "subprocess.Popen[str]") -> psutil.Process:
+    """Return the Locust process that a `loadgen run --worker` has started."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for child in psutil.Process(started.pid).children(recursive=True):
+            if "locust" in child.cmdline():
+                return child
+        time.sleep(0.1)
+    raise AssertionError("no worker process")
+
+
+def wait_for_rows(folder: Path, workers: int, since_ns: int) -> None:
+    """Wait until the master has deliveries of every worker that arrived since then."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        newest = [
+            max((pc.max(batch["arrival_ns"]).as_py() for batch in read_batches(path)), default=0)
+            for path in (folder / "spool").glob("deliveries-*.arrows")
+        ]
+        if len(newest) == workers and min(newest) > since_ns:
+            return
+        time.sleep(0.1)
+    raise AssertionError("not every worker's rows came while the run went on")
+
+
+@pytest.mark.timeout(240)
+def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_and_the_run_ends(
+    tmp_path: Path,
+) -> None:
+    results = tmp_path / "hidden" / "results"
+    results.mkdir(parents=True)
+    with network(tmp_path, 3, delay_ms=2, hidden=[tmp_path / "hidden"]) as net:
+        shown(net)
+        site = Site(net, results, 4, "phases.measure=10s")
+        workers = [net.on_node(node, *site.worker, env=KEY) for node in range(3)]
+        survivor = net.on_hub(*site.worker, env=KEY)
+        try:
+            folder = wait_for_phase(results, "measure")
+            late = net.on_hub(*site.worker, env=KEY)
+            measure_ns = read(folder / "manifest.json")["phases"][-1]["start_ns"]
+            wait_for_rows(folder, 4, measure_ns)
+            pids = [process_of(worker).pid for worker in workers]
+            # Rows are handed over once a second: those of this time are lost with who is killed or cut off.
+            time.sleep(0.3)
+            os.kill(pids[0], signal.SIGKILL)
+            os.kill(pids[1], signal.SIGTERM)
+            if net.separate:
+                net.cut(2)
+            else:
+                os.kill(pids[2], signal.SIGSTOP)
+            began = time.monotonic()
+            finished = Finished(site.master, 90)
+            assert time.monotonic() - began < 60
+            assert Finished(survivor, 30).code == 0
+            spare = Finished(late, 30)
+            killed, told = Finished(workers[0], 30), Finished(workers[1], 30)
+            if not net.separate:
+                os.kill(pids[2], signal.SIGKILL)
+            cut = Finished(workers[2], 60)
+        finally:
+            site.close()
+    assert finished.code == 3, site.said
+    assert killed.code == 3, killed.said
+    assert told.code == 130, told.said
+    assert cut.code == 3, cut.said
+    manifest, summary = read(folder / "manifest.json"), read(folder / "summary.json")
+    by_pid = {entry["pid"]: entry for entry in manifest["workers"]}
+    assert len(by_pid) == 4
+    assert manifest["status"] == "failed"
+    for pid in pids:
+        assert not by_pid[pid]["finished"]
+        assert f"pid {pid}" in manifest["reason"]
+    assert by_pid[pids[1]]["left"] == "it was told to end"
+    # The late one knows why it has nothing to do, and the record knows of it.
+    assert spare.code == 0, spare.said
+    assert "came when the run had begun: it stands by" in spare.err
+    (entry,) = manifest["late_workers"]
+    assert entry["phase"] == "measure"
+    # What had arrived of each is kept.
+    deliveries = pd.read_parquet(folder / "deliveries.parquet")
+    for pid in pids:
+        its = deliveries[deliveries["worker"] == by_pid[pid]["worker"]]
+        assert (its["arrival_ns"] > measure_ns).any()
+    # What the three held is counted, apart from what the service lost, and nothing is called valid.
+    assert summary["verdict"]["kind"] == "invalid"
+    assert summary["ledger"]["balances"]
+    gone = {entry["worker"]: entry for entry in summary["workers"]["gone"]}
+    assert set(gone) == {by_pid[pid]["worker"] for pid in pids}
+    for number, entry in gone.items():
+        held = next(w for w in manifest["workers"] if w["worker"] == number)
+        assert entry["subscriptions"] == held["subscriptions"] > 0
+        # Who was told to end has handed over what it had, and the run may end with it.
+        told_to = held["pid"] == pids[1]
+        assert entry["unobserved_deliveries"] > 0 or (told_to and entry["unobserved_deliveries"] == 0)
+    assert sum(entry["unobserved_deliveries"] for entry in gone.values()) == summary["workers"]["unobserved"]
+    assert "Locust" not in site.said
+
+
+def test_a_master_does_not_wait_for_ever(tmp_path: Path) -> None:
+    master = start(
+        *("run", "comments", "--master", "--expect-workers", "2", "--workers-timeout", "2"),
+        *("--master-port", str(free_port()), "--results", str(tmp_path)),
+    )
+    finished = Finished(master, 60)
+    assert finished.code == 3, finished.said
+    assert "0 of 2 workers came within 2 s" in finished.err
+
+
+def test_what_a_worker_says_of_itself_is_believed_only_where_it_can_be() -> None:
+    hello = Hello(**introduction("0.5", "10.0.0.7"))
+    assert refusal(hello) is None
+    assert "messages 99" in str(refusal(msgspec.structs.replace(hello, format=99)))
+    assert "a weight is a number" in str(refusal(msgspec.structs.replace(hello, weight="heavy")))
+
+
+def test_a_weight_that_is_none_is_told_before_anything_starts() -> None:
+    for arguments, said in (
+        (["--worker", "--weight", "heavy"], "--weight: a weight is a number such as 2 or 0.5"),
+        (["comments", "--weight", "2"], "--weight is a worker's"),
+        (["--worker", "--master"], "--worker cannot be combined with --master"),
+        ([], "name a scenario"),
+    ):
+        result = CliRunner().invoke(app, ["run", *arguments])
+        assert result.exit_code == 2
+        assert said in result.stderr

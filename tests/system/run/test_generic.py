@@ -1,0 +1,263 @@
+"""Targets that only a protocol file describes: whole runs against real servers, and what is said of mistakes."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pandas as pd
+import pytest
+
+from loadgen.client.probe import FILE_ADVICE, Probe, Step
+from loadgen.credentials.allowed import Allowed
+from loadgen.protocol.registry import protocol_of
+from loadgen.protocol_file import text_at
+from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.target import Target, check
+from loadgen.server.process import Announcement, ServerProcess
+from tests.system.harness import loadgen, only_run, overrides, read
+from tests.system.run import generic_servers
+
+CHAT = (
+    "gates=[]",
+    "variables.room.count=4",
+    "clients.writers.count=12",
+    "clients.writers.publish.rate_per_client=4/s",
+    "clients.lurkers.count=12",
+    "phases.warmup=200ms",
+    "phases.measure=1500ms",
+    "phases.drain=1s",
+)
+COMMENTS = (
+    "gates=[]",
+    "clients.readers.count=30",
+    "clients.readers.ramp=200/s",
+    "clients.commenters.count=3",
+    "clients.commenters.publish.rate=50/s",
+    "phases.warmup=200ms",
+    "phases.measure=1500ms",
+    "phases.drain=1s",
+)
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with generic_servers.nats(tmp_path_factory.mktemp("nats")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def nchan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with generic_servers.nchan(tmp_path_factory.mktemp("nchan")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[Announcement]:
+    with ServerProcess([]) as process:
+        yield process.announcement
+
+
+def complete_run(tmp_path: Path, scenario: str, target: str, settings: tuple[str, ...], **env: str) -> Path:
+    """Run a scenario and check that nothing is lost, and that the ledger is that of the events that were sent."""
+    finished = loadgen(
+        "run", scenario, "--target", target, "--results", str(tmp_path), *overrides(settings), env=env
+    )
+    assert finished.code == 0, finished.said
+    run = only_run(tmp_path)
+    summary, manifest = read(run / "summary.json"), read(run / "manifest.json")
+    ledger = summary["ledger"]
+    assert ledger["expected"] > 100
+    assert (ledger["delivered"], ledger["lost"], ledger["late"], ledger["duplicates"]) == (
+        ledger["expected"],
+        0,
+        0,
+        0,
+    )
+    assert set(pd.read_parquet(run / "events.parquet")["status"]) == {"accepted"}
+    (worker,) = manifest["workers"]
+    assert (worker["undecodable"], worker["unknown_subscription"], worker["foreign"]) == (0, 0, 0)
+    assert worker["deviations"] == {}
+    assert pd.read_parquet(run / "connections.parquet")["kernel_timestamps"].all()
+    return run
+
+
+def test_comments_on_nats_with_wildcards_and_publishes_over_connections_of_their_own(
+    tmp_path: Path, nats: str
+) -> None:
+    target = f"nats+{nats}"
+    run = complete_run(tmp_path, "comments", target, COMMENTS)
+    described = read(run / "manifest.json")["target"]
+    assert (described["protocol"], described["service"], described["url"]) == ("generic:nats", "NATS", target)
+    assert described["setup"]["wildcards"] == "/* is >"
+    assert len(pd.read_parquet(run / "connections.parquet")["connection"].unique()) == 33
+
+
+def test_chat_on_nchan_with_a_socket_a_channel_and_publishes_over_http(tmp_path: Path, nchan: str) -> None:
+    run = complete_run(tmp_path, "chat", f"nchan+{nchan}", CHAT)
+    subscriptions = pd.read_parquet(run / "subscriptions.parquet")
+    # The upgrade answers what the URL has asked.
+    assert (subscriptions["acknowledged_ns"] >= subscriptions["requested_ns"]).all()
+    assert subscriptions["ready_ns"].notna().all()
+
+
+def test_where_nothing_is_answered_nothing_is_said_to_be(tmp_path: Path, nats: str) -> None:
+    """NATS without verbose mode: a probe proves each subscription; whether a publish was accepted is unknown."""
+    text = text_at("nats+ws://h").replace('\\"verbose\\":true', '\\"verbose\\":false')
+    text = text.replace('\\"protocol\\":1}\\r\\n', '\\"protocol\\":1}\\r\\nPING\\r\\n').replace(
+        'expect: "+OK"', "expect: PONG"
+    )
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("accepted:", "refused:"))]
+    file = tmp_path / "quiet.yaml"
+    file.write_text("\n".join(lines))
+    finished = loadgen(
+        "run", "chat", "--target", f"{file}+{nats}", "--results", str(tmp_path), *overrides(CHAT)
+    )
+    assert finished.code in (0, 3), finished.said
+    run = only_run(tmp_path)
+    subscriptions = pd.read_parquet(run / "subscriptions.parquet")
+    assert subscriptions["acknowledged_ns"].isna().all()
+    assert (subscriptions["ready_ns"] >= subscriptions["requested_ns"]).all()
+    events = pd.read_parquet(run / "events.parquet")
+    assert set(events["status"]) == {"sent"}
+    assert events["acked_ns"].isna().all()
+    # Each room has three who write and three who only read.
+    assert len(pd.read_parquet(run / "deliveries.parquet")) == 6 * len(events) > 100
+
+
+#: The protocol of our own server, written down as anybody's: what the harness has a package for, it says with this too.
+EVENTS_API = """
+    version: 1
+    title: Events by file
+    channels: {wildcard: "*"}
+    connect:
+      url: "{target}/event/realtime"
+      subprotocols: [aws-appsync-event-ws, "header-{env:EVENTS_HEADER}"]
+      messages: json
+    opening:
+      - send: {type: connection_init}
+      - expect: {when: {/type: connection_ack}}
+    subscribe:
+      send: {type: subscribe, id: "{id}", channel: "{channel}", authorization: &key {x-api-key: "{env:EVENTS_KEY}"}}
+      accepted: {when: {/type: subscribe_success}, id: /id}
+      refused: {when: {/type: subscribe_error}, id: /id, reason: /errors/0/message}
+    unsubscribe: {send: {type: unsubscribe, id: "{id}"}}
+    publish:
+      websocket:
+        send: {type: publish, id: "{id}", channel: "{channel}", events: "{events}", authorization: *key}
+        accepted: {when: {/type: publish_success}, id: /id}
+        refused: {when: {/type: publish_error}, id: /id, reason: /errors/0/message}
+      http:
+        url: "{target}/event"
+        headers: {content-type: application/json, x-api-key: "{env:EVENTS_KEY}"}
+        body: {channel: "{channel}", events: "{events}"}
+    deliver: {when: {/type: data}, id: /id, event: /event}
+    ignore: [{when: {/type: ka}}, {when: {/type: unsubscribe_success}}]
+"""
+
+
+def test_a_json_protocol_with_logins_batches_and_both_ways_to_publish(
+    tmp_path: Path, embedded: Announcement
+) -> None:
+    file = tmp_path / "events.yaml"
+    file.write_text(dedent(EVENTS_API))
+    base = embedded.http_url.removesuffix("/event").replace("http", "ws", 1)
+    host = base.partition("://")[2]
+    header = json.dumps({"host": host, "x-api-key": embedded.api_key}).encode()
+    env = {
+        "EVENTS_KEY": embedded.api_key,
+        "EVENTS_HEADER": base64.urlsafe_b64encode(header).decode().rstrip("="),
+    }
+    target = f"{file}+{base}"
+    refused = loadgen("probe", "--target", target, "--json", env=env)
+    assert refused.code == 2, refused.said
+    assert "allow it with --allow-env EVENTS_HEADER" in refused.err
+    allowed = ("--allow-env", "EVENTS_KEY", "--allow-env", "EVENTS_HEADER")
+    probed = loadgen("probe", "--target", target, "--json", *allowed, env=env)
+    assert probed.code == 0, probed.said
+    steps = [json.loads(line)["name"] for line in probed.out.splitlines()]
+    assert steps[-4:] == ["publish over HTTP", "delivery", "publish over WebSocket", "delivery"]
+    settings = (*COMMENTS, "clients.commenters.publish.batch=5", "clients.readers.churn={subscriptions: 5/s}")
+    run = tmp_path / "results"
+    finished = loadgen(
+        "run", "comments", "--target", target, "--results", str(run), *allowed, *overrides(settings), env=env
+    )
+    assert finished.code == 0, finished.said
+    ledger = read(only_run(run) / "summary.json")["ledger"]
+    assert ledger["expected"] > 100
+    assert (ledger["delivered"], ledger["lost"]) == (ledger["expected"], 0)
+    for secret in env.values():
+        assert not [
+            path for path in run.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()
+        ]
+        assert secret not in finished.said + probed.said
+
+
+def test_a_refusal_is_told(nats: str) -> None:
+    published = loadgen("publish", "/secret/a", "{}", "--target", f"nats+{nats}")
+    assert published.code == 4, published.said
+    assert "Permissions Violation for Publish to" in published.err
+
+
+def test_a_wrong_password_is_told_without_it(
+    tmp_path: Path, nats: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "login.yaml"
+    file.write_text(
+        text_at("nats+ws://h").replace(
+            '\\"verbose\\":true', '\\"verbose\\":true,\\"user\\":\\"loadgen\\",\\"pass\\":\\"{env:PASS}\\"'
+        )
+    )
+    target = f"{file}+{nats}"
+    monkeypatch.delenv("PASS", raising=False)
+    with pytest.raises(
+        RunError, match="variable PASS, which the protocol file of NATS names, is not set"
+    ) as unset:
+        Target.of(target, None, allowed=Allowed.of(["PASS"]))
+    monkeypatch.setenv("PASS", "wr0ng-one")
+    sentence = "refused us: 'Authorization Violation'; compare 'connect' and 'opening'"
+    with pytest.raises(RunError, match=sentence) as refused:
+        check(Target.of(target, None, allowed=Allowed.of(["PASS"])))
+    assert "wr0ng-one" not in str(refused.value)
+    assert (unset.value.code, refused.value.code) == (ExitCode.USAGE, ExitCode.TARGET)
+    monkeypatch.setenv("PASS", "p4ss-w0rd")
+    check(Target.of(target, None, allowed=Allowed.of(["PASS"])))
+
+
+def test_a_server_that_answers_otherwise_is_told_with_what_was_expected_and_what_came(
+    tmp_path: Path, nats: str, nchan: str
+) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(text_at("nats+ws://h").replace('- expect: "+OK"', '- expect: "WELCOME {*}"'))
+    finished = loadgen("run", "chat", "--target", f"{file}+{nats}", "--results", str(tmp_path))
+    assert finished.code == 4, finished.said
+    said = " ".join(finished.err.split())
+    assert "opening.2 of the protocol file expects 'WELCOME {*}', and the service sent '+OK'" in said
+    assert len(finished.err.splitlines()) == 1
+    with pytest.raises(RunError, match=r"refused the WebSocket handshake: .*HTTP 40[34]") as other:
+        check(Target.of(f"nats+{nchan}", None))
+    assert other.value.code == ExitCode.TARGET
+    probed = list(_probe(f"{file}+{nats}"))
+    assert [step.name for step in probed if step.ok is False] == ["login"]
+    assert "expects 'WELCOME {*}', and the service sent '+OK'" in probed[4].detail
+
+
+def _probe(target: str) -> Iterator[Step]:
+    protocol = protocol_of(target)
+    service = protocol.service(protocol.endpoints(target), None)
+    yield from Probe(service, "/default/a", over_http=False, advice=FILE_ADVICE).run()
+
+
+def test_mistakes_in_the_file_are_one_sentence_with_their_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        text_at("nats+ws://h").replace("{channel} {bytes}", "{chanel} {bytes}").replace("errors:", "erors:")
+    )
+    finished = loadgen("run", "chat", "--target", f"{file}+ws://127.0.0.1:9")
+    assert finished.code == 2, finished.said
+    lines = finished.err.splitlines()
+    assert len(lines) == 2, finished.said
+    assert all(line.startswith(f"loadgen: {file}:") for line in lines)
+    assert "publish.websocket.send has the placeholder {chanel}, which is none here" in finished.err
+    assert "erors is not a known key; did you mean 'errors'?" in finished.err

@@ -1,0 +1,151 @@
+"""A whole run against a service that says whatever could act in a page, a file for CI or a terminal."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from tests.paths import REPO
+from tests.system.harness import free_port, loadgen, only_run, overrides, read
+
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    "\"'&\x1b[31m\x9b31m\x07]]>|`[x](javascript:y)\u202e\n# h"
+)
+SETTINGS = (
+    "clients.readers.count=12",
+    "clients.readers.ramp=200/s",
+    "clients.commenters.count=2",
+    "clients.commenters.publish.rate=40/s",
+    "phases.ready={settle: 300ms}",
+    "phases.warmup=300ms",
+    "phases.measure=2s",
+    "phases.drain=500ms",
+)
+
+
+class HostileService:
+    """Speaks the protocol well enough for a run, with hostile text wherever a service has a say."""
+
+    def __init__(self) -> None:
+        self.subscriptions: list[tuple[web.WebSocketResponse, str, str]] = []
+        self.published = 0
+
+    async def publish(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.published += 1
+        if self.published % 3 == 0:
+            errors = [{"errorType": HOSTILE, "message": HOSTILE}]
+            return web.json_response({"errors": errors}, status=400, reason="no")
+        for socket, number, pattern in list(self.subscriptions):
+            if not body["channel"].startswith(pattern.removesuffix("*")):
+                continue
+            frames = [*body["events"], json.dumps(HOSTILE), HOSTILE, json.dumps({HOSTILE: [HOSTILE]})]
+            for event in frames:
+                await socket.send_str(
+                    json.dumps({"type": "data", "id": number, "event": event, HOSTILE: HOSTILE})
+                )
+        successful = [{"identifier": HOSTILE, "index": index} for index in range(len(body["events"]))]
+        return web.json_response({"successful": successful, "failed": []})
+
+    async def realtime(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=("aws-appsync-event-ws",))
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            await self.answer(socket, json.loads(message.data))
+        return socket
+
+    async def answer(self, socket: web.WebSocketResponse, frame: dict[str, str]) -> None:
+        if frame["type"] == "connection_init":
+            await socket.send_str(json.dumps({"type": "connection_ack", "connectionTimeoutMs": 300_000}))
+        elif frame["type"] == "subscribe":
+            self.subscriptions.append((socket, frame["id"], frame["channel"]))
+            await socket.send_str(json.dumps({"type": "subscribe_success", "id": frame["id"]}))
+            await socket.send_str(json.dumps({"type": HOSTILE, "id": HOSTILE, "errors": HOSTILE}))
+            await socket.send_str(HOSTILE)
+            if len(self.subscriptions) == 5:
+                await socket.close(code=4000, message=HOSTILE.encode()[:100])
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    ready, port, loop = threading.Event(), free_port(), asyncio.new_event_loop()
+
+    async def serve() -> None:
+        hostile = HostileService()
+        app = web.Application()
+        app.router.add_post("/event", hostile.publish)
+        app.router.add_get("/event/realtime", hostile.realtime)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        ready.set()
+
+    thread = threading.Thread(
+        target=lambda: (loop.run_until_complete(serve()), loop.run_forever()), daemon=True
+    )
+    thread.start()
+    assert ready.wait(10)
+    yield f"http://127.0.0.1:{port}/event"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+
+
+class Elements(HTMLParser):
+    """The elements of a page and their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_nothing_that_a_service_says_acts_anywhere(service: str, tmp_path: Path) -> None:
+    done = loadgen(
+        "run",
+        "--report",
+        str(REPO / "scenarios" / "comments.yaml"),
+        *overrides(SETTINGS),
+        "--target",
+        service,
+        "--api-key-env",
+        "LOADGEN_TEST_KEY",
+        "--results",
+        str(tmp_path),
+        env={"LOADGEN_TEST_KEY": "da2-hostile"},
+    )
+    assert list(tmp_path.iterdir()), done.said
+    run = only_run(tmp_path)
+    summary = read(run / "summary.json")
+    # It had deliveries, refusals, frames that cannot be read, a lost connection; or nothing is shown here.
+    assert summary["ledger"]["rows"] > 50, done.said
+    assert "<script>" in json.dumps(summary["publish"]["errors"]), done.said
+    assert summary["workers"]["undecodable"] + summary["workers"]["foreign"] > 50
+    assert summary["ledger"]["balances"]
+
+    page = (run / "report.html").read_text()
+    elements = Elements(page)
+    assert not elements.tags & {"script", "img", "iframe", "object", "embed", "form", "base"}
+    # The empty icon, which keeps a browser from asking for one.
+    assert page.count("<link") == page.count('<link rel="icon" href="data:,">') == 1
+    assert not {name for name in elements.attributes if name.startswith("on")}
+    for text in (page, (run / "summary.md").read_text(), (run / "junit.xml").read_text(), done.out, done.err):
+        assert not {c for c in text if c in "\x1b\x9b\x07\u202e\x00"}
+    ElementTree.fromstring((run / "junit.xml").read_text())
+    markdown = (run / "summary.md").read_text()
+    assert "<script" not in markdown
+    assert "[x](javascript" not in markdown
+    assert "da2-hostile" not in page + markdown + done.said

@@ -1,0 +1,303 @@
+"""Whole runs in which one message, one answer or one bug of ours is wrong, and what the report makes of it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from loadgen import native
+from tests.system.harness import Finished, free_port, loadgen, only_run, overrides, read
+
+SCENARIO = """\
+version: 1
+clients:
+  readers:
+    count: 3
+    ramp: 100/s
+    subscribe: "/default/news"
+  writer:
+    count: 1
+    publish: {channel: "/default/news", rate: 40/s, via: http, payload: 200B}
+phases:
+  ready: {settle: 300ms}
+  warmup: 500ms
+  measure: 2s
+  drain: 500ms
+gates:
+  - delivery.loss == 0
+"""
+#: In a message, no text (RFC 6455, 5.6: UTF-8).
+BAD_TEXT = b'{"type":"data","id":"\xff","event":"x"}'
+PATHS = [
+    pytest.param("1", marks=pytest.mark.skipif(not native.available, reason="the native path was not built")),
+    "0",
+]
+
+
+class Service:
+    """Honest, but for what ``deliver`` and ``answer`` do."""
+
+    def __init__(self) -> None:
+        self.subscriptions: list[tuple[web.WebSocketResponse, str, str]] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.published = 0
+
+    async def publish(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.published += 1
+        for place, (socket, number, channel) in enumerate(list(self.subscriptions)):
+            if channel == body["channel"]:
+                await self.deliver(socket, place, number, body["events"])
+        return web.Response(body=self.answer(len(body["events"])), content_type="application/json")
+
+    async def deliver(
+        self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
+    ) -> None:
+        for event in events:
+            await socket.send_str(json.dumps({"type": "data", "id": number, "event": event}))
+
+    def answer(self, events: int) -> bytes:
+        accepted = [{"identifier": str(index), "index": index} for index in range(events)]
+        return json.dumps({"successful": accepted, "failed": []}).encode()
+
+    async def realtime(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(protocols=("aws-appsync-event-ws",))
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            said = json.loads(message.data)
+            if said["type"] == "connection_init":
+                await socket.send_str(json.dumps({"type": "connection_ack", "connectionTimeoutMs": 300_000}))
+            elif said["type"] == "subscribe":
+                await socket.send_str(json.dumps({"type": "subscribe_success", "id": said["id"]}))
+                self.subscriptions.append((socket, said["id"], said["channel"]))
+            elif said["type"] == "unsubscribe":
+                self.subscriptions = [each for each in self.subscriptions if each[:2] != (socket, said["id"])]
+                await socket.send_str(json.dumps({"type": "unsubscribe_success", "id": said["id"]}))
+        self.subscriptions = [each for each in self.subscriptions if each[0] is not socket]
+        return socket
+
+
+@contextmanager
+def served(make: Callable[[], Service]) -> Iterator[str]:
+    ready, port, loop = threading.Event(), free_port(), asyncio.new_event_loop()
+
+    async def serve() -> None:
+        service = make()
+        app = web.Application()
+        app.router.add_post("/event", service.publish)
+        app.router.add_get("/event/realtime", service.realtime)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        ready.set()
+
+    thread = threading.Thread(
+        target=lambda: (loop.run_until_complete(serve()), loop.run_forever()), daemon=True
+    )
+    thread.start()
+    assert ready.wait(10)
+    yield f"http://127.0.0.1:{port}/event"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+
+
+def run(make: Callable[[], Service], folder: Path, **environment: str) -> tuple[dict[str, Any], Finished]:
+    """Run the scenario; return its summary and what was said."""
+    (folder / "scenario.yaml").write_text(SCENARIO)
+    with served(make) as url:
+        done = loadgen(
+            *("run", str(folder / "scenario.yaml"), "--target", url, "--api-key-env", "K"),
+            *("--results", str(folder / "results")),
+            env={"K": "da2-k3y", **environment},
+        )
+    assert (folder / "results").exists(), done.said
+    return read(only_run(folder / "results") / "summary.json"), done
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_text_frame_that_is_no_text_is_one_message(path: str, tmp_path: Path) -> None:
+    class Once(Service):
+        async def deliver(
+            self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
+        ) -> None:
+            if place == 1 and self.published == 50:
+                await socket._writer.send_frame(BAD_TEXT, WSMsgType.TEXT)
+            await super().deliver(socket, place, number, events)
+
+    summary, done = run(Once, tmp_path, LOADGEN_NATIVE=path)
+    ledger, workers = summary["ledger"], summary["workers"]
+    assert (ledger["expected"], ledger["delivered"]) == (240, 240), done.said
+    assert ledger["balances"]
+    assert workers["undecodable"] == 1
+    assert workers["undecodable_kinds"] == [
+        {
+            "kind": "text frame that is not UTF-8",
+            "count": 1,
+            "example": r'{"type":"data","id":"\xff","event":"x"}',
+        }
+    ]
+    assert "the service sent 1 message that cannot be read: text frame that is not UTF-8 (1×)" in " ".join(
+        done.out.split()
+    )
+    assert "Traceback" not in done.said
+    assert not [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "harness"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_answer_that_is_no_text_is_counted(path: str, tmp_path: Path) -> None:
+    class Once(Service):
+        def answer(self, events: int) -> bytes:
+            return (
+                b'{"failed":[{"identifier":"\xff"}]}' if self.published % 3 == 0 else super().answer(events)
+            )
+
+    summary, done = run(Once, tmp_path, LOADGEN_NATIVE=path)
+    assert "Traceback" not in done.said
+    ledger = summary["ledger"]
+    assert (ledger["events_due"], ledger["lost"], ledger["balances"]) == (80, 0, True), done.said
+    assert 24 <= ledger["events_due"] - ledger["events_accepted"] <= 28
+    (kind,) = summary["workers"]["undecodable_kinds"]
+    assert kind["kind"] == "HTTP answer that is not UTF-8"
+    assert kind["count"] >= 24
+    assert kind["example"] == r'{"failed":[{"identifier":"\xff"}]}'
+    assert "unanswered" not in summary["publish"]["events_by_status"]
+
+
+LOCUSTFILE = """
+from loadgen.run.install import ScenarioShape, install
+from loadgen.users import Publisher, Subscriber
+
+install()
+{more}
+
+class Reader(Subscriber):
+    def on_delivery(self, channel, event):
+        assert channel.startswith("/default/"), channel
+
+class Writer(Publisher):
+    pass
+"""
+
+
+def locust(folder: Path, scenario: str, *arguments: str, more: str = "", **environment: str) -> Finished:
+    (folder / "mine.py").write_text(LOCUSTFILE.format(more=more))
+    return Finished(
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "locust", "-f", "mine.py", "--headless", "--scenario", scenario),
+                *("--results", str(folder / "results"), *arguments),
+            ],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ),
+        90,
+    )
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
+    path: str, tmp_path: Path
+) -> None:
+    settings = overrides(
+        (
+            "gates=[]",
+            "clients.readers.count=40",
+            "clients.readers.ramp=200/s",
+            "clients.readers.churn={subscriptions: 60/s, away: 100ms}",
+            "phases.ready={settle: 300ms}",
+            "phases.warmup=500ms",
+            "phases.measure=3s",
+            "phases.drain=1s",
+        )
+    )
+
+    class Slow(Service):
+        """Takes its time, so that deliveries are under way at an unsubscribe."""
+
+        async def deliver(
+            self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
+        ) -> None:
+            async def later() -> None:
+                await asyncio.sleep(0.02)
+                await Service.deliver(self, socket, place, number, events)
+
+            task = asyncio.create_task(later())
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    with served(Slow) as url:
+        done = locust(
+            *(tmp_path, "subscription-churn", "--target", url, "--api-key-env", "K", *settings),
+            K="da2-k3y",
+            LOADGEN_NATIVE=path,
+        )
+    assert (tmp_path / "results").exists(), done.said
+    summary = read(only_run(tmp_path / "results") / "summary.json")
+    assert "Traceback" not in done.said
+    assert summary["ledger"]["lost"] == 0, done.said
+    assert summary["ledger"]["delivered"] > 1_000
+    assert summary["ledger"]["balances"]
+    assert summary["recovery"]["on_purpose"]["unsubscribed"] > 60
+    assert not [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "harness"]
+
+
+#: Of the reader that has taken 60 events the harness fails once; it comes back.
+BUG = """
+from loadgen.users import connection
+
+was, taken = connection.decode_event, 0
+
+def decode_event(event):
+    global taken
+    taken += 1
+    if taken == 130:
+        raise RuntimeError("a bug of ours")
+    return was(event)
+
+connection.decode_event = decode_event
+"""
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_failure_of_ours_is_named_and_what_it_hid_is_unobserved(path: str, tmp_path: Path) -> None:
+    (tmp_path / "scenario.yaml").write_text(SCENARIO)
+    with served(Service) as url:
+        done = locust(
+            *(tmp_path, str(tmp_path / "scenario.yaml"), "--target", url, "--api-key-env", "K"),
+            more=BUG,
+            K="da2-k3y",
+            LOADGEN_NATIVE=path,
+        )
+    assert (tmp_path / "results").exists(), done.said
+    summary = read(only_run(tmp_path / "results") / "summary.json")
+    ledger = summary["ledger"]
+    assert done.code == 3, done.said
+    assert ledger["lost"] == 0, done.said
+    assert ledger["balances"]
+    assert ledger["unobserved"] >= 1
+    assert summary["workers"]["unobserved"] == ledger["unobserved"]
+    assert ledger["expected"] + ledger["unobserved"] == 240
+    assert ledger["delivered"] == ledger["expected"] >= 160
+    findings = summary["verdict"]["findings"]
+    assert summary["verdict"]["kind"] == "invalid"
+    assert "RuntimeError: a bug of ours" in findings[0]["reason"]
+    assert any("observed by nobody" in finding["reason"] for finding in findings)
+    assert done.said.count("Traceback") == 0
+    assert summary["connections"]["errors"] == {}
+    assert summary["connections"]["lives"] == 4, "it came back"

@@ -1,0 +1,233 @@
+"""Whole runs with keys: workers that have them, strangers that have not, and a worker that has them and means ill."""
+
+import base64
+import os
+import socket
+import struct
+import subprocess
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import psutil
+import zmq
+
+from loadgen.run import join
+from loadgen.run.joining import introduction
+from tests.run.test_worker_messages import FINISHED, STATUS
+from tests.system.harness import Finished, free_port, only_run, overrides, read, start
+
+SMALL = (
+    "gates=[]",
+    "clients.readers.count=8",
+    "clients.readers.ramp=200/s",
+    "clients.commenters.count=2",
+    "clients.commenters.publish.rate=10/s",
+    "phases.warmup=300ms",
+    "phases.measure=1500ms",
+    "phases.drain=500ms",
+)
+NAMES = (join.MASTER_VARIABLE, join.WORKER_VARIABLE)
+NONE = dict.fromkeys(NAMES, "")
+
+
+def master(results: Path, port: int, expect: int, *more: str) -> "subprocess.Popen[str]":
+    return start(
+        *("run", "comments", "--master", "--expect-workers", str(expect), "--master-port", str(port)),
+        *("--results", str(results), "--workers-timeout", "60", *more, *overrides(SMALL)),
+        env=NONE,
+    )
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the master did not listen")
+
+
+def locust_of(started: "subprocess.Popen[str]") -> psutil.Process:
+    for child in psutil.Process(started.pid).children(recursive=True):
+        if "locust" in child.cmdline():
+            return child
+    raise AssertionError("no Locust process")
+
+
+class Peer:
+    """Says to a master what a test wants, as a worker of its own making."""
+
+    def __init__(self, port: int, name: str, key: join.WorkerKey | None) -> None:
+        self.name = name
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.setsockopt(zmq.IDENTITY, name.encode())
+        if key is not None:
+            self.socket.curve_serverkey, self.socket.curve_secretkey = key.master_public, key.secret
+            self.socket.curve_publickey = key.public
+        self.socket.connect(f"tcp://127.0.0.1:{port}")
+
+    def say(self, kind: str, data: Any = None, of: str | None = None) -> None:
+        self.socket.send(msgpack.dumps((kind, data, of or self.name)))
+
+    def hear(self, kind: str, timeout_s: float = 30) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            self.say("heartbeat", {"state": "ready", "current_cpu_usage": 0.0, "current_memory_usage": 0})
+            if self.socket.poll(500):
+                heard = msgpack.loads(self.socket.recv(), strict_map_key=False)
+                if heard[0] == kind:
+                    return heard[1]
+        raise AssertionError(f"no {kind} came")
+
+
+def noise(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 5) as one:
+        one.sendall(b"GET / HTTP/1.1\r\n\r\n" + os.urandom(10_000))
+    with socket.create_connection(("127.0.0.1", port), 5) as one:
+        one.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"CURVE".ljust(20, b"\0") + bytes(32))
+        one.sendall(b"\x02" + struct.pack(">Q", 1 << 40) + bytes(1000))
+
+
+def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_path: Path) -> None:
+    results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
+    running = master(results, port, 2, "--join", str(path))
+    wait_for_port(port)
+    assert path.stat().st_mode & 0o777 == join.master_path(path).stat().st_mode & 0o777 == 0o600
+    here = ("run", "--worker", "--master-port", str(port))
+    other = tmp_path / "other.join"
+    join.write(other, join.make())
+    # Each of these is told why, at once.
+    keyless = start(*here, env=NONE)
+    wrong = start(*here, "--join", str(other), env=NONE)
+    stranger = Peer(port, "stranger", None)
+    stranger.say("client_ready", "2.47.0")
+    stranger.say("loadgen.hello", introduction("1", None))
+    noise(port)
+    refused, mistaken = Finished(keyless, 60), Finished(wrong, 60)
+    text = join.for_worker(path)
+    assert text is not None
+    by_environment = {join.WORKER_VARIABLE: text.text(), join.MASTER_VARIABLE: ""}
+    workers = [start(*here, "--join", str(path), env=NONE), start(*here, env=by_environment)]
+    secrets = [
+        part for each in (path, join.master_path(path)) for part in each.read_text().strip().split(".")[1:]
+    ]
+    shown = ""
+    while running.poll() is None:
+        for process in psutil.process_iter():
+            try:
+                shown += " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+        time.sleep(0.3)
+    finished = Finished(running, 60)
+    left = [Finished(worker, 30) for worker in workers]
+    stranger.socket.close()
+    assert finished.code in (0, 3), finished.said
+    assert [each.code for each in left] == [0, 0], [each.said for each in left]
+    assert refused.code == 2, refused.said
+    assert "wants a key" in refused.err
+    assert "--join" in refused.err
+    assert mistaken.code == 2, mistaken.said
+    assert "has not the master's key of this join file" in mistaken.err
+    assert "Traceback" not in refused.said + mistaken.said + finished.said
+    assert f"somebody without the key of this run knocked at port {port}, from" in finished.err
+    assert "127.0.0.1" in finished.err
+    folder = only_run(results)
+    manifest = read(folder / "manifest.json")
+    assert [worker["finished"] for worker in manifest["workers"]] == [True, True]
+    assert manifest["status"] == "complete"
+    assert sum(manifest["refused"]["strangers"].values()) >= 4
+    assert manifest["refused"]["messages"] == {}
+    assert read(folder / "summary.json")["ledger"]["balances"]
+    said = finished.said + refused.said + mistaken.said + "".join(each.said for each in left)
+    record = "".join(file.read_text(errors="replace") for file in folder.rglob("*") if file.is_file())
+    for secret in secrets:
+        assert secret not in shown
+        assert secret not in said
+        assert secret not in record
+
+
+def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path) -> None:
+    running = start(
+        *("run", "comments", "--processes", "2", "--results", str(tmp_path), *overrides(SMALL)), env=NONE
+    )
+    port = 0
+    deadline = time.monotonic() + 30
+    while not port and time.monotonic() < deadline:
+        time.sleep(0.1)
+        for child in psutil.Process(running.pid).children(recursive=True):
+            line = child.cmdline()
+            if "--master-port" in line:
+                port = int(line[line.index("--master-port") + 1])
+    wait_for_port(port)
+    stranger = Peer(port, "stranger", None)
+    stranger.say("client_ready", "2.47.0")
+    stranger.say("loadgen.hello", introduction("1", None))
+    finished = Finished(running, 90)
+    assert not stranger.socket.poll(0)
+    stranger.socket.close()
+    assert finished.code in (0, 3), finished.said
+    manifest = read(only_run(tmp_path) / "manifest.json")
+    assert manifest["status"] == "complete", finished.said
+    assert [worker["finished"] for worker in manifest["workers"]] == [True, True]
+    assert manifest["late_workers"] == []
+    assert sum(manifest["refused"]["strangers"].values()) >= 1
+
+
+def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp_path: Path) -> None:
+    results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
+    running = master(results, port, 2, "--join", str(path))
+    wait_for_port(port)
+    good = start("run", "--worker", "--master-port", str(port), "--join", str(path), env=NONE)
+    evil = Peer(port, "evil_1", join.for_worker(path))
+    evil.say("client_ready", "2.47.0")
+    evil.say("loadgen.hello", introduction("1", None))
+    begin = evil.hear("loadgen.begin", 60)
+    process = locust_of(running)
+    before = process.memory_info().rss
+    victim = next(
+        worker["id"]
+        for worker in read(only_run(results) / "manifest.json")["workers"]
+        if worker["id"] != evil.name
+    )
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
+    bomb = base64.b64encode(struct.pack(">II", 0x1C849314, len(packed)) + packed).decode()
+    for _ in range(20):
+        evil.say("loadgen.status", {**STATUS, "histogram": bomb})
+        evil.say("loadgen.status", {**STATUS, "worker": victim, "broken": "forged"})
+        evil.say("loadgen.finished", {**FINISHED, "worker": victim, "files": None}, of=victim)
+        evil.say("loadgen.finished", {**FINISHED, "id": "forged", "finished": True})
+        evil.say(
+            "loadgen.spool", {"name": "deliveries-0000.arrows", "at": 0, "piece": b"x", "crc32": 0, "x": 1}
+        )
+        evil.say("loadgen.claim", {"request": 1, "wanted": {"subscriber": -1}})
+        evil.say("loadgen.interrupted", {})
+        evil.socket.send(b"\x91" * 100_000)
+        evil.socket.send_multipart([b"a"] * 100)
+    evil.hear("heartbeat")
+    peak = max(process.memory_info().rss for _ in range(50) if time.sleep(0.02) is None)
+    assert peak - before < 100 << 20
+    finished = Finished(running, 120)
+    Finished(good, 60)
+    evil.socket.close()
+    # It takes no part, so the run cannot be complete: that, and what it sent, is on record.
+    assert finished.code == 3, finished.said
+    assert "Traceback" not in finished.said
+    manifest = read(only_run(results) / "manifest.json")
+    by_id = {worker["id"]: worker for worker in manifest["workers"]}
+    assert set(by_id) == {victim, "evil_1"}
+    assert by_id[victim]["left"] is None
+    assert by_id[victim]["pid"] != by_id["evil_1"]["pid"]
+    assert begin["worker"] == by_id["evil_1"]["worker"]
+    assert "forged" not in str(manifest["workers"])
+    counted = manifest["refused"]["messages"]
+    named = f"worker {by_id['evil_1']['worker']} ("
+    assert all(sentence.startswith(named) for sentence in counted), counted
+    assert sum(counted.values()) >= 20 * 8

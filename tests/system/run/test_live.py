@@ -1,0 +1,225 @@
+"""Live displays of whole runs: the Fan-out tab in a real Chromium, /metrics, and what is said without them."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.paths import REPO
+from tests.system.editor.browser import Browser, Page
+from tests.system.harness import SMALL, free_port, loadgen, only_run, overrides, read, start
+
+READERS = 40
+SCENARIO = (*SMALL, "gates=['delivery.latency.p99 < 20s', 'delivery.duplicates == 0']", "phases.measure=6s")
+
+
+TOKEN = "a-token-of-this-test"
+
+
+def fetch(url: str, data: bytes | None = None) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, data, {"Authorization": f"Bearer {TOKEN}"})
+    with opener.open(request, timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+@contextmanager
+def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `loadgen run --web`; yields the process and the UI's URL."""
+    port = free_port()
+    process = start(
+        "run", "comments", "--results", str(results), "--web", "--web-port", str(port), *arguments,
+        *overrides(SCENARIO), env={"LOADGEN_WEB_TOKEN": TOKEN},
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                fetch(url)
+                break
+            except OSError:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield process, url
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+TAB = "[...document.querySelectorAll('[role=tab]')].find(tab => tab.innerText.toLowerCase() === 'fan-out')"
+
+
+#: Locust's form does nothing when it is pressed before it is ready: again, until the request has gone out.
+PRESS_START = """(() => {
+    if (performance.getEntriesByType('resource').some(entry => entry.name.endsWith('/swarm'))) return true;
+    const button = [...document.querySelectorAll('button')].find(each => /^start/i.test(each.innerText));
+    if (button && Date.now() > (window.pressedUntil || 0)) {
+        window.pressedUntil = Date.now() + 3000;
+        button.click();
+    }
+    return false;
+})()"""
+
+
+def tile(page: Page, name: str) -> str:
+    return page.text(f".fan-out-tile[data-name={name}] b")
+
+
+def drawn(page: Page, title: str) -> list[str]:
+    """Return the paths of a chart's lines."""
+    paths: list[str] = page.run(
+        f"[...document.querySelectorAll('[data-title={json.dumps(title)}] path.line')].map(p => p.getAttribute('d'))"
+    )
+    return paths
+
+
+def number(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        process, url = stack.enter_context(serving(tmp_path, "--processes", "2"))
+        browser = stack.enter_context(Browser())
+        with browser.page(f"{url}?token={TOKEN}", width=1500, height=1000) as page:
+            # Locust's own UI: its start button, then its tabs, with one more.
+            page.wait("[...document.querySelectorAll('button')].some(b => /start/i.test(b.innerText))")
+            assert json.loads(fetch(f"{url}/fan-out/data")) == {"run": None}
+            assert fetch(f"{url}/metrics") == ""
+            page.wait(PRESS_START)
+            page.wait(f"!!{TAB}")
+            page.run(f"{TAB}.click()")
+            page.wait("!!document.querySelector('#fan-out .fan-out-tile')")
+            page.wait("document.querySelector('#fan-out').dataset.phase === 'measure'")
+            # While it runs: lines in every chart of latency and load.
+            page.wait(
+                "[...document.querySelectorAll('[data-title^=\"Fan-out latency\"] path.line')]"
+                ".some(p => (p.getAttribute('d').match(/L/g) || []).length >= 2)"
+            )
+            live = {
+                (sample.name, *sorted(sample.labels.items())): sample.value
+                for family in text_string_to_metric_families(fetch(f"{url}/metrics"))
+                for sample in family.samples
+            }
+            assert live["loadgen_connections_planned", ("scenario", "comments")] == READERS
+            assert sum(value for (name, *_), value in live.items() if name == "loadgen_phase") == 1
+            workers = {dict(labels)["worker"] for name, *labels in live if name == "loadgen_deliveries_total"}
+            assert workers == {"0", "1"}
+            deadline = time.monotonic() + 60
+            while not list(tmp_path.glob("*/summary.json")):
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.2)
+            page.wait("document.querySelector('#fan-out').dataset.phase === 'finishing'")
+            summary = read(only_run(tmp_path) / "summary.json")
+            ledger, manifest = summary["ledger"], read(only_run(tmp_path) / "manifest.json")
+            page.wait("document.querySelector('.fan-out-tile[data-name=deliveries] b').innerText !== '–'")
+            data: dict[str, Any] = json.loads(fetch(f"{url}/fan-out/data"))
+            assert data["run"] == only_run(tmp_path).name
+            # The counts are the ledger's own, the percentiles those of the record to the histogram's three digits.
+            assert data["so_far"]["deliveries"] == ledger["delivered"] + ledger["late"] + ledger["duplicates"]
+            assert data["so_far"]["expected"] == ledger["expected"]
+            table = pd.read_parquet(only_run(tmp_path) / "deliveries.parquet")
+            (begun_ns,) = [phase["start_ns"] for phase in manifest["phases"] if phase["name"] == "measure"]
+            measured = table[table.intended_ns >= begun_ns]
+            latencies = np.sort((measured.arrival_ns - measured.intended_ns).to_numpy())
+            assert latencies[-1] == summary["delivery"]["headline_ns"]["max"]
+            for statistic, percentile in (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100)):
+                rank = max(1, int(percentile / 100 * len(latencies) + 0.5))
+                seen = data["so_far"]["latency_ns"][statistic]
+                assert seen == pytest.approx(latencies[rank - 1], rel=0.001, abs=512), statistic
+            assert number(tile(page, "deliveries")) == data["so_far"]["deliveries"]
+            assert "20s" in page.text(".fan-out-gates")
+            assert "known at the end" in page.text(".fan-out-gates")
+            for chart in ("Deliveries", "Events", "Connections", "First and last subscriber, last 10 s"):
+                assert all(line.startswith("M") for line in drawn(page, chart)), chart
+            assert not [problem for problem in page.problems if "fan-out" in problem]
+    with pytest.raises(OSError):
+        fetch(url)
+
+
+def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: Path) -> None:
+    port = free_port()
+    process = start(
+        "run", "comments", "--results", str(tmp_path), "--prometheus", str(port),
+        *overrides((*SMALL, "phases.measure=60s")),
+    )  # fmt: skip
+    url = f"http://127.0.0.1:{port}/metrics"
+    try:
+        deadline = time.monotonic() + 60
+        text = ""
+        while 'loadgen_fanout_latency_recent_seconds{scenario="comments",statistic="p99"}' not in text:
+            assert time.monotonic() < deadline, text
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.2)
+            with contextlib.suppress(OSError):
+                text = fetch(url)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, err)
+    assert f"Prometheus: {url}" in err
+    assert "Traceback" not in err
+    summary = read(only_run(tmp_path) / "summary.json")
+    assert summary["status"] == "interrupted"
+    assert summary["delivery"]["headline_ns"]["p99"] is not None
+    with pytest.raises(OSError):
+        fetch(url)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--prometheus", "{taken}"), "--prometheus: cannot listen on 127.0.0.1 port {taken}"),
+        (("--web", "--web-port", "{free}", "--prometheus", "{free}"), "port {free} is the web UI's"),
+        (("--worker", "--prometheus", "9464"), "--prometheus and --otel are the master's"),
+    ],
+)
+def test_what_cannot_be_had_is_said_before_anything_is_sent(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ports = {"taken": port, "free": str(free_port())}
+        given = [argument.format(**ports) for argument in arguments]
+        finished = loadgen("run", "comments", "--results", str(tmp_path), *given, *overrides(SMALL))
+    assert finished.code == 2, finished.said
+    assert sentence.format(**ports) in finished.err
+    assert len(finished.err.strip().splitlines()) == 1
+    assert not list(tmp_path.glob("*/manifest.json"))
+
+
+def test_plain_locust_listens_on_the_loopback_interface_unless_told_otherwise() -> None:
+    asked = subprocess.run(
+        [
+            sys.executable, "-c",
+            "import sys; sys.argv = ['locust', '-f', 'locustfile.py']\n"
+            "from locust.util.load_locustfile import load_locustfile; load_locustfile('locustfile.py')\n"
+            "from locust.argument_parser import get_parser\n"
+            "print(get_parser().parse_args().web_host, get_parser().parse_args(['--web-host', '0.0.0.0']).web_host)",
+        ],
+        cwd=REPO, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert asked.stdout.split() == ["127.0.0.1", "0.0.0.0"], asked.stderr

@@ -1,0 +1,60 @@
+"""A whole run through a relay that falls silent: nothing is closed, and nothing comes any more."""
+
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+
+from loadgen.server.process import ServerProcess
+from tests.system.harness import SMALL, Finished, overrides, read, start, wait_for_phase
+from tests.transport.quiet import QuietRelay
+
+KEY = "da2-" + "s" * 26
+SETTINGS = (*SMALL, "gates=[delivery.loss == 0]", "phases.measure=7s", "phases.drain=1s")
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_silence_is_noticed_and_what_was_missed_is_lost_in_reconnect(
+    secure: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOADGEN_TEST_KEY", KEY)
+    options = ["--api-key-env", "LOADGEN_TEST_KEY", "--connection-timeout", "1.5", "--ka-interval", "0.5"]
+    if secure:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1")
+        certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        options += ["--certfile", str(tmp_path / "cert.pem"), "--keyfile", str(tmp_path / "key.pem")]
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    results = tmp_path / "results"
+    with (
+        ServerProcess(options) as server,
+        QuietRelay(urlsplit(server.announcement.http_url).port or 0) as relay,
+    ):
+        url = f"http{'s' if secure else ''}://127.0.0.1:{relay.port}/event"
+        process = start(
+            *("run", "comments", *overrides(SETTINGS), "--target", url),
+            *("--api-key-env", "LOADGEN_TEST_KEY", "--results", str(results)),
+        )
+        run = wait_for_phase(results, "measure")
+        time.sleep(1.0)
+        relay.silent.set()
+        time.sleep(3.0)
+        relay.silent.clear()
+        done = Finished(process, 90)
+    summary = read(run / "summary.json")
+    ledger = summary["ledger"]
+    # Not passed, and not as if nothing had been lost.
+    assert done.code != 0, done.said
+    # On a busy machine the run may judge itself invalid, and then no gate decides.
+    assert summary["gates"][0]["status"] in ("failed", "inconclusive"), done.said
+    assert ledger["lost_in_reconnect"] > 0
+    assert ledger["balances"]
+    assert any(error.startswith("silent for 1.5 s") for error in summary["connections"]["errors"]), done.said
+    assert summary["silences"], done.said
+    assert any(found["subject"] == "network" for found in summary["verdict"]["findings"])
+    assert not any("reads too slowly" in found["advice"] for found in summary["verdict"]["findings"])
+    assert KEY not in done.said

@@ -1,0 +1,195 @@
+"""What must never look green: losing a worker, the master, the target, the disk, or the generator's own pace."""
+
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from loadgen.server.process import ServerProcess
+from tests.system.harness import (
+    SMALL,
+    Finished,
+    free_port,
+    loadgen,
+    may_unshare,
+    only_run,
+    overrides,
+    read,
+    start,
+    wait_for_phase,
+)
+
+KEY = "da2-" + "s" * 26
+
+
+def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(tmp_path: Path) -> None:
+    process = start(
+        *("run", "comments", "--results", str(tmp_path), "--processes", "2", "--report"),
+        *overrides([*SMALL, "phases.measure=6s"]),
+    )
+    run = wait_for_phase(tmp_path, "measure")
+    time.sleep(2)
+    master = psutil.Process(process.pid).children()[0]
+    victim = max(
+        (child for child in master.children() if "loadgen.server" not in child.cmdline()),
+        key=lambda child: child.pid,
+    )
+    victim.kill()
+    finished = Finished(process, 90)
+    assert finished.code == 3, finished.said
+    manifest, summary = read(run / "manifest.json"), read(run / "summary.json")
+    assert manifest["status"] == "failed"
+    assert f"pid {victim.pid}" in manifest["reason"]
+    assert sorted(worker["finished"] for worker in manifest["workers"]) == [False, True]
+    # Both workers' records are there: the survivor's whole, the victim's up to its last second.
+    deliveries = pd.read_parquet(run / "deliveries.parquet")
+    assert set(deliveries["worker"]) == {0, 1}
+    assert len(summary["workers"]["unfinished"]) == 1
+    assert "was lost" in (run / "report.html").read_text()
+    # The victim's subscriptions are on record too, and owed nothing after its last sign.
+    (reason,) = [f["reason"] for f in summary["verdict"]["findings"] if "measurement of" in f["reason"]]
+    assert f"pid {victim.pid}" in reason
+    assert "s into the measurement of 6.0 s" in reason
+    assert summary["verdict"]["kind"] == "invalid"
+    subscriptions = pd.read_parquet(run / "subscriptions.parquet")
+    assert len(subscriptions) == 40
+    assert subscriptions["ended_ns"].isna().any()
+    ledger = summary["ledger"]
+    assert ledger["balances"]
+    assert ledger["outside_live_window"] < ledger["delivered"] / 10
+
+
+def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(tmp_path: Path) -> None:
+    process = start(
+        *("run", "comments", "--results", str(tmp_path), "--processes", "2", "--report"),
+        *overrides([*SMALL, "phases.measure=60s"]),
+    )
+    run = wait_for_phase(tmp_path, "measure")
+    time.sleep(2)
+    master = psutil.Process(process.pid).children()[0]
+    family = master.children(recursive=True)
+    master.kill()
+    finished = Finished(process, 90)
+    assert finished.code == 3, finished.said
+    manifest = read(run / "manifest.json")
+    assert manifest["status"] == "failed"
+    assert "signal 9" in manifest["reason"]
+    assert set(pd.read_parquet(run / "deliveries.parquet")["worker"]) == {0, 1}
+    assert "Partial" in (run / "report.html").read_text()
+    # Nobody is left behind to load a target that nobody watches.
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+
+
+def test_a_full_disk_ends_the_run_and_says_so(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    # The run sees a small disk; that the record can be completed once there is room is tested with the spool below.
+    small = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size=600k none {results} && exec "$@"', "sh"]
+    if not may_unshare():
+        pytest.skip("needs the right to make a mount namespace (unshare -m)")
+    finished = loadgen(
+        *("run", "comments", "--results", str(results)),
+        *overrides([*SMALL, "clients.readers.count=300", "clients.readers.ramp=600/s", "phases.measure=60s"]),
+        prefix=small,
+    )
+    assert finished.code == 3, finished.said
+    assert "cannot write its record: No space left on device" in finished.err
+    assert "make room, then run `loadgen report" in finished.err
+    assert "Traceback" not in finished.said
+
+
+def test_a_target_that_is_killed_and_comes_back_is_an_outage_with_its_window(tmp_path: Path) -> None:
+    port = free_port()
+    options = ["--port", str(port)]
+    server = ServerProcess(options, api_key=KEY)
+    server.start()
+    process = start(
+        *("run", "comments", "--results", str(tmp_path), "--target", server.announcement.http_url),
+        *("--api-key-env", "TARGET_KEY"),
+        *overrides([*SMALL, "phases.measure=8s", "phases.drain=2s"]),
+        env={"TARGET_KEY": KEY},
+    )
+    try:
+        run = wait_for_phase(tmp_path, "measure")
+        time.sleep(1.5)
+        psutil.Process(server.announcement.pid).kill()
+        time.sleep(1.5)
+        server.stop()
+        server = ServerProcess(options, api_key=KEY)
+        server.start()
+        finished = Finished(process, 90)
+    finally:
+        server.stop()
+    assert finished.code == 4, finished.said
+    summary = read(run / "summary.json")
+    assert summary["status"] == "complete"
+    ledger, (outage,) = summary["ledger"], summary["outages"]
+    assert outage["connections_lost"] == 40
+    assert outage["end_ns"] - outage["start_ns"] > 1_000_000_000
+    assert ledger["balances"]
+    # Events to nobody were refused, so little of it is a loss; none of it is hidden.
+    assert summary["publish"]["events_by_status"]["error"] > 10
+    assert ledger["delivered"] + ledger["lost"] + ledger["late"] == ledger["expected"]
+    # All are back, proven ready anew, and receive again.
+    subscriptions = pd.read_parquet(run / "subscriptions.parquet")
+    again = subscriptions[subscriptions["life"] > 0]
+    assert again[again["ready_ns"].notna()]["subscription"].nunique() == 40
+    deliveries = pd.read_parquet(run / "deliveries.parquet")
+    assert (deliveries["arrival_ns"] > outage["end_ns"]).sum() > 100
+    assert "The target was away for" in finished.out
+
+
+def test_a_generator_driven_beyond_its_means_says_that_its_figures_are_invalid(tmp_path: Path) -> None:
+    finished = loadgen(
+        *("run", "cursors", "--results", str(tmp_path)),
+        *overrides(
+            [
+                "clients.editors.publish.rate_per_client=1500/s",
+                "phases.warmup=0s",
+                "phases.measure=2s",
+                "phases.drain=1s",
+            ]
+        ),
+    )
+    assert finished.code == 3, finished.said
+    summary = read(only_run(tmp_path) / "summary.json")
+    assert summary["verdict"]["kind"] == "invalid"
+    assert "schedule" in {f["subject"] for f in summary["verdict"]["findings"]}
+    assert summary["ledger"]["balances"]
+    assert "Invalid: " in finished.out
+    assert "add workers" in finished.out
+
+
+def test_faults_of_the_embedded_server_are_in_the_record_and_said(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("drop: 10%\n")
+    finished = loadgen(
+        *("run", "comments", "--results", str(tmp_path / "results"), "--faults", str(faults)),
+        *("--journal", str(tmp_path / "journal")),
+        *overrides(SMALL),
+    )
+    assert finished.code == 0, finished.said
+    run = only_run(tmp_path / "results")
+    assert read(run / "manifest.json")["target"]["faults"] == {"drop": "10%"}
+    summary = read(run / "summary.json")
+    assert 0 < summary["ledger"]["lost_otherwise"] == summary["ledger"]["lost"]
+    assert "injected faults on purpose" in finished.out
+    assert (tmp_path / "journal" / "deliveries.arrows").stat().st_size > 1000
+
+
+def test_faults_are_the_embedded_servers_and_must_be_readable(tmp_path: Path) -> None:
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("drop: lots\n")
+    finished = loadgen("run", "comments", "--results", str(tmp_path), "--faults", str(faults))
+    assert finished.code == 2
+    assert "faults.yaml:1: drop must be" in finished.err
+    finished = loadgen(
+        *("run", "comments", "--results", str(tmp_path), "--faults", str(faults)),
+        *("--target", "http://127.0.0.1:9/event", "--api-key-env", "SOME_KEY"),
+        env={"SOME_KEY": KEY},
+    )
+    assert finished.code == 2
+    assert "are the embedded server's" in finished.err

@@ -1,0 +1,215 @@
+"""Whole runs of locustfiles with mistakes in them: named, counted, and never green or the service's loss."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.paths import REPO
+from tests.system.harness import Finished, only_run, read
+
+SCENARIO = """version: 1
+clients:
+  readers: {{count: 4, subscribe: "/default/*"}}
+  writers: {{count: 10, publish: {{channel: /default/a, rate: 40/s, batch: 2}}}}
+phases: {{warmup: 300ms, measure: 2s, drain: 500ms}}
+gates: [{gates}]
+"""
+HEAD = """
+from locust import between, events, task
+from loadgen.run.install import ScenarioShape, install
+from loadgen.users import Publisher, Subscriber
+
+install()
+
+"""
+
+
+def run(tmp_path: Path, users: str, *arguments: str, gates: str = "") -> Finished:
+    (tmp_path / "users.py").write_text(HEAD + users)
+    (tmp_path / "s.yaml").write_text(SCENARIO.format(gates=gates))
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        "users.py",
+        "--headless",
+        "--scenario",
+        "s.yaml",
+        "--no-report",
+    ]
+    return Finished(
+        subprocess.Popen(
+            [*command, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPO), "LOADGEN_QUIET": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ),
+        90,
+    )
+
+
+THIRD = """
+class Reader(Subscriber):
+    ...
+
+
+class Writer(Publisher):
+    calls = 0
+
+    def payload(self):
+        self.calls += 1
+        if self.calls {when} 3:
+            raise ValueError("no third row")
+"""
+
+
+@pytest.mark.parametrize(("when", "processes"), [(">=", 2), ("==", 1)])
+def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
+    when: str, processes: int, tmp_path: Path
+) -> None:
+    done = run(tmp_path, THIRD.format(when=when), *(["--processes", "2"] if processes == 2 else []))
+    assert done.code == 3, done.said
+    folder = only_run(tmp_path / "results")
+    summary, manifest = read(folder / "summary.json"), read(folder / "manifest.json")
+    first = summary["verdict"]["findings"][0]["reason"]
+    assert first.startswith("your code failed ")
+    assert first.endswith("payload() at users.py:19: ValueError: no third row")
+    # The sentence is said once a process while it runs, and first at the end.
+    assert done.err.count("payload() at users.py:19: ValueError: no third row") == processes
+    assert "Invalid: your code failed" in done.out
+    assert "Traceback" not in done.said
+    # 40 events a second for 2.3 s, of ten clients: two made by each at least, and each on record once.
+    events = pd.read_parquet(folder / "events.parquet")
+    assert len(events) == 92
+    assert not events.duplicated(["publisher", "sequence"]).any()
+    assert all(set(rows) == set(range(len(rows))) for _, rows in events.groupby("publisher")["sequence"])
+    status = Counter(events["status"])
+    failed = sum(failure["count"] for worker in manifest["workers"] for failure in worker["failures"])
+    assert status["unmade"] == failed
+    assert set(status) == {"accepted", "unmade"}
+    # What was made was sent, whatever came before it.
+    assert failed == (10 if when == "==" else 92 - 20)
+    assert set(events.loc[events["status"] == "unmade", "error"]) == {"payload() failed at users.py:19"}
+    assert summary["ledger"]["lost"] == summary["ledger"]["duplicates"] == 0
+    assert summary["ledger"]["balances"]
+
+
+FIRED = """
+class Reader(Subscriber):
+    def on_delivery(self, channel, event):
+        self.environment.events.request.fire(
+            request_type="CHECK", name="schema", response_time=0, response_length=0, exception=ValueError("bad")
+        )
+        self.check("has a stamp", "_lg" in event)
+
+
+class Writer(Publisher):
+    ...
+
+
+@events.quitting.add_listener
+def all_is_well(environment, **_):
+    environment.process_exit_code = 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("gates", "code"), [("", 1), ("checks.ratio >= 50%", 0)], ids=["no gate", "half may fail"]
+)
+def test_what_user_code_fires_as_failed_fails_the_run_unless_a_gate_allows_it(
+    gates: str, code: int, tmp_path: Path
+) -> None:
+    done = run(tmp_path, FIRED, "--processes", "2", gates=gates)
+    summary = read(only_run(tmp_path / "results") / "summary.json")
+    made = summary["checks"]["named"]
+    assert made["CHECK schema"] == {"passed": 0, "failed": made["has a stamp"]["passed"]}
+    assert made["CHECK schema"]["failed"] > 100
+    if summary["verdict"]["kind"] != "invalid":
+        # Else the machine was too busy, and nothing is decided.
+        assert done.code == code, done.said
+        assert ("gate checks.failed == 0" in done.out) == (code == 1), done.said
+    assert "CHECK schema" in done.out
+
+
+LISTENER = """
+class Reader(Subscriber):
+    ...
+
+
+class Writer(Publisher):
+    ...
+
+
+@events.test_start.add_listener
+def prepare(environment, **_):
+    open("rows.csv")
+"""
+
+
+def test_a_listener_that_raises_makes_the_run_invalid(tmp_path: Path) -> None:
+    done = run(tmp_path, LISTENER)
+    assert done.code == 3, done.said
+    assert "test_start listener prepare() at users.py:19" in done.err
+    assert "Invalid: your code failed once on worker 0: test_start listener prepare()" in " ".join(
+        done.out.split()
+    )
+    assert "Traceback" not in done.said
+
+
+@pytest.mark.parametrize(
+    ("users", "sentence"),
+    [
+        (
+            "class Reader(Subscriber):\n    @task\n    def browse(self): ...\n",
+            "users.py:9: class Reader: @task browse",
+        ),
+        (
+            "class Reader(Subscriber):\n    wait_time = between(1, 2)\n",
+            "users.py:8: class Reader: wait_time is not",
+        ),
+        (
+            "class Reader(Subscriber):\n    def payload(self, row): ...\n",
+            "users.py:9: class Reader: payload() is",
+        ),
+    ],
+)
+def test_a_class_that_would_not_be_honoured_is_told_before_anything_starts(
+    users: str, sentence: str, tmp_path: Path
+) -> None:
+    done = run(tmp_path, users)
+    assert done.code == 2, done.said
+    assert sentence in done.err, done.said
+    assert len(done.err.splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "users",
+    [
+        "del ScenarioShape\nclass Reader(Subscriber): ...\nclass Writer(Publisher): ...\n",
+        "del ScenarioShape\nfrom locust import LoadTestShape\nclass Mine(LoadTestShape):\n"
+        "    def tick(self): ...\nclass Reader(Subscriber): ...\n",
+    ],
+    ids=["none", "another"],
+)
+def test_a_locustfile_without_our_shape_is_told_so(users: str, tmp_path: Path) -> None:
+    done = run(tmp_path, users)
+    assert done.code == 2, done.said
+    assert "loadgen: the locustfile has no ScenarioShape" in done.err
+    assert "Traceback" not in done.said
+
+
+def test_a_locustfile_that_cannot_be_loaded_is_no_failed_gate(tmp_path: Path) -> None:
+    done = run(tmp_path, "class Reader(Subscriber):\n    rows = opne('x')\n")
+    assert done.code == 2, done.said
+    assert "NameError" in done.err

@@ -1,0 +1,44 @@
+"""The wheel in an environment of its own, away from the checkout.
+
+The packages that it needs are lent by the environment of the tests: to download and unpack them anew took two minutes.
+"""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from tests.paths import REPO
+from tests.system.harness import SMALL, only_run, overrides, read
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=170, check=False)
+    assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
+def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip"]
+    run(*pip, "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(REPO), cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    # Without a pip, and so without the old setuptools that comes with it and would hide the lent one.
+    run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"), cwd=tmp_path)
+    own = str(tmp_path / "venv" / "bin" / "python")
+    run(*pip, "--python", own, "install", "-q", "--no-deps", str(wheel), cwd=tmp_path)
+    site = run(
+        own, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
+    ).stdout.strip()
+    # As a path only: the checkout, which the tests' environment has by a file of this kind, does not come along.
+    Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    where = run(own, "-c", "import loadgen; print(loadgen.__file__)", cwd=tmp_path).stdout.strip()
+    assert Path(where).is_relative_to(site)
+    run(*pip, "--python", own, "check", cwd=tmp_path)
+    loadgen = str(tmp_path / "venv" / "bin" / "loadgen")
+    finished = run(loadgen, "run", "comments", *overrides(SMALL), cwd=tmp_path)
+    folder = only_run(tmp_path / "results")
+    assert finished.stdout.rstrip().endswith(f"{folder.name}/report.html")
+    ledger = read(folder / "summary.json")["ledger"]
+    assert ledger["delivered"] == ledger["expected"] > 100
+    assert "comments" in run(loadgen, "scenarios", cwd=tmp_path).stdout
+    assert "AWS::AppSync::Api" in run(loadgen, "aws", "template", cwd=tmp_path).stdout

@@ -1,0 +1,339 @@
+"""Nothing in the working directory is run or obeyed: neither modules nor a configuration of Locust's."""
+
+import importlib.metadata
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.paths import REPO
+from tests.system.harness import free_port, only_run, overrides
+
+#: What no distribution here has, and some process of ours asks for all the same.
+OPTIONAL = {
+    "sitecustomize",
+    "usercustomize",
+    "locust_plugins",
+    "truststore",
+    "_ruamel_yaml",
+    "_ruamel_yaml_clibz",
+    "argcomplete",
+    "cloudpickle",
+    "colorama",
+    "django",
+    "fqdn",
+    "isoduration",
+    "java",
+    "org",
+    "orjson",
+    "pydevconsole",
+    "pydevd_file_utils",
+    "pydevd_plugins",
+    "pydevd_tracing",
+    "rfc3986_validator",
+    "rfc3987",
+    "rfc3987_syntax",
+    "substrait",
+    "thread",
+    "uri_template",
+    "webcolors",
+    "_pydev_bundle",
+    "_pydevd_bundle",
+    "_pydevd_bundle_ext",
+    "_pydevd_frame_eval",
+    "_pydevd_sys_monitoring",
+    "ipykernel_launcher",
+    "locustfile",
+}
+HOSTILE = (
+    "with open({marker!r}, 'a') as f:\n    f.write(__name__ + ' ' + str(__import__('sys').argv) + '\\n')\n"
+)
+RECORDER = """\
+import os, sys
+_file = os.open(os.environ["RECORDED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def _hook(event, arguments):
+    if event == "import":
+        os.write(_file, (arguments[0].partition(".")[0] + "\\n").encode(errors="replace"))
+sys.addaudithook(_hook)
+"""
+LOCUSTFILE = """\
+from loadgen.run.install import ScenarioShape, install
+from loadgen.users import Publisher, Subscriber
+import beside_the_locustfile
+install()
+"""
+RUN = (
+    *("run", "comments", "--results", "{results}"),
+    *overrides(
+        [
+            *(
+                "gates=[]",
+                "clients.readers.count=4",
+                "clients.readers.ramp=200/s",
+                "clients.commenters.count=2",
+            ),
+            *(
+                "clients.commenters.publish.rate=20/s",
+                "phases.warmup=0s",
+                "phases.measure=1s",
+                "phases.drain=500ms",
+            ),
+        ]
+    ),
+)
+LOCUST = (*("--headless", "--only-summary", "--scenario", "comments", "--no-report"), *RUN[2:])
+CAPACITY = (
+    *("capacity", "comments", "--slo", "delivery.latency.p99 < 60s", "--from", "20", "--to", "21"),
+    *("--measure", "1s", "--short", "1s", "--results", "{results}", *RUN[4:]),
+)
+COMMANDS = {
+    "version": ("version",),
+    "scenarios": ("scenarios",),
+    "schema": ("schema",),
+    "plan": ("plan", "comments"),
+    "probe": ("probe", "--target", "http://127.0.0.1:9/event", "--auth", "api-key:HOME"),
+    "report": ("report", "{sample}"),
+    "verify": ("verify", "{sample}"),
+    "compare": ("compare", "{sample}", "{sample}"),
+    "notebook": ("notebook", "{sample}", "throughput"),
+    "run": (*RUN, "--processes", "2"),
+    "capacity": CAPACITY,
+    "serve": ("serve", "--port", "{port}"),
+}
+
+
+def names(*arguments: str) -> set[str]:
+    """Return the modules that an interpreter has when it reaches its program's first line."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, cwd=REPO)
+    return set(done.stdout.split())
+
+
+class Folder:
+    """A working directory with a hostile module for each name that any process could import."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "here"
+        self.path.mkdir()
+        self.marker, self.recorded, self.results = folder / "ran", folder / "recorded", folder / "results"
+        self.known = (
+            set(sys.stdlib_module_names) | set(importlib.metadata.packages_distributions()) | OPTIONAL
+        )
+        self.known |= {"analysis", "loadgen", "tests", "benchmarks"}
+        self.add(self.known)
+        self.recorder = folder / "recorder"
+        self.recorder.mkdir()
+        (self.recorder / "sitecustomize.py").write_text(RECORDER)
+        self.sample = folder / "sample"
+        shutil.copytree(REPO / "results" / "sample", self.sample)
+
+    def leave_out(self, taken: set[str]) -> None:
+        """Remove what Python itself imports before the first line of ours."""
+        for name in taken:
+            (self.path / f"{name}.py").unlink(missing_ok=True)
+
+    def environment(self, pythonpath: str) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+            "PYTHONPATH": f"{pythonpath}{self.recorder}",
+            "RECORDED": str(self.recorded),
+            "HOME": str(self.path),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def run(self, *command: str, pythonpath: str = "") -> tuple[int, str]:
+        """Run a command, once more where it has looked for modules that the folder did not have."""
+        ended = self.run_once(*command, pythonpath=pythonpath)
+        if unknown := self.unknown():
+            print("also looked for:", *sorted(unknown))
+            shutil.rmtree(self.results, ignore_errors=True)
+            ended = self.run_once(*command, pythonpath=pythonpath)
+        return ended
+
+    def run_once(self, *command: str, pythonpath: str) -> tuple[int, str]:
+        given = {"results": self.results, "sample": self.sample, "port": free_port()}
+        process = subprocess.Popen(
+            [part.format(**given) if "{" in part and "}" in part else part for part in command],
+            cwd=self.path,
+            env=self.environment(pythonpath),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        if "serve" in command:
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+        try:
+            said, _ = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, said
+
+    def check(self, said: str) -> None:
+        assert not self.marker.exists(), self.marker.read_text() + said
+
+    def unknown(self) -> set[str]:
+        """Return the names that were looked for and that no module here has yet; make one for each."""
+        found = {name for name in self.recorded.read_text().split() if name.isidentifier()} - self.known
+        self.add(found)
+        return found
+
+    def add(self, found: set[str]) -> None:
+        self.known |= found
+        for name in found:
+            (self.path / f"{name}.py").write_text(HOSTILE.format(marker=str(self.marker)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def script(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_imports_from_the_working_directory(name: str, folder: Folder) -> None:
+    code, said = folder.run(script("loadgen"), *COMMANDS[name])
+    folder.check(said)
+    expected = {"probe": {4}, "serve": {130, 0}, "compare": {0, 3}, "run": {0, 3}, "capacity": {0, 3}}
+    assert code in expected.get(name.partition(" ")[0], {0}), said
+
+
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        *((way, name) for way in ("-m", "empty entry") for name in ("version", "notebook")),
+        ("-m and empty entry", "run"),
+    ],
+)
+def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
+    way: str, name: str, folder: Folder
+) -> None:
+    """Python itself imports some modules from there before it comes to ours; all that follows must not."""
+    code = "import sys\nprint(*sys.modules)"
+    (folder.path.parent / "first.py").write_text(code)
+    taken = {"loadgen"} | ({"sitecustomize", "usercustomize"} if "empty" in way else set())
+    taken |= names("-c", "import re\n" + code)
+    done = subprocess.run(
+        [sys.executable, "-m", "first"], cwd=folder.path.parent, capture_output=True, text=True, check=True
+    )
+    folder.leave_out(taken | set(done.stdout.split()))
+    command = (sys.executable, "-m", "loadgen") if "-m" in way else (script("loadgen"),)
+    exit_code, said = folder.run(*command, *COMMANDS[name], pythonpath=":" if "empty" in way else "")
+    folder.check(said)
+    assert exit_code in ({0, 3} if name == "run" else {0}), said
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, folder: Folder) -> None:
+    """The user's own locustfile may import its neighbours, but none of them in place of a library."""
+    folder.leave_out({"loadgen"})
+    home = folder.path if beside else folder.path.parent / "mine"
+    home.mkdir(exist_ok=True)
+    (home / "mine.py").write_text(LOCUSTFILE)
+    (home / "beside_the_locustfile.py").write_text("print('a neighbour was imported')\n")
+    if not beside:
+        for path in folder.path.glob("*.py"):
+            shutil.copy(path, home)
+    folder.known |= {"beside_the_locustfile", "mine"}
+    code, said = folder.run(script("locust"), "-f", str(home / "mine.py"), *LOCUST)
+    folder.check(said)
+    assert "a neighbour was imported" in said
+    assert code in (0, 3), said
+    assert only_run(folder.results)
+
+
+def test_a_run_takes_no_option_from_a_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes to the embedded server, though each file and variable says something else."""
+    home = tmp_path / "home"
+    here = tmp_path / "here"
+    for folder in (home, here):
+        folder.mkdir()
+    stolen = tmp_path / "stolen"
+    (here / "locust.conf").write_text(
+        f"target = http://127.0.0.1:9/event\nauth = oidc:HOME\nhtml = {stolen}\n"
+    )
+    (here / "pyproject.toml").write_text(f'[tool.locust]\nresults = "{stolen}"\nset = ["seed=none"]\n')
+    (home / ".locust.conf").write_text(f"scenario = no-such-scenario\nlogfile = {stolen}\n")
+    monkeypatch.setenv("LOCUST_CSV", str(stolen))
+    monkeypatch.setenv("LOCUST_MODE_WORKER", "true")
+    monkeypatch.setenv("LOCUST_USER_CLASSES", "Nobody")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    done = subprocess.run(
+        [script("loadgen"), *(part.format(results="mine") for part in RUN), "--no-report"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode in (0, 3), done.stderr
+    assert '"embedded": true' in (only_run(here / "mine") / "manifest.json").read_text()
+    assert {path.name for path in here.iterdir()} == {"mine", "locust.conf", "pyproject.toml"}
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "here"}
+    assert (
+        "loadgen: note: settings of Locust have no effect on `loadgen run`: LOCUST_CSV, LOCUST_MODE_WORKER,"
+        " LOCUST_USER_CLASSES, ~/.locust.conf, locust.conf, pyproject.toml; write what you mean as options, or run"
+        " plain `locust`"
+    ) in done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "says"),
+    [
+        (
+            "# a comment\ntarget = http://127.0.0.1:9/event\nauth = lambda:SOME_SECRET\n",
+            (),
+            [
+                "note: --auth stands in locust.conf:3, not on the command line",
+                "note: --target stands in locust.conf:2, not on the command line",
+                "locust.conf:3 names the environment variable SOME_SECRET, whose value would go to 127.0.0.1:9:"
+                " allow it with --allow-env SOME_SECRET",
+            ],
+        ),
+        *(
+            (
+                f"target = http://192.0.2.1:9/event\n{option} = {value}\n",
+                ("--api-key-env", "SOME_SECRET"),
+                [f"--{option} stands in locust.conf:2: it counts only on the command line"],
+            )
+            for option, value in (
+                ("allow-remote", "true"),
+                ("allow-commands", "true"),
+                ("allow-env", "[SOME_SECRET]"),
+                ("allow-file", "[/]"),
+            )
+        ),
+    ],
+)
+def test_plain_locust_says_where_an_option_stands_and_takes_no_permission_from_there(
+    text: str, arguments: tuple[str, ...], says: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "locust.conf").write_text(text)
+    command = [script("locust"), "-f", str(REPO / "locustfile.py"), "--headless", "--loglevel", "WARNING"]
+    done = subprocess.run(
+        [*command, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "SOME_SECRET": "canary", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    for sentence in says:
+        assert f"loadgen: {sentence}" in done.stderr.splitlines(), done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,22 @@
+"""The age at which the service ends a connection: 24 hours on AWS, shorter here where a test wants to see it."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from websockets.exceptions import ConnectionClosedOK
+
+from loadgen.server.process import ServerProcess
+from tests.system.server.conftest import Client
+
+
+def test_a_connection_ends_at_its_age_and_another_can_follow(client: Callable[..., Client]) -> None:
+    with ServerProcess(["--lifetime", "0.5"]) as process:
+        old = client(process.announcement)
+        began = time.monotonic()
+        assert old.subscribe("/default/a")["type"] == "subscribe_success"
+        with pytest.raises(ConnectionClosedOK):
+            old.receive(timeout=20)
+        assert time.monotonic() - began >= 0.4
+        assert old.socket.close_code == 1000
+        assert client(process.announcement).subscribe("/default/a")["type"] == "subscribe_success"

@@ -1,0 +1,161 @@
+"""The service's quotas: buckets by arithmetic, and each quota on the wire."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.protocol.appsync import limits
+from loadgen.server.process import Announcement, ServerProcess
+from loadgen.server.quotas import Quotas, TokenBucket, metered
+from tests.system.server.conftest import Client
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@given(
+    rate=st.floats(0.5, 10_000),
+    steps=st.lists(st.tuples(st.floats(0, 2), st.integers(1, 5)), max_size=200),
+)
+def test_a_bucket_never_allows_more_than_the_rate_and_a_seconds_burst(
+    rate: float, steps: list[tuple[float, int]]
+) -> None:
+    clock = Clock()
+    bucket = TokenBucket(rate, clock)
+    capacity = max(rate, 1.0)
+    taken = 0
+    for wait_s, amount in steps:
+        clock.now_s += wait_s
+        if bucket.try_take(amount):
+            taken += amount
+        # An amount above the capacity is let through a full bucket and paid for later.
+        assert taken <= capacity + clock.now_s * rate + max(0, 5 - capacity) + 1e-6
+
+
+def test_a_debt_is_paid_before_more_is_allowed() -> None:
+    clock = Clock()
+    bucket = TokenBucket(100, clock)
+    bucket.charge(350)
+    assert bucket.in_debt()
+    clock.now_s = 2.4
+    assert bucket.in_debt()
+    clock.now_s = 2.6
+    assert not bucket.in_debt()
+
+
+@pytest.mark.parametrize(("size", "messages"), [(0, 1), (1, 1), (5120, 1), (5121, 2), (12 * 1024, 3)])
+def test_events_are_metered_in_units_of_5_kb(size: int, messages: int) -> None:
+    assert metered(size) == messages
+
+
+def test_the_presets() -> None:
+    aws = Quotas.aws()
+    assert aws.publishes_per_connection_per_s == 25
+    assert aws.connections_per_s == 2_000
+    assert aws.inbound_events_per_s == 10_000
+    assert aws.outbound_messages_per_s == 1_000_000
+    assert aws.subscriptions_per_connection == Quotas().subscriptions_per_connection == 200
+    assert Quotas().inbound_events_per_s is None
+    assert all(getattr(Quotas.off(), name) is None for name in Quotas.__slots__)
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Callable[[str], Any]:
+    @contextmanager
+    def start(quotas: str) -> Iterator[Announcement]:
+        (tmp_path / "api.yaml").write_text(f"quotas: {quotas}\n")
+        with ServerProcess(["--api", str(tmp_path / "api.yaml")]) as process:
+            yield process.announcement
+
+    return start
+
+
+def post(api: Announcement, channel: str, *events: str) -> httpx.Response:
+    return httpx.post(
+        api.http_url, json={"channel": channel, "events": events}, headers={"x-api-key": api.api_key}
+    )
+
+
+def burst(client: Client, requests: int, events: list[str]) -> list[str]:
+    """Publish at once and return the answers' types in order, with the error's name for a refusal."""
+    for number in range(requests):
+        message = {"type": "publish", "id": f"p{number}", "channel": "/default/x", "events": events}
+        client.send(message | {"authorization": client.authorization})
+    answers = [client.receive() for _ in range(requests)]
+    return [a["errors"][0]["errorType"] if "errors" in a else a["type"] for a in answers]
+
+
+def test_25_publishes_a_second_and_connection(
+    serving: Callable[[str], Any], client: Callable[..., Client]
+) -> None:
+    with serving("aws") as api:
+        first, second = burst(client(api), 60, ["1"]), burst(client(api), 20, ["1"])
+    allowed = first.count("publish_success")
+    # The bucket refills while the burst is on its way.
+    assert 25 <= allowed < 60
+    assert first[:25] == ["publish_success"] * 25
+    assert set(first[25:]) <= {"publish_success", "LimitExceededError"}
+    assert second == ["publish_success"] * 20
+
+
+def test_connections_a_second(serving: Callable[[str], Any], client: Callable[..., Client]) -> None:
+    with serving("{connections: 3/s}") as api:
+        answers = [client(api).receive_first() for _ in range(8)]
+    refused = [answer for answer in answers if answer["type"] == "connection_error"]
+    assert 1 <= len(refused) <= 5
+    assert answers[0]["type"] == "connection_ack"
+    assert {answer["errors"][0]["errorType"] for answer in refused} == {"LimitExceededError"}
+
+
+def test_inbound_events_count_over_both_transports(
+    serving: Callable[[str], Any], client: Callable[..., Client]
+) -> None:
+    with serving("{inbound_events: 10/s}") as api:
+        answers = burst(client(api), 4, ["1", "2", "3"])
+        assert answers[:3] == ["publish_success"] * 3
+        refused = post(api, "/default/x", "1", "2", "3", "4", "5")
+    assert refused.status_code == 429
+    assert refused.json()["errors"][0]["errorType"] == "LimitExceededError"
+    assert refused.headers["x-amzn-ErrorType"] == "LimitExceededError"
+
+
+def test_outbound_messages_are_charged_by_subscriber_and_size(
+    serving: Callable[[str], Any], client: Callable[..., Client]
+) -> None:
+    large = json.dumps("x" * 12_000)
+    with serving("{outbound_messages: 10/s}") as api:
+        reader = client(api)
+        for number in range(4):
+            reader.subscribe("/default/x", f"s{number}")
+        # 4 subscriptions x 3 units of 5 KB = 12 messages: above the second's ten.
+        assert post(api, "/default/x", large).status_code == 200
+        assert post(api, "/default/x", "1").status_code == 429
+        assert post(api, "/default/nobody", "1").status_code == 429
+
+
+def test_sizes_and_subscriptions_can_be_changed_or_switched_off(
+    serving: Callable[[str], Any], client: Callable[..., Client]
+) -> None:
+    large = json.dumps("x" * limits.EVENT_MAX_BYTES)
+    with serving("{subscriptions_per_connection: 2, event: 10B, payload: 25B}") as api:
+        reader = client(api)
+        types = [reader.subscribe("/default/x", f"s{number}")["type"] for number in range(3)]
+        assert types == ["subscribe_success", "subscribe_success", "subscribe_error"]
+        answer = post(api, "/default/x", '"123456789"', "1").json()
+        assert [event["index"] for event in answer["failed"]] == [0]
+        assert post(api, "/default/x", *['"12345"'] * 4).status_code == 413
+    with serving("off") as api:
+        assert post(api, "/default/x", large).json()["failed"] == []
+        reader = client(api)
+        assert {reader.subscribe("/default/y", f"s{n}")["type"] for n in range(250)} == {"subscribe_success"}
