@@ -11,17 +11,29 @@ JOBS ?= $(shell nproc)
 SYSTEM_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help setup check test system all docs bench wheels constraints native-sanitized mutants
+.PHONY: help install setup check test system all docs
 
 help: ## Say what each word does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
 
-setup: .venv/ready ## Make .venv with the project and the pinned packages
+# Installed anew when one of these has changed.
+MADE_OF := pyproject.toml constraints.txt hatch_build.py $(wildcard loadgen/native/*.[ch])
+PIP := $(BIN)/python -m pip install -q -c constraints.txt
 
-.venv/ready: pyproject.toml constraints.txt hatch_build.py $(wildcard loadgen/native/*.[ch])
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+install: .venv/installed ## Make .venv with the pinned packages that a run needs
+
+setup: .venv/ready ## Make .venv with those of the checks as well
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python $(MADE_OF)
+	$(PIP) -e .
 	touch $@
+
+.venv/ready: .venv/bin/python $(MADE_OF)
+	$(PIP) -e '.[test]'
+	touch $@ .venv/installed
 
 check: setup ## Look at format, style and types
 	$(BIN)/ruff check .
@@ -35,3 +47,7 @@ system: setup ## Run the slow layer: whole runs, servers, brokers, browsers
 	$(PYTEST) -n $(SYSTEM_JOBS) --dist loadgroup tests/system
 
 all: check test system ## Run every check: what a change has to pass
+
+docs: setup ## Write the generated reference anew, and make the site in build/docs/site
+	$(BIN)/python docs/generate
+	$(BIN)/python docs/site/build.py
