@@ -36,7 +36,7 @@ from analysis.run import Ints, Run, Window, codes, ints, taken, unanswering
 
 __all__ = ["Events", "Ledger", "Settled", "pattern_matches", "settle"]
 
-_EVENT_COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", "status")
+_EVENT_COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", "acked_ns", "status")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ class Events:
     channel: Ints
     channels: list[str | None]
     sent_ns: Ints
+    #: When the answer to its publish came; -1: never.
+    acked_ns: Ints
     intended_ns: Ints
     #: Accepted, or sent to a service that answers no publish: what should arrive.
     accepted: Flags
@@ -275,6 +277,7 @@ def _events(run: Run, window: Window) -> Events:
         channel[order],
         channels,
         ints(table, "sent_ns")[order],
+        ints(table, "acked_ns")[order],
         ints(table, "intended_ns")[order],
         taken(table)[order],
         not unanswering(table),

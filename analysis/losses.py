@@ -72,9 +72,10 @@ def find_losses(
 ) -> Losses:
     """Go through the events that did not reach everybody and find whom they did not reach.
 
-    A loss on a connection that then broke belongs to the reconnect when nothing that its publisher sent later came
-    through that connection any more and the event was not yet overdue when it broke: it was on its way, or would never
-    have been. What another publisher sent later proves nothing, since it may have overtaken the event.
+    A loss on a connection that then broke belongs to the reconnect if the event was not yet overdue at the break and
+    nothing came through that connection any more that its publisher had sent after the answer to it: it was on its
+    way, or would never have been. Other events may have overtaken it and prove nothing: those of another publisher,
+    of the same batch, or of a request that was open at the same time. No service promises their order.
     Likewise where the client ended it: what was on its way then was missed, not lost. Where a failure of the harness
     ended it, whatever was not yet overdue may have been read and not recorded: it is unobserved.
 
@@ -125,6 +126,9 @@ def _classes(
     0: not expected. The chosen are in order of sending.
     """
     sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
+    # Where publishes are not answered the order of sending has to do, and only for another batch.
+    acked_ns = events.acked_ns[chosen]
+    overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)
     begins = np.searchsorted(sent_ns, present.start_ns[members], side="left")
     breaks = np.searchsorted(sent_ns, np.minimum(break_ns[members], present.end_ns[members]), side="left")
@@ -140,7 +144,8 @@ def _classes(
             if endings[place] == presence.UNOBSERVED:
                 row[last] = of_ending
             else:
-                under_way = sent_ns[last] > through.last_ns(int(members[place]), publisher[last])
+                through_ns = through.last_ns(int(members[place]), publisher[last])
+                under_way = through_ns < overtaken_until_ns[last]
                 row[last] = np.where(under_way, of_ending, row[last])
     return cells
 

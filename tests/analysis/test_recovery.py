@@ -108,6 +108,32 @@ def test_what_another_publisher_sent_later_may_have_overtaken_what_was_under_way
     assert ledger.balances
 
 
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "not answered"])
+@pytest.mark.parametrize("later", [0, 1], ids=["the first came", "the second came"])
+def test_of_a_batch_one_event_may_come_without_the_other(tmp_path: Path, later: int, answered: bool) -> None:
+    asked = {} if answered else {"acked_ns": None, "status": "sent"}
+    batch = [event(1, n, "/default/a", 12 * MS, batch=0, **asked) for n in (0, 1)]
+    lives = two_lives("unsubscribe", turn=1, life=0)
+    ledger = ledger_of(
+        tmp_path, batch, lives, [delivery(batch[later], 1)], [connection(1, 0), connection(1, 1)]
+    )
+    assert (ledger.delivered, ledger.lost, ledger.missed_away) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("acked_ms", "lost"), [(12.5, 1), (13, 1), (14, 0)], ids=["before", "just then", "after it was sent"]
+)
+def test_what_was_sent_after_the_answer_proves_a_loss_and_what_was_open_beside_it_does_not(
+    tmp_path: Path, acked_ms: float, lost: int
+) -> None:
+    first = event(1, 0, "/default/a", 12 * MS, acked_ns=ZERO + int(acked_ms * MS))
+    second = event(1, 1, "/default/a", 13 * MS, sent_ns=ZERO + 13 * MS)
+    lives = two_lives("unsubscribe", turn=1, life=0)
+    connections = [connection(1, 0), connection(1, 1)]
+    ledger = ledger_of(tmp_path, [first, second], lives, [delivery(second, 1)], connections)
+    assert (ledger.delivered, ledger.lost_otherwise, ledger.missed_away) == (1, lost, 1 - lost)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     intents=st.lists(st.sampled_from(["drop 1", "leave", "unsubscribe", None]), min_size=1, max_size=4),
