@@ -6,12 +6,14 @@ folder of `loadgen`; its single files together are `loadgen`, and all of `analys
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
 Graph = Mapping[str, frozenset[str]]
 
 
+@cache
 def graph() -> Graph:
     """Return for each part the parts that its modules import."""
     found: dict[str, set[str]] = {}

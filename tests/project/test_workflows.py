@@ -1,12 +1,13 @@
 """Workflows, issue forms and hooks are what their readers take, and do what the project says elsewhere."""
 
+import importlib.resources
+import json
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
@@ -31,9 +32,12 @@ def _pyproject() -> Any:
     return tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def _valid(path: Path, schema: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", schema, path]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def _problems(content: Any, schema: str) -> list[str]:
+    """Return what is wrong by the schema that check-jsonschema brings along, without starting it."""
+    folder = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
+    loaded = json.loads((folder / f"{schema.removeprefix('vendor.')}.json").read_text(encoding="utf-8"))
+    validator = jsonschema.validators.validator_for(loaded)
+    return [error.message for error in validator(loaded).iter_errors(content)]
 
 
 def test_every_file_of_the_host_has_a_schema_here() -> None:
@@ -43,13 +47,12 @@ def test_every_file_of_the_host_has_a_schema_here() -> None:
 
 @pytest.mark.parametrize("path", SCHEMAS)
 def test_a_file_follows_its_schema(path: str) -> None:
-    done = _valid(REPO / path, SCHEMAS[path])
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert _problems(_read(path), SCHEMAS[path]) == []
 
 
-def test_the_schema_refuses_a_wrong_workflow(tmp_path: Path) -> None:
-    (tmp_path / "test.yml").write_text("on: push\njobs:\n  test:\n    steps: [{uses: 3}]\n")
-    assert _valid(tmp_path / "test.yml", SCHEMAS[".github/workflows/test.yml"]).returncode == 1
+@pytest.mark.parametrize("schema", sorted(set(SCHEMAS.values())))
+def test_each_schema_refuses_what_is_wrong(schema: str) -> None:
+    assert _problems({"jobs": {"test": {"steps": [{"uses": 3}]}}, "contact_links": 3}, schema) != []
 
 
 @pytest.mark.parametrize("path", [".github/workflows/test.yml", ".github/workflows/release.yml"])
