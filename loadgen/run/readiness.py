@@ -1,9 +1,9 @@
 """Proving that subscriptions deliver, before anything is measured.
 
-On the real service events can be lost for about two seconds after `subscribe_success` (fact sheet §1.5). A probe event
-published to each awaited channel, again and again until every subscription to it has received one, closes that
-window; or a settle time is waited for. Probes go over HTTP, or where the service has none over a connection of the
-worker's own.
+On the real service events can be lost for about two seconds after `subscribe_success`
+(docs/reference/appsync-events.md, section 1.5). A probe event published to each awaited channel, again and again until
+every subscription to it has received one, closes that window; or a settle time is waited for. Probes go over HTTP, or
+where the service has none over a connection of the worker's own.
 """
 
 from collections import Counter

@@ -103,7 +103,7 @@ def test_it_asks_for_whole_minutes_of_one_api_and_its_namespaces() -> None:
     assert by_name["Requests"] == [[api]]
     assert by_name["OutboundMessages"] == [[api], [api, {"Name": "ChannelNamespaceName", "Value": "default"}]]
     assert len({query["Id"] for query in queries}) == len(queries) <= 500
-    # Every name of AWS's list (docs/appsync-events, 7).
+    # Every name of AWS's list (docs/reference/appsync-events.md, section 7).
     assert {"4XXError", "5XXError", "Latency", "TokensConsumed", "FailedEvents", "BroadcastEventSize"} <= set(
         by_name
     )

@@ -1,7 +1,7 @@
 """What the service says when it refuses: one table for both transports.
 
-`errorType` and `message` as the fact sheet gives them; each constant tells how sure that is. A message or a
-code of None is left out of the frame.
+`errorType` and `message` as the fact sheet gives them (docs/reference/appsync-events.md, section 1.4);
+each constant tells how sure that is. A message or a code of None is left out of the frame.
 """
 
 from typing import Final

@@ -1,4 +1,6 @@
-"""Limits and intervals of AppSync Events; letters name the source in the fact sheet's quota table.
+"""Limits and intervals of AppSync Events; letters name the source in the fact sheet.
+
+The fact sheet is docs/reference/appsync-events.md, section 5.
 
 a: Events guide (doc). b, c, d: secondary sources that agree with each other (2nd).
 """

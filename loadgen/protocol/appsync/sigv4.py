@@ -13,7 +13,8 @@ from loadgen.protocol.appsync.endpoints import HTTP_PATH
 
 SERVICE: Final = "appsync"
 
-#: What AWS's own clients sign with a connect, a subscribe and a publish frame (real; fact sheet, section 4).
+#: What AWS's own clients sign with a connect, a subscribe and a publish frame
+#: (real; docs/reference/appsync-events.md, section 4).
 _FRAME_HEADERS: Final = {
     "accept": "application/json, text/javascript",
     "content-encoding": "amz-1.0",

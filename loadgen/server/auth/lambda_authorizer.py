@@ -1,7 +1,7 @@
 """Lambda authorizers: a Python callable in the place of the function.
 
-It is called with the event that AWS would send (doc, fact sheet section 4) and answers `{"isAuthorized": bool,
-"handlerContext": {...}, "ttlOverride": seconds}`.
+It is called with the event that AWS would send (doc; docs/reference/appsync-events.md, section 4) and
+answers `{"isAuthorized": bool, "handlerContext": {...}, "ttlOverride": seconds}`.
 """
 
 import inspect

@@ -1,0 +1,32 @@
+"""Check that a tag names the version of the package: `python tools/release_version.py v0.1.0`; ends with 1 if not."""
+
+import re
+import sys
+from pathlib import Path
+
+INIT = Path(__file__).resolve().parents[1] / "loadgen" / "__init__.py"
+
+
+def version() -> str:
+    """Return the version that `loadgen/__init__.py` says, without importing it."""
+    found = re.search(r'^__version__ = "([^"]+)"$', INIT.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"{INIT}: no line __version__ = …")
+    return found[1]
+
+
+def main(tag: str) -> int:
+    """Compare; return the exit code."""
+    if tag == f"v{version()}":
+        return 0
+    print(
+        f"the tag is {tag}, loadgen/__init__.py says {version()}: tag v{version()} or change the version",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python tools/release_version.py TAG")
+    sys.exit(main(sys.argv[1]))
