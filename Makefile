@@ -11,7 +11,7 @@ JOBS ?= $(shell nproc)
 SYSTEM_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help install setup check test system all docs
+.PHONY: help install setup check test system all docs bench mutants native-sanitized wheels constraints
 
 help: ## Say what each word does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -35,6 +35,10 @@ setup: .venv/ready ## Make .venv with those of the checks as well
 	$(PIP) -e '.[test]'
 	touch $@ .venv/installed
 
+.venv/dev: .venv/bin/python $(MADE_OF)
+	$(PIP) -e '.[dev,test]'
+	touch $@ .venv/installed .venv/ready
+
 check: setup ## Look at format, style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,3 +55,18 @@ all: check test system ## Run every check: what a change has to pass
 docs: setup ## Write the generated reference anew, and make the site in build/docs/site
 	$(BIN)/python docs/generate
 	$(BIN)/python docs/site/build.py
+
+bench: setup ## Measure speed beside other tools; on a quiet machine, some 15 minutes
+	$(BIN)/python benchmarks/speed
+
+mutants: .venv/dev ## Change code at random: do the fast tests notice? Some 10 minutes
+	$(BIN)/python -m benchmarks.mutants
+
+native-sanitized: setup ## Test the C part with AddressSanitizer and UBSan
+	$(BIN)/python -m tests.native.sanitized
+
+wheels: .venv/dev ## Build sdist and wheel into dist/, and check them
+	tools/wheels.sh
+
+constraints: .venv/dev ## Make constraints.txt anew from pyproject.toml
+	tools/constraints.sh
