@@ -63,7 +63,7 @@ mutants: .venv/dev ## Change code at random: do the fast tests notice? Some 10 m
 	$(BIN)/python -m benchmarks.mutants
 
 native-sanitized: setup ## Test the C part with AddressSanitizer and UBSan
-	$(BIN)/python -m tests.native.sanitized
+	$(BIN)/python tests/native/sanitized.py
 
 wheels: .venv/dev ## Build sdist and wheel into dist/, and check them
 	tools/wheels.sh
