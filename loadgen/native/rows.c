@@ -193,7 +193,8 @@ static PyObject *take_oldest(Rows *self, Py_ssize_t most) {
         count = available(self, most);
         Py_XSETREF(pairs, empty_pairs(count));
         if (pairs == NULL) return NULL;
-    } while (count != available(self, most));
+        /* Python code has taken some meanwhile; what it has added is left for the next time. */
+    } while (available(self, most) < count);
     /* From here on no Python code runs, and what fails has changed nothing. */
     Py_ssize_t full = PyList_GET_SIZE(self->full);
     PyObject *whole = PyLong_FromSsize_t(self->capacity), *part = PyLong_FromSsize_t(self->offset);

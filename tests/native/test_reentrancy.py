@@ -85,7 +85,8 @@ class Connection:
         self.world.called("take_plaintext", self)
 
     def tls_stopped(self, error: Exception, *_: int) -> None:
-        assert isinstance(error, LookupError), error
+        if not isinstance(error, LookupError):
+            self.errors.append(error)
         self.world.called("tls_stopped", self)
 
     def tls_write(self, data: bytes) -> None:
@@ -140,8 +141,8 @@ class World:
             self.called("contain", source)
 
     def relief(self) -> None:
-        self.collect()
         self.called("relief", self.connections[0])
+        self.collect()
 
     def collect(self) -> None:
         for buffer, used in self.rows.take():
@@ -207,7 +208,9 @@ def give_another_lane(world: World, connection: Connection) -> None:
 def route_by_an_end_that_adds(world: World, connection: Connection) -> None:
     """What `route` lets go of has a finalizer that moves the poller's table."""
     if not connection.tls:
-        world.poller.route(connection.descriptor, Finalized(lambda: add_many(world, connection)), connection.lane)
+        world.poller.route(
+            connection.descriptor, Finalized(lambda: add_many(world, connection)), connection.lane
+        )
     connection.route(connection.lane)
 
 
@@ -306,6 +309,23 @@ class Finalized:
         self.act()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _stamps() -> Iterator[None]:
+    """The kernel turns its stamps on a while after the first socket asks for them, and off after the last."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with peer, ours:
+        ours.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        deadline = time.monotonic() + 20
+        stamped: list[Any] = []
+        while not stamped:
+            assert time.monotonic() < deadline, "the kernel gives no stamps"
+            peer.sendall(b"x")
+            _, stamped, _, _ = ours.recvmsg(1, 64)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _many_descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -355,7 +375,9 @@ def test_whatever_a_callback_does_each_message_is_seen_once(
     for connection in world.connections:
         number = connection.number
         seen = Counter(int(found) for found in MARK.findall(bytes(connection.bytes)))
-        seen += Counter({sequence: count for (which, sequence), count in world.seen.items() if which == number})
+        seen += Counter(
+            {sequence: count for (which, sequence), count in world.seen.items() if which == number}
+        )
         seen.pop(1000, None)
         wanted = Counter(range(DELIVERIES + 2)) + Counter(sequence for _, sequence in first)
         if kind == "broke" and number == 0:
@@ -366,7 +388,9 @@ def test_whatever_a_callback_does_each_message_is_seen_once(
             assert seen <= wanted
         else:
             assert seen == wanted
-    if change is fail and kind not in ("relief", "contain"):
+    if change is fail and kind == "tls_read":
+        assert [str(error) for each in world.connections for error in each.errors] == ["mine"]
+    elif change is fail and kind not in ("relief", "contain"):
         assert [str(error) for error in world.contained] == ["mine"]
     elif kind != "contain":
         assert world.contained == []
@@ -404,9 +428,11 @@ def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
             collect(rows.take() if nested == "take" else rows.take_oldest())
         busy = False
 
+    # CPython keeps freed tuples for the next of their size; one that is allocated may start a collection.
+    kept = [tuple([number, number]) for number in range(5_000)]
     before = gc.get_threshold()
     gc.callbacks.append(on_collection)
-    gc.set_threshold(1)
+    gc.set_threshold(1, 1_000_000, 1_000_000)
     try:
         for number in range(300):
             expected.append(number)
@@ -422,3 +448,4 @@ def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
         gc.callbacks.remove(on_collection)
     collect(rows.take())
     assert sorted(seen) == sorted(expected)
+    assert len(kept) == 5_000
