@@ -429,7 +429,7 @@ def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
         busy = False
 
     # CPython keeps freed tuples for the next of their size; one that is allocated may start a collection.
-    kept = [tuple([number, number]) for number in range(5_000)]
+    kept = [(number, number) for number in range(5_000)]
     before = gc.get_threshold()
     gc.callbacks.append(on_collection)
     gc.set_threshold(1, 1_000_000, 1_000_000)
