@@ -27,10 +27,16 @@ class Rows:
         """Return the buffer of these that was full first, where there is one."""
 
     def relieve_by(self, most: int, relief: Callable[[], object], /) -> None:
-        """Call something as often as a buffer is full while there are so many; what it raises is only printed."""
+        """Call ``relief`` for each buffer that fills while at least ``most`` are full; what it raises is only printed.
+
+        It is called after the read that filled them, never from within itself, and may change anything.
+        """
 
     def give_back(self, buffer: bytearray, /) -> None:
-        """Write to a buffer of these rows again."""
+        """Write to a buffer of these rows again, which then cannot be resized.
+
+        Raises ValueError where it is not one of theirs, or was given back already.
+        """
 
 class Lane:
     """Takes the messages that it knows for sure."""
@@ -71,7 +77,10 @@ class Poller:
         """Return what is readable while one of the sockets is."""
 
     def add(self, descriptor: int, source: Source, since_ns: int, /) -> None:
-        """Read a socket from now on; what is in it came after ``since_ns``."""
+        """Read a socket from now on; what is in it came after ``since_ns``.
+
+        Raises ValueError where it is read already or the time is negative, OSError where it is no open descriptor.
+        """
 
     def remove(self, descriptor: int, /) -> int:
         """Read it no more; call before it is closed. Returns what `since_ns` is then.

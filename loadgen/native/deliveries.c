@@ -11,16 +11,17 @@
 #include "native.h"
 
 #define ID_MAX 23
+/* The length of a free entry, which no id in a message has: an empty one has 0. */
+#define FREE 0xff
 
 typedef struct {
-    unsigned char length; /* 0: free */
+    unsigned char length;
     char id[ID_MAX];
     int64_t number;
 } Subscription;
 
 typedef struct {
     Lane lane;
-    Rows *rows;
     /* Of most connections the only one: found without the table. */
     Subscription first;
     Subscription *table;
@@ -40,7 +41,7 @@ static int is(const Subscription *entry, const char *id, size_t length) {
 
 static Subscription *place_of(Subscription *table, size_t size, const char *id, size_t length) {
     size_t at = hash_of(id, length) & (size - 1);
-    while (table[at].length && !is(&table[at], id, length)) at = (at + 1) & (size - 1);
+    while (table[at].length != FREE && !is(&table[at], id, length)) at = (at + 1) & (size - 1);
     return &table[at];
 }
 
@@ -48,7 +49,7 @@ static const Subscription *find(DeliveryLane *self, const char *id, size_t lengt
     if (is(&self->first, id, length)) return &self->first;
     if (self->table == NULL) return NULL;
     Subscription *entry = place_of(self->table, self->size, id, length);
-    return entry->length ? entry : NULL;
+    return entry->length != FREE ? entry : NULL;
 }
 
 /* Whether the text goes on like this; then past it. */
@@ -124,13 +125,13 @@ static int deliveries_take(
         if (member == 2) break;
     }
     if (at != end) return 0;
-    int64_t *row = rows_place(self->rows);
+    int64_t *row = rows_place(lane->rows);
     row[0] = subscription->number;
     row[1] = times->arrival_ns;
     row[2] = times->read_ns;
     row[3] = uncertain_ns;
     memcpy(row + 4, values, sizeof values);
-    return rows_advance(self->rows) ? -1 : 1;
+    return rows_advance(lane->rows) ? -1 : 1;
 }
 
 /* --- as Python sees it --- */
@@ -146,13 +147,21 @@ static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     DeliveryLane *self = (DeliveryLane *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->lane.take = deliveries_take;
-    self->rows = (Rows *)Py_NewRef(rows);
+    self->lane.rows = (Rows *)Py_NewRef(rows);
+    self->first.length = FREE;
     return (PyObject *)self;
+}
+
+/* Without a tp_clear: whatever cycle a lane is part of goes through its rows, which break it. */
+static int lane_traverse(PyObject *object, visitproc visit, void *arg) {
+    Py_VISIT(((DeliveryLane *)object)->lane.rows);
+    return 0;
 }
 
 static void lane_dealloc(PyObject *object) {
     DeliveryLane *self = (DeliveryLane *)object;
-    Py_XDECREF(self->rows);
+    PyObject_GC_UnTrack(object);
+    Py_XDECREF(self->lane.rows);
     PyMem_Free(self->table);
     Py_TYPE(object)->tp_free(object);
 }
@@ -164,9 +173,10 @@ static int grow(DeliveryLane *self) {
         PyErr_NoMemory();
         return -1;
     }
+    for (size_t at = 0; at < size; at++) table[at].length = FREE;
     for (size_t at = 0; at < self->size; at++) {
         Subscription *entry = &self->table[at];
-        if (entry->length) *place_of(table, size, entry->id, entry->length) = *entry;
+        if (entry->length != FREE) *place_of(table, size, entry->id, entry->length) = *entry;
     }
     PyMem_Free(self->table);
     self->table = table;
@@ -192,13 +202,13 @@ static PyObject *lane_add(PyObject *object, PyObject *args) {
     }
     Subscription entry = {.length = (unsigned char)length, .number = number};
     memcpy(entry.id, id, length);
-    if (self->first.length == 0 || is(&self->first, id, length)) {
+    if (self->first.length == FREE || is(&self->first, id, length)) {
         self->first = entry;
         Py_RETURN_NONE;
     }
     if (self->used * 2 >= self->size && grow(self)) return NULL;
     Subscription *place = place_of(self->table, self->size, id, length);
-    self->used += place->length == 0;
+    self->used += place->length == FREE;
     *place = entry;
     Py_RETURN_NONE;
 }
@@ -208,7 +218,7 @@ static PyObject *lane_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     PyMem_Free(self->table);
     self->table = NULL;
     self->size = self->used = 0;
-    self->first.length = 0;
+    self->first.length = FREE;
     Py_RETURN_NONE;
 }
 
@@ -222,9 +232,10 @@ PyTypeObject DeliveryLaneType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "loadgen.native._native.DeliveryLane",
     .tp_basicsize = sizeof(DeliveryLane),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_base = &LaneType,
     .tp_new = lane_new,
     .tp_dealloc = lane_dealloc,
+    .tp_traverse = lane_traverse,
     .tp_methods = lane_methods,
 };

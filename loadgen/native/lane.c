@@ -31,7 +31,10 @@ static PyObject *lane_frames(PyObject *object, PyObject *args) {
     const Times times = {arrival_ns, read_ns, within_ns, end_ns};
     Py_ssize_t taken = lane_take_frames((Lane *)object, data.buf, data.len, &times);
     PyBuffer_Release(&data);
-    return taken < 0 ? NULL : PyLong_FromSsize_t(taken);
+    if (taken < 0) return NULL;
+    Rows *rows = ((Lane *)object)->rows;
+    if (rows->due) rows_relieve(rows);
+    return PyLong_FromSsize_t(taken);
 }
 
 static PyMethodDef lane_methods[] = {
@@ -43,6 +46,7 @@ PyTypeObject LaneType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "loadgen.native._native.Lane",
     .tp_basicsize = sizeof(Lane),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    /* Not for Python classes to derive from: theirs would have no `take`. */
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_methods = lane_methods,
 };

@@ -10,34 +10,35 @@
 typedef struct {
     PyObject_HEAD
     PyObject *buffer; /* the bytearray that is written to */
-    PyObject *full;   /* list of (bytearray, bytes used) */
-    PyObject *spare;  /* list of bytearrays to write to next */
-    PyObject *relief; /* called while there are so many full ones; NULL: nobody is */
-    Py_ssize_t most;
+    Py_buffer view;   /* exports it: who has it cannot resize it */
+    char *data;       /* the view's memory; `offset` is below `capacity` whenever Python code runs */
     Py_ssize_t capacity, offset, row_bytes;
+    PyObject *full;   /* list of full bytearrays, the oldest first */
+    PyObject *spare;  /* list of bytearrays to write to next */
+    PyObject *relief; /* called for each buffer that fills while at least `most` are full; or NULL */
+    Py_ssize_t most;
+    Py_ssize_t due; /* calls of the relief that are still to be made */
+    int relieving;
 } Rows;
 
-/* Sets the full buffer aside; -1 with an exception where there is no memory for the next. */
+/* Sets the buffer aside and takes the next. Runs no Python code. -1 with an exception if there is no memory. */
 int rows_rotate(Rows *rows);
 
-/* Where the next row goes: to be filled whole, and then rows_advance. */
-static inline int64_t *rows_place(Rows *rows) {
-    return (int64_t *)(PyByteArray_AS_STRING(rows->buffer) + rows->offset);
-}
+/* Rotates after the row that filled the buffer, which it gives up on failure, and notes that relief is due. */
+int rows_filled(Rows *rows);
 
-/* Has somebody deal with full buffers where there are too many. */
+/* Calls the relief as often as it is due. Runs any Python code: hold no pointer into an object across it. */
 void rows_relieve(Rows *rows);
 
-/* -1 with an exception: no memory for more rows, and the row is not taken. */
+/* Where the next row goes. Fill it whole, then call rows_advance. */
+static inline int64_t *rows_place(Rows *rows) {
+    return (int64_t *)(rows->data + rows->offset);
+}
+
+/* Takes the row. Runs no Python code. -1 with an exception if there is no memory for more; the row is then not taken. */
 static inline int rows_advance(Rows *rows) {
     rows->offset += rows->row_bytes;
-    if (rows->offset < rows->capacity) return 0;
-    if (rows_rotate(rows)) {
-        rows->offset -= rows->row_bytes;
-        return -1;
-    }
-    if (rows->relief != NULL && PyList_GET_SIZE(rows->full) >= rows->most) rows_relieve(rows);
-    return 0;
+    return rows->offset < rows->capacity ? 0 : rows_filled(rows);
 }
 
 /* When the messages of one read arrived. All of them not after `arrival_ns`; the one that ends with the read not before
@@ -46,12 +47,15 @@ typedef struct {
     int64_t arrival_ns, read_ns, within_ns, end_ns;
 } Times;
 
-/* Takes the text of a whole message that it knows for sure; the seam between transport and protocol. */
+/* Takes the text of a whole message that it knows for sure; the seam between transport and protocol.
+
+   Taking runs no Python code. Call `rows_relieve` where `rows->due` is set, once nothing of the read is held any more. */
 typedef struct Lane {
     PyObject_HEAD
     /* 1: taken; 0: not for this lane, nothing was done; -1: an exception is set. */
     int (*take)(
         struct Lane *lane, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
+    Rows *rows; /* where it writes; never NULL */
 } Lane;
 
 /* Gives a lane the whole, unmasked text frames at the beginning of the data, as far as it takes them (RFC 6455, 5.2).

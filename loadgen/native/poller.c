@@ -3,8 +3,12 @@
    interpreter's would otherwise drive each other out of the processor's caches with every frame.
 
    Whatever fails on account of one source ends at that source: `contain(source, error)` is called, and the others are
-   read on. `read` raises only for its caller's mistakes. */
+   read on. `read` raises only for its caller's mistakes.
+
+   Any Python code that is called from here may add, route and remove sockets, which moves the slots. So no `Slot *` is
+   kept across such a call, or across a decref that may free an object: what is needed later is copied and held. */
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -149,7 +153,7 @@ static Times times_of(Poller *self, Slot *slot, int64_t stamped_ns, int64_t befo
     return times;
 }
 
-/* Hands the current exception to `contain`, as one of this source. */
+/* Hands the current exception to `contain`, as one of this source. Runs Python code. */
 static void contain(Poller *self, PyObject *source) {
     PyObject *kind, *error, *traceback;
     PyErr_Fetch(&kind, &error, &traceback);
@@ -163,6 +167,12 @@ static void contain(Poller *self, PyObject *source) {
     Py_XDECREF(kind);
     Py_XDECREF(error);
     Py_XDECREF(traceback);
+}
+
+/* Has full buffers dealt with. The last thing that a read does, since it may run any Python code. Returns 0. */
+static inline int relieved(Rows *rows) {
+    if (rows != NULL && rows->due) rows_relieve(rows);
+    return 0;
 }
 
 /* Reads a socket once. -1 with an exception: there is no memory for what was read, and so it is lost. */
@@ -191,12 +201,14 @@ static int read_one(Poller *self, int descriptor) {
     Times times = times_of(self, slot, stamp(&message), before_ns, read_ns, size < BUFFER_BYTES);
     slot->bytes += size;
     const unsigned char *data = self->buffer;
+    Rows *rows = NULL;
     int is_whole = slot->tls_read == NULL && whole_text(data, size);
     if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
     if (slot->lane != NULL && slot->tls_read == NULL) {
         Py_ssize_t taken = lane_take_frames(slot->lane, data, size, &times);
         if (taken < 0) return -1;
-        if (taken == size && size > 0) return 0;
+        rows = slot->lane->rows;
+        if (taken == size && size > 0) return relieved(rows);
         data += taken;
         size -= taken;
     }
@@ -207,7 +219,7 @@ static int read_one(Poller *self, int descriptor) {
         .source = Py_NewRef(slot->source), .whole = begin ? Py_NewRef(slot->whole) : NULL, .data = bytes,
         .descriptor = descriptor, .times = times};
     self->laters++;
-    return 0;
+    return relieved(rows);
 }
 
 static int is_still_there(Poller *self, const Later *one) {
@@ -269,7 +281,7 @@ static int tell_tls(Poller *self, Later *one, int count) {
         Py_ssize_t length = PyLong_AsSsize_t(size), taken = 0;
         Py_DECREF(size);
         const unsigned char *data = (const unsigned char *)PyByteArray_AS_STRING(self->plaintext);
-        if (length < 0 || length > PLAINTEXT_BYTES) {
+        if (length < 0 || length > PyByteArray_GET_SIZE(self->plaintext)) {
             PyErr_SetString(PyExc_RuntimeError, "TLS read an impossible number of bytes");
             failed = 1;
             break;
@@ -283,8 +295,10 @@ static int tell_tls(Poller *self, Later *one, int count) {
             PyObject *rest = PyBytes_FromStringAndSize((const char *)data + taken, length - taken);
             failed = rest == NULL || call_source(one->source, name_take_plaintext, rest, &times);
             Py_XDECREF(rest);
-            if (length == 0 || !is_still_there(self, one)) break;
+            if (length == 0) break;
         }
+        if (!failed) relieved(lane->rows);
+        if (!is_still_there(self, one)) break;
     }
     Py_DECREF(write);
     Py_DECREF(read);
@@ -387,6 +401,7 @@ static PyObject *poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Poller *self = (Poller *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
     self->epoll = epoll_create1(EPOLL_CLOEXEC);
+    int error = errno;
     self->contain = Py_NewRef(contain);
     self->plaintext = PyByteArray_FromStringAndSize(NULL, PLAINTEXT_BYTES);
     self->plaintext_bytes = PyLong_FromLong(PLAINTEXT_BYTES);
@@ -395,6 +410,7 @@ static PyObject *poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         return NULL;
     }
     if (self->epoll < 0) {
+        errno = error;
         PyErr_SetFromErrno(PyExc_OSError);
         Py_DECREF(self);
         return NULL;
@@ -405,6 +421,8 @@ static PyObject *poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
     Poller *self = (Poller *)object;
     Py_VISIT(self->contain);
+    Py_VISIT(self->plaintext);
+    Py_VISIT(self->plaintext_bytes);
     for (int at = 0; at < self->count; at++) {
         Py_VISIT(self->slots[at].source);
         Py_VISIT(self->slots[at].whole);
@@ -412,21 +430,29 @@ static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
         Py_VISIT(self->slots[at].tls_write);
         Py_VISIT(self->slots[at].tls_read);
     }
+    /* Not `later`: it holds something only while the poller is read, and then it is no garbage. */
     return 0;
 }
 
-static void empty(Slot *slot) {
-    Py_CLEAR(slot->source);
-    Py_CLEAR(slot->whole);
-    Py_CLEAR(slot->lane);
-    Py_CLEAR(slot->tls_write);
-    Py_CLEAR(slot->tls_read);
+/* Gives up what a slot held: of a copy, since what goes with it may come back to the poller. */
+static void drop(Slot slot) {
+    Py_XDECREF(slot.source);
+    Py_XDECREF(slot.whole);
+    Py_XDECREF(slot.lane);
+    Py_XDECREF(slot.tls_write);
+    Py_XDECREF(slot.tls_read);
 }
 
 static int poller_clear(PyObject *object) {
     Poller *self = (Poller *)object;
-    Py_CLEAR(self->contain);
-    for (int at = 0; at < self->count; at++) empty(&self->slots[at]);
+    Slot *slots = self->slots;
+    int count = self->count;
+    self->slots = NULL;
+    self->count = 0;
+    for (int at = 0; at < count; at++) drop(slots[at]);
+    PyMem_Free(slots);
+    /* Never NULL: it may still be called. */
+    if (self->contain != NULL) Py_SETREF(self->contain, Py_NewRef(Py_None));
     return 0;
 }
 
@@ -434,7 +460,7 @@ static void poller_dealloc(PyObject *object) {
     Poller *self = (Poller *)object;
     PyObject_GC_UnTrack(object);
     poller_clear(object);
-    PyMem_Free(self->slots);
+    Py_XDECREF(self->contain);
     Py_XDECREF(self->plaintext);
     Py_XDECREF(self->plaintext_bytes);
     if (self->epoll >= 0) close(self->epoll);
@@ -443,6 +469,22 @@ static void poller_dealloc(PyObject *object) {
 
 static PyObject *poller_fileno(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     return PyLong_FromLong(((Poller *)object)->epoll);
+}
+
+/* Makes room for the slot of a descriptor; -1 with an exception if there is no memory. */
+static int reserve(Poller *self, int descriptor) {
+    if (descriptor < self->count) return 0;
+    size_t count = self->count ? (size_t)self->count : 64;
+    while (count <= (size_t)descriptor) count *= 2;
+    Slot *slots = count <= INT_MAX ? PyMem_Realloc(self->slots, count * sizeof(Slot)) : NULL;
+    if (slots == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(slots + self->count, 0, (count - (size_t)self->count) * sizeof(Slot));
+    self->slots = slots;
+    self->count = (int)count;
+    return 0;
 }
 
 static PyObject *poller_add(PyObject *object, PyObject *args) {
@@ -455,29 +497,27 @@ static PyObject *poller_add(PyObject *object, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "the socket is closed");
         return NULL;
     }
-    if (descriptor >= self->count) {
-        int count = self->count ? self->count : 64;
-        while (count <= descriptor) count *= 2;
-        Slot *slots = PyMem_Realloc(self->slots, count * sizeof(Slot));
-        if (slots == NULL) return PyErr_NoMemory();
-        memset(slots + self->count, 0, (count - self->count) * sizeof(Slot));
-        self->slots = slots;
-        self->count = count;
+    if (since_ns < 0) {
+        PyErr_SetString(PyExc_ValueError, "a time before 1970 is no time of a read");
+        return NULL;
     }
-    if (self->slots[descriptor].source != NULL) {
+    if (descriptor < self->count && self->slots[descriptor].source != NULL) {
         PyErr_SetString(PyExc_ValueError, "the socket is read already");
         return NULL;
     }
+    /* First: what is no open descriptor may be any number, which slots are not made for. */
     struct epoll_event wanted = {.events = EPOLLIN, .data.fd = descriptor};
     if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, descriptor, &wanted)) return PyErr_SetFromErrno(PyExc_OSError);
-    Slot *slot = &self->slots[descriptor];
-    slot->source = Py_NewRef(source);
-    slot->since_ns = slot->stamp_ns = since_ns;
-    slot->filled = 1;
+    if (reserve(self, descriptor)) {
+        epoll_ctl(self->epoll, EPOLL_CTL_DEL, descriptor, NULL);
+        return NULL;
+    }
+    self->slots[descriptor] = (Slot){
+        .source = Py_NewRef(source), .since_ns = since_ns, .stamp_ns = since_ns, .filled = 1};
     Py_RETURN_NONE;
 }
 
-static Slot *slot_of(Poller *self, int descriptor) {
+static Slot *slot_of(Poller *self, long descriptor) {
     if (descriptor < 0 || descriptor >= self->count || self->slots[descriptor].source == NULL) {
         PyErr_SetString(PyExc_KeyError, "no such socket is read");
         return NULL;
@@ -499,25 +539,29 @@ static PyObject *poller_route(PyObject *object, PyObject *args) {
     }
     Slot *slot = slot_of((Poller *)object, descriptor);
     if (slot == NULL) return NULL;
-    Py_XSETREF(slot->whole, whole == Py_None ? NULL : Py_NewRef(whole));
-    Py_XSETREF(slot->lane, lane == Py_None ? NULL : (Lane *)Py_NewRef(lane));
-    Py_XSETREF(slot->tls_write, write == Py_None ? NULL : Py_NewRef(write));
-    Py_XSETREF(slot->tls_read, read == Py_None ? NULL : Py_NewRef(read));
+    Slot was = {.whole = slot->whole, .lane = slot->lane, .tls_write = slot->tls_write, .tls_read = slot->tls_read};
+    slot->whole = whole == Py_None ? NULL : Py_NewRef(whole);
+    slot->lane = lane == Py_None ? NULL : (Lane *)Py_NewRef(lane);
+    slot->tls_write = write == Py_None ? NULL : Py_NewRef(write);
+    slot->tls_read = read == Py_None ? NULL : Py_NewRef(read);
+    drop(was);
     Py_RETURN_NONE;
 }
 
 static PyObject *poller_remove(PyObject *object, PyObject *number) {
     Poller *self = (Poller *)object;
-    int descriptor = (int)PyLong_AsLong(number);
+    long descriptor = PyLong_AsLong(number);
     if (descriptor == -1 && PyErr_Occurred()) return NULL;
     Slot *slot = slot_of(self, descriptor);
     if (slot == NULL) return NULL;
     Slot was = *slot;
     memset(slot, 0, sizeof *slot);
-    int failed = epoll_ctl(self->epoll, EPOLL_CTL_DEL, descriptor, NULL);
-    /* Last, and from a copy: what goes with them may come back here. */
-    empty(&was);
-    if (failed) return PyErr_SetFromErrno(PyExc_OSError);
+    int error = epoll_ctl(self->epoll, EPOLL_CTL_DEL, (int)descriptor, NULL) ? errno : 0;
+    drop(was);
+    if (error) {
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
     return PyLong_FromLongLong(was.since_ns > was.stamp_ns ? was.since_ns : was.stamp_ns);
 }
 

@@ -1,11 +1,53 @@
-/* The buffer that the receive path writes deliveries into. */
+/* The buffer that the receive path writes deliveries into.
+
+   Writing a row runs no Python code. `rows_rotate` makes no object that the garbage collector tracks: such an object may
+   start a collection, which runs finalizers in the midst of what made it. Python code (the relief) runs only in
+   `rows_relieve`, which callers call last. */
 #include "native.h"
+
+#define COLUMNS_MAX 64
+#define ROWS_MAX (1 << 24)
+#define SPARES_MAX 2
+
+/* Exports a buffer, so that Python code that still has it cannot resize it while rows are written to it. 0 with no
+   exception where its memory does not fit; -1 with one. */
+static int hold(const Rows *self, PyObject *buffer, Py_buffer *view) {
+    if (PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE)) return -1;
+    /* Bytes deleted at a bytearray's front move its start to any address. */
+    if (view->len == self->capacity && (uintptr_t)view->buf % _Alignof(int64_t) == 0) return 1;
+    PyBuffer_Release(view);
+    return 0;
+}
+
+/* Returns a new reference, exported by `view`: a buffer that was given back, or a new one. */
+static PyObject *next_buffer(Rows *self, Py_buffer *view) {
+    for (Py_ssize_t spares; (spares = PyList_GET_SIZE(self->spare)) > 0;) {
+        PyObject *buffer = Py_NewRef(PyList_GET_ITEM(self->spare, spares - 1));
+        int held = PyList_SetSlice(self->spare, spares - 1, spares, NULL) ? -1 : hold(self, buffer, view);
+        if (held > 0) return buffer;
+        Py_DECREF(buffer);
+        if (held < 0) return NULL;
+    }
+    PyObject *buffer = PyByteArray_FromStringAndSize(NULL, self->capacity);
+    if (buffer == NULL) return NULL;
+    if (hold(self, buffer, view) > 0) return buffer;
+    Py_DECREF(buffer);
+    if (!PyErr_Occurred()) PyErr_NoMemory();
+    return NULL;
+}
+
+static void set_buffer(Rows *self, PyObject *buffer, const Py_buffer *view) {
+    self->buffer = buffer;
+    self->view = *view;
+    self->data = view->buf;
+    self->offset = 0;
+}
 
 static PyObject *rows_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"columns", "rows", NULL};
     Py_ssize_t columns, count;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "nn", names, &columns, &count)) return NULL;
-    if (columns < 1 || columns > 64 || count < 1 || count > (1 << 24)) {
+    if (columns < 1 || columns > COLUMNS_MAX || count < 1 || count > ROWS_MAX) {
         PyErr_SetString(PyExc_ValueError, "rows are from 1 to 16,777,216, of 1 to 64 columns");
         return NULL;
     }
@@ -13,56 +55,84 @@ static PyObject *rows_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
     if (self == NULL) return NULL;
     self->row_bytes = columns * (Py_ssize_t)sizeof(int64_t);
     self->capacity = count * self->row_bytes;
-    self->buffer = PyByteArray_FromStringAndSize(NULL, self->capacity);
-    self->full = PyList_New(0);
-    self->spare = PyList_New(0);
-    if (self->buffer == NULL || self->full == NULL || self->spare == NULL) {
+    Py_buffer view;
+    PyObject *buffer = NULL;
+    if ((self->full = PyList_New(0)) == NULL || (self->spare = PyList_New(0)) == NULL ||
+        (buffer = next_buffer(self, &view)) == NULL) {
         Py_DECREF(self);
         return NULL;
     }
+    set_buffer(self, buffer, &view);
     return (PyObject *)self;
+}
+
+static int rows_traverse(PyObject *object, visitproc visit, void *arg) {
+    Rows *self = (Rows *)object;
+    Py_VISIT(self->full);
+    Py_VISIT(self->spare);
+    Py_VISIT(self->relief);
+    return 0;
+}
+
+/* Only the relief can be part of a cycle: the lists hold bytearrays, and rows may still be written. */
+static int rows_clear(PyObject *object) {
+    Py_CLEAR(((Rows *)object)->relief);
+    return 0;
 }
 
 static void rows_dealloc(PyObject *object) {
     Rows *self = (Rows *)object;
+    PyObject_GC_UnTrack(object);
+    rows_clear(object);
+    if (self->buffer != NULL) PyBuffer_Release(&self->view);
     Py_XDECREF(self->buffer);
     Py_XDECREF(self->full);
     Py_XDECREF(self->spare);
-    Py_XDECREF(self->relief);
     Py_TYPE(object)->tp_free(object);
 }
 
 int rows_rotate(Rows *self) {
-    PyObject *next;
-    Py_ssize_t spares = PyList_GET_SIZE(self->spare);
-    if (spares > 0) {
-        next = Py_NewRef(PyList_GET_ITEM(self->spare, spares - 1));
-        if (PyList_SetSlice(self->spare, spares - 1, spares, NULL)) {
-            Py_DECREF(next);
-            return -1;
-        }
-    } else if ((next = PyByteArray_FromStringAndSize(NULL, self->capacity)) == NULL) {
-        return -1;
-    }
-    PyObject *pair = Py_BuildValue("(On)", self->buffer, self->offset);
-    if (pair == NULL || PyList_Append(self->full, pair)) {
-        Py_XDECREF(pair);
+    Py_buffer view;
+    PyObject *next = next_buffer(self, &view), *full = self->buffer;
+    if (next == NULL) return -1;
+    if (PyList_Append(self->full, full)) {
+        PyBuffer_Release(&view);
         Py_DECREF(next);
         return -1;
     }
-    Py_DECREF(pair);
-    Py_SETREF(self->buffer, next);
-    self->offset = 0;
+    PyBuffer_Release(&self->view);
+    set_buffer(self, next, &view);
+    /* The list has it: this frees nothing. */
+    Py_DECREF(full);
+    return 0;
+}
+
+int rows_filled(Rows *self) {
+    if (rows_rotate(self)) {
+        self->offset -= self->row_bytes;
+        return -1;
+    }
+    if (self->relief != NULL && PyList_GET_SIZE(self->full) >= self->most) self->due++;
     return 0;
 }
 
 void rows_relieve(Rows *self) {
-    /* Held, since it may set another. */
-    PyObject *relief = Py_NewRef(self->relief);
-    PyObject *result = PyObject_CallNoArgs(relief);
-    if (result == NULL) PyErr_WriteUnraisable(relief);
-    Py_XDECREF(result);
-    Py_DECREF(relief);
+    /* A relief that fills buffers itself is not called from within itself. */
+    if (self->relieving) return;
+    self->relieving = 1;
+    Py_INCREF(self);
+    Py_ssize_t due = self->due;
+    self->due = 0;
+    while (due-- > 0 && self->relief != NULL && PyList_GET_SIZE(self->full) >= self->most) {
+        /* Held, since it may set another. */
+        PyObject *relief = Py_NewRef(self->relief);
+        PyObject *result = PyObject_CallNoArgs(relief);
+        if (result == NULL) PyErr_WriteUnraisable(relief);
+        Py_XDECREF(result);
+        Py_DECREF(relief);
+    }
+    self->relieving = 0;
+    Py_DECREF(self);
 }
 
 static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t count) {
@@ -72,7 +142,7 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
         PyErr_SetString(PyExc_TypeError, "add takes a subscription, an arrival, the time of the read, and a stamp");
         return NULL;
     }
-    int64_t values[64];
+    int64_t values[COLUMNS_MAX];
     Py_ssize_t columns = self->row_bytes / (Py_ssize_t)sizeof(int64_t);
     values[3] = 0;
     for (Py_ssize_t at = 0; at < columns; at++) {
@@ -91,27 +161,67 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
     }
     memcpy(rows_place(self), values, self->row_bytes);
     if (rows_advance(self)) return NULL;
+    if (self->due) rows_relieve(self);
     Py_RETURN_NONE;
 }
 
+/* Returns a list of so many pairs that are still to be filled in. May run a collection, and so any Python code. */
+static PyObject *empty_pairs(Py_ssize_t count) {
+    PyObject *pairs = PyList_New(count);
+    for (Py_ssize_t at = 0; pairs != NULL && at < count; at++) {
+        PyObject *pair = PyTuple_New(2);
+        if (pair == NULL) {
+            Py_CLEAR(pairs);
+        } else {
+            PyList_SET_ITEM(pairs, at, pair);
+        }
+    }
+    return pairs;
+}
+
+/* How many buffers with rows there are, the one that is written to included; at most so many. */
+static Py_ssize_t available(const Rows *self, Py_ssize_t most) {
+    Py_ssize_t count = PyList_GET_SIZE(self->full) + (self->offset > 0);
+    return count < most ? count : most;
+}
+
+/* Returns the oldest buffers as pairs. */
+static PyObject *take_oldest(Rows *self, Py_ssize_t most) {
+    PyObject *pairs = NULL;
+    Py_ssize_t count;
+    do {
+        count = available(self, most);
+        Py_XSETREF(pairs, empty_pairs(count));
+        if (pairs == NULL) return NULL;
+        /* Python code has taken some meanwhile; what it has added is left for the next time. */
+    } while (available(self, most) < count);
+    /* From here on no Python code runs, and what fails has changed nothing. */
+    Py_ssize_t full = PyList_GET_SIZE(self->full);
+    PyObject *whole = PyLong_FromSsize_t(self->capacity), *part = PyLong_FromSsize_t(self->offset);
+    if (whole == NULL || part == NULL || (count > full && rows_rotate(self))) {
+        Py_DECREF(pairs);
+        Py_XDECREF(whole);
+        Py_XDECREF(part);
+        return NULL;
+    }
+    for (Py_ssize_t at = 0; at < count; at++) {
+        PyObject *pair = PyList_GET_ITEM(pairs, at);
+        PyTuple_SET_ITEM(pair, 0, Py_NewRef(PyList_GET_ITEM(self->full, at)));
+        PyTuple_SET_ITEM(pair, 1, Py_NewRef(at < full ? whole : part));
+    }
+    Py_DECREF(whole);
+    Py_DECREF(part);
+    if (PyList_SetSlice(self->full, 0, count, NULL)) Py_CLEAR(pairs);
+    return pairs;
+}
+
 static PyObject *rows_take(PyObject *object, PyObject *Py_UNUSED(ignored)) {
-    Rows *self = (Rows *)object;
-    if (self->offset && rows_rotate(self)) return NULL;
-    PyObject *none = PyList_New(0);
-    if (none == NULL) return NULL;
-    PyObject *taken = self->full;
-    self->full = none;
-    return taken;
+    return take_oldest((Rows *)object, PY_SSIZE_T_MAX);
 }
 
 static PyObject *rows_take_oldest(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Rows *self = (Rows *)object;
-    PyObject *oldest = PyList_GetSlice(self->full, 0, 1);
-    if (oldest == NULL || PyList_SetSlice(self->full, 0, 1, NULL)) {
-        Py_XDECREF(oldest);
-        return NULL;
-    }
-    return oldest;
+    return take_oldest(self, PyList_GET_SIZE(self->full) > 0);
 }
 
 static PyObject *rows_relieve_by(PyObject *object, PyObject *args) {
@@ -123,9 +233,21 @@ static PyObject *rows_relieve_by(PyObject *object, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "one full buffer is the least");
         return NULL;
     }
+    if (!PyCallable_Check(relief)) {
+        PyErr_SetString(PyExc_TypeError, "the relief is called, and must be callable");
+        return NULL;
+    }
     self->most = most;
     Py_XSETREF(self->relief, Py_NewRef(relief));
     Py_RETURN_NONE;
+}
+
+/* Whether the list has this very object; compares no values, which would run Python code. */
+static int has(PyObject *list, PyObject *wanted) {
+    for (Py_ssize_t at = 0; at < PyList_GET_SIZE(list); at++) {
+        if (PyList_GET_ITEM(list, at) == wanted) return 1;
+    }
+    return 0;
 }
 
 static PyObject *rows_give_back(PyObject *object, PyObject *buffer) {
@@ -134,7 +256,11 @@ static PyObject *rows_give_back(PyObject *object, PyObject *buffer) {
         PyErr_SetString(PyExc_ValueError, "only a buffer of these rows can be given back");
         return NULL;
     }
-    if (PyList_GET_SIZE(self->spare) < 2 && PyList_Append(self->spare, buffer)) return NULL;
+    if (buffer == self->buffer || has(self->spare, buffer) || has(self->full, buffer)) {
+        PyErr_SetString(PyExc_ValueError, "a buffer can be given back only once");
+        return NULL;
+    }
+    if (PyList_GET_SIZE(self->spare) < SPARES_MAX && PyList_Append(self->spare, buffer)) return NULL;
     Py_RETURN_NONE;
 }
 
@@ -151,8 +277,10 @@ PyTypeObject RowsType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "loadgen.native._native.Rows",
     .tp_basicsize = sizeof(Rows),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_new = rows_new,
     .tp_dealloc = rows_dealloc,
+    .tp_traverse = rows_traverse,
+    .tp_clear = rows_clear,
     .tp_methods = rows_methods,
 };

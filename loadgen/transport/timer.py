@@ -19,6 +19,8 @@ _READ = 1
 #: Between two readings of a clock; more means that the process was put aside meanwhile.
 _AT_ONCE_NS = 20_000
 _READINGS = 5
+#: Stands for a time that no waiting greenlet is earlier than.
+_FIRING = 1
 
 
 class PreciseTimer:
@@ -82,11 +84,13 @@ class PreciseTimer:
     def _on_readable(self) -> None:
         if self._timer is None or not self._timer.acknowledge():
             return
-        self._armed_ns = 0
+        # Greenlets that wait again leave the timer alone: it is set once, for the earliest of all.
+        self._armed_ns = _FIRING
         while self._due and self._due[0][0] <= time.monotonic_ns():
             _, _, waiter = heapq.heappop(self._due)
             waiter.switch(None)
-        if self._due and not self._armed_ns:
+        self._armed_ns = 0
+        if self._due and self._timer is not None:
             self._arm()
 
 

@@ -6,6 +6,9 @@ import pytest
 import trustme
 
 from loadgen.server.process import Announcement, ServerProcess
+from tests.transport.kinds import inlet_kind
+
+__all__ = ["inlet_kind"]
 
 
 @pytest.fixture(scope="session")

@@ -18,18 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen import native
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.server.process import Announcement, ServerProcess
-from loadgen.transport import inlet as inlets
-from loadgen.transport.address import Address
 from loadgen.transport.silence import SilenceWatch, last_data_ns, unread_bytes
-from loadgen.transport.websocket import WebSocket
 from tests.transport.quiet import QuietRelay
-from tests.transport.test_websocket import Recording, wait_for
+from tests.transport.test_websocket import converse, wait_for
 
 MS = 1_000_000
 
@@ -192,17 +188,6 @@ def test_the_kernel_says_when_data_last_came() -> None:
             assert (last_data_ns(client) or 0) < quiet_ns
 
 
-@pytest.fixture(params=["native", "python"])
-def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Each test by either poller."""
-    if request.param == "native" and not native.available:
-        pytest.skip("the native receive path was not built")
-    monkeypatch.setattr(native, "available", request.param == "native")
-    inlets._inlets.clear()
-    yield request.param
-    inlets._inlets.clear()
-
-
 def through(server: Announcement, relay: QuietRelay) -> AppSyncEvents:
     parts = urlsplit(server.http_url)
     url = f"{parts.scheme}://127.0.0.1:{relay.port}{parts.path}"
@@ -212,20 +197,8 @@ def through(server: Announcement, relay: QuietRelay) -> AppSyncEvents:
 def a_silent_connection_is_told_of(server: Announcement) -> None:
     with QuietRelay(urlsplit(server.http_url).port or 0) as relay:
         service = through(server, relay)
-        handler, silent, closed = Recording(), [], []
-        session = service.session(handler)
-        handshake = service.handshake()
-        connection = WebSocket(
-            Address(service.connect_url),
-            subprotocols=handshake.subprotocols,
-            headers=handshake.headers,
-            on_text=session.receive,
-            on_closed=lambda code, reason: closed.append((code, reason)),
-        )
-        connection.open(10)
-        for message in session.opening():
-            connection.send(message)
-        wait_for(lambda: handler.named("on_connected"))
+        connection, _, _, _ = converse(service)
+        silent: list[tuple[int, int]] = []
         begun_ns = now_ns()
         connection.watch_silence(600 * MS, lambda heard_ns: silent.append((heard_ns, now_ns())))
         # Pings are answered, and so it is heard.
@@ -246,12 +219,12 @@ def a_silent_connection_is_told_of(server: Announcement) -> None:
         relay.silent.clear()
 
 
-@pytest.mark.usefixtures("poller")
+@pytest.mark.usefixtures("inlet_kind")
 def test_a_silent_connection_over_plain_tcp(silent_server: Announcement) -> None:
     a_silent_connection_is_told_of(silent_server)
 
 
-@pytest.mark.usefixtures("poller")
+@pytest.mark.usefixtures("inlet_kind")
 def test_a_silent_connection_over_tls(trusted: Announcement) -> None:
     a_silent_connection_is_told_of(trusted)
 

@@ -1,7 +1,6 @@
 """What a server sends that is not WebSocket is named as that, at once, whoever reads the socket."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -13,9 +12,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
-from loadgen import native
 from loadgen.transport import bounds, violations
-from loadgen.transport import inlet as inlets
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, UnreadableError
 from loadgen.transport.websocket import WebSocket
@@ -56,16 +53,6 @@ WRONG: dict[str, tuple[bytes, str]] = {
         "a close frame in the middle of a fragmented",
     ),
 }
-
-
-@pytest.fixture(params=["native", "python"])
-def inlet_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    if request.param == "native" and not native.available:
-        pytest.skip("the native receive path was not built")
-    monkeypatch.setattr(native, "available", request.param == "native")
-    inlets._inlets.clear()
-    yield request.param
-    inlets._inlets.clear()
 
 
 class Client:

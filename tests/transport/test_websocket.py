@@ -2,7 +2,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -12,29 +12,18 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.sync.server import ServerConnection, serve
 
-from loadgen import native
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import PublishAnswer
 from loadgen.server.process import Announcement
-from loadgen.transport import inlet as inlets
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient, HttpxClient
 from loadgen.transport.websocket import WebSocket
 
-
-@pytest.fixture(params=["native", "python"], autouse=True)
-def inlet_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Each test by either inlet."""
-    if request.param == "native" and not native.available:
-        pytest.skip("the native receive path was not built")
-    monkeypatch.setattr(native, "available", request.param == "native")
-    inlets._inlets.clear()
-    yield request.param
-    inlets._inlets.clear()
+pytestmark = pytest.mark.usefixtures("inlet_kind")
 
 
 class Recording:

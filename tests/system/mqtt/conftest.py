@@ -3,6 +3,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.mqtt.broker import Broker, running
+from tests.transport.kinds import inlet_kind
+
+__all__ = ["inlet_kind"]
 
 
 @pytest.fixture(scope="session")

@@ -3,35 +3,21 @@
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from operator import attrgetter
 
 import gevent
 import pytest
 
-from loadgen import native
 from loadgen.client.event_client import Delivery, EventClient, ServiceRefusedError
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
 from loadgen.run import target as targets
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target, login_of
-from loadgen.transport import inlet as inlets
 from loadgen.transport.errors import TransportError
 from tests.system.mqtt.broker import PASSWORD, USER, Broker
 
 CARRIERS = ["tcp", "tls", "websocket", "secure_websocket"]
-
-
-@pytest.fixture(params=["native", "python"])
-def inlet_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Each test by either inlet."""
-    if request.param == "native" and not native.available:
-        pytest.skip("the native receive path was not built")
-    monkeypatch.setattr(native, "available", request.param == "native")
-    inlets._inlets.clear()
-    yield request.param
-    inlets._inlets.clear()
 
 
 class Arrivals(list[Delivery]):

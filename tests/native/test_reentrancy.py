@@ -1,0 +1,451 @@
+"""Python code that the receive path calls may change anything: every message is still seen once, and nothing is freed
+that is in use (the sanitized build is the one that notices; see sanitized.py)."""
+
+import contextlib
+import gc
+import re
+import resource
+import select
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadgen import native
+from loadgen.measure.stamp import encode_event
+from loadgen.protocol.appsync import messages
+from loadgen.server import frames
+
+pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
+
+SOCKETS = 3
+DELIVERIES = 4
+MARK = re.compile(rb'_lg\\":\[7,1,(\d+),')
+#: linux/socket.h, of 64-bit systems.
+SO_TIMESTAMPNS = 35
+
+
+def delivery(sequence: int) -> bytes:
+    return frames.text_frame(messages.data("s1", encode_event(7, 1, sequence, 3, 4, 90)))
+
+
+#: A message that no lane takes, with a number of its own.
+def other(sequence: int) -> bytes:
+    return frames.text_frame(messages.data("s2", encode_event(7, 1, sequence, 3, 4, 90)))
+
+
+def record(content: bytes) -> bytes:
+    """Return what looks like a TLS record of application data; `Connection` "decrypts" it."""
+    return b"\x17\x03\x03" + len(content).to_bytes(2, "big") + content
+
+
+class Connection:
+    """A `Source` over a real TCP connection that notes every message it is given."""
+
+    def __init__(self, world: "World", number: int, tls: bool) -> None:
+        self.world, self.number = world, number
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.peer = socket.create_connection(listener.getsockname())
+            self.socket, _ = listener.accept()
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self.descriptor = self.socket.fileno()
+        self.lane: native.DeliveryLane | None = native.DeliveryLane(world.rows)
+        self.lane.add("s1", number)
+        self.tls = tls
+        self.incoming = bytearray()
+        self.bytes = bytearray()
+        self.errors: list[BaseException] = []
+        self.ended = False
+        self.removed = False
+
+    def send(self) -> None:
+        content = b"".join(map(delivery, range(DELIVERIES))) + other(DELIVERIES)
+        more = delivery(DELIVERIES + 1)
+        self.peer.sendall(record(content) + record(more) if self.tls else content + more)
+
+    def take(self, data: bytes, *_: int) -> None:
+        self.ended = self.ended or not data
+        self.bytes += data
+        self.world.called("take", self)
+
+    def whole(self, text: bytes, *_: int) -> None:
+        self.bytes += text
+        self.world.called("whole", self)
+
+    def broke(self, error: OSError) -> None:
+        self.errors.append(error)
+        self.world.called("broke", self)
+
+    def take_plaintext(self, data: bytes, *_: int) -> None:
+        self.bytes += data
+        self.world.called("take_plaintext", self)
+
+    def tls_stopped(self, error: Exception, *_: int) -> None:
+        if not isinstance(error, LookupError):
+            self.errors.append(error)
+        self.world.called("tls_stopped", self)
+
+    def tls_write(self, data: bytes) -> None:
+        self.incoming += data
+        self.world.called("tls_write", self)
+
+    def tls_read(self, size: int, into: bytearray) -> int:
+        self.world.called("tls_read", self)
+        if self.world.kind == "tls_stopped" or not self.incoming:
+            # As a record without application data; what it is of the connection's comes by another way.
+            self.bytes += self.incoming
+            self.incoming.clear()
+            raise LookupError("want read")
+        length = int.from_bytes(self.incoming[3:5], "big")
+        into[:length] = self.incoming[5 : 5 + length]
+        del self.incoming[: 5 + length]
+        return length
+
+    def route(self, lane: native.DeliveryLane | None) -> None:
+        if self.tls:
+            self.world.poller.route(self.descriptor, None, lane, self.tls_write, self.tls_read)
+        else:
+            self.world.poller.route(self.descriptor, self.whole, lane)
+
+
+class World:
+    """A poller with some connections, one of whose callbacks makes a change, once."""
+
+    def __init__(self, kind: str, change: Callable[["World", Connection], None]) -> None:
+        self.kind, self.change = kind, change
+        self.changes = 0
+        self.rows = native.Rows(9, 1 if kind == "relief" else 1000)
+        self.seen: Counter[tuple[int, int]] = Counter()
+        self.contained: list[BaseException] = []
+        self.poller = native.Poller(self.contain)
+        self.rows.relieve_by(1, self.relief)
+        self.extra: list[socket.socket] = []
+        tls = kind in ("tls_write", "tls_read", "take_plaintext", "tls_stopped")
+        self.connections = [Connection(self, number, tls) for number in range(SOCKETS)]
+        for connection in self.connections:
+            self.poller.add(connection.descriptor, connection, 1)
+            connection.route(connection.lane)
+
+    def called(self, kind: str, connection: Connection) -> None:
+        if kind == self.kind and not self.changes:
+            self.changes += 1
+            self.change(self, connection)
+
+    def contain(self, source: Any, error: BaseException) -> None:
+        self.contained.append(error)
+        if self.kind == "contain":
+            self.called("contain", source)
+
+    def relief(self) -> None:
+        self.called("relief", self.connections[0])
+        self.collect()
+
+    def collect(self) -> None:
+        for buffer, used in self.rows.take():
+            for row in np.frombuffer(buffer, dtype=np.int64, count=used // 8).reshape(-1, 9).tolist():
+                self.seen[row[0], row[6]] += 1
+            with contextlib.suppress(ValueError):
+                self.rows.give_back(buffer)
+
+    def read_all(self) -> None:
+        deadline = time.monotonic() + 20
+        while not all(each.ended or each.removed or each.errors for each in self.connections):
+            assert time.monotonic() < deadline, "not everything arrived"
+            self.poller.read(256)
+
+    def close(self) -> None:
+        for connection in self.connections:
+            connection.socket.close()
+            connection.peer.close()
+        for each in self.extra:
+            each.close()
+
+
+# What a callback may do.
+
+
+def remove_itself(world: World, connection: Connection) -> None:
+    world.poller.remove(connection.descriptor)
+    connection.removed = True
+
+
+def remove_another(world: World, connection: Connection) -> None:
+    remove_itself(world, world.connections[(connection.number + 1) % SOCKETS])
+
+
+def remove_all(world: World, connection: Connection) -> None:
+    for each in world.connections:
+        remove_itself(world, each)
+
+
+def add_many(world: World, connection: Connection) -> None:
+    """As many as move the poller's table."""
+    for number in range(400):
+        ours, theirs = socket.socketpair()
+        world.extra += [ours, theirs]
+        world.poller.add(ours.fileno(), Idle(number), 1)
+
+
+def remove_and_add_again(world: World, connection: Connection) -> None:
+    since_ns = world.poller.remove(connection.descriptor)
+    add_many(world, connection)
+    world.poller.add(connection.descriptor, connection, since_ns)
+    connection.route(connection.lane)
+
+
+def give_another_lane(world: World, connection: Connection) -> None:
+    """With the old one's last reference."""
+    connection.lane = native.DeliveryLane(world.rows)
+    connection.lane.add("s1", connection.number)
+    connection.route(connection.lane)
+    gc.collect()
+
+
+def route_by_an_end_that_adds(world: World, connection: Connection) -> None:
+    """What `route` lets go of has a finalizer that moves the poller's table."""
+    if not connection.tls:
+        world.poller.route(
+            connection.descriptor, Finalized(lambda: add_many(world, connection)), connection.lane
+        )
+    connection.route(connection.lane)
+
+
+def remove_by_an_end_that_adds(world: World, connection: Connection) -> None:
+    ours, theirs = socket.socketpair()
+    world.extra += [ours, theirs]
+    world.poller.add(ours.fileno(), Idle(0), 1)
+    world.poller.route(ours.fileno(), Finalized(lambda: add_many(world, connection)), None)
+    world.poller.remove(ours.fileno())
+
+
+def clear_the_lane(world: World, connection: Connection) -> None:
+    assert connection.lane is not None
+    connection.lane.clear()
+
+
+def fill_the_lane(world: World, connection: Connection) -> None:
+    assert connection.lane is not None
+    for number in range(300):
+        connection.lane.add(f"more{number}", number)
+
+
+def add_rows(world: World, connection: Connection) -> None:
+    for sequence in range(5):
+        world.rows.add(99, 1, 1, (7, 1, sequence, 3, 4))
+
+
+def take_rows(world: World, connection: Connection) -> None:
+    world.collect()
+
+
+def take_frames(world: World, connection: Connection) -> None:
+    assert connection.lane is not None
+    frame = delivery(1000)
+    assert connection.lane.take_frames(frame, 1, 1) == len(frame)
+
+
+def relieve_by_another(world: World, connection: Connection) -> None:
+    world.rows.relieve_by(1, world.collect)
+
+
+def read(world: World, connection: Connection) -> None:
+    with pytest.raises(RuntimeError, match="being read"):
+        world.poller.read(10)
+
+
+def shrink_the_spare_buffers(world: World, connection: Connection) -> None:
+    """Buffers that were given back, and are still had."""
+    taken = world.rows.take()
+    for buffer, used in taken:
+        for row in np.frombuffer(bytes(buffer), dtype=np.int64, count=used // 8).reshape(-1, 9).tolist():
+            world.seen[row[0], row[6]] += 1
+        world.rows.give_back(buffer)
+        buffer.clear()
+
+
+def lose_the_poller(world: World, connection: Connection) -> None:
+    """Its last reference but that of the call itself."""
+    kept = world.poller
+    del world.poller
+    gc.collect()
+    world.poller = kept
+
+
+def fail(world: World, connection: Connection) -> None:
+    raise RuntimeError("mine")
+
+
+CHANGES = [
+    remove_itself, remove_another, remove_all, add_many, remove_and_add_again, give_another_lane,
+    route_by_an_end_that_adds, remove_by_an_end_that_adds, clear_the_lane, fill_the_lane, add_rows, take_rows,
+    take_frames, relieve_by_another, read, shrink_the_spare_buffers, lose_the_poller, fail,
+]  # fmt: skip
+KINDS = [
+    "take", "whole", "broke", "contain", "relief", "tls_write", "tls_read", "take_plaintext", "tls_stopped",
+]  # fmt: skip
+
+
+class Idle:
+    """A source that nothing is read of."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class Finalized:
+    """Something that does this when it is freed."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    def __call__(self, *_: object) -> None:
+        raise AssertionError("it is there to be let go of")
+
+    def __del__(self) -> None:
+        self.act()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _stamps() -> Iterator[None]:
+    """The kernel turns its stamps on a while after the first socket asks for them, and off after the last."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with peer, ours:
+        ours.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        deadline = time.monotonic() + 20
+        stamped: list[Any] = []
+        while not stamped:
+            assert time.monotonic() < deadline, "the kernel gives no stamps"
+            peer.sendall(b"x")
+            _, stamped, _, _ = ours.recvmsg(1, 64)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_a_callback_does_each_message_is_seen_once(
+    kind: str, change: Callable[[World, Connection], None]
+) -> None:
+    world = World(kind, change)
+    for connection in world.connections:
+        if kind == "whole":
+            connection.peer.sendall(other(0))
+        elif kind == "broke" and connection.number == 0:
+            # A reset instead of an end.
+            connection.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            connection.peer.close()
+            continue
+        else:
+            connection.send()
+    if kind == "contain":
+        # Its `take` fails, for which it is contained.
+        world.connections[0].take = None  # type: ignore[method-assign,assignment]
+    if kind == "whole":
+        for connection in world.connections:
+            assert select.select([connection.socket], [], [], 20)[0]
+        world.poller.read(256)
+        for connection in world.connections:
+            connection.send()
+    for connection in world.connections:
+        with contextlib.suppress(OSError):
+            connection.peer.shutdown(socket.SHUT_WR)
+    if kind == "contain":
+        world.connections[0].ended = True
+        deadline = time.monotonic() + 20
+        while not world.changes and time.monotonic() < deadline:
+            world.poller.read(256)
+    world.read_all()
+    world.collect()
+    assert world.changes == 1
+    first = [(0, 0)] if kind == "whole" else []
+    for connection in world.connections:
+        number = connection.number
+        seen = Counter(int(found) for found in MARK.findall(bytes(connection.bytes)))
+        seen += Counter(
+            {sequence: count for (which, sequence), count in world.seen.items() if which == number}
+        )
+        seen.pop(1000, None)
+        wanted = Counter(range(DELIVERIES + 2)) + Counter(sequence for _, sequence in first)
+        if kind == "broke" and number == 0:
+            wanted.clear()
+        incomplete = connection.removed or (kind == "contain" and number == 0)
+        incomplete = incomplete or (change is fail and kind.startswith(("tls_", "take_plain")))
+        if incomplete:
+            assert seen <= wanted
+        else:
+            assert seen == wanted
+    if change is fail and kind == "tls_read":
+        assert [str(error) for each in world.connections for error in each.errors] == ["mine"]
+    elif change is fail and kind not in ("relief", "contain"):
+        assert [str(error) for error in world.contained] == ["mine"]
+    elif kind != "contain":
+        assert world.contained == []
+    added = {sequence for (which, sequence) in world.seen if which == 99}
+    assert added == (set(range(5)) if change is add_rows else set())
+    world.close()
+
+
+@pytest.mark.parametrize("nested", ["add", "take", "take_oldest", "clear"])
+def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
+    rows = native.Rows(9, 1)
+    lane = native.DeliveryLane(rows)
+    lane.add("s1", 5)
+    seen: list[int] = []
+    expected: list[int] = []
+    busy = False
+
+    def collect(taken: list[tuple[bytearray, int]]) -> None:
+        for buffer, used in taken:
+            assert used == 72
+            seen.append(int(np.frombuffer(buffer, dtype=np.int64)[6]))
+
+    def on_collection(phase: str, _: dict[str, int]) -> None:
+        nonlocal busy
+        if busy:
+            return
+        busy = True
+        if nested == "add":
+            expected.append(10_000 + len(expected))
+            rows.add(1, 2, 3, (7, 1, expected[-1], 3, 4))
+        elif nested == "clear":
+            lane.clear()
+            lane.add("s1", 5)
+        else:
+            collect(rows.take() if nested == "take" else rows.take_oldest())
+        busy = False
+
+    # CPython keeps freed tuples for the next of their size; one that is allocated may start a collection.
+    kept = [(number, number) for number in range(5_000)]
+    before = gc.get_threshold()
+    gc.callbacks.append(on_collection)
+    gc.set_threshold(1, 1_000_000, 1_000_000)
+    try:
+        for number in range(300):
+            expected.append(number)
+            if number % 2:
+                rows.add(1, 2, 3, (7, 1, number, 3, 4))
+            else:
+                frame = delivery(number)
+                assert lane.take_frames(frame, 1, 1) == len(frame)
+            if number % 50 == 0:
+                collect(rows.take())
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(on_collection)
+    collect(rows.take())
+    assert sorted(seen) == sorted(expected)
+    assert len(kept) == 5_000
