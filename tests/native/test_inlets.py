@@ -152,8 +152,9 @@ def serve(
     cuts: Sequence[int],
     again: Sequence[int],
     context: ssl.SSLContext | None,
+    ready: threading.Event,
 ) -> None:
-    """Send the stream, cut, and over TLS cut once more, as the records need not be what is read at once."""
+    """Send the stream once the client is ready for it, cut, and over TLS cut once more, as the records need not be what is read at once."""
     peer, _ = listener.accept()
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     side = Plain(peer) if context is None else Tls(peer, context)
@@ -165,6 +166,7 @@ def serve(
     protocol.send_response(protocol.accept(request))
     for part in side.wire([b"".join(protocol.data_to_send())]):
         peer.sendall(part)
+    assert ready.wait(60)
     parts = side.wire(cut(stream, cuts))
     end = side.wire_end()
     if context is not None:
@@ -173,7 +175,7 @@ def serve(
         time.sleep(0.002)
         peer.sendall(part)
     peer.shutdown(socket.SHUT_WR)
-    peer.settimeout(5)
+    peer.settimeout(60)
     while peer.recv(65536):
         pass
     peer.close()
@@ -203,7 +205,8 @@ def receive(
     session = service.session(handler)
     closed: list[int | None] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener, stream, cuts, again, context))
+        ready = threading.Event()
+        thread = threading.Thread(target=serve, args=(listener, stream, cuts, again, context, ready))
         thread.start()
         connection = WebSocket(
             Address(f"{'ws' if context is None else 'wss'}://127.0.0.1:{listener.getsockname()[1]}/"),
@@ -212,10 +215,11 @@ def receive(
             on_text=session.receive,
             on_closed=lambda code, _: closed.append(code),
         )
-        connection.open(5)
+        connection.open(60)
         if isinstance(buffer, NativeDeliveryBuffer):
             connection.express(session.lane(buffer.rows, {"s1": 5}))
-        with gevent.Timeout(10):
+        ready.set()
+        with gevent.Timeout(60):
             while not closed:
                 gevent.sleep(0.001)
         thread.join()
