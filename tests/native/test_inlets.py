@@ -154,7 +154,10 @@ def serve(
     context: ssl.SSLContext | None,
     ready: threading.Event,
 ) -> None:
-    """Send the stream once the client is ready for it, cut, and over TLS cut once more, as the records need not be what is read at once."""
+    """Send the stream once the client is ready for it, cut.
+
+    Over TLS it is cut once more, as the records need not be what is read at once.
+    """
     peer, _ = listener.accept()
     peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     side = Plain(peer) if context is None else Tls(peer, context)
