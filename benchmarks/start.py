@@ -2,7 +2,7 @@
 
 Runs a small `comments` with 3 s of timed phases (warm-up, measure, drain) several times and prints medians: the
 overhead (wall time minus the timed phases), where it goes, and CPU seconds by process. CPU seconds vary less than wall
-time on a busy machine. `--python` takes another checkout's interpreter, run in turns with this one. Ends with 1 where
+time on a busy machine. `--checkout` names another checkout, with its native part built, that is run in turns with this one. Ends with 1 where
 the overhead is above the bar.
 """
 
@@ -21,12 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-import psutil
-
 REPO = Path(__file__).resolve().parents[1]
 #: Seconds of a run that may be spent beside its timed phases, without a report.
 BAR_S = 3.0
-_LOOK_S = 0.01
+_LOOK_S = 0.02
 _TIMED = ("warmup", "measure", "drain")
 _SMALL = (
     "gates=[]",
@@ -52,43 +50,55 @@ class Run:
     cpu_s: dict[str, float] = field(default_factory=dict)
 
 
-def _role(process: psutil.Process) -> str:
-    line = process.cmdline()
-    return next((role for word, role in _ROLES if word in line), "loadgen")
+def _children(pid: int) -> list[int]:
+    """Return the children of a process, those of its children too."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *_children(child)]
+    return found
+
+
+def _read(pid: int) -> tuple[str, float]:
+    """Return the role of a process and its CPU seconds so far; raises OSError where it has gone."""
+    # A fork has its starter's command line until it becomes another program.
+    line = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    role = next((role for word, role in _ROLES if word in line), "loadgen")
+    return role, sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
 def _watch(process: subprocess.Popen[bytes]) -> tuple[dict[str, float], dict[str, float]]:
     """Wait for a run; return the CPU seconds of its children and when each of them was first seen, by role."""
-    top = psutil.Process(process.pid)
-    cpu_s: dict[int, tuple[str, float]] = {}
+    spent_s: dict[int, tuple[str, float]] = {}
     seen_s: dict[str, float] = {}
     while process.poll() is None:
-        with contextlib.suppress(psutil.Error):
-            for child in top.children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    # A fork has its starter's command line until it becomes another program.
-                    role, spent = _role(child), child.cpu_times()
-                    cpu_s[child.pid] = role, spent.user + spent.system
+        for child in _children(process.pid):
+            with contextlib.suppress(OSError):
+                role, spent = _read(child)
+                if role != "loadgen":
+                    spent_s[child] = role, max(spent, spent_s.get(child, (role, 0.0))[1])
                     seen_s.setdefault(role, time.time())
         time.sleep(_LOOK_S)
     by_role: dict[str, float] = defaultdict(float)
-    for role, spent_s in cpu_s.values():
-        by_role[role] += spent_s
+    for role, spent in spent_s.values():
+        by_role[role] += spent
     return by_role, seen_s
 
 
-def run(python: Path, repo: Path, extra: Sequence[str]) -> Run:
+def run(repo: Path, extra: Sequence[str]) -> Run:
     """Make one run and return what it took."""
     with tempfile.TemporaryDirectory(prefix="loadgen-start-") as results:
-        command = [str(python), "-m", "loadgen", "run", "comments", "--results", results, *extra]
+        command = [sys.executable, "-m", "loadgen", "run", "comments", "--results", results, *extra]
         for item in _SMALL:
             command += ["--set", item]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         began_s = time.time()
-        process = subprocess.Popen(  # noqa: S603  ours
+        process = subprocess.Popen(
             command,
             cwd=repo,
-            env={**os.environ, "PYTHONPATH": ""},
+            env={**os.environ, "PYTHONPATH": str(repo)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -141,21 +151,21 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5, help="of each kind (default %(default)s)")
     parser.add_argument("--report", action="store_true", help="draw the report too; no bar is held to then")
     parser.add_argument(
-        "--python",
+        "--checkout",
         type=Path,
         action="append",
         default=[],
-        help="another checkout's .venv/bin/python, repeatable",
+        metavar="FOLDER",
+        help="run this too, repeatable",
     )
     options = parser.parse_args()
     extra = () if options.report else ("--no-report",)
-    # Unresolved: a venv's interpreter is a link.
-    others = [(path.absolute(), path.absolute().parents[2]) for path in options.python]
-    kinds = [(Path(sys.executable), REPO), *others]
-    found: dict[Path, list[Run]] = {repo: [] for _, repo in kinds}
+    found: dict[Path, list[Run]] = {
+        path: [] for path in (REPO, *(each.resolve() for each in options.checkout))
+    }
     for _ in range(options.runs):
-        for python, repo in kinds:
-            found[repo].append(run(python, repo, extra))
+        for repo, runs in found.items():
+            runs.append(run(repo, extra))
     overheads_s = [_print(str(repo), runs) for repo, runs in found.items()]
     return int(not options.report and overheads_s[0] > BAR_S)
 

@@ -20,6 +20,11 @@ VARIABLES = "LOCUST_"
 
 def start() -> None:
     """Run `locust` by `sys.argv`; ends the process."""
+    sys.exit(prepared().main())
+
+
+def prepared() -> Any:
+    """Return Locust's `main` module, loaded for `sys.argv` and taking options from there only."""
     for name in [name for name in os.environ if name.startswith(VARIABLES)]:
         # Some are read while Locust is imported.
         del os.environ[name]
@@ -30,7 +35,7 @@ def start() -> None:
 
     argument_parser.LocustArgumentParser.parse_known_args = _parse_known_args
     main.load_locustfile = _load  # type: ignore[attr-defined]
-    sys.exit(main.main())  # type: ignore[no-untyped-call]
+    return main
 
 
 class _LeftOut(ModuleType):
