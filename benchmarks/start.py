@@ -2,8 +2,8 @@
 
 Runs a small `comments` with 3 s of timed phases (warm-up, measure, drain) several times and prints medians: the
 overhead (wall time minus the timed phases), where it goes, and CPU seconds by process. CPU seconds vary less than wall
-time on a busy machine. `--checkout` names another checkout, with its native part built, that is run in turns with this one. Ends with 1 where
-the overhead is above the bar.
+time on a busy machine. `--checkout` names another checkout, with its native part built, to run in turns with this one.
+Ends with 1 where the overhead is above the bar.
 """
 
 import argparse
