@@ -67,7 +67,7 @@ PROCESSES = {
 }
 
 
-def loaded(code: str) -> set[str]:
+def loaded(code: str) -> frozenset[str]:
     """Return which heavy modules a process has loaded after it has run the code."""
     said = subprocess.run(
         [sys.executable, "-P", "-c", f"{code}\nimport sys\nprint('loaded:', *sys.modules)"],
