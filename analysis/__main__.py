@@ -96,9 +96,10 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
     path, unwritten = run.path, []
 
     def draw() -> None:
-        from analysis.report import render
-
         if report:
+            # Here: a run without a report does not load matplotlib for it.
+            from analysis.report import render
+
             files.replace(path / "report.html", render(run, summary))
         else:
             (path / "report.html").unlink(missing_ok=True)

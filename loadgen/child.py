@@ -10,6 +10,7 @@ import runpy
 import signal
 import sys
 
+from loadgen import garbage
 from loadgen.console import protect_output
 from loadgen.lifeline import end_with_starter
 
@@ -20,6 +21,7 @@ _OWN_SIGNALS = ("locust", "loadgen")
 def main() -> None:
     """Run the module that the command line names."""
     end_with_starter()
+    garbage.leave_to_kernel()
     protect_output()
     module = sys.argv[1]
     sys.argv = sys.argv[1:]

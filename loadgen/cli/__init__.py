@@ -33,17 +33,31 @@ def _interrupted(_number: int, _frame: object) -> None:
 def _run() -> int:
     import signal
 
+    from loadgen import garbage
     from loadgen.console import protect_output, say
     from loadgen.lifeline import end_with_starter
     from loadgen.run.exits import ExitCode
 
     end_with_starter()
+    garbage.leave_to_kernel()
     protect_output()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
-        # They register their commands.
-        from loadgen.cli import aws, capacity, client, compare, join, notebook, plan, scenarios, serve, verify  # noqa: F401
-        from loadgen.cli.app import app
+        with garbage.loading():
+            # They register their commands.
+            from loadgen.cli import (  # noqa: F401
+                aws,
+                capacity,
+                client,
+                compare,
+                join,
+                notebook,
+                plan,
+                scenarios,
+                serve,
+                verify,
+            )
+            from loadgen.cli.app import app
 
         app()
     except SystemExit as end:

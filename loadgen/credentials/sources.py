@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import jwt
-
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.refreshing import FetchedToken
 from loadgen.transport import bounded
@@ -174,6 +172,9 @@ def _printable(token: str, source: str) -> str:
 
 def _with_expiry(token: str) -> FetchedToken:
     """Return the token with its `exp`, unverified: it only decides when to ask for the next."""
+    # Here: most logins have no token that expires, and PyJWT loads all of cryptography.
+    import jwt
+
     try:
         expires_s = jwt.decode(token, options={"verify_signature": False}).get("exp")
         return FetchedToken(token, float(expires_s) if expires_s is not None else None)

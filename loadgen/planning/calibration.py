@@ -6,6 +6,7 @@ one machine and one version; on another it is not known.
 """
 
 import json
+import math
 import os
 import platform
 import re
@@ -17,9 +18,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pyarrow.parquet as pq
 
 from analysis import files
 from loadgen import __version__, children, native
@@ -107,7 +105,7 @@ def load_calibration(path: Path | None = None) -> tuple[Calibration | None, str]
             return None, "the kept calibration is of another format"
         kept = Calibration(**content)
         if not all(
-            isinstance(value, int | float) and np.isfinite(value)
+            isinstance(value, int | float) and math.isfinite(value)
             for name, value in asdict(kept).items()
             if name not in ("measured_at", "machine")
         ):
@@ -235,6 +233,9 @@ def _run(folder: Path, scenario: Mapping[str, Any]) -> Seen:
 
 def seen_in(record: Path) -> Seen:
     """Return what a record says of its one worker, from a second into the measure phase on."""
+    # Here: what is kept is read by every run, and without Arrow.
+    import pyarrow.parquet as pq
+
     manifest = json.loads((record / "manifest.json").read_text(encoding="utf-8"))
     (phase,) = [phase for phase in manifest["phases"] if phase["name"] == "measure"]
     names = ("time_ns", "interval_ns", "cpu_ns", "deliveries", "published", "rss_bytes")

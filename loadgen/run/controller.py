@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 import psutil
+from gevent.event import Event
 from locust import User
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
@@ -108,9 +109,15 @@ class Controller:
         #: What Locust is asked for: one user a client of the scenario.
         self.total_users = 0
         self._interrupts = 0
-        self.over = False
+        #: Set when a run is over and how it ended is told.
+        self.ended = Event()
         #: Of the user's code from before a run: the next one takes it.
         self._early = Account()
+
+    @property
+    def over(self) -> bool:
+        """Whether the last run is over."""
+        return bool(self.ended.is_set())
 
     @property
     def account(self) -> Agent | Account:
@@ -371,7 +378,7 @@ class Controller:
             return
         assert self.scenario is not None
         assert self.target is not None
-        self.over = False
+        self.ended.clear()
         self._interrupts = 0
         options = self.options
         try:
@@ -434,7 +441,7 @@ class Controller:
             self._hide_displays()
             self.environment.process_exit_code = int(found.code)
             ending.tell(code=int(found.code))
-            self.over = True
+            self.ended.set()
 
     def _conclude(self, coordinator: Coordinator) -> Ending:
         """Make the report of a run whose record is complete, and decide how it ended."""
@@ -567,8 +574,7 @@ class Controller:
                 for worker_id in coordinator.workers:
                     coordinator.worker_here(worker_id, self._in_reach(worker_id))
             coordinator.interrupt()
-            while not self.over:
-                gevent.sleep(0.05)
+            self.ended.wait()
 
     def on_interrupt(self) -> None:
         """Ctrl-C or its like: the first ends the run, the second also the making of its report, more the process."""

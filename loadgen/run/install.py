@@ -33,6 +33,8 @@ _NO_SHAPE = (
     "the locustfile has no ScenarioShape, or another load shape before it: it needs"
     " `from loadgen.run.install import ScenarioShape, install`, which starts and ends the run"
 )
+#: Locust asks a load shape so often.
+_TICK_S = 1.0
 #: Set by `loadgen run`: leave Locust's own closing tables out.
 QUIET = "LOADGEN_QUIET"
 
@@ -49,7 +51,12 @@ class ScenarioShape(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         """Return (users, users a second) as Locust asks once a second, or None to stop."""
         controller = type(self).controller
-        if controller is None or controller.over:
+        if controller is None:
+            return None
+        if controller.coordinator is not None:
+            # Locust asks again a second after it has asked last: answer as soon as the run is over.
+            controller.ended.wait(_TICK_S)
+        if controller.over:
             return None
         return controller.total_users, float(controller.total_users)
 

@@ -9,7 +9,10 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from loadgen import garbage
 
 #: What the variables begin with that Locust reads.
 VARIABLES = "LOCUST_"
@@ -17,14 +20,41 @@ VARIABLES = "LOCUST_"
 
 def start() -> None:
     """Run `locust` by `sys.argv`; ends the process."""
+    sys.exit(prepared().main())
+
+
+def prepared() -> Any:
+    """Return Locust's `main` module, loaded for `sys.argv` and taking options from there only."""
     for name in [name for name in os.environ if name.startswith(VARIABLES)]:
         # Some are read while Locust is imported.
         del os.environ[name]
-    from locust import argument_parser, main
+    if "--headless" in sys.argv or "--worker" in sys.argv:
+        _leave_out("locust.web", "locust.html")
+    with garbage.loading():
+        from locust import argument_parser, main
 
     argument_parser.LocustArgumentParser.parse_known_args = _parse_known_args
     main.load_locustfile = _load  # type: ignore[attr-defined]
-    sys.exit(main.main())  # type: ignore[no-untyped-call]
+    return main
+
+
+class _LeftOut(ModuleType):
+    """In the place of a module whose names are imported but never used."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def used(*_: Any, **__: Any) -> Any:
+            raise RuntimeError(f"{self.__name__}.{name} was left out of this process, which has no web UI")
+
+        return used
+
+
+def _leave_out(*names: str) -> None:
+    """Keep Locust from loading its web UI (Flask, Jinja) where there is none: a tenth of a second of CPU time."""
+    for name in names:
+        sys.modules[name] = _LeftOut(name)
 
 
 def _parse_known_args(self: Any, args: Any = None, namespace: Any = None, **_: Any) -> Any:
@@ -48,7 +78,8 @@ def _load(path: str) -> tuple[dict[str, Any], list[Any]]:
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with garbage.loading():
+        spec.loader.exec_module(module)
     found = vars(module)
     users = {key: value for key, value in found.items() if is_user_class(value)}
     return users, [value() for value in found.values() if is_shape_class(value)]

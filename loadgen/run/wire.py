@@ -26,7 +26,6 @@ from msgspec import Meta
 from zmq import Context as PlainContext
 from zmq.error import ZMQError
 from zmq.utils import z85
-from zmq.utils.monitor import parse_monitor_message
 
 from loadgen.run.connections import LOOK_MS, Connections
 from loadgen.run.join import MasterKey, WorkerKey
@@ -301,6 +300,9 @@ def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], 
 
     Not in a greenlet: a stranger's descriptor is closed within a millisecond, and its address with it.
     """
+    # Here: it loads asyncio, which a run in one process does without.
+    from zmq.utils.monitor import parse_monitor_message
+
     address = f"inproc://monitor-{os.getpid()}-{id(zmq_socket)}"
     zmq_socket.monitor(address, zmq.EVENT_ALL)
     events: Any = PlainContext.shadow(zmq_socket.context.underlying).socket(zmq.PAIR)

@@ -18,7 +18,6 @@ from urllib.parse import urljoin, urlsplit
 
 import gevent
 import gevent.socket
-import httpx
 from gevent.event import AsyncResult
 from gevent.monkey import get_original
 
@@ -351,10 +350,14 @@ class HttpxClient:
     """The same by httpx."""
 
     def __init__(self, url: str, connections: int, timeout_s: float = 10.0) -> None:
+        # Here: the selectable client is rarely selected, and httpx loads pygments and rich.
+        import httpx
+
         self._url = url
         self._name = urlsplit(url).netloc
         through = proxy.route(url)
         self._timeout_s = timeout_s
+        self._failures = (httpx.HTTPError, UnicodeError)
         self._client = httpx.Client(
             limits=httpx.Limits(max_connections=connections),
             timeout=timeout_s,
@@ -404,7 +407,7 @@ class HttpxClient:
                             )
                         if time.monotonic() > deadline_s:
                             raise late
-            except (httpx.HTTPError, UnicodeError) as error:
+            except self._failures as error:
                 # Whatever the server sent that is no answer.
                 raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
         return response.status_code, bytes(answer)

@@ -1,0 +1,95 @@
+"""Each kind of process loads what it needs: a module that is heavy costs CPU time in every run."""
+
+import subprocess
+import sys
+
+import pytest
+
+#: Loaded by some process of ours, and heavy: a tenth of a second of CPU time and more.
+HEAVY = frozenset(
+    {
+        "aiohttp",
+        "asyncio",
+        "botocore",
+        "cryptography",
+        "duckdb",
+        "flask",
+        "httpx",
+        "jinja2",
+        "jwt",
+        "locust",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "pydantic",
+        "pygments",
+        "requests",
+        "rich",
+        "ruptures",
+        "scipy",
+        "typer",
+    }
+)
+_COMMANDS = """
+from loadgen.cli import aws, capacity, client, compare, join, notebook, plan, scenarios, serve, verify
+from loadgen.cli.app import app
+"""
+_LOCUST = """
+import sys
+from loadgen.run import start_locust
+sys.argv = ["locust", "-f", "locustfile.py", *{options!r}]
+main = start_locust.prepared()
+import loadgen.run.install, loadgen.users
+"""
+#: By kind of process: what it runs before it does its work, and what of the heavy it needs.
+PROCESSES = {
+    "child": ("import loadgen.child", set()),
+    "command line": (_COMMANDS, {"pydantic", "rich", "typer"}),
+    "loadgen run": (_COMMANDS + "import loadgen.cli.launch", {"pydantic", "rich", "typer"}),
+    "loadgen plan": (
+        _COMMANDS + "from loadgen.planning.calibration import load_calibration",
+        {"pydantic", "rich", "typer"},
+    ),
+    "locust": (
+        _LOCUST.format(options=["--headless"]),
+        {"locust", "numpy", "pyarrow", "pydantic", "requests", "rich"},
+    ),
+    "locust, a worker": (
+        _LOCUST.format(options=["--worker"]),
+        {"locust", "numpy", "pyarrow", "pydantic", "requests", "rich"},
+    ),
+    "server": ("import loadgen.server.__main__", {"aiohttp", "asyncio"}),
+    "analysis": (
+        "import analysis.__main__, analysis.summary, analysis.terminal, analysis.derived, analysis.gates.outputs",
+        {"numpy", "pandas", "pyarrow", "rich"},
+    ),
+}
+
+
+def loaded(code: str) -> frozenset[str]:
+    """Return which heavy modules a process has loaded after it has run the code."""
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", f"{code}\nimport sys\nprint('loaded:', *sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    (line,) = [line for line in said.stdout.splitlines() if line.startswith("loaded: ")]
+    return HEAVY & set(line.split())
+
+
+@pytest.mark.parametrize("kind", PROCESSES)
+def test_a_process_loads_what_it_needs_and_nothing_else_that_is_heavy(kind: str) -> None:
+    code, needed = PROCESSES[kind]
+    # Both ways, so that the list of what is needed cannot become longer than what is.
+    assert loaded(code) == needed
+
+
+def test_the_check_would_find_a_heavy_module() -> None:
+    assert loaded("import numpy") == {"numpy"}
+
+
+def test_locust_keeps_its_web_ui_where_one_is_wanted() -> None:
+    assert {"flask", "jinja2"} <= loaded(_LOCUST.format(options=["--web-host", "127.0.0.1"]))
