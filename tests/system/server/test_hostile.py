@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
 from loadgen.server.process import Announcement, ServerProcess
@@ -233,7 +234,7 @@ def test_frames(honest: Honest) -> None:
 
 def drain(client: Client) -> list[dict[str, Any]]:
     """Return all answers up to that of a last, honest message; fails if the connection is gone or silent."""
-    answers = []
+    answers: list[dict[str, Any]] = []
     client.send({"type": "unsubscribe", "id": "the-last"})
     while not answers or answers[-1].get("id") != "the-last":
         answers.append(client.receive(timeout=20))
@@ -244,7 +245,7 @@ def send_what_is_no_text(server: Announcement) -> None:
     """Bytes that are no UTF-8 as a text frame end their own connection (RFC 6455, 8.1)."""
     headers = {"x-api-key": server.api_key}
     with connect(
-        server.ws_url, subprotocols=[SUBPROTOCOL], additional_headers=headers, close_timeout=1
+        server.ws_url, subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=headers, close_timeout=1
     ) as other:
         other.send(b"\xed\xa0\x80", text=True)
         with pytest.raises(ConnectionClosed):
@@ -287,7 +288,9 @@ def test_connects(honest: Honest) -> None:
             with (
                 suppress(InvalidHandshake, InvalidMessage, ValueError),
                 connect(
-                    honest.server.ws_url, subprotocols=[SUBPROTOCOL, offered], close_timeout=1
+                    honest.server.ws_url,
+                    subprotocols=[Subprotocol(SUBPROTOCOL), Subprotocol(offered)],
+                    close_timeout=1,
                 ) as attacker,
             ):
                 with suppress(ConnectionClosed):
