@@ -35,10 +35,8 @@ _REASON = re.compile(r"(?:Skipped: )?(.+) is not installed: apt-get install (.+)
 def find(program: str) -> str | None:
     """Return the program's path; None: it is not installed. Services are looked for in /usr/sbin too."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
-    for name in (program, *ELSEWHERE.get(program, ())):
-        if found := shutil.which(name, path=path):
-            return found
-    return None
+    names = (program, *ELSEWHERE.get(program, ()))
+    return next((found for name in names if (found := shutil.which(name, path=path)) is not None), None)
 
 
 def require(program: str) -> str:

@@ -50,7 +50,7 @@ LINE = "4 tests were skipped for want of chromium, mosquitto_passwd: apt-get ins
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without any of the programs."""
-    monkeypatch.setattr(programs.shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr("tests.programs.shutil.which", lambda *_, **__: None)
     monkeypatch.delenv("CI", raising=False)
     return tmp_path
 
@@ -58,7 +58,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_missing_is_skipped_with_the_command_that_brings_it(bare: Path) -> None:
     with pytest.raises(pytest.skip.Exception, match=r"^chromium is not installed: apt-get install chromium$"):
         programs.require("chromium")
-    with pytest.raises(pytest.skip.Exception, match=r"^nchan is not installed: apt-get install libnginx-mod-"):
+    with pytest.raises(
+        pytest.skip.Exception, match=r"^nchan is not installed: apt-get install libnginx-mod-"
+    ):
         programs.require_file(bare / "nchan.so", "nchan", "libnginx-mod-nchan")
 
 

@@ -28,7 +28,7 @@ FLAGS = (
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 )
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Browser:
