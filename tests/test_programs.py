@@ -75,7 +75,7 @@ def test_what_is_there_is_returned(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     other.write_text("#!/bin/sh\n")
     other.chmod(0o755)
     monkeypatch.setattr(
-        programs.shutil, "which", lambda name, path: str(other) if name == other.name else None
+        "tests.programs.shutil.which", lambda name, path: str(other) if name == other.name else None
     )
     assert programs.require("chromium") == str(other)
     assert programs.require_file(other, "it", "its-package") == other

@@ -17,6 +17,7 @@ from analysis.revisions import Maker, maker_of, shape
 from tests.analysis import golden, renew
 from tests.analysis.synthetic import simple_run
 from tests.paths import REPO
+from tests.programs import require
 
 RENEW = "run `python -m tests.analysis.renew`, look at the diff and commit it"
 #: What `loadgen report` and the notebooks put beside the tracked files of the sample.
@@ -96,7 +97,8 @@ def test_the_sample_is_a_record_of_format_2() -> None:
 
 
 def test_git_ignores_what_a_report_adds_to_the_sample() -> None:
-    if shutil.which("git") is None or not (REPO / ".git").exists():
+    require("git")
+    if not (REPO / ".git").exists():
         pytest.skip("this is no git checkout")
 
     def ignored(name: str) -> bool:

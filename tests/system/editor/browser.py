@@ -88,7 +88,7 @@ class Page:
     def __init__(self, debugger_url: str, url: str, width: int, height: int, dark: bool) -> None:
         self._stack = ExitStack()
         self._socket: ClientConnection = self._stack.enter_context(
-            connect(debugger_url, max_size=64 * 1024 * 1024)
+            connect(debugger_url, max_size=64 * 1024 * 1024, open_timeout=WAIT_S)
         )
         self._number = 0
         self.problems: list[str] = []
