@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def make_run(
     def text(codes: np.ndarray, words: pa.Array) -> pa.Array:
         return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), words)
 
-    def write(table: str, columns: dict[str, object]) -> None:
+    def write(table: str, columns: Mapping[str, pa.Array | np.ndarray]) -> None:
         schema = SCHEMAS[table]
         rows = len(next(iter(columns.values())))
         arrays = [
@@ -115,7 +116,7 @@ def make_run(
     )
     time_ns = T0_NS + np.arange(1, seconds + 12, dtype=np.int64).repeat(2) * SECOND_NS
     rows = len(time_ns)
-    health = {field.name: np.zeros(rows) for field in SCHEMAS["health"]}
+    health: dict[str, np.ndarray] = {field.name: np.zeros(rows) for field in SCHEMAS["health"]}
     health |= {"worker": np.arange(rows) % 2, "time_ns": time_ns, "interval_ns": np.full(rows, SECOND_NS)}
     health |= {"cpu_ns": np.full(rows, SECOND_NS // 2), "rss_bytes": np.full(rows, 100_000_000)}
     write("health", health)

@@ -57,7 +57,8 @@ def search(rate: int, goal: str, results: Path, bisect: bool) -> dict[str, objec
 
 def bisection_trials(known: float) -> int:
     """Return how many trials bisection takes where each is answered by the known limit."""
-    plan, trials = Plan(low=10, high=2000, start=10, goals=1, predict=False, short=False), []
+    plan = Plan(low=10, high=2000, start=10, goals=1, predict=False, short=False)
+    trials: list[Trial] = []
     while isinstance(step := next_step(plan, trials), Ask):
         status = Status.PASSED if step.load < known else Status.FAILED
         trials.append(Trial(step.load, step.full, (Vote(status),)))

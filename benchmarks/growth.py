@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ from streams.sender import TOKEN, Order  # noqa: E402
 from loadgen.measure.stamp import encode_batch  # noqa: E402
 from loadgen.protocol.appsync import messages  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
-from loadgen.run.census import Census, numbers_by_role  # noqa: E402
+from loadgen.run.census import Census, shares  # noqa: E402
 from loadgen.scenario import Plan, load  # noqa: E402
 from loadgen.server.process import Announcement, ServerProcess  # noqa: E402
 
@@ -91,7 +92,8 @@ class Axis:
         if len(logs) < 3:
             return None
         mean_x, mean_y = (sum(column) / len(logs) for column in zip(*logs, strict=True))
-        return sum((x - mean_x) * (y - mean_y) for x, y in logs) / sum((x - mean_x) ** 2 for x, _ in logs)
+        along = sum((x - mean_x) * (y - mean_y) for x, y in logs)
+        return float(along / sum((x - mean_x) ** 2 for x, _ in logs))
 
 
 def each_times_n(n: float, value: float) -> float:
@@ -305,7 +307,8 @@ def planning(quick: bool) -> Axis:
                 plan.client(number)
             planned = time.perf_counter()
             # As the coordinator does for each message of an agent.
-            free = numbers_by_role(plan)["subscriber"]
+            (share,) = shares(scenario, plan, [Fraction(1)])
+            free = share.free["subscriber"]
             while free:
                 [free.popleft() for _ in range(min(100, len(free)))]
             axis.points.append((n, [(planned - began) * 1e3, (time.perf_counter() - planned) * 1e3]))

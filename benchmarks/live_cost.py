@@ -68,9 +68,9 @@ def main() -> int:
     spent_s = sum(phase.cpu_s for phase in sent_to)
     worker_s, own_s = (sum(_taken_s(costs, phase, column) for phase in sent_to) for column in (1, 2))
     share = own_s / spent_s
-    for name, phases in (("without", [pair[0] for pair in pairs]), ("with", [pair[1] for pair in pairs])):
-        each_us = fmean(phase.cpu_per_frame_s for phase in phases) * 1e6
-        rate, busy = fmean(phase.rate for phase in phases), fmean(phase.busy for phase in phases)
+    for name, side in (("without", [pair[0] for pair in pairs]), ("with", [pair[1] for pair in pairs])):
+        each_us = fmean(phase.cpu_per_frame_s for phase in side) * 1e6
+        rate, busy = fmean(phase.rate for phase in side), fmean(phase.busy for phase in side)
         print(f"{name:8} {each_us:6.2f} µs of CPU a delivery at {rate:,.0f}/s, {busy:.0%} busy")
     others = max(phase.others for pair in pairs for phase in pair)
     print(

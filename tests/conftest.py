@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.patched import PATCHED
+from tests.programs import wanting
 
 HERE = Path(__file__).parent
 #: One that is named on the command line is collected as ever.
@@ -34,3 +35,11 @@ def _shares_a_fixture(item: pytest.Item) -> bool:
         return False
     definitions = item._fixtureinfo.name2fixturedefs.values()
     return any(found[-1].scope in ("module", "package", "class") for found in definitions)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was skipped because a program is not installed, and the command that brings it."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    line = wanting(report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple))
+    if line is not None:
+        terminalreporter.write_line(line, yellow=True)

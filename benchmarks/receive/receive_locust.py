@@ -46,6 +46,8 @@ class Subscriber(User):
         self.stop(force=True)
 
 
-@events.quitting.add_listener
 def _quiet(environment: object, **_: object) -> None:
     sys.stdout.flush()
+
+
+events.quitting.add_listener(_quiet)  # type: ignore[no-untyped-call]  # Locust's has no types

@@ -79,7 +79,8 @@ def main() -> None:
 
     displays = None
     if os.environ.get("BENCH_LIVE") == "1":
-        from receive_live import LiveDisplays
+        # Beside this file, which is run by its path.
+        from receive_live import LiveDisplays  # type: ignore[import-not-found]
 
         displays = LiveDisplays(recorder, count, folder)
 

@@ -28,9 +28,10 @@ from loadgen.run.readiness import SettledReadiness  # noqa: E402
 from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.run.worker_clock import WorkerClock  # noqa: E402
 from loadgen.scenario import ClientPlan, Plan, load  # noqa: E402
+from loadgen.transport.address import Address  # noqa: E402
 from loadgen.transport.http import GeventHttpClient  # noqa: E402
 from loadgen.transport.timer import PreciseTimer  # noqa: E402
-from loadgen.transport.websocket import Address  # noqa: E402
+from loadgen.users.code import UserCode  # noqa: E402
 from loadgen.users.connection import ClientConnection  # noqa: E402
 from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender  # noqa: E402
 from loadgen.users.worker import Progress, Timeline, WorkerRun  # noqa: E402
@@ -140,6 +141,22 @@ def main() -> None:
     print(json.dumps(result))
 
 
+class Plain:
+    """A user that adds nothing of its own."""
+
+    def on_start(self) -> None:
+        pass
+
+    def on_stop(self) -> None:
+        pass
+
+    def payload(self) -> None:
+        pass
+
+    def on_delivery(self, channel: str, event: str) -> None:
+        pass
+
+
 def _publisher(run: WorkerRun, client: ClientPlan) -> OpenLoopPublisher:
     """Return a client's publisher as `loadgen.users.roles` makes it."""
     assert client.publish is not None
@@ -150,10 +167,11 @@ def _publisher(run: WorkerRun, client: ClientPlan) -> OpenLoopPublisher:
         sender, in_flight = ConnectionSender(connection), 0
     else:
         in_flight = client.publish.in_flight or 1
+        assert run.service.http_url is not None
         sender = HttpSender(
             run.service, GeventHttpClient(run.service.http_url, in_flight), run.recorder.undecodable
         )
-    return OpenLoopPublisher(run, client, sender, in_flight, lambda: None)
+    return OpenLoopPublisher(run, client, sender, in_flight, UserCode(Plain(), Plain, run))
 
 
 def _recorded(folder: Path, since_ns: int) -> tuple[Counter[str], int]:

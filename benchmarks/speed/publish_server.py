@@ -34,6 +34,7 @@ class Connection(asyncio.Protocol):
     """One connection: requests until it asks for the upgrade, frames from then on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._rest = b""
         self._upgraded = False

@@ -108,7 +108,8 @@ def steady(random: Random) -> Line:
 def world_of(kind: str, random: Random) -> World:
     """Return a random world of a kind."""
     worker, master = Machine(steady(random), straight(random)), Machine(steady(random), straight(random))
-    least, jumps = delays(random), ()
+    least = delays(random)
+    jumps: tuple[tuple[float, float], ...] = ()
     if kind == "triangle":
         worker = Machine(worker.steady, triangle(random))
         if random.random() < 0.5:
@@ -230,6 +231,7 @@ def allowed_ns(world: World, pings: Pings, edges: Floats, at: Floats, *, alone: 
     half = pings.round_trip_ns.astype(np.float64) / 2
     away = np.maximum(0, np.maximum(left[None, :] - at[:, None], at[:, None] - back[None, :]))
     each = half[None, :] + PART * away
+    found: Floats
     if alone:
         rows = np.arange(len(at))
         before = np.searchsorted(np.maximum.accumulate(back), at, side="right") - 1

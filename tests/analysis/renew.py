@@ -45,7 +45,7 @@ def capacity_keys(folder: Path) -> set[str]:
             ("several", {"goals": ("delivery.latency.p50 < 20ms", "delivery.loss < 1%")}),
             ("refused", {"refuses_from": 10.0}),
         ):
-            made = made_up_search(folder / name, patch, **more)  # type: ignore[arg-type]
+            made = made_up_search(folder / name, patch, **more)
             found |= shape(CAPACITY, record.read(made))
     return found
 

@@ -123,10 +123,12 @@ _DEFAULTS: dict[str, Any] = {
     "slow": False,
 }
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
+Tables = dict[str, Sequence[Mapping[str, Any]]]
+"""Rows of each table of a record, by its name."""
 
 
-def write_run(folder: Path, tables: Mapping[str, Sequence[Row]], **manifest: Any) -> Path:
+def write_run(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]], **manifest: Any) -> Path:
     """Write a run whose measure phase is the second from T0 + 1 s on, unless the manifest says otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, types in TYPES.items():
@@ -260,7 +262,7 @@ def simple_run(folder: Path, **manifest: Any) -> Path:
         }
         for second in (1, 2)
     ]
-    tables = {
+    tables: Tables = {
         "events": events,
         "subscriptions": subscriptions,
         "deliveries": deliveries,

@@ -13,7 +13,7 @@ import analysis
 from analysis.bounds import Bounded, Collector
 from analysis.percentiles import Percentiles, nearest_rank, ranks_of_curve
 from analysis.terminal import print_summary
-from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, subscription, write_run
+from tests.analysis.synthetic import SECOND, T0, Tables, connection, delivery, event, subscription, write_run
 
 MS = 1_000_000
 WIDE = st.integers(-(2**40), 2**40)
@@ -94,7 +94,7 @@ def run_of(folder: Path, gates: list[str], uncertain: Any, **manifest: Any) -> d
     """
     events = [event(1, n, "/default/a", n * 10 * MS) for n in range(400)]
     late = [13 * MS if n % 100 >= 80 else MS for n in range(400)]
-    tables = {
+    tables: Tables = {
         "events": events,
         "subscriptions": [subscription(5, "/default/a", -1_000_000)],
         "connections": [connection(5)],

@@ -22,7 +22,7 @@ from tests.analysis.test_judgement import health, judged, subjects
 MS = 1_000_000
 ZERO = T0 + SECOND
 #: Ten seconds of measurement: a pause of 100 ms is a hundredth of it.
-LONG = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 10 * SECOND}]
+LONG: list[Row] = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 10 * SECOND}]
 
 
 def paused(second: float, lasted_ns: int, worker: int = 0, **more: Any) -> Row:
@@ -153,8 +153,7 @@ def test_a_cause_is_as_grave_as_what_it_explains(tmp_path: Path) -> None:
     events = [event(1, n, "/default/a", n * 90 * MS) for n in range(10)]
     events[4]["sent_ns"] = events[4]["slot_ns"] + 110 * MS
     rows = seconds(paused(0.5, 120 * MS), of=60)
-    write = {"rows": rows, "events": events, "phases": phases}
-    summary = judged(tmp_path, **write)
+    summary = judged(tmp_path, rows=rows, events=events, phases=phases)
     assert subjects(summary) == [("invalid", "pause"), ("invalid", "schedule")]
 
 
@@ -267,7 +266,7 @@ def test_an_older_record_shows_a_jump_whose_cause_is_not_known(tmp_path: Path) -
     clock = pings(frozen=lambda second: 230 * MS if second > 5 else 0)
     for row in clock:
         for name in ("sent_raw_ns", "master_raw_ns", "received_raw_ns"):
-            del row[name]  # type: ignore[attr-defined]
+            del row[name]
     summary = remote(tmp_path, clock, seconds(of=9))
     (pause,) = summary["clock"]["pauses"]
     assert (pause["worker"], pause["kind"]) == (0, "apart")

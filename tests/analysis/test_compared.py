@@ -90,7 +90,7 @@ def test_any_one_value_that_was_changed_is_named_and_nothing_else(
 @given(st.sampled_from(WAYS))
 def test_a_key_that_was_taken_out_or_put_in_is_named(steps: tuple[str | int, ...]) -> None:
     there = copy.deepcopy(NOW)
-    at = there
+    at: Any = there
     for step in steps[:-1]:
         at = at[step]
     del at[steps[-1]]

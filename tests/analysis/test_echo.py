@@ -69,7 +69,10 @@ def two_hosts(
 
     Worker 1's stamps are ahead by `wrong_ns`, and its pings do not show it: they are that much asymmetric.
     """
-    events, deliveries, pings, health = [], [], [], []
+    events: list[Row] = []
+    deliveries: list[Row] = []
+    pings: list[Row] = []
+    health: list[Row] = []
     for number in range(1 if only_a_publishes else 2):
         for k in range(EVENTS):
             due = event(number, k, "/default/a", k * 15 * MS, worker=number)

@@ -13,7 +13,7 @@ import analysis
 from analysis.gates.grammar import OPERATORS, Gate, GateError, parse
 from analysis.gates.metrics import DISTRIBUTIONS, NUMBERS, Kind, find, names
 from analysis.gates.outputs import junit, markdown
-from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, subscription, write_run
+from tests.analysis.synthetic import SECOND, T0, Tables, connection, delivery, event, subscription, write_run
 
 MS = 1_000_000
 
@@ -114,7 +114,7 @@ def run_of(folder: Path, gates: list[Any], **manifest: Any) -> dict[str, Any]:
         deliveries.append(delivery(events[-1], 1, 1 * MS))
         if number < 39:
             deliveries.append(delivery(events[-1], 2, slow_ns))
-    tables = {
+    tables: Tables = {
         "events": events,
         "deliveries": deliveries,
         "subscriptions": [subscription(number, "/a/*") for number in (1, 2)],

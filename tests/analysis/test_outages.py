@@ -8,7 +8,8 @@ import pytest
 
 import analysis
 from analysis import terminal, text
-from analysis.causes import Finding, in_causal_order
+from analysis.causes import in_causal_order
+from analysis.findings import Finding
 from tests.analysis.synthetic import (
     SECOND,
     T0,

@@ -16,6 +16,8 @@ from analysis.__main__ import main
 from analysis.revisions import Maker, maker_of, shape
 from tests.analysis import golden, renew
 from tests.analysis.synthetic import simple_run
+from tests.paths import REPO
+from tests.programs import require
 
 RENEW = "run `python -m tests.analysis.renew`, look at the diff and commit it"
 #: What `loadgen report` and the notebooks put beside the tracked files of the sample.
@@ -95,12 +97,13 @@ def test_the_sample_is_a_record_of_format_2() -> None:
 
 
 def test_git_ignores_what_a_report_adds_to_the_sample() -> None:
-    if shutil.which("git") is None or not (renew.REPO / ".git").exists():
+    require("git")
+    if not (REPO / ".git").exists():
         pytest.skip("this is no git checkout")
 
     def ignored(name: str) -> bool:
         command = ["git", "check-ignore", "-q", f"results/sample/{name}"]
-        return subprocess.run(command, cwd=renew.REPO, check=False).returncode == 0
+        return subprocess.run(command, cwd=REPO, check=False).returncode == 0
 
     assert all(ignored(name) for name in ("report.html", "report.pdf", "notebooks/throughput.ipynb"))
     assert not any(ignored(name) for name in ("summary.json", "fanout.parquet", "summary.md"))

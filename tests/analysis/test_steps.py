@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import analysis
-from analysis import offered, plots, style
+from analysis import offered, style
 from analysis.__main__ import main
 from analysis.offered import GroupCurve
 from analysis.percentiles import Percentiles
+from analysis.plots import over_time
 from analysis.terminal import print_summary
 from analysis.verify.check import verify
 from loadgen.pacing import Point, shapes
@@ -139,7 +140,7 @@ def test_a_record_without_curves_has_no_steps_and_no_intended_line(tmp_path: Pat
     assert not offered.varies(run)
     assert offered.staircase(run)[0].size == 0
     with style.styled():
-        figure = plots.throughput(run)
+        figure = over_time.throughput(run)
     assert figure is not None
     assert len(figure.axes) == 2
 
@@ -167,7 +168,7 @@ def test_a_run_that_ended_early_has_the_steps_that_it_reached(tmp_path: Path) ->
 def test_the_intended_curve_is_drawn_beside_what_was_offered(tmp_path: Path) -> None:
     run = analysis.load(staircase_run(tmp_path / "run"))
     with style.styled():
-        figure = plots.throughput(run)
+        figure = over_time.throughput(run)
     assert figure is not None
     top, _, latency = figure.axes
     (intended,) = (line for line in top.lines if str(line.get_label()).startswith("intended"))

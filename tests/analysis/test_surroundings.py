@@ -267,7 +267,7 @@ def test_each_is_a_finding_of_its_own(
 ) -> None:
     nothing = dict.fromkeys(around.COLUMNS[9:], 0)
     row = health(4.5, **{**nothing, **changes})
-    phases = [
+    phases: list[Row] = [
         {"name": "measure", "start_ns": LONG[0]["start_ns"], "end_ns": LONG[0]["start_ns"] + 20 * SECOND}
     ]
     rows = [row, *(health(n + 0.5, **nothing) for n in range(21) if n != 4)]

@@ -10,14 +10,14 @@ LOADS = np.repeat([10.0, 25, 50, 100, 200, 400, 800], 2)
 
 def simulated(
     seed: int, sigma: float = 0.01, kappa: float = 2e-5, rate: float = 40.0, noise: float = 0.02
-) -> np.ndarray:
+) -> list[float]:
     draws = np.random.default_rng(seed)
     exact = rate * LOADS / (1 + sigma * (LOADS - 1) + kappa * LOADS * (LOADS - 1))
-    return np.asarray(exact * np.exp(draws.normal(0, noise, len(LOADS))))
+    return [float(value) for value in exact * np.exp(draws.normal(0, noise, len(LOADS)))]
 
 
 def test_exact_data_give_the_parameters_and_the_peak() -> None:
-    found = usl.fit(LOADS, simulated(1, noise=1e-9))
+    found = usl.fit(LOADS.tolist(), simulated(1, noise=1e-9))
     assert found.rate is not None
     assert found.contention is not None
     assert found.coherence is not None
@@ -33,7 +33,7 @@ def test_a_95_percent_interval_covers_the_truth_in_at_least_90_percent_of_200_da
     truth = {"rate": 40.0, "contention": 0.01, "coherence": 2e-5, "peak": np.sqrt(0.99 / 2e-5)}
     covered = dict.fromkeys(truth, 0)
     for seed in range(200):
-        found = usl.fit(LOADS, simulated(seed))
+        found = usl.fit(LOADS.tolist(), simulated(seed))
         for name, value in truth.items():
             interval = getattr(found, name)
             assert interval is not None, (seed, name, found.reason)
@@ -42,7 +42,7 @@ def test_a_95_percent_interval_covers_the_truth_in_at_least_90_percent_of_200_da
 
 
 def test_no_peak_beyond_the_evidence() -> None:
-    found = usl.fit(LOADS, simulated(1, sigma=0.01, kappa=1e-6, noise=1e-4))
+    found = usl.fit(LOADS.tolist(), simulated(1, sigma=0.01, kappa=1e-6, noise=1e-4))
     assert found.peak is None
     assert "not within the evidence (10 to 800)" in found.reason
     assert found.coherence is not None
@@ -50,7 +50,7 @@ def test_no_peak_beyond_the_evidence() -> None:
 
 @pytest.mark.parametrize(("sigma", "kappa", "name"), [(0.02, 0.0, "κ"), (0.0, 2e-5, "σ")])
 def test_no_peak_where_an_interval_includes_zero(sigma: float, kappa: float, name: str) -> None:
-    refused = [usl.fit(LOADS, simulated(seed, sigma, kappa)) for seed in range(40)]
+    refused = [usl.fit(LOADS.tolist(), simulated(seed, sigma, kappa)) for seed in range(40)]
     reasons = [f"the interval of {name} includes zero" in found.reason for found in refused]
     # One side of a 95 % interval is wrong in 2.5 %.
     assert sum(reasons) >= 35
@@ -63,7 +63,7 @@ def test_no_fit_of_few_loads_or_of_another_law() -> None:
     with pytest.raises(ValueError, match="too few"):
         few.throughput(np.array([1.0]))
     draws = np.random.default_rng(1)
-    other = usl.fit(LOADS, 100 * np.exp(draws.normal(0, 0.6, len(LOADS))))
+    other = usl.fit(LOADS.tolist(), (100 * np.exp(draws.normal(0, 0.6, len(LOADS)))).tolist())
     assert other.rate is None
     assert "does not describe" in other.reason
 

@@ -164,7 +164,7 @@ def test_a_notebook_that_was_executed_is_compared_too(sample: Path) -> None:
 
 def command(path: Path) -> tuple[int, list[str]]:
     """Run `loadgen verify` in this process; return its exit code and what it said."""
-    assert registered.app is app
+    assert registered.verify.__name__ == "verify"
     done = CliRunner().invoke(app, ["verify", str(path)])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.output.splitlines()
@@ -438,7 +438,9 @@ def test_a_notebook_of_an_older_version_and_one_whose_base_is_gone_are_not_compa
         "notebooks/throughput.ipynb: not compared, as the run that it compares with is not at /nowhere/run"
         in check(small).notes
     )
-    for broken in ([], {"cells": 1}, {"nbformat": 4, "nbformat_minor": 5, "metadata": {"loadgen": 1}}):
+    empty = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"loadgen": 1}}
+    shapes: tuple[object, ...] = ([], {"cells": 1}, empty)
+    for broken in shapes:
         path.write_text(json.dumps(broken))
         (said,) = check(small).disagreements
         assert said.startswith("notebooks/throughput.ipynb: it cannot be read")

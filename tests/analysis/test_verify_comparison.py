@@ -57,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compared(tmp_path: Path, base: Path, new: Path, *more: str, name: str = "said") -> tuple[Path, Path]:
     """Run `loadgen compare`; return what it printed as JSON, in a file, and its page."""
-    assert compare.app is registered.app is app
+    assert (compare.compare.__name__, registered.verify.__name__) == ("compare", "verify")
     html, said = tmp_path / f"{name}.html", tmp_path / f"{name}.json"
     done = CliRunner().invoke(app, ["compare", str(base), str(new), "--json", "--html", str(html), *more])
     assert isinstance(done.exception, SystemExit | None), done.exception
@@ -189,11 +189,9 @@ def test_a_damaged_comparison_is_said_in_a_sentence(
     runs: Path, tmp_path: Path, more: dict[str, Any], said: str
 ) -> None:
     path = tmp_path / "said.json"
-    sides = [Side.read_from(runs / name, profile.read(runs / name)) for name in ("base", "new")]
+    base, new = (Side.read_from(runs / name, profile.read(runs / name)) for name in ("base", "new"))
     settings = Settings(resamples=10)
-    path.write_text(
-        json.dumps(content(*sides, settings, settings.differences(*(side.runs for side in sides))))
-    )
+    path.write_text(json.dumps(content(base, new, settings, settings.differences(base.runs, new.runs))))
     code, lines = command(rewritten(path, **more))
     assert (code, len(lines)) == (2, 1)
     assert said in lines[0]
@@ -201,7 +199,8 @@ def test_a_damaged_comparison_is_said_in_a_sentence(
 
 def test_metrics_of_another_shape_disagree(runs: Path, tmp_path: Path) -> None:
     said, _ = compared(tmp_path, runs / "base", runs / "new")
-    for metrics in (3, [], [1, 2, 3, 4, 5], {}, None):
+    shapes: tuple[object, ...] = (3, [], [1, 2, 3, 4, 5], {}, None)
+    for metrics in shapes:
         code, lines = command(rewritten(said, metrics=metrics))
         assert code == 3, lines
 

@@ -98,6 +98,7 @@ def test_logs_have_a_role_and_a_group_that_go_with_the_stack(aws: None) -> None:
     from moto.appsync.models import appsync_backends
 
     config = appsync_backends["123456789012"]["eu-west-1"].events_apis[api_id].event_config
+    assert config is not None
     assert config["LogConfig"] == {"LogLevel": "ERROR", "CloudWatchLogsRoleArn": role["Arn"]}
     assert config["ConnectionAuthModes"] == [{"AuthType": "API_KEY"}, {"AuthType": "AWS_IAM"}]
     assert loadgen("aws", "down", "--yes").exit_code == 0

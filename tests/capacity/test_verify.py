@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from analysis.run import load as load_run
 from analysis.verify import check
 from analysis.verify.compared import Verification, conclusion, leaves, shown
 from loadgen.capacity import conduct
@@ -51,7 +52,7 @@ def write(folder: Path, content: Any) -> None:
 
 
 def command(path: Path) -> tuple[int, list[str]]:
-    assert registered.app is app
+    assert registered.verify.__name__ == "verify"
     done = CliRunner().invoke(app, ["verify", str(path)])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.output.splitlines()
@@ -99,7 +100,7 @@ def test_a_search_that_ended_before_its_time_agrees(
         if len(self.trials) < 2:
             real(self, ask)
         elif status == "budget":
-            monkeypatch.setattr(conduct.time, "monotonic_ns", lambda: 10**30)
+            monkeypatch.setattr("loadgen.capacity.conduct.time.monotonic_ns", lambda: 10**30)
             object.__setattr__(self._request, "budget_ns", 1)
             real(self, ask)
         elif status == "interrupted":
@@ -125,7 +126,7 @@ def test_any_value_that_was_changed_is_named(search: Path, monkeypatch: pytest.M
     """Without the runs' own files, which are tested by themselves."""
     monkeypatch.setattr(capacity, "_recomputed", cache(capacity._recomputed))
     monkeypatch.setattr(check, "verify", lambda *_: Verification())
-    monkeypatch.setattr(capacity, "load_run", cache(capacity.load_run))
+    monkeypatch.setattr(capacity, "load_run", cache(load_run))
     whole = content_of(search)
     tried = 0
     for steps in leaves(whole):

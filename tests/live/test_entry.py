@@ -39,13 +39,13 @@ def ui(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     parser = get_parser()
     add_options(parser)
     environment = Environment(user_classes=[Idle], events=events)
-    environment.create_local_runner()
+    runner = environment.create_local_runner()
     environment.parsed_options = parser.parse_args([])
     made = environment.create_web_ui("127.0.0.1", 8089, delayed_start=True)
     web.extend(made, "", lambda: None)
     web.guard(made, TOKEN, ["load.example.com"])
     yield made
-    environment.runner.quit()
+    runner.quit()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.measure import clockbound
 from loadgen.measure.clockbound import LAYOUT, MAGIC, Bound, bound
 
 SECOND_NS = 1_000_000_000
@@ -105,9 +104,9 @@ def test_no_daemon_is_none(tmp_path: Path) -> None:
     assert bound(tmp_path) is None
 
 
-@pytest.mark.parametrize("changes", [{"bound_ns": -1}, {"drift_ppb": SECOND_NS}])
-def test_a_bound_that_is_none_is_not_believed(changes: dict[str, int], tmp_path: Path) -> None:
-    assert read(tmp_path / "shm0", segment(**changes)) == Bound(None, "unknown")
+@pytest.mark.parametrize("data", [segment(bound_ns=-1), segment(drift_ppb=SECOND_NS)], ids=["bound", "drift"])
+def test_a_bound_that_is_none_is_not_believed(data: bytes, tmp_path: Path) -> None:
+    assert read(tmp_path / "shm0", data) == Bound(None, "unknown")
 
 
 def test_an_update_between_two_reads_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +115,7 @@ def test_an_update_between_two_reads_is_read_anew(tmp_path: Path, monkeypatch: p
     torn = segment(bound_ns=1)[:52] + segment(bound_ns=2**62)[52:]
     new = segment(generation=12, bound_ns=77, as_of_ns=NOW_NS)
     reads = iter([segment(), torn[:14] + (11).to_bytes(2, sys.byteorder) + torn[16:], new, new])
-    monkeypatch.setattr(clockbound.os, "pread", lambda *_: next(reads))
+    monkeypatch.setattr("loadgen.measure.clockbound.os.pread", lambda *_: next(reads))
     assert bound(path, lambda: NOW_NS) == Bound(77, "synchronized")
 
 

@@ -14,7 +14,8 @@ def test_every_row_comes_out_once_and_in_order_whatever_the_buffer_size(
     batches: list[int], capacity: int
 ) -> None:
     buffer = DeliveryBuffer(rows=capacity)
-    taken, count = [], 0
+    taken: list[np.ndarray] = []
+    count = 0
     for batch in batches:
         for _ in range(batch):
             buffer.add(count, count + 1, count + 2, (count + 3, 4, 5, 6, 7))

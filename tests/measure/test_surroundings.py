@@ -105,9 +105,7 @@ def test_a_system_without_cgroups_has_none() -> None:
     assert find("", "", 1).places == {}
 
 
-NAMES = st.text(
-    st.characters(exclude_characters="/\0\n", exclude_categories=("Cs",)), min_size=1, max_size=12
-)
+NAMES = st.text(st.characters(exclude_characters="/\0\n", exclude_categories=["Cs"]), min_size=1, max_size=12)
 PATHS = st.lists(NAMES.filter(lambda name: name not in (".", "..")), max_size=4).map(
     lambda parts: "/" + "/".join(parts)
 )

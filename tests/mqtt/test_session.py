@@ -44,7 +44,7 @@ def packets(data: bytes) -> list[Any]:
 
 def connected(qos: int = 1, **connack: Any) -> tuple[MqttSession, Recording]:
     handler = Recording()
-    session = MqttSession(handler, "loadgen-1", qos)  # type: ignore[arg-type]
+    session = MqttSession(handler, "loadgen-1", qos)
     session.receive(mqtt5.ConnAckPacket(**connack).write(), 1, 2)
     return session, handler
 
@@ -65,7 +65,7 @@ def list_of_grants() -> Sequence[Any]:
 
 
 def test_it_connects_without_a_past_and_with_the_login() -> None:
-    session = MqttSession(Recording(), "loadgen-1", 1, UserPassword("me", "pass"))  # type: ignore[arg-type]
+    session = MqttSession(Recording(), "loadgen-1", 1, UserPassword("me", "pass"))
     (packet,) = packets(session.opening()[0])
     assert (packet.client_id, packet.username, packet.password) == ("loadgen-1", "me", b"pass")
     assert packet.clean_start is True
@@ -94,7 +94,7 @@ def test_a_broker_of_qos_0_is_refused_where_qos_1_was_asked_for() -> None:
 
 def test_an_answer_that_is_no_mqtt_5_is_told_as_such() -> None:
     handler = Recording()
-    session = MqttSession(handler, "c", 1)  # type: ignore[arg-type]
+    session = MqttSession(handler, "c", 1)
     # A broker of MQTT 3.1.1 refuses the protocol's version (its 3.2.2.3).
     session.receive(b"\x20\x02\x00\x01", 1, 1)
     assert "does it speak MQTT 5?" in handler.named("on_refused")[0][0]
@@ -228,10 +228,10 @@ def test_however_the_stream_is_cut_the_same_messages_come_out(
     session, handler = connected()
     subscribed(session, handler, "/default/a")
     stream = b"".join(
-        mqtt5.PublishPacket(
-            "default/a",
-            payload.encode(),
-            **({"qos": QOS_1, "packet_id": number} if acknowledged else {}),
+        (
+            mqtt5.PublishPacket("default/a", payload.encode(), qos=QOS_1, packet_id=number)
+            if acknowledged
+            else mqtt5.PublishPacket("default/a", payload.encode())
         ).write()
         for number, payload in enumerate(payloads, start=1)
     )

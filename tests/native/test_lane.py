@@ -74,8 +74,12 @@ def test_what_the_embedded_server_sends_is_taken() -> None:
     assert by_lane(text, {"s1": 5}) == (True, [[5, ARRIVAL_NS, READ_NS, 0, 7, 3, 2, 1, 0]])
 
 
+def nearly(stamp: tuple[int, int, int, int, int], size: int) -> bytearray:
+    return bytearray(messages.data("s1", encode_event(*stamp, size)))
+
+
 NEARLY = st.builds(
-    lambda stamp, size: bytearray(messages.data("s1", encode_event(*stamp, size))),
+    nearly,
     NUMBERS,
     st.integers(1, 150),
 )

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import chain, islice, pairwise
 
@@ -28,7 +29,9 @@ def merged(clients: list[list[int]]) -> list[int]:
 
 
 @given(rate=RATES, duration_ns=DURATIONS, clients=st.integers(1, 7))
-def test_constant_arrival_has_exactly_rate_times_duration_requests(rate, duration_ns, clients):
+def test_constant_arrival_has_exactly_rate_times_duration_requests(
+    rate: float, duration_ns: int, clients: int
+) -> None:
     offsets = merged(group(Pace(rate), clients, duration_ns))
     assert len(offsets) == math.ceil(Fraction(rate) * duration_ns / SECOND)
     assert len(offsets) == request_count(Pace(rate), duration_ns)
@@ -36,14 +39,14 @@ def test_constant_arrival_has_exactly_rate_times_duration_requests(rate, duratio
 
 
 @given(rate=RATES, clients=st.integers(1, 7))
-def test_a_group_of_constant_clients_is_as_even_as_one_client(rate, clients):
+def test_a_group_of_constant_clients_is_as_even_as_one_client(rate: float, clients: int) -> None:
     one = group(Pace(rate), 1, SECOND // 4)[0]
     many = group(Pace(rate), clients, SECOND // 4)
     assert merged(many) == one
     assert [offset for turn in zip(*many, strict=False) for offset in turn] == one[: len(many[-1]) * clients]
 
 
-def test_a_constant_schedule_has_not_drifted_by_a_nanosecond_after_a_day():
+def test_a_constant_schedule_has_not_drifted_by_a_nanosecond_after_a_day() -> None:
     pace = Pace(3.0)
     day_ns = 86_400 * SECOND
     offsets = list(offsets_ns(pace, clients=1, index=0, seed=1, duration_ns=day_ns))
@@ -57,7 +60,9 @@ def test_a_constant_schedule_has_not_drifted_by_a_nanosecond_after_a_day():
     corners=st.lists(st.tuples(st.integers(0, 300_000_000), st.floats(0, 3)), max_size=5),
     duration_ns=DURATIONS,
 )
-def test_offsets_rise_and_stay_within_the_duration(rate, arrival, corners, duration_ns):
+def test_offsets_rise_and_stay_within_the_duration(
+    rate: float, arrival: Arrival, corners: list[tuple[int, float]], duration_ns: int
+) -> None:
     curve = tuple(Point(at, load) for at, load in sorted(corners))
     pace = Pace(rate, arrival, burst=3 if arrival is Arrival.BURSTS else 1, curve=curve)
     offsets = list(islice(offsets_ns(pace, clients=2, index=1, seed=5, duration_ns=duration_ns), 2000))
@@ -65,7 +70,7 @@ def test_offsets_rise_and_stay_within_the_duration(rate, arrival, corners, durat
     assert all(earlier <= later for earlier, later in pairwise(offsets))
 
 
-def test_a_steady_curve_gives_the_schedule_of_no_curve():
+def test_a_steady_curve_gives_the_schedule_of_no_curve() -> None:
     with_curve = Pace(640.0, curve=(Point(0, 1.0), Point(SECOND, 1.0)))
     for plain, curved in zip(
         group(Pace(640.0), 3, 3 * SECOND), group(with_curve, 3, 3 * SECOND), strict=True
@@ -75,7 +80,7 @@ def test_a_steady_curve_gives_the_schedule_of_no_curve():
 
 
 @given(size=st.integers(1, 20), rate=RATES, clients=st.integers(1, 4))
-def test_bursts_come_whole_and_evenly_at_the_same_mean_rate(size, rate, clients):
+def test_bursts_come_whole_and_evenly_at_the_same_mean_rate(size: int, rate: float, clients: int) -> None:
     pace = Pace(rate, Arrival.BURSTS, burst=size)
     offsets = merged(group(pace, clients, SECOND // 3))
     assert len(offsets) == request_count(pace, SECOND // 3)
@@ -85,13 +90,13 @@ def test_bursts_come_whole_and_evenly_at_the_same_mean_rate(size, rate, clients)
     assert bursts == [int(number * size * SECOND / Fraction(rate)) for number in range(len(bursts))]
 
 
-def test_one_burst_is_sent_by_one_client():
+def test_one_burst_is_sent_by_one_client() -> None:
     first, second = group(Pace(30.0, Arrival.BURSTS, burst=10), 2, SECOND)
     assert first == [0] * 10 + [2 * SECOND // 3] * 10
     assert second == [SECOND // 3] * 10
 
 
-def test_poisson_counts_have_mean_and_variance_of_the_rate():
+def test_poisson_counts_have_mean_and_variance_of_the_rate() -> None:
     pace = Pace(200.0, Arrival.POISSON)
     per_window = [0] * 1000
     for client in group(pace, 4, 100 * SECOND, seed=7):
@@ -102,7 +107,7 @@ def test_poisson_counts_have_mean_and_variance_of_the_rate():
     assert statistics.pvariance(per_window) == pytest.approx(20, abs=3)
 
 
-def test_poisson_gaps_are_exponential():
+def test_poisson_gaps_are_exponential() -> None:
     offsets = group(Pace(1000.0, Arrival.POISSON), 1, 20 * SECOND, seed=3)[0]
     gaps = sorted(later - earlier for earlier, later in pairwise(offsets))
     for share in (0.1, 0.5, 0.9, 0.99):
@@ -110,7 +115,7 @@ def test_poisson_gaps_are_exponential():
         assert gaps[int(share * len(gaps))] == pytest.approx(expected_ns, rel=0.08)
 
 
-def test_poisson_clients_are_independent_and_repeatable():
+def test_poisson_clients_are_independent_and_repeatable() -> None:
     pace = Pace(100.0, Arrival.POISSON)
     assert group(pace, 3, SECOND) == group(pace, 3, SECOND)
     assert group(pace, 3, SECOND, seed=1) != group(pace, 3, SECOND, seed=2)
@@ -118,7 +123,7 @@ def test_poisson_clients_are_independent_and_repeatable():
     assert not set(one) & set(two)
 
 
-def test_poisson_is_the_same_on_every_machine():
+def test_poisson_is_the_same_on_every_machine() -> None:
     offsets = offsets_ns(
         Pace(10.0, Arrival.POISSON), clients=2, index=1, seed="42/writers", duration_ns=SECOND
     )
@@ -138,7 +143,7 @@ def test_poisson_is_the_same_on_every_machine():
         ),
     ],
 )
-def test_impossible_paces_are_refused(build, sentence):
+def test_impossible_paces_are_refused(build: Callable[[], object], sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
         build()
     assert str(caught.value) == sentence

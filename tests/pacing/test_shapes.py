@@ -1,6 +1,7 @@
 """The usual load curves: their points make the schedule that each promises, to the nanosecond and the request."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
@@ -19,14 +20,16 @@ LOADS = st.floats(0, 5)
     each_ns=st.integers(1, 20 * SECOND),
     rate=st.floats(0.5, 500),
 )
-def test_a_step_holds_exactly_its_share_of_the_schedule(loads, each_ns, rate):
+def test_a_step_holds_exactly_its_share_of_the_schedule(
+    loads: list[float], each_ns: int, rate: float
+) -> None:
     curve = Curve(rate, shapes.steps(loads, each_ns))
     for number, load in enumerate(loads):
         within = curve.requests_before((number + 1) * each_ns) - curve.requests_before(number * each_ns)
         assert within == Fraction(load * rate) * each_ns / SECOND
 
 
-def test_the_requests_of_each_step_are_its_rate_times_its_length():
+def test_the_requests_of_each_step_are_its_rate_times_its_length() -> None:
     pace = Pace(100.0, curve=shapes.steps([0.5, 1.0, 0.0, 0.25], 2 * SECOND))
     due = [
         offset
@@ -36,7 +39,7 @@ def test_the_requests_of_each_step_are_its_rate_times_its_length():
     assert [sum(1 for at in due if at // (2 * SECOND) == step) for step in range(4)] == [100, 200, 0, 50]
 
 
-def test_the_edge_of_a_step_belongs_to_the_step_that_begins():
+def test_the_edge_of_a_step_belongs_to_the_step_that_begins() -> None:
     pace = Pace(1.0, curve=shapes.steps([1.0, 10.0], SECOND))
     assert list(offsets_ns(pace, clients=1, index=0, seed=1, duration_ns=SECOND + SECOND // 4)) == [
         0,
@@ -47,7 +50,7 @@ def test_the_edge_of_a_step_belongs_to_the_step_that_begins():
 
 
 @given(first=LOADS, last=LOADS, count=st.integers(2, 50))
-def test_even_loads_go_one_way_and_meet_both_ends(first, last, count):
+def test_even_loads_go_one_way_and_meet_both_ends(first: float, last: float, count: int) -> None:
     loads = shapes.even_loads(first, last, count)
     assert (len(loads), loads[0], loads[-1]) == (count, first, last)
     slack = 1e-12 * max(first, last)
@@ -64,8 +67,8 @@ def test_even_loads_go_one_way_and_meet_both_ends(first, last, count):
     bursts=st.integers(1, 20),
 )
 def test_bursts_add_their_height_for_their_length_and_nothing_else(
-    base, more, lasting_ns, pause_ns, first_ns, bursts
-):
+    base: float, more: float, lasting_ns: int, pause_ns: int, first_ns: int, bursts: int
+) -> None:
     every_ns = lasting_ns + pause_ns
     until_ns = first_ns + bursts * every_ns
     points = shapes.bursts(
@@ -81,7 +84,7 @@ def test_bursts_add_their_height_for_their_length_and_nothing_else(
         assert inside == peak * lasting_ns / SECOND
 
 
-def test_without_a_burst_in_time_the_base_holds():
+def test_without_a_burst_in_time_the_base_holds() -> None:
     assert shapes.bursts(0.2, 1, every_ns=9, lasting_ns=1, first_ns=8, until_ns=8) == (Point(0, 0.2),)
 
 
@@ -94,7 +97,9 @@ def test_without_a_burst_in_time_the_base_holds():
     days=st.integers(1, 3),
     where=st.floats(0, 1),
 )
-def test_a_day_is_the_cosine_within_the_stated_error(low, swing, day_ns, peak_at, starts_at, days, where):
+def test_a_day_is_the_cosine_within_the_stated_error(
+    low: float, swing: float, day_ns: int, peak_at: int, starts_at: int, days: int, where: float
+) -> None:
     points = shapes.daily(
         low,
         low + swing,
@@ -121,7 +126,7 @@ def test_a_day_is_the_cosine_within_the_stated_error(low, swing, day_ns, peak_at
     rows=st.lists(st.tuples(st.integers(1, 60 * SECOND), LOADS), min_size=2, max_size=20),
     rate=st.floats(0.5, 500),
 )
-def test_a_flat_series_holds_each_row_until_the_next(rows, rate):
+def test_a_flat_series_holds_each_row_until_the_next(rows: list[tuple[int, float]], rate: float) -> None:
     at_ns = [0]
     for gap_ns, _ in rows[1:]:
         at_ns.append(at_ns[-1] + gap_ns)
@@ -135,7 +140,7 @@ def test_a_flat_series_holds_each_row_until_the_next(rows, rate):
     assert shapes.series(at_ns, loads, flat=True)[-1] == Point(at_ns[-1] + last_ns, loads[-1])
 
 
-def test_a_series_of_lines_passes_through_its_rows():
+def test_a_series_of_lines_passes_through_its_rows() -> None:
     points = shapes.series([0, SECOND, 3 * SECOND], [0.0, 1.0, 0.5], flat=False)
     assert points == (Point(0, 0.0), Point(SECOND, 1.0), Point(3 * SECOND, 0.5))
     assert [shapes.load_at(points, at) for at in (0, SECOND // 2, SECOND, 2 * SECOND, 9 * SECOND)] == [
@@ -147,10 +152,15 @@ def test_a_series_of_lines_passes_through_its_rows():
     ]
 
 
-def test_a_curve_of_ten_thousand_points_is_made_once_for_all_clients(monkeypatch):
+def test_a_curve_of_ten_thousand_points_is_made_once_for_all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     whole = Curve.__init__
-    monkeypatch.setattr(Curve, "__init__", lambda self, *given: (made.append(1), whole(self, *given))[1])
+
+    def counted(self: Curve, rate_per_s: float, points: Sequence[Point]) -> None:
+        made.append(points)
+        whole(self, rate_per_s, points)
+
+    monkeypatch.setattr(Curve, "__init__", counted)
     pace = Pace(50.0, curve=shapes.steps([0.5 + (n % 7) / 10 for n in range(5_000)], SECOND // 1000))
     due = sum(
         sum(1 for _ in offsets_ns(pace, clients=200, index=index, seed=1, duration_ns=5 * SECOND))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from loadgen.cli import scenarios as command
 from loadgen.cli.app import app
 from loadgen.planning.catalogue import CURVE_COLUMNS, Portrait, portrait, sparkline
-from loadgen.scenario import catalogue
+from loadgen.scenario import CatalogueEntry, catalogue
 from tests.scenario.examples import GOOD, with_publish
 
 ENTRIES = catalogue()
@@ -43,7 +43,7 @@ def test_the_list_names_every_scenario_and_its_question_within_the_width(width: 
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_scenario_is_explained_within_80_columns(entry) -> None:
+def test_every_scenario_is_explained_within_80_columns(entry: CatalogueEntry) -> None:
     each = portrait(entry.name, entry.path)
     lines = shown(80, each)
     # A path is not broken: it is to be copied.

@@ -44,11 +44,9 @@ def a_million() -> Estimate:
             "clients.announcer.publish.rate": "1/s",
         },
     )
-    before, fleets.local_ports = fleets.local_ports, lambda: PORTS
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loadgen.planning.fleet.local_ports", lambda: PORTS)
         return estimate(scenario, load_prices(), frozenset(), KEPT, "", None, MACHINE)
-    finally:
-        fleets.local_ports = before
 
 
 def with_others(machines: Machines = MACHINE, kept: Calibration | None = KEPT) -> Fleet:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ def planned(name: str, handlers: frozenset[Handler] = frozenset(), **overrides: 
 
 @settings(max_examples=15, deadline=None)
 @given(data=scenarios())
-def test_expected_deliveries_are_those_of_simulated_draws(data) -> None:
+def test_expected_deliveries_are_those_of_simulated_draws(data: dict[str, Any]) -> None:
     # Slow and short, so that a draw of all is quick.
     for group in data["clients"].values():
         if "publish" in group:
@@ -66,7 +67,7 @@ def test_expected_deliveries_are_those_of_simulated_draws(data) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(data=scenarios())
-def test_each_clients_requests_are_those_of_its_schedule(data) -> None:
+def test_each_clients_requests_are_those_of_its_schedule(data: dict[str, Any]) -> None:
     data["phases"] = {"warmup": "100ms", "measure": "300ms"}
     for group in data["clients"].values():
         if "publish" in group and group["publish"].get("arrival") == "poisson":
@@ -132,10 +133,11 @@ def test_churn_is_expected_to_be_what_the_clients_plans_have(churn: dict[str, st
         load("broadcast", {"clients.audience.count": "400", "phases.measure": "57s"}), load_prices()
     )
     for kind, more in (("connect", expected.connects), ("subscribe", expected.subscribes)):
-        assert found.cost.usage.operations[kind] == pytest.approx(plain.cost.usage.operations[kind] + more)
-        assert found.hour.operations[kind] == pytest.approx(
-            plain.hour.operations[kind] + more * 3600e9 / until_ns
-        )
+        before, an_hour = plain.cost.usage.operations[kind], plain.hour.operations[kind]
+        assert before is not None
+        assert an_hour is not None
+        assert found.cost.usage.operations[kind] == pytest.approx(before + more)
+        assert found.hour.operations[kind] == pytest.approx(an_hour + more * 3600e9 / until_ns)
 
 
 def test_those_that_a_drop_cuts_connect_and_subscribe_again() -> None:
@@ -177,9 +179,11 @@ def test_how_far_a_scenario_can_grow_until_a_quota_binds() -> None:
     found = planned("cursors")
     use, factor = found.binding(lambda use: use.rate_headroom) or pytest.fail("nothing binds")
     # 20 publishes a second on a connection that may have 25.
-    assert (use.name, factor) == ("publishes_per_connection_per_s", pytest.approx(1.25))
+    assert use.name == "publishes_per_connection_per_s"
+    assert factor == pytest.approx(1.25)
     use, factor = found.binding(lambda use: use.clients_headroom) or pytest.fail("nothing binds")
-    assert (use.name, factor) == ("request_tokens_per_s", pytest.approx(2000 / 1200))
+    assert use.name == "request_tokens_per_s"
+    assert factor == pytest.approx(2000 / 1200)
     outbound = next(use for use in found.uses if use.name == "outbound_messages_per_s")
     # Twice the editors publish twice as much to twice as many.
     assert outbound.clients_headroom == pytest.approx((1_000_000 / 6000) ** 0.5)

@@ -1,6 +1,7 @@
 """What is wrong with a protocol file is said in one sentence with its file and line."""
 
 import json
+from pathlib import Path
 from textwrap import dedent
 
 import jsonschema
@@ -29,7 +30,7 @@ deliver: {when: {/type: msg}, id: /sub, event: /event}
 """
 
 
-def problems(tmp_path, monkeypatch, text):
+def problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(text)
     protocol_file.load._loaded.clear()
@@ -38,7 +39,7 @@ def problems(tmp_path, monkeypatch, text):
     return list(raised.value.problems)
 
 
-def test_a_sound_file_is_taken(tmp_path, monkeypatch):
+def test_a_sound_file_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(pytest.fail.Exception):
         problems(tmp_path, monkeypatch, SOUND)
 
@@ -173,7 +174,9 @@ def test_a_sound_file_is_taken(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_a_mistake_is_one_sentence_with_its_line(tmp_path, monkeypatch, old, new, says):
+def test_a_mistake_is_one_sentence_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, says: str
+) -> None:
     assert old in SOUND
     assert problems(tmp_path, monkeypatch, SOUND.replace(old, new, 1)) == [says]
 
@@ -211,7 +214,9 @@ def test_a_mistake_is_one_sentence_with_its_line(tmp_path, monkeypatch, old, new
         ),
     ],
 )
-def test_what_parts_must_be_to_each_other(tmp_path, monkeypatch, text, says):
+def test_what_parts_must_be_to_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
+) -> None:
     assert problems(tmp_path, monkeypatch, text) == [says]
 
 
@@ -226,7 +231,9 @@ def test_what_parts_must_be_to_each_other(tmp_path, monkeypatch, text, says):
         ("gone.yaml+ws://h", "the protocol file 'gone.yaml' cannot be read: No such file or directory"),
     ],
 )
-def test_a_file_that_is_not_there(tmp_path, monkeypatch, url, says):
+def test_a_file_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, says: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ScenarioError) as raised:
         protocol_of(url)
@@ -242,14 +249,14 @@ def test_a_file_that_is_not_there(tmp_path, monkeypatch, url, says):
         ("nats+ws://h:99999", "cannot be read"),
     ],
 )
-def test_a_url_that_cannot_be(url, says):
+def test_a_url_that_cannot_be(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=says) as raised:
         protocol_of(url).endpoints(url)
     assert "token=x" not in str(raised.value)
     assert "u:p" not in str(raised.value)
 
 
-def test_a_file_of_ones_own_goes_along_to_workers_that_have_none():
+def test_a_file_of_ones_own_goes_along_to_workers_that_have_none() -> None:
     target = "elsewhere/only-there.yaml+ws://h"
     protocol_file.adopt(target, SOUND)
     protocol = protocol_of(target)
@@ -283,7 +290,9 @@ def test_a_file_of_ones_own_goes_along_to_workers_that_have_none():
         ),
     ],
 )
-def test_a_scenario_that_the_service_cannot_do_is_refused(tmp_path, overrides, says):
+def test_a_scenario_that_the_service_cannot_do_is_refused(
+    tmp_path: Path, overrides: dict[str, str], says: str
+) -> None:
     (tmp_path / "s.yaml").write_text(
         dedent(
             """
@@ -302,7 +311,7 @@ def test_a_scenario_that_the_service_cannot_do_is_refused(tmp_path, overrides, s
     assert says in line
 
 
-def test_the_schema_takes_the_files_that_come_with_the_program_and_no_misspelling():
+def test_the_schema_takes_the_files_that_come_with_the_program_and_no_misspelling() -> None:
     schema = protocol_file.json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)

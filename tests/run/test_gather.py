@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loadgen.run import gather
 from loadgen.run.gather import SpoolReceiver, SpoolSender
-from loadgen.run.worker_messages import Piece
+from loadgen.run.worker_messages import PIECE_BYTES, Piece
 
 DELIVERIES, HEALTH = "deliveries-0003.arrows", "health-0003.arrows"
 
@@ -58,9 +58,9 @@ def test_what_arrives_is_what_was_written_whatever_was_lost_damaged_doubled_or_l
     source, sink = base / "worker", base / "master"
     source.mkdir()
     sink.mkdir()
-    saved = gather.PIECE_BYTES, gather.WINDOW_BYTES
-    gather.PIECE_BYTES, gather.WINDOW_BYTES = 100, 400
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loadgen.run.gather.PIECE_BYTES", 100)
+        patch.setattr("loadgen.run.gather.WINDOW_BYTES", 400)
         line = Line(source, sink)
         for number, size in enumerate(sizes):
             for name in (DELIVERIES, HEALTH):
@@ -79,8 +79,6 @@ def test_what_arrives_is_what_was_written_whatever_was_lost_damaged_doubled_or_l
                 assert (sink / name).read_bytes() == (source / name).read_bytes()
         assert line.receiver.missing(3, line.sender.totals()) == 0
         assert line.most_under_way <= 400
-    finally:
-        gather.PIECE_BYTES, gather.WINDOW_BYTES = saved
 
 
 def test_a_master_that_does_not_answer_is_noticed_and_asked_with_one_piece(tmp_path: Path) -> None:
@@ -93,7 +91,7 @@ def test_a_master_that_does_not_answer_is_noticed_and_asked_with_one_piece(tmp_p
         line.steady_s += 1.0
         line.sender.pump()
     assert line.sender.silent_s == 20
-    assert {len(payload["piece"]) for payload in line.queue} == {gather.PIECE_BYTES}
+    assert {len(payload["piece"]) for payload in line.queue} == {PIECE_BYTES}
     assert len(line.queue) == 3
     assert line.sender.pending() == 4 * gather.WINDOW_BYTES
 

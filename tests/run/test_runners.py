@@ -33,7 +33,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> runners.Faults:
 
 def environment(**options: Any) -> Environment:
     made = Environment(user_classes=[Reader])
-    made.parsed_options = SimpleNamespace(  # type: ignore[assignment]
+    made.parsed_options = SimpleNamespace(
         enable_rebalancing=False, headless=False, web_base_path="", processes=None, join=None, **options
     )
     return made
@@ -63,8 +63,8 @@ class Client:
 
     def __init__(self, port: int, name: str) -> None:
         self.name = name
-        self.socket = zmq.Context.instance().socket(zmq.DEALER)
-        self.socket.linger = 0
+        self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.IDENTITY, name.encode())
         self.socket.connect(f"tcp://127.0.0.1:{port}")
 
@@ -101,7 +101,12 @@ def settled(site: Site, client: Client) -> None:
     client.say("heartbeat", BEAT)
     site.clients[0].hear()
     seen: list[str] = []
-    until(lambda: seen.extend(client.hear()) or "heartbeat" in seen)
+
+    def heard() -> bool:
+        seen.extend(client.hear())
+        return "heartbeat" in seen
+
+    until(heard)
 
 
 def test_a_worker_speaks_for_itself_whatever_name_it_gives(site: Site, faults: runners.Faults) -> None:
@@ -240,4 +245,4 @@ def test_a_master_does_not_change_a_workers_own_options(
         assert Reader.host is None
     finally:
         worker.greenlet.kill()
-        worker.client.close(linger=0)
+        worker.client.close(linger=0)  # type: ignore[no-untyped-call]  # Locust's has no types

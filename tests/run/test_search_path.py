@@ -93,7 +93,7 @@ def test_the_file_and_line_of_an_option_are_told(name: str, text: str, line: int
 def test_a_variable_of_locusts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCUST_MODE_WORKER", "true")
     parser = argument_parser.get_empty_argument_parser(default_config_files=[])
-    argument_parser.setup_parser_arguments(parser)
+    argument_parser.setup_parser_arguments(parser)  # type: ignore[no-untyped-call]  # Locust's has no types
     parser.parse_known_args([])
     assert locust_settings.places(parser)["worker"] == "the environment variable LOCUST_MODE_WORKER"
 

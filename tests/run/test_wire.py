@@ -54,7 +54,7 @@ class Port:
 
     def client(self, name: bytes, key: join.WorkerKey | None) -> Any:
         """Return a plain ZeroMQ client, which sends what it is told to."""
-        client = zmq.Context.instance().socket(zmq.DEALER)
+        client: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
         client.linger = 0
         client.setsockopt(zmq.IDENTITY, name)
         if key is not None:
@@ -271,7 +271,7 @@ def test_what_is_sent_with_a_key_cannot_be_read_on_the_way(locked: Port) -> None
             gevent.sleep(0.001)
 
     relaying = gevent.spawn(relay)
-    client = zmq.Context.instance().socket(zmq.DEALER)
+    client: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     client.linger = 0
     client.setsockopt(zmq.IDENTITY, b"friend")
     client.curve_serverkey, client.curve_secretkey = KEYS.worker.master_public, KEYS.worker.secret
@@ -344,7 +344,7 @@ def test_a_worker_does_not_send_what_would_cost_its_connection(locked: Port) -> 
     gate, faults = Gate(), list[Any]()
     sending = worker(locked, KEYS.worker, gate, faults)
     for data in (bytes(FROM_WORKER_BYTES), bytes(FROM_WORKER_BYTES), b"small"):
-        sending.send(Message("blob", data, "w"))
+        sending.send(Message("blob", data, "w"))  # type: ignore[no-untyped-call]  # Locust's has no types
     until(lambda: locked.got)
     assert [message.data for _, message in locked.got] == [b"small"]
     assert len(faults) == 1

@@ -2,6 +2,8 @@
 
 # ruff: noqa: E501 - a sentence stands whole, so that one finds it
 
+from pathlib import Path
+
 import pytest
 
 from loadgen.scenario import ScenarioError, load
@@ -474,12 +476,12 @@ MISTAKES = [
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path, monkeypatch):
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(("text", "sentence"), MISTAKES, ids=range(len(MISTAKES)))
-def test_a_mistake_is_named_with_its_line(tmp_path, text, sentence):
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml")
@@ -504,14 +506,14 @@ def test_a_mistake_is_named_with_its_line(tmp_path, text, sentence):
         (b" " * 1_000_001, "x.yaml: the file is larger than 1 MB, which is no scenario"),
     ],
 )
-def test_a_file_that_is_no_scenario(tmp_path, content, sentence):
+def test_a_file_that_is_no_scenario(tmp_path: Path, content: bytes, sentence: str) -> None:
     (tmp_path / "x.yaml").write_bytes(content)
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml")
     assert str(caught.value) == sentence
 
 
-def test_every_mistake_is_reported_in_the_order_of_the_file(tmp_path):
+def test_every_mistake_is_reported_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = GOOD.replace("count: 5", "cuont: 5").replace("100/s", "100").replace("warmup: 1s", "warmup: 1")
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ScenarioError) as caught:
@@ -523,7 +525,7 @@ def test_every_mistake_is_reported_in_the_order_of_the_file(tmp_path):
     )
 
 
-def test_a_mistake_in_the_phases_does_not_hide_one_in_a_channel(tmp_path):
+def test_a_mistake_in_the_phases_does_not_hide_one_in_a_channel(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(GOOD.replace("{article}/x", "{article}/-").replace("1s", "1"))
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml")
@@ -543,7 +545,7 @@ def test_a_mistake_in_the_phases_does_not_hide_one_in_a_channel(tmp_path):
         "seed: *da2-abcdefghijklmnop",
     ],
 )
-def test_a_key_is_never_repeated(tmp_path, line):
+def test_a_key_is_never_repeated(tmp_path: Path, line: str) -> None:
     (tmp_path / "x.yaml").write_text(f"{GOOD}{line}\n")
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml")
@@ -551,7 +553,7 @@ def test_a_key_is_never_repeated(tmp_path, line):
     assert "x.yaml:15: " in str(caught.value)
 
 
-def test_values_that_multiply_by_aliases_are_refused(tmp_path):
+def test_values_that_multiply_by_aliases_are_refused(tmp_path: Path) -> None:
     lines = ["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]
     (tmp_path / "x.yaml").write_text("\n".join(lines))
     with pytest.raises(ScenarioError, match="is nested too deeply or has too many values"):

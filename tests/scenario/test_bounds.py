@@ -26,7 +26,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "login": lambda path: login_from_option(str(path)),
     "protocol": lambda path: protocol_file.protocol_at(f"{path}+ws://127.0.0.1:9"),
 }
-NESTED = {
+NESTED: dict[str, Callable[[int], str]] = {
     "flow": lambda depth: "a: " + "[" * depth,
     "closed": lambda depth: "a: " + "[" * depth + "]" * depth,
     "mappings": lambda depth: "a: " + "{b: " * depth,

@@ -1,15 +1,18 @@
 """Short forms of load curves: what points each stands for, and how long the measurement is then."""
 
+from pathlib import Path
+
 import pytest
 
 from loadgen.pacing import Point
 from loadgen.scenario import Plan, Scenario, load
 from tests.scenario.examples import with_publish
+from tests.scenario.publishing import publish_of
 
 SECOND = 1_000_000_000
 
 
-def written(profile: str, tmp_path, **overrides: str) -> Scenario:
+def written(profile: str, tmp_path: Path, **overrides: str) -> Scenario:
     (tmp_path / "x.yaml").write_text(with_publish(f"profile: {profile}"))
     return load(str(tmp_path / "x.yaml"), {key.replace("__", "."): value for key, value in overrides.items()})
 
@@ -45,7 +48,9 @@ def curve_of(scenario: Scenario) -> list[tuple[float, float]]:
         ("[{at: 0s, load: 10%}, {at: 5s, load: 20%}]", [(0, 0.1), (5, 0.2)], 20),
     ],
 )
-def test_what_a_form_stands_for(tmp_path, profile, points, measure_s):
+def test_what_a_form_stands_for(
+    tmp_path: Path, profile: str, points: list[tuple[float, float]], measure_s: int
+) -> None:
     scenario = written(profile, tmp_path)
     assert curve_of(scenario) == points
     assert scenario.phases.measure_ns == measure_s * SECOND
@@ -53,23 +58,23 @@ def test_what_a_form_stands_for(tmp_path, profile, points, measure_s):
     assert Scenario.from_resolved(scenario.resolved()) == scenario
 
 
-def test_a_day_begins_and_peaks_when_it_says(tmp_path):
+def test_a_day_begins_and_peaks_when_it_says(tmp_path: Path) -> None:
     profile = "{daily: {low: 10%, peak: 110%, peak_at: 20:00, starts_at: '08:00', day: 10m, days: 2}}"
     scenario = written(profile, tmp_path)
     points = curve_of(scenario)
-    assert points[0] == (0, pytest.approx(0.1))
+    assert points[0] == pytest.approx((0, 0.1))
     assert (points[-1][0], len(points), scenario.phases.measure_ns) == (1200, 577, 1200 * SECOND)
     assert [at for at, load in points if load == pytest.approx(1.1)] == [300, 900]
     assert Scenario.from_resolved(scenario.resolved()) == scenario
 
 
-def test_the_measurement_is_as_long_as_it_is_said_to_be(tmp_path):
+def test_the_measurement_is_as_long_as_it_is_said_to_be(tmp_path: Path) -> None:
     scenario = written("{steps: [25%, 50%], each: 2s}", tmp_path, phases__measure="9s")
     assert scenario.phases.measure_ns == 9 * SECOND
-    assert Plan(scenario).client(5).publish.duration_ns == 10 * SECOND
+    assert publish_of(Plan(scenario), 5).duration_ns == 10 * SECOND
 
 
-def test_the_longest_curve_decides_how_long_the_measurement_is(tmp_path):
+def test_the_longest_curve_decides_how_long_the_measurement_is(tmp_path: Path) -> None:
     text = with_publish("profile: {steps: [25%], each: 30s}").replace(
         "phases:",
         '  others:\n    count: 1\n    publish: {channel: "/default/c/{article}/x", rate: 1/s,'
@@ -79,19 +84,19 @@ def test_the_longest_curve_decides_how_long_the_measurement_is(tmp_path):
     assert load(str(tmp_path / "x.yaml")).phases.measure_ns == 45 * SECOND
 
 
-def test_a_form_and_its_points_make_the_same_schedule(tmp_path):
+def test_a_form_and_its_points_make_the_same_schedule(tmp_path: Path) -> None:
     form = written("{steps: [25%, 50%], each: 2s}", tmp_path)
     points = "[{at: 0s, load: 25%}, {at: 2s, load: 25%}, {at: 2s, load: 50%}, {at: 4s, load: 50%}]"
     listed = written(points, tmp_path, phases__measure="4s")
     for number in (5, 6):
-        assert [*Plan(form).client(number).publish.offsets_ns()] == [
-            *Plan(listed).client(number).publish.offsets_ns()
+        assert [*publish_of(Plan(form), number).offsets_ns()] == [
+            *publish_of(Plan(listed), number).offsets_ns()
         ]
     # 25 % of 100/s in the second of warm-up and two seconds, then 50 %.
-    assert sum(len([*Plan(form).client(n).publish.offsets_ns()]) for n in (5, 6)) == 25 + 50 + 100
+    assert sum(len([*publish_of(Plan(form), n).offsets_ns()]) for n in (5, 6)) == 25 + 50 + 100
 
 
-def test_the_load_before_the_first_step_is_that_of_the_first_step(tmp_path):
-    pace = Plan(written("{steps: [25%, 50%], each: 2s}", tmp_path)).client(5).publish.pace
+def test_the_load_before_the_first_step_is_that_of_the_first_step(tmp_path: Path) -> None:
+    pace = publish_of(Plan(written("{steps: [25%, 50%], each: 2s}", tmp_path)), 5).pace
     assert pace.curve[0] == Point(1 * SECOND, 0.25)
     assert pace.integral.requests_before(SECOND) == 25

@@ -1,24 +1,26 @@
 """Finding scenarios by name and path, overriding values, defaults."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from loadgen.paths import bundle
-from loadgen.scenario import ScenarioError, Settle, catalogue, load
+from loadgen.scenario import CatalogueEntry, ScenarioError, Settle, catalogue, load
+from loadgen.scenario.curves import ProfilePoint
 from tests.scenario.examples import GOOD, edited, with_publish
 
 SECOND = 1_000_000_000
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(GOOD)
     return tmp_path
 
 
-def test_the_catalogue_has_every_scenario_with_its_description():
+def test_the_catalogue_has_every_scenario_with_its_description() -> None:
     entries = catalogue()
     assert [entry.name for entry in entries] == [
         "broadcast",
@@ -42,14 +44,14 @@ def test_the_catalogue_has_every_scenario_with_its_description():
 
 
 @pytest.mark.parametrize("entry", catalogue(), ids=lambda entry: entry.name)
-def test_a_catalogue_scenario_loads_by_name_without_a_warning(entry):
+def test_a_catalogue_scenario_loads_by_name_without_a_warning(entry: CatalogueEntry) -> None:
     scenario = load(entry.name)
     assert scenario.name == entry.name
     assert scenario.warnings() == []
     assert len(scenario.gates) >= 3
 
 
-def test_defaults_are_as_documented(folder):
+def test_defaults_are_as_documented(folder: Path) -> None:
     scenario = load("x.yaml")
     assert (scenario.name, scenario.seed, scenario.target) == ("x", 1, None)
     publish = scenario.clients["writers"].publish
@@ -62,27 +64,27 @@ def test_defaults_are_as_documented(folder):
     assert (phases.warmup_ns, phases.measure_ns, phases.drain_ns) == (SECOND, 20 * SECOND, 2 * SECOND)
 
 
-def test_a_websocket_publisher_has_no_limit_of_requests_under_way(folder):
+def test_a_websocket_publisher_has_no_limit_of_requests_under_way(folder: Path) -> None:
     (folder / "x.yaml").write_text(with_publish("via: websocket"))
     publish = load("x.yaml").clients["writers"].publish
     assert publish is not None
     assert publish.in_flight is None
 
 
-def test_ready_may_be_a_time_to_settle(folder):
+def test_ready_may_be_a_time_to_settle(folder: Path) -> None:
     (folder / "x.yaml").write_text(edited("warmup: 1s", "ready: {settle: 2s}"))
     ready = load("x.yaml").phases.ready
     assert isinstance(ready, Settle)
     assert ready.settle_ns == 2 * SECOND
 
 
-def test_a_scenario_cannot_be_changed(folder):
+def test_a_scenario_cannot_be_changed(folder: Path) -> None:
     scenario = load("x.yaml")
     with pytest.raises(ValueError, match="frozen"):
         scenario.seed = 2
 
 
-def test_overrides_replace_values_at_any_depth(folder):
+def test_overrides_replace_values_at_any_depth(folder: Path) -> None:
     scenario = load(
         "x.yaml",
         {
@@ -94,16 +96,22 @@ def test_overrides_replace_values_at_any_depth(folder):
         },
     )
     assert scenario.clients["readers"].count == 7
-    assert scenario.clients["writers"].publish.burst == 3
+    publish = scenario.clients["writers"].publish
+    assert publish is not None
+    assert publish.burst == 3
     assert scenario.phases.drain_ns == 9 * SECOND
+    assert scenario.target is not None
     assert scenario.target.url == "http://localhost:1/event"
     assert scenario.name == "other"
 
 
-def test_an_override_reaches_the_entries_of_a_list(folder):
+def test_an_override_reaches_the_entries_of_a_list(folder: Path) -> None:
     (folder / "x.yaml").write_text(with_publish("profile: [{at: 0s, load: 10%}, {at: 5s, load: 90%}]"))
     scenario = load("x.yaml", {"clients.writers.publish.profile.1.load": "50%"})
-    assert [point.load_percent for point in scenario.clients["writers"].publish.profile] == [10, 50]
+    publish = scenario.clients["writers"].publish
+    assert publish is not None
+    points = [point for point in publish.profile if isinstance(point, ProfilePoint)]
+    assert [point.load_percent for point in points] == [10, 50]
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml", {"clients.writers.publish.profile.2.load": "50%"})
     assert str(caught.value) == "override: clients.writers.publish.profile has the entries 0 to 1, not '2'"
@@ -126,7 +134,9 @@ def test_an_override_reaches_the_entries_of_a_list(folder):
         ),
     ],
 )
-def test_a_mistake_in_an_override_is_told_from_one_in_the_file(folder, key, text, sentence):
+def test_a_mistake_in_an_override_is_told_from_one_in_the_file(
+    folder: Path, key: str, text: str, sentence: str
+) -> None:
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml", {"target.url": "https://x/event", key: text} if "target" in key else {key: text})
     assert str(caught.value) == f"override: {sentence}"
@@ -143,14 +153,14 @@ def test_a_mistake_in_an_override_is_told_from_one_in_the_file(folder, key, text
         ("x" * 5000, f"there is no scenario '{'x' * 60}…'; known are "),
     ],
 )
-def test_a_scenario_that_is_not_there(folder, name, sentence):
+def test_a_scenario_that_is_not_there(folder: Path, name: str, sentence: str) -> None:
     with pytest.raises(ScenarioError) as caught:
         load(name)
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_whose_name_cannot_name_a_run_must_say_another(folder):
+def test_a_file_whose_name_cannot_name_a_run_must_say_another(folder: Path) -> None:
     (folder / "my test.yaml").write_text(GOOD)
     with pytest.raises(
         ScenarioError, match=r"my test.yaml \(its file's name; write 'name: …'\): name must be"
@@ -159,13 +169,15 @@ def test_a_file_whose_name_cannot_name_a_run_must_say_another(folder):
     assert load("my test.yaml", {"name": "my-test"}).name == "my-test"
 
 
-def test_an_error_survives_the_way_between_processes():
+def test_an_error_survives_the_way_between_processes() -> None:
     error = ScenarioError(["a: b", "c: d"])
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.problems) == ("a: b\nc: d", ("a: b", "c: d"))
 
 
-def test_a_bundled_file_is_found_in_a_checkout_and_in_a_wheel(tmp_path, monkeypatch):
+def test_a_bundled_file_is_found_in_a_checkout_and_in_a_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert (bundle("scenarios") / "comments.yaml").is_file()
     package = tmp_path / "site-packages" / "loadgen"
     (package / "_bundle" / "scenarios").mkdir(parents=True)

@@ -4,11 +4,13 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from loadgen.scenario import Plan, Scenario, ScenarioError, load, recordings
 from tests.scenario.examples import with_publish
+from tests.scenario.publishing import publish_of
 
 SECOND = 1_000_000_000
 SERIES = "time,rate\n0,10\n30,40\n60,20\n"
@@ -16,11 +18,11 @@ PROFILE = "clients.writers.publish.profile.csv names 'rates.csv'"
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path, monkeypatch):
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def replayed(tmp_path, series: str | bytes = SERIES, options: str = "") -> Scenario:
+def replayed(tmp_path: Path, series: str | bytes = SERIES, options: str = "") -> Scenario:
     (tmp_path / "rates.csv").write_bytes(series if isinstance(series, bytes) else series.encode())
     (tmp_path / "x.yaml").write_text(with_publish(f"profile: {{csv: rates.csv{options}}}"))
     return load("x.yaml")
@@ -56,40 +58,42 @@ FLAT = [(0, 0.25), (30, 0.25), (30, 1), (60, 1), (60, 0.5), (90, 0.5)]
         ("rate,time\n1e1,1000.5\n40.0,1030.5\n20,1060.5\n", "", FLAT),
     ],
 )
-def test_what_a_file_stands_for(tmp_path, series, options, points):
+def test_what_a_file_stands_for(
+    tmp_path: Path, series: str | bytes, options: str, points: list[tuple[float, float]]
+) -> None:
     assert points_of(replayed(tmp_path, series, options)) == points
 
 
-def test_the_record_needs_the_file_no_more(tmp_path):
+def test_the_record_needs_the_file_no_more(tmp_path: Path) -> None:
     scenario = replayed(tmp_path, options=", speed: 30")
     resolved = json.loads(json.dumps(scenario.resolved()))
     (tmp_path / "rates.csv").unlink()
     again = Scenario.from_resolved(resolved)
     assert again == scenario
     for number in (5, 6):
-        assert [*Plan(again).client(number).publish.offsets_ns()] == [
-            *Plan(scenario).client(number).publish.offsets_ns()
+        assert [*publish_of(Plan(again), number).offsets_ns()] == [
+            *publish_of(Plan(scenario), number).offsets_ns()
         ]
     assert resolved["clients"]["writers"]["publish"]["profile"]["source"] == "rates.csv"
     # As long as the series: three rows of a second each.
     assert again.phases.measure_ns == 3 * SECOND
 
 
-def test_the_file_is_looked_for_beside_the_scenario(tmp_path, monkeypatch):
+def test_the_file_is_looked_for_beside_the_scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = replayed(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load("../x.yaml") == scenario
 
 
-def test_a_series_longer_than_the_measurement_is_said(tmp_path):
+def test_a_series_longer_than_the_measurement_is_said(tmp_path: Path) -> None:
     replayed(tmp_path)
     assert load("x.yaml", {"phases.measure": "1m"}).warnings() == [
         "clients.writers.publish.profile lasts 90s, longer than the measure phase (1m)"
     ]
 
 
-def test_another_place_than_a_file_cannot_name_one(tmp_path):
+def test_another_place_than_a_file_cannot_name_one(tmp_path: Path) -> None:
     scenario = replayed(tmp_path).resolved()
     scenario["clients"]["writers"]["publish"]["profile"] = {"csv": "rates.csv"}
     with pytest.raises(ScenarioError) as caught:
@@ -128,13 +132,15 @@ def test_another_place_than_a_file_cannot_name_one(tmp_path):
         ("time,rate\n0,da2-abcdefghijklmnop\n1,2\n", "", "rates.csv:2: rate must be a number such as 120.5, not 'da2-…'"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_file_is_named_with_its_line(tmp_path, series, options, sentence):
+def test_a_mistake_in_the_file_is_named_with_its_line(
+    tmp_path: Path, series: str | bytes, options: str, sentence: str
+) -> None:
     with pytest.raises(ScenarioError) as caught:
         replayed(tmp_path, series, options)
     assert str(caught.value) == sentence
 
 
-def test_a_missing_file_is_named_beside_what_else_is_wrong(tmp_path):
+def test_a_missing_file_is_named_beside_what_else_is_wrong(tmp_path: Path) -> None:
     replayed(tmp_path)
     (tmp_path / "rates.csv").unlink()
     (tmp_path / "x.yaml").write_text((tmp_path / "x.yaml").read_text().replace("warmup: 1s", "warmup: 1"))
@@ -146,7 +152,7 @@ def test_a_missing_file_is_named_beside_what_else_is_wrong(tmp_path):
     )
 
 
-def test_what_never_ends_is_not_read(tmp_path):
+def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "x.yaml").write_text(with_publish("profile: {csv: pipe}"))
     with pytest.raises(ScenarioError) as caught:
@@ -159,7 +165,9 @@ def test_what_never_ends_is_not_read(tmp_path):
 @pytest.mark.parametrize(
     "name", ["/dev/zero", "../outside.csv", "inside/../../outside.csv", "link.csv", "absolute"]
 )
-def test_only_files_beside_the_scenario_are_read(tmp_path, monkeypatch, name):
+def test_only_files_beside_the_scenario_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     folder = tmp_path / "scenarios"
     (folder / "inside").mkdir(parents=True)
     (tmp_path / "outside.csv").write_text("time,rate\n0,1\n1,2\n")
@@ -177,14 +185,14 @@ def test_only_files_beside_the_scenario_are_read(tmp_path, monkeypatch, name):
         load("x.yaml")
 
 
-def test_of_many_mistakes_the_first_ten_are_named(tmp_path):
+def test_of_many_mistakes_the_first_ten_are_named(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError) as caught:
         replayed(tmp_path, "time,rate\n" + "".join(f"{n},x\n" for n in range(30)))
     assert len(caught.value.problems) == 11
     assert caught.value.problems[-1] == "rates.csv: and 20 more"
 
 
-def test_a_file_of_too_many_rows_is_refused(tmp_path, monkeypatch):
+def test_a_file_of_too_many_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recordings, "MAX_ROWS", 2)
     with pytest.raises(ScenarioError, match="which has more than 2 rows"):
         replayed(tmp_path)

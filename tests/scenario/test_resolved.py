@@ -1,13 +1,14 @@
 """A scenario is written back so that it reads as the same scenario; the JSON Schema accepts what the loader does."""
 
 import json
+from typing import Any
 
 import jsonschema
 import pytest
 from hypothesis import given, settings
 from ruamel.yaml import YAML
 
-from loadgen.scenario import Plan, Scenario, ScenarioError, catalogue, json_schema, load
+from loadgen.scenario import CatalogueEntry, Plan, Scenario, ScenarioError, catalogue, json_schema, load
 from tests.scenario.examples import GOOD, edited, with_publish, with_readers
 from tests.scenario.strategies import scenarios
 
@@ -16,7 +17,7 @@ VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 @settings(max_examples=150, deadline=None)
 @given(data=scenarios())
-def test_a_resolved_scenario_reads_back_as_itself(data):
+def test_a_resolved_scenario_reads_back_as_itself(data: dict[str, Any]) -> None:
     scenario = Scenario.from_resolved(data)
     written = json.loads(json.dumps(scenario.resolved()))
     again = Scenario.from_resolved(written)
@@ -29,12 +30,12 @@ def test_a_resolved_scenario_reads_back_as_itself(data):
 
 @settings(max_examples=100, deadline=None)
 @given(data=scenarios())
-def test_the_schema_accepts_what_the_loader_does_and_what_it_writes(data):
+def test_the_schema_accepts_what_the_loader_does_and_what_it_writes(data: dict[str, Any]) -> None:
     VALIDATOR.validate(data)
     VALIDATOR.validate(Scenario.from_resolved(data).resolved())
 
 
-def test_a_resolved_scenario_is_in_the_terms_of_the_yaml():
+def test_a_resolved_scenario_is_in_the_terms_of_the_yaml() -> None:
     resolved = load(
         "comments", {"phases.warmup": "1500ms", "clients.commenters.publish.rate": "90/min"}
     ).resolved()
@@ -49,7 +50,7 @@ def test_a_resolved_scenario_is_in_the_terms_of_the_yaml():
     assert resolved["clients"]["commenters"]["publish"]["payload"] == "200B"
 
 
-def test_what_is_not_a_resolved_scenario_is_refused():
+def test_what_is_not_a_resolved_scenario_is_refused() -> None:
     with pytest.raises(ScenarioError) as caught:
         Scenario.from_resolved({"version": 1, "clients": {"a": {"count": 1, "subscribe": ["/a/*/b"]}}})
     assert (
@@ -61,7 +62,7 @@ def test_what_is_not_a_resolved_scenario_is_refused():
     )
 
 
-def test_the_schema_is_a_schema_and_explains_every_key():
+def test_the_schema_is_a_schema_and_explains_every_key() -> None:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -74,7 +75,7 @@ def test_the_schema_is_a_schema_and_explains_every_key():
 
 
 @pytest.mark.parametrize("entry", catalogue(), ids=lambda entry: entry.name)
-def test_the_schema_accepts_the_catalogue(entry):
+def test_the_schema_accepts_the_catalogue(entry: CatalogueEntry) -> None:
     VALIDATOR.validate(YAML(typ="safe").load(entry.path))
 
 
@@ -110,7 +111,7 @@ def test_the_schema_accepts_the_catalogue(entry):
         with_readers("slow: {share: 10%}"),
     ],
 )
-def test_the_schema_refuses_what_the_loader_does(text):
+def test_the_schema_refuses_what_the_loader_does(text: str) -> None:
     yaml = YAML(typ="safe")
     VALIDATOR.validate(yaml.load(GOOD))
     assert not VALIDATOR.is_valid(yaml.load(text))

@@ -1,5 +1,7 @@
 """Units are read exactly and written back as the same value."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ read_rate = units.rate_parser("events", "100/s")
         (units.parse_percent, "12.5%", 12.5),
     ],
 )
-def test_quantities_are_read(parse, text, value):
+def test_quantities_are_read(parse: Callable[[object], float], text: str, value: float) -> None:
     assert parse(text) == value
     assert type(parse(text)) is type(value)
 
@@ -56,26 +58,26 @@ def test_quantities_are_read(parse, text, value):
         (units.parse_percent, "-1%"),
     ],
 )
-def test_what_is_no_quantity_is_refused(parse, value):
+def test_what_is_no_quantity_is_refused(parse: Callable[[object], float], value: object) -> None:
     with pytest.raises(PydanticCustomError):
         parse(value)
 
 
 @given(st.integers(0, units.MAX_DURATION_NS))
-def test_durations_are_written_exactly(nanoseconds):
+def test_durations_are_written_exactly(nanoseconds: int) -> None:
     assert units.parse_duration(units.format_duration(nanoseconds)) == nanoseconds
 
 
 @given(st.integers(0, 10**9))
-def test_sizes_are_written_exactly(size):
+def test_sizes_are_written_exactly(size: int) -> None:
     assert units.parse_size(units.format_size(size)) == size
 
 
 @given(st.floats(1e-300, units.MAX_RATE_PER_S))
-def test_rates_are_written_exactly(rate):
+def test_rates_are_written_exactly(rate: float) -> None:
     assert read_rate(units.format_rate(rate)) == rate
 
 
 @given(st.floats(0, 100_000))
-def test_percentages_are_written_exactly(percent):
+def test_percentages_are_written_exactly(percent: float) -> None:
     assert units.parse_percent(units.format_percent(percent)) == percent

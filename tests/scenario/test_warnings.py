@@ -1,5 +1,7 @@
 """What is allowed but probably not meant, or above the service's quotas, is said."""
 
+from pathlib import Path
+
 import pytest
 
 from loadgen.scenario import load
@@ -82,6 +84,6 @@ AWS = "target: {url: 'https://example.com/event'}\n"
         ),
     ],
 )
-def test_warnings(tmp_path, text, warnings):
+def test_warnings(tmp_path: Path, text: str, warnings: list[str]) -> None:
     (tmp_path / "x.yaml").write_text(text)
     assert load(str(tmp_path / "x.yaml")).warnings() == warnings

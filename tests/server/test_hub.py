@@ -29,6 +29,12 @@ class FakeOutlet:
     def abort_slow_reader(self) -> None:
         self.aborted += 1
 
+    def write_at_once(self, data: bytes) -> None:
+        self.write(data)
+
+    def disconnect(self, code: int) -> None:
+        raise AssertionError("no fault was asked for")
+
 
 def serialised(operation_id: str, event: str) -> bytes:
     """Return the frame as the websockets library makes it."""

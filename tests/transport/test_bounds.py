@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -91,6 +92,11 @@ def test_an_answer_without_end_is_cut_off_and_the_next_request_has_a_connection(
     assert sent[0] < 32 << 20
 
 
+def answering(answer: bytes, peer: Any, _: int) -> bool:
+    peer.sendall(answer)
+    return True
+
+
 @pytest.mark.parametrize("size", [0, 1, bounds.HTTP_BODY_BYTES])
 def test_an_answer_up_to_the_bound_is_taken(size: int) -> None:
     body = b"x" * size
@@ -98,7 +104,7 @@ def test_an_answer_up_to_the_bound_is_taken(size: int) -> None:
         HEAD + b"content-length: %d\r\n\r\n" % size + body,
         CHUNKED + b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in _parts(body)) + b"0\r\n\r\n",
     ):
-        with http_served(lambda peer, _, answer=answer: bool(peer.sendall(answer)) or True) as (url, _):
+        with http_served(partial(answering, answer)) as (url, _):
             assert GeventHttpClient(url, 1).post(b"{}", {}) == (200, body)
 
 

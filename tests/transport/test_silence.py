@@ -160,7 +160,7 @@ def test_what_a_connection_raises_ends_that_connection_and_the_others_are_watche
     def broken() -> int:
         raise OSError("no such socket")
 
-    first.quiet_ns, first.failed = broken, failed.append  # type: ignore[method-assign]
+    first.quiet_ns, first.failed = broken, failed.append  # type: ignore[method-assign, assignment]  # fakes
     watch.watch()
     assert [str(error) for error in failed] == ["no such socket"]
     assert not first.silent

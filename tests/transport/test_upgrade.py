@@ -1,10 +1,12 @@
 """The short way through the upgrade: what it takes for a yes the library takes for the same yes."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.client import ClientProtocol
-from websockets.http11 import Response
+from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -22,11 +24,12 @@ def answer_of(upgrade: Upgrade) -> bytes:
     server = ServerProtocol(subprotocols=[Subprotocol(OFFERED[0])])
     server.receive_data(upgrade.request)
     (request,) = server.events_received()
+    assert isinstance(request, Request)
     server.send_response(server.accept(request))
     return b"".join(server.data_to_send())
 
 
-def judged_by_the_library(upgrade: Upgrade, data: bytes) -> tuple[ClientProtocol, list[object]]:
+def judged_by_the_library(upgrade: Upgrade, data: bytes) -> tuple[ClientProtocol, Sequence[object]]:
     protocol = upgrade.library(1024)
     protocol.receive_data(data)
     return protocol, protocol.events_received()

@@ -129,11 +129,12 @@ def test_a_hook_that_is_overridden_again_is_judged_by_what_is_called() -> None:
 
 def test_what_is_set_later_is_looked_at_too() -> None:
     reader = made()
-    for name, value in (("wait_time", len), ("tasks", [len]), ("on_delivery", lambda self: None)):
+    for name, other in (("wait_time", len), ("tasks", [len]), ("on_delivery", lambda self: None)):
         with pytest.raises(UserClassError):
-            demand_settable(reader, name, value, Base)
+            demand_settable(reader, name, other, Base)
     # Locust sets these itself.
-    for name, value in (("weight", 1), ("fixed_count", 5), ("host", "http://x"), ("tasks", [])):
+    own = {"weight": 1, "fixed_count": 5, "host": "http://x", "tasks": []}
+    for name, value in own.items():
         demand_settable(reader, name, value, Base)
     demand_unchanged(reader)
     for name in ("weight", "fixed_count"):

@@ -73,6 +73,7 @@ def test_a_subscribe_that_is_refused_for_now_is_asked_again_until_it_is_accepted
     world, told = world_with_complaints()
     world.open()
     client, socket = world.client, world.client._socket
+    assert isinstance(socket, Socket)
     client.on_subscribed("s11", 2)
     for turn in range(3):
         client.on_subscribe_failed("s10" if turn == 0 else f"s10-{turn}", "LimitExceededError", LATER)

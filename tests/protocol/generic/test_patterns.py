@@ -1,5 +1,7 @@
 import json
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,6 +13,8 @@ from loadgen.protocol.generic.patterns import (
     Found,
     JsonPattern,
     PointerError,
+    Quick,
+    Scalar,
     TextPattern,
     pointer_tokens,
     quick,
@@ -21,7 +25,7 @@ from loadgen.protocol.generic.patterns import (
 others = st.sampled_from([None, True, 0, 5, "x", "", "é", {}, {"a": 1}, [], ["x", 2]])
 
 
-def test_a_text_pattern_takes_the_values_out():
+def test_a_text_pattern_takes_the_values_out() -> None:
     pattern = TextPattern("MSG {channel} {id} {number} {*}: {reason}")
     found = pattern.match(b"MSG a.b s1 17 (c) x: because {of} it")
     assert found == Found(id="s1", number=17, channel="a.b", reason="because {of} it")
@@ -29,19 +33,19 @@ def test_a_text_pattern_takes_the_values_out():
     assert pattern.match(b"XMSG a.b s1 17 (c) x: because") is None
 
 
-def test_what_stands_in_a_text_pattern_stands_for_itself():
+def test_what_stands_in_a_text_pattern_stands_for_itself() -> None:
     assert TextPattern("+OK (a.b)*").match(b"+OK (a.b)*") == Found()
     assert TextPattern("+OK (a.b)*").match(b"+OK (aXb)*") is None
 
 
 @pytest.mark.parametrize("written", ["{id} {id}", "{events}", "{env:SECRET}", "{Reason}"])
-def test_a_placeholder_that_cannot_be_in_a_pattern_is_refused(written):
+def test_a_placeholder_that_cannot_be_in_a_pattern_is_refused(written: str) -> None:
     with pytest.raises(TemplateError):
         regex(written)
 
 
 @pytest.mark.parametrize("pointer", ["a", "type/x", "/a~2b", "/~"])
-def test_what_is_no_json_pointer_is_refused(pointer):
+def test_what_is_no_json_pointer_is_refused(pointer: str) -> None:
     with pytest.raises(PointerError, match="is no JSON pointer"):
         pointer_tokens(pointer)
 
@@ -74,11 +78,11 @@ RFC = {
         ("/m~0n", 8),
     ],
 )
-def test_pointers_lead_where_the_rfc_says(pointer, value):
+def test_pointers_lead_where_the_rfc_says(pointer: str, value: object) -> None:
     assert resolve(RFC, pointer_tokens(pointer)) == value
 
 
-def test_a_condition_is_of_the_same_type():
+def test_a_condition_is_of_the_same_type() -> None:
     pattern = JsonPattern({"/ok": True}, {})
     assert pattern.match({"ok": True}) == Found()
     assert pattern.match({"ok": 1}) is None
@@ -87,7 +91,7 @@ def test_a_condition_is_of_the_same_type():
     assert JsonPattern({"/x": None}, {}).match({"x": None}) == Found()
 
 
-def test_a_reason_may_be_missing_and_of_any_form_but_an_id_may_not():
+def test_a_reason_may_be_missing_and_of_any_form_but_an_id_may_not() -> None:
     pattern = JsonPattern({"/type": "error"}, {"id": "/id", "reason": "/errors"})
     assert pattern.match({"type": "error", "id": "s1"}) == Found(id="s1")
     assert pattern.match({"type": "error", "id": "s1", "errors": [{"m": 1}]}) == Found(
@@ -97,7 +101,7 @@ def test_a_reason_may_be_missing_and_of_any_form_but_an_id_may_not():
     assert pattern.match({"type": "error", "id": 4}) is None
 
 
-SHAPES = [
+SHAPES: list[tuple[dict[str, Scalar], dict[str, str]]] = [
     ({"/type": "data"}, {"id": "/id", "event": "/event"}),
     ({"/type": "next"}, {"id": "/id", "event_json": "/payload/data/event"}),
     ({"/3": "phx", "/4/ok": 1}, {"channel": "/2", "event": "/4/body"}),
@@ -110,7 +114,9 @@ SHAPES = [
 @pytest.mark.parametrize(("when", "at"), SHAPES)
 @settings(deadline=None)
 @given(data=st.data())
-def test_the_quick_decoder_takes_nothing_that_the_pattern_does_not_and_finds_the_same(when, at, data):
+def test_the_quick_decoder_takes_nothing_that_the_pattern_does_not_and_finds_the_same(
+    when: dict[str, Scalar], at: dict[str, str], data: st.DataObject
+) -> None:
     """Documents near the shape: each of its places holds something right, something else, or nothing."""
     document = None
     for pointer, right in [*when.items(), *((each, None) for each in at.values())]:
@@ -126,6 +132,7 @@ def test_the_quick_decoder_takes_nothing_that_the_pattern_does_not_and_finds_the
         return
     found = JsonPattern(when, at).match(json.loads(message))
     assert found is not None
+    assert found.event is not None
     assert key == (found.id if "id" in at else found.channel if "channel" in at else found.number)
     if "event_json" in at:
         assert json.loads(str(event, "utf-8")) == json.loads(found.event)
@@ -134,13 +141,15 @@ def test_the_quick_decoder_takes_nothing_that_the_pattern_does_not_and_finds_the
 
 
 @pytest.mark.parametrize(("when", "at"), SHAPES)
-def test_the_quick_decoder_takes_a_delivery(when, at):
+def test_the_quick_decoder_takes_a_delivery(when: dict[str, Scalar], at: dict[str, str]) -> None:
     document = None
     for pointer, value in when.items():
         document = _placed(document, pointer_tokens(pointer), value)
     for name, pointer in at.items():
         document = _placed(document, pointer_tokens(pointer), 7 if name == "number" else "x")
-    decode, take = quick(when, at)
+    found = quick(when, at)
+    assert found is not None
+    decode, take = found
     key, event = take(decode(json.dumps(document).encode()))
     assert key == (7 if "number" in at else "x" if at.keys() & {"id", "channel"} else None)
     assert (str(event, "utf-8") if "event_json" in at else event) == ('"x"' if "event_json" in at else "x")
@@ -157,16 +166,18 @@ def test_the_quick_decoder_takes_a_delivery(when, at):
         ({}, {"event": "/999999"}),
     ],
 )
-def test_what_the_quick_decoder_cannot_tell_is_left_to_the_pattern(when, at):
+def test_what_the_quick_decoder_cannot_tell_is_left_to_the_pattern(
+    when: dict[str, Scalar], at: dict[str, str]
+) -> None:
     assert quick(when, at) is None
 
 
 @cache
-def _quick(shape):
+def _quick(shape: str) -> Quick | None:
     return quick(*json.loads(shape))
 
 
-def _placed(document, tokens, value):
+def _placed(document: Any, tokens: Sequence[str], value: Any) -> Any:
     if not tokens:
         return value
     token, *rest = tokens

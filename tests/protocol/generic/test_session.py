@@ -1,9 +1,11 @@
 """Sessions of protocol files, fed by hand. `Told` keeps what the connection's owner would be told."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,15 +15,20 @@ from loadgen import protocol_file
 from loadgen.measure.arrival import of_bytes
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PING, PublishAnswer
-from loadgen.protocol.generic.session import UNASKED
+from loadgen.protocol.generic.service import GenericService
+from loadgen.protocol.generic.session import UNASKED, GenericSession
 
 OK = PublishAnswer()
 
 
-class Told(list):
+Said = tuple[Any, ...]
+"""What was told: its kind, and the arguments of that kind."""
+
+
+class Told(list[Said]):
     """Implements `SessionHandler`."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Callable[..., None]:
         if not name.startswith("on_"):
             raise AttributeError(name)
         kind = name.removeprefix("on_")
@@ -30,33 +37,41 @@ class Told(list):
         timed = {"event": 2, "connected": 1, "subscribed": 1, "published": 1}.get(kind, 0)
         return lambda *said: self.append((kind, *(said[:-timed] if timed else said)))
 
-    def take(self):
+    def take(self) -> list[Said]:
         taken = list(self)
         self.clear()
         return taken
 
 
-def service_of(text, url="ws://h:1", **environment):
+def generic(service: object) -> GenericService:
+    assert isinstance(service, GenericService)
+    return service
+
+
+def service_of(text: str, url: str = "ws://h:1", **environment: str) -> GenericService:
     name = f"test-{abs(hash(text))}.yaml+{url}"
     protocol_file.adopt(name, dedent(text))
     protocol = protocol_file.protocol_at(name)
-    return protocol.service(protocol.endpoints(name), environment)
+    return generic(protocol.service(protocol.endpoints(name), environment))
 
 
-def known(name, url="ws://h:1"):
+def known(name: str, url: str = "ws://h:1") -> GenericService:
     target = f"{name}+{url}"
     protocol = protocol_file.protocol_at(target)
-    return protocol.service(protocol.endpoints(target), None)
+    return generic(protocol.service(protocol.endpoints(target), None))
 
 
-def begun(service):
+Begun = tuple[GenericSession, Told]
+
+
+def begun(service: GenericService) -> Begun:
     told = Told()
     return service.session(told), told
 
 
 class TestNats:
     @pytest.fixture
-    def live(self):
+    def live(self) -> Begun:
         session, told = begun(known("nats"))
         assert session.opening() == []
         session.receive(b'INFO {"server_id":"x"} \r\n', 1, 2)
@@ -67,7 +82,7 @@ class TestNats:
         assert told.take() == [("connected",)]
         return session, told
 
-    def test_a_server_that_speaks_first_is_heard_before_the_owner_has_opened(self):
+    def test_a_server_that_speaks_first_is_heard_before_the_owner_has_opened(self) -> None:
         session, told = begun(known("nats"))
         session.receive(b"INFO {}\r\n", 1, 2)
         assert told == []
@@ -76,13 +91,13 @@ class TestNats:
         session.receive(b"+OK\r\n", 3, 4)
         assert told.take() == [("connected",)]
 
-    def test_channels_are_subjects(self, live):
+    def test_channels_are_subjects(self, live: Begun) -> None:
         session, _ = live
         assert session.subscribe("s1", "/default/chat/7") == b"SUB default.chat.7 s1\r\n"
         assert session.subscribe("s2", "/default/chat/*") == b"SUB default.chat.> s2\r\n"
         assert session.unsubscribe("s1") == b"UNSUB s1\r\n"
 
-    def test_answers_come_in_the_order_of_the_requests(self, live):
+    def test_answers_come_in_the_order_of_the_requests(self, live: Begun) -> None:
         session, told = live
         session.subscribe("s1", "/a/b")
         assert session.publish("p1", "/a/b", ["{é}"]) == "PUB a.b 4\r\n{é}\r\n".encode()
@@ -97,17 +112,17 @@ class TestNats:
             ("deviation", UNASKED),
         ]
 
-    def test_an_error_that_nobody_has_caused_is_one_of_the_service(self, live):
+    def test_an_error_that_nobody_has_caused_is_one_of_the_service(self, live: Begun) -> None:
         session, told = live
         session.receive(b"-ERR 'Slow Consumer'\r\n", 1, 2)
         assert told.take() == [("service_error", "'Slow Consumer'")]
 
-    def test_a_ping_is_answered(self, live):
+    def test_a_ping_is_answered(self, live: Begun) -> None:
         session, told = live
         session.receive(b"PING\r\n", 1, 2)
         assert told.take() == [("reply", b"PONG\r\n")]
 
-    def test_a_refused_login_is_told(self):
+    def test_a_refused_login_is_told(self) -> None:
         session, told = begun(known("nats"))
         session.opening()
         session.receive(b"INFO {}\r\n", 1, 2)
@@ -115,7 +130,7 @@ class TestNats:
         session.receive(b"-ERR 'Authorization Violation'\r\n", 3, 4)
         assert told.take() == [("refused", "'Authorization Violation'")]
 
-    def test_another_answer_than_the_file_says_names_both(self):
+    def test_another_answer_than_the_file_says_names_both(self) -> None:
         session, told = begun(known("nats"))
         session.opening()
         session.receive(b"HELLO\x1b\r\n", 1, 2)
@@ -125,7 +140,7 @@ class TestNats:
             reason == "opening.0 of the protocol file expects 'INFO {*}', and the service sent 'HELLO\\x1b'"
         )
 
-    def test_what_the_file_does_not_describe_is_told_and_not_taken(self, live):
+    def test_what_the_file_does_not_describe_is_told_and_not_taken(self, live: Begun) -> None:
         session, told = live
         session.receive(b"HUH 1\r\nMSG a s1 2\r\n{}\r\n", 1, 2)
         assert told.take() == [
@@ -135,10 +150,12 @@ class TestNats:
 
     @settings(deadline=None)
     @given(
-        st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=30), min_size=1, max_size=8),
+        st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=30), min_size=1, max_size=8),
         st.lists(st.integers(0, 400), max_size=6),
     )
-    def test_however_the_stream_is_cut_each_event_is_told_once_and_whole(self, events, cuts):
+    def test_however_the_stream_is_cut_each_event_is_told_once_and_whole(
+        self, events: list[str], cuts: list[int]
+    ) -> None:
         session, told = begun(known("nats"))
         session.opening()
         session.receive(b"INFO {}\r\n", 0, 0)
@@ -153,7 +170,7 @@ class TestNats:
             session.receive(stream[begin:end], 1, 2)
         assert told.take() == [("event", f"s{k}", event) for k, event in enumerate(events)]
 
-    def test_a_length_that_cannot_be_does_not_hold_everything_up(self, live):
+    def test_a_length_that_cannot_be_does_not_hold_everything_up(self, live: Begun) -> None:
         session, told = live
         session.receive(b"MSG a s1 999999999\r\nPING\r\n", 1, 2)
         assert told.take() == [
@@ -163,7 +180,7 @@ class TestNats:
 
 
 class TestNchan:
-    def test_the_subscription_is_in_the_url_and_the_message_is_the_event(self):
+    def test_the_subscription_is_in_the_url_and_the_message_is_the_event(self) -> None:
         service = known("nchan", "ws://h:1/base/")
         assert service.handshake(["/default/news"]).resource == "/base/sub/default/news"
         session, told = begun(service)
@@ -176,7 +193,7 @@ class TestNchan:
         session.receive(b"\xff", 1, 2)
         assert told.take() == [("undecodable", unreadable.MESSAGE_NOT_UTF8, r"\xff")]
 
-    def test_one_publishes_by_http_to_the_channels_own_url(self):
+    def test_one_publishes_by_http_to_the_channels_own_url(self) -> None:
         service = known("nchan", "wss://h")
         request = service.http_publish("/default/news", ['{"a":1}'])
         assert (request.method, request.resource, request.body) == ("POST", "/pub/default/news", b'{"a":1}')
@@ -213,11 +230,11 @@ JSON = """
 
 class TestJson:
     @pytest.fixture
-    def service(self):
+    def service(self) -> GenericService:
         return service_of(JSON, KEY="s3cret&key")
 
     @pytest.fixture
-    def live(self, service):
+    def live(self, service: GenericService) -> Begun:
         session, told = begun(service)
         assert [json.loads(frame) for frame in session.opening()] == [{"type": "hello", "key": "s3cret&key"}]
         session.receive(b'{"type":"tick"}', 1, 2)
@@ -226,7 +243,7 @@ class TestJson:
         assert told.take() == [("reply", b'{"type":"pong"}'), ("connected",)]
         return session, told
 
-    def test_the_secret_is_in_the_handshake_and_is_shown_nowhere(self, service):
+    def test_the_secret_is_in_the_handshake_and_is_shown_nowhere(self, service: GenericService) -> None:
         handshake = service.handshake()
         assert handshake.resource == "/ws?key=s3cret%26key"
         assert handshake.headers == {"authorization": "Bearer s3cret&key"}
@@ -246,7 +263,7 @@ class TestJson:
         ]
         assert "s3cret" not in f"{service!r}{handshake!r}{session!r}"
 
-    def test_requests_are_known_by_number_or_by_id(self, live):
+    def test_requests_are_known_by_number_or_by_id(self, live: Begun) -> None:
         session, told = live
         assert json.loads(session.subscribe("s8", "/a/b")) == {"type": "sub", "id": 1, "topic": "/a/b"}
         assert json.loads(session.publish("p1", "/a/b", ["x", "y"])) == {
@@ -268,7 +285,7 @@ class TestJson:
         ]
         assert json.loads(session.unsubscribe("s8")) == {"type": "unsub", "id": 1}
 
-    def test_deliveries_and_all_else(self, live):
+    def test_deliveries_and_all_else(self, live: Begun) -> None:
         session, told = live
         session.subscribe("s8", "/a/b")
         session.receive(b'{"type":"msg","sub":1,"data":{"event":{"a":[1, 2]}}}', 1, 2)
@@ -293,7 +310,7 @@ class TestJson:
             ),
         ]
 
-    def test_the_keepalive_is_sent_as_often_as_the_file_says(self, live):
+    def test_the_keepalive_is_sent_as_often_as_the_file_says(self, live: Begun) -> None:
         session, _ = live
         assert session.keepalive_ns == 20_000_000_000
         assert session.keepalive() == b'{"type":"alive"}'
@@ -306,13 +323,15 @@ class TestJson:
             ("{timeout: 90s}", None, 90_000_000_000),
         ],
     )
-    def test_a_silence_has_a_bound_where_the_file_says_so(self, monkeypatch, written, every_ns, timeout_ns):
+    def test_a_silence_has_a_bound_where_the_file_says_so(
+        self, written: str, every_ns: int | None, timeout_ns: int
+    ) -> None:
         text = JSON.replace("keepalive: {send: {type: alive}, every: 20s}", f"keepalive: {written}")
-        session, _ = begun(service_of(text, monkeypatch=monkeypatch, KEY="k"))
+        session, _ = begun(service_of(text, KEY="k"))
         assert (session.keepalive_ns, session.timeout_ns) == (every_ns, timeout_ns)
         assert session.keepalive() is PING
 
-    def test_a_variable_that_is_not_set_is_named(self):
+    def test_a_variable_that_is_not_set_is_named(self) -> None:
         with pytest.raises(
             ValueError, match=r"the environment variable KEY, which the protocol file .* is not set"
         ):
@@ -328,7 +347,7 @@ CHANNEL = """
 """
 
 
-def test_what_is_known_by_its_channel_only_finds_its_subscription():
+def test_what_is_known_by_its_channel_only_finds_its_subscription() -> None:
     service = service_of(CHANNEL)
     assert (service.answers_opening, service.answers_subscribes, service.answers_publishes) == (
         False,
@@ -344,7 +363,7 @@ def test_what_is_known_by_its_channel_only_finds_its_subscription():
     assert told.take() == [("subscribed", "s1"), ("event", "s1", "x"), ("event", "/a/c", "x")]
 
 
-def test_events_can_be_within_the_text_of_a_message_or_of_a_line():
+def test_events_can_be_within_the_text_of_a_message_or_of_a_line() -> None:
     for messages, end in (("text", b""), ("lines", b"\r\n")):
         service = service_of(
             f"""
@@ -363,17 +382,17 @@ def test_events_can_be_within_the_text_of_a_message_or_of_a_line():
         assert told.take() == [("event", "s1", '{"a": "b"}')]
 
 
-def test_the_files_that_come_with_the_program_are_all_proven_here():
+def test_the_files_that_come_with_the_program_are_all_proven_here() -> None:
     files = Path(protocol_file.__file__).with_name("known").glob("*.yaml")
     assert {path.stem for path in files} == {"nats", "nchan"}
 
 
 class Timed(Told):
-    def on_event(self, subscription, event, arrival_ns, read_ns):
+    def on_event(self, subscription: str, event: str, arrival_ns: int, read_ns: int) -> None:
         self.append((event, int(arrival_ns), getattr(arrival_ns, "uncertain_ns", 0)))
 
 
-def test_of_several_lines_only_the_last_of_the_bytes_arrived_with_them():
+def test_of_several_lines_only_the_last_of_the_bytes_arrived_with_them() -> None:
     told = Timed()
     session = known("nats").session(told)
     session.opening()

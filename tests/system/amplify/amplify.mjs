@@ -31,8 +31,8 @@ globalThis.WebSocket = class extends (globalThis.WebSocket ?? WS) {
 const env = process.env
 export const overTls = env.EVENTS_HTTP.startsWith('https:')
 export const credentials = { accessKeyId: env.EVENTS_ACCESS_KEY, secretAccessKey: env.EVENTS_SECRET_KEY }
-export const TIMEOUT_MS = 10_000
-const CASE_TIMEOUT_MS = 25_000
+export const TIMEOUT_MS = 30_000
+const CASE_TIMEOUT_MS = 90_000
 
 // Bounds also what a case awaits without `within`.
 export const test = (name, body) => nodeTest(name, { timeout: CASE_TIMEOUT_MS }, body)

@@ -1,8 +1,7 @@
 import json
-import os
 import re
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ import analysis
 from analysis import text
 from analysis.__main__ import main
 from analysis.percentiles import Percentiles, nearest_rank
-from tests.analysis.synthetic import SECOND, T0, delivery, event, simple_run, subscription, write_run
+from tests.analysis.synthetic import SECOND, T0, Tables, delivery, event, simple_run, subscription, write_run
+from tests.programs import require
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\x07]]>"
 
@@ -96,7 +96,7 @@ def test_only_events_due_in_the_measure_phase_count_whenever_they_arrive(tmp_pat
     inside = event(9, 1, "/default/a", SECOND - 1)
     after = event(9, 2, "/default/a", SECOND)
     rows = [delivery(e, 1, 3 * SECOND) for e in (before, inside, after)]
-    tables = {
+    tables: Tables = {
         "events": [before, inside, after],
         "subscriptions": [subscription(1, "/default/a", -SECOND // 2)],
         "deliveries": rows,
@@ -163,7 +163,7 @@ def hostile_run(folder: Path) -> Path:
     due = event(1, 0, "/default/a", 0)
     failed = event(1, 1, "/default/" + HOSTILE, 0, status="error", error=HOSTILE)
     connection = {"connection": 1, "started_ns": T0, "error": HOSTILE}
-    tables = {
+    tables: Tables = {
         "events": [due, failed],
         "subscriptions": [subscription(1, "/default/a", -1, error=HOSTILE)],
         "deliveries": [delivery(due, 1)],
@@ -211,17 +211,13 @@ def test_foreign_text_cannot_become_markup_or_terminal_commands(tmp_path: Path) 
     assert "alert(1)" in shown
 
 
-def chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@pytest.mark.skipif(chromium() is None and not os.environ.get("CI"), reason="chromium is not installed")
 @pytest.mark.parametrize("make", [simple_run, hostile_run])
-def test_chromium_opens_the_report_without_a_console_message(tmp_path: Path, make: object) -> None:
-    run = make(tmp_path / "run")  # type: ignore[operator]
+def test_chromium_opens_the_report_without_a_console_message(
+    tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    browser = require("chromium")
+    run = make(tmp_path / "run")
     main(["finish", str(run)])
-    browser = chromium()
-    assert browser is not None, "chromium is not installed: apt-get install chromium"
     result = subprocess.run(
         [
             browser,

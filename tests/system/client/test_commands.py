@@ -7,13 +7,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
 import trustme
+from typer.testing import CliRunner
 
+from loadgen.cli.app import app
 from loadgen.server.process import Announcement, ServerProcess
 from tests.system.harness import Finished, free_port, loadgen, start
 
@@ -42,7 +46,28 @@ def environment(server: Announcement, **more: str) -> dict[str, str]:
 
 
 def ask(server: Announcement, *arguments: str, **more: str) -> Finished:
-    return loadgen(*arguments, env=environment(server, **more), timeout_s=30)
+    return loadgen(*arguments, env=environment(server, **more), timeout_s=120)
+
+
+@dataclass(frozen=True)
+class Here:
+    """What a command said, and its exit code, that was called in this process: no second and a half to start one."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def here(server: Announcement, *arguments: str, **more: str) -> Here:
+    import loadgen.cli.client  # noqa: F401  registers the commands
+
+    done = CliRunner().invoke(app, list(arguments), env=environment(server, **more))
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return Here(done.exit_code, done.stdout, done.stderr)
 
 
 def listening(server: Announcement, *arguments: str) -> Popen[str]:
@@ -54,11 +79,13 @@ def listening(server: Announcement, *arguments: str) -> Popen[str]:
 
 
 def test_publish_says_what_became_of_each_event(server: Announcement) -> None:
+    began = time.monotonic()
     done = ask(server, "publish", "/default/a", '{"a":1}', "hello there", "--wait", "--json")
+    took_ms = (time.monotonic() - began) * 1e3
     assert done.code == 0, done.said
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [(row["index"], row["accepted"]) for row in rows] == [(0, True), (1, True)]
-    assert all(0 < row["latency_ms"] < 5_000 for row in rows)
+    assert all(0 < row["latency_ms"] < took_ms for row in rows)
 
 
 @pytest.mark.parametrize("transport", [[], ["--websocket"]])
@@ -68,7 +95,7 @@ def test_a_refusal_is_one_sentence(server: Announcement, transport: list[str]) -
         (["/default/a", *"123456"], "5 event limit"),
         (["/default/*", "1"], "Invalid Channel Format"),
     ):
-        done = ask(server, "publish", *arguments, *transport)
+        done = here(server, "publish", *arguments, *transport)
         assert done.code == 4, done.said
         assert sentence in done.err
         assert len(done.err.splitlines()) == 1
@@ -77,7 +104,7 @@ def test_a_refusal_is_one_sentence(server: Announcement, transport: list[str]) -
 def test_events_that_fail_alone_are_told_by_their_number(tmp_path: Path) -> None:
     (tmp_path / "api.yaml").write_text("quotas: {event: 5B}")
     with ServerProcess(["--api", str(tmp_path / "api.yaml")]) as own:
-        done = ask(own.announcement, "publish", "/default/a", "1", '"\x1b[31m"', "--wait")
+        done = here(own.announcement, "publish", "/default/a", "1", '"\x1b[31m"', "--wait")
     assert done.code == 1, done.said
     assert "1  accepted  arrived after" in done.out
     assert "2  EventTooLargeException: Transformed event is larger than 240KB" in done.out
@@ -86,20 +113,21 @@ def test_events_that_fail_alone_are_told_by_their_number(tmp_path: Path) -> None
 
 def test_subscribe_prints_events_with_latency_where_they_are_stamped(server: Announcement) -> None:
     process = listening(server, "/default/*", "--count", "3", "--json")
-    assert ask(server, "publish", "/default/x/y", '{"a":1}', "--stamp").code == 0
-    assert ask(server, "publish", "/default/z", '"plain"', "2").code == 0
-    done = Finished(process, 20)
+    began_ns = time.time_ns()
+    assert here(server, "publish", "/default/x/y", '{"a":1}', "--stamp").code == 0
+    assert here(server, "publish", "/default/z", '"plain"', "2").code == 0
+    done = Finished(process, 120)
     assert done.code == 0, done.said
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert json.loads(rows[0]["event"])["a"] == 1
-    assert 0 < rows[0]["latency_ns"] < 5_000_000_000
+    assert 0 < rows[0]["latency_ns"] < time.time_ns() - began_ns
     assert [(row["event"], row["latency_ns"]) for row in rows[1:]] == [('"plain"', None), ("2", None)]
 
 
 def test_subscribe_shows_a_hostile_event_as_text(server: Announcement) -> None:
     process = listening(server, "/default/h", "--count", "1")
-    assert ask(server, "publish", "/default/h", '"[red]x[/red] \\u001b[31m\x1b]0;owned\x07"').code == 0
-    done = Finished(process, 20)
+    assert here(server, "publish", "/default/h", '"[red]x[/red] \\u001b[31m\x1b]0;owned\x07"').code == 0
+    done = Finished(process, 120)
     assert "\x1b" not in done.out
     assert "\x07" not in done.out
     assert "[red]x[/red]" in done.out
@@ -108,26 +136,26 @@ def test_subscribe_shows_a_hostile_event_as_text(server: Announcement) -> None:
 def test_subscribe_ends_by_time_by_interrupt_and_with_the_server() -> None:
     with ServerProcess([]) as own:
         server = own.announcement
-        assert Finished(listening(server, "/default/a", "--for", "0.3"), 20).code == 0
+        assert Finished(listening(server, "/default/a", "--for", "0.3"), 120).code == 0
         interrupted = listening(server, "/default/a")
         os.killpg(interrupted.pid, signal.SIGINT)
-        done = Finished(interrupted, 20)
+        done = Finished(interrupted, 120)
         assert (done.code, done.err) == (130, "")
         left = listening(server, "/default/a")
         own.stop()
-        done = Finished(left, 20)
+        done = Finished(left, 120)
     assert done.code == 4
     assert done.err.startswith("loadgen: the service closed the connection with code 1001")
     assert len(done.err.splitlines()) == 1
 
 
 def test_a_missing_key_is_one_sentence(server: Announcement) -> None:
-    done = ask(server, "publish", "/default/a", "1", LOADGEN_API_KEY="")
+    done = here(server, "publish", "/default/a", "1", LOADGEN_API_KEY="")
     assert done.code == 2
     assert "LOADGEN_API_KEY is not set" in done.err
 
 
-def steps(done: Finished) -> dict[str, object]:
+def steps(done: Finished | Here) -> dict[str, object]:
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [row["name"] for row in rows] == STEPS
     failed = next((row for row in rows if row["ok"] is False), None)
@@ -163,7 +191,7 @@ def test_probe_names_the_step_that_fails(
 ) -> None:
     port = server.http_url.rpartition(":")[2].partition("/")[0]
     more = {name: value.format(free=free_port(), port=port) for name, value in more.items()}
-    done = ask(server, "probe", "--json", *arguments, **more)
+    done = here(server, "probe", "--json", *arguments, **more)
     assert done.code == 4, done.said
     failed = steps(done)
     assert failed["name"] == step
@@ -213,7 +241,7 @@ def test_probe_of_something_that_is_no_event_api() -> None:
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/event"
-        done = loadgen("probe", "--json", env={"LOADGEN_TARGET": url, "LOADGEN_API_KEY": "x"}, timeout_s=40)
+        done = loadgen("probe", "--json", env={"LOADGEN_TARGET": url, "LOADGEN_API_KEY": "x"}, timeout_s=120)
         stop.set()
     failed = steps(done)
     assert failed["name"] == "WebSocket"
@@ -229,7 +257,7 @@ def test_the_picture_for_people_fits_a_terminal(server: Announcement) -> None:
 
 def test_names_under_localhost_need_no_resolver(server: Announcement) -> None:
     port = server.http_url.rpartition(":")[2].partition("/")[0]
-    done = ask(
+    done = here(
         server, "probe", "--json", LOADGEN_TARGET=f"http://abc.appsync-api.eu-west-1.localhost:{port}/event"
     )
     assert done.code == 0, done.said

@@ -50,7 +50,8 @@ links = _script("docs/site/links.py")
 
 def _blocks(page: str, *languages: str) -> Iterator[str]:
     """Yield the code blocks of those languages; `indented` is one."""
-    fence, language, lines, blank = "", "", [], True
+    lines: list[str] = []
+    fence, language, blank = "", "", True
     text = (REPO / page).read_text(encoding="utf-8")
     for line in [*text.splitlines(), ""]:
         if fence:

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -15,6 +13,8 @@ from typing import Any, Self
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
+
+from tests.programs import require
 
 FLAGS = (
     "--headless",
@@ -28,17 +28,7 @@ FLAGS = (
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
 )
-WAIT_S = 20.0
-
-
-def chromium() -> str:
-    """Return the browser's path; without one, skip, but fail in CI."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed: apt-get install chromium")
-        pytest.skip("chromium is not installed")
-    return found
+WAIT_S = 60.0
 
 
 class Browser:
@@ -50,7 +40,13 @@ class Browser:
     def __enter__(self) -> Self:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
-            [chromium(), *FLAGS, *self._flags, f"--user-data-dir={self._profile.name}", "about:blank"],
+            [
+                require("chromium"),
+                *FLAGS,
+                *self._flags,
+                f"--user-data-dir={self._profile.name}",
+                "about:blank",
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -92,7 +88,7 @@ class Page:
     def __init__(self, debugger_url: str, url: str, width: int, height: int, dark: bool) -> None:
         self._stack = ExitStack()
         self._socket: ClientConnection = self._stack.enter_context(
-            connect(debugger_url, max_size=64 * 1024 * 1024)
+            connect(debugger_url, max_size=64 * 1024 * 1024, open_timeout=WAIT_S)
         )
         self._number = 0
         self.problems: list[str] = []

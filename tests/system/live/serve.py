@@ -44,12 +44,12 @@ def run() -> Fake:
 def main() -> None:
     fake = run()
     environment = Environment(user_classes=[Idle], events=events)
-    environment.create_local_runner()
-    environment.runner.state = "running"
+    environment.create_local_runner().state = "running"
     environment.parsed_options = NoOptions()
     web_ui = environment.create_web_ui("127.0.0.1", int(sys.argv[1]), delayed_start=True)
     extend(web_ui, "", lambda: fake.state)
-    web_ui.start()
+    web_ui.start()  # type: ignore[no-untyped-call]  # Locust's has no types
+    assert web_ui.greenlet is not None
     web_ui.greenlet.join()
 
 

@@ -1,8 +1,6 @@
 """A real broker for the tests: mosquitto on free loopback ports, with a folder and a configuration of its own."""
 
 import getpass
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -11,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import trustme
 
+from tests.programs import require
 from tests.system.harness import free_port
 
 USER, PASSWORD = "tester", "correct horse"
@@ -34,21 +32,10 @@ class Broker:
     key: Path
 
 
-def executable(name: str) -> str:
-    """Return the program's path; without it the test is skipped, except in CI, where it fails."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None:
-        reason = f"{name} is not installed (Debian package mosquitto)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 @contextmanager
 def running(folder: Path) -> Iterator[Broker]:
     """Start a broker and stop it again."""
-    program = executable("mosquitto")
+    program = require("mosquitto")
     authority = trustme.CA()
     served = authority.issue_cert("127.0.0.1", "localhost")
     client = authority.issue_cert("client.test")
@@ -61,7 +48,7 @@ def running(folder: Path) -> Iterator[Broker]:
     ):
         blob.write_to_path(folder / name)
     subprocess.run(
-        [executable("mosquitto_passwd"), "-b", "-c", str(folder / "passwords"), USER, PASSWORD],
+        [require("mosquitto_passwd"), "-b", "-c", str(folder / "passwords"), USER, PASSWORD],
         check=True,
         capture_output=True,
     )
@@ -91,8 +78,15 @@ def running(folder: Path) -> Iterator[Broker]:
         for port in ports:
             _wait_for(port, process, folder / "log")
         schemes = ("mqtt", "mqtts", "mqtt+ws", "mqtt+wss", "mqtt", "mqtts")
-        urls = [f"{scheme}://127.0.0.1:{port}" for scheme, port in zip(schemes, ports, strict=True)]
-        yield Broker(*urls, folder / "ca.pem", folder / "client.pem", folder / "client.key")
+        tcp, tls_, websocket_, secure, password, certificate = (
+            f"{scheme}://127.0.0.1:{port}" for scheme, port in zip(schemes, ports, strict=True)
+        )
+        yield Broker(
+            *(tcp, tls_, websocket_, secure, password, certificate),
+            folder / "ca.pem",
+            folder / "client.pem",
+            folder / "client.key",
+        )
     finally:
         process.terminate()
         process.wait(10)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.server.process import ServerProcess
+from tests.programs import require
 from tests.system.harness import SMALL, Finished, loadgen, only_run, overrides, read
 
 #: An address that the test gives to this machine; the proxy reaches it as any other.
@@ -48,9 +48,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def tinyproxy(tmp_path: Path) -> Iterator[Tinyproxy]:
-    program = shutil.which("tinyproxy")
-    if program is None:
-        pytest.skip("tinyproxy is not installed (Debian package tinyproxy)")
+    program = require("tinyproxy")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     found = Tinyproxy(port, tmp_path / "tinyproxy.log")

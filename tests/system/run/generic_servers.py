@@ -1,7 +1,5 @@
 """Real servers that only protocol files describe: NATS and nginx with nchan, of Debian, on loopback."""
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -9,26 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
+from tests.programs import require, require_file
 from tests.system.harness import free_port
 
 _NCHAN = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 
 
-def _missing(what: str) -> None:
-    """Skip; in CI, where `.ci/run` installs the servers, fail."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} is not installed, and CI must have it")
-    pytest.skip(f"{what} is not installed")
-
-
 @contextmanager
 def nats(folder: Path) -> Iterator[str]:
     """Run NATS with a WebSocket listener; one may not publish or subscribe below `secret`. Yields its URL."""
-    command = shutil.which("nats-server")
-    if command is None:
-        _missing("nats-server")
+    command = require("nats-server")
     port = free_port()
     config = folder / "nats.conf"
     config.write_text(
@@ -45,16 +33,15 @@ def nats(folder: Path) -> Iterator[str]:
         no_auth_user: loadgen
         """
     )
-    with _running([str(command), "-c", str(config)], port, folder):
+    with _running([command, "-c", str(config)], port, folder):
         yield f"ws://127.0.0.1:{port}"
 
 
 @contextmanager
 def nchan(folder: Path) -> Iterator[str]:
     """Run nginx with the two locations that `nchan.yaml` asks for; yields its URL."""
-    command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if command is None or not _NCHAN.exists():
-        _missing("nginx with nchan")
+    command = require("nginx")
+    require_file(_NCHAN, "nchan", "libnginx-mod-nchan")
     port = free_port()
     config = folder / "nginx.conf"
     temporary = "".join(
@@ -83,7 +70,7 @@ def nchan(folder: Path) -> Iterator[str]:
         }}
         """
     )
-    with _running([str(command), "-c", str(config), "-p", str(folder)], port, folder):
+    with _running([command, "-c", str(config), "-p", str(folder)], port, folder):
         yield f"ws://127.0.0.1:{port}"
 
 

@@ -33,8 +33,10 @@ def test_a_run_costs_what_its_plan_says_within_the_error_of_its_draws(tmp_path: 
     error = 4 * 8 * 125**0.5
     assert counted["delivery"] == pytest.approx(group.deliveries, abs=error)
     assert ledger["expected"] == pytest.approx(group.deliveries * 2 / 2.5, abs=error)
-    assert counted["probe_publish"] >= planned["probe_publish"] > 0
-    assert counted["probe_delivery"] >= planned["probe_delivery"] > 0
+    for kind in ("probe_publish", "probe_delivery"):
+        least = planned[kind]
+        assert least is not None
+        assert counted[kind] >= least > 0
     assert (cost["billed"], counted["handler"]) == (False, 0)
     assert cost["usd_total"] == pytest.approx(
         cost["operations_billed"] / 1e6 + cost["connection_minutes"] * 0.08 / 1e6

@@ -132,6 +132,7 @@ def test_a_text_frame_that_is_no_text_is_one_message(path: str, tmp_path: Path) 
             self, socket: web.WebSocketResponse, place: int, number: str, events: list[str]
         ) -> None:
             if place == 1 and self.published == 50:
+                assert socket._writer is not None
                 await socket._writer.send_frame(BAD_TEXT, WSMsgType.TEXT)
             await super().deliver(socket, place, number, events)
 
@@ -243,7 +244,9 @@ def test_what_was_under_way_to_a_subscription_that_was_given_up_harms_nobody(
 
     with served(Slow) as url:
         done = locust(
-            *(tmp_path, "subscription-churn", "--target", url, "--api-key-env", "K", *settings),
+            tmp_path,
+            "subscription-churn",
+            *("--target", url, "--api-key-env", "K", *settings),
             K="da2-k3y",
             LOADGEN_NATIVE=path,
         )

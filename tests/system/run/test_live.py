@@ -125,7 +125,12 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
             }
             assert live["loadgen_connections_planned", ("scenario", "comments")] == READERS
             assert sum(value for (name, *_), value in live.items() if name == "loadgen_phase") == 1
-            workers = {dict(labels)["worker"] for name, *labels in live if name == "loadgen_deliveries_total"}
+            workers = {
+                value
+                for _, *labels in (each for each in live if each[0] == "loadgen_deliveries_total")
+                for name, value in labels
+                if name == "worker"
+            }
             assert workers == {"0", "1"}
             deadline = time.monotonic() + 60
             while not list(tmp_path.glob("*/summary.json")):

@@ -91,7 +91,9 @@ def test_one_worker_that_is_stopped_is_named(tmp_path: Path) -> None:
 def test_the_master_alone_that_is_stopped_is_named_and_the_run_is_not_plainly_valid(tmp_path: Path) -> None:
     def pause(run: "subprocess.Popen[str]") -> None:
         folder = wait_for_phase(tmp_path / "results", "measure")
-        stop([psutil.Process(read(folder / "manifest.json")["workers"][0]["pid"]).parent()])
+        master = psutil.Process(read(folder / "manifest.json")["workers"][0]["pid"]).parent()
+        assert master is not None
+        stop([master])
 
     _, summary = paused_run(tmp_path / "results", pause, "--processes", "2")
     assert summary["verdict"]["kind"] in ("degraded", "invalid")
@@ -117,8 +119,12 @@ def frozen_group(name: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
         group.mkdir()
     except OSError as error:
         pytest.skip(f"control groups cannot be made here: {error}")
+
+    def set_to(freeze: bool) -> None:
+        (group / file).write_text(words[freeze])
+
     try:
-        yield group, lambda freeze: (group / file).write_text(words[freeze]) and None
+        yield group, set_to
     finally:
         (group / file).write_text(words[False])
         for _ in range(100):

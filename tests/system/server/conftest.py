@@ -14,7 +14,8 @@ from websockets.typing import Subprotocol
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, ApiKey, encode_header_subprotocol
 from loadgen.server.process import Announcement, ServerProcess
 
-WAIT_S = 5
+#: A ceiling for what comes; nothing is waited for that does not.
+WAIT_S = 60
 
 
 class Client:
@@ -28,7 +29,7 @@ class Client:
             header = encode_header_subprotocol(ApiKey(server.api_key).connect_headers(self.host))
             connect_options["subprotocols"] = [Subprotocol(SUBPROTOCOL), Subprotocol(header)]
         self.socket: ClientConnection = stack.enter_context(
-            connect(server.ws_url, close_timeout=1, **connect_options)
+            connect(server.ws_url, close_timeout=1, open_timeout=WAIT_S, **connect_options)
         )
 
     def send(self, message: Mapping[str, Any] | str) -> Self:

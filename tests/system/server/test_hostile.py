@@ -1,8 +1,8 @@
-"""What nobody should send, thousands of times: no crash, no hang, no leaked connection, no unauthorised delivery.
+"""What nobody should send, hundreds of times: no crash, no hang, no leaked connection, no unauthorised delivery.
 
 Every batch of hostile input is followed by the same question: does an honest publisher still reach an honest
-subscriber, and has nobody else seen or said anything? The counts are fixed, so that 2,000 means 2,000;
-LOADGEN_HOSTILE_BATCHES=200 makes it 10,000 of each kind, which takes minutes.
+subscriber, and has nobody else seen or said anything? The counts and the choice are fixed, so that 600 means the same
+600; LOADGEN_HOSTILE_BATCHES=200 makes it 10,000 of each kind, which takes minutes.
 """
 
 import base64
@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
 from loadgen.server.process import Announcement, ServerProcess
@@ -34,7 +35,7 @@ from tests.system.server.conftest import Client
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 BATCH = 50
-BATCHES = int(os.environ.get("LOADGEN_HOSTILE_BATCHES", "40"))
+BATCHES = int(os.environ.get("LOADGEN_HOSTILE_BATCHES", "12"))
 """BATCH x BATCHES of each kind."""
 
 MANY = settings(
@@ -92,7 +93,7 @@ class Honest:
         assert got["event"] == event, f"somebody else's event came through: {got}"
 
     def nothing_leaked(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.open_sockets() > self.sockets:
             assert time.monotonic() < deadline, f"{self.open_sockets()} sockets, {self.sockets} at the start"
             time.sleep(0.05)
@@ -233,10 +234,10 @@ def test_frames(honest: Honest) -> None:
 
 def drain(client: Client) -> list[dict[str, Any]]:
     """Return all answers up to that of a last, honest message; fails if the connection is gone or silent."""
-    answers = []
+    answers: list[dict[str, Any]] = []
     client.send({"type": "unsubscribe", "id": "the-last"})
     while not answers or answers[-1].get("id") != "the-last":
-        answers.append(client.receive(timeout=20))
+        answers.append(client.receive(timeout=60))
     return answers
 
 
@@ -244,11 +245,11 @@ def send_what_is_no_text(server: Announcement) -> None:
     """Bytes that are no UTF-8 as a text frame end their own connection (RFC 6455, 8.1)."""
     headers = {"x-api-key": server.api_key}
     with connect(
-        server.ws_url, subprotocols=[SUBPROTOCOL], additional_headers=headers, close_timeout=1
+        server.ws_url, subprotocols=[Subprotocol(SUBPROTOCOL)], additional_headers=headers, close_timeout=1
     ) as other:
         other.send(b"\xed\xa0\x80", text=True)
         with pytest.raises(ConnectionClosed):
-            other.recv(timeout=20)
+            other.recv(timeout=60)
 
 
 @pytest.mark.parametrize("what", ["subscribe", "publish"])
@@ -287,14 +288,16 @@ def test_connects(honest: Honest) -> None:
             with (
                 suppress(InvalidHandshake, InvalidMessage, ValueError),
                 connect(
-                    honest.server.ws_url, subprotocols=[SUBPROTOCOL, offered], close_timeout=1
+                    honest.server.ws_url,
+                    subprotocols=[Subprotocol(SUBPROTOCOL), Subprotocol(offered)],
+                    close_timeout=1,
                 ) as attacker,
             ):
                 with suppress(ConnectionClosed):
                     attacker.send('{"type":"subscribe","id":"s","channel":"/default/*"}')
-                assert json.loads(attacker.recv(timeout=20))["type"] == "connection_error"
+                assert json.loads(attacker.recv(timeout=60))["type"] == "connection_error"
                 with pytest.raises(ConnectionClosed):
-                    attacker.recv(timeout=20)
+                    attacker.recv(timeout=60)
         honest.still_fine()
 
     check()
@@ -387,7 +390,7 @@ def test_http_requests(honest: Honest) -> None:
         pending: socket.socket | None = None
         for (method, path, fields), body in batch:
             if pending is None:
-                pending = socket.create_connection((address.hostname or "", address.port or 0), timeout=20)
+                pending = socket.create_connection((address.hostname or "", address.port or 0), timeout=60)
             lines = [f"{method} {path} HTTP/1.1", f"Host: {address.netloc}", f"Content-Length: {len(body)}"]
             lines += [f"{name}: {value}" for name, value in fields.items()]
             pending.sendall("\r\n".join([*lines, "", ""]).encode() + body)
@@ -422,7 +425,7 @@ def test_bytes(honest: Honest) -> None:
     )
     def check(batch: list[tuple[bool, bytes, bool]]) -> None:
         for upgraded, content, reset in batch:
-            with socket.create_connection(place, timeout=20) as raw:
+            with socket.create_connection(place, timeout=60) as raw:
                 with suppress(ConnectionError):
                     raw.sendall((upgrade if upgraded else b"") + content)
                 if reset:

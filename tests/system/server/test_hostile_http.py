@@ -1,6 +1,7 @@
 """What no client should send over HTTP: an answer of 4xx, no traceback, a line a minute at most, bounded memory."""
 
 import logging
+import os
 import random
 import socket
 import struct
@@ -27,6 +28,8 @@ auth:
   lambda: {function: "authorizer.py:decide"}
   publish: [API_KEY, AWS_IAM, AWS_LAMBDA]
 """
+NOISE = int(os.environ.get("LOADGEN_HOSTILE_NOISE", "100"))
+"""Requests of noise; the first are always the same."""
 TOKENS = (b"\xff", b"\r\n", b"\x00", b"9" * 400, b": ", b"\xed\xa0\x80")
 UPGRADE = (
     b"GET /event/realtime HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
@@ -44,7 +47,7 @@ class Server:
         self.address = (url.hostname or "", url.port or 0)
         self.key = process.announcement.api_key
 
-    def ask(self, request: bytes, timeout_s: float = 20) -> bytes:
+    def ask(self, request: bytes, timeout_s: float = 60) -> bytes:
         """Return all that the server says until it closes, or pauses after a whole head."""
         said = b""
         with socket.create_connection(self.address, timeout=timeout_s) as peer, suppress(ConnectionError):
@@ -66,7 +69,7 @@ class Server:
 
     def still_fine(self) -> None:
         answer = httpx.post(
-            self.process.announcement.http_url, content=GOOD, headers={"x-api-key": self.key}, timeout=20
+            self.process.announcement.http_url, content=GOOD, headers={"x-api-key": self.key}, timeout=60
         )
         assert answer.status_code == 200
         lines = self.lines()
@@ -117,7 +120,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 )
 def test_a_body_that_is_no_text_is_answered_as_the_service_does(server: Server, body: bytes) -> None:
     answer = httpx.post(
-        server.process.announcement.http_url, content=body, headers={"x-api-key": server.key}, timeout=20
+        server.process.announcement.http_url, content=body, headers={"x-api-key": server.key}, timeout=60
     )
     assert answer.status_code == 400
     assert answer.json() == {
@@ -191,7 +194,7 @@ def test_a_body_too_large_is_not_read(server: Server) -> None:
     assert said.startswith(b"HTTP/1.1 413")
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     request = server.request().replace(b"content-length: 39", b"transfer-encoding: chunked")[: -len(GOOD)]
-    with socket.create_connection(server.address, timeout=20) as peer, suppress(ConnectionError):
+    with socket.create_connection(server.address, timeout=60) as peer, suppress(ConnectionError):
         peer.sendall(request)
         for _ in range(1000):
             peer.sendall(chunk)
@@ -203,28 +206,31 @@ def test_a_body_too_large_is_not_read(server: Server) -> None:
 def test_many_bodies_that_are_never_whole_hold_bounded_memory(server: Server) -> None:
     before_mb = server.memory_mb()
     peers = []
-    for _ in range(60):
+    for _ in range(100):
         peer = socket.create_connection(server.address)
         peer.setblocking(False)
         peers.append(peer)
         peer.send(server.request(b"", length=4_000_000))
     begun = server.request(b"", length=4_000_000)
     assert begun
-    # 60 times 3 MB, as far as the server takes it.
-    left = dict.fromkeys(peers, 3000000)
-    deadline = time.monotonic() + 6
-    while any(left.values()) and time.monotonic() < deadline:
+    # 100 times 3.9 MB, as far as the server takes it: until it has taken nothing for a second.
+    left = dict.fromkeys(peers, 3_900_000)
+    taken_at = time.monotonic()
+    while any(left.values()) and time.monotonic() < taken_at + 1:
         for peer, missing in left.items():
             if missing:
                 with suppress(BlockingIOError):
                     left[peer] -= peer.send(b"x" * min(missing, 262_144))
-        time.sleep(0.001)
+                    taken_at = time.monotonic()
+        time.sleep(0.01)
     grown_mb = server.memory_mb() - before_mb
     server.still_fine()
     for peer in peers:
         peer.close()
-    # Twice the 64 MiB that all unfinished bodies may have (one that grows is copied), and buffers of 60 connections.
-    assert grown_mb < 2 * 64 + 20, f"{grown_mb:.0f} MB"
+    # Twice the 64 MiB that all unfinished bodies may have (one that grows is copied; tests/server/test_bodies.py has
+    # the count itself). Of each connection what waits for room and what was read behind it: both times the 128 KiB at
+    # which the reading pauses, and a read of 256 KiB on top. That is little more than half of what was offered.
+    assert grown_mb < 2 * 64 + len(peers) * 2 * 0.375, f"{grown_mb:.0f} MB"
 
 
 def test_half_open_connections_cost_little_and_end_nothing(server: Server) -> None:
@@ -249,7 +255,7 @@ def test_noise_is_never_a_failure_of_the_server(server: Server) -> None:
         b"\xff" * 20,
     ]
     authorized = UPGRADE + b"x-api-key: " + server.key.encode() + b"\r\n\r\n"
-    for _ in range(400):
+    for _ in range(NOISE):
         request = bytearray(
             chosen.choice([server.request(), server.request(b"\xff" * 40), UPGRADE + b"\r\n", authorized])
         )
@@ -273,7 +279,6 @@ def test_noise_is_never_a_failure_of_the_server(server: Server) -> None:
                 if b" 101 " in said[:20]:
                     for _ in range(3):
                         peer.sendall(chosen.choice(frames)[: chosen.randrange(1, 30)])
-    time.sleep(0.2)
     server.still_fine()
 
 

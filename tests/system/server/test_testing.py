@@ -25,7 +25,7 @@ def test_the_example_passes_in_a_project_of_its_own(tmp_path: Path) -> None:
         env=children.environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,8 +59,8 @@ def test_waiting_in_vain_says_what_there_was(event_api: LocalEventApi) -> None: 
 def test_many_can_run_beside_each_other_and_leave_no_thread() -> None:
     import threading
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with LocalEventApi(["a"]) as first, LocalEventApi([Namespace("b")], api_key="da2-mine") as second:
         assert first.http_url != second.http_url
         assert second.api_key == "da2-mine"
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before

@@ -83,7 +83,8 @@ class Seen:
     def outside_ns(self) -> Ints:
         """Return how far each interval is from what the capture has; negative: it is not."""
         too_late = self.arrival_ns - self.uncertain_ns - self.after_ns
-        return np.maximum(too_late, self.before_ns - self.arrival_ns)
+        outside_ns: Ints = np.maximum(too_late, self.before_ns - self.arrival_ns)
+        return outside_ns
 
     def said(self) -> str:
         """Return what there is to say of them."""

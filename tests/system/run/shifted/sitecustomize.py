@@ -12,12 +12,13 @@ import time
 
 _path = os.environ.get("SHIFTED_CLOCK")
 if _path is not None:
+    _file = _path
     _true_ns, _steady_ns, _sleep = time.time_ns, time.monotonic_ns, time.sleep
     _setting = (0.0, 0.0, 0.0)
 
     def _read() -> None:
         global _setting
-        with open(_path) as file:  # noqa: PTH123
+        with open(_file) as file:  # noqa: PTH123
             offset_ns, drift_ppm, since_ns = map(float, file.read().split())
         _setting = (offset_ns, drift_ppm, since_ns)
 

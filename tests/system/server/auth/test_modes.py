@@ -335,7 +335,7 @@ def test_tokens_that_must_not_pass(issuer: Issuer, caller: Callable[[Credential]
         "an unknown key id": Issuer("two").token(),
         "the public key as a secret": issuer.token("HS256", public),
         "no signature": jwt.encode(
-            {"iss": ISSUER, "exp": past + 7200, "token_use": "id"}, None, "none", headers={"kid": "one"}
+            {"iss": ISSUER, "exp": past + 7200, "token_use": "id"}, "", "none", headers={"kid": "one"}
         ),
         "a cut signature": issuer.token()[:-6],
     }
