@@ -113,7 +113,7 @@ def test_what_another_publisher_sent_later_may_have_overtaken_what_was_under_way
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "not answered"])
 @pytest.mark.parametrize("later", [0, 1], ids=["the first came", "the second came"])
 def test_of_a_batch_one_event_may_come_without_the_other(tmp_path: Path, later: int, answered: bool) -> None:
-    asked = {} if answered else {"acked_ns": None, "status": "sent"}
+    asked: Row = {} if answered else {"acked_ns": None, "status": "sent"}
     batch = [event(1, n, "/default/a", 12 * MS, batch=0, **asked) for n in (0, 1)]
     lives = two_lives("unsubscribe", turn=1, life=0)
     ledger = ledger_of(
