@@ -12,7 +12,7 @@ from tests.system.harness import SMALL, Finished, overrides, read, start, wait_f
 from tests.transport.quiet import QuietRelay
 
 KEY = "da2-" + "s" * 26
-SETTINGS = (*SMALL, "gates=[delivery.loss == 0]", "phases.measure=7s", "phases.drain=1s")
+SETTINGS = (*SMALL, "gates=[delivery.loss == 0]", "phases.measure=6s", "phases.drain=1s")
 
 
 @pytest.mark.parametrize("secure", [False, True])

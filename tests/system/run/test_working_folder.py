@@ -52,8 +52,8 @@ OPTIONAL = {
 HOSTILE = (
     "with open({marker!r}, 'a') as f:\n    f.write(__name__ + ' ' + str(__import__('sys').argv) + '\\n')\n"
 )
-#: What each Python process does first. Before a name is looked for that has no hostile module yet, it gets one; and what
-#: is imported while the working directory is among the places to look is written down.
+#: What each Python process does first. Before a name is looked for that has no hostile module yet, it gets one; and
+#: what is imported while the working directory is among the places to look is written down.
 WATCHER = """\
 import os, sys
 _here = os.environ["WATCHED"]
