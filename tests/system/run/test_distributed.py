@@ -12,20 +12,16 @@ import warnings
 from pathlib import Path
 from typing import IO
 
-import msgspec
 import pandas as pd
 import psutil
 import pyarrow.compute as pc
 import pytest
-from typer.testing import CliRunner
 
 import analysis
-from loadgen.cli.app import app
 from loadgen.measure.spool import read_batches
 from loadgen.run.join import make, write
-from loadgen.run.joining import WEIGHT, introduction, refusal
+from loadgen.run.joining import WEIGHT
 from loadgen.run.shares import turns, weight_of
-from loadgen.run.worker_messages import Hello
 from tests.paths import REPO
 from tests.system.harness import Finished, free_port, overrides, read, start, wait_for_phase
 from tests.system.run.netns import Net, network
@@ -289,22 +285,3 @@ def test_a_master_does_not_wait_for_ever(tmp_path: Path) -> None:
     finished = Finished(master, 60)
     assert finished.code == 3, finished.said
     assert "0 of 2 workers came within 2 s" in finished.err
-
-
-def test_what_a_worker_says_of_itself_is_believed_only_where_it_can_be() -> None:
-    hello = Hello(**introduction("0.5", "10.0.0.7"))
-    assert refusal(hello) is None
-    assert "messages 99" in str(refusal(msgspec.structs.replace(hello, format=99)))
-    assert "a weight is a number" in str(refusal(msgspec.structs.replace(hello, weight="heavy")))
-
-
-def test_a_weight_that_is_none_is_told_before_anything_starts() -> None:
-    for arguments, said in (
-        (["--worker", "--weight", "heavy"], "--weight: a weight is a number such as 2 or 0.5"),
-        (["comments", "--weight", "2"], "--weight is a worker's"),
-        (["--worker", "--master"], "--worker cannot be combined with --master"),
-        ([], "name a scenario"),
-    ):
-        result = CliRunner().invoke(app, ["run", *arguments])
-        assert result.exit_code == 2
-        assert said in result.stderr
