@@ -47,7 +47,7 @@ phases: {warmup: 300ms, measure: 2s, drain: 2s}
     assert ledger["balances"]
     # What a worker that had no CPU had not read yet when it hung up on purpose is gone; then the run is invalid.
     assert ledger["lost"] == 0 or invalid, done.said
-    assert ledger["lost_unready"] == ledger["lost_in_reconnect"] == 0, done.said
+    assert ledger["lost_before_ready"] == ledger["lost_in_reconnect"] == 0, done.said
     assert ledger["events_accepted"] == ledger["events_due"] > 300
     assert ledger["expected"] > 500
     assert summary["workers"]["deviations"] == {}
