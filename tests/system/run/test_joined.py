@@ -211,6 +211,9 @@ def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path) -> None
 def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp_path: Path) -> None:
     results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
     status, last = said_by_workers()
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
+    bomb = base64.b64encode(struct.pack(">II", 0x1C849314, len(packed)) + packed).decode()
     running = master(results, port, 2, "--join", str(path))
     wait_for_port(port)
     good = start("run", "--worker", "--master-port", str(port), "--join", str(path), env=NONE)
@@ -228,9 +231,6 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp
 
     until(lambda: len(workers()) == 2, "both workers are on record")
     (victim,) = workers() - {evil.name}
-    packer = zlib.compressobj(9)
-    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
-    bomb = base64.b64encode(struct.pack(">II", 0x1C849314, len(packed)) + packed).decode()
     for _ in range(20):
         evil.beat()
         evil.say("loadgen.status", {**status, "histogram": bomb})
@@ -265,4 +265,4 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp
     counted = manifest["refused"]["messages"]
     named = f"worker {by_id['evil_1']['worker']} ("
     assert all(sentence.startswith(named) for sentence in counted), counted
-    assert sum(counted.values()) >= 20 * 8, (manifest["status"], manifest["reason"], finished.said)
+    assert sum(counted.values()) >= 20 * 8, (manifest["reason"], finished.said)
