@@ -59,13 +59,20 @@ def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
         until(answers, "the UI answers")
         yield process, url
     finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End it by Ctrl-C: the first ends a run that is not quite over, the next the UI."""
+    for patience_s in (3, 10, 10, 10):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=patience_s)
+            return
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    raise AssertionError("it did not end by Ctrl-C")
 
 
 TAB = "[...document.querySelectorAll('[role=tab]')].find(tab => tab.innerText.toLowerCase() === 'fan-out')"
