@@ -40,7 +40,7 @@ NONE = dict.fromkeys(NAMES, "")
 def master(results: Path, port: int, expect: int, *more: str) -> "subprocess.Popen[str]":
     return start(
         *("run", "comments", "--master", "--expect-workers", str(expect), "--master-port", str(port)),
-        *("--results", str(results), "--workers-timeout", "60", *more, *overrides(SMALL)),
+        *("--results", str(results), "--workers-timeout", "120", *more, *overrides(SMALL)),
         env=NONE,
     )
 
@@ -136,7 +136,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_
     stranger.say("client_ready", "2.47.0")
     stranger.say("loadgen.hello", introduction("1", None))
     noise(port)
-    refused, mistaken = Finished(keyless, 60), Finished(wrong, 60)
+    refused, mistaken = Finished(keyless, 120), Finished(wrong, 120)
     text = join.for_worker(path)
     assert text is not None
     by_environment = {join.WORKER_VARIABLE: text.text(), join.MASTER_VARIABLE: ""}
@@ -149,7 +149,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_
         shown += command_lines(running, *workers)
         time.sleep(0.3)
     finished = Finished(running, 60)
-    left = [Finished(worker, 30) for worker in workers]
+    left = [Finished(worker, 60) for worker in workers]
     stranger.socket.close()
     assert finished.code in (0, 3), finished.said
     assert [each.code for each in left] == [0, 0], [each.said for each in left]

@@ -8,6 +8,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import pytest
+
 from tests.paths import REPO
 from tests.system.harness import SMALL, Finished, overrides
 from tests.system.run.waiting import ended_by_verdict
@@ -19,6 +21,7 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return result
 
 
+@pytest.mark.timeout(400)
 def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip"]
     run(*pip, "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(REPO), cwd=tmp_path)
