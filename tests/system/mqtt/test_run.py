@@ -37,7 +37,9 @@ phases: {warmup: 300ms, measure: 2s, drain: 2s}
 """
     )
     results = tmp_path / "results"
-    done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results), "--report")
+    done = loadgen(
+        "run", str(scenario), "--target", broker.tcp, "--results", str(results), "--report", timeout_s=170
+    )
     folder, summary = ended_by_verdict(done, results)
     manifest = read(folder / "manifest.json")
     # Passed, or open where a busy machine has made the run invalid.
@@ -79,6 +81,7 @@ def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker
     done = loadgen(
         *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path), "--report"),
         *overrides([*SMALL, "phases.measure=1s", 'gates=["publish.errors == 0"]']),
+        timeout_s=170,
     )
     # A gate about what is not known is inconclusive.
     assert done.code == 3, done.said

@@ -108,6 +108,7 @@ def test_a_run_goes_through_it_with_all_it_has_and_says_so(
         *("run", "comments", "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY", "--allow-remote"),
         *("--results", str(results), *overrides(SMALL), "--report"),
         env={"HTTP_PROXY": tinyproxy.url},
+        timeout_s=170,
     )
     assert finished.code in (0, 3), finished.said
     where = target.removeprefix("http://").removesuffix("/event")
