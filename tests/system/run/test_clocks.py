@@ -15,7 +15,7 @@ import pandas as pd
 import analysis
 from tests.paths import REPO
 from tests.system.harness import Finished, free_port, only_run, overrides, read, start, wait_for_phase
-from tests.system.run.waiting import ended_by_verdict
+from tests.system.run.waiting import PATIENCE_S, ended_by_verdict
 
 SHIFTED = Path(__file__).parent / "shifted"
 MS = 1_000_000
@@ -143,7 +143,7 @@ def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_e
     """±500 ppm in turns of 2 s: off by up to a millisecond from any straight line."""
     clock = WrongClock(tmp_path / "clock", 20 * MS, 500)
     master, (worker,) = run_with(tmp_path / "results", "8s", clock.env)
-    wait_for_phase(tmp_path / "results", "warmup")
+    wait_for_phase(tmp_path / "results", "warmup", PATIENCE_S)
     # Said ahead of time: however late the worker reads it, its clock turns when it should.
     begin_ns, true_begin_ns = time.monotonic_ns() + SECOND, time.time_ns() + SECOND
     clock.slew(*((begin_ns + turn * 2 * SECOND, 500 if turn % 2 else -500) for turn in range(4)))
@@ -172,7 +172,7 @@ def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_e
 def test_a_step_of_a_workers_clock_is_noticed_and_makes_the_run_invalid(tmp_path: Path) -> None:
     clock = WrongClock(tmp_path / "clock", 0)
     master, (worker,) = run_with(tmp_path / "results", "5s", clock.env)
-    wait_for_phase(tmp_path / "results", "measure")
+    wait_for_phase(tmp_path / "results", "measure", PATIENCE_S)
     time.sleep(2)
     clock.set(200 * MS)
     finished = Finished(master, 120)

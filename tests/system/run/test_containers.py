@@ -15,7 +15,7 @@ import pytest
 
 from tests.measure import cgroup
 from tests.system.harness import SMALL, Finished, only_run, overrides, read, start, wait_for_phase
-from tests.system.run.waiting import until
+from tests.system.run.waiting import PATIENCE_S, until
 
 #: Takes, when it is told to, more and more memory, until the kernel must kill another process.
 EATER = """
@@ -38,7 +38,7 @@ def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished,
             *("run", "comments", *options, "--results", str(results), *overrides(LOAD)),
             prefix=cgroup.within(place),
         )
-        wait_for_phase(results, "measure")
+        wait_for_phase(results, "measure", PATIENCE_S)
         # Takes what there is, so that the quota is used up however little the run needs.
         with subprocess.Popen(
             [*cgroup.within(place), sys.executable, "-S", "-c", "while True: pass"]
@@ -47,7 +47,7 @@ def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished,
             time.sleep(4)
             quota.write_text("-1")
             taker.kill()
-        finished = Finished(run, 90)
+        finished = Finished(run, PATIENCE_S)
     return finished, read(only_run(results) / "summary.json")
 
 
@@ -109,7 +109,7 @@ def test_a_run_says_before_it_begins_what_its_container_allows(tmp_path: Path) -
             if "a CPU quota" in line:
                 # What comes after is no part of it.
                 os.kill(run.pid, signal.SIGINT)
-        Finished(run, 90)
+        Finished(run, PATIENCE_S)
     note = next(line for line in said if "a CPU quota" in line)
     assert note.startswith("loadgen: note: a CPU quota allows 90 % of a core of the machine's")
     assert "a worker process and the embedded server may use up to 2 cores" in note
@@ -126,7 +126,7 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_pa
         eater = subprocess.Popen(
             [*cgroup.within(place), sys.executable, "-c", EATER], stdin=subprocess.PIPE, text=True
         )
-        wait_for_phase(results, "measure")
+        wait_for_phase(results, "measure", PATIENCE_S)
         (master,) = psutil.Process(run.pid).children()
         victim = max(
             (child for child in master.children() if "loadgen.server" not in child.cmdline()),
@@ -143,7 +143,7 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_pa
         limit.write_text("-1")
         eater.kill()
         eater.communicate()
-        finished = Finished(run, 90)
+        finished = Finished(run, PATIENCE_S)
     summary = read(only_run(results) / "summary.json")
     assert finished.code == 3, finished.said
     assert f"pid {victim.pid}" in summary["reason"]

@@ -223,7 +223,7 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
             # It takes seconds to come.
             wait_for_phase(results, "ready", PATIENCE_S)
             late = net.on_hub(*site.worker, env=KEY)
-            folder = wait_for_phase(results, "measure")
+            folder = wait_for_phase(results, "measure", PATIENCE_S)
             measure_ns = read(folder / "manifest.json")["phases"][-1]["start_ns"]
             wait_for_rows(folder, 4, measure_ns)
             pids = [process_of(worker).pid for worker in workers]

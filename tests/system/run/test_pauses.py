@@ -16,7 +16,7 @@ import pytest
 
 from analysis.limits import LIMITS
 from tests.system.harness import SMALL, Finished, only_run, overrides, read, start, wait_for_phase
-from tests.system.run.waiting import until
+from tests.system.run.waiting import PATIENCE_S, until
 
 PAUSE_S = 1.5
 FREEZER = Path("/sys/fs/cgroup/freezer")
@@ -73,14 +73,14 @@ class Paused:
 def paused_run(results: Path, pause: Callable[["subprocess.Popen[str]"], None], *options: str) -> Paused:
     """Start a run, pause it a second into its measurement; return what is known of it."""
     run = start("run", "comments", *options, "--results", str(results), *overrides(LOAD))
-    wait_for_phase(results, "measure")
+    wait_for_phase(results, "measure", PATIENCE_S)
     processes = family(run)
     before_s = waited_s(processes)
     time.sleep(1)
     began_s = time.monotonic()
     pause(run)
     most_s = time.monotonic() - began_s
-    wait_for_phase(results, "drain")
+    wait_for_phase(results, "drain", PATIENCE_S)
     waited = waited_s(processes) - before_s
     finished = Finished(run, 120)
     least_s = max(LIMITS.pause_ns / 1e9, PAUSE_S - 0.1 - waited)
@@ -122,7 +122,7 @@ def test_one_worker_that_is_stopped_is_named(tmp_path: Path) -> None:
     stopped: list[int] = []
 
     def pause(run: "subprocess.Popen[str]") -> None:
-        folder = wait_for_phase(tmp_path / "results", "measure")
+        folder = wait_for_phase(tmp_path / "results", "measure", PATIENCE_S)
         second = read(folder / "manifest.json")["workers"][1]
         stopped.append(second["worker"])
         stop([psutil.Process(second["pid"])])
@@ -136,7 +136,7 @@ def test_one_worker_that_is_stopped_is_named(tmp_path: Path) -> None:
 
 def test_the_master_alone_that_is_stopped_is_named_and_the_run_is_not_plainly_valid(tmp_path: Path) -> None:
     def pause(run: "subprocess.Popen[str]") -> None:
-        folder = wait_for_phase(tmp_path / "results", "measure")
+        folder = wait_for_phase(tmp_path / "results", "measure", PATIENCE_S)
         stop([psutil.Process(read(folder / "manifest.json")["workers"][0]["pid"]).parent()])
 
     summary = paused_run(tmp_path / "results", pause, "--processes", "2").summary

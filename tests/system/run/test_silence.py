@@ -9,6 +9,7 @@ import trustme
 
 from loadgen.server.process import ServerProcess
 from tests.system.harness import SMALL, Finished, overrides, read, start, wait_for_phase
+from tests.system.run.waiting import PATIENCE_S
 from tests.transport.quiet import QuietRelay
 
 KEY = "da2-" + "s" * 26
@@ -39,12 +40,12 @@ def test_a_silence_is_noticed_and_what_was_missed_is_lost_in_reconnect(
             *("run", "comments", *overrides(SETTINGS), "--target", url),
             *("--api-key-env", "LOADGEN_TEST_KEY", "--results", str(results)),
         )
-        run = wait_for_phase(results, "measure")
+        run = wait_for_phase(results, "measure", PATIENCE_S)
         time.sleep(1.0)
         relay.silent.set()
         time.sleep(3.0)
         relay.silent.clear()
-        done = Finished(process, 90)
+        done = Finished(process, PATIENCE_S)
     summary = read(run / "summary.json")
     ledger = summary["ledger"]
     # Not passed, and not as if nothing had been lost.
