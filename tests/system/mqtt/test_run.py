@@ -47,10 +47,10 @@ phases: {warmup: 300ms, measure: 2s, drain: 2s}
     assert [gate["status"] for gate in summary["gates"]] == 2 * ["inconclusive" if invalid else "passed"]
     ledger = summary["ledger"]
     assert ledger["balances"]
-    # What a worker that had no CPU had not read yet when it hung up on purpose is gone; then the run is invalid.
+    # What was sent a moment before a client hung up on purpose is not always there by then on a busy machine.
     assert ledger["lost"] == 0 or invalid, done.said
     assert ledger["lost_before_ready"] == ledger["lost_in_reconnect"] == 0, done.said
-    assert ledger["events_accepted"] == ledger["events_due"] > 300
+    assert ledger["events_accepted"] == ledger["events_due"] > 200
     assert ledger["expected"] > 500
     assert summary["workers"]["deviations"] == {}
     assert summary["workers"]["unknown_subscription"] == 0
