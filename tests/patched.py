@@ -16,7 +16,6 @@ PATCHED = (
     "run/test_wire.py",
     "run/test_worker_messages.py",
     "run/test_worker_permissions.py",
-    "system/run/test_joined.py",
 )
 
 

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import matplotlib as mpl
 import pytest
@@ -11,8 +13,13 @@ from locust import argument_parser
 
 from analysis import notebooks, style
 from loadgen import children, search_path
-from loadgen.run import locust_settings
+from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
+from loadgen.run import install, locust_settings
+from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.options import add_options
+
+if TYPE_CHECKING:
+    from loadgen.run.controller import Controller
 
 
 @pytest.mark.parametrize("make", [children.environment, lambda: notebooks.environment({})])
@@ -88,6 +95,33 @@ def test_the_file_and_line_of_an_option_are_told(name: str, text: str, line: int
     assert locust_settings.places(parser)["target"] == f"{file}:{line}"
     parser.parse_known_args(["--target", "v"])
     assert "target" not in locust_settings.places(parser)
+
+
+#: In a file as one would write them.
+PERMITTED = {
+    "--allow-remote": "true",
+    "--allow-commands": "true",
+    "--allow-env": "[SOME_SECRET]",
+    "--allow-file": "[/]",
+}
+
+
+@pytest.mark.parametrize("option", sorted(PERMISSIONS))
+def test_no_permission_is_taken_from_a_file(option: str, tmp_path: Path) -> None:
+    file = tmp_path / "locust.conf"
+    file.write_text(f"target = u\n{option.removeprefix('--')} = {PERMITTED[option]}\n")
+    parser = argument_parser.get_empty_argument_parser(default_config_files=[str(file)])
+    add_options(parser)
+    parser.parse_known_args([])
+
+    def stop(said: str, code: ExitCode) -> None:
+        raise RunError(said, code)
+
+    controller = SimpleNamespace(places=locust_settings.places(parser), is_forked=True, stop_process=stop)
+    with pytest.raises(RunError) as refused:
+        install._tell_places(cast("Controller", controller))
+    assert str(refused.value) == f"{option} stands in {file}:2: it counts only on the command line"
+    assert refused.value.code == ExitCode.USAGE
 
 
 def test_a_variable_of_locusts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

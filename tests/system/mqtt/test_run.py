@@ -7,6 +7,7 @@ import pytest
 
 from tests.system.harness import SMALL, loadgen, only_run, overrides, read
 from tests.system.mqtt.broker import Broker
+from tests.system.run.waiting import ended_by_verdict
 
 
 def test_clients_come_and_go_over_tcp_at_qos_1_and_nothing_is_lost(broker: Broker, tmp_path: Path) -> None:
@@ -32,18 +33,22 @@ clients:
     count: 1
     publish: {channel: "/default/below/{topic}/a/b", rate: 40/s, via: websocket}
 gates: ["delivery.loss == 0", "publish.errors == 0"]
-phases: {warmup: 300ms, measure: 3s, drain: 700ms}
+phases: {warmup: 300ms, measure: 2s, drain: 2s}
 """
     )
     results = tmp_path / "results"
-    done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results), "--report")
-    assert done.code == 0, done.said
-    folder = only_run(results)
-    manifest, summary = read(folder / "manifest.json"), read(folder / "summary.json")
+    done = loadgen(
+        "run", str(scenario), "--target", broker.tcp, "--results", str(results), "--report", timeout_s=170
+    )
+    folder, summary = ended_by_verdict(done, results)
+    manifest = read(folder / "manifest.json")
+    # Passed, or open where a busy machine has made the run invalid.
+    invalid = summary["verdict"]["kind"] == "invalid"
+    assert [gate["status"] for gate in summary["gates"]] == 2 * ["inconclusive" if invalid else "passed"]
     ledger = summary["ledger"]
     assert ledger["balances"]
     assert ledger["lost"] == 0, done.said
-    assert ledger["events_accepted"] == ledger["events_due"] > 300
+    assert ledger["events_accepted"] == ledger["events_due"] > 200
     assert ledger["expected"] > 500
     assert summary["workers"]["deviations"] == {}
     assert summary["workers"]["unknown_subscription"] == 0
@@ -74,6 +79,7 @@ def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker
     done = loadgen(
         *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path), "--report"),
         *overrides([*SMALL, "phases.measure=1s", 'gates=["publish.errors == 0"]']),
+        timeout_s=170,
     )
     # A gate about what is not known is inconclusive.
     assert done.code == 3, done.said
@@ -81,7 +87,8 @@ def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker
     summary = read(folder / "summary.json")
     ledger = summary["ledger"]
     assert ledger["balances"]
-    assert ledger["delivered"] == ledger["expected"] > 100
+    assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 100
+    assert ledger["lost"] == 0
     assert ledger["events_accepted"] is None
     assert summary["throughput"]["accepted_per_s"] is None
     assert summary["publish"]["events_by_status"] == {"sent": ledger["events_due"]}

@@ -15,8 +15,8 @@ from loadgen.server.process import ServerProcess
 from tests.programs import require
 from tests.system.harness import SMALL, Finished, loadgen, only_run, overrides, read
 
-#: An address that the test gives to this machine; the proxy reaches it as any other.
-ADDRESS = "10.99.77.1"
+#: An address that the test gives to this machine; the proxy reaches it as any other. Other tests may run beside these.
+ADDRESS = f"10.99.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
 PASSWORD = "hunter2-secret"
 KEY = "da2-through-a-real-proxy-26"
 
@@ -106,6 +106,7 @@ def test_a_run_goes_through_it_with_all_it_has_and_says_so(
         *("run", "comments", "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY", "--allow-remote"),
         *("--results", str(results), *overrides(SMALL), "--report"),
         env={"HTTP_PROXY": tinyproxy.url},
+        timeout_s=170,
     )
     assert finished.code in (0, 3), finished.said
     where = target.removeprefix("http://").removesuffix("/event")
@@ -148,32 +149,39 @@ def test_what_goes_directly_never_reaches_it(tinyproxy: Tinyproxy, target: str) 
     assert tinyproxy.asked() == []
 
 
+def demand_refused(tinyproxy: Tinyproxy, target: str, command: tuple[str, ...], user: str, said: str) -> None:
+    finished = loadgen(
+        *(*command, "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY"),
+        env={"http_proxy": f"http://{user}127.0.0.1:{tinyproxy.port}", "COLUMNS": "400"},
+    )
+    assert finished.code == 4, finished.said
+    assert f"the proxy 127.0.0.1:{tinyproxy.port} {said}" in finished.out + finished.err
+    assert "wrong-word" not in finished.out + finished.err
+
+
 @pytest.mark.parametrize(
-    ("user", "said"),
+    "command",
     [
-        (
-            "",
-            "wants a login (407 Proxy Authentication Required): write it into http_proxy as http://NAME:PASSWORD@",
-        ),
-        ("load:wrong-word@", "does not accept the login in http_proxy (401 Unauthorized)"),
-    ],
-)
-def test_a_login_that_is_missing_or_wrong_is_the_proxys_refusal(
-    tinyproxy: Tinyproxy, target: str, user: str, said: str
-) -> None:
-    for command in (
         ("publish", "/default/x", "1"),
         ("subscribe", "/default/x", "--count", "1"),
         ("probe",),
         ("run", "comments", "--allow-remote"),
-    ):
-        finished = loadgen(
-            *(*command, "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY"),
-            env={"http_proxy": f"http://{user}127.0.0.1:{tinyproxy.port}", "COLUMNS": "400"},
-        )
-        assert finished.code == 4, finished.said
-        assert f"the proxy 127.0.0.1:{tinyproxy.port} {said}" in finished.out + finished.err
-        assert "wrong-word" not in finished.out + finished.err
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_login_that_is_missing_is_the_proxys_refusal(
+    tinyproxy: Tinyproxy, target: str, command: tuple[str, ...]
+) -> None:
+    said = (
+        "wants a login (407 Proxy Authentication Required): write it into http_proxy as http://NAME:PASSWORD@"
+    )
+    demand_refused(tinyproxy, target, command, "", said)
+
+
+def test_a_login_that_is_wrong_is_the_proxys_refusal(tinyproxy: Tinyproxy, target: str) -> None:
+    said = "does not accept the login in http_proxy (401 Unauthorized)"
+    for command in (("probe",), ("run", "comments", "--allow-remote")):
+        demand_refused(tinyproxy, target, command, "load:wrong-word@", said)
 
 
 def test_a_target_that_the_proxy_cannot_reach_is_told_as_its_word(tinyproxy: Tinyproxy, address: str) -> None:
@@ -182,12 +190,23 @@ def test_a_target_that_the_proxy_cannot_reach_is_told_as_its_word(tinyproxy: Tin
     assert f"cannot connect to {address}:9 (500 Unable to connect)" in finished.err
 
 
-@pytest.mark.parametrize("value", ["socks5://u:hunter2@127.0.0.1:1", "https://127.0.0.1:1", "http://a b"])
-def test_what_is_not_supported_ends_with_a_sentence_before_anything_is_sent(target: str, value: str) -> None:
-    auth = ("--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY")
-    for command in (("publish", "/default/x", "1"), ("probe",), ("run", "comments", "--allow-remote")):
-        finished = loadgen(*command, *auth, env={"ALL_PROXY": value})
-        assert finished.code == 2, finished.said
-        assert "ALL_PROXY names " in finished.err
-        assert "Traceback" not in finished.err
-        assert "hunter2" not in finished.err
+@pytest.mark.parametrize(
+    ("command", "value"),
+    [
+        (("publish", "/default/x", "1"), "socks5://u:hunter2@127.0.0.1:1"),
+        (("probe",), "https://127.0.0.1:1"),
+        (("run", "comments", "--allow-remote"), "http://a b"),
+    ],
+    ids=["publish", "probe", "run"],
+)
+def test_what_is_not_supported_ends_with_a_sentence_before_anything_is_sent(
+    target: str, command: tuple[str, ...], value: str
+) -> None:
+    """Each value has its sentence in tests/proxy/test_choose.py."""
+    finished = loadgen(
+        *command, "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY", env={"ALL_PROXY": value}
+    )
+    assert finished.code == 2, finished.said
+    assert "ALL_PROXY names " in finished.err
+    assert "Traceback" not in finished.err
+    assert "hunter2" not in finished.err

@@ -73,7 +73,9 @@ def network(
     scratch: Path, nodes: int, *, delay_ms: float = 0.0, loss: float = 0.0, hidden: Sequence[Path] = ()
 ) -> Iterator[Net]:
     """Make a hub and nodes; delay and loss (0 to 1) are of each cable and direction."""
-    net = Net(f"lg{os.getpid()}", _may_make_namespaces(), scratch, nodes, hidden=hidden)
+    net = Net(
+        f"lg{os.getpid()}x{uuid.uuid4().hex[:4]}", _may_make_namespaces(), scratch, nodes, hidden=hidden
+    )
     if not net.separate:
         yield net
         return
@@ -111,7 +113,7 @@ def network(
 def _may_make_namespaces() -> bool:
     if not sys.platform.startswith("linux"):
         return False
-    name = f"lgtry{os.getpid()}"
+    name = f"lgtry{os.getpid()}x{uuid.uuid4().hex[:4]}"
     made = _tried("ip", "netns", "add", name)
     if made:
         made = _tried("ip", "-n", name, "tuntap", "add", "dev", "a0", "mode", "tun")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import analysis
 from tests.measure.test_clockbound import segment
 from tests.system.harness import SMALL, Finished, free_port, only_run, overrides, read, start
 from tests.system.run.test_clocks import MS, WrongClock
@@ -27,7 +28,7 @@ def test_a_daemon_that_vouches_for_a_wrong_clock_is_contradicted_by_the_pings(tm
     master = start(
         *("run", "comments", "--master", "--master-port", port, "--expect-workers", "2"),
         *("--results", str(results)),
-        *overrides(SMALL),
+        *overrides((*SMALL, "phases.measure=1500ms")),
         env=said,
     )
     worker = ("run", "comments", "--worker", "--master-port", port)
@@ -36,9 +37,9 @@ def test_a_daemon_that_vouches_for_a_wrong_clock_is_contradicted_by_the_pings(tm
         start(*worker, env={**clock.env, **said}),
         start(*worker, env={"LOADGEN_CLOCKBOUND": os.devnull}),
     ]
-    finished = Finished(master, 90)
+    finished = Finished(master, 120)
     for process in workers:
-        Finished(process, 30)
+        Finished(process, 60)
     folder = only_run(results)
     pings = pd.read_parquet(folder / "clock.parquet")
     assert pings["master_bound_ns"].between(70 * US, 170 * US).all(), finished.said
@@ -54,4 +55,8 @@ def test_a_daemon_that_vouches_for_a_wrong_clock_is_contradicted_by_the_pings(tm
     (finding,) = [f for f in summary["verdict"]["findings"] if "ClockBound" in f["reason"]]
     assert (finding["severity"], finding["subject"]) == ("degraded", "clock")
     # The pings have the last word: the clock is corrected all the same.
-    assert abs(summary["delivery"]["headline_ns"]["p50"]) < 100 * MS
+    deliveries = analysis.load(folder).deliveries
+    # Each worker's quickest: the rest waits on a busy machine.
+    quickest = (deliveries["arrival_ns"] - deliveries["intended_ns"]).groupby(deliveries["worker"]).min()
+    assert len(quickest) == 2
+    assert (quickest.abs() < 100 * MS).all(), quickest

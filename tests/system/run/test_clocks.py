@@ -15,18 +15,19 @@ import pandas as pd
 import analysis
 from tests.paths import REPO
 from tests.system.harness import Finished, free_port, only_run, overrides, read, start, wait_for_phase
+from tests.system.run.waiting import PATIENCE_S, ended_by_verdict
 
 SHIFTED = Path(__file__).parent / "shifted"
 MS = 1_000_000
+SECOND = 1_000_000_000
 LOAD = (
     "gates=[]",
     "clients.readers.count=40",
     "clients.readers.ramp=200/s",
     "clients.commenters.count=4",
-    "clients.commenters.publish.rate=50/s",
-    "phases.warmup=1s",
-    "phases.measure=8s",
-    "phases.drain=1s",
+    "clients.commenters.publish.rate=30/s",
+    "phases.warmup=500ms",
+    "phases.drain=2s",
 )
 
 
@@ -34,33 +35,35 @@ class WrongClock:
     """What a process with this clock's environment reads as wall-clock time."""
 
     def __init__(self, path: Path, offset_ns: int, drift_ppm: float = 0.0) -> None:
-        self._path, self._drift_ppm = path, drift_ppm
-        self._since_ns = time.monotonic_ns()
+        self._path = path
         self.env = {"SHIFTED_CLOCK": str(path), "PYTHONPATH": f"{SHIFTED}:{REPO}"}
-        self.set(offset_ns)
+        # From when, by the steady clock, it is ahead by how much and goes at which rate, and since when at that.
+        self._settings = [(0, offset_ns, drift_ppm, time.monotonic_ns())]
+        self._write()
 
     def set(self, offset_ns: int) -> None:
         """Let the clock step."""
-        self._offset_ns = offset_ns
+        self._settings = [(0, offset_ns, self._settings[-1][2], time.monotonic_ns())]
         self._write()
 
-    def slew(self, drift_ppm: float) -> None:
-        """Let the clock go on from what it shows at another rate."""
-        steady_ns = time.monotonic_ns()
-        self._offset_ns += round(self._drift_ppm * 1e-6 * (steady_ns - self._since_ns))
-        self._drift_ppm, self._since_ns = drift_ppm, steady_ns
+    def slew(self, *turns: tuple[int, float]) -> None:
+        """Let the clock go on at other rates, each from a moment of the steady clock on that is still to come."""
+        for begin_ns, drift_ppm in turns:
+            self._settings.append((begin_ns, self._ahead_ns(begin_ns), drift_ppm, begin_ns))
         self._write()
 
     def _write(self) -> None:
-        offset_ns = self._offset_ns
         new = self._path.with_suffix(".new")
-        new.write_text(f"{offset_ns} {self._drift_ppm} {self._since_ns}")
+        new.write_text("".join(f"{' '.join(map(str, setting))}\n" for setting in self._settings))
         new.replace(self._path)
+
+    def _ahead_ns(self, steady_ns: int) -> int:
+        _, offset_ns, drift_ppm, since_ns = [each for each in self._settings if each[0] <= steady_ns][-1]
+        return round(offset_ns + drift_ppm * 1e-6 * (steady_ns - since_ns))
 
     def offset_ns(self, true_ns: int) -> int:
         """Return how far it is ahead when the true wall clock shows ``true_ns``."""
-        steady_ns = time.monotonic_ns() + true_ns - time.time_ns()
-        return round(self._offset_ns + self._drift_ppm * 1e-6 * (steady_ns - self._since_ns))
+        return self._ahead_ns(time.monotonic_ns() + true_ns - time.time_ns())
 
 
 def earliest_ns(run: Any) -> int:
@@ -69,13 +72,13 @@ def earliest_ns(run: Any) -> int:
     return int((events["intended_ns"] - events["sent_ns"]).max())
 
 
-def run_with(results: Path, *environments: dict[str, str]) -> tuple[Any, list[Any]]:
-    """Start a master and workers with these environments; return the processes."""
+def run_with(results: Path, measure: str, *environments: dict[str, str]) -> tuple[Any, list[Any]]:
+    """Start a master and workers with these environments, to measure for so long; return the processes."""
     port = str(free_port())
     master = start(
         *("run", "comments", "--master", "--master-port", port, "--expect-workers", str(len(environments))),
         *("--results", str(results)),
-        *overrides(LOAD),
+        *overrides((*LOAD, f"phases.measure={measure}")),
     )
     return master, [
         start("run", "comments", "--worker", "--master-port", port, env=env) for env in environments
@@ -84,13 +87,12 @@ def run_with(results: Path, *environments: dict[str, str]) -> tuple[Any, list[An
 
 def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error(tmp_path: Path) -> None:
     clocks = [WrongClock(tmp_path / f"clock{n}", sign * 500 * MS, 50) for n, sign in enumerate((1, -1))]
-    master, workers = run_with(tmp_path / "results", *(clock.env for clock in clocks))
-    finished = Finished(master, 90)
+    master, workers = run_with(tmp_path / "results", "6s", *(clock.env for clock in clocks))
+    finished = Finished(master, 120)
     for worker in workers:
-        Finished(worker, 30)
-    assert finished.code == 0, finished.said
-    folder = only_run(tmp_path / "results")
-    summary, run = read(folder / "summary.json"), analysis.load(folder)
+        Finished(worker, 60)
+    folder, summary = ended_by_verdict(finished, tmp_path / "results")
+    run = analysis.load(folder)
     assert run.measure is not None
     fits = sorted(run.clocks.values(), key=lambda fit: fit.offset_ns or 0)
     for fit, clock in zip(fits, clocks, strict=True):
@@ -105,8 +107,11 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
             assert (
                 abs(int(corrected_ns[0]) - true_ns) <= fit.error_ns + 10_000
             )  # what reading two clocks costs
-    assert (fits[0].offset_ns or 0) < -499 * MS
-    assert (fits[1].offset_ns or 0) > 499 * MS
+    for fit, clock in zip(fits, clocks, strict=True):
+        # Theirs is of the start of the measurement, and the clock drifts from when it was made.
+        ahead_ns = clock.offset_ns(run.measure.start_ns)
+        assert abs(ahead_ns) > 400 * MS
+        assert abs((fit.offset_ns or 0) + ahead_ns) <= (fit.error_ns or 0) + 10_000
     print([fit.to_dict() for fit in fits], summary["delivery"]["headline_ns"])
     # Publishers waited by the clock as they knew it then: no better than it is known now, and not much worse.
     assert earliest_ns(run) <= max(fit.error_ns or 0 for fit in fits) + MS // 5
@@ -120,58 +125,58 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
     assert ledger["balances"]
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 1000
     # ± 0.2 ms beside a p99 below a millisecond is a reason to doubt, and said; it is none to call the run invalid.
-    assert summary["verdict"]["kind"] in ("valid", "degraded")
+    of_clocks = [each for each in summary["verdict"]["findings"] if each["subject"] == "clock"]
+    assert {each["severity"] for each in of_clocks} <= {"degraded"}
     assert headline["error_ns"] == max(fit.error_ns or 0 for fit in fits)
     assert -headline["error_ns"] - 10_000 <= headline["min"]
-    assert headline["p50"] < 50 * MS
     assert summary["connections"]["kernel_timestamps"] == 0
     assert "±" in finished.out
-    # Corrected, the workers agree with each other.
+    # Corrected, each worker's quickest took no time to speak of, and they agree: the rest waits on a busy machine.
     latencies = run.deliveries.assign(ns=lambda rows: rows.arrival_ns - rows.intended_ns)
-    medians = latencies.groupby("worker")["ns"].median().to_numpy(dtype=float)
-    assert np.ptp(medians) <= 2 * headline["error_ns"] + 5 * MS
+    quickest = latencies.groupby("worker")["ns"].min().to_numpy(dtype=float)
+    assert len(quickest) == 2
+    assert quickest.max() < 50 * MS
+    assert np.ptp(quickest) <= 2 * headline["error_ns"] + 5 * MS
 
 
 def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_early(tmp_path: Path) -> None:
     """±500 ppm in turns of 2 s: off by up to a millisecond from any straight line."""
     clock = WrongClock(tmp_path / "clock", 20 * MS, 500)
-    master, (worker,) = run_with(tmp_path / "results", clock.env)
-    wait_for_phase(tmp_path / "results", "measure")
-    shown = []
-    for turn in range(4):
-        clock.slew(500 if turn % 2 else -500)
-        for _ in range(8):
-            time.sleep(0.25)
-            true_ns = time.time_ns()
-            shown.append((true_ns, true_ns + clock.offset_ns(true_ns)))
-    finished = Finished(master, 90)
-    Finished(worker, 30)
-    assert finished.code in (0, 3), finished.said
-    folder = only_run(tmp_path / "results")
+    master, (worker,) = run_with(tmp_path / "results", "8s", clock.env)
+    wait_for_phase(tmp_path / "results", "warmup", PATIENCE_S)
+    # Said ahead of time: however late the worker reads it, its clock turns when it should.
+    begin_ns, true_begin_ns = time.monotonic_ns() + SECOND, time.time_ns() + SECOND
+    clock.slew(*((begin_ns + turn * 2 * SECOND, 500 if turn % 2 else -500) for turn in range(4)))
+    moments = [true_begin_ns + quarter * SECOND // 4 for quarter in range(1, 32)]
+    shown = [(true_ns, true_ns + clock.offset_ns(true_ns)) for true_ns in moments]
+    finished = Finished(master, 120)
+    Finished(worker, 60)
+    folder, summary = ended_by_verdict(finished, tmp_path / "results")
     run = analysis.load(folder)
+    assert run.measure is not None
+    assert moments[-1] < run.measure.end_ns + 2 * SECOND
     (fit,) = run.clocks.values()
     assert fit.steady
     assert not fit.shared
     assert fit.steps == ()
     true_ns, worker_ns = np.array(shown, dtype=np.int64).T
     corrected_ns = worker_ns + fit.correction_ns(worker_ns)
-    # The file with the rate is read 20 times a second: until then the clock goes on at the old one.
-    slack_ns = 10_000 + 0.05 * 1000e-6 * 1e9
-    assert (np.abs(corrected_ns - true_ns) <= fit.error_ns_at(corrected_ns) + slack_ns).all()
+    # Reading two clocks costs up to 10 µs.
+    assert (np.abs(corrected_ns - true_ns) <= fit.error_ns_at(corrected_ns) + 10_000).all()
     assert earliest_ns(run) <= (fit.error_ns or 0) + MS // 5
     print(fit.to_dict(), "earliest", earliest_ns(run))
-    lateness = read(folder / "summary.json")["publish"]["lateness_ns"]
+    lateness = summary["publish"]["lateness_ns"]
     assert 0 < lateness["error_ns"] <= (fit.error_ns or 0)
 
 
 def test_a_step_of_a_workers_clock_is_noticed_and_makes_the_run_invalid(tmp_path: Path) -> None:
     clock = WrongClock(tmp_path / "clock", 0)
-    master, (worker,) = run_with(tmp_path / "results", clock.env)
-    wait_for_phase(tmp_path / "results", "measure")
-    time.sleep(3)
+    master, (worker,) = run_with(tmp_path / "results", "5s", clock.env)
+    wait_for_phase(tmp_path / "results", "measure", PATIENCE_S)
+    time.sleep(2)
     clock.set(200 * MS)
-    finished = Finished(master, 90)
-    Finished(worker, 30)
+    finished = Finished(master, 120)
+    Finished(worker, 60)
     assert finished.code == 3, finished.said
     summary = read(only_run(tmp_path / "results") / "summary.json")
     (step,) = summary["clock"]["steps"]

@@ -12,24 +12,21 @@ import warnings
 from pathlib import Path
 from typing import IO
 
-import msgspec
 import pandas as pd
 import psutil
 import pyarrow.compute as pc
 import pytest
-from typer.testing import CliRunner
 
 import analysis
-from loadgen.cli.app import app
 from loadgen.measure.spool import read_batches
 from loadgen.run.join import make, write
-from loadgen.run.joining import WEIGHT, introduction, refusal
+from loadgen.run.joining import WEIGHT
 from loadgen.run.shares import turns, weight_of
-from loadgen.run.worker_messages import Hello
 from tests.paths import REPO
 from tests.system.harness import Finished, free_port, overrides, read, start, wait_for_phase
 from tests.system.run.netns import Net, network
-from tests.system.run.test_clocks import MS, WrongClock
+from tests.system.run.test_clocks import MS, SECOND, WrongClock
+from tests.system.run.waiting import PATIENCE_S, ended_by_verdict, until
 
 KEY = {"DISTRIBUTED_KEY": "da2-" + "d" * 26}
 LOAD = (
@@ -114,7 +111,7 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
     clock = WrongClock(tmp_path / "clock", 250 * MS, 20)
     with network(tmp_path, 2, delay_ms=5, loss=0.002, hidden=[tmp_path / "hidden"]) as net:
         shown(net)
-        site = Site(net, results, 2, "phases.measure=4s")
+        site = Site(net, results, 2, "phases.measure=3s")
         try:
             old = net.on_node(1, *site.worker, env=old_version(tmp_path / "old"))
             heavy = net.on_node(0, *site.worker, env={**KEY, **clock.env, WEIGHT: "2"})
@@ -124,16 +121,15 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
             assert "install the same version on both" in refused.err
             wait_until_here(site, heavy)
             light = net.on_node(1, *site.worker, "--weight", "1", env=KEY)
-            finished = Finished(site.master, 90)
+            finished = Finished(site.master, 120)
             for worker in (heavy, light):
-                left = Finished(worker, 30)
+                left = Finished(worker, 60)
                 assert left.code == 0, left.said + site.said
         finally:
             site.close()
-    assert finished.code == 0, site.said
+    folder, summary = ended_by_verdict(finished, results)
     assert "0.0.9" in site.said
-    (folder,) = (path.parent for path in results.glob("*/manifest.json"))
-    manifest, summary = read(folder / "manifest.json"), read(folder / "summary.json")
+    manifest = read(folder / "manifest.json")
     first, second = manifest["workers"]
     assert (first["worker"], second["worker"]) == (0, 1)
     assert (first["weight"], second["weight"]) == (2.0, 1.0)
@@ -162,14 +158,20 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
     assert (folder / "histograms.hlog").stat().st_size > 1000
     assert not (folder / "spool").exists()
     # The clocks: one ahead by 250 ms, the other right; both known to within what the network lets one know.
-    fits = analysis.load(folder).clocks
-    assert abs((fits[0].offset_ns or 0) + 250 * MS) < (fits[0].error_ns or 0) + MS
+    loaded = analysis.load(folder)
+    fits = loaded.clocks
+    assert loaded.measure is not None
+    ahead_ns = clock.offset_ns(loaded.measure.start_ns)
+    assert 249 * MS < ahead_ns < 260 * MS
+    assert abs((fits[0].offset_ns or 0) + ahead_ns) < (fits[0].error_ns or 0) + MS
     if net.separate:
         assert not fits[1].shared
         assert abs(fits[1].offset_ns or 0) < (fits[1].error_ns or 0) + MS
         for fit in fits.values():
-            assert 0 < (fit.error_ns or 0) < 40 * MS
-            assert (fit.best_round_trip_ns or 0) >= 10 * MS
+            assert fit.best_round_trip_ns is not None
+            assert fit.best_round_trip_ns >= 10 * MS
+            # As well as the quickest ping lets one know: on a busy machine that is slower, too.
+            assert 0 < (fit.error_ns or 0) < fit.best_round_trip_ns + 10 * MS
         assert summary["delivery"]["headline_ns"]["p50"] > 5 * MS
     each = {entry["worker"]: entry for entry in summary["workers"]["each"]}
     assert each[0]["deliveries"] + each[1]["deliveries"] == len(
@@ -181,37 +183,29 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
 
 def wait_until_here(site: Site, worker: "subprocess.Popen[str]") -> None:
     """Wait for the line in which the master says that a worker has come, so that workers have known numbers."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and worker.poll() is None:
-        if "is here with weight" in site.said:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the worker did not come")
+    until(lambda: "is here with weight" in site.said or worker.poll() is not None, "a worker comes")
+    assert worker.poll() is None
 
 
 def process_of(started: "subprocess.Popen[str]") -> psutil.Process:
     """Return the Locust process that a `loadgen run --worker` has started."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        for child in psutil.Process(started.pid).children(recursive=True):
-            if "locust" in child.cmdline():
-                return child
-        time.sleep(0.1)
+    for child in psutil.Process(started.pid).children(recursive=True):
+        if "locust" in child.cmdline():
+            return child
     raise AssertionError("no worker process")
 
 
 def wait_for_rows(folder: Path, workers: int, since_ns: int) -> None:
     """Wait until the master has deliveries of every worker that arrived since then."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+
+    def here() -> bool:
         newest = [
             max((pc.max(batch["arrival_ns"]).as_py() for batch in read_batches(path)), default=0)
             for path in (folder / "spool").glob("deliveries-*.arrows")
         ]
-        if len(newest) == workers and min(newest) > since_ns:
-            return
-        time.sleep(0.1)
-    raise AssertionError("not every worker's rows came while the run went on")
+        return len(newest) == workers and min(newest) > since_ns
+
+    until(here, "every worker's rows come while the run goes on")
 
 
 @pytest.mark.timeout(240)
@@ -222,12 +216,14 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     results.mkdir(parents=True)
     with network(tmp_path, 3, delay_ms=2, hidden=[tmp_path / "hidden"]) as net:
         shown(net)
-        site = Site(net, results, 4, "phases.measure=10s")
+        site = Site(net, results, 4, "phases.measure=20s", "clients.commenters.publish.rate=20/s")
         workers = [net.on_node(node, *site.worker, env=KEY) for node in range(3)]
         survivor = net.on_hub(*site.worker, env=KEY)
         try:
-            folder = wait_for_phase(results, "measure")
+            # It takes seconds to come.
+            wait_for_phase(results, "ready", PATIENCE_S)
             late = net.on_hub(*site.worker, env=KEY)
+            folder = wait_for_phase(results, "measure", PATIENCE_S)
             measure_ns = read(folder / "manifest.json")["phases"][-1]["start_ns"]
             wait_for_rows(folder, 4, measure_ns)
             pids = [process_of(worker).pid for worker in workers]
@@ -240,11 +236,11 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
             else:
                 os.kill(pids[2], signal.SIGSTOP)
             began = time.monotonic()
-            finished = Finished(site.master, 90)
+            finished = Finished(site.master, 120)
             assert time.monotonic() - began < 60
-            assert Finished(survivor, 30).code == 0
-            spare = Finished(late, 30)
-            killed, told = Finished(workers[0], 30), Finished(workers[1], 30)
+            assert Finished(survivor, 60).code == 0
+            spare = Finished(late, 60)
+            killed, told = Finished(workers[0], 60), Finished(workers[1], 60)
             if not net.separate:
                 os.kill(pids[2], signal.SIGKILL)
             cut = Finished(workers[2], 60)
@@ -266,7 +262,8 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     assert spare.code == 0, spare.said
     assert "came when the run had begun: it stands by" in spare.err
     (entry,) = manifest["late_workers"]
-    assert entry["phase"] == "measure"
+    (phase,) = [each for each in manifest["phases"] if each["name"] == entry["phase"]]
+    assert phase["start_ns"] - SECOND < entry["at_ns"] < phase["end_ns"] + SECOND
     # What had arrived of each is kept.
     deliveries = pd.read_parquet(folder / "deliveries.parquet")
     for pid in pids:
@@ -292,25 +289,6 @@ def test_a_master_does_not_wait_for_ever(tmp_path: Path) -> None:
         *("run", "comments", "--master", "--expect-workers", "2", "--workers-timeout", "2"),
         *("--master-port", str(free_port()), "--results", str(tmp_path)),
     )
-    finished = Finished(master, 60)
+    finished = Finished(master, 120)
     assert finished.code == 3, finished.said
     assert "0 of 2 workers came within 2 s" in finished.err
-
-
-def test_what_a_worker_says_of_itself_is_believed_only_where_it_can_be() -> None:
-    hello = Hello(**introduction("0.5", "10.0.0.7"))
-    assert refusal(hello) is None
-    assert "messages 99" in str(refusal(msgspec.structs.replace(hello, format=99)))
-    assert "a weight is a number" in str(refusal(msgspec.structs.replace(hello, weight="heavy")))
-
-
-def test_a_weight_that_is_none_is_told_before_anything_starts() -> None:
-    for arguments, said in (
-        (["--worker", "--weight", "heavy"], "--weight: a weight is a number such as 2 or 0.5"),
-        (["comments", "--weight", "2"], "--weight is a worker's"),
-        (["--worker", "--master"], "--worker cannot be combined with --master"),
-        ([], "name a scenario"),
-    ):
-        result = CliRunner().invoke(app, ["run", *arguments])
-        assert result.exit_code == 2
-        assert said in result.stderr

@@ -126,6 +126,7 @@ def test_nothing_that_a_service_says_acts_anywhere(service: str, tmp_path: Path)
         "--results",
         str(tmp_path),
         env={"LOADGEN_TEST_KEY": "da2-hostile"},
+        timeout_s=170,
     )
     assert list(tmp_path.iterdir()), done.said
     run = only_run(tmp_path)

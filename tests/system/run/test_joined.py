@@ -1,12 +1,15 @@
 """Whole runs with keys: workers that have them, strangers that have not, and a worker that has them and means ill."""
 
 import base64
+import json
 import os
 import socket
 import struct
 import subprocess
+import sys
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,9 @@ import zmq
 
 from loadgen.run import join
 from loadgen.run.joining import introduction
-from tests.run.test_worker_messages import FINISHED, STATUS
+from tests.paths import REPO
 from tests.system.harness import Finished, free_port, only_run, overrides, read, start
+from tests.system.run.waiting import until
 
 SMALL = (
     "gates=[]",
@@ -36,20 +40,31 @@ NONE = dict.fromkeys(NAMES, "")
 def master(results: Path, port: int, expect: int, *more: str) -> "subprocess.Popen[str]":
     return start(
         *("run", "comments", "--master", "--expect-workers", str(expect), "--master-port", str(port)),
-        *("--results", str(results), "--workers-timeout", "60", *more, *overrides(SMALL)),
+        *("--results", str(results), "--workers-timeout", "120", *more, *overrides(SMALL)),
         env=NONE,
     )
 
 
 def wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        try:
+    def listens() -> bool:
+        with suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the master did not listen")
+            return True
+        return False
+
+    until(listens, "the master listens")
+
+
+def command_lines(*started: "subprocess.Popen[str]") -> str:
+    """Return what the process list shows of these and of what they have started."""
+    shown = ""
+    for each in started:
+        with suppress(psutil.Error):
+            process = psutil.Process(each.pid)
+            for one in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    shown += " ".join(one.cmdline())
+    return shown
 
 
 def locust_of(started: "subprocess.Popen[str]") -> psutil.Process:
@@ -57,6 +72,14 @@ def locust_of(started: "subprocess.Popen[str]") -> psutil.Process:
         if "locust" in child.cmdline():
             return child
     raise AssertionError("no Locust process")
+
+
+def said_by_workers() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a status and a last word as workers send them; made where importing Locust patches nobody else."""
+    code = "import json, tests.run.test_worker_messages as of\nprint(json.dumps([of.STATUS, of.FINISHED]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    status, last = json.loads(done.stdout)
+    return status, last
 
 
 class Peer:
@@ -76,10 +99,14 @@ class Peer:
     def say(self, kind: str, data: Any = None, of: str | None = None) -> None:
         self.socket.send(msgpack.dumps((kind, data, of or self.name)))
 
-    def hear(self, kind: str, timeout_s: float = 30) -> Any:
+    def beat(self) -> None:
+        """Say that it is there: a master forgets a worker of which it does not hear for seconds."""
+        self.say("heartbeat", {"state": "ready", "current_cpu_usage": 0.0, "current_memory_usage": 0})
+
+    def hear(self, kind: str, timeout_s: float = 120) -> Any:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            self.say("heartbeat", {"state": "ready", "current_cpu_usage": 0.0, "current_memory_usage": 0})
+            self.beat()
             if self.socket.poll(500):
                 heard = msgpack.loads(self.socket.recv(), strict_map_key=False)
                 if heard[0] == kind:
@@ -110,7 +137,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_
     stranger.say("client_ready", "2.47.0")
     stranger.say("loadgen.hello", introduction("1", None))
     noise(port)
-    refused, mistaken = Finished(keyless, 60), Finished(wrong, 60)
+    refused, mistaken = Finished(keyless, 120), Finished(wrong, 120)
     text = join.for_worker(path)
     assert text is not None
     by_environment = {join.WORKER_VARIABLE: text.text(), join.MASTER_VARIABLE: ""}
@@ -120,14 +147,10 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_
     ]
     shown = ""
     while running.poll() is None:
-        for process in psutil.process_iter():
-            try:
-                shown += " ".join(process.cmdline())
-            except psutil.Error:
-                continue
+        shown += command_lines(running, *workers)
         time.sleep(0.3)
     finished = Finished(running, 60)
-    left = [Finished(worker, 30) for worker in workers]
+    left = [Finished(worker, 60) for worker in workers]
     stranger.socket.close()
     assert finished.code in (0, 3), finished.said
     assert [each.code for each in left] == [0, 0], [each.said for each in left]
@@ -148,6 +171,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_
     assert read(folder / "summary.json")["ledger"]["balances"]
     said = finished.said + refused.said + mistaken.said + "".join(each.said for each in left)
     record = "".join(file.read_text(errors="replace") for file in folder.rglob("*") if file.is_file())
+    assert "locust" in shown
     for secret in secrets:
         assert secret not in shown
         assert secret not in said
@@ -158,14 +182,18 @@ def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path) -> None
     running = start(
         *("run", "comments", "--processes", "2", "--results", str(tmp_path), *overrides(SMALL)), env=NONE
     )
-    port = 0
-    deadline = time.monotonic() + 30
-    while not port and time.monotonic() < deadline:
-        time.sleep(0.1)
+    found: list[int] = []
+
+    def has_a_port() -> bool:
         for child in psutil.Process(running.pid).children(recursive=True):
-            line = child.cmdline()
-            if "--master-port" in line:
-                port = int(line[line.index("--master-port") + 1])
+            with suppress(psutil.Error):
+                line = child.cmdline()
+                if "--master-port" in line:
+                    found.append(int(line[line.index("--master-port") + 1]))
+        return bool(found)
+
+    until(has_a_port, "a worker is told its master's port")
+    port = found[0]
     wait_for_port(port)
     stranger = Peer(port, "stranger", None)
     stranger.say("client_ready", "2.47.0")
@@ -183,28 +211,33 @@ def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path) -> None
 
 def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp_path: Path) -> None:
     results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
+    status, last = said_by_workers()
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
+    bomb = base64.b64encode(struct.pack(">II", 0x1C849314, len(packed)) + packed).decode()
     running = master(results, port, 2, "--join", str(path))
     wait_for_port(port)
     good = start("run", "--worker", "--master-port", str(port), "--join", str(path), env=NONE)
     evil = Peer(port, "evil_1", join.for_worker(path))
     evil.say("client_ready", "2.47.0")
     evil.say("loadgen.hello", introduction("1", None))
-    begin = evil.hear("loadgen.begin", 60)
+    begin = evil.hear("loadgen.begin")
     process = locust_of(running)
     before = process.memory_info().rss
-    victim = next(
-        worker["id"]
-        for worker in read(only_run(results) / "manifest.json")["workers"]
-        if worker["id"] != evil.name
-    )
-    packer = zlib.compressobj(9)
-    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
-    bomb = base64.b64encode(struct.pack(">II", 0x1C849314, len(packed)) + packed).decode()
+
+    def workers() -> set[str]:
+        evil.beat()
+        manifests = [read(path) for path in results.glob("*/manifest.json")]
+        return {worker["id"] for manifest in manifests for worker in manifest["workers"]}
+
+    until(lambda: len(workers()) == 2, "both workers are on record")
+    (victim,) = workers() - {evil.name}
     for _ in range(20):
-        evil.say("loadgen.status", {**STATUS, "histogram": bomb})
-        evil.say("loadgen.status", {**STATUS, "worker": victim, "broken": "forged"})
-        evil.say("loadgen.finished", {**FINISHED, "worker": victim, "files": None}, of=victim)
-        evil.say("loadgen.finished", {**FINISHED, "id": "forged", "finished": True})
+        evil.beat()
+        evil.say("loadgen.status", {**status, "histogram": bomb})
+        evil.say("loadgen.status", {**status, "worker": victim, "broken": "forged"})
+        evil.say("loadgen.finished", {**last, "worker": victim, "files": None}, of=victim)
+        evil.say("loadgen.finished", {**last, "id": "forged", "finished": True})
         evil.say(
             "loadgen.spool", {"name": "deliveries-0000.arrows", "at": 0, "piece": b"x", "crc32": 0, "x": 1}
         )
@@ -212,7 +245,9 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp
         evil.say("loadgen.interrupted", {})
         evil.socket.send(b"\x91" * 100_000)
         evil.socket.send_multipart([b"a"] * 100)
-    evil.hear("heartbeat")
+    # Messages are taken in their order: what is answered comes after all that.
+    evil.say("loadgen.ping", {"sent_ns": 1, "sent_raw_ns": None, "bound_ns": None})
+    assert evil.hear("loadgen.pong")["sent_ns"] == 1
     peak = 0
     for _ in range(50):
         time.sleep(0.02)
@@ -234,4 +269,4 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp
     counted = manifest["refused"]["messages"]
     named = f"worker {by_id['evil_1']['worker']} ("
     assert all(sentence.startswith(named) for sentence in counted), counted
-    assert sum(counted.values()) >= 20 * 8
+    assert sum(counted.values()) >= 20 * 8, (manifest["reason"], finished.said)

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,9 +21,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
 from tests.system.harness import SMALL, free_port, loadgen, only_run, overrides, read, start
+from tests.system.run.waiting import errors_of, until
 
 READERS = 40
-SCENARIO = (*SMALL, "gates=['delivery.latency.p99 < 20s', 'delivery.duplicates == 0']", "phases.measure=6s")
+#: It measures for as long as a browser takes to show it while other tests run.
+SCENARIO = (
+    *SMALL,
+    "gates=['delivery.latency.p99 < 20s', 'delivery.duplicates == 0']",
+    "clients.commenters.publish.rate=20/s",
+    "phases.measure=10s",
+)
 
 
 TOKEN = "a-token-of-this-test"
@@ -48,24 +54,31 @@ def serving(results: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
+
+        def answers() -> bool:
+            assert process.poll() is None, process.communicate()
+            with contextlib.suppress(OSError):
                 fetch(url)
-                break
-            except OSError:
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+                return True
+            return False
+
+        until(answers, "the UI answers")
         yield process, url
     finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End it by Ctrl-C: the first ends a run that is not quite over, the next the UI."""
+    for patience_s in (3, 10, 10, 10):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=patience_s)
+            return
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    raise AssertionError("it did not end by Ctrl-C")
 
 
 TAB = "[...document.querySelectorAll('[role=tab]')].find(tab => tab.innerText.toLowerCase() === 'fan-out')"
@@ -132,11 +145,7 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
                 if name == "worker"
             }
             assert workers == {"0", "1"}
-            deadline = time.monotonic() + 60
-            while not list(tmp_path.glob("*/summary.json")):
-                assert time.monotonic() < deadline
-                assert process.poll() is None
-                time.sleep(0.2)
+            until(lambda: list(tmp_path.glob("*/summary.json")) or process.poll() is not None, "the summary")
             page.wait("document.querySelector('#fan-out').dataset.phase === 'finishing'")
             summary = read(only_run(tmp_path) / "summary.json")
             ledger, manifest = summary["ledger"], read(only_run(tmp_path) / "manifest.json")
@@ -173,14 +182,16 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: P
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}/metrics"
     try:
-        deadline = time.monotonic() + 60
-        text = ""
-        while 'loadgen_fanout_latency_recent_seconds{scenario="comments",statistic="p99"}' not in text:
-            assert time.monotonic() < deadline, text
+
+        def tells() -> bool:
             assert process.poll() is None, process.communicate()
-            time.sleep(0.2)
             with contextlib.suppress(OSError):
-                text = fetch(url)
+                return 'loadgen_fanout_latency_recent_seconds{scenario="comments",statistic="p99"}' in fetch(
+                    url
+                )
+            return False
+
+        until(tells, "a latency at /metrics")
     finally:
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -212,7 +223,7 @@ def test_what_cannot_be_had_is_said_before_anything_is_sent(
         finished = loadgen("run", "comments", "--results", str(tmp_path), *given, *overrides(SMALL))
     assert finished.code == 2, finished.said
     assert sentence.format(**ports) in finished.err
-    assert len(finished.err.strip().splitlines()) == 1
+    assert len(errors_of(finished)) == 1
     assert not list(tmp_path.glob("*/manifest.json"))
 
 

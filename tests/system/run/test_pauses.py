@@ -1,24 +1,37 @@
 """Processes of a run that are stopped while it measures: named, with window and effect, and never valid."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from analysis.limits import LIMITS
 from tests.system.harness import SMALL, Finished, only_run, overrides, read, start, wait_for_phase
+from tests.system.run.waiting import PATIENCE_S, until
 
 PAUSE_S = 1.5
 FREEZER = Path("/sys/fs/cgroup/freezer")
 UNIFIED = Path("/sys/fs/cgroup")
 #: A load that a gate on latency lets pass where nothing is stopped.
-LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=4s", "phases.drain=2s")
+LOAD = (
+    *SMALL,
+    "gates=[delivery.latency.p99 < 60s]",
+    "clients.readers.count=10",
+    "clients.commenters.publish.rate=20/s",
+    "phases.measure=4s",
+    "phases.drain=2s",
+)
+#: As a reason has it: "1.5 s" where the machine is quiet, less where the process had waited for a CPU beside.
+LASTED = r"\d[\d.]* m?s"
 
 
 def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -34,14 +47,44 @@ def stop(processes: list[psutil.Process]) -> None:
         os.kill(each.pid, signal.SIGCONT)
 
 
-def paused_run(results: Path, pause: Callable[["subprocess.Popen[str]"], None], *options: str) -> Any:
-    """Start a run, pause it a second into its measurement; return its end and its summary."""
+def waited_s(processes: list[psutil.Process]) -> float:
+    """Return for how long the threads of any of these have waited for a CPU, at most."""
+    most_ns = 0
+    for each in processes:
+        its_ns = 0
+        for file in Path(f"/proc/{each.pid}/task").glob("*/schedstat"):
+            with suppress(OSError):
+                its_ns += int(file.read_text().split()[1])
+        most_ns = max(most_ns, its_ns)
+    return most_ns / 1e9
+
+
+@dataclass(frozen=True)
+class Paused:
+    """A run that was paused: how it ended, and between what its longest pause has to lie."""
+
+    finished: Finished
+    summary: Any
+    #: A pause is what neither work nor waiting for a CPU explains: see `loadgen.measure.pauses`.
+    least_s: float
+    most_s: float
+
+
+def paused_run(results: Path, pause: Callable[["subprocess.Popen[str]"], None], *options: str) -> Paused:
+    """Start a run, pause it a second into its measurement; return what is known of it."""
     run = start("run", "comments", *options, "--results", str(results), *overrides(LOAD))
-    wait_for_phase(results, "measure")
+    wait_for_phase(results, "measure", PATIENCE_S)
+    processes = family(run)
+    before_s = waited_s(processes)
     time.sleep(1)
+    began_s = time.monotonic()
     pause(run)
-    finished = Finished(run, 90)
-    return finished, read(only_run(results) / "summary.json")
+    most_s = time.monotonic() - began_s
+    wait_for_phase(results, "drain", PATIENCE_S)
+    waited = waited_s(processes) - before_s
+    finished = Finished(run, 120)
+    least_s = max(LIMITS.pause_ns / 1e9, PAUSE_S - 0.1 - waited)
+    return Paused(finished, read(only_run(results) / "summary.json"), least_s, most_s + 0.5)
 
 
 def first_reason(summary: Any) -> str:
@@ -51,25 +94,27 @@ def first_reason(summary: Any) -> str:
     return reason
 
 
-def check(finished: Finished, summary: Any, least_s: float = 0.8 * PAUSE_S) -> None:
+def check(paused: Paused) -> None:
     """Check what is true of every run that was paused, on a machine that may be busy with others' work."""
+    finished, summary = paused.finished, paused.summary
     assert finished.code == 3, finished.said
     assert summary["verdict"]["kind"] == "invalid"
     assert {gate["status"] for gate in summary["gates"]} == {"inconclusive"}
     longest = max(pause["lasted_ns"] for pause in summary["clock"]["pauses"])
-    assert least_s * 1e9 <= longest <= (PAUSE_S + 2) * 1e9
+    assert paused.least_s <= longest / 1e9 <= paused.most_s
     assert "paused for" in finished.out
-    # No advice on the load for what is no fault of the load.
+    # No advice on the load for what is no fault of the load. What is larger than the pause has more causes than it; how
+    # much larger a symptom may be is computed in tests/analysis/test_causes.py.
     for finding in summary["verdict"]["findings"]:
-        if finding["subject"] in ("schedule", "loop") and (finding["size_ns"] or 0) > 1e9:
+        if finding["subject"] in ("schedule", "loop") and 1e9 < (finding["size_ns"] or 0) <= 1.2 * longest:
             assert finding["advice"] == "the pause named above explains this: see to that first"
 
 
 def test_a_whole_run_that_is_stopped_for_a_while_says_so_and_is_never_valid(tmp_path: Path) -> None:
-    finished, summary = paused_run(tmp_path / "results", lambda run: stop(family(run)))
-    check(finished, summary)
-    reason = first_reason(summary)
-    assert reason.startswith("the whole run was paused for 1.")
+    paused = paused_run(tmp_path / "results", lambda run: stop(family(run)))
+    check(paused)
+    reason = first_reason(paused.summary)
+    assert re.match(f"the whole run was paused for {LASTED}", reason), reason
     assert "s into the measurement: what was sent and received then is not the service's doing" in reason
 
 
@@ -77,29 +122,30 @@ def test_one_worker_that_is_stopped_is_named(tmp_path: Path) -> None:
     stopped: list[int] = []
 
     def pause(run: "subprocess.Popen[str]") -> None:
-        folder = wait_for_phase(tmp_path / "results", "measure")
+        folder = wait_for_phase(tmp_path / "results", "measure", PATIENCE_S)
         second = read(folder / "manifest.json")["workers"][1]
         stopped.append(second["worker"])
         stop([psutil.Process(second["pid"])])
 
-    finished, summary = paused_run(tmp_path / "results", pause, "--processes", "2")
-    check(finished, summary)
+    paused = paused_run(tmp_path / "results", pause, "--processes", "2")
+    check(paused)
     (number,) = stopped
-    assert first_reason(summary).startswith(f"worker {number} was paused for 1.")
+    reason = first_reason(paused.summary)
+    assert re.match(f"worker {number} was paused for {LASTED}", reason), reason
 
 
 def test_the_master_alone_that_is_stopped_is_named_and_the_run_is_not_plainly_valid(tmp_path: Path) -> None:
     def pause(run: "subprocess.Popen[str]") -> None:
-        folder = wait_for_phase(tmp_path / "results", "measure")
+        folder = wait_for_phase(tmp_path / "results", "measure", PATIENCE_S)
         master = psutil.Process(read(folder / "manifest.json")["workers"][0]["pid"]).parent()
         assert master is not None
         stop([master])
 
-    _, summary = paused_run(tmp_path / "results", pause, "--processes", "2")
+    summary = paused_run(tmp_path / "results", pause, "--processes", "2").summary
     assert summary["verdict"]["kind"] in ("degraded", "invalid")
     of_master = [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "pause"]
     reason = of_master[0]["reason"]
-    assert reason.startswith("the master was paused for 1."), summary["verdict"]
+    assert re.match(f"the master was paused for {LASTED}", reason), summary["verdict"]
     assert reason.endswith("meanwhile nobody watched the run, though its workers went on by themselves")
     # The workers have sent all that was due, and nothing was lost by it.
     assert summary["ledger"]["events_accepted"] == summary["ledger"]["events_due"]
@@ -120,11 +166,14 @@ def frozen_group(name: str) -> Iterator[tuple[Path, Callable[[bool], None]]]:
     except OSError as error:
         pytest.skip(f"control groups cannot be made here: {error}")
 
-    def set_to(freeze: bool) -> None:
-        (group / file).write_text(words[freeze])
+    def freeze(on: bool) -> None:
+        (group / file).write_text(words[on])
+        if file == "freezer.state":
+            # It takes until each process has come to where it can be held.
+            until(lambda: (group / file).read_text().strip() == words[on], words[on])
 
     try:
-        yield group, set_to
+        yield group, freeze
     finally:
         (group / file).write_text(words[False])
         for _ in range(100):
@@ -146,6 +195,7 @@ def test_a_container_that_is_frozen_says_so(tmp_path: Path) -> None:
             time.sleep(PAUSE_S)
             freeze(False)
 
-        finished, summary = paused_run(tmp_path / "results", pause)
-    check(finished, summary)
-    assert first_reason(summary).startswith("the whole run was paused for 1.")
+        paused = paused_run(tmp_path / "results", pause)
+    check(paused)
+    reason = first_reason(paused.summary)
+    assert re.match(f"the whole run was paused for {LASTED}", reason), reason

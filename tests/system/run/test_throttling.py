@@ -46,8 +46,13 @@ def test_clients_that_are_told_to_come_later_come_and_the_rate_of_admission_is_t
     (answer,) = its["answers"]
     assert f"HTTP {status}" in answer
     assert answer.endswith("LimitExceededError")
-    # Coarsely: the machine is shared.
-    assert its["admitted_per_s"] is None or 5 < its["admitted_per_s"] < 30, done.said
+    # No faster than the server lets in. How much slower is the machine's affair; what makes the rate is computed in
+    # tests/analysis/test_outages.py.
+    assert its["admitted"] > 0, done.said
+    if its["admitted_per_s"] is not None:
+        seconds = (its["last_ns"] - its["first_ns"]) / 1e9
+        assert its["admitted_per_s"] == pytest.approx(its["admitted"] / seconds)
+        assert its["admitted"] <= 15 * (seconds + 1), done.said
     assert subscribes["refused"] >= 1
     assert "attempts to connect for now" in done.out, done.said
     assert "da2-" not in done.said

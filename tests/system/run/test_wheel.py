@@ -8,8 +8,11 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import pytest
+
 from tests.paths import REPO
-from tests.system.harness import SMALL, only_run, overrides, read
+from tests.system.harness import SMALL, Finished, overrides
+from tests.system.run.waiting import ended_by_verdict
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -18,6 +21,7 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return result
 
 
+@pytest.mark.timeout(400)
 def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip"]
     run(*pip, "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(REPO), cwd=tmp_path)
@@ -35,10 +39,18 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     assert Path(where).is_relative_to(site)
     run(*pip, "--python", own, "check", cwd=tmp_path)
     loadgen = str(tmp_path / "venv" / "bin" / "loadgen")
-    finished = run(loadgen, "run", "comments", *overrides(SMALL), cwd=tmp_path)
-    folder = only_run(tmp_path / "results")
-    assert finished.stdout.rstrip().endswith(f"{folder.name}/report.html")
-    ledger = read(folder / "summary.json")["ledger"]
-    assert ledger["delivered"] == ledger["expected"] > 100
+    process = subprocess.Popen(
+        [loadgen, "run", "comments", *overrides(SMALL)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    finished = Finished(process, 120)
+    folder, summary = ended_by_verdict(finished, tmp_path / "results")
+    assert finished.out.rstrip().endswith(f"{folder.name}/report.html")
+    ledger = summary["ledger"]
+    assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 100
     assert "comments" in run(loadgen, "scenarios", cwd=tmp_path).stdout
     assert "AWS::AppSync::Api" in run(loadgen, "aws", "template", cwd=tmp_path).stdout

@@ -6,14 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.paths import REPO
-from tests.system.harness import free_port, only_run, overrides
+from tests.system.harness import only_run, overrides
 
+pytestmark = pytest.mark.timeout(400)
 #: What no distribution here has, and some process of ours asks for all the same.
 OPTIONAL = {
     "sitecustomize",
@@ -53,12 +53,36 @@ OPTIONAL = {
 HOSTILE = (
     "with open({marker!r}, 'a') as f:\n    f.write(__name__ + ' ' + str(__import__('sys').argv) + '\\n')\n"
 )
-RECORDER = """\
+#: What each Python process does first. Before a name is looked for that has no hostile module yet, it gets one; and
+#: what is imported while the working directory is among the places to look is written down.
+WATCHER = """\
 import os, sys
-_file = os.open(os.environ["RECORDED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+_here = os.environ["WATCHED"]
+with open(os.environ["CANARIES"], encoding="utf-8") as _file:
+    _text = _file.readline()
+    _known = set(_file.read().split())
+_exposed = os.open(os.environ["EXPOSED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def _lay(name):
+    _known.add(name)
+    path = os.path.join(_here, name + ".py")
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return
+    os.write(file, eval(_text).encode())
+    os.close(file)
+    # Python lists a folder anew when its time differs, however soon after the last time that is.
+    ns = os.stat(_here).st_mtime_ns + 1_000_000_000
+    os.utime(_here, ns=(ns, ns))
 def _hook(event, arguments):
-    if event == "import":
-        os.write(_file, (arguments[0].partition(".")[0] + "\\n").encode(errors="replace"))
+    if event != "import":
+        return
+    name = arguments[0].partition(".")[0]
+    if name.isidentifier() and name not in _known:
+        _lay(name)
+    places = arguments[2] or ()
+    if "" in places or _here in places:
+        os.write(_exposed, (arguments[0] + " " + str(sys.argv) + "\\n").encode(errors="replace"))
 sys.addaudithook(_hook)
 """
 LOCUSTFILE = """\
@@ -80,16 +104,17 @@ RUN = (
             *(
                 "clients.commenters.publish.rate=20/s",
                 "phases.warmup=0s",
-                "phases.measure=1s",
-                "phases.drain=500ms",
+                "phases.measure=500ms",
+                "phases.drain=300ms",
             ),
         ]
     ),
 )
 LOCUST = (*("--headless", "--only-summary", "--scenario", "comments", "--no-report"), *RUN[2:])
+#: One trial and no more: its time is over by then.
 CAPACITY = (
     *("capacity", "comments", "--slo", "delivery.latency.p99 < 60s", "--from", "20", "--to", "21"),
-    *("--measure", "1s", "--short", "1s", "--results", "{results}", *RUN[4:]),
+    *("--measure", "1s", "--short", "500ms", "--budget", "1s", "--results", "{results}", *RUN[4:]),
 )
 COMMANDS = {
     "version": ("version",),
@@ -103,7 +128,7 @@ COMMANDS = {
     "notebook": ("notebook", "{sample}", "throughput"),
     "run": (*RUN, "--processes", "2"),
     "capacity": CAPACITY,
-    "serve": ("serve", "--port", "{port}"),
+    "serve": ("serve", "--port", "0"),
 }
 
 
@@ -119,15 +144,17 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "here"
         self.path.mkdir()
-        self.marker, self.recorded, self.results = folder / "ran", folder / "recorded", folder / "results"
+        self.marker, self.exposed, self.results = folder / "ran", folder / "exposed", folder / "results"
+        self.text = HOSTILE.format(marker=str(self.marker))
         self.known = (
             set(sys.stdlib_module_names) | set(importlib.metadata.packages_distributions()) | OPTIONAL
         )
         self.known |= {"analysis", "loadgen", "tests", "benchmarks"}
-        self.add(self.known)
-        self.recorder = folder / "recorder"
-        self.recorder.mkdir()
-        (self.recorder / "sitecustomize.py").write_text(RECORDER)
+        for name in self.known:
+            (self.path / f"{name}.py").write_text(self.text)
+        self.watcher, self.canaries = folder / "watcher", folder / "canaries"
+        self.watcher.mkdir()
+        (self.watcher / "sitecustomize.py").write_text(WATCHER)
         self.sample = folder / "sample"
         shutil.copytree(REPO / "results" / "sample", self.sample)
 
@@ -137,25 +164,20 @@ class Folder:
             (self.path / f"{name}.py").unlink(missing_ok=True)
 
     def environment(self, pythonpath: str) -> dict[str, str]:
+        self.canaries.write_text("\n".join([repr(self.text), *sorted(self.known)]))
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
-            "PYTHONPATH": f"{pythonpath}{self.recorder}",
-            "RECORDED": str(self.recorded),
+            "PYTHONPATH": f"{pythonpath}{self.watcher}",
+            "WATCHED": str(self.path),
+            "CANARIES": str(self.canaries),
+            "EXPOSED": str(self.exposed),
             "HOME": str(self.path),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     def run(self, *command: str, pythonpath: str = "") -> tuple[int, str]:
-        """Run a command, once more where it has looked for modules that the folder did not have."""
-        ended = self.run_once(*command, pythonpath=pythonpath)
-        if unknown := self.unknown():
-            print("also looked for:", *sorted(unknown))
-            shutil.rmtree(self.results, ignore_errors=True)
-            ended = self.run_once(*command, pythonpath=pythonpath)
-        return ended
-
-    def run_once(self, *command: str, pythonpath: str) -> tuple[int, str]:
-        given = {"results": self.results, "sample": self.sample, "port": free_port()}
+        """Run a command in the folder; a server is told to end as soon as it is ready."""
+        given = {"results": self.results, "sample": self.sample}
         process = subprocess.Popen(
             [part.format(**given) if "{" in part and "}" in part else part for part in command],
             cwd=self.path,
@@ -167,29 +189,20 @@ class Folder:
             errors="replace",
             start_new_session=True,
         )
+        begun = ""
         if "serve" in command:
-            time.sleep(3)
+            assert process.stdout is not None
+            begun = process.stdout.readline()
             process.send_signal(signal.SIGINT)
         try:
-            said, _ = process.communicate(timeout=120)
+            said, _ = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-        return process.returncode, said
+        return process.returncode, begun + said
 
     def check(self, said: str) -> None:
         assert not self.marker.exists(), self.marker.read_text() + said
-
-    def unknown(self) -> set[str]:
-        """Return the names that were looked for and that no module here has yet; make one for each."""
-        found = {name for name in self.recorded.read_text().split() if name.isidentifier()} - self.known
-        self.add(found)
-        return found
-
-    def add(self, found: set[str]) -> None:
-        self.known |= found
-        for name in found:
-            (self.path / f"{name}.py").write_text(HOSTILE.format(marker=str(self.marker)))
 
 
 @pytest.fixture
@@ -201,10 +214,26 @@ def script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
+def test_what_is_looked_for_in_the_working_directory_is_found_out(folder: Folder) -> None:
+    """The tests below mean nothing where it is not: a name that everybody knows, and one that nobody has thought of."""
+    code = "import colorsys"
+    for name in ("colorsys", "never_heard_of", "nor_of_that"):
+        code += f"\ntry:\n    import {name}.part\nexcept ImportError:\n    pass"
+    assert folder.run(sys.executable, "-c", code)[0] == 0
+    assert [line.split()[0] for line in folder.marker.read_text().splitlines()] == [
+        "colorsys",
+        "never_heard_of",
+        "nor_of_that",
+    ]
+    assert folder.exposed.read_text().startswith("colorsys ")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_imports_from_the_working_directory(name: str, folder: Folder) -> None:
     code, said = folder.run(script("loadgen"), *COMMANDS[name])
     folder.check(said)
+    # Nor is it looked into, in no process of the command.
+    assert folder.exposed.read_text() == ""
     expected = {"probe": {4}, "serve": {130, 0}, "compare": {0, 3}, "run": {0, 3}, "capacity": {0, 3}}
     assert code in expected.get(name.partition(" ")[0], {0}), said
 
@@ -212,7 +241,10 @@ def test_no_command_imports_from_the_working_directory(name: str, folder: Folder
 @pytest.mark.parametrize(
     ("way", "name"),
     [
-        *((way, name) for way in ("-m", "empty entry") for name in ("version", "notebook")),
+        ("-m", "version"),
+        ("empty entry", "version"),
+        # What has children lets in neither of the two where it lets in none of both.
+        ("-m and empty entry", "notebook"),
         ("-m and empty entry", "run"),
     ],
 )
@@ -229,7 +261,9 @@ def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     )
     folder.leave_out(taken | set(done.stdout.split()))
     command = (sys.executable, "-m", "loadgen") if "-m" in way else (script("loadgen"),)
-    exit_code, said = folder.run(*command, *COMMANDS[name], pythonpath=":" if "empty" in way else "")
+    # What the report imports is seen above.
+    arguments = (*COMMANDS[name], "--no-report") if name == "run" else COMMANDS[name]
+    exit_code, said = folder.run(*command, *arguments, pythonpath=":" if "empty" in way else "")
     folder.check(said)
     assert exit_code in ({0, 3} if name == "run" else {0}), said
 
@@ -303,18 +337,11 @@ def test_a_run_takes_no_option_from_a_file_or_the_environment(
                 " allow it with --allow-env SOME_SECRET",
             ],
         ),
-        *(
-            (
-                f"target = http://192.0.2.1:9/event\n{option} = {value}\n",
-                ("--api-key-env", "SOME_SECRET"),
-                [f"--{option} stands in locust.conf:2: it counts only on the command line"],
-            )
-            for option, value in (
-                ("allow-remote", "true"),
-                ("allow-commands", "true"),
-                ("allow-env", "[SOME_SECRET]"),
-                ("allow-file", "[/]"),
-            )
+        # As for each other permission: tests/run/test_search_path.py.
+        (
+            "target = http://192.0.2.1:9/event\nallow-remote = true\n",
+            ("--api-key-env", "SOME_SECRET"),
+            ["--allow-remote stands in locust.conf:2: it counts only on the command line"],
         ),
     ],
 )

@@ -1,9 +1,10 @@
 """Makes the wall clock of a Python process wrong by a known amount: put this folder on PYTHONPATH.
 
-The file that SHIFTED_CLOCK names holds "offset_ns drift_ppm since_ns": the clock is ahead by the offset, and by the
-drift times what the steady clock shows beyond ``since_ns``. It is read anew 20 times a second, so that a test can let
-the clock step. Steady clocks, timers and the kernel's timestamps stay true. (faketime was tried: it also interposes the
-waits that CPython's interpreter lock is made of, and stalls the process for seconds at random.)
+The file that SHIFTED_CLOCK names has lines of "begin_ns offset_ns drift_ppm since_ns": from when the steady clock shows
+``begin_ns``, the clock is ahead by the offset, and by the drift times what the steady clock shows beyond ``since_ns``.
+It is read anew 20 times a second, so that a test can say ahead of time when the clock is to step or to go at another
+rate. Steady clocks, timers and the kernel's timestamps stay true. (faketime was tried: it also interposes the waits
+that CPython's interpreter lock is made of, and stalls the process for seconds at random.)
 """
 
 import _thread
@@ -14,13 +15,16 @@ _path = os.environ.get("SHIFTED_CLOCK")
 if _path is not None:
     _file = _path
     _true_ns, _steady_ns, _sleep = time.time_ns, time.monotonic_ns, time.sleep
-    _setting = (0.0, 0.0, 0.0)
+    _settings: list[tuple[int, int, float, int]] = []
 
     def _read() -> None:
-        global _setting
+        global _settings
         with open(_file) as file:  # noqa: PTH123
-            offset_ns, drift_ppm, since_ns = map(float, file.read().split())
-        _setting = (offset_ns, drift_ppm, since_ns)
+            rows = [line.split() for line in file]
+        # The last that has begun counts.
+        _settings = [
+            (int(begin), int(offset), float(drift), int(since)) for begin, offset, drift, since in rows
+        ][::-1]
 
     def _follow() -> None:
         while True:
@@ -28,8 +32,11 @@ if _path is not None:
             _read()
 
     def _time_ns() -> int:
-        offset_ns, drift_ppm, since_ns = _setting
-        return _true_ns() + round(offset_ns + drift_ppm * 1e-6 * (_steady_ns() - since_ns))
+        steady_ns = _steady_ns()
+        for begin_ns, offset_ns, drift_ppm, since_ns in _settings:
+            if begin_ns <= steady_ns:
+                return _true_ns() + round(offset_ns + drift_ppm * 1e-6 * (steady_ns - since_ns))
+        return _true_ns()
 
     _read()
     time.time_ns = _time_ns

@@ -1,0 +1,50 @@
+"""What a test of whole processes waits for, and what it may demand of them on a busy machine."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.system.harness import Finished, only_run
+
+#: For a state that comes within a second or two on a quiet machine.
+PATIENCE_S = 120.0
+
+
+def until(reached: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> None:
+    """Wait until something is so; AssertionError says what has not come."""
+    deadline = time.monotonic() + timeout_s
+    while not reached():
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:g} s"
+        time.sleep(0.05)
+
+
+def demanded_code(summary: dict[str, Any]) -> int:
+    """Return the exit code that a complete run's verdict, outages and gates demand: docs/design.md's table."""
+    gates = {gate["status"] for gate in summary["gates"]}
+    if summary["verdict"]["kind"] == "invalid":
+        return 3
+    if summary["outages"]:
+        return 4
+    if "failed" in gates:
+        return 1
+    return 3 if "inconclusive" in gates else 0
+
+
+def ended_by_verdict(finished: Finished, results: Path) -> tuple[Path, dict[str, Any]]:
+    """Demand that the one run of a folder is complete and ended as its own verdict says; return its folder and summary.
+
+    Whether a run on a busy machine is valid is not a test's to demand: what makes which verdict is computed in
+    tests/analysis.
+    """
+    folder = only_run(results)
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "complete", finished.said
+    assert finished.code == demanded_code(summary), (finished.said, summary["verdict"])
+    return folder, summary
+
+
+def errors_of(finished: Finished) -> list[str]:
+    """Return the lines on stderr but for notes: a busy machine has a note of its own."""
+    return [line for line in finished.err.splitlines() if not line.startswith("loadgen: note: ")]
