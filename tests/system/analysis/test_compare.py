@@ -1,9 +1,10 @@
-"""`loadgen compare` as a process."""
+"""`loadgen compare` and `history` as processes."""
 
 from pathlib import Path
 
 from analysis.compare import profile
 from tests.analysis.comparisons import World
+from tests.analysis.test_history import made_up
 from tests.system.harness import loadgen
 
 
@@ -15,3 +16,11 @@ def test_the_command(tmp_path: Path) -> None:
     assert worse.code == 1, worse.said
     assert "worse" in worse.out
     assert all(len(line) <= 80 for line in worse.out.splitlines()), worse.out
+
+
+def test_the_history_of_a_metric(tmp_path: Path) -> None:
+    values = [100.0, 101, 99, 100, 130, 131, 129, 130]
+    profile.write(tmp_path / "all.json", [made_up(n, value * 1e6, 5.0) for n, value in enumerate(values)])
+    done = loadgen("history", str(tmp_path / "all.json"))
+    assert done.code == 1, done.said
+    assert "run-4" in done.out
