@@ -231,11 +231,11 @@ def meet(
         try:
             for connection in connections:
                 connection.open(5)
-            with gevent.Timeout(5):
+            with gevent.Timeout(60):
                 while run.progress.ready < 3:
                     gevent.sleep(0.001)
             ready.set()
-            with gevent.Timeout(10):
+            with gevent.Timeout(60):
                 while not sent.is_set() or min(taken[0], taken[2]) < count:
                     gevent.sleep(0.002)
                     recorder.flush()
@@ -250,7 +250,7 @@ def meet(
         recorder.flush()
         recorder._spool.close()
         listener.close()
-        thread.join(10)
+        thread.join(60)
     return outcome
 
 
@@ -270,7 +270,7 @@ def _serve(
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peers.append(Peer(accepted, context))
         kind.greet(peers[number], number)
-    ready.wait(10)
+    ready.wait(60)
     for k in range(count):
         time.sleep(0.0003)
         for number, peer in enumerate(peers):
