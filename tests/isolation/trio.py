@@ -204,7 +204,7 @@ def meet(
     kind = KINDS[name]
     ready, sent = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(60)
         service = kind.service(listener.getsockname()[1], context is not None)
         recorder, failures = Recorder(7, SpoolWriter(folder, 0)), Failures()
         run: Any = SimpleNamespace(
@@ -230,7 +230,7 @@ def meet(
         thread.start()
         try:
             for connection in connections:
-                connection.open(5)
+                connection.open(60)
             with gevent.Timeout(60):
                 while run.progress.ready < 3:
                     gevent.sleep(0.001)
@@ -266,7 +266,7 @@ def _serve(
     peers = []
     for number in range(3):
         accepted, _ = listener.accept()
-        accepted.settimeout(10)
+        accepted.settimeout(60)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peers.append(Peer(accepted, context))
         kind.greet(peers[number], number)
