@@ -1,9 +1,10 @@
 """The report: one HTML file that needs nothing else."""
 
 import json
+from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis import addresses, checks, cloudwatch, echo, plots, style, text
@@ -40,27 +41,8 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
 
     Without ``drawn`` the plots have their titles alone, which takes a fifth of the time.
     """
-    environment = Environment(
-        loader=PackageLoader("analysis"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=text.printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        duration=text.duration,
-        cores=text.cores,
-        count=text.count,
-        rate=text.rate,
-        ratio=text.ratio,
-        size=text.size,
-        clean=text.clean,
-        significant=text.significant,
-        money=money,
-    )
     kind, sentence = text.verdict(summary)
-    return environment.get_template("report.html").render(
+    return _template().render(
         summary=summary,
         manifest=run.manifest,
         kind=kind,
@@ -88,6 +70,31 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
         echoes=echo.rows(summary["echo"]) if "echo" in summary else [],
         own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),
     )
+
+
+@cache
+def _template() -> Template:
+    """Return the page's template: compiling it takes longer than filling it in."""
+    environment = Environment(
+        loader=PackageLoader("analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=text.printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        duration=text.duration,
+        cores=text.cores,
+        count=text.count,
+        rate=text.rate,
+        ratio=text.ratio,
+        size=text.size,
+        clean=text.clean,
+        significant=text.significant,
+        money=money,
+    )
+    return environment.get_template("report.html")
 
 
 def _shortened(value: Any) -> Any:

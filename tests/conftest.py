@@ -1,9 +1,11 @@
 """Two layers: what is computed here, beside the module it tests; whole runs, servers and browsers in system/."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.patched import PATCHED
 from tests.programs import wanting
@@ -12,6 +14,17 @@ HERE = Path(__file__).parent
 #: One that is named on the command line is collected as ever.
 collect_ignore = list(PATCHED)
 
+
+# Nothing that hypothesis times: on a busy machine an example takes as long as the others let it. In CI the examples are
+# the same each time, so that a change fails for its own faults; here they differ, and new ones are found.
+settings.register_profile(
+    "loadgen",
+    deadline=None,
+    print_blob=True,
+    derandomize=os.environ.get("CI") == "true",
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("loadgen")
 
 # A shell starts what runs in the background, or under nohup, with these ignored, and so would all processes that the
 # tests start and send them to.

@@ -1,15 +1,17 @@
 """Test files that import Locust, which patches the process that does so (sockets, threads, ssl).
 
-Each is run in a process of its own, by test_patched.py of its layer.
+They are run in one process of their own, by test_patched.py of their layer.
 """
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from tests.paths import REPO
 
 PATCHED = (
     "live/test_entry.py",
+    "run/test_busy_note.py",
     "run/test_passing.py",
     "run/test_runners.py",
     "run/test_search_path.py",
@@ -19,20 +21,12 @@ PATCHED = (
 )
 
 
-def demand_passed(file: str) -> None:
-    """Run a file of the list and demand that its tests pass, and that it has some."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        f"tests/{file}",
-    ]
+def demand_passed(files: Sequence[str]) -> None:
+    """Run files of the list in one process, and demand that their tests pass and that each has some."""
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command += [f"tests/{file}" for file in files]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=590, check=False)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
     # None is left out without a word.
-    assert " passed" in done.stdout, done.stdout
+    passed = {line.partition("::")[0] for line in done.stdout.splitlines() if " PASSED" in line}
+    assert passed == {f"tests/{file}" for file in files}, done.stdout

@@ -3,11 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
@@ -44,18 +45,17 @@ def render(
     new: Sequence[Profile],
     found: Sequence[Difference],
     content: Mapping[str, Any] | None = None,
+    *,
+    drawn: bool = True,
 ) -> str:
-    """Return the page."""
+    """Return the page; without ``drawn`` it has no plot, which takes most of the time."""
     sides = services.names(base, new)
-    with style.styled():
-        figure = curves(base, new, sides or ("base", "new"))
-        svg = style.to_svg(figure)
-    environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined, finalize=text.printable
-    )
-    environment.filters.update(duration=text.duration, rate=text.rate, ratio=text.ratio, clean=text.clean)
+    svg = ""
+    if drawn:
+        with style.styled():
+            svg = style.to_svg(curves(base, new, sides or ("base", "new")))
     verdict = outputs.overall(found)
-    return environment.get_template("compare.html").render(
+    return _template().render(
         meta=META,
         content=None if content is None else json.dumps(content),
         scenario=base[0].scenario.get("name", ""),
@@ -91,6 +91,15 @@ def render(
         ],
         figure=Markup(svg),  # noqa: S704  shapes only, see style.py
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined, finalize=text.printable
+    )
+    environment.filters.update(duration=text.duration, rate=text.rate, ratio=text.ratio, clean=text.clean)
+    return environment.get_template("compare.html")
 
 
 def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, str]) -> Figure:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,61 @@ from analysis.tables import TableError
 from analysis.verify import compared, independent
 from analysis.verify.compared import DamagedError, Verification, conclusion, sentences
 
-__all__ = ["Verification", "conclusion", "recomputed", "sentences", "verify"]
+__all__ = ["Reckoned", "Verification", "conclusion", "sentences", "verify"]
 
 
-def verify(run: Run, summary: dict[str, Any] | None = None) -> Verification:
+class Reckoned:
+    """What a run's tables say, as the files in its folder ought to say it: each part is made once, when it is needed.
+
+    Any part may raise whatever a damaged record makes the analysis raise.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The summary that this version makes of the run, as it would be read from summary.json."""
+        summary: dict[str, Any] = json.loads(json.dumps(summarise(self._run)))
+        return summary
+
+    @cached_property
+    def in_sql(self) -> dict[str, float | None]:
+        """The chief figures in SQL, by their path in the summary; of a run whose measure phase was reached."""
+        assert self._run.measure is not None
+        return independent.figures(self._run, self._run.measure)
+
+    @cached_property
+    def tables(self) -> dict[str, pa.Table]:
+        """The tables that the analysis adds to the record."""
+        return {name: derived.plain(table) for name, table in derived.tables(self._run).items()}
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The files for CI."""
+        return {"junit.xml": junit(self.summary), "summary.md": markdown(self.summary)}
+
+    @cached_property
+    def page(self) -> str:
+        """The words of the report."""
+        return compared.page(render(self._run, self.summary, drawn=False))
+
+
+def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
     """Recompute everything from a run's tables and compare it with the files in its folder.
 
-    ``summary`` is the run's summary where it has been `recomputed` already.
+    ``reckoned`` is what the run's tables say where some of that has been made already.
 
     Raises:
         RunError: the record is damaged, so that nothing can be computed from it.
     """
     found = Verification(remedy=f"`loadgen report {text.clean(run.path)}`")
     try:
-        summary = recomputed(run) if summary is None else summary
-        maker = _summary(run, summary, found)
-        _second_opinion(run, summary, found)
-        _tables(run, maker, found)
-        _texts(run, summary, maker, found)
+        reckoned = Reckoned(run) if reckoned is None else reckoned
+        maker = _summary(run, reckoned.summary, found)
+        _second_opinion(run, reckoned, found)
+        _tables(run, reckoned, maker, found)
+        _texts(run, reckoned, maker, found)
     except RunError:
         raise
     except Exception as error:
@@ -45,12 +83,6 @@ def verify(run: Run, summary: dict[str, Any] | None = None) -> Verification:
         ) from error
     _notebooks(run, found)
     return found
-
-
-def recomputed(run: Run) -> dict[str, Any]:
-    """Return the summary that this version makes of a run, as it would be read from summary.json."""
-    summary: dict[str, Any] = json.loads(json.dumps(summarise(run)))
-    return summary
 
 
 def maker_of(name: str, content: dict[str, Any], found: Verification) -> Maker:
@@ -95,16 +127,15 @@ def _summary(run: Run, summary: dict[str, Any], found: Verification) -> Maker:
     return maker
 
 
-def _second_opinion(run: Run, summary: dict[str, Any], found: Verification) -> None:
-    window = run.measure
-    if window is None or summary["ledger"] is None:
+def _second_opinion(run: Run, reckoned: Reckoned, found: Verification) -> None:
+    if run.measure is None or reckoned.summary["ledger"] is None:
         found.notes.append("nothing was measured: there is no second opinion")
         return
     if not independent.applies_to(run):
         found.notes.append("workers had clocks of their own: the figures in SQL, of raw times, are left out")
         return
-    leaves = compared.flat(summary)
-    figures = independent.figures(run, window)
+    leaves = compared.flat(reckoned.summary)
+    figures = reckoned.in_sql
     for path, value in figures.items():
         if path not in leaves or leaves[path] != value:
             said = text.clean(leaves[path]) if path in leaves else "missing"
@@ -114,9 +145,9 @@ def _second_opinion(run: Run, summary: dict[str, Any], found: Verification) -> N
         found.notes.append("connections were lost or ended on purpose: the ledger has no second opinion")
 
 
-def _tables(run: Run, maker: Maker, found: Verification) -> None:
+def _tables(run: Run, reckoned: Reckoned, maker: Maker, found: Verification) -> None:
     """Compare the tables that the analysis adds to the record."""
-    for name, table in derived.tables(run).items():
+    for name, table in reckoned.tables.items():
         file = f"{name}.parquet"
         path = run.path / file
         if not path.exists():
@@ -127,7 +158,7 @@ def _tables(run: Run, maker: Maker, found: Verification) -> None:
         except (TableError, pa.ArrowException, OSError):
             found.disagreements.append(f"{file} cannot be read")
             continue
-        _table(file, derived.plain(table), written, maker, found)
+        _table(file, table, written, maker, found)
 
 
 def _table(file: str, here: pa.Table, there: pa.Table, maker: Maker, found: Verification) -> None:
@@ -156,9 +187,9 @@ def _table(file: str, here: pa.Table, there: pa.Table, maker: Maker, found: Veri
                 )
 
 
-def _texts(run: Run, summary: dict[str, Any], maker: Maker, found: Verification) -> None:
+def _texts(run: Run, reckoned: Reckoned, maker: Maker, found: Verification) -> None:
     """Compare the report and the files for CI: each word of theirs, but for plots."""
-    for name, content in (("junit.xml", junit(summary)), ("summary.md", markdown(summary))):
+    for name, content in reckoned.texts.items():
         written = _written(run.path / name, found)
         if written is not None:
             compared.words(name, content, written, maker, found)
@@ -166,8 +197,7 @@ def _texts(run: Run, summary: dict[str, Any], maker: Maker, found: Verification)
     if not (run.path / name).exists():
         found.notes.append(f"there is no {name} to compare (--no-report; {found.remedy} draws it)")
     elif (written := _written(run.path / name, found)) is not None:
-        here = compared.page(render(run, summary, drawn=False))
-        compared.words(name, here, compared.page(written), maker, found)
+        compared.words(name, reckoned.page, compared.page(written), maker, found)
 
 
 def _written(path: Path, found: Verification) -> str | None:

@@ -39,6 +39,29 @@ _IN_SQL: Final = {
 }
 
 
+class Runs:
+    """The runs that comparisons name, by their folder: each is read once, however many files name it."""
+
+    def __init__(self) -> None:
+        self._profiles: dict[Path, list[Profile]] = {}
+        self._in_sql: dict[Path, Mapping[str, float | None] | None] = {}
+
+    def profiles(self, place: Path) -> list[Profile]:
+        """Return the profiles below a folder, or in a baseline file; raises as `profile.read` does."""
+        if place not in self._profiles:
+            self._profiles[place] = profile.read(place)
+        return self._profiles[place]
+
+    def in_sql(self, folder: Path) -> Mapping[str, float | None] | None:
+        """Return a run's figures from its tables in SQL; None where there can be none."""
+        if folder not in self._in_sql:
+            run = load(folder)
+            window = run.measure
+            known = window is not None and independent.applies_to(run)
+            self._in_sql[folder] = independent.figures(run, window) if window is not None and known else None
+        return self._in_sql[folder]
+
+
 def read(path: Path) -> tuple[dict[str, Any], str | None]:
     """Return the comparison that a file holds as data, and the page's text where it is one.
 
@@ -72,25 +95,28 @@ def read(path: Path) -> tuple[dict[str, Any], str | None]:
     return found, written
 
 
-def verify(path: Path) -> Verification:
+def verify(path: Path, runs: Runs | None = None) -> Verification:
     """Make a comparison anew from the runs that a file names, and compare what it says.
+
+    ``runs`` are those that were read for other comparisons already; they must not have changed since.
 
     Raises:
         RunError: the file holds none, or its runs are not where it says.
     """
     said, written = read(path)
+    runs = Runs() if runs is None else runs
     found = Verification(remedy="`loadgen compare` of the same runs")
     maker = maker_of(path.name, said, found)
     settings = _settings(path, said)
     (base, new), places = zip(
-        *(_side(path, name, said[name], found) for name in ("base", "new")), strict=True
+        *(_side(path, name, said[name], runs, found) for name in ("base", "new")), strict=True
     )
     differences = settings.differences(base.runs, new.runs)
     again = json.loads(json.dumps(content(base, new, settings, differences)))
     here, there = ({key: each[key] for key in each if key != "made_by"} for each in (again, said))
     compared.figures(path.name, here, there, maker, found, file=COMPARISON, tolerance=TOLERANCE)
     figures = [
-        [_figures(place, run, found) for run in side.runs]
+        [_figures(place, run, runs, found) for run in side.runs]
         for side, place in zip((base, new), places, strict=True)
     ]
     paired = taken_in_turns(base.runs, new.runs)
@@ -102,7 +128,7 @@ def verify(path: Path) -> Verification:
     if written is not None:
         compared.words(
             f"{path.name}, its text",
-            compared.page(page.render(base.runs, new.runs, differences)),
+            compared.page(page.render(base.runs, new.runs, differences, drawn=False)),
             compared.page(written),
             maker,
             found,
@@ -130,7 +156,9 @@ def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
     raise RunError(f"{path} does not say how it compared: {', '.join(names)} are not what they can be")
 
 
-def _side(path: Path, name: str, said: Mapping[str, Any], found: Verification) -> tuple[Side, Path]:
+def _side(
+    path: Path, name: str, said: Mapping[str, Any], known: Runs, found: Verification
+) -> tuple[Side, Path]:
     """Return the runs of a side, as the file names them, and where they are; raises RunError where they are not."""
     given, where, runs = said.get("path"), said.get("where"), said.get("runs")
     if not (isinstance(given, str) and isinstance(where, str) and isinstance(runs, list) and runs):
@@ -147,7 +175,7 @@ def _side(path: Path, name: str, said: Mapping[str, Any], found: Verification) -
     problems = []
     for place in places:
         try:
-            there = {(each.run, each.created_ns): each for each in profile.read(place)}
+            there = {(each.run, each.created_ns): each for each in known.profiles(place)}
         except RunError as error:
             # Of a place without runs it is enough to say so: there are several, and the sentence is one.
             damaged = "damaged record" in str(error)
@@ -178,16 +206,14 @@ def _side(path: Path, name: str, said: Mapping[str, Any], found: Verification) -
     )
 
 
-def _figures(place: Path, run: Profile, found: Verification) -> Mapping[str, float | None]:
+def _figures(place: Path, run: Profile, known: Runs, found: Verification) -> Mapping[str, float | None]:
     """Return a run's figures: from its tables in SQL where they are there, else from the baseline."""
     folder = place if (place / "manifest.json").exists() else place / run.run
     if not (folder / "manifest.json").exists():
         return run.figures
-    there = load(folder)
-    window = there.measure
-    if window is None or not independent.applies_to(there):
+    in_sql = known.in_sql(folder)
+    if in_sql is None:
         return run.figures
-    in_sql = independent.figures(there, window)
     figures = dict(run.figures)
     for metric, name in _IN_SQL.items():
         if name in in_sql:

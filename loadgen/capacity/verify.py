@@ -20,6 +20,7 @@ from analysis.revisions import CAPACITY, Maker
 from analysis.run import Run, RunError
 from analysis.run import load as load_run
 from analysis.verify import check, compared
+from analysis.verify.check import Reckoned
 from analysis.verify.compared import DamagedError, Verification
 from loadgen.capacity import conduct, record, trial
 from loadgen.capacity.axes import Axis, Scale, scale_of
@@ -200,9 +201,10 @@ class _Check:
 
         def summary_of(path: Path) -> dict[str, Any]:
             run = load_run(path)
-            summaries[path] = summary = _recomputed(run)
-            self._run(number, row, run, summary)
-            return summary
+            reckoned = _reckoned(run)
+            summaries[path] = reckoned.summary
+            self._run(number, row, run, reckoned)
+            return reckoned.summary
 
         which, figures = trial.read(
             folder, self._runs, self._scale, row.load, row.full, row.exit_code, summary_of
@@ -214,9 +216,9 @@ class _Check:
             here["command"] = trial.shown(self._runs, self._asked, row.load, row.full)
         return {**here, **figures, **conduct.outcome(which)}, which
 
-    def _run(self, number: int, row: Row, run: Run, summary: dict[str, Any]) -> None:
+    def _run(self, number: int, row: Row, run: Run, reckoned: Reckoned) -> None:
         """Compare the files of a trial's run, and that it is the run that the trial says."""
-        its = check.verify(run, summary)
+        its = check.verify(run, reckoned)
         place = text.clean(run.path.relative_to(self._folder))
         self._found.disagreements += [f"{place}: {said}" for said in its.disagreements]
         self._runs_absent += len(its.absent)
@@ -341,10 +343,11 @@ class _Check:
         compared.words(name, compared.page(here), compared.page(written), self._maker, self._found)
 
 
-def _recomputed(run: Run) -> dict[str, Any]:
-    """Return the summary of a trial's run; raises RunError where its record is damaged."""
+def _reckoned(run: Run) -> Reckoned:
+    """Return what the tables of a trial's run say, the summary already made; raises RunError where it cannot be."""
+    reckoned = Reckoned(run)
     try:
-        return check.recomputed(run)
+        reckoned.summary  # noqa: B018  made here, as what it raises is to be caught here
     except RunError:
         raise
     except Exception as error:
@@ -352,6 +355,7 @@ def _recomputed(run: Run) -> dict[str, Any]:
             f"{run.path} holds a damaged record: no figures can be computed from it"
             f" ({type(error).__name__}: {text.clean(error)})"
         ) from error
+    return reckoned
 
 
 def _believed(there: Mapping[str, Any], row: Row, runs: trial.Runs, scale: Scale) -> Trial:

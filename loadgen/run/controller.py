@@ -239,7 +239,6 @@ class Controller:
             processes = getattr(options, "processes", None) or 1
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(census.sockets, max(1, processes))
-            self._say_room(processes, embedded=options.target is None and self.scenario.target is None)
             check_writable(Path(options.results))
             self._check_cost(plan)
             # Before a server is started or anything sent: a port may be taken.
@@ -277,6 +276,8 @@ class Controller:
                 http, given = census.sockets - census.websockets, sources.Sources.from_environment()
                 limits.check_local_ports(connect_url, census.websockets, http_url, http, given)
             target.check(self.target, self.scenario.phases.ready_timeout_ns / 1e9)
+            # Last: of a run that does not begin it is no news.
+            self._say_room(processes, embedded=options.target is None and self.scenario.target is None)
             for line in self.live.shown:
                 say(line)
         except ScenarioError as error:

@@ -222,19 +222,19 @@ def test_health_rows_show_steps_down_to_a_tenth_of_a_millisecond() -> None:
     assert [(step.worker, step.moved_ns) for step in steps] == [(1, -200 * MS), (2, 900_000)]
 
 
-@pytest.mark.timeout(240)
-def test_of_ten_thousand_clocks_the_truth_is_within_the_error_and_the_error_as_narrow_as_pings_allow() -> (
-    None
-):
-    rows = clock_coverage.table(10_000)
-    assert sum(row.clocks for row in rows.values()) >= 10_000
-    for (kind, alone), row in rows.items():
-        # A freeze shorter than a round trip leaves no trace in pings.
-        least = 0.995 if kind == "frozen machine" else 0.999
-        assert row.covered >= least, (kind, alone, row.covered)
-        # Of pings alone, the correction must not jump from one to the next: then it is not always in the middle.
-        most = 2.0 if alone else 1.5
-        assert row.ratio(90) <= most, (kind, alone, row.ratio(90))
-        assert max(row.whole, default=0) <= most, (kind, alone, max(row.whole))
-    moments = sum(row.moments for row in rows.values())
-    assert sum(row.outside for row in rows.values()) <= moments / 1000
+def test_the_truth_is_within_the_error_and_the_error_as_narrow_as_pings_allow() -> None:
+    """A sample; `benchmarks/statistics_known.py` does it with ten thousand clocks."""
+    rows = clock_coverage.table(420)
+    assert sum(row.clocks for row in rows.values()) == 420
+    assert clock_coverage.missed(rows, chance=0.001) == []
+
+
+def test_an_error_that_is_too_small_or_too_wide_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = ClockFit.error_ns_at
+    for factor, said in ((0.5, "outside the error at"), (3.0, "times what pings allow")):
+        monkeypatch.setattr(
+            ClockFit,
+            "error_ns_at",
+            lambda self, at, factor=factor: (right(self, at) * factor).astype(np.int64),
+        )
+        assert any(said in line for line in clock_coverage.missed(clock_coverage.table(140), chance=0.001))

@@ -14,8 +14,8 @@ from analysis.compare.decide import compare
 from analysis.compare.profile import Profile, read, write
 from analysis.run import load
 from analysis.summary import summarise
+from tests.analysis.comparisons import World
 from tests.analysis.synthetic import delivery, event, subscription, write_run
-from tests.analysis.test_compare import World
 
 APPSYNC: dict[str, Any] = {
     "protocol": "appsync-events",

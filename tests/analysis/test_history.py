@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from analysis.compare import profile
 from analysis.compare.history import changes, split
 from analysis.compare.profile import Profile
-from tests.system.harness import loadgen
+from loadgen.cli import compare as registered
+from loadgen.cli.app import app
 
 
 def histories(count: int, length: int, step: float, seed: int = 5) -> list[np.ndarray]:
@@ -61,17 +63,25 @@ def test_runs_without_a_figure_are_left_out_and_places_stay_right() -> None:
     assert (change.run, change.place) == ("run-6", 6)
 
 
+def command(*arguments: str) -> tuple[int, str]:
+    """Run `loadgen` in this process; return its exit code and what it printed."""
+    assert registered.compare.__name__ == "compare"
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout
+
+
 def test_the_command_sorts_by_time_and_names_the_run(tmp_path: Path) -> None:
     values = [100.0, 101, 99, 100, 130, 131, 129, 130]
     runs = [made_up(n, value * 1e6, 5.0) for n, value in enumerate(values)]
     profile.write(tmp_path / "new.json", runs[4:])
     profile.write(tmp_path / "old.json", runs[:4])
-    done = loadgen("history", str(tmp_path / "new.json"), str(tmp_path / "old.json"))
-    assert done.code == 1
-    assert "run-4" in done.out
-    assert "+30.0 %" in done.out
-    assert "worse" in done.out
-    done = loadgen("history", str(tmp_path / "old.json"))
-    assert (done.code, "too few" in done.out) == (0, True)
-    done = loadgen("history", str(tmp_path / "new.json"), str(tmp_path / "old.json"), "--json")
-    assert json.loads(done.out)["changes"][0]["place"] == 4
+    code, said = command("history", str(tmp_path / "new.json"), str(tmp_path / "old.json"))
+    assert code == 1
+    assert "run-4" in said
+    assert "+30.0 %" in said
+    assert "worse" in said
+    code, said = command("history", str(tmp_path / "old.json"))
+    assert (code, "too few" in said) == (0, True)
+    _, said = command("history", str(tmp_path / "new.json"), str(tmp_path / "old.json"), "--json")
+    assert json.loads(said)["changes"][0]["place"] == 4

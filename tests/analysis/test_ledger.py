@@ -253,7 +253,7 @@ def owed(event_row: Row, lives: list[Row], broke: dict[tuple[int, int], bool]) -
     return None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(situations())
 def test_it_agrees_with_counting_one_by_one_and_always_balances(situation: Situation) -> None:
     events, subscriptions, connections, deliveries = situation

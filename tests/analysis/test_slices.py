@@ -26,7 +26,7 @@ SAMPLE = REPO / "results" / "sample"
 NUMBERS = st.lists(st.integers(0, 2**20), max_size=60)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(situations(), st.integers(1, 4), st.integers(1, 4))
 def test_the_ledger_is_the_same_however_it_is_cut(situation: Situation, rows: int, group_rows: int) -> None:
     events, subscriptions, connections, deliveries = situation

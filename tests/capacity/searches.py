@@ -1,5 +1,8 @@
 """Searches without a load: each trial's run is made up row by row, of a target that takes so many events a second."""
 
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, su
 
 MS = 1_000_000
 ZERO = T0 + SECOND
+#: Runs with what is made of them: searches from the same start ask for the same loads.
+_MADE = tempfile.TemporaryDirectory(prefix="loadgen-searches-")
 GOAL = "delivery.latency.p50 < 20ms"
 
 
@@ -41,11 +46,9 @@ def made_up_search(
         (into / "run.log").write_text("passed\n")
         words = runs.arguments(scale, load_, full)
         said = [word for place, word in enumerate(words) if words[place - 1] == "--set"]
-        run = made_up_run(into / "20260101-000000-comments", runs.scenario, said, load_, takes)
-        record_of_run = analysis.load(run)
-        summary = analysis.summarise(record_of_run)
-        assert not write(record_of_run, summary, report=False)
-        return int(summary["exit_code"])
+        made, exit_code = reported(runs.scenario, tuple(said), load_, takes)
+        shutil.copytree(made, into / made.name)
+        return exit_code
 
     patch.setattr(trial, "make", make)
     request = Request(
@@ -65,6 +68,16 @@ def made_up_search(
     Search(request, folder, lambda _: None).go()
     report.write(folder, record.read(folder))
     return folder
+
+
+@cache
+def reported(scenario: str, overrides: tuple[str, ...], rate: float, takes: float) -> tuple[Path, int]:
+    """Return a made-up run with what is made of it, to be copied, and its exit code."""
+    folder = Path(_MADE.name) / str(len(list(Path(_MADE.name).iterdir()))) / "20260101-000000-comments"
+    record_of_run = analysis.load(made_up_run(folder, scenario, list(overrides), rate, takes))
+    summary = analysis.summarise(record_of_run)
+    assert not write(record_of_run, summary, report=False)
+    return folder, int(summary["exit_code"])
 
 
 def made_up_run(folder: Path, scenario: str, overrides: list[str], rate: float, takes: float) -> Path:

@@ -131,6 +131,6 @@ def test_why_a_connection_has_ended_is_what_the_service_did(
         client.open(5)
         with suppress(ServiceRefusedError, TransportError):
             client.login(5)
-        assert client.ended.wait(8)
+        assert client.ended.wait(60)
         assert said in client.why
         assert ("closed the connection" in client.why) is ("closed the connection" in said)

@@ -132,7 +132,7 @@ def test_a_token_is_renewed_before_it_expires_and_nobody_waits(tmp_path: Path) -
 
     def fetch() -> FetchedToken:
         if fetched:
-            assert release.wait(5)
+            assert release.wait(60)
         fetched.append(now[0])
         return FetchedToken(f"t{len(fetched)}", now[0] + 3600)
 
@@ -145,7 +145,7 @@ def test_a_token_is_renewed_before_it_expires_and_nobody_waits(tmp_path: Path) -
     # The renewal hangs; the old token, still good, is given at once, and only one renewal runs.
     assert [token() for _ in range(10)] == ["t1"] * 10
     release.set()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while token.renewals == 0 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert token() == "t2"
@@ -166,7 +166,7 @@ def test_a_renewal_that_fails_keeps_the_old_token_and_is_tried_again() -> None:
     assert token() == "t1"
 
     def settle(number: int) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while (len(calls) < number or token._renewing) and time.monotonic() < deadline:
             time.sleep(0.001)
 
@@ -189,7 +189,7 @@ def test_a_file_is_read_again_before_its_token_expires(tmp_path: Path) -> None:
     made = credential(login(mode="oidc", token_file=str(path)), HOST)
     assert authorization(made) == first
     path.write_text(second)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while authorization(made) != second:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -204,7 +204,7 @@ def meet(
     kind = KINDS[name]
     ready, sent = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(10)
+        listener.settimeout(60)
         service = kind.service(listener.getsockname()[1], context is not None)
         recorder, failures = Recorder(7, SpoolWriter(folder, 0)), Failures()
         run: Any = SimpleNamespace(
@@ -230,12 +230,12 @@ def meet(
         thread.start()
         try:
             for connection in connections:
-                connection.open(5)
-            with gevent.Timeout(5):
+                connection.open(60)
+            with gevent.Timeout(60):
                 while run.progress.ready < 3:
                     gevent.sleep(0.001)
             ready.set()
-            with gevent.Timeout(10):
+            with gevent.Timeout(60):
                 while not sent.is_set() or min(taken[0], taken[2]) < count:
                     gevent.sleep(0.002)
                     recorder.flush()
@@ -250,7 +250,7 @@ def meet(
         recorder.flush()
         recorder._spool.close()
         listener.close()
-        thread.join(10)
+        thread.join(60)
     return outcome
 
 
@@ -266,11 +266,11 @@ def _serve(
     peers = []
     for number in range(3):
         accepted, _ = listener.accept()
-        accepted.settimeout(10)
+        accepted.settimeout(60)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peers.append(Peer(accepted, context))
         kind.greet(peers[number], number)
-    ready.wait(10)
+    ready.wait(60)
     for k in range(count):
         time.sleep(0.0003)
         for number, peer in enumerate(peers):

@@ -197,7 +197,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 def status(url: str, data: bytes | None = None, **headers: str) -> int:
     def ask() -> int:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60) as answer:
                 code: int = answer.status
                 return code
         except urllib.error.HTTPError as error:

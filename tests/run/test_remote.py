@@ -1,8 +1,6 @@
 """No load leaves this machine unless somebody has said so: by every way to start one."""
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +10,6 @@ from loadgen.planning.prices import load_prices
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target
 from loadgen.scenario import Plan, load
-from tests.paths import REPO
-from tests.system.harness import loadgen
 
 TARGET = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 SAID = (
@@ -148,31 +144,3 @@ def test_what_another_service_costs_is_not_said_in_prices_of_aws() -> None:
     found = guard.check(scenario, Plan(scenario), load_prices(), None, broker, protocol=mqtt)
     assert "a run of comments there starts only with --allow-remote" in str(found.refusal)
     assert guard.check(scenario, Plan(scenario), load_prices(), None, broker, True, mqtt) == guard.Check()
-
-
-@pytest.mark.parametrize(
-    ("command", "more"),
-    [
-        (("run", "comments", *REMOTE), ""),
-        (
-            ("capacity", "comments", "--slo", "delivery.loss == 0", *REMOTE),
-            ", and a search makes many of them, most with a load of their own",
-        ),
-        (("ab", " ".join(("comments", *REMOTE)), "comments"), ""),
-    ],
-)
-def test_every_command_refuses(command: tuple[str, ...], more: str, tmp_path: Path) -> None:
-    done = loadgen(*command, "--results", str(tmp_path / "results"))
-    assert done.code == 2, done.said
-    assert [line for line in done.err.splitlines() if line] == [f"loadgen: {SAID}{more}"]
-    assert not list(tmp_path.rglob("manifest.json"))
-
-
-def test_plain_locust_refuses(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", "locustfile.py", "--headless", *REMOTE, "--results", str(tmp_path)],
-        cwd=REPO, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert f"loadgen: {SAID}" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -189,10 +189,11 @@ def test_a_draw_takes_less_than_two_microseconds() -> None:
 
 
 def timed(call: Callable[[], object], times: int) -> float:
-    started = time.perf_counter()
+    """Return the CPU time that the calls take: what else runs on the machine is not theirs."""
+    started = time.thread_time()
     for _ in range(times):
         call()
-    return time.perf_counter() - started
+    return time.thread_time() - started
 
 
 def test_clients_connect_at_the_ramp() -> None:

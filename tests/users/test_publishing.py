@@ -240,7 +240,7 @@ def test_a_request_of_which_no_event_could_be_made_is_not_sent_and_takes_no_slot
     playing, run = publisher(
         sender, [0] * 4, in_flight=1, payload=failing(*range(2 * BATCH), error=ValueError())
     )
-    play(playing)
+    play(playing, settle_s=1)
     assert len(sender.sent) == 2
     assert Counter(row.status for row in run.rows) == {"accepted": 2 * BATCH, "unmade": 2 * BATCH}
     assert len(run.failures) == 2 * BATCH

@@ -1,0 +1,77 @@
+"""What of the machine may spoil a run is said once the run can begin: of bad input, one sentence is all."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from loadgen.console import say
+from loadgen.credentials.allowed import Allowed
+from loadgen.planning import room
+from loadgen.run import exits, target
+from loadgen.run.controller import Controller
+
+NOTE = "the machine is busy: tasks waited for a CPU in 90 % of the last 10 s (pressure)"
+
+
+class EndedError(Exception):
+    """The process would have ended."""
+
+
+@pytest.fixture(autouse=True)
+def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "notes", lambda *_: iter([NOTE]))
+    monkeypatch.setattr(Controller, "_restrict_users", lambda *_: None)
+
+    def stop_process(self: Controller, reason: str, code: exits.ExitCode) -> None:
+        say(reason)
+        raise EndedError(code)
+
+    monkeypatch.setattr(Controller, "stop_process", stop_process)
+
+
+def prepared(results: Path, more: Mapping[str, Any]) -> None:
+    nothing = (
+        "overrides target prices processes faults journal prometheus live_otel otel web_base_path allowed_hosts"
+        " api_key_env auth aws_profile aws_region max_cost"
+    )
+    options = {
+        **dict.fromkeys(nothing.split()),
+        "scenario": "comments",
+        "results": str(results),
+        "allow_remote": False,
+        "yes": False,
+        **more,
+    }
+    made = Controller.__new__(Controller)
+    made.options, made.places = SimpleNamespace(**options), {}
+    made.runner, made.environment = None, SimpleNamespace(web_ui=None)  # type: ignore[assignment]
+    made.allowed, made.server = Allowed(), None
+    made.prepare()
+
+
+@pytest.mark.parametrize("option", ["scenario", "overrides", "prices", "auth", "faults"])
+def test_bad_input_is_one_sentence_on_a_busy_machine_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text("a: " + "[" * 3_000)
+    value: Any = ["clients.readers.count=["] if option == "overrides" else str(path)
+    more = {"target": "http://127.0.0.1:9/event"} if option == "auth" else {}
+    with pytest.raises(EndedError):
+        prepared(tmp_path, {option: value, **more})
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "busy" not in said[0]
+
+
+def test_a_run_that_can_begin_says_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = target.Target("http://127.0.0.1:9/event", api_key="k")
+    monkeypatch.setattr(Controller, "_serve", lambda *_: found)
+    monkeypatch.setattr(target, "check", lambda *_: None)
+    prepared(tmp_path, {})
+    assert capsys.readouterr().err.count(f"note: {NOTE}") == 1

@@ -1,0 +1,22 @@
+"""Files that people write are bounded in size and depth: the command says so in a sentence and ends with 2."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.system.harness import loadgen
+
+
+@pytest.mark.parametrize("option", ["--set", "--faults", "--prices", "--auth"])
+def test_the_command_ends_with_2(tmp_path: Path, option: str) -> None:
+    deep = "[" * 3_000
+    path = tmp_path / "deep.yaml"
+    path.write_text(f"a: {deep}")
+    value = f"clients.readers.count={deep}" if option == "--set" else str(path)
+    more = ["--target", "http://127.0.0.1:9/event"] if option == "--auth" else []
+    finished = loadgen("plan" if option == "--prices" else "run", "comments", option, value, *more)
+    assert finished.code == 2, finished.said
+    assert "Traceback" not in finished.err
+    assert re.search(r"nested too deeply|not YAML", finished.err), finished.said
+    assert len(finished.err.splitlines()) == 1
