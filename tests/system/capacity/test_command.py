@@ -12,7 +12,7 @@ import pytest
 
 from loadgen.capacity.conduct import Request
 from loadgen.cli import capacity
-from tests.system.harness import Finished, loadgen, read, start
+from tests.system.harness import STUCK_S, Finished, loadgen, read, start
 
 SCENARIO = """version: 1
 clients:
@@ -39,23 +39,25 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
         ),
         *("--faults", str(tmp_path / "faults.yaml"), "--results", str(tmp_path)),
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + STUCK_S
     while time.monotonic() < deadline:
         records = list(tmp_path.glob("capacity-*/capacity.json"))
         if records and read(records[0])["trials"]:
             break
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
-    Finished(process, 10)
+    Finished(process)
     (record,) = tmp_path.glob("capacity-*/capacity.json")
     before = read(record)
-    assert len(before["trials"]) == 1
+    # One, or more if the machine was slow to send the signal.
+    known = len(before["trials"])
+    assert known >= 1
     assert before["status"] == "running"
 
-    done = loadgen("capacity", "--resume", str(record.parent), timeout_s=120)
+    done = loadgen("capacity", "--resume", str(record.parent))
     after = read(record)
-    assert after["trials"][:1] == before["trials"]
-    assert len(after["trials"]) > 1
+    assert after["trials"][:known] == before["trials"]
+    assert len(after["trials"]) > known
     assert after["status"] == "complete", done.said
     limit = after["limits"][0]
     # On a machine so busy that runs are degraded nothing is known, and the exit code says so.
