@@ -137,7 +137,7 @@ def test_what_user_code_fires_as_failed_fails_the_run_unless_a_gate_allows_it(
     assert made["CHECK schema"] == {"passed": 0, "failed": made["has a stamp"]["passed"]}
     assert made["CHECK schema"]["failed"] > 100
     expect_gates(summary, status)
-    assert [gate["check"] for gate in summary["gates"]] == [gates or "checks.failed == 0"]
+    assert [gate["gate"] for gate in summary["gates"]] == [gates or "checks.failed == 0"]
     if summary["verdict"]["kind"] != "invalid":
         # Else the machine was too busy, and nothing is decided.
         assert ("gate checks.failed == 0" in done.out) == (status == "failed"), done.said
