@@ -71,6 +71,11 @@ class Finished:
         self.code = process.returncode
 
     @property
+    def sentences(self) -> list[str]:
+        """Lines on standard error, without notes on the surroundings: a busy machine is not the run's doing."""
+        return [line for line in self.err.splitlines() if line and not line.startswith("loadgen: note: ")]
+
+    @property
     def said(self) -> str:
         return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
 
@@ -80,8 +85,9 @@ def loadgen(*arguments: str, timeout_s: float = STUCK_S, **kwargs: Any) -> Finis
 
 
 def only_run(results: Path) -> Path:
-    (run,) = [path.parent for path in results.glob("*/manifest.json")]
-    return run
+    runs = [path.parent for path in results.glob("*/manifest.json")]
+    assert len(runs) == 1, f"{len(runs)} runs in {results}"
+    return runs[0]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -89,13 +95,21 @@ def read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def wait_for_phase(results: Path, phase: str, timeout_s: float = STUCK_S) -> Path:
-    """Wait until the one run of a results folder is in a phase; return its folder."""
+def wait_for_phase(
+    results: Path, phase: str, timeout_s: float = STUCK_S, process: subprocess.Popen[str] | None = None
+) -> Path:
+    """Wait until the one run of a results folder is in a phase; return its folder.
+
+    Give up early, with the output, if the run's ``process`` ends before.
+    """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        ended = process is not None and process.poll() is not None
         for manifest in results.glob("*/manifest.json"):
             if any(entry["name"] == phase for entry in read(manifest)["phases"]):
                 return manifest.parent
+        if process is not None and ended:
+            raise AssertionError(f"the run ended before phase {phase}: {Finished(process).said}")
         time.sleep(0.05)
     raise AssertionError(f"phase {phase} was not reached within {timeout_s} s")
 

@@ -75,9 +75,8 @@ def test_a_run_that_has_cost_more_than_it_may_is_stopped_and_reported(tmp_path: 
 def refused(sentence: str, *arguments: str) -> None:
     finished = loadgen("run", "comments", *arguments)
     assert finished.code == 2, finished.said
-    said = [line for line in finished.err.splitlines() if line]
-    assert len(said) == 1, finished.said
-    assert sentence in said[0]
+    assert len(finished.sentences) == 1, finished.said
+    assert sentence in finished.sentences[0]
 
 
 def test_a_run_whose_estimate_passes_its_limit_does_not_start(tmp_path: Path) -> None:

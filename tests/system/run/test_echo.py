@@ -72,7 +72,7 @@ def test_an_interrupted_run_keeps_the_echoes_so_far(tmp_path: Path) -> None:
         *("run", "comments", "--processes", "2", "--results", str(tmp_path)),
         *overrides([*ECHOING, "phases.measure=30s"]),
     )
-    folder = wait_for_phase(tmp_path, "measure")
+    folder = wait_for_phase(tmp_path, "measure", process=process)
     time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
     done = Finished(process)

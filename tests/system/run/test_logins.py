@@ -167,7 +167,7 @@ def test_a_wrong_login_ends_before_any_load(world: World, tmp_path: Path) -> Non
         assert sentence in done.err
         assert "sesame" not in done.err
         assert "Credential=" not in done.err
-        assert len(done.err.splitlines()) == 1, done.said
+        assert len(done.sentences) == 1, done.said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -42,7 +42,7 @@ def test_ctrl_c_in_the_measure_phase_keeps_and_reports_what_was_recorded(
         *("run", scenario, "--report", "--results", str(tmp_path), "--processes", processes),
         *overrides([*(SMALL if scenario == "comments" else CURSORS), "phases.measure=120s"]),
     )
-    run = wait_for_phase(tmp_path, "measure")
+    run = wait_for_phase(tmp_path, "measure", process=process)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
     finished = Finished(process)

@@ -16,9 +16,8 @@ def refused(code: int, sentence: str, *arguments: str, **kwargs: object) -> None
     finished = loadgen(*arguments, **kwargs)  # type: ignore[arg-type]
     assert finished.code == code, finished.said
     assert "Traceback" not in finished.said
-    said = [line for line in finished.err.splitlines() if line]
-    assert len(said) == 1, finished.said
-    assert sentence in said[0]
+    assert len(finished.sentences) == 1, finished.said
+    assert sentence in finished.sentences[0]
 
 
 def test_a_target_that_is_down(tmp_path: Path) -> None:

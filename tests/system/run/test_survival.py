@@ -30,7 +30,7 @@ def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
         *("run", "comments", "--results", str(tmp_path), "--processes", "2", "--report"),
         *overrides([*SMALL, "phases.measure=6s"]),
     )
-    run = wait_for_phase(tmp_path, "measure")
+    run = wait_for_phase(tmp_path, "measure", process=process)
     time.sleep(2)
     master = psutil.Process(process.pid).children()[0]
     victim = max(
@@ -67,7 +67,7 @@ def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(tmp_path:
         *("run", "comments", "--results", str(tmp_path), "--processes", "2", "--report"),
         *overrides([*SMALL, "phases.measure=60s"]),
     )
-    run = wait_for_phase(tmp_path, "measure")
+    run = wait_for_phase(tmp_path, "measure", process=process)
     time.sleep(2)
     master = psutil.Process(process.pid).children()[0]
     family = master.children(recursive=True)
@@ -114,7 +114,7 @@ def test_a_target_that_is_killed_and_comes_back_is_an_outage_with_its_window(tmp
         env={"TARGET_KEY": KEY},
     )
     try:
-        run = wait_for_phase(tmp_path, "measure")
+        run = wait_for_phase(tmp_path, "measure", process=process)
         time.sleep(1.5)
         psutil.Process(server.announcement.pid).kill()
         time.sleep(1.5)
