@@ -1,7 +1,6 @@
 """Whole runs with each authorization mode, by environment, file or command; tokens are renewed on the way."""
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -119,17 +118,15 @@ def test_tokens_are_renewed_all_through_a_run(world: World, tmp_path: Path) -> N
     Connections live for 2 s, so that each one that follows logs in with the token of that moment.
     """
     log = tmp_path / "fetched"
-    script = tmp_path / "get_token.py"
-    script.write_text(
-        f"""import jwt, pathlib, time
-key = pathlib.Path({str(world.folder / "private.pem")!r}).read_bytes()
-with open({str(log)!r}, "a") as log:
-    log.write("x")
-print(jwt.encode({{"iss": "https://login.example", "exp": int(time.time()) + 2}}, key, "RS256", headers={{"kid": "k"}}))
-"""
-    )
+    script = tmp_path / "get_token.sh"
+    # A token for each second of the next ten minutes, so that the command has nothing to compute: on a busy machine it
+    # could take longer than its token lives.
+    begun = int(time.time())
+    tokens = [world.token(iss="https://login.example", exp=begun + second + 2) for second in range(600)]
+    (tmp_path / "tokens").write_text("\n".join(tokens) + "\n")
+    script.write_text(f'printf x >> {log}\nsed -n "$(($(date +%s) - {begun} + 1))p" {tmp_path / "tokens"}\n')
     login = tmp_path / "login.yaml"
-    login.write_text(f"mode: oidc\ntoken_command: [{sys.executable}, {script}]\n")
+    login.write_text(f"mode: oidc\ntoken_command: [sh, {script}]\n")
     said = run(
         world,
         tmp_path / "results",
