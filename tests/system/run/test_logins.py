@@ -38,25 +38,18 @@ class World:
     """A server that takes no key, and what its tokens are signed with."""
 
     server: Announcement
-    folder: Path
+    key: rsa.RSAPrivateKey
 
     def token(self, **claims: object) -> str:
-        key = (self.folder / "private.pem").read_bytes()
-        return jwt.encode({"exp": int(time.time()) + 600, **claims}, key, "RS256", headers={"kid": "k"})
+        claims = {"exp": int(time.time()) + 600, **claims}
+        return jwt.encode(claims, self.key, "RS256", headers={"kid": "k"})
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    from cryptography.hazmat.primitives import serialization
-
     folder = tmp_path_factory.mktemp("logins")
     private = rsa.generate_private_key(65537, 2048)
     key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key()))
-    (folder / "private.pem").write_bytes(
-        private.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
     (folder / "jwks.json").write_text(json.dumps({"keys": [{**key, "kid": "k"}]}))
     (folder / "api.yaml").write_text(API)
     (folder / "authorizer.py").write_text(
@@ -65,7 +58,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUN_SECRET", "run/secret")
         with ServerProcess(["--api", str(folder / "api.yaml")]) as process:
-            yield World(process.announcement, folder)
+            yield World(process.announcement, private)
 
 
 def run(world: World, results: Path, auth: str, env: dict[str, str], *more: str) -> str:
