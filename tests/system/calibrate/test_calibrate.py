@@ -37,13 +37,11 @@ SMALL = {
 SMALL["ledger"] = dataclasses.replace(
     SMALL["ledger"], faults={"seed": 3, "drop": "5%", "duplicate": "5%", "reorder": "5%"}
 )
-#: How far the server is from its own stamp when it writes depends on the machine: tests/calibrate computes these.
-BY_THE_MACHINE = {"latency p50", "latency p99"}
 
 
 def demand_right(outcome: Outcome) -> None:
     assert outcome.failure is None
-    wrong = [line for line in outcome.lines if line.passed is False and line.what not in BY_THE_MACHINE]
+    wrong = [line for line in outcome.lines if line.passed is False]
     assert wrong == []
     assert any(line.passed for line in outcome.lines)
 
@@ -64,7 +62,10 @@ def truth_of(results: Path) -> Truth:
 
 
 def test_a_delay_is_found(tmp_path: Path) -> None:
-    demand_right(runner.run_case(SMALL["delay"], tmp_path))
+    outcome = runner.run_case(SMALL["delay"], tmp_path)
+    assert outcome.failure is None
+    # How far the server is from its own stamp when it writes depends on the machine: tests/calibrate computes the bar.
+    assert [line.what for line in outcome.lines[:2]] == ["latency p50", "latency p99"]
     truth = truth_of(tmp_path)
     joined = truth.joined()
     assert len(joined) == len(truth.received) > 1_000
