@@ -2,16 +2,24 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import psutil
 
 from tests.paths import REPO
+
+#: How long a test waits before it calls a run stuck. A run takes seconds, and on a machine with ten others minutes.
+STUCK_S: Final = 300.0
 
 #: A small `comments`: a few seconds, so that the suite stays quick; without its gates, which are about a service and
 #: not about what a test does to it.
@@ -23,7 +31,7 @@ SMALL = (
     "clients.commenters.publish.rate=50/s",
     "phases.warmup=500ms",
     "phases.measure=2s",
-    "phases.drain=500ms",
+    "phases.drain=1s",
 )
 
 
@@ -51,7 +59,9 @@ def start(
 
 
 class Finished:
-    def __init__(self, process: subprocess.Popen[str], timeout_s: float) -> None:
+    """A process that has ended, its exit code and its output."""
+
+    def __init__(self, process: subprocess.Popen[str], timeout_s: float = STUCK_S) -> None:
         try:
             self.out, self.err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
@@ -61,17 +71,23 @@ class Finished:
         self.code = process.returncode
 
     @property
+    def sentences(self) -> list[str]:
+        """Lines on standard error, without notes on the surroundings: a busy machine is not the run's doing."""
+        return [line for line in self.err.splitlines() if line and not line.startswith("loadgen: note: ")]
+
+    @property
     def said(self) -> str:
         return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
 
 
-def loadgen(*arguments: str, timeout_s: float = 90, **kwargs: Any) -> Finished:
+def loadgen(*arguments: str, timeout_s: float = STUCK_S, **kwargs: Any) -> Finished:
     return Finished(start(*arguments, **kwargs), timeout_s)
 
 
 def only_run(results: Path) -> Path:
-    (run,) = [path.parent for path in results.glob("*/manifest.json")]
-    return run
+    runs = [path.parent for path in results.glob("*/manifest.json")]
+    assert len(runs) == 1, f"{len(runs)} runs in {results}"
+    return runs[0]
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -79,22 +95,111 @@ def read(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def wait_for_phase(results: Path, phase: str, timeout_s: float = 60) -> Path:
-    """Wait until the one run of a results folder is in a phase; return its folder."""
+def wait_for_phase(
+    results: Path, phase: str, timeout_s: float = STUCK_S, process: subprocess.Popen[str] | None = None
+) -> Path:
+    """Wait until the one run of a results folder is in a phase; return its folder.
+
+    Give up early, with the output, if the run's ``process`` ends before.
+    """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        ended = process is not None and process.poll() is not None
         for manifest in results.glob("*/manifest.json"):
             if any(entry["name"] == phase for entry in read(manifest)["phases"]):
                 return manifest.parent
+        if process is not None and ended:
+            raise AssertionError(f"the run ended before phase {phase}: {Finished(process).said}")
         time.sleep(0.05)
     raise AssertionError(f"phase {phase} was not reached within {timeout_s} s")
 
 
+def demanded(summary: dict[str, Any]) -> int:
+    """Return the exit code that the findings, outages and gates of a summary demand (docs/reference/command-line.md).
+
+    Raises AssertionError for a run that did not go through: a test that ends a run knows its exit code.
+    """
+    assert summary["status"] in ("complete", "aborted"), (summary["status"], summary["reason"])
+    gates = {gate["status"] for gate in summary["gates"]}
+    if summary["status"] == "aborted":
+        return 1
+    if summary["verdict"]["kind"] == "invalid":
+        assert gates <= {"inconclusive"}, gates
+        return 3
+    if summary["outages"]:
+        return 4
+    if "failed" in gates:
+        return 1
+    return 3 if "inconclusive" in gates else 0
+
+
+def expect_by_verdict(
+    finished: Finished, folder: Path, *, lossy: bool = False, outage: bool = False
+) -> dict[str, Any]:
+    """Assert that a run went through and ended with the exit code its own verdict demands; return its summary.
+
+    On a busy machine a run may call itself invalid, so a test of a whole run can't demand exit code 0. It can demand
+    all else: the ledger balances, nothing is lost (unless ``lossy``) and the target was never away (unless ``outage``).
+    """
+    assert (folder / "summary.json").exists(), finished.said
+    assert "Traceback" not in finished.said, finished.said
+    summary = read(folder / "summary.json")
+    assert finished.code == summary["exit_code"] == demanded(summary), (summary["verdict"], finished.said)
+    ledger = summary["ledger"]
+    assert ledger["balances"], finished.said
+    assert ledger["delivered"] + ledger["late"] + ledger["lost"] == ledger["expected"] > 0, finished.said
+    assert lossy or ledger["lost"] == 0, (ledger, finished.said)
+    assert outage or not summary["outages"], finished.said
+    return summary
+
+
+def expect_gates(summary: dict[str, Any], *statuses: str) -> None:
+    """Assert how the gates were decided; a run that is invalid decides none of them."""
+    found = [gate["status"] for gate in summary["gates"]]
+    invalid = summary["verdict"]["kind"] == "invalid"
+    assert found == (["inconclusive"] * len(statuses) if invalid else list(statuses)), summary["gates"]
+
+
+@contextmanager
+def command_lines() -> Iterator[set[str]]:
+    """Collect the command lines of all processes that this one has started, and of theirs, while the block runs."""
+    listed: set[str] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.3):
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    listed.add(" ".join(process.cmdline()))
+                except psutil.Error:
+                    continue
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield listed
+    finally:
+        ended.set()
+        thread.join()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port that no outgoing connection is given: tests that run side by side open thousands."""
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError):
+        first = 32_768
+    # Seeds of `random` are shared by tests that draw the same; the system's own numbers are not.
+    draw = random.SystemRandom()
+    for _ in range(100):
+        port = draw.randrange(min(10_000, first - 1), first)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
 
 
 def may_unshare() -> bool:

@@ -7,22 +7,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.system.harness import loadgen, only_run, overrides, read
+from tests.system.harness import expect_by_verdict, loadgen, only_run, overrides
 
-_SHORT = ("gates=[]", "phases.warmup=300ms", "phases.drain=500ms")
+_SHORT = ("gates=[]", "phases.warmup=300ms", "phases.drain=1s")
 
 
 def run(tmp_path: Path, scenario: str, *settings: str) -> tuple[Path, dict[str, Any], str]:
     done = loadgen("run", scenario, "--results", str(tmp_path), *overrides([*_SHORT, *settings]))
-    assert done.code == 0, done.said
     folder = only_run(tmp_path)
-    summary = read(folder / "summary.json")
-    ledger = summary["ledger"]
-    assert ledger["balances"]
-    assert ledger["lost"] == 0, done.said
-    assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 100
+    summary = expect_by_verdict(done, folder)
+    assert summary["ledger"]["expected"] > 100
     assert summary["connections"]["errors"] == {}
-    assert summary["outages"] == []
     return folder, summary, " ".join(done.out.split())
 
 
@@ -113,7 +108,9 @@ gates: []
     waited = waited[subscriptions[subscriptions["group"] == "slow"]["subscription"].unique()]
     assert set(waited.nlargest(2).index) == set(slow["subscription"])
     assert waited.nsmallest(18).max() < waited.nlargest(2).min()
-    assert not [f for f in summary["verdict"]["findings"] if f["subject"] == "queue"]
+    # What a busy machine lets wait is in that figure, and nothing that slow clients left lying.
+    ours = deliveries[~deliveries["subscription"].isin(slow["subscription"])]
+    assert summary["delivery"]["receive_queue_ns"]["max"] <= (ours["read_ns"] - ours["arrival_ns"]).max()
     assert "2 clients read slowly" in said
 
 

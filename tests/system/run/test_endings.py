@@ -1,21 +1,34 @@
 """Whatever ends a process of a run: never green, never a traceback, nobody left, a folder that can be read."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import analysis
+from analysis.__main__ import main as analysis_main
 from tests.paths import REPO
-from tests.system.harness import Finished, loadgen, may_unshare, only_run, overrides, read, start
+from tests.system.harness import (
+    STUCK_S,
+    Finished,
+    demanded,
+    loadgen,
+    may_unshare,
+    only_run,
+    overrides,
+    read,
+    start,
+)
 
 #: Its gate fails whatever the service does.
 FAILING = (
@@ -69,10 +82,39 @@ def in_phase(results: Path, parent: psutil.Process, phase: str) -> bool:
     return False
 
 
+#: Each process, each signal and each phase at least once, and the pairs that once went wrong.
+MOMENTS = (
+    ("parent", signal.SIGINT, "measure", 0.3, 2),
+    ("parent", signal.SIGKILL, "measure", 0.3, 2),
+    ("parent", signal.SIGTERM, "ramp", 0.2, 1),
+    ("parent", signal.SIGHUP, "starting", 0.0, 1),
+    ("master", signal.SIGHUP, "finishing", 0.0, 1),
+    ("master", signal.SIGTERM, "ready", 0.0, 2),
+    ("worker", signal.SIGTERM, "measure", 0.3, 2),
+    ("worker", signal.SIGKILL, "drain", 0.0, 2),
+    ("server", signal.SIGKILL, "measure", 0.3, 1),
+    ("server", signal.SIGINT, "warmup", 0.0, 1),
+    ("analysis", signal.SIGKILL, "finishing", 0.1, 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("who", "number", "phase", "after_s", "workers"),
+    MOMENTS,
+    ids=[f"{who}-{number.name}-{phase}" for who, number, phase, _, _ in MOMENTS],
+)
+def test_whoever_is_ended_is_never_green(
+    who: str, number: signal.Signals, phase: str, after_s: float, workers: int
+) -> None:
+    never_green(who, number, phase, after_s, workers)
+
+
+@pytest.mark.skipif(
+    "LOADGEN_ENDINGS" not in os.environ,
+    reason="a search of many minutes: LOADGEN_ENDINGS=50 tries fifty moments",
+)
 @settings(
-    max_examples=int(os.environ.get("LOADGEN_ENDINGS", "4")),
-    # The same few each time, unless more are asked for.
-    derandomize="LOADGEN_ENDINGS" not in os.environ,
+    max_examples=int(os.environ.get("LOADGEN_ENDINGS", "1")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -83,73 +125,84 @@ def in_phase(results: Path, parent: psutil.Process, phase: str) -> bool:
     after_s=st.floats(0, 0.8),
     workers=st.integers(1, 2),
 )
-@example(who="analysis", number=signal.SIGKILL, phase="finishing", after_s=0.1, workers=1)
-@example(who="parent", number=signal.SIGINT, phase="measure", after_s=0.3, workers=2)
-@example(who="parent", number=signal.SIGKILL, phase="measure", after_s=0.3, workers=2)
-@example(who="worker", number=signal.SIGTERM, phase="measure", after_s=0.3, workers=2)
-@example(who="server", number=signal.SIGKILL, phase="measure", after_s=0.3, workers=1)
-@example(who="master", number=signal.SIGHUP, phase="finishing", after_s=0.0, workers=1)
-@example(who="parent", number=signal.SIGTERM, phase="ramp", after_s=0.2, workers=1)
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(0)
 def test_whoever_is_ended_however_and_whenever_it_is_never_green(
     who: str, number: signal.Signals, phase: str, after_s: float, workers: int
 ) -> None:
+    never_green(who, number, phase, after_s, workers)
+
+
+def never_green(who: str, number: signal.Signals, phase: str, after_s: float, workers: int) -> None:
+    """Run a scenario, send a signal to one of its processes at a moment, and judge what is left."""
+    # A run that is to be ended before its last phases does not come to them, however long the machine takes to send
+    # the signal.
+    ending = phase in ("drain", "finishing")
+    settings_ = FAILING if ending else (*FAILING, "phases.measure=120s")
     with TemporaryDirectory() as folder:
         results = Path(folder)
         process = start(
-            "run", "comments", "--results", folder, "--processes", str(workers), *overrides(FAILING)
+            "run", "comments", "--results", folder, "--processes", str(workers), *overrides(settings_)
         )
-        parent, family, hit = psutil.Process(process.pid), {}, False
+        parent, everybody, hit = psutil.Process(process.pid), [], False
         while process.poll() is None and not in_phase(results, parent, phase):
             time.sleep(0.02)
         time.sleep(after_s)
         if process.poll() is None:
-            family = parts(parent)
-            family["all"] = parent
             everybody = [parent, *parent.children(recursive=True)]
+            family = parts(parent)
+            if who not in family and not ending:
+                # It has not been started yet, or never is: the parent is there.
+                who, number = "parent", signal.SIGTERM
             if who in family:
-                family[who].send_signal(number)
-                hit = True
-        else:
-            everybody = []
-        finished = Finished(process, 120)
+                # In the last moments the process may be gone by now, and the run ends by itself.
+                with suppress(psutil.NoSuchProcess):
+                    family[who].send_signal(number)
+                    hit = True
+        finished = Finished(process)
         said = f"{who} {number!r} in {phase} + {after_s}: {finished.said}"
         assert finished.code != 0, said
         assert "Traceback" not in finished.said, said
         # A second is the promise; this machine may be busy.
-        _, alive = psutil.wait_procs(everybody, timeout=10)
+        _, alive = psutil.wait_procs(everybody, timeout=60)
         assert not alive, (said, alive)
+        summaries = []
+        for manifest in results.glob("*/manifest.json"):
+            written = manifest.with_name("summary.json")
+            if written.exists():
+                summaries.append(read(written))
+            # The record can be read, and the report be drawn.
+            assert analysis_main(["report", str(manifest.parent)]) == 0
+            summary = analysis.summarise(analysis.load(manifest.parent))
+            assert summary["exit_code"] != 0
+        # In its last moments a run may have ended before it heard: as its verdict demands, then.
+        through = [demanded(summary) for summary in summaries if summary["status"] == "complete"]
         if hit and (who, number) == ("parent", signal.SIGKILL):
             assert finished.code == -signal.SIGKILL, said
         elif hit and number in ORDERLY:
-            # In its last moments a run may have ended before it heard.
-            assert finished.code in (130, 1) if phase in ("drain", "finishing") else finished.code == 130, (
-                said
-            )
+            assert finished.code == 130 or (ending and finished.code in through), said
         elif hit and number == signal.SIGKILL:
-            assert finished.code in (3, 1) if phase in ("drain", "finishing") else finished.code == 3, said
+            assert finished.code == 3 or (ending and finished.code in through), said
         else:
-            assert finished.code == 1, said
-        for manifest in results.glob("*/manifest.json"):
-            assert loadgen("report", str(manifest.parent)).code == 0
-            summary = analysis.summarise(analysis.load(manifest.parent))
-            assert summary["exit_code"] != 0
+            assert ending, said
+            assert [finished.code] == through, said
         assert not list(results.glob(".new-*/manifest.json")) or who in ("parent", "master"), said
 
 
 @pytest.mark.parametrize(
-    ("name", "shell", "code"),
+    ("name", "shell"),
     [
-        ("a pipe that is closed", '"$@" | head -1; exit ${PIPESTATUS[0]}', 1),
-        ("a full disk behind stdout", '"$@" > /dev/full', 1),
-        ("a full disk behind both", '"$@" > /dev/full 2>&1', 1),
-        ("no stdout and no stderr at all", '"$@" >&- 2>&-', 1),
-        ("a terminal of ASCII", 'PYTHONIOENCODING=ascii "$@"', 1),
-        ("a terminal of Latin-1", 'PYTHONIOENCODING=latin-1 "$@"', 1),
-        ("a locale of ASCII", 'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@"', 1),
+        # What a terminal can show and what it takes are independent (tests/analysis/test_console.py).
+        (
+            "a pipe that is closed, in Latin-1",
+            'PYTHONIOENCODING=latin-1 "$@" | head -1; exit ${PIPESTATUS[0]}',
+        ),
+        ("a full disk behind stdout, in ASCII", 'PYTHONIOENCODING=ascii "$@" > /dev/full'),
+        ("a full disk behind both", '"$@" > /dev/full 2>&1'),
+        ("no stdout and no stderr at all", '"$@" >&- 2>&-'),
+        ("a locale of ASCII", 'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@"'),
     ],
 )
-def test_the_terminal_is_only_a_display(name: str, shell: str, code: int, tmp_path: Path) -> None:
+def test_the_terminal_is_only_a_display(name: str, shell: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *("bash", "-c", shell, "bash", sys.executable, "-m", "loadgen", "run", "comments"),
@@ -160,26 +213,50 @@ def test_the_terminal_is_only_a_display(name: str, shell: str, code: int, tmp_pa
         text=True,
         errors="replace",
         check=False,
-        timeout=120,
+        timeout=STUCK_S,
     )
-    assert done.returncode == code, (name, done.stdout, done.stderr)
+    folder = only_run(tmp_path)
+    summary = read(folder / "summary.json")
+    # Its gate has failed, or the machine is so busy that nothing is decided.
+    assert done.returncode == summary["exit_code"] == demanded(summary), (name, done.stdout, done.stderr)
+    assert demanded(summary) in (1, 3)
     assert "Traceback" not in done.stdout + done.stderr
-    assert read(only_run(tmp_path) / "summary.json")["exit_code"] == code
+
+
+#: One process for all of them: only the terminal's encoding has to be there from its start.
+EACH_COMMAND = """
+import json, sys
+from loadgen.cli import main
+
+codes = {}
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["loadgen", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        codes[arguments[0]] = end.code
+print(json.dumps(codes))
+"""
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-@pytest.mark.parametrize(
-    "arguments", [("plan", "comments"), ("report", "SAMPLE"), ("scenarios", "comments"), ("--help",)]
-)
-def test_no_command_fails_by_what_a_terminal_can_show(
-    encoding: str, arguments: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_no_command_fails_by_what_a_terminal_can_show(encoding: str, tmp_path: Path) -> None:
     for name in ("manifest.json", "deliveries.parquet", "events.parquet", "health.parquet"):
         (tmp_path / name).write_bytes((REPO / "results" / "sample" / name).read_bytes())
-    given_ = [str(tmp_path) if argument == "SAMPLE" else argument for argument in arguments]
-    finished = loadgen(*given_, env={"PYTHONIOENCODING": encoding})
-    assert finished.code == 0, finished.said
-    assert "Traceback" not in finished.said
+    commands = [["plan", "comments"], ["report", str(tmp_path)], ["scenarios", "comments"], ["--help"]]
+    done = subprocess.run(
+        [sys.executable, "-c", EACH_COMMAND, json.dumps(commands)],
+        cwd=REPO,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=STUCK_S,
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == {command[0]: 0 for command in commands}, done
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "defect" not in done.stderr
 
 
 def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: Path) -> None:
@@ -207,4 +284,6 @@ def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: 
     assert "Traceback" not in finished.said
     (kept,) = [path.parent for path in (tmp_path / "kept").glob("*/manifest.json")]
     assert loadgen("report", str(kept)).code == 0
-    assert read(kept / "summary.json")["exit_code"] == 1
+    summary = read(kept / "summary.json")
+    assert summary["exit_code"] == demanded(summary)
+    assert summary["exit_code"] in (1, 3)

@@ -31,7 +31,7 @@ phases:
   ready: {settle: 300ms}
   warmup: 500ms
   measure: 2s
-  drain: 500ms
+  drain: 1s
 gates:
   - delivery.loss == 0
 """
@@ -106,7 +106,7 @@ def served(make: Callable[[], Service]) -> Iterator[str]:
         target=lambda: (loop.run_until_complete(serve()), loop.run_forever()), daemon=True
     )
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield f"http://127.0.0.1:{port}/event"
     loop.call_soon_threadsafe(loop.stop)
     thread.join(10)
@@ -206,8 +206,7 @@ def locust(folder: Path, scenario: str, *arguments: str, more: str = "", **envir
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        ),
-        90,
+        )
     )
 
 

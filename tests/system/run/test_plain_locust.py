@@ -1,0 +1,119 @@
+"""Locust's own command with a locustfile of yours, and a run that Ctrl-C ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import analysis
+from tests.paths import REPO
+from tests.system.harness import (
+    SMALL,
+    Finished,
+    expect_by_verdict,
+    only_run,
+    overrides,
+    read,
+    start,
+    wait_for_phase,
+)
+
+CURSORS = (
+    "gates=[]",
+    "clients.editors.count=10",
+    "variables.room.count=2",
+    "clients.editors.ramp=100/s",
+    "phases.warmup=500ms",
+    "phases.measure=2s",
+    "phases.drain=500ms",
+)
+
+
+@pytest.mark.parametrize(("scenario", "processes"), [("comments", "1"), ("cursors", "2")])
+def test_ctrl_c_in_the_measure_phase_keeps_and_reports_what_was_recorded(
+    tmp_path: Path, scenario: str, processes: str
+) -> None:
+    process = start(
+        *("run", scenario, "--report", "--results", str(tmp_path), "--processes", processes),
+        *overrides([*(SMALL if scenario == "comments" else CURSORS), "phases.measure=120s"]),
+    )
+    run = wait_for_phase(tmp_path, "measure", process=process)
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    finished = Finished(process)
+    assert finished.code == 130, finished.said
+    assert "Traceback" not in finished.said
+    manifest, summary = read(run / "manifest.json"), read(run / "summary.json")
+    assert (manifest["status"], manifest["reason"]) == ("interrupted", "interrupted in phase measure")
+    assert summary["partial"] is True
+    ledger = summary["ledger"]
+    assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 0
+    assert "partial" in (run / "report.html").read_text().lower()
+    assert len(analysis.load(run).deliveries) > 0
+
+
+def locust(*arguments: str, cwd: Path) -> Finished:
+    return Finished(
+        subprocess.Popen(
+            [sys.executable, "-m", "locust", *arguments],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(REPO)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    )
+
+
+def test_plain_locust_runs_a_locustfile_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN_LOCUSTFILE)
+    finished = locust(
+        *("-f", "mine.py", "--headless", "--scenario", "comments", "--results", str(tmp_path / "results")),
+        *overrides(SMALL),
+        cwd=tmp_path,
+    )
+    # Deliveries stand in Locust's own statistics.
+    assert "DELIVER" in finished.said
+    seen = int((tmp_path / "seen").read_text())
+    run = only_run(tmp_path / "results")
+    expect_by_verdict(finished, run)
+    assert seen == pq.read_metadata(run / "deliveries.parquet").num_rows > 100
+
+
+OWN_LOCUSTFILE = """
+import json
+import pathlib
+
+from locust import events
+
+from loadgen.run.install import ScenarioShape, install
+from loadgen.users import Publisher, Subscriber
+
+install()
+seen = 0
+
+
+class Reader(Subscriber):
+    def on_delivery(self, channel, event):
+        global seen
+        assert channel.startswith("/default/comments/"), channel
+        assert json.loads(event)["text"] == "first!"
+        seen += 1
+
+
+class Commenter(Publisher):
+    def payload(self):
+        return {"text": "first!"}
+
+
+@events.quitting.add_listener
+def _(environment, **_):
+    pathlib.Path("seen").write_text(str(seen))
+"""
