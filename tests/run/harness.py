@@ -79,6 +79,27 @@ def read(path: Path) -> dict[str, Any]:
     return loaded
 
 
+def as_judged(finished: Finished, run: Path) -> dict[str, Any]:
+    """Return the summary of a run without gates that went to its end, which ended and was told as it was judged.
+
+    A busy machine may make it degraded or invalid: that the exit code, the record and the words agree does not hang on
+    that. Which findings make which verdict is tested on computed records (tests/analysis).
+    """
+    summary, manifest = read(run / "summary.json"), read(run / "manifest.json")
+    assert (manifest["status"], summary["status"], summary["gates"]) == ("complete", "complete", []), finished.said
+    verdict = summary["verdict"]
+    worst = max((finding["severity"] for finding in verdict["findings"]), default="valid", key=_GRAVITY.index)
+    assert verdict["kind"] == worst
+    assert finished.code == summary["exit_code"] == (3 if worst == "invalid" else 0), finished.said
+    told = " ".join(finished.out.split())
+    for finding in verdict["findings"]:
+        assert f"{finding['severity']}: {' '.join(finding['reason'].split())}" in told
+    return summary
+
+
+_GRAVITY = ("valid", "degraded", "invalid")
+
+
 def wait_for_phase(results: Path, phase: str, timeout_s: float = 60) -> Path:
     """Wait until the one run of a results folder is in a phase; return its folder."""
     deadline = time.monotonic() + timeout_s
