@@ -34,7 +34,7 @@ def result(**fields: Any) -> dict[str, Any]:
     ("kind", "number", "said"),
     [
         ("duration", 4_000_000, "4.00 ms"),
-        ("share", 0.25, "25 %"),
+        ("share", 0.25, "25.00 %"),
         ("rate", 12.5, "12.5/s"),
         ("count", 1234.0, "1,234"),
         ("duration", None, "–"),
@@ -102,7 +102,7 @@ def summary(*gates: dict[str, Any], **fields: Any) -> dict[str, Any]:
         "checks": None,
         "steps": [],
         "cost": None,
-        "target": {"http_url": "http://x/event", "ws_url": "ws://x/", "embedded": True, "auth": "none"},
+        "target": {"service": "AppSync", "url": "http://x/event", "embedded": True, "setup": {}},
         **fields,
     }
 
@@ -201,7 +201,7 @@ def test_markdown_has_the_verdict_the_gates_and_the_figures() -> None:
         "- fan\\-out latency: p50 1.00 ms, p90 2.00 ms, p99 3.00 ms, p99.9 4.00 ms, max 5.00 ms".replace(
             "fan\\-out", "fan-out"
         ),
-        "- delivered 1,990 of 2,000 expected (99.5 %), 19.0/s",
+        "- delivered 1,990 of 2,000 expected (99.50 %), 19.0/s",
         "- offered 10.0/s, accepted 9.50/s",
         "- step 1: 30.0/s offered, 1,030 due, 1,020 of 1,030 delivered, fan-out latency p50 1.00 ms, p99 2.00 ms",
         "- degraded: slow",
@@ -255,4 +255,4 @@ def test_cloudwatch_has_a_table_of_its_own() -> None:
 
 
 def test_what_markdown_would_read_is_escaped() -> None:
-    assert escaped("a|b\n*c* <d> `e` [f](g) #h -i") == r"a\|b \*c\* \<d\> \`e\` \[f\]\(g\) \#h \-i"
+    assert escaped("a|b *c* <d> `e` [f](g) #h -i") == r"a\|b \*c\* \<d\> \`e\` \[f\]\(g\) \#h \-i"
