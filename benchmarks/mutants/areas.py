@@ -72,6 +72,7 @@ AREAS = (
             "loadgen/native/__init__.py",
         ),
         (
+            "tests/transport/test_framing_lane.py",
             "tests/transport/test_framing.py",
             "tests/measure/test_columns.py",
             "tests/measure/test_stamp.py",
