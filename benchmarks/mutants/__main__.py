@@ -111,7 +111,8 @@ def show(found: dict[str, list[tuple[Mutant, Outcome]]], console: Console) -> fl
         )
         if name == "all":
             counts = total
-        total += counts
+        else:
+            total += counts
         share = counts["survived"] / max(counts["drawn"], 1)
         meant = (counts["survived"] - counts["equivalent"]) / max(counts["drawn"] - counts["equivalent"], 1)
         worst = max(worst, meant)

@@ -76,6 +76,7 @@ AREAS = (
             "tests/transport/test_framing.py",
             "tests/measure/test_columns.py",
             "tests/measure/test_stamp.py",
+            "tests/native/test_available.py",
             "tests/native/test_lane.py",
         ),
     ),

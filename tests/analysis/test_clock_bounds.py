@@ -63,6 +63,19 @@ def test_an_adjustment_counts_from_its_first_reading_in_order_of_steady_time() -
     ]
 
 
+def test_a_reading_a_nanosecond_later_is_another() -> None:
+    raw = ints(5, 6, 6)
+    assert Adjustment.of(raw + 100, raw).at_ns.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("offset_ns", [-7 * SECOND, 7 * SECOND])
+def test_the_offset_counts_from_that_of_the_first_ping(offset_ns: int) -> None:
+    """Small numbers keep their nanoseconds: the times themselves have 61 bits, a float 53."""
+    curve, _ = by_pings_alone(pinged(offset_ns, offset_ns, offset_ns))
+    assert (curve.base_at_ns, curve.base_ns) == (1000 * SECOND, offset_ns + 100 * US)
+    assert np.abs(curve.estimate_ns).max() < FAR_NS * PART
+
+
 def test_a_clock_that_moves_by_more_than_slewing_explains_was_stepped() -> None:
     # 500 ppm of a second, and 5 µs for reading two clocks.
     most = 500 * US + 5 * US

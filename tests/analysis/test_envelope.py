@@ -154,6 +154,10 @@ def test_jumps_without_a_bound_of_either_kind_between_them_are_one() -> None:
     assert envelope._merged(points, half) == [Jump(0.5 * SECOND, 1.9 * SECOND, 12.0)]
     over = [Jump(0.5 * SECOND, 2.9 * SECOND, 5.0), Jump(0.4 * SECOND, 1.9 * SECOND, -7.0)]
     assert envelope._merged(points, over) == [Jump(0.4 * SECOND, 2.9 * SECOND, -2.0)]
+    # It is the last one that the next may join.
+    third = Jump(3.2 * SECOND, 3.3 * SECOND, 1.0)
+    two = [Jump(0.5 * SECOND, 0.9 * SECOND, 5.0), Jump(3.1 * SECOND, 3.15 * SECOND, 2.0)]
+    assert envelope._merged(points, [*two, third]) == [two[0], Jump(3.1 * SECOND, 3.3 * SECOND, 3.0)]
     touching = [Jump(0.5 * SECOND, 2 * SECOND, 1.0), Jump(2 * SECOND, 3.5 * SECOND, 1.0)]
     assert len(envelope._merged(points, touching)) == 1
 

@@ -1,4 +1,5 @@
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ def test_every_row_comes_out_once_and_in_order_whatever_the_buffer_size(
     batches: list[int], capacity: int
 ) -> None:
     buffer = DeliveryBuffer(rows=capacity)
-    taken, count = [], 0
+    taken: list[np.ndarray[Any, Any]] = []
+    count = 0
     for batch in batches:
         for _ in range(batch):
             buffer.add(count, count + 1, count + 2, (count + 3, 4, 5, 6, 7))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import analysis
+from analysis import recovery
 from analysis.bounds import Between, Bounded
 from analysis.gates import evaluate
 from analysis.gates.evaluate import FAILED, INCONCLUSIVE, PASSED, gates_of, worst
@@ -180,10 +181,10 @@ def test_each_number_is_what_the_tables_say(tmp_path: Path) -> None:
             n,
             "/a",
             n * 100 * MS,
-            "rejected" if n % 10 == 9 else "accepted",
+            "rejected" if n % 10 == 8 else "accepted",
             batch=n // 2,
             sent_ns=ZERO + n * 100 * MS + n % 4 // 2 * 3 * MS,
-            acked_ns=ZERO + n * 100 * MS + (5 + n // 20) * MS if n % 10 != 9 else None,
+            acked_ns=ZERO + n * 100 * MS + (5 + n // 20) * MS if n % 10 != 8 else None,
         )
         for n in range(40)
     ]
@@ -302,7 +303,7 @@ def recovery_time(
     text: str, known: list[int], waited: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[float | None, float | None, float | None, str]:
     times = np.array(known, dtype=np.int64), np.array(waited, dtype=np.int64)
-    monkeypatch.setattr(evaluate.recovery, "times_ns", lambda run: times)
+    monkeypatch.setattr(recovery, "times_ns", lambda run: times)
     figures = evaluate._Figures(None, WHOLE, {"delivery": None})  # type: ignore[arg-type]
     return figures.value(parse(text), WHOLE)
 
@@ -316,13 +317,15 @@ def test_those_that_never_were_ready_again_took_longer_than_the_record(
 ) -> None:
     text = f"recovery.time.{statistic} < 1s"
     found = recovery_time(text, [1, 2, 3, 6, 9], [], monkeypatch)
-    assert found == (pytest.approx(value), pytest.approx(value), pytest.approx(value), "")
+    assert found[3] == ""
+    assert found[:3] == pytest.approx((value,) * 3)
     found = recovery_time(text, [1, 2, 3, 9], [6], monkeypatch)
     if least is None:
         assert found == (value, value, value, "")
     else:
         doubt = "1 of 5 never were ready again: it is at least this"
-        assert found == (pytest.approx(least), pytest.approx(least), pytest.approx(least), doubt)
+        assert found[3] == doubt
+        assert found[:3] == pytest.approx((least,) * 3)
 
 
 def test_a_percentile_of_too_few_samples_decides_only_what_the_largest_does(

@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from analysis import cloudwatch
 from analysis.gates.outputs import escaped, junit, margin, markdown, remark, shown, value
 
 MS = 1_000_000
@@ -236,11 +237,9 @@ def test_cloudwatch_has_a_table_of_its_own() -> None:
         "difference": 1,
         "share": 0.1,
     }
-    import analysis.gates.outputs as outputs
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outputs.cloudwatch, "when", lambda theirs: "when_it_was")
-        patch.setattr(outputs.cloudwatch, "cells", lambda each: ("10", "11", "+1", "10 %"))
+        patch.setattr(cloudwatch, "when", lambda theirs: "when_it_was")
+        patch.setattr(cloudwatch, "cells", lambda each: ("10", "11", "+1", "10 %"))
         lines = markdown(summary(cloudwatch={"rows": [row]})).splitlines()
     place = lines.index(r"CloudWatch, when\_it\_was:")
     assert lines[place - 1 :][:7] == [
