@@ -433,3 +433,11 @@ def test_late_deliveries_that_may_be_in_time_leave_ratio_and_rate_open(tmp_path:
     assert (ratio["low"], ratio["value"], ratio["high"]) == (37 / 40, 37 / 40, 39 / 40)
     assert (rate["low"], rate["value"], rate["high"]) == (37 / 4, 37 / 4, 39 / 4)
     assert (ratio["status"], rate["status"], loss["status"]) == (INCONCLUSIVE, INCONCLUSIVE, PASSED)
+
+
+@pytest.mark.parametrize("phase", ["measure", "ramp"])
+def test_where_nothing_was_measured_no_gate_is_decided(phase: str, tmp_path: Path) -> None:
+    phases = [{"name": phase, "start_ns": ZERO, "end_ns": ZERO + SECOND}]
+    run = analysis.load(write_run(tmp_path, {}, phases=phases))
+    (result,) = evaluate.evaluate(run, {"ledger": None}, [parse("delivery.lost == 0")])
+    assert (result.status, result.reason) == (INCONCLUSIVE, "nothing was measured")
