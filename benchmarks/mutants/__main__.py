@@ -56,10 +56,11 @@ def try_area(area: Area, copy: Path, count: int, seed: int, console: Console) ->
     """Return a sample of an area's mutants and what became of each.
 
     Raises:
-        RuntimeError: the tests fail unchanged.
+        RuntimeError: the tests fail unchanged, or are not there.
     """
-    tests = [each for each in area.tests if (copy / each).exists()]
-    skipped = [each for each in area.skipped if (copy / each.partition("::")[0]).exists()]
+    tests, skipped = area.tests, area.skipped
+    if missing := [each for each in tests if not (copy / each).exists()]:
+        raise RuntimeError(f"{area.name}: there is no {missing[0]}; name the tests anew in areas.py")
     (copy / "durations.json").unlink(missing_ok=True)
     # Twice: the first run compiles the tests, and finds which are quick.
     for _ in range(2):

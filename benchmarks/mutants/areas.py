@@ -51,8 +51,6 @@ AREAS = (
             "analysis/gates/outputs.py",
         ),
         (
-            "tests/analysis/gates/test_grammar.py",
-            "tests/analysis/gates/test_metrics.py",
             "tests/analysis/gates/test_outputs.py",
             "tests/analysis/gates/test_evaluate.py",
             "tests/analysis/test_gates.py",
