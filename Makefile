@@ -38,7 +38,7 @@ setup: .venv/ready ## Make .venv with those of the checks as well
 	touch $@ .venv/installed
 
 .venv/dev: .venv/bin/python $(MADE_OF)
-	$(PIP) -e '.[dev,test]'
+	$(PIP) -e '.[dev,mutation,test]'
 	touch $@ .venv/installed .venv/ready
 
 check: setup ## Look at format, style and types

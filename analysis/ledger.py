@@ -131,7 +131,7 @@ class Events:
     #: Accepted, or sent to a service that answers no publish: what should arrive.
     accepted: Flags
     #: Whether accepted is what the service has said.
-    answered: bool = True
+    answered: bool
 
     @property
     def publisher(self) -> Ints:

@@ -101,19 +101,19 @@ class _Slice:
     not_acknowledged: int
     outside_live_window: int
     unrecorded: int
-    row: Ints = field(repr=False)
-    event: Ints = field(repr=False)
-    subscription: Ints = field(repr=False)
-    segment: Ints = field(repr=False)
-    latency_ns: Ints = field(repr=False)
+    row: Ints
+    event: Ints
+    subscription: Ints
+    segment: Ints
+    latency_ns: Ints
     off: Off
     #: Of the events that arrived somewhere: which, how often, and the latency at each rank.
-    events: Ints = field(repr=False)
-    counts: Ints = field(repr=False)
-    ranks_ns: dict[str, Ints] = field(repr=False)
+    events: Ints
+    counts: Ints
+    ranks_ns: dict[str, Ints]
     #: The same of the ends of the latencies' intervals; None: of the latencies themselves.
-    ranks_low_ns: dict[str, Ints] | None = field(repr=False)
-    ranks_high_ns: dict[str, Ints] | None = field(repr=False)
+    ranks_low_ns: dict[str, Ints] | None
+    ranks_high_ns: dict[str, Ints] | None
 
 
 def match(

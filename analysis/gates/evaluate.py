@@ -197,8 +197,7 @@ class _Figures:
             return None, None, None, "there are no samples"
         if metric.percentile is not None:
             found = self._widened(metric.distribution, values.percentile(metric.percentile))
-            beyond = len(values) * (1 - metric.percentile / 100)
-            too_few = beyond < 1 and metric.percentile < 100
+            too_few = not _enough(len(values), metric.percentile) and metric.percentile < 100
             if too_few and not gate.holds(values.at_rank(len(values)).value):
                 doubt = f"{len(values):,} samples are too few for {metric.statistic}"
                 # What the largest but one exceeds, the percentile exceeds too.
@@ -241,7 +240,7 @@ class _Figures:
         if window != self._whole or metric.distribution not in name or self._summary["delivery"] is None:
             return None
         figures = self._summary["delivery"][name[metric.distribution]]
-        enough = metric.percentile is None or figures["count"] * (1 - metric.percentile / 100) >= 1
+        enough = metric.percentile is None or _enough(figures["count"], metric.percentile)
         statistic = metric.statistic.replace("p99.9", "p999")
         if figures.get(statistic) is None or not enough or not figures["low"] or not figures["high"]:
             return None
@@ -379,6 +378,12 @@ class _Figures:
         if name == "recovery.failed":
             return again["failed"] / again["attempts"] if again["attempts"] else None
         return None if again["peak_per_s"] is None else float(again["peak_per_s"])
+
+
+def _enough(count: int, percentile: float) -> bool:
+    """Whether at least one of so many samples lies beyond a percentile."""
+    # Of 1,000 samples one is above p99.9, though 1 − 99.9/100 is a little less than a thousandth in binary.
+    return count * (1 - percentile / 100) >= 1 - 1e-9
 
 
 def _exact(value: float | None) -> Between | None:

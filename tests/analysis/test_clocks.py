@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analysis import clocks
 from analysis.clock_bounds import Pings
 from analysis.clocks import ClockFit
-from analysis.envelope import SLEW
+from analysis.envelope import SLEW, Curve
 from tests.analysis import clock_coverage
 
 SECOND = 1_000_000_000
@@ -238,3 +238,100 @@ def test_an_error_that_is_too_small_or_too_wide_would_be_found(monkeypatch: pyte
             lambda self, at, factor=factor: (right(self, at) * factor).astype(np.int64),
         )
         assert any(said in line for line in clock_coverage.missed(clock_coverage.table(140), chance=0.001))
+
+
+def test_exactly_a_tenth_of_a_millisecond_is_no_step_and_a_step_says_all_there_is() -> None:
+    moved = np.array([100_000, 100_001, -100_001, -100_000], dtype=np.int64)
+    worker, time_ns, interval_ns = (np.array([n, n + 1, n + 2, n + 3], dtype=np.int64) for n in (0, 10, 20))
+    steps = clocks.steps_of_health(worker, time_ns, interval_ns, moved)
+    assert [step.to_dict() for step in steps] == [
+        {"worker": 1, "time_ns": 11, "moved_ns": 100_001, "within_ns": 21},
+        {"worker": 2, "time_ns": 12, "moved_ns": -100_001, "within_ns": 22},
+    ]
+
+
+def test_a_clock_that_is_the_masters_needs_no_correction() -> None:
+    fit = clocks.shared_clock(4, 7)
+    assert fit.to_dict() == {
+        "worker": 4,
+        "shared": True,
+        "pings": 7,
+        "offset_ns": 0,
+        "drift_ppm": 0.0,
+        "error_ns": 0,
+        "best_round_trip_ns": None,
+        "steady": False,
+    }
+    times = np.array([BOOT, BOOT + 1])
+    assert fit.correction_ns(times).tolist() == fit.error_ns_at(times).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_three_pings_are_enough(count: int) -> None:
+    assert (made(0, 0, count=count).fit.error_ns is None) == (count == 2)
+
+
+def test_a_ping_that_a_shared_clock_cannot_have_speaks_against_it() -> None:
+    sent = np.arange(5, dtype=np.int64) * SECOND
+    for early, late in ((-1, 0), (0, 1)):
+        off = np.array([0, 0, 1, 0, 0])
+        # Received before it was sent, or answered after the answer was back; at the same time is possible.
+        pings = Pings(sent, sent + early * off, sent + 10 + late * off, sent + 10)
+        assert not clocks.fit(1, True, pings).shared
+        assert clocks.fit(1, True, Pings(sent, sent, sent + 10, sent + 10)).shared
+        assert not clocks.fit(1, False, Pings(sent, sent, sent + 10, sent + 10)).shared
+
+
+def known(*nodes: tuple[float, float, float, float]) -> ClockFit:
+    """A clock by (time, low, high, estimate) at each node, from a base of 1000 ns, 50 ns behind the master's."""
+    at, low, high, estimate = np.array(nodes, dtype=np.float64).T
+    return ClockFit(1, False, 9, 50, 0.0, 99, curve=Curve(at, low, high, estimate, 1000, 50))
+
+
+def test_the_error_at_a_corrected_time_is_interpolated_and_rounded_up() -> None:
+    fit = known((0, -10, 10, 0), (1000, -20, 30, 0), (2000, -10, 10, 0))
+    assert fit.correction_ns(np.array([1000, 2000])).tolist() == [50, 50]
+    # Half way from 10 to 30, and one for rounding; nodes are drawn a nanosecond apart.
+    found = fit.error_ns_at(np.array([1050, 1550, 2050, 2550, 3050])).tolist()
+    assert found == [11, 21, 31, 21, 11]
+    beyond = fit.error_ns_at(np.array([0, 9_000])).tolist()
+    assert beyond == [11, 11]
+
+
+def test_where_a_corrected_time_has_several_origins_the_error_is_the_greatest_of_them() -> None:
+    # The correction drops by 1000 ns while 1000 ns go by: the master's clock shows one time for all of them.
+    fit = known(
+        (0, -10, 10, 0),
+        (1000, -10, 10, 0),
+        (1500, -700, 90, 0),
+        (2000, -1010, -990, -1000),
+        (3000, -1010, -990, -1000),
+    )
+    shown = fit.error_ns_at(np.array([1050 + 200, 1050 + 1000, 1050 + 1500, 1050 + 1900])).tolist()
+    # Before and after it the error goes from 10 to 700 and back.
+    assert shown == [pytest.approx(149, abs=2), 701, 701, pytest.approx(149, abs=2)]
+
+
+def test_the_error_of_a_window_is_the_greatest_within_it_and_the_offset_its_first() -> None:
+    """Pings that stop at 30 s: beyond them the error grows."""
+    pings = made(500 * MS, 0).pings
+    whole = clocks.fit(1, False, pings)
+    inside = clocks.fit(1, False, pings, (BOOT + 10 * SECOND, BOOT + 20 * SECOND))
+    beyond = clocks.fit(1, False, pings, (BOOT + 10 * SECOND, BOOT + 60 * SECOND))
+    assert inside.error_ns is not None
+    assert beyond.error_ns is not None
+    assert whole.error_ns is not None
+    times = np.arange(BOOT + 10 * SECOND, BOOT + 20 * SECOND, 10 * MS)
+    assert abs(inside.error_ns - int(inside.error_ns_at(times).max())) <= 2
+    assert abs(beyond.error_ns - int(beyond.error_ns_at(np.array([BOOT + 60 * SECOND]))[0])) <= 2
+    assert inside.error_ns < whole.error_ns < beyond.error_ns
+    offset = inside.correction_ns(np.array([BOOT + 10 * SECOND - 500 * MS]))[0]
+    assert inside.offset_ns == pytest.approx(offset, abs=2)
+    assert (inside.pings, inside.shared, inside.worker) == (120, False, 1)
+    assert inside.best_round_trip_ns == int(pings.round_trip_ns.min())
+
+
+def test_the_drift_is_the_median_rate() -> None:
+    # The worker's clock is slow by 80 ppm of true time, and the master's is true.
+    assert made(0, 80).fit.drift_ppm == pytest.approx(80, abs=5)
+    assert made(0, -80, steady=False).fit.drift_ppm == pytest.approx(-80, abs=15)

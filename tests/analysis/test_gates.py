@@ -26,6 +26,9 @@ MS = 1_000_000
         ("delivery.latency.max < 2m", Kind.DURATION, "<", 120 * SECOND, None),
         ("publish.latency.mean < 250us", Kind.DURATION, "<", 250_000, None),
         ("publish.latency.mean < 250µs", Kind.DURATION, "<", 250_000, None),
+        # The Greek letter, which looks the same.
+        ("publish.latency.mean < 250μs", Kind.DURATION, "<", 250_000, None),
+        ("publish.latency.mean < 250ns", Kind.DURATION, "<", 250, None),
         ("delivery.loss == 0", Kind.SHARE, "==", 0, None),
         ("publish.errors < 0.1%", Kind.SHARE, "<", 0.001, None),
         ("delivery.ratio >= 99.99%", Kind.SHARE, ">=", 0.9999, None),
@@ -36,7 +39,7 @@ MS = 1_000_000
 def test_what_a_gate_says(text: str, kind: Kind, op: str, threshold: float, over_ns: int | None) -> None:
     gate = parse(text)
     assert (gate.metric.kind, gate.op, gate.over_ns) == (kind, op, over_ns)
-    assert gate.threshold == pytest.approx(threshold)
+    assert gate.threshold == pytest.approx(threshold, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 import tempfile
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
+from analysis.breakdown import Breakdown
 from analysis.ledger import Ledger, Settled, pattern_matches, settle
 from tests.analysis.synthetic import T0, Row, connection, delivery, event, subscription, write_run
 
@@ -308,3 +312,147 @@ def test_it_agrees_with_counting_one_by_one_and_always_balances(situation: Situa
     assert ledger.subscriptions_with_loss == len({s for _, _, s in missing})
     assert ledger.events_with_loss == len({(p, q) for p, q, _ in missing})
     assert ledger.balances
+
+
+BALANCED = Ledger(
+    events_due=20,
+    events_accepted=19,
+    expected=100,
+    delivered=60,
+    late=10,
+    late_least=9,
+    late_most=11,
+    lost_before_ready=5,
+    lost_in_reconnect=6,
+    lost_otherwise=19,
+    missed_in_gap=1,
+    missed_away=2,
+    unobserved=3,
+    duplicates=4,
+    not_acknowledged=6,
+    outside_live_window=8,
+    unrecorded=12,
+    rows=100,
+    reordered=0,
+    events_with_loss=1,
+    subscriptions_with_loss=1,
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "balances"),
+    [
+        ({}, True),
+        ({"expected": 101}, False),
+        ({"rows": 101}, False),
+        ({"breakdown_agrees": False}, False),
+        # One pair more and one row less: each sum must agree by itself.
+        ({"delivered": 61, "late": 9}, True),
+        ({"delivered": 61}, False),
+        ({"duplicates": 5}, False),
+        ({"not_acknowledged": 7}, False),
+        ({"outside_live_window": 9}, False),
+        ({"unrecorded": 11}, False),
+        ({"lost_before_ready": 6}, False),
+        ({"lost_in_reconnect": 8}, False),
+        ({"lost_otherwise": 17}, False),
+        # What was missed on purpose, or observed by nobody, was taken off what was expected.
+        ({"missed_in_gap": 9, "missed_away": 9, "unobserved": 9}, True),
+    ],
+)
+def test_it_balances_only_where_each_pair_and_each_row_is_accounted_for_once(
+    wrong: dict[str, Any], balances: bool
+) -> None:
+    found = replace(BALANCED, **wrong)
+    assert found.balances is balances
+    assert found.to_dict()["balances"] is balances
+
+
+def test_the_summary_has_every_count_and_its_sums() -> None:
+    found = BALANCED.to_dict()
+    assert {name: found[name] for name in asdict(BALANCED)} == asdict(BALANCED)
+    assert (found["lost"], found["delivery_ratio"]) == (30, 0.6)
+    assert replace(BALANCED, expected=0).to_dict()["delivery_ratio"] is None
+
+
+def test_a_breakdown_that_does_not_add_up_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [event(1, 0, "/default/a", 0)], [subscription(7, "/default/a")]
+    whole = ledger_of(tmp_path / "a", *arguments, [])
+    assert whole.breakdown_agrees
+    monkeypatch.setattr(Breakdown, "agrees_with", lambda *_: False)
+    broken = ledger_of(tmp_path / "b", *arguments, [])
+    assert broken == replace(whole, breakdown_agrees=False)
+    assert not broken.balances
+
+
+def test_it_is_settled_once_for_several_figures_and_cannot_be_altered(tmp_path: Path) -> None:
+    settled = settled_of(tmp_path, [event(1, 0, "/default/a", 0)], [subscription(7, "/default/a")], [])
+    run = analysis.load(tmp_path)
+    assert run.measure is not None
+    assert settle(run, run.measure) is settle(run, run.measure)
+    for record in (settled, settled.ledger, settled.events):
+        with pytest.raises(FrozenInstanceError):
+            setattr(record, fields(record)[0].name, None)
+    # Arrays have no truth value: what holds them is compared by identity.
+    assert settled == settled
+    assert settled != replace(settled)
+
+
+def test_an_event_is_expected_by_its_own_channel_and_only_if_it_was_accepted(tmp_path: Path) -> None:
+    channels = ["/default/a", "/default/b", "/default/c", "/default/d"]
+    events = [
+        event(
+            publisher, n, channel, (7 * n + publisher) % 5 * MS, "accepted" if n != publisher else "rejected"
+        )
+        for publisher in (3, 1)
+        for n, channel in enumerate(channels)
+    ]
+    subscriptions = [
+        subscription(5, "/default/b"),
+        subscription(6, "/default/*"),
+        subscription(7, "/default/d", 2 * MS, 4 * MS, acknowledged_ns=ZERO + 2 * MS),
+    ]
+    settled = settled_of(tmp_path, events, subscriptions, [])
+    # Sorted by publisher and number.
+    assert settled.events.publisher.tolist() == [1] * 4 + [3] * 4
+    assert (settled.events.key & 0xFFFFFFFF).tolist() == [0, 1, 2, 3] * 2
+    assert [settled.events.channels[code] for code in settled.events.channel] == channels * 2
+    assert settled.events.accepted.tolist() == [True, False, True, True, True, True, True, False]
+    assert settled.events.sent_ns.tolist() == (settled.events.intended_ns + 1_000).tolist()
+    # Of publisher 1 event 1 was refused, of publisher 3 event 3; to 7 it goes from 2 ms on and before 4 ms.
+    assert settled.expected.tolist() == [1, 0, 1, 2, 1, 2, 1, 0]
+    assert settled.ledger.events_accepted == 6
+    assert settled.events.answered
+    assert settled.arrived.tolist() == [0] * 8
+    breakdown = settled.breakdown.by("subscription")["expected"]
+    assert {str(key): int(count) for key, count in breakdown.items()} == {"5": 1, "6": 6, "7": 1}
+
+
+def test_an_event_to_a_channel_without_a_subscription_is_expected_nowhere(tmp_path: Path) -> None:
+    events = [event(1, n, f"/default/{'ab'[n % 2]}", n * MS) for n in range(6)]
+    settled = settled_of(tmp_path, events, [subscription(0, "/default/b")], [])
+    assert settled.expected.tolist() == [0, 1] * 3
+
+
+def test_where_a_service_answers_no_publish_nobody_knows_what_it_accepted(tmp_path: Path) -> None:
+    events = [event(1, n, "/default/a", n * MS, "sent") for n in range(3)]
+    settled = settled_of(tmp_path, events, [subscription(7, "/default/a")], [delivery(events[0], 7)])
+    assert settled.ledger.events_accepted is None
+    assert not settled.events.answered
+    assert (settled.ledger.events_due, settled.ledger.expected, settled.ledger.delivered) == (3, 3, 1)
+
+
+def test_events_and_subscriptions_with_a_loss_are_counted_and_late_is_no_loss(tmp_path: Path) -> None:
+    events = [event(1, n, "/default/a", n * MS) for n in range(4)]
+    subscriptions = [subscription(number, "/default/a") for number in (5, 6, 7)]
+    missing = {(1, 5), (1, 6), (2, 6)}
+    deliveries = [
+        delivery(each, number, LATE_NS + 1 if n == 3 else MS)
+        for n, each in enumerate(events)
+        for number in (5, 6, 7)
+        if (n, number) not in missing
+    ]
+    found = ledger_of(tmp_path, events, subscriptions, deliveries)
+    assert (found.events_with_loss, found.subscriptions_with_loss) == (2, 2)
+    assert (found.delivered, found.late, found.lost, found.late_least, found.late_most) == (6, 3, 3, 3, 3)
+    assert found.balances

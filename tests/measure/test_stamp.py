@@ -133,3 +133,11 @@ def test_a_batch_is_what_its_events_are_one_by_one(
     assert encode_batch(1, 2, sequence, 3, 4, size, members) == [
         encode_event(1, 2, sequence + k, 3, 4, size, each) for k, each in enumerate(members)
     ]
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_padding_begins_with_the_byte_that_leaves_room_for_it(more: int) -> None:
+    padded = '{"_lg":[1,2,3,4,5],"pad":""}'
+    event = encode_event(1, 2, 3, 4, 5, len(padded) + more)
+    assert event == ('{"_lg":[1,2,3,4,5]}' if more < 0 else padded.replace('""', f'"{"x" * more}"'))
+    assert encode_batch(1, 2, 3, 4, 5, len(padded) + more, [None]) == [event]

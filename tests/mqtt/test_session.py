@@ -6,7 +6,7 @@ from typing import Any
 
 import mqtt5
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure.arrival import of_bytes
@@ -245,11 +245,193 @@ def test_however_the_stream_is_cut_the_same_messages_come_out(
     )
 
 
-@given(st.binary(max_size=60))
-def test_whatever_comes_nothing_is_raised(data: bytes) -> None:
-    session, _ = connected()
-    session.receive(data, 1, 1)
-    session.receive(data, 2, 2)
+#: A packet of each kind that MQTT 5 has (2.1.2), as a broker would send it or never should.
+PACKETS = {
+    "CONNECT": mqtt5.ConnectPacket("loadgen-1", username="me", password=b"secret").write(),
+    "CONNACK": mqtt5.ConnAckPacket(reason_str="welcome", receive_max=7).write(),
+    "PUBLISH, QoS 0": mqtt5.PublishPacket("default/a", b'{"n":1}').write(),
+    "PUBLISH, QoS 1": mqtt5.PublishPacket("default/a", "ü".encode(), qos=QOS_1, packet_id=9).write(),
+    "PUBACK": mqtt5.PubAckPacket(1).write(),
+    "PUBACK, refused": mqtt5.PubAckPacket(
+        1, reason_code=mqtt5.PubAckReasonCode.QUOTA_EXCEEDED, reason_str="too much"
+    ).write(),
+    "PUBREC": mqtt5.PubRecPacket(1).write(),
+    "PUBREL": mqtt5.PubRelPacket(1).write(),
+    "PUBCOMP": mqtt5.PubCompPacket(1).write(),
+    "SUBSCRIBE": mqtt5.SubscribePacket(3, [mqtt5.TopicFilter("a/#")]).write(),
+    "SUBACK": mqtt5.SubAckPacket(2, [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE]).write(),
+    "SUBACK, refused": mqtt5.SubAckPacket(2, [mqtt5.SubAckReasonCode.NOT_AUTHORIZED]).write(),
+    "UNSUBSCRIBE": mqtt5.UnsubscribePacket(3, ["a/#"]).write(),
+    "UNSUBACK": mqtt5.UnsubAckPacket(3, [mqtt5.UnsubAckReasonCode.SUCCESS]).write(),
+    "PINGREQ": mqtt5.PingReqPacket().write(),
+    "PINGRESP": mqtt5.PingRespPacket().write(),
+    "DISCONNECT": mqtt5.DisconnectPacket().write(),
+    "AUTH": mqtt5.AuthPacket().write(),
+}
+NO_PUBLISH = "a PUBACK belongs to no PUBLISH"
+#: What a session says of each packet whole: (method of the handler, its first argument). It has subscribed to
+#: /default/a by packet 1, and then asked for s9 by packet 2; it waits for no PUBACK.
+SAID = {
+    "CONNECT": [("on_deviation", "the broker sent a Connect")],
+    "CONNACK": [("on_deviation", "the broker sent a second ConnAck")],
+    "PUBLISH, QoS 0": [("on_event", "s0")],
+    "PUBLISH, QoS 1": [("on_event", "s0"), ("on_reply", mqtt5.PubAckPacket(9).write())],
+    "PUBACK": [("on_deviation", NO_PUBLISH)],
+    "PUBACK, refused": [("on_deviation", NO_PUBLISH)],
+    "PUBREC": [("on_deviation", "the broker sent a PubRec")],
+    "PUBREL": [("on_deviation", "the broker sent a PubRel")],
+    "PUBCOMP": [("on_deviation", "the broker sent a PubComp")],
+    "SUBSCRIBE": [("on_deviation", "the broker sent a Subscribe")],
+    "SUBACK": [("on_subscribed", "s9")],
+    "SUBACK, refused": [("on_subscribe_failed", "s9")],
+    "UNSUBSCRIBE": [("on_deviation", "the broker sent a Unsubscribe")],
+    "UNSUBACK": [],
+    "PINGREQ": [("on_deviation", "the broker sent a PingReq")],
+    "PINGRESP": [],
+    "DISCONNECT": [
+        (
+            "on_service_error",
+            "the broker ended the connection: normal disconnection (MQTT reason code 0)",
+        )
+    ],
+    "AUTH": [("on_deviation", "the broker sent a Auth")],
+}
+
+
+def asking() -> tuple[MqttSession, Recording]:
+    """A session that has subscribed to /default/a (s0) and waits for the acknowledgement of s9."""
+    session, handler = connected()
+    subscribed(session, handler, "/default/a")
+    session.subscribe("s9", "/default/nine")
+    handler.calls.clear()
+    return session, handler
+
+
+@pytest.mark.parametrize("kind", PACKETS)
+def test_each_kind_of_packet_is_taken_or_told(kind: str) -> None:
+    session, handler = asking()
+    session.receive(PACKETS[kind], 10, 20)
+    assert [(name, arguments[0]) for name, arguments in handler.calls] == SAID[kind]
+    # It goes on after it, unless the broker said goodbye.
+    handler.calls.clear()
+    session.receive(PACKETS["PUBLISH, QoS 0"], 30, 40)
+    goes_on = [("on_event", ("s0", '{"n":1}', 30, 40))]
+    assert handler.calls == ([] if kind == "DISCONNECT" else goes_on)
+
+
+def by_the_codec(stream: bytes) -> tuple[list[tuple[str, tuple[str, str]]], bool]:
+    """Return the events of a stream by the codec alone, packet by packet, and whether it can be read to its end.
+
+    Stops where the session may: at a goodbye, and where the bytes are no packet.
+    """
+    found: list[tuple[str, tuple[str, str]]] = []
+    view = memoryview(stream)
+    while view:
+        try:
+            packet, size = mqtt5.read(view)
+        except IndexError:
+            return found, True
+        except ValueError:
+            return found, False
+        except BaseException as error:
+            # The codec panics over text that is not UTF-8: the packet is left out.
+            if type(error).__name__ != "PanicException":
+                raise
+            size = packet_size(view)
+            view = view[size:]
+            continue
+        view = view[size:]
+        if isinstance(packet, mqtt5.DisconnectPacket):
+            return found, True
+        if isinstance(packet, mqtt5.PublishPacket):
+            try:
+                found.append(("on_event", (packet.topic, packet.payload.decode())))
+            except UnicodeDecodeError:
+                found.append(("on_undecodable", (packet.topic, "")))
+    return found, True
+
+
+def packet_size(view: memoryview) -> int:
+    length = shift = 0
+    for place in range(1, 5):
+        length |= (view[place] & 0x7F) << shift
+        shift += 7
+        if view[place] < 0x80:
+            return 1 + place + length
+    raise AssertionError("the length has four bytes at most")
+
+
+@st.composite
+def nearly_packets(draw: st.DrawFn) -> bytes:
+    """A packet of any kind with a few of its bytes changed, cut out or put in, or made longer."""
+    data = bytearray(draw(st.sampled_from(sorted(PACKETS.values()))))
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, max(len(data) - 1, 0)))
+        match draw(st.sampled_from(["put", "flip", "delete", "insert", "length"])):
+            case "put":
+                data[place : place + 1] = bytes([draw(st.integers(0, 255))])
+            case "flip" if data:
+                data[place] ^= 1 << draw(st.integers(0, 7))
+            case "delete":
+                del data[place : place + 1]
+            case "insert":
+                data.insert(place, draw(st.integers(0, 255)))
+            case "length" if 2 <= len(data) < 130:
+                # The length that the bytes have: what is inside is judged, and not only the header.
+                data[1] = len(data) - 2
+    return bytes(data)
+
+
+STREAMS = st.lists(
+    st.one_of(st.sampled_from(sorted(PACKETS.values())), nearly_packets(), st.binary(max_size=12)), max_size=6
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(STREAMS, st.lists(st.integers(0, 400), max_size=4))
+def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
+    parts: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(parts)
+    session, handler = asking()
+    edges = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
+    for begin, end in pairwise(edges):
+        session.receive(stream[begin:end], 1, 2)
+    expected, readable = by_the_codec(stream)
+    events = [arguments for name, arguments in handler.calls if name == "on_event"]
+    texts = [(topic, text) for name, (topic, text) in expected if name == "on_event"]
+    assert [text for _, text, *_ in events] == [text for _, text in texts]
+    owners = {"default/a": "s0", "default/nine": "s9"}
+    assert [subscription_id for subscription_id, *_ in events] == [
+        owners.get(topic, "") for topic, _ in texts
+    ]
+    assert bool(handler.named("on_broken")) == (not readable)
+    assert len(handler.named("on_broken")) <= 1
+    # Each of what it calls is of a handler's: nothing but these is done with what a broker sends.
+    assert {name for name, _ in handler.calls} <= {
+        "on_broken",
+        "on_deviation",
+        "on_event",
+        "on_reply",
+        "on_service_error",
+        "on_subscribed",
+        "on_subscribe_failed",
+        "on_undecodable",
+    }
+
+
+@given(STREAMS.map(b"".join))
+def test_before_the_broker_has_let_us_in_it_does_or_is_refused_with_a_reason(stream: bytes) -> None:
+    handler = Recording()
+    session = MqttSession(handler, "loadgen-1", 1)
+    session.receive(stream, 1, 2)
+    let_in, refused = handler.named("on_connected"), handler.named("on_refused")
+    assert len(let_in) + len(refused) <= 1
+    assert all(said for said, *_ in refused)
+    if refused:
+        after = len(handler.calls)
+        session.receive(PACKETS["CONNACK"], 3, 4)
+        assert len(handler.calls) == after, "nothing is read after that"
 
 
 def test_what_cannot_be_read_ends_the_connection_with_the_reason() -> None:

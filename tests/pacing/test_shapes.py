@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.pacing import Curve, Pace, Point, offsets_ns, request_count, shapes
@@ -88,6 +88,7 @@ def test_without_a_burst_in_time_the_base_holds() -> None:
     assert shapes.bursts(0.2, 1, every_ns=9, lasting_ns=1, first_ns=8, until_ns=8) == (Point(0, 0.2),)
 
 
+@settings(deadline=None)
 @given(
     low=st.floats(0, 1),
     swing=st.floats(0.01, 4),
@@ -168,3 +169,9 @@ def test_a_curve_of_ten_thousand_points_is_made_once_for_all_clients(monkeypatch
     )
     assert due == request_count(pace, 5 * SECOND)
     assert len(made) == 1
+
+
+def test_where_no_burst_begins_the_load_is_the_base() -> None:
+    for first_ns in (0, 50):
+        found = shapes.bursts(2.0, 9.0, every_ns=10, lasting_ns=5, first_ns=first_ns, until_ns=0)
+        assert found == (Point(0, 2.0),)

@@ -153,6 +153,20 @@ def expect_by_verdict(
     return summary
 
 
+def as_judged(finished: Finished, folder: Path) -> dict[str, Any]:
+    """Assert the same of a run without gates, and that its findings make its verdict and were all told."""
+    summary = expect_by_verdict(finished, folder)
+    assert summary["gates"] == []
+    verdict = summary["verdict"]
+    gravity = ("valid", "degraded", "invalid")
+    worst = max((finding["severity"] for finding in verdict["findings"]), default="valid", key=gravity.index)
+    assert verdict["kind"] == worst
+    told = " ".join(finished.out.split())
+    for finding in verdict["findings"]:
+        assert f"{finding['severity']}: {' '.join(finding['reason'].split())}" in told
+    return summary
+
+
 def expect_gates(summary: dict[str, Any], *statuses: str) -> None:
     """Assert how the gates were decided; a run that is invalid decides none of them."""
     found = [gate["status"] for gate in summary["gates"]]

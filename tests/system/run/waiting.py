@@ -1,12 +1,11 @@
 """What a test of whole processes waits for, and what it may demand of them on a busy machine."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.system.harness import Finished, only_run
+from tests.system.harness import Finished, demanded, only_run, read
 
 #: For a state that comes within a second or two on a quiet machine.
 PATIENCE_S = 120.0
@@ -20,18 +19,6 @@ def until(reached: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) 
         time.sleep(0.05)
 
 
-def demanded_code(summary: dict[str, Any]) -> int:
-    """Return the exit code that a complete run's verdict, outages and gates demand: docs/design.md's table."""
-    gates = {gate["status"] for gate in summary["gates"]}
-    if summary["verdict"]["kind"] == "invalid":
-        return 3
-    if summary["outages"]:
-        return 4
-    if "failed" in gates:
-        return 1
-    return 3 if "inconclusive" in gates else 0
-
-
 def ended_by_verdict(finished: Finished, results: Path) -> tuple[Path, dict[str, Any]]:
     """Demand that the one run of a folder is complete and ended as its own verdict says; return its folder and summary.
 
@@ -39,9 +26,9 @@ def ended_by_verdict(finished: Finished, results: Path) -> tuple[Path, dict[str,
     tests/analysis.
     """
     folder = only_run(results)
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    summary: dict[str, Any] = read(folder / "summary.json")
     assert summary["status"] == "complete", finished.said
-    assert finished.code == demanded_code(summary), (finished.said, summary["verdict"])
+    assert finished.code == demanded(summary), (finished.said, summary["verdict"])
     return folder, summary
 
 

@@ -1,0 +1,81 @@
+"""What is mutated, and the fast tests that must notice."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Area:
+    """Modules of one subject and the tests that run against each of their mutants, the quickest first.
+
+    Paths are relative to the top of the repository. ``skipped`` are tests too slow to run three hundred times.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+
+AREAS = (
+    Area(
+        "ledger",
+        ("analysis/ledger.py",),
+        ("tests/analysis/test_ledger.py",),
+        ("tests/analysis/test_ledger.py::test_it_agrees_with_counting_one_by_one_and_always_balances",),
+    ),
+    Area(
+        "matching",
+        ("analysis/matching.py",),
+        ("tests/analysis/test_matching.py", "tests/analysis/test_ledger.py"),
+        ("tests/analysis/test_ledger.py::test_it_agrees_with_counting_one_by_one_and_always_balances",),
+    ),
+    Area(
+        "clocks",
+        ("analysis/clocks.py", "analysis/clock_bounds.py", "analysis/envelope.py"),
+        (
+            "tests/analysis/test_envelope.py",
+            "tests/analysis/test_clock_bounds.py",
+            "tests/analysis/test_clocks.py",
+        ),
+        (
+            "tests/analysis/test_clocks.py"
+            "::test_of_ten_thousand_clocks_the_truth_is_within_the_error_and_the_error_as_narrow_as_pings_allow",
+        ),
+    ),
+    Area(
+        "gates",
+        (
+            "analysis/gates/evaluate.py",
+            "analysis/gates/grammar.py",
+            "analysis/gates/metrics.py",
+            "analysis/gates/outputs.py",
+        ),
+        (
+            "tests/analysis/gates/test_outputs.py",
+            "tests/analysis/gates/test_evaluate.py",
+            "tests/analysis/test_gates.py",
+        ),
+    ),
+    Area(
+        "pacing",
+        ("loadgen/pacing/curve.py", "loadgen/pacing/schedule.py", "loadgen/pacing/shapes.py"),
+        ("tests/pacing/test_curve.py", "tests/pacing/test_schedule.py", "tests/pacing/test_shapes.py"),
+    ),
+    Area(
+        "lane",
+        (
+            "loadgen/transport/framing.py",
+            "loadgen/measure/columns.py",
+            "loadgen/measure/stamp.py",
+            "loadgen/native/__init__.py",
+        ),
+        (
+            "tests/transport/test_framing_lane.py",
+            "tests/transport/test_framing.py",
+            "tests/measure/test_columns.py",
+            "tests/measure/test_stamp.py",
+            "tests/native/test_available.py",
+            "tests/native/test_lane.py",
+        ),
+    ),
+)

@@ -1,0 +1,150 @@
+"""Running the tests of an area against one mutant, in a process of its own that is bounded in time and memory."""
+
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+#: Imported once, so that a mutant's process, which is forked, need not. None of them is mutated or runs threads yet.
+_SHARED = (
+    "hypothesis",
+    "jinja2",
+    "msgspec",
+    "numpy",
+    "pandas",
+    "pyarrow.parquet",
+    "pydantic",
+    "pytest",
+    "scipy.stats",
+    "websockets.client",
+    "xml.etree.ElementTree",
+)
+_MEMORY_BYTES = 6 << 30
+
+
+class Outcome(StrEnum):
+    """What became of a mutant."""
+
+    KILLED = "killed"
+    SURVIVED = "survived"
+    #: It ran into a limit, of time or of memory.
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process of tests ended: pytest's exit code, or None if it was stopped; and the CPU time that it took."""
+
+    code: int | None
+    cpu_s: float
+
+
+class _Quickest:
+    """A plugin for pytest that runs the quickest tests first, by how long each took when nothing was changed."""
+
+    def __init__(self, durations: Path) -> None:
+        self._durations = durations
+        self._known: dict[str, float] = json.loads(durations.read_text()) if durations.exists() else {}
+        self._seen: dict[str, float] = {}
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Sort them."""
+        items.sort(key=lambda item: self._known.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Note a duration."""
+        self._seen[report.nodeid] = self._seen.get(report.nodeid, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """Keep the durations of the first session."""
+        if not self._durations.exists():
+            self._durations.write_text(json.dumps(self._seen))
+
+
+def warm_up() -> None:
+    """Import what all processes share."""
+    for name in _SHARED:
+        importlib.import_module(name)
+    gc.freeze()
+
+
+def run_tests(copy: Path, tests: Sequence[str], skipped: Sequence[str], cpu_s: float) -> Ended:
+    """Run tests in a copy of the repository until the first fails, for so much CPU time at most.
+
+    What they wrote is in ``output.txt`` there. The first run decides the order of the later ones (``durations.json``).
+    """
+    child = os.fork()
+    if child == 0:
+        _become(lambda: _tests(copy, tests, skipped, cpu_s), copy / "output.txt")
+    # A mutant may wait forever without using any CPU; on a busy machine, waiting for the CPU counts too.
+    return _wait(child, time.monotonic() + 10 * cpu_s + 30)
+
+
+def _wait(child: int, deadline: float) -> Ended:
+    while True:
+        ended, status, usage = os.wait4(child, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            return Ended(None if code < 0 else code, usage.ru_utime + usage.ru_stime)
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return Ended(None, 0.0)
+        time.sleep(0.01)
+
+
+def _become(work: Callable[[], int], output: Path) -> None:
+    """Do the work as a forked child and end, whatever happens."""
+    code = 70
+    try:
+        os.setsid()
+        with output.open("wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        code = work()
+    finally:
+        os._exit(code)
+
+
+def _tests(copy: Path, tests: Sequence[str], skipped: Sequence[str], cpu_s: float) -> int:
+    import hypothesis
+    import pytest
+
+    resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_s) + 1, int(cpu_s) + 2))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.chdir(copy)
+    sys.path.insert(0, str(copy))
+    # The same examples for each mutant, and no search for a smaller one: that it fails is enough.
+    hypothesis.settings.register_profile(
+        "mutants",
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+    )
+    hypothesis.settings.load_profile("mutants")
+    # What else is installed takes time to load, for each mutant.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    plugins = [f"-p{each}" for each in ("no:cacheprovider", "_hypothesis_pytestplugin", "pytest_timeout")]
+    options = ["-x", "-q", "--no-header", "--tb=line", *plugins, *(f"--deselect={each}" for each in skipped)]
+    return int(pytest.main([*options, *tests], [_Quickest(copy / "durations.json")]))
+
+
+def write_module(copy: Path, module: str, source: str) -> None:
+    """Put a module's source into the copy, and take away the bytecode of the one before."""
+    path = copy / module
+    path.write_text(source, encoding="utf-8")
+    Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
