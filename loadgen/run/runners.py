@@ -99,7 +99,13 @@ class GuardedMaster(MasterRunner):
                 host, port, key, self._from_worker, faults.add, connections
             )
         )
-        super().__init__(environment, master_bind_host, master_bind_port)
+        try:
+            super().__init__(environment, master_bind_host, master_bind_port)
+        except RPCError as error:
+            _exit(
+                f"the master cannot listen at {master_bind_host}:{master_bind_port} ({error}): stop what uses the port,"
+                " or choose another with --master-bind-port"
+            )
         self.greenlet.spawn(self._tell_of_strangers, master_bind_port, key is not None)
 
     def _from_worker(self, kind: str, raw: msgspec.Raw) -> Any:

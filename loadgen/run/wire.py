@@ -121,7 +121,7 @@ class MasterSocket(BaseSocket):
                 self.port = port
         except ZMQError as error:
             self.close(linger=0)
-            raise RPCError(f"Socket bind failure: {error}") from None
+            raise RPCError(os.strerror(error.errno) if error.errno else str(error)) from None
 
     def recv_from_client(self) -> tuple[str, Any]:
         """Wait for the next message and return (routing id, message); its `address` is that of the connection.

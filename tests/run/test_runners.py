@@ -1,5 +1,7 @@
 """Locust's runners as we have them: each connection speaks for its own worker, and a worker keeps its own options."""
 
+import os
+import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -246,3 +248,23 @@ def test_a_master_does_not_change_a_workers_own_options(
     finally:
         worker.greenlet.kill()
         worker.client.close(linger=0)  # type: ignore[no-untyped-call]  # Locust's has no types
+
+
+def test_a_port_that_is_taken_is_said_in_a_sentence_and_is_no_failed_gate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class EndedError(Exception):
+        """The process would have ended."""
+
+    def end(code: int) -> None:
+        raise EndedError(code)
+
+    monkeypatch.setattr(os, "_exit", end)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EndedError, match=r"^2$"):
+            GuardedMaster(environment(), "127.0.0.1", port)
+    assert capsys.readouterr().err == (
+        f"loadgen: the master cannot listen at 127.0.0.1:{port} (Address already in use): stop what uses the port,"
+        " or choose another with --master-bind-port\n"
+    )

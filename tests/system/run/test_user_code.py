@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.paths import REPO
-from tests.system.harness import Finished, expect_by_verdict, expect_gates, only_run, read
+from tests.system.harness import Finished, expect_by_verdict, expect_gates, free_port, only_run, read
 
 SCENARIO = """version: 1
 clients:
@@ -32,16 +32,21 @@ install()
 def run(tmp_path: Path, users: str, *arguments: str, gates: str = "") -> Finished:
     (tmp_path / "users.py").write_text(HEAD + users)
     (tmp_path / "s.yaml").write_text(SCENARIO.format(gates=gates))
+    # Locust's own port for workers is one and the same for all that run at once.
+    port = str(free_port())
     command = [
-        sys.executable,
-        "-m",
-        "locust",
-        "-f",
-        "users.py",
-        "--headless",
-        "--scenario",
-        "s.yaml",
-        "--no-report",
+        *(
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            "users.py",
+            "--headless",
+            "--scenario",
+            "s.yaml",
+            "--no-report",
+        ),
+        *("--master-bind-port", port, "--master-port", port),
     ]
     return Finished(
         subprocess.Popen(
