@@ -1,6 +1,6 @@
 """Test files that import Locust, which patches the process that does so (sockets, threads, ssl).
 
-They are run in one process of their own, by test_patched.py of their layer.
+They are run in one process of their own, by test_patched.py.
 """
 
 import subprocess
