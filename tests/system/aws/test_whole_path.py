@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from loadgen.server.process import ServerProcess
 from tests.aws import moto_appsync
 from tests.aws.conftest import CREDENTIALS
-from tests.system.harness import SMALL, Finished, loadgen, only_run, overrides, read
+from tests.system.harness import SMALL, Finished, expect_by_verdict, loadgen, only_run, overrides, read
 
 KEY = "da2-abcdefghijklmnopqrstuvwxyz"
 
@@ -87,8 +87,8 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
 
     # Each worker asks for the key itself: it does not travel with the target.
     done = world.loadgen(*run, "--allow-remote", "--processes", "2", "--no-report")
-    assert done.code == 0, done.said
     folder = only_run(results)
+    expect_by_verdict(done, folder)
     manifest = read(folder / "manifest.json")
     (api,) = world.client("appsync").list_apis()["apis"]
     assert manifest["target"]["auth"] == "api-key from AppSync, by the AWS credentials of each process"
