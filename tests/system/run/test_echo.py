@@ -131,7 +131,7 @@ def test_other_protocols_echo_by_their_own_rules(
         settings = CHAT if scenario == "chat" else COMMENTS
         done = loadgen(
             *("run", scenario, "--target", target, "--results", str(results)),
-            *overrides([*settings, "phases.echo=100ms", "phases.drain=500ms"]),
+            *overrides([*settings, "phases.echo=100ms"]),
         )
     folder = only_run(results)
     (entry,) = read(folder / "manifest.json")["workers"]

@@ -16,7 +16,7 @@ SCENARIO = """version: 1
 clients:
   readers: {{count: 4, subscribe: "/default/*"}}
   writers: {{count: 10, publish: {{channel: /default/a, rate: 40/s, batch: 2}}}}
-phases: {{warmup: 300ms, measure: 2s, drain: 500ms}}
+phases: {{warmup: 300ms, measure: 2s, drain: 1s}}
 gates: [{gates}]
 """
 HEAD = """
