@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.system.harness import SMALL, loadgen, overrides, read
 
-QUICK = (*SMALL, "phases.measure=1s", "phases.warmup=200ms")
+QUICK = (*SMALL, "phases.measure=1s", "phases.warmup=200ms", "phases.drain=500ms")
 
 
 def test_runs_alternate_and_are_compared(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The whole program, in processes of its own, on real sockets: three runs, which all tests of the file read."""
 
+import shutil
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import trustme
 
+import analysis
+from analysis.verify.check import verify
 from loadgen.measure.spool import SCHEMAS
+from loadgen.planning.estimate import estimate
+from loadgen.planning.prices import load_prices
+from loadgen.scenario import load
 from loadgen.server.process import ServerProcess
 from tests.system.harness import (
     SMALL,
@@ -189,3 +195,37 @@ def test_the_main_job_over_tls(over_tls: Ran) -> None:
     connections = pd.read_parquet(over_tls.folder / "connections.parquet")
     assert connections["tls"].all()
     assert connections["kernel_timestamps"].all() == sys.platform.startswith("linux")
+
+
+def test_a_run_costs_what_its_plan_says_within_the_error_of_its_draws(one: Ran, tmp_path: Path) -> None:
+    run, summary = one.folder, one.summary
+    cost, ledger = summary["cost"], summary["ledger"]
+    plan = estimate(load("comments", dict(item.partition("=")[::2] for item in SMALL)), load_prices())
+    planned, counted = plan.cost.usage.operations, cost["operations"]
+    for kind in ("publish", "connect", "subscribe"):
+        assert counted[kind] == planned[kind], kind
+    # One channel of 40 readers draws 125 requests, with a standard deviation below 8 readers each.
+    (group,) = plan.cost.loads
+    assert group.deliveries is not None
+    error = 4 * 8 * 125**0.5
+    assert counted["delivery"] == pytest.approx(group.deliveries, abs=error)
+    assert ledger["expected"] == pytest.approx(group.deliveries * 2 / 2.5, abs=error)
+    for kind in ("probe_publish", "probe_delivery"):
+        least = planned[kind]
+        assert least is not None
+        assert counted[kind] >= least > 0
+    assert (cost["billed"], counted["handler"]) == (False, 0)
+    assert cost["usd_total"] == pytest.approx(
+        cost["operations_billed"] / 1e6 + cost["connection_minutes"] * 0.08 / 1e6
+    )
+    assert cost["unknown"] == ["data_out"]
+    assert "on AWS this run would have cost about $0.00" in " ".join(one.finished.out.split())
+    assert "would have cost" in (run / "report.html").read_text()
+    assert "would have cost" in (run / "summary.md").read_text()
+    assert verify(analysis.load(run)).disagreements == []
+    copied = tmp_path / run.name
+    shutil.copytree(run, copied)
+    changed = (run / "summary.json").read_text().replace('"operations_billed": ', '"operations_billed": 9')
+    (copied / "summary.json").write_text(changed)
+    (said,) = verify(analysis.load(copied)).disagreements
+    assert "cost.operations_billed" in said

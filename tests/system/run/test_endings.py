@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import analysis
 from analysis.__main__ import main as analysis_main
 from tests.paths import REPO
 from tests.system.harness import (
@@ -37,9 +36,9 @@ FAILING = (
     "clients.readers.ramp=40/s",
     "clients.commenters.count=2",
     "clients.commenters.publish.rate=50/s",
-    "phases.warmup=500ms",
+    "phases.warmup=300ms",
     "phases.measure=1s",
-    "phases.drain=500ms",
+    "phases.drain=300ms",
 )
 PHASES = ("starting", "ramp", "ready", "warmup", "measure", "drain", "finishing")
 PROCESSES = ("parent", "master", "worker", "server", "analysis")
@@ -82,9 +81,20 @@ def in_phase(results: Path, parent: psutil.Process, phase: str) -> bool:
     return False
 
 
-#: Each process, each signal and each phase at least once, and the pairs that once went wrong.
+#: Each process, each signal and each phase at least once, and the pairs that once went wrong:
+#:
+#: =========  ========  ======  =======  =======  ============  =======  ===========
+#: process    starting  ramp    ready    warmup   measure       drain    finishing
+#: =========  ========  ======  =======  =======  ============  =======  ===========
+#: parent     HUP       TERM                      INT, KILL
+#: master                       TERM                                     HUP
+#: worker                                         TERM          KILL
+#: server                                INT      KILL
+#: analysis                                                              KILL
+#: =========  ========  ======  =======  =======  ============  =======  ===========
+#:
+#: INT to the parent in measure, which Ctrl-C is, ends the runs of test_plain_locust.py.
 MOMENTS = (
-    ("parent", signal.SIGINT, "measure", 0.3, 2),
     ("parent", signal.SIGKILL, "measure", 0.3, 2),
     ("parent", signal.SIGTERM, "ramp", 0.2, 1),
     ("parent", signal.SIGHUP, "starting", 0.0, 1),
@@ -172,8 +182,7 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
                 summaries.append(read(written))
             # The record can be read, and the report be drawn.
             assert analysis_main(["report", str(manifest.parent)]) == 0
-            summary = analysis.summarise(analysis.load(manifest.parent))
-            assert summary["exit_code"] != 0
+            assert read(written)["exit_code"] != 0
         # In its last moments a run may have ended before it heard: as its verdict demands, then.
         through = [demanded(summary) for summary in summaries if summary["status"] == "complete"]
         if hit and (who, number) == ("parent", signal.SIGKILL):
@@ -196,10 +205,12 @@ def never_green(who: str, number: signal.Signals, phase: str, after_s: float, wo
             "a pipe that is closed, in Latin-1",
             'PYTHONIOENCODING=latin-1 "$@" | head -1; exit ${PIPESTATUS[0]}',
         ),
-        ("a full disk behind stdout, in ASCII", 'PYTHONIOENCODING=ascii "$@" > /dev/full'),
+        (
+            "a full disk behind stdout, in a locale of ASCII",
+            'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@" > /dev/full',
+        ),
         ("a full disk behind both", '"$@" > /dev/full 2>&1'),
         ("no stdout and no stderr at all", '"$@" >&- 2>&-'),
-        ("a locale of ASCII", 'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@"'),
     ],
 )
 def test_the_terminal_is_only_a_display(name: str, shell: str, tmp_path: Path) -> None:
@@ -283,7 +294,7 @@ def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: 
     assert "loadgen report" in finished.err, finished.said
     assert "Traceback" not in finished.said
     (kept,) = [path.parent for path in (tmp_path / "kept").glob("*/manifest.json")]
-    assert loadgen("report", str(kept)).code == 0
+    assert analysis_main(["report", str(kept)]) == 0
     summary = read(kept / "summary.json")
     assert summary["exit_code"] == demanded(summary)
     assert summary["exit_code"] in (1, 3)

@@ -100,7 +100,7 @@ def test_a_run_logs_in_from_the_environment(
     auth: str, env: Callable[[World], dict[str, str]], secrets: list[str], world: World, tmp_path: Path
 ) -> None:
     given = env(world)
-    said = run(world, tmp_path, auth, given, "clients.commenters.publish.via=websocket")
+    said = run(world, tmp_path, auth, given, "clients.commenters.publish.via=websocket", "phases.measure=1s")
     for secret in secrets or given.values():
         assert secret not in said
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -29,8 +30,8 @@ CURSORS = (
     "variables.room.count=2",
     "clients.editors.ramp=100/s",
     "phases.warmup=500ms",
-    "phases.measure=2s",
     "phases.drain=500ms",
+    "phases.echo=100ms",
 )
 
 
@@ -38,22 +39,35 @@ CURSORS = (
 def test_ctrl_c_in_the_measure_phase_keeps_and_reports_what_was_recorded(
     tmp_path: Path, scenario: str, processes: str
 ) -> None:
+    """The parent of the run hears of it, as of a SIGINT. The first of the two draws a report, the second has echoes."""
     process = start(
-        *("run", scenario, "--report", "--results", str(tmp_path), "--processes", processes),
+        *("run", scenario, "--results", str(tmp_path), "--processes", processes),
+        *(["--report"] if scenario == "comments" else []),
         *overrides([*(SMALL if scenario == "comments" else CURSORS), "phases.measure=120s"]),
     )
     run = wait_for_phase(tmp_path, "measure", process=process)
-    time.sleep(1)
+    time.sleep(2 if scenario == "cursors" else 1)
+    parent = psutil.Process(process.pid)
+    everybody = [parent, *parent.children(recursive=True)]
     os.killpg(process.pid, signal.SIGINT)
     finished = Finished(process)
     assert finished.code == 130, finished.said
     assert "Traceback" not in finished.said
+    _, alive = psutil.wait_procs(everybody, timeout=60)
+    assert not alive, (finished.said, alive)
+    assert not list(tmp_path.glob(".new-*/manifest.json")), finished.said
     manifest, summary = read(run / "manifest.json"), read(run / "summary.json")
     assert (manifest["status"], manifest["reason"]) == ("interrupted", "interrupted in phase measure")
-    assert summary["partial"] is True
+    assert (summary["partial"], summary["exit_code"]) == (True, 130)
+    if scenario == "cursors":
+        lanes = summary["echo"]["each"]
+        assert len(lanes) == 2
+        assert all(lane["returned"] == lane["sent"] > 5 for lane in lanes), finished.said
     ledger = summary["ledger"]
     assert ledger["delivered"] + ledger["late"] == ledger["expected"] > 0
-    assert "partial" in (run / "report.html").read_text().lower()
+    assert ledger["balances"]
+    if scenario == "comments":
+        assert "partial" in (run / "report.html").read_text().lower()
     assert len(analysis.load(run).deliveries) > 0
 
 
@@ -76,7 +90,7 @@ def test_plain_locust_runs_a_locustfile_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(OWN_LOCUSTFILE)
     finished = locust(
         *("-f", "mine.py", "--headless", "--scenario", "comments", "--results", str(tmp_path / "results")),
-        *overrides(SMALL),
+        *("--no-report", *overrides(SMALL)),
         cwd=tmp_path,
     )
     # Deliveries stand in Locust's own statistics.

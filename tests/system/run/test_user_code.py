@@ -77,17 +77,38 @@ class Writer(Publisher):
 """
 
 
+LISTENER = """
+
+@events.test_start.add_listener
+def prepare(environment, **_):
+    open("rows.csv")
+"""
+
+
 @pytest.mark.parametrize(("when", "processes"), [(">=", 2), ("==", 1)])
 def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     when: str, processes: int, tmp_path: Path
 ) -> None:
-    done = run(tmp_path, THIRD.format(when=when), *(["--processes", "2"] if processes == 2 else []))
+    """With one process a listener raises as well: told by itself, and for itself it makes the run invalid."""
+    users = THIRD.format(when=when) + (LISTENER if processes == 1 else "")
+    done = run(tmp_path, users, *(["--processes", "2"] if processes == 2 else []))
     assert done.code == 3, done.said
     folder = only_run(tmp_path / "results")
     summary, manifest = read(folder / "summary.json"), read(folder / "manifest.json")
-    first = summary["verdict"]["findings"][0]["reason"]
-    assert first.startswith("your code failed ")
-    assert first.endswith("payload() at users.py:19: ValueError: no third row")
+    mistakes = [f for f in summary["verdict"]["findings"] if f["reason"].startswith("your code failed ")]
+    assert summary["verdict"]["findings"][: len(mistakes)] == mistakes
+    assert {finding["severity"] for finding in mistakes} == {"invalid"}
+    listener = "test_start listener prepare() at users.py:24"
+    assert done.err.count(listener) == (1 if processes == 1 else 0)
+    if processes == 1:
+        (told,) = [f for f in mistakes if listener in f["reason"]]
+        assert told["reason"].startswith("your code failed once on worker 0: test_start listener prepare()")
+        assert f"your code failed once on worker 0: {listener}" in " ".join(done.out.split())
+        mistakes.remove(told)
+    # One for each worker.
+    assert len(mistakes) == processes
+    for told in mistakes:
+        assert told["reason"].endswith("payload() at users.py:19: ValueError: no third row")
     # The sentence is said once a process while it runs, and first at the end.
     assert done.err.count("payload() at users.py:19: ValueError: no third row") == processes
     assert "Invalid: your code failed" in done.out
@@ -98,7 +119,9 @@ def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
     assert not events.duplicated(["publisher", "sequence"]).any()
     assert all(set(rows) == set(range(len(rows))) for _, rows in events.groupby("publisher")["sequence"])
     status = Counter(events["status"])
-    failed = sum(failure["count"] for worker in manifest["workers"] for failure in worker["failures"])
+    failures = [failure for worker in manifest["workers"] for failure in worker["failures"]]
+    failed = sum(failure["count"] for failure in failures if failure["where"] == "payload() at users.py:19")
+    assert sum(failure["count"] for failure in failures) == failed + (1 if processes == 1 else 0)
     assert status["unmade"] == failed
     assert set(status) == {"accepted", "unmade"}
     # What was made was sent, whatever came before it.
@@ -128,14 +151,14 @@ def all_is_well(environment, **_):
 
 
 @pytest.mark.parametrize(
-    ("gates", "status"),
-    [("", "failed"), ("checks.ratio >= 50%", "passed")],
+    ("gates", "status", "processes"),
+    [("", "failed", 2), ("checks.ratio >= 50%", "passed", 1)],
     ids=["no gate", "half may fail"],
 )
 def test_what_user_code_fires_as_failed_fails_the_run_unless_a_gate_allows_it(
-    gates: str, status: str, tmp_path: Path
+    gates: str, status: str, processes: int, tmp_path: Path
 ) -> None:
-    done = run(tmp_path, FIRED, "--processes", "2", gates=gates)
+    done = run(tmp_path, FIRED, *(["--processes", "2"] if processes == 2 else []), gates=gates)
     assert (tmp_path / "results").exists(), done.said
     # `all_is_well` sets Locust's own exit code, and changes nothing.
     summary = expect_by_verdict(done, only_run(tmp_path / "results"))
@@ -150,54 +173,34 @@ def test_what_user_code_fires_as_failed_fails_the_run_unless_a_gate_allows_it(
     assert "CHECK schema" in done.out
 
 
-LISTENER = """
+#: Two classes whose refusal the locustfile takes and prints, and one whose refusal it does not take.
+REFUSED = """
+from loadgen.users.declared import UserClassError
+
+try:
+    class Browser(Subscriber):
+        @task
+        def browse(self): ...
+except UserClassError as told:
+    print(told)
+
+try:
+    class Waiter(Subscriber):
+        wait_time = between(1, 2)
+except UserClassError as told:
+    print(told)
+
 class Reader(Subscriber):
-    ...
-
-
-class Writer(Publisher):
-    ...
-
-
-@events.test_start.add_listener
-def prepare(environment, **_):
-    open("rows.csv")
+    def payload(self, row): ...
 """
 
 
-def test_a_listener_that_raises_makes_the_run_invalid(tmp_path: Path) -> None:
-    done = run(tmp_path, LISTENER)
-    assert done.code == 3, done.said
-    assert "test_start listener prepare() at users.py:19" in done.err
-    assert "Invalid: your code failed once on worker 0: test_start listener prepare()" in " ".join(
-        done.out.split()
-    )
-    assert "Traceback" not in done.said
-
-
-@pytest.mark.parametrize(
-    ("users", "sentence"),
-    [
-        (
-            "class Reader(Subscriber):\n    @task\n    def browse(self): ...\n",
-            "users.py:9: class Reader: @task browse",
-        ),
-        (
-            "class Reader(Subscriber):\n    wait_time = between(1, 2)\n",
-            "users.py:8: class Reader: wait_time is not",
-        ),
-        (
-            "class Reader(Subscriber):\n    def payload(self, row): ...\n",
-            "users.py:9: class Reader: payload() is",
-        ),
-    ],
-)
-def test_a_class_that_would_not_be_honoured_is_told_before_anything_starts(
-    users: str, sentence: str, tmp_path: Path
-) -> None:
-    done = run(tmp_path, users)
+def test_a_class_that_would_not_be_honoured_is_told_before_anything_starts(tmp_path: Path) -> None:
+    done = run(tmp_path, REFUSED)
     assert done.code == 2, done.said
-    assert sentence in done.err, done.said
+    assert "users.py:13: class Browser: @task browse" in done.out, done.said
+    assert "users.py:19: class Waiter: wait_time is not" in done.out, done.said
+    assert "users.py:25: class Reader: payload() is" in done.err, done.said
     assert len(done.sentences) == 1
     assert not (tmp_path / "results").exists()
 

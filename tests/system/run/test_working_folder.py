@@ -1,6 +1,7 @@
 """Nothing in the working directory is run or obeyed: neither modules nor a configuration of Locust's."""
 
 import importlib.metadata
+import json
 import os
 import shutil
 import signal
@@ -116,20 +117,41 @@ CAPACITY = (
     *("capacity", "comments", "--slo", "delivery.latency.p99 < 60s", "--from", "20", "--to", "21"),
     *("--measure", "1s", "--short", "500ms", "--budget", "1s", "--results", "{results}", *RUN[4:]),
 )
-COMMANDS = {
-    "version": ("version",),
-    "scenarios": ("scenarios",),
-    "schema": ("schema",),
-    "plan": ("plan", "comments"),
-    "probe": ("probe", "--target", "http://127.0.0.1:9/event", "--auth", "api-key:HOME"),
-    "report": ("report", "{sample}"),
-    "verify": ("verify", "{sample}"),
-    "compare": ("compare", "{sample}", "{sample}"),
-    "notebook": ("notebook", "{sample}", "throughput"),
-    "run": (*RUN, "--processes", "2"),
-    "capacity": CAPACITY,
-    "serve": ("serve", "--port", "0"),
+#: Each of these with its exit codes; what reads a run reads the one that the first of its commands has made.
+COMMANDS: dict[str, tuple[tuple[tuple[str, ...], set[int]], ...]] = {
+    "version": ((("version",), {0}),),
+    "run and what reads it": (
+        # What the report imports, `report` imports too.
+        ((*RUN, "--processes", "2", "--no-report"), {0, 3}),
+        (("report", "{sample}"), {0}),
+        (("verify", "{sample}"), {0}),
+        (("compare", "{sample}", "{sample}"), {0, 3}),
+        (("notebook", "{sample}", "throughput"), {0}),
+    ),
+    "capacity": ((CAPACITY, {0, 3}),),
+    "serve": ((("serve", "--port", "0"), {0, 130}),),
 }
+#: What starts no other process, all in one: an interpreter that has a module looks for it no more, so that what is
+#: looked for is the same as of one process for each.
+ALONE = {
+    ("scenarios",): 0,
+    ("schema",): 0,
+    ("plan", "comments"): 0,
+    ("probe", "--target", "http://127.0.0.1:9/event", "--auth", "api-key:HOME"): 4,
+}
+IN_TURN = """
+import json, sys
+from loadgen.cli import main
+
+codes = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["loadgen", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        codes.append(end.code)
+print(json.dumps(codes))
+"""
 
 
 def names(*arguments: str) -> set[str]:
@@ -177,9 +199,10 @@ class Folder:
 
     def run(self, *command: str, pythonpath: str = "") -> tuple[int, str]:
         """Run a command in the folder; a server is told to end as soon as it is ready."""
-        given = {"results": self.results, "sample": self.sample}
+        made = next(self.results.glob("*/manifest.json"), None)
+        given = {"results": self.results, "sample": self.sample if made is None else made.parent}
         process = subprocess.Popen(
-            [part.format(**given) if "{" in part and "}" in part else part for part in command],
+            [part.format(**given) if part in ("{results}", "{sample}") else part for part in command],
             cwd=self.path,
             env=self.environment(pythonpath),
             stdin=subprocess.DEVNULL,
@@ -230,12 +253,22 @@ def test_what_is_looked_for_in_the_working_directory_is_found_out(folder: Folder
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_imports_from_the_working_directory(name: str, folder: Folder) -> None:
-    code, said = folder.run(script("loadgen"), *COMMANDS[name])
+    for command, expected in COMMANDS[name]:
+        code, said = folder.run(script("loadgen"), *command)
+        folder.check(said)
+        # Nor is it looked into, in no process of the command.
+        assert folder.exposed.read_text() == "", said
+        assert code in expected, said
+    if len(COMMANDS[name]) > 1:
+        assert only_run(folder.results)
+
+
+def test_no_command_of_one_process_imports_from_the_working_directory(folder: Folder) -> None:
+    code, said = folder.run(sys.executable, "-P", "-c", IN_TURN, json.dumps(list(ALONE)))
     folder.check(said)
-    # Nor is it looked into, in no process of the command.
-    assert folder.exposed.read_text() == ""
-    expected = {"probe": {4}, "serve": {130, 0}, "compare": {0, 3}, "run": {0, 3}, "capacity": {0, 3}}
-    assert code in expected.get(name.partition(" ")[0], {0}), said
+    assert folder.exposed.read_text() == "", said
+    assert code == 0, said
+    assert json.loads(said.splitlines()[-1]) == list(ALONE.values()), said
 
 
 @pytest.mark.parametrize(
@@ -262,7 +295,11 @@ def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     folder.leave_out(taken | set(done.stdout.split()))
     command = (sys.executable, "-m", "loadgen") if "-m" in way else (script("loadgen"),)
     # What the report imports is seen above.
-    arguments = (*COMMANDS[name], "--no-report") if name == "run" else COMMANDS[name]
+    arguments = {
+        "version": ("version",),
+        "notebook": ("notebook", "{sample}", "throughput"),
+        "run": (*RUN, "--processes", "2", "--no-report"),
+    }[name]
     exit_code, said = folder.run(*command, *arguments, pythonpath=":" if "empty" in way else "")
     folder.check(said)
     assert exit_code in ({0, 3} if name == "run" else {0}), said
@@ -280,11 +317,14 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
         for path in folder.path.glob("*.py"):
             shutil.copy(path, home)
     folder.known |= {"beside_the_locustfile", "mine"}
-    code, said = folder.run(script("locust"), "-f", str(home / "mine.py"), *LOCUST)
+    # Where the two folders are one, only the order of the places is new: the file is loaded, and nothing run.
+    arguments = ("--list",) if beside else LOCUST
+    code, said = folder.run(script("locust"), "-f", str(home / "mine.py"), *arguments)
     folder.check(said)
     assert "a neighbour was imported" in said
-    assert code in (0, 3), said
-    assert only_run(folder.results)
+    assert code in ((0,) if beside else (0, 3)), said
+    if not beside:
+        assert only_run(folder.results)
 
 
 def test_a_run_takes_no_option_from_a_file_or_the_environment(
