@@ -7,6 +7,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from loadgen.measure.spool import read_batches
 from loadgen.server.process import ServerProcess
 from tests.system.harness import (
     SMALL,
@@ -21,8 +22,15 @@ from tests.system.harness import (
     start,
     wait_for_phase,
 )
+from tests.system.run.waiting import until
 
 KEY = "da2-" + "s" * 26
+
+
+def recording(run: Path) -> set[str]:
+    """Return the spools, one a worker, that have deliveries."""
+    spools = run.rglob("deliveries-*.arrows")
+    return {path.name for path in spools if any(batch.num_rows for batch in read_batches(path))}
 
 
 def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(tmp_path: Path) -> None:
@@ -31,7 +39,7 @@ def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
         *overrides([*SMALL, "phases.measure=6s"]),
     )
     run = wait_for_phase(tmp_path, "measure", process=process)
-    time.sleep(2)
+    until(lambda: len(recording(run)) == 2, "both workers have put deliveries on disk")
     master = psutil.Process(process.pid).children()[0]
     victim = max(
         (child for child in master.children() if "loadgen.server" not in child.cmdline()),
