@@ -4,6 +4,8 @@ import multiprocessing
 import random
 import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,6 +94,11 @@ class _Peer:
         return self._outgoing.read()
 
 
+def _host(pipe: Connection) -> None:
+    while (asked := pipe.recv()) is not None:
+        _serve(pipe, *asked)
+
+
 def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: bool, cut: bool) -> None:
     context = None
     if certificate is not None:
@@ -100,9 +107,10 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     pipe.send(listener.getsockname()[1])
     peers = []
-    for _ in range(connections):
-        peers.append(_Peer(listener.accept()[0], context, lines, cut))
-        pipe.send(peers[-1].port)
+    with listener:
+        for _ in range(connections):
+            peers.append(_Peer(listener.accept()[0], context, lines, cut))
+            pipe.send(peers[-1].port)
     draws = random.Random(1)
     order: Order = pipe.recv()
     ends: dict[int, list[int]] = {peer.port: [] for peer in peers}
@@ -128,26 +136,55 @@ def _serve(pipe: Connection, connections: int, certificate: Path | None, lines: 
                     peer.send(parts.pop(0))
             time.sleep(order.least_pause_s + draws.random() * order.pause_s)
         number += batch
-    time.sleep(0.1)
     pipe.send(ends)
     pipe.recv()
     for peer in peers:
         peer.peer.close()
 
 
-class Sender:
-    """Starts it, and ends it."""
+class Host:
+    """The process of one sender after the other: to start it costs more than most of them send."""
 
-    def __init__(
-        self, connections: int, certificate: Path | None = None, lines: bool = False, cut: bool = False
-    ) -> None:
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, there = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(there, connections, certificate, lines, cut), daemon=True
-        )
+        self.pipe, there = context.Pipe()
+        self._process = context.Process(target=_host, args=(there,), daemon=True)
         self._process.start()
         there.close()
+        self.idle = True
+
+    def take(self) -> Connection:
+        """Return the pipe to it; a new one where the sender before did not come to its end."""
+        if not self.idle:
+            self._process.kill()
+            self._begin()
+        self.idle = False
+        return self.pipe
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.idle:
+            self.pipe.send(None)
+            self._process.join(5)
+        self._process.kill()
+
+
+class Sender:
+    """A service in a host, for so many connections."""
+
+    def __init__(
+        self,
+        host: Host,
+        connections: int,
+        certificate: Path | None = None,
+        lines: bool = False,
+        cut: bool = False,
+    ) -> None:
+        self._host, self._pipe = host, host.take()
+        self._pipe.send((connections, certificate, lines, cut))
         self.port: int = self._pipe.recv()
 
     def accepted(self) -> int:
@@ -169,18 +206,10 @@ class Sender:
     def stop(self) -> None:
         """Hang up."""
         self._pipe.send(None)
-        self._process.join(5)
-        self._process.kill()
+        self._host.idle = True
 
 
-def burn(seconds: float) -> Any:
+def burn(seconds: float) -> "subprocess.Popen[bytes]":
     """Keep a core busy for so long, in a process of its own; returns the process."""
-    process = multiprocessing.get_context("spawn").Process(target=_burn, args=(seconds,), daemon=True)
-    process.start()
-    return process
-
-
-def _burn(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        sum(range(1_000))
+    code = f"import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: sum(range(1_000))"
+    return subprocess.Popen([sys.executable, "-S", "-c", code])

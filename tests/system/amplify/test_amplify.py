@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,9 @@ def what_is_too_old(node: str) -> str | None:
     return None
 
 
-@pytest.fixture(scope="module", params=["plain", "tls"])
-def results(
-    request: pytest.FixtureRequest, node_modules: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def suites(node_modules: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Run the cases over plain sockets and TLS at the same time, as they mostly wait; return what became of each."""
     folder = tmp_path_factory.mktemp("amplify")
     private = rsa.generate_private_key(65537, 2048)
     key = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key())), "kid": "k"}
@@ -118,16 +117,26 @@ def results(
     )
     options = ["--api", str(folder / "api.yaml"), "--ka-interval", "0.3", "--host", "localhost"]
     environment = {"EVENTS_JWT": token, "EVENTS_ACCESS_KEY": ACCESS_KEY, "EVENTS_SECRET_KEY": SECRET_KEY}
-    if request.param == "tls":
-        options += certificate(folder)
-        environment["NODE_EXTRA_CA_CERTS"] = str(folder / "ca.pem")
-    with pytest.MonkeyPatch.context() as patch:
+    certified = certificate(folder)
+    of_kind: dict[str, tuple[list[str], dict[str, str]]] = {
+        "plain": (options, dict(environment)),
+        "tls": ([*options, *certified], {**environment, "NODE_EXTRA_CA_CERTS": str(folder / "ca.pem")}),
+    }
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setenv("AMPLIFY_SECRET", SECRET_KEY)
-        brief_options = [*options, "--lifetime", BRIEF_LIFETIME_S]
-        with ServerProcess(options) as server, ServerProcess(brief_options) as brief:
-            environment |= endpoints("EVENTS", server.announcement)
-            environment |= endpoints("EVENTS_BRIEF", brief.announcement)
-            yield run_suite(environment, folder / "cases.jsonl")
+        started = {}
+        for kind, (its_options, its_environment) in of_kind.items():
+            server = stack.enter_context(ServerProcess(its_options))
+            brief = stack.enter_context(ServerProcess([*its_options, "--lifetime", BRIEF_LIFETIME_S]))
+            its_environment |= endpoints("EVENTS", server.announcement)
+            its_environment |= endpoints("EVENTS_BRIEF", brief.announcement)
+            started[kind] = start_suite(its_environment, folder / f"{kind}.jsonl")
+        return {kind: finished_suite(process, folder / f"{kind}.jsonl") for kind, process in started.items()}
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def results(request: pytest.FixtureRequest, suites: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return suites[request.param]
 
 
 def endpoints(prefix: str, server: Announcement) -> dict[str, str]:
@@ -147,31 +156,34 @@ def certificate(folder: Path) -> list[str]:
     return ["--certfile", str(folder / "cert.pem"), "--keyfile", str(folder / "key.pem")]
 
 
-def run_suite(environment: dict[str, str], output: Path) -> dict[str, Any]:
-    """Run the cases and return why each failed, None where it passed."""
-    # A file, so that what had finished is known of a suite that did not come to its end.
+def start_suite(environment: dict[str, str], output: Path) -> "subprocess.Popen[str]":
+    """Start the cases; what becomes of them goes to a file, where it is known also if they come to no end."""
     with output.open("w") as stdout:
-        try:
-            done = subprocess.run(
-                [
-                    "node",
-                    "--test-force-exit",
-                    "--test-concurrency=2",
-                    "--test-reporter=./reporter.mjs",
-                    "--test",
-                    *FILES,
-                ],
-                cwd=HERE,
-                env={**os.environ, **environment},
-                stdout=stdout,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=SUITE_TIMEOUT_S,
-                check=False,
-            )
-            said = done.stderr
-        except subprocess.TimeoutExpired:
-            said = f"stopped after {SUITE_TIMEOUT_S} s"
+        return subprocess.Popen(
+            [
+                "node",
+                "--test-force-exit",
+                "--test-concurrency=2",
+                "--test-reporter=./reporter.mjs",
+                "--test",
+                *FILES,
+            ],
+            cwd=HERE,
+            env={**os.environ, **environment},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def finished_suite(process: "subprocess.Popen[str]", output: Path) -> dict[str, Any]:
+    """Wait for the cases and return why each failed, None where it passed."""
+    try:
+        _, said = process.communicate(timeout=SUITE_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        said = f"stopped after {SUITE_TIMEOUT_S} s"
     lines = [line for line in output.read_text().splitlines() if line.startswith('{"name"')]
     assert lines, output.read_text() + said
     return {row["name"]: row["why"] for row in map(json.loads, lines)}

@@ -5,9 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import analysis
 from analysis.notebooks import FOLDER, NAMES, execute
+from loadgen.cli import notebook  # noqa: F401
+from loadgen.cli.app import app
 from tests.analysis.synthetic import simple_run
 from tests.paths import REPO
 from tests.system.harness import loadgen
@@ -53,9 +56,9 @@ def test_no_notebook_is_committed_with_outputs_and_none_is_left_out() -> None:
 def test_the_command_and_another_run(tmp_path: Path) -> None:
     folder = simple_run(tmp_path / "run")
     assert analysis.__all__
-    assert loadgen("report", str(folder)).code == 0
+    assert CliRunner().invoke(app, ["report", str(folder)]).exit_code == 0
     done = loadgen("notebook", str(folder), "fan-out", timeout_s=120)
     assert done.code == 0, done.said
     assert "10 of 10 events reached all" in outputs(Path(done.out.strip()))
-    assert loadgen("notebook", str(folder), "nonsense").code == 2
-    assert loadgen("notebook", str(tmp_path)).code == 2
+    for refused in ((str(folder), "nonsense"), (str(tmp_path),)):
+        assert CliRunner().invoke(app, ["notebook", *refused]).exit_code == 2

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import analysis
 from analysis import revisions
@@ -12,6 +13,8 @@ from analysis.__main__ import main
 from analysis.notebooks import execute
 from analysis.revisions import SUMMARY
 from analysis.verify.check import Verification, verify
+from loadgen.cli import verify as verify_command  # noqa: F401
+from loadgen.cli.app import app
 from tests.analysis.synthetic import simple_run
 from tests.paths import REPO
 from tests.system.harness import loadgen
@@ -24,11 +27,16 @@ def sample(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    folder = simple_run(tmp_path / "run")
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = simple_run(tmp_path_factory.mktemp("reported") / "run")
     assert main(["report", str(folder)]) == 0
     return folder
+
+
+@pytest.fixture
+def small(reported: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(reported, tmp_path / "run")
 
 
 def check(folder: Path) -> Verification:
@@ -36,16 +44,16 @@ def check(folder: Path) -> Verification:
 
 
 def test_the_command(small: Path, tmp_path: Path) -> None:
-    done = loadgen("verify", str(small))
-    assert done.code == 0, done.said
-    assert done.out.splitlines()[-1] == "all agree"
+    agreed = CliRunner().invoke(app, ["verify", str(small)])
+    assert agreed.exit_code == 0, agreed.output
+    assert agreed.stdout.splitlines()[-1] == "all agree"
     content = json.loads((small / SUMMARY).read_text())
     content["ledger"]["lost"] = 1
     (small / SUMMARY).write_text(json.dumps(content))
     done = loadgen("verify", str(small))
     assert done.code == 3, done.said
     assert "summary.json: ledger.lost is 1, and 0 by the tables" in done.out
-    assert loadgen("verify", str(tmp_path)).code == 2
+    assert CliRunner().invoke(app, ["verify", str(tmp_path)]).exit_code == 2
 
 
 def test_a_notebook_that_was_executed_is_compared_too(sample: Path) -> None:

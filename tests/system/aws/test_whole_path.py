@@ -69,7 +69,8 @@ def world(tmp_path: Path) -> Iterator[World]:
 def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     results = tmp_path / "results"
     target = ("--target", "aws:load")
-    run = ("run", "comments", *target, "--results", str(results), *overrides(SMALL))
+    small = (*SMALL, "phases.measure=1s", "phases.drain=500ms")
+    run = ("run", "comments", *target, "--results", str(results), *overrides(small))
     done = world.loadgen(*run, "--allow-remote")
     assert done.code == 2, done.said
     assert "there is no stack 'load' in eu-west-1: make it with `loadgen aws up --stack load`" in done.err

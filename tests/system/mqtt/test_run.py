@@ -33,7 +33,7 @@ clients:
     count: 1
     publish: {channel: "/default/below/{topic}/a/b", rate: 40/s, via: websocket}
 gates: ["delivery.loss == 0", "publish.errors == 0"]
-phases: {warmup: 300ms, measure: 2s, drain: 2s}
+phases: {warmup: 300ms, measure: 2s, drain: 1s}
 """
     )
     results = tmp_path / "results"
@@ -78,7 +78,7 @@ phases: {warmup: 300ms, measure: 2s, drain: 2s}
 def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker, tmp_path: Path) -> None:
     done = loadgen(
         *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path), "--report"),
-        *overrides([*SMALL, "phases.measure=1s", 'gates=["publish.errors == 0"]']),
+        *overrides([*SMALL, "phases.measure=1s", "phases.drain=500ms", 'gates=["publish.errors == 0"]']),
         timeout_s=170,
     )
     # A gate about what is not known is inconclusive.

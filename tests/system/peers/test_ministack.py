@@ -33,6 +33,7 @@ RUN = (
     "clients.commenters.publish.rate=50/s",
     "phases.warmup=500ms",
     "phases.measure=1s",
+    "phases.drain=500ms",
 )
 
 

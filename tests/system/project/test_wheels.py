@@ -1,8 +1,5 @@
 """Wheels as the release builds them: whole, or not at all."""
 
-import os
-import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -10,43 +7,18 @@ from pathlib import Path
 import pytest
 
 import loadgen
-
-REPO = Path(__file__).resolve().parents[3]
-_PARTS = ("loadgen", "analysis", "scenarios")
-_FILES = (".gitignore", "LICENSE", "README.md", "hatch_build.py", "locustfile.py", "pyproject.toml")
+from tests.system.building import build, copy
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Return a copy of what is built: several builds at once would write to the same folders."""
-    folder = tmp_path / "tree"
-    for name in _PARTS:
-        shutil.copytree(
-            REPO / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.new")
-        )
-    for name in _FILES:
-        shutil.copy(REPO / name, folder)
-    return folder
-
-
-def _build(tree: Path, **environment: str) -> tuple[subprocess.CompletedProcess[str], list[Path]]:
-    """Build by the back end itself: pip would make an environment and fetch the back end for it first."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "out"],
-        cwd=tree,
-        env={**os.environ, "LOADGEN_NATIVE": "", **environment},
-        capture_output=True,
-        text=True,
-        timeout=170,
-        check=False,
-    )
-    return done, list((tree / "out").glob("*.whl"))
+    return copy(tmp_path / "tree")
 
 
 def test_a_wheel_has_the_native_path_its_tag_and_all_that_belongs_to_it(tree: Path) -> None:
     # What another Python has built in the checkout must not come along.
     (tree / "loadgen/native/_native.cpython-399-x86_64-linux-gnu.so").write_bytes(b"of another Python")
-    done, wheels = _build(tree, LOADGEN_NATIVE="require")
+    done, wheels = build(tree, LOADGEN_NATIVE="require")
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = wheels
     python = f"cp{sys.version_info.major}{sys.version_info.minor}"
@@ -63,14 +35,14 @@ def test_a_wheel_has_the_native_path_its_tag_and_all_that_belongs_to_it(tree: Pa
 
 
 def test_a_compiler_that_fails_ends_the_build_of_a_release(tree: Path) -> None:
-    done, wheels = _build(tree, LOADGEN_NATIVE="require", CC="/bin/false")
+    done, wheels = build(tree, LOADGEN_NATIVE="require", CC="/bin/false")
     assert done.returncode != 0
     assert wheels == []
     assert "false" in done.stdout + done.stderr
 
 
 def test_elsewhere_a_compiler_that_fails_leaves_a_wheel_of_plain_python(tree: Path) -> None:
-    done, wheels = _build(tree, CC="/bin/false")
+    done, wheels = build(tree, CC="/bin/false")
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = wheels
     assert wheel.name.endswith("-py3-none-any.whl")

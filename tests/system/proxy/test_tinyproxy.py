@@ -104,7 +104,12 @@ def test_a_run_goes_through_it_with_all_it_has_and_says_so(
     results = tmp_path / "results"
     finished = loadgen(
         *("run", "comments", "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY", "--allow-remote"),
-        *("--results", str(results), *overrides(SMALL), "--report"),
+        *(
+            "--results",
+            str(results),
+            *overrides((*SMALL, "phases.measure=1s", "phases.drain=500ms")),
+            "--report",
+        ),
         env={"HTTP_PROXY": tinyproxy.url},
         timeout_s=170,
     )

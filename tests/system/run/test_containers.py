@@ -26,7 +26,7 @@ while True:
     taken.append(bytearray(b"x" * 2**20))
     time.sleep(0.02)
 """
-LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=3s", "phases.drain=2s")
+LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=3s", "phases.drain=500ms")
 
 
 def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished, Any]:
@@ -44,7 +44,7 @@ def throttled_run(results: Path, percent: int, *options: str) -> tuple[Finished,
             [*cgroup.within(place), sys.executable, "-S", "-c", "while True: pass"]
         ) as taker:
             quota.write_text(str(percent * 1_000))
-            time.sleep(4)
+            time.sleep(3.5)
             quota.write_text("-1")
             taker.kill()
         finished = Finished(run, PATIENCE_S)
@@ -120,7 +120,8 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_pa
     with cgroup.group("memory") as place:
         limit = place / "memory.limit_in_bytes"
         run = start(
-            *("run", "comments", "--processes", "2", "--results", str(results), *overrides(LOAD)),
+            *("run", "comments", "--processes", "2", "--results", str(results)),
+            *overrides((*LOAD, "phases.drain=2s")),
             prefix=cgroup.within(place),
         )
         eater = subprocess.Popen(

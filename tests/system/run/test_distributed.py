@@ -216,7 +216,7 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     results.mkdir(parents=True)
     with network(tmp_path, 3, delay_ms=2, hidden=[tmp_path / "hidden"]) as net:
         shown(net)
-        site = Site(net, results, 4, "phases.measure=20s", "clients.commenters.publish.rate=20/s")
+        site = Site(net, results, 4, "phases.measure=12s", "clients.commenters.publish.rate=20/s")
         workers = [net.on_node(node, *site.worker, env=KEY) for node in range(3)]
         survivor = net.on_hub(*site.worker, env=KEY)
         try:

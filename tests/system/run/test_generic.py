@@ -28,7 +28,7 @@ CHAT = (
     "clients.lurkers.count=12",
     "phases.warmup=200ms",
     "phases.measure=1500ms",
-    "phases.drain=2s",
+    "phases.drain=500ms",
 )
 COMMENTS = (
     "gates=[]",
@@ -38,7 +38,7 @@ COMMENTS = (
     "clients.commenters.publish.rate=50/s",
     "phases.warmup=200ms",
     "phases.measure=1500ms",
-    "phases.drain=2s",
+    "phases.drain=500ms",
 )
 
 

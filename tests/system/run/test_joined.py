@@ -211,11 +211,12 @@ def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path) -> None
 
 def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp_path: Path) -> None:
     results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
+    running = master(results, port, 2, "--join", str(path))
+    # While it starts.
     status, last = said_by_workers()
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
     bomb = base64.b64encode(struct.pack(">II", 0x1C849314, len(packed)) + packed).decode()
-    running = master(results, port, 2, "--join", str(path))
     wait_for_port(port)
     good = start("run", "--worker", "--master-port", str(port), "--join", str(path), env=NONE)
     evil = Peer(port, "evil_1", join.for_worker(path))

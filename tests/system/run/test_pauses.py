@@ -27,8 +27,8 @@ LOAD = (
     "gates=[delivery.latency.p99 < 60s]",
     "clients.readers.count=10",
     "clients.commenters.publish.rate=20/s",
-    "phases.measure=4s",
-    "phases.drain=2s",
+    "phases.measure=3s",
+    "phases.drain=1s",
 )
 #: As a reason has it: "1.5 s" where the machine is quiet, less where the process had waited for a CPU beside.
 LASTED = r"\d[\d.]* m?s"
@@ -71,12 +71,12 @@ class Paused:
 
 
 def paused_run(results: Path, pause: Callable[["subprocess.Popen[str]"], None], *options: str) -> Paused:
-    """Start a run, pause it a second into its measurement; return what is known of it."""
+    """Start a run, pause it half a second into its measurement; return what is known of it."""
     run = start("run", "comments", *options, "--results", str(results), *overrides(LOAD))
     wait_for_phase(results, "measure", PATIENCE_S)
     processes = family(run)
     before_s = waited_s(processes)
-    time.sleep(1)
+    time.sleep(0.5)
     began_s = time.monotonic()
     pause(run)
     most_s = time.monotonic() - began_s

@@ -14,7 +14,7 @@ from tests.system.run.waiting import PATIENCE_S
 from tests.transport.quiet import QuietRelay
 
 KEY = "da2-" + "s" * 26
-SETTINGS = (*SMALL, "gates=[delivery.loss == 0]", "phases.measure=6s", "phases.drain=1s")
+SETTINGS = (*SMALL, "gates=[delivery.loss == 0]", "phases.measure=4s", "phases.drain=500ms")
 
 
 @pytest.mark.parametrize("secure", [False, True])
@@ -42,9 +42,9 @@ def test_a_silence_is_noticed_and_what_was_missed_is_lost_in_reconnect(
             *("--api-key-env", "LOADGEN_TEST_KEY", "--results", str(results)),
         )
         run = wait_for_phase(results, "measure", PATIENCE_S)
-        time.sleep(1.0)
+        time.sleep(0.5)
         relay.silent.set()
-        time.sleep(3.0)
+        time.sleep(2.5)
         relay.silent.clear()
         done = Finished(process, PATIENCE_S)
     summary = read(run / "summary.json")

@@ -3,6 +3,7 @@
 The packages that it needs are lent by the environment of the tests: to download and unpack them anew took two minutes.
 """
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.paths import REPO
+from tests.system.building import build, copy
 from tests.system.harness import SMALL, Finished, overrides
 from tests.system.run.waiting import ended_by_verdict
 
@@ -23,13 +24,17 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(400)
 def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Path) -> None:
-    pip = [sys.executable, "-m", "pip"]
-    run(*pip, "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(REPO), cwd=tmp_path)
-    (wheel,) = tmp_path.glob("*.whl")
+    pip = [sys.executable, "-m", "pip", "--no-cache-dir", "--disable-pip-version-check"]
+    built, wheels = build(copy(tmp_path / "tree"))
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = wheels
     # Without a pip, and so without the old setuptools that comes with it and would hide the lent one.
     run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"), cwd=tmp_path)
     own = str(tmp_path / "venv" / "bin" / "python")
-    run(*pip, "--python", own, "install", "-q", "--no-deps", str(wheel), cwd=tmp_path)
+    run(
+        *(*pip, "--python", own, "install", "-q", "--no-deps", "--no-index", "--no-compile", str(wheel)),
+        cwd=tmp_path,
+    )
     site = run(
         own, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path
     ).stdout.strip()
@@ -37,6 +42,7 @@ def test_the_wheel_installed_outside_the_checkout_runs_the_main_job(tmp_path: Pa
     Path(site, "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     where = run(own, "-c", "import loadgen; print(loadgen.__file__)", cwd=tmp_path).stdout.strip()
     assert Path(where).is_relative_to(site)
+    shutil.rmtree(tmp_path / "tree")
     run(*pip, "--python", own, "check", cwd=tmp_path)
     loadgen = str(tmp_path / "venv" / "bin" / "loadgen")
     process = subprocess.Popen(

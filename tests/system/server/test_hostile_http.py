@@ -82,7 +82,7 @@ class Server:
         for _ in range(100):
             time.sleep(0.2)
             after_mb = self.memory_mb()
-            if abs(after_mb - before_mb) < 0.1:
+            if abs(after_mb - before_mb) < 1:
                 break
             before_mb = after_mb
         return before_mb

@@ -24,6 +24,7 @@ from websockets.uri import parse_uri
 
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import SUBPROTOCOL, encode_header_subprotocol
+from loadgen.server.__main__ import main as server_main
 from loadgen.server.process import Announcement, ServerProcess, ServerStartError
 
 from .conftest import WAIT_S, Client
@@ -129,7 +130,6 @@ def test_a_taken_port_is_one_sentence_and_exit_2(start: Start) -> None:
     ("options", "says"),
     [
         (["--port", "70000"], "port 70000 is not a port"),
-        (["--host", "192.0.2.1"], "is not an address of this machine"),
         (["--namespace", "a_b"], "namespace 'a_b' is not one"),
         (["--namespace", "a/b"], "namespace 'a/b' is not one"),
         (["--ka-interval", "0"], "keep-alive interval is 0"),
@@ -137,13 +137,35 @@ def test_a_taken_port_is_one_sentence_and_exit_2(start: Start) -> None:
         (["--api-key-env", "LOADGEN_NO_SUCH_KEY"], "'LOADGEN_NO_SUCH_KEY' holds no API key"),
         (["--certfile", "cert.pem"], "needs both a certificate and a key"),
         (["--certfile", "no.pem", "--keyfile", "no.pem"], "certificate file 'no.pem' does not exist"),
+    ],
+)
+def test_a_bad_setting_is_one_sentence_and_exit_2(
+    capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    """They are refused before anything is listened on: in this process, as in one of its own."""
+    code = server_main(options)
+    said = capsys.readouterr()
+    _expect_a_sentence(code, said.out, said.err, says)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--ka-interval", "-1"], "keep-alive interval is -1"),
+        (["--host", "192.0.2.1"], "is not an address of this machine"),
         (["--certfile", __file__, "--keyfile", __file__], "are not a PEM certificate and its key"),
     ],
 )
-def test_a_bad_setting_is_one_sentence_and_exit_2(start: Start, options: list[str], says: str) -> None:
+def test_what_the_process_cannot_begin_with_is_one_sentence_and_exit_2(
+    start: Start, options: list[str], says: str
+) -> None:
     process = start(*options)
     out, err = process.communicate(timeout=WAIT_S)
-    assert (process.returncode, out) == (2, "")
+    _expect_a_sentence(process.returncode, out, err, says)
+
+
+def _expect_a_sentence(code: int, out: str, err: str, says: str) -> None:
+    assert (code, out) == (2, "")
     assert says in err
     assert err.startswith("loadgen server: ")
     assert err.count("\n") == 1

@@ -27,7 +27,7 @@ from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
 from loadgen.transport.websocket import WebSocket
 from tests.transport.capture import Capture, may_capture
-from tests.transport.sending import Order, Sender, burn
+from tests.transport.sending import Host, Order, Sender, burn
 
 pytestmark = pytest.mark.skipif(not may_capture(), reason="it may not capture packets (CAP_NET_RAW)")
 
@@ -113,7 +113,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "server.pem"
 
 
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.stop()
+
+
 def receive(
+    host: Host,
     monkeypatch: pytest.MonkeyPatch,
     path: str,
     order: Order,
@@ -127,7 +135,7 @@ def receive(
     inlets._inlets.clear()
     buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
     service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("k"))
-    sender = Sender(CONNECTIONS, certificate, order.lines, order.cut_answer)
+    sender = Sender(host, CONNECTIONS, certificate, order.lines, order.cut_answer)
     scheme = {(False, False): "ws", (False, True): "wss", (True, False): "tcp"}[
         order.lines, certificate is not None
     ]
@@ -165,14 +173,14 @@ def receive(
         wanted, rows = order.frames * CONNECTIONS, np.empty((0, len(COLUMNS)), dtype=np.int64)
         with gevent.Timeout(20):
             while len(rows) < wanted:
-                gevent.sleep(0.05)
+                gevent.sleep(0.01)
                 rows = np.concatenate([rows, *(piece.copy() for piece in buffer.take())])
         for connection in connections:
             connection.abort()
         sender.stop()
-        time.sleep(0.3)
     for burner in burners:
         burner.kill()
+        burner.wait()
     inlets._inlets.clear()
     found = []
     for number, port in enumerate(ports):
@@ -211,10 +219,10 @@ def check_alone(seen: Seen) -> None:
 @pytest.mark.parametrize("order", [SINGLE, BURST, SPLIT])
 @pytest.mark.parametrize("kind", ["plain", "tls", "lines"])
 def test_the_capture_lies_in_every_interval(
-    monkeypatch: pytest.MonkeyPatch, certificate: Path, path: str, order: Order, kind: str
+    host: Host, monkeypatch: pytest.MonkeyPatch, certificate: Path, path: str, order: Order, kind: str
 ) -> None:
     order = replace(order, lines=kind == "lines")
-    seen = receive(monkeypatch, path, order, certificate if kind == "tls" else None)
+    seen = receive(host, monkeypatch, path, order, certificate if kind == "tls" else None)
     check(seen)
     assert seen.exact > 0
 
@@ -222,21 +230,21 @@ def test_the_capture_lies_in_every_interval(
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("order", [SINGLE, SPLIT])
 def test_also_where_the_reader_is_slow_and_stamps_are_wrong(
-    monkeypatch: pytest.MonkeyPatch, path: str, order: Order
+    host: Host, monkeypatch: pytest.MonkeyPatch, path: str, order: Order
 ) -> None:
-    seen = receive(monkeypatch, path, order, stall_s=0.005)
+    seen = receive(host, monkeypatch, path, order, stall_s=0.005)
     check(seen)
     # What the stamps alone would say.
     assert (seen.arrival_ns - seen.after_ns).max() > 1_000_000
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_also_where_both_cores_are_busy(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    check(receive(monkeypatch, path, SPLIT, busy=3))
+def test_also_where_both_cores_are_busy(host: Host, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    check(receive(host, monkeypatch, path, SPLIT, busy=3))
 
 
-def test_also_where_a_client_reads_slowly_on_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = receive(monkeypatch, "python", Order(60, sizes=(900,)), bytes_per_s=20_000.0)
+def test_also_where_a_client_reads_slowly_on_purpose(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = receive(host, monkeypatch, "python", Order(60, sizes=(900,)), bytes_per_s=20_000.0)
     check(seen)
     assert (seen.arrival_ns - seen.after_ns).max() > 1_000_000
 
@@ -244,20 +252,20 @@ def test_also_where_a_client_reads_slowly_on_purpose(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", ["plain", "tls", "lines"])
 def test_a_message_that_is_read_alone_is_exact(
-    monkeypatch: pytest.MonkeyPatch, certificate: Path, path: str, kind: str
+    host: Host, monkeypatch: pytest.MonkeyPatch, certificate: Path, path: str, kind: str
 ) -> None:
     order = Order(25, least_pause_s=0.02, lines=kind == "lines")
-    seen = receive(monkeypatch, path, order, certificate if kind == "tls" else None)
+    seen = receive(host, monkeypatch, path, order, certificate if kind == "tls" else None)
     check(seen)
     check_alone(seen)
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_without_kernel_stamps_an_arrival_is_the_read_and_uncertain(
-    monkeypatch: pytest.MonkeyPatch, path: str
+    host: Host, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(kernel_time, "enable", lambda _: False)
-    seen = receive(monkeypatch, path, Order(25, least_pause_s=0.02))
+    seen = receive(host, monkeypatch, path, Order(25, least_pause_s=0.02))
     check(seen)
     assert seen.exact == 0
 
@@ -265,10 +273,10 @@ def test_without_kernel_stamps_an_arrival_is_the_read_and_uncertain(
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("cut", [False, True])
 def test_an_unusual_yes_to_the_upgrade_leaves_single_messages_exact(
-    monkeypatch: pytest.MonkeyPatch, path: str, cut: bool
+    host: Host, monkeypatch: pytest.MonkeyPatch, path: str, cut: bool
 ) -> None:
     monkeypatch.setattr("loadgen.transport.upgrade.Upgrade.accepted", lambda *_: 0)
     # The answer comes in one read or in two.
-    seen = receive(monkeypatch, path, Order(25, least_pause_s=0.02, cut_answer=cut))
+    seen = receive(host, monkeypatch, path, Order(25, least_pause_s=0.02, cut_answer=cut))
     check(seen)
     check_alone(seen)

@@ -1,8 +1,10 @@
-"""The real user classes and Locust's real events, in a process of their own: to import Locust patches the process."""
+"""The real user classes and Locust's real events, in processes of their own: to import Locust patches the process."""
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,55 @@ import pytest
 from tests.paths import REPO
 
 
-def play(script: str, tmp_path: Path, code: int = 0) -> tuple[Any, str]:
+@dataclass
+class Played:
+    """How a script ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Player:
+    """Has scripts played, each in a fork of one process that has imported Locust already: see `playing`."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+
+    def play(self, script: Path) -> Played:
+        out, err = script.with_suffix(".out"), script.with_suffix(".err")
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([str(script), str(out), str(err)]).encode() + b"\n")
+        self._process.stdin.flush()
+        code = self._process.stdout.readline()
+        assert code, "the process that plays the scripts has ended"
+        return Played(int(code), out.read_text(), err.read_text())
+
+
+@pytest.fixture(scope="module")
+def player() -> Iterator[Player]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.system.users.playing"],
+        cwd=REPO,
+        env={"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        yield Player(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def play(player: Player, script: str, tmp_path: Path, code: int = 0) -> tuple[Any, str]:
     """Run a script; return what it printed as JSON on its last line, and its standard error."""
     path = tmp_path / "my_users.py"
     path.write_text(script)
-    done = subprocess.run(
-        [sys.executable, str(path)],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else None, done.stderr
+    done = player.play(path)
+    assert done.code == code, done.out + done.err
+    return json.loads(done.out.splitlines()[-1]) if done.out else None, done.err
 
 
 HEAD = """
@@ -57,7 +93,7 @@ def run_of(environment, **more):
 """
 
 
-def test_refusals_of_the_real_classes(tmp_path: Path) -> None:
+def test_refusals_of_the_real_classes(player: Player, tmp_path: Path) -> None:
     script = f"""{HEAD}
 said = []
 for name, declared in (
@@ -97,7 +133,7 @@ except UserClassError as error:
     said.append(["set", str(error)])
 print(json.dumps([said, [Mine.abstract, Base.abstract, Subscriber.abstract, Mine.tasks]]))
 """
-    (said, others), _ = play(script, tmp_path)
+    (said, others), _ = play(player, script, tmp_path)
     for name, sentence in said:
         # A private name is the user's own to use: ours are not on the class.
         assert (sentence is None) == (name == "_connect"), (name, sentence)
@@ -107,14 +143,16 @@ print(json.dumps([said, [Mine.abstract, Base.abstract, Subscriber.abstract, Mine
 
 
 @pytest.mark.parametrize("refused", ["    wait_time = between(1, 2)", "    @task\n    def mine(self): ..."])
-def test_a_refused_class_ends_the_program_with_its_sentence_and_code_2(refused: str, tmp_path: Path) -> None:
-    _, err = play(f"{HEAD}\nclass Reader(Subscriber):\n{refused}\n", tmp_path, code=2)
+def test_a_refused_class_ends_the_program_with_its_sentence_and_code_2(
+    player: Player, refused: str, tmp_path: Path
+) -> None:
+    _, err = play(player, f"{HEAD}\nclass Reader(Subscriber):\n{refused}\n", tmp_path, code=2)
     (line,) = err.splitlines()
     assert line.startswith("loadgen: my_users.py:")
     assert "class Reader: " in line
 
 
-def test_a_user_plays_its_client_once_whatever_its_code_raises(tmp_path: Path) -> None:
+def test_a_user_plays_its_client_once_whatever_its_code_raises(player: Player, tmp_path: Path) -> None:
     script = f"""{HEAD}
 import gevent
 environment = Environment()
@@ -141,7 +179,7 @@ for error in (ValueError("no"), StopUser(), StopTest(), InterruptTaskSet(), Syst
     found.append([run.log, [e["where"].split(" at ")[0] for e in run.failures.to_list()], run.checks.to_dict()])
 print(json.dumps(found))
 """
-    found, _ = play(script, tmp_path)
+    found, _ = play(player, script, tmp_path)
     assert len(found) == 6
     for number, (log, where, checks) in enumerate(found):
         assert log == ["claim", "joined", "end", "left"]
@@ -149,7 +187,7 @@ print(json.dumps(found))
         assert checks == {"reached": {"passed": 1, "failed": 0}, "is odd": {"passed": 0, "failed": 1}}
 
 
-def test_a_harness_failure_in_a_client_is_named_and_ends_no_process(tmp_path: Path) -> None:
+def test_a_harness_failure_in_a_client_is_named_and_ends_no_process(player: Player, tmp_path: Path) -> None:
     script = f"""{HEAD}
 environment = Environment()
 class Reader(Subscriber): ...
@@ -162,7 +200,7 @@ for error in (RuntimeError("no"), BaseException("a panic")):
     found.append([run.log, [(e["kind"], e["message"]) for e in run.failures.to_list()]])
 print(json.dumps(found))
 """
-    found, _ = play(script, tmp_path)
+    found, _ = play(player, script, tmp_path)
     for (log, failures), message in zip(found, ("RuntimeError: no", "BaseException: a panic"), strict=True):
         assert log == ["claim", "joined", "left"]
         assert failures == [["harness", message]]
@@ -186,7 +224,7 @@ own.belong_to(keeper, environment)
 """
 
 
-def test_listeners_that_raise_are_counted_and_the_others_are_called(tmp_path: Path) -> None:
+def test_listeners_that_raise_are_counted_and_the_others_are_called(player: Player, tmp_path: Path) -> None:
     script = f"""{LISTENERS}
 called = []
 
@@ -208,7 +246,7 @@ def third(environment, **_):
 events.test_start.fire(environment=environment)
 print(json.dumps([called, keeper.account.failures.to_list()]))
 """
-    (called, failures), err = play(script, tmp_path)
+    (called, failures), err = play(player, script, tmp_path)
     assert called == ["first", "second", "third"]
     assert [entry["kind"] for entry in failures] == ["user code"] * 3
     assert failures[0]["where"].startswith("test_start listener first() at my_users.py:")
@@ -216,7 +254,7 @@ print(json.dumps([called, keeper.account.failures.to_list()]))
     assert len(err.splitlines()) == 3
 
 
-def test_requests_that_user_code_fires_are_checks(tmp_path: Path) -> None:
+def test_requests_that_user_code_fires_are_checks(player: Player, tmp_path: Path) -> None:
     script = f"""{LISTENERS}
 environment.create_local_runner()
 fire = environment.events.request.fire
@@ -230,7 +268,7 @@ fire(request_type="GET", nme="/y")
 print(json.dumps([keeper.account.checks.to_dict(), keeper.account.failures.to_list(),
                   environment.stats.total.num_failures]))
 """
-    (checks, failures, counted), _ = play(script, tmp_path)
+    (checks, failures, counted), _ = play(player, script, tmp_path)
     assert checks["GET /x"] == {"passed": 1, "failed": 3}
     assert checks["SQL select"] == {"passed": 0, "failed": 1}
     assert counted == 4
@@ -239,7 +277,7 @@ print(json.dumps([keeper.account.checks.to_dict(), keeper.account.failures.to_li
     assert failure["where"].partition(" at ")[2].startswith("my_users.py:")
 
 
-def test_a_listener_can_make_the_exit_code_worse_only(tmp_path: Path) -> None:
+def test_a_listener_can_make_the_exit_code_worse_only(player: Player, tmp_path: Path) -> None:
     cases = [(3, 0, 3), (1, 0, 1), (1, 3, 1), (0, 1, 1), (0, None, 0), (None, 7, 7), (130, None, 130)]
     script = f"""{LISTENERS}
 found = []
@@ -253,11 +291,11 @@ for decided, users in {[case[:2] for case in cases]}:
     found.append(environment.process_exit_code)
 print(json.dumps(found))
 """
-    found, _ = play(script, tmp_path)
+    found, _ = play(player, script, tmp_path)
     assert found == [ends_with for _, _, ends_with in cases]
 
 
-def test_what_fails_when_the_verdict_is_written_leaves_no_green(tmp_path: Path) -> None:
+def test_what_fails_when_the_verdict_is_written_leaves_no_green(player: Player, tmp_path: Path) -> None:
     script = f"""{LISTENERS}
 environment.process_exit_code = 0
 keeper.past = True
@@ -267,24 +305,24 @@ def upload(environment, **_):
 events.quitting.fire(environment=environment, reverse=True)
 print(json.dumps(environment.process_exit_code))
 """
-    code, err = play(script, tmp_path)
+    code, err = play(player, script, tmp_path)
     assert code == 3
     assert "quitting listener upload() at my_users.py:" in err
 
 
-def test_a_failing_init_listener_ends_the_process_with_code_2(tmp_path: Path) -> None:
+def test_a_failing_init_listener_ends_the_process_with_code_2(player: Player, tmp_path: Path) -> None:
     script = f"""{LISTENERS}
 @events.init.add_listener
 def begin(environment, **_):
     raise KeyError("TOKEN")
 events.init.fire(environment=environment, runner=None, web_ui=None)
 """
-    (reason, code), _ = play(script, tmp_path, code=2)
+    (reason, code), _ = play(player, script, tmp_path, code=2)
     assert code == 2
     assert reason.startswith("your code failed in init listener begin() at my_users.py:")
 
 
-def test_a_greenlet_of_the_users_that_dies_is_counted(tmp_path: Path) -> None:
+def test_a_greenlet_of_the_users_that_dies_is_counted(player: Player, tmp_path: Path) -> None:
     script = f"""{LISTENERS}
 import gevent
 def poll():
@@ -293,6 +331,6 @@ gevent.spawn(poll).join()
 gevent.spawn(lambda: 1 / 1).join()
 print(json.dumps(keeper.account.failures.to_list()))
 """
-    (failure,), _ = play(script, tmp_path)
+    (failure,), _ = play(player, script, tmp_path)
     assert failure["kind"] == "user code"
     assert failure["where"].startswith("a greenlet at my_users.py:")
