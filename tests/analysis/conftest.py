@@ -1,11 +1,15 @@
-"""Whatever summary a test makes: its keys are on the list of the revision that this version writes."""
+"""Whatever summary a test makes: its keys are on the list of the revision that this version writes.
+
+Plots are laid out and not drawn, which takes most of a report's time, except where they are what is tested.
+"""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from analysis import revisions, summary
+from analysis import revisions, style, summary
 from analysis.revisions import SUMMARY, shape
 
 
@@ -26,3 +30,13 @@ def _keys_are_listed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         f"the summary has keys that revision {revisions.current()} does not list: {sorted(unlisted)}. Let a run in"
         " tests/analysis/golden.py have them, and run `python -m tests.analysis.renew`"
     )
+
+
+#: Tests of what is drawn: of each plot, and of the reports of the made-up runs (`golden.py`), which are of every kind.
+DRAWN = {"test_compare_services.py", "test_plots.py", "test_revisions.py"}
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if Path(request.path).name not in DRAWN:
+        monkeypatch.setattr(style, "to_svg", lambda _: "<svg></svg>")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +129,23 @@ Tables = dict[str, Sequence[Mapping[str, Any]]]
 """Rows of each table of a record, by its name."""
 
 
+@cache
+def _empty(name: str) -> bytes:
+    """Return the file of a table without rows, of which most made-up runs have many."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({column: pa.array([], type=t) for column, t in TYPES[name].items()}), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
 def write_run(folder: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]], **manifest: Any) -> Path:
     """Write a run whose measure phase is the second from T0 + 1 s on, unless the manifest says otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, types in TYPES.items():
         rows = [{**_DEFAULTS, **row} for row in tables.get(name, ())]
+        if not rows:
+            (folder / f"{name}.parquet").write_bytes(_empty(name))
+            continue
         if name == "deliveries" and any("uncertain_ns" in row for row in rows):
             # Records of format 2 do not have it.
             types = {**types, "uncertain_ns": _INT64}

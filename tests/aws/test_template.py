@@ -4,8 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from cfnlint.api import lint
-from cfnlint.config import ManualArgs
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -18,6 +16,10 @@ NAMES = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?", fullmatc
 
 def found(template: str) -> list[str]:
     """What cfn-lint says as a command does, for regions far apart."""
+    # Here, as every process of a test run would import it: each collects all tests.
+    from cfnlint.api import lint
+    from cfnlint.config import ManualArgs
+
     regions = ManualArgs(regions=["us-east-1", "eu-west-1", "ap-northeast-1"])
     return [f"{match.rule.id} {match.message}" for match in lint(template, config=regions)]
 

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 import analysis
 from analysis import capacity as report
 from analysis.__main__ import write
-from loadgen.capacity import record, trial
+from loadgen.capacity import conduct, record, trial
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.conduct import Request, Search
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import Scenario, load, overrides_of
 from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, subscription, write_run
 
 MS = 1_000_000
@@ -32,10 +33,12 @@ def made_up_search(
     refuses_from: float = 1e9,
     low: float | None = 20.0,
     high: float | None = 400.0,
+    drawn: bool = False,
 ) -> Path:
     """Make a whole search in a folder: events/s of `comments`, short trials of 500 ms, full ones of 1 s.
 
-    From the load ``refuses_from`` on the target refuses, and the run has no record.
+    From the load ``refuses_from`` on the target refuses, and the run has no record. Only what is ``drawn`` has a knee
+    plot in its page, and files of it.
     """
 
     def make(runs: trial.Runs, scale: Scale, load_: float, full: bool, into: Path) -> int:
@@ -51,6 +54,7 @@ def made_up_search(
         return exit_code
 
     patch.setattr(trial, "make", make)
+    patch.setattr(conduct, "load", loaded)
     request = Request(
         scenario="comments",
         axis="events",
@@ -66,8 +70,22 @@ def made_up_search(
     )
     folder.mkdir(parents=True)
     Search(request, folder, lambda _: None).go()
-    report.write(folder, record.read(folder))
+    content = record.read(folder)
+    if drawn:
+        report.write(folder, content)
+    else:
+        (folder / "capacity.html").write_text(report.render(content, "<svg></svg>"), encoding="utf-8")
     return folder
+
+
+def loaded(name: str, overrides: Mapping[str, str], *, target: str | None = None) -> Scenario:
+    """Read a scenario once for all the trials that have it: a search reads the same ones again and again."""
+    return _loaded(name, tuple(overrides.items()), target)
+
+
+@cache
+def _loaded(name: str, overrides: tuple[tuple[str, str], ...], target: str | None) -> Scenario:
+    return load(name, dict(overrides), target=target)
 
 
 @cache

@@ -21,20 +21,21 @@ from loadgen.capacity.verify import verify
 from loadgen.cli import verify as registered
 from loadgen.cli.app import app
 from tests.analysis import reckoned
-from tests.capacity.searches import GOAL, made_up_search
+from tests.capacity.searches import GOAL, loaded, made_up_search
 
 
 @pytest.fixture(autouse=True)
 def _reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs of trials are verified by tests of their own: what their tables say is reckoned once."""
     monkeypatch.setattr(capacity, "Reckoned", reckoned.once)
+    monkeypatch.setattr(conduct, "load", loaded)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A limit of 100 events/s, found."""
     with pytest.MonkeyPatch.context() as patch:
-        return made_up_search(tmp_path_factory.mktemp("whole") / "capacity-x", patch)
+        return made_up_search(tmp_path_factory.mktemp("whole") / "capacity-x", patch, drawn=True)
 
 
 @pytest.fixture(scope="module")

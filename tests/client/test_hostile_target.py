@@ -39,7 +39,8 @@ def service(http: list[bytes], after_ack: bytes = b"") -> Iterator[str]:
                 peer.sendall(yes(asked).replace(b"\r\n\r\n", protocol))
                 peer.recv(65536)
                 peer.sendall(ACK + after_ack)
-                while peer.recv(65536):
+                # Up to the close frame of the other side.
+                while (said := peer.recv(65536)) and said[0] & 0x0F != 8:
                     pass
                 return
             for part in http:

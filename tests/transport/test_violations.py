@@ -195,7 +195,8 @@ ANSWERS: dict[str, tuple[Say, str]] = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_an_answer_that_is_no_yes_is_named_at_once(kind: str) -> None:
+def test_an_answer_that_is_no_yes_is_named_at_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "REFUSAL_BODY_S", 0.2)
     answer, said = ANSWERS[kind]
     with served(answer=answer) as port:
         began = time.monotonic()

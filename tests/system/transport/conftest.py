@@ -1,0 +1,6 @@
+"""Servers in processes of their own, as in tests/transport."""
+
+from tests.transport.conftest import plain_server, tls_server, trusted
+from tests.transport.kinds import inlet_kind
+
+__all__ = ["inlet_kind", "plain_server", "tls_server", "trusted"]
