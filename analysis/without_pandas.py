@@ -4,7 +4,6 @@ The first time that pyarrow makes or reads anything it loads pandas, where that 
 That costs some 0.3 s of CPU time in a process that has none.
 """
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,30 +30,33 @@ def spare() -> None:
 
 
 class _Finder:
-    """Hides pandas; later finds it, once, and has pyarrow know of it as soon as it is loaded."""
+    """Hides pandas; later finds it as others do, and has pyarrow know of it as soon as it is loaded."""
 
     hides = True
 
     def find_spec(
-        self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Answer for pandas only; see `importlib.abc.MetaPathFinder`."""
         if name != _NAME:
             return None
         if self.hides:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
-        return spec
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
+                return spec
+        return None
 
 
 class _Loader:
     """Loads as the loader that it is given, and then tells pyarrow."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, finder: _Finder) -> None:
         self._loader = loader
+        self._finder = finder
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Return what the loader itself makes; see `importlib.abc.Loader`."""
@@ -66,6 +68,8 @@ class _Loader:
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
         import pyarrow as pa
 
         # A pandas too old for pyarrow is none to it.

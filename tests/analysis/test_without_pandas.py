@@ -51,7 +51,10 @@ def test_by_itself_it_would_load_pandas(tmp_path: object) -> None:
     assert outcome(_USES.replace("spare()", ""), tmp_path) == "True"
 
 
-@pytest.mark.parametrize("later", [_LATER, _TO_PANDAS])
+_ASKED = "import importlib.util\nassert importlib.util.find_spec('pandas') is not None\n" + _LATER
+
+
+@pytest.mark.parametrize("later", [_LATER, _TO_PANDAS, _ASKED], ids=["import", "to_pandas", "asked for"])
 def test_what_loads_pandas_later_finds_all_as_ever(later: str, tmp_path: object) -> None:
     assert outcome(_USES + later, tmp_path) == "True"
 
