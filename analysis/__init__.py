@@ -16,7 +16,7 @@ __all__ = ["Run", "RunError", "load", "summarise"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import pandas when it is asked for: scenario files are checked with `analysis.gates.grammar`, without it."""
+    """Import numpy and pyarrow when they are needed: `analysis.gates.grammar`, which checks scenarios, does without."""
     if name not in __all__:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
     from analysis import run, summary

@@ -44,12 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Here, so that what goes wrong while pandas is loaded is said as everything else is.
+    # Here, so that what goes wrong while pyarrow is loaded is said as everything else is.
     import pyarrow as pa
 
+    from analysis import without_pandas
     from analysis.run import RunError, load
     from analysis.summary import summarise
 
+    without_pandas.spare()
     try:
         run = load(options.run)
         summary = summarise(run)

@@ -228,8 +228,10 @@ def _missed(run: Run) -> dict[str, Any] | None:
     lives = _lives_of_subscriptions(run)
     cut = np.array([bool(_DROP.fullmatch(text or "")) for text in lives.intents], dtype=bool)
     dropped = np.unique(lives.subscription[cut[lives.intent] & (lives.ready_ns >= 0)])
-    missed = settle(run, window).breakdown.by("subscription")["missed_in_gap"]
-    values = np.sort(missed.reindex([str(number) for number in dropped.tolist()], fill_value=0).to_numpy())
+    rows = settle(run, window).breakdown.rows["subscription"]
+    missed = rows.counts["missed_in_gap"]
+    missed_by = dict(zip(rows.keys, missed.tolist(), strict=True))
+    values = np.sort(np.array([missed_by.get(str(number), 0) for number in dropped.tolist()], dtype=np.int64))
     points = {f"p{point}": nearest_rank(values, point) if len(values) else None for point in _SHARES}
     return {
         "events": int(missed.sum()),

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +17,9 @@ from analysis.clock_bounds import Pings
 from analysis.clocks import ClockFit
 from analysis.manifest import ManifestError
 from analysis.tables import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Formats that are read; what an older one lacks is null (see results/README.md).
 FORMATS = (2, 3)
@@ -88,32 +90,32 @@ class Run:
     manifest: dict[str, Any] = field(repr=False)
 
     @cached_property
-    def deliveries(self) -> pd.DataFrame:
+    def deliveries(self) -> "pd.DataFrame":
         """One row a delivery, of all phases."""
         return self._frame("deliveries")
 
     @cached_property
-    def events(self) -> pd.DataFrame:
+    def events(self) -> "pd.DataFrame":
         """One row an event that was due, of all phases."""
         return self._frame("events")
 
     @cached_property
-    def subscriptions(self) -> pd.DataFrame:
+    def subscriptions(self) -> "pd.DataFrame":
         """One row a life of a subscription."""
         return self._frame("subscriptions")
 
     @cached_property
-    def connections(self) -> pd.DataFrame:
+    def connections(self) -> "pd.DataFrame":
         """One row a life of a connection."""
         return self._frame("connections")
 
     @cached_property
-    def health(self) -> pd.DataFrame:
+    def health(self) -> "pd.DataFrame":
         """One row a worker and second."""
         return self._frame("health")
 
     @cached_property
-    def intervals(self) -> pd.DataFrame:
+    def intervals(self) -> "pd.DataFrame":
         """One row a second; see `analysis.intervals.by_second`."""
         from analysis.intervals import by_second  # above this module: it computes from the tables
 
@@ -338,16 +340,19 @@ class Run:
             table = table.append_column(column, pa.nulls(len(table), later[column]))
         return table.select(list(columns)) if missing else table
 
-    def _frame(self, name: str) -> pd.DataFrame:
+    def _frame(self, name: str) -> "pd.DataFrame":
+        import pandas as pd
+
         path = self.path / f"{name}.parquet"
         if not path.exists():
             return pd.DataFrame()
+        # Nullable integers: a nanosecond count does not survive the detour over floats that NaN would force.
+        nullable = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
         try:
-            # Nullable integers: a nanosecond count does not survive the detour over floats that NaN would force.
             table = pq.read_table(path, read_dictionary=tables.texts(name))
             if not all(fit.shared for fit in self.clocks.values()) and name in _LOCAL_TIMES:
                 table = self._corrected(name, table)
-            frame: pd.DataFrame = table.to_pandas(types_mapper=_NULLABLE.get)
+            frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
             return frame
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(path, error) from None
@@ -356,9 +361,6 @@ class Run:
 def _unreadable(path: Path, error: Exception) -> RunError:
     # pyarrow's own words may be several lines.
     return RunError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
-
-
-_NULLABLE: dict[pa.DataType, Any] = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
 
 
 def load(path: str | Path) -> Run:

@@ -15,6 +15,7 @@ from locust.env import Environment
 from locust.event import EventHook
 from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
+from analysis import without_pandas
 from loadgen.children import ENDING_SIGNALS
 from loadgen.console import say
 from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
@@ -26,6 +27,7 @@ from loadgen.run.options import add_options
 from loadgen.run.own_code import OwnCode
 from loadgen.search_path import put_locustfile_last
 
+without_pandas.spare()
 # Else gevent keeps for each greenlet by which stack it was spawned, and there are some for each client.
 gevent.config.track_greenlet_tree = False
 

@@ -6,13 +6,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadgen.protocol.appsync import limits
-from loadgen.server.config import (
-    DEFAULT_WRITE_BUFFER_LIMIT_BYTES,
-    ConfigError,
-    ServerConfig,
-)
-from loadgen.server.lifecycle import EXIT_USAGE, serve
+from loadgen import garbage
+from loadgen.server.loading import without_authorities
+
+# aiohttp makes what its client needs while it is loaded; this process has none.
+with garbage.loading(), without_authorities():
+    from loadgen.protocol.appsync import limits
+    from loadgen.server.config import (
+        DEFAULT_WRITE_BUFFER_LIMIT_BYTES,
+        ConfigError,
+        ServerConfig,
+    )
+    from loadgen.server.lifecycle import EXIT_USAGE, serve
 
 
 def _parser() -> argparse.ArgumentParser:
