@@ -22,9 +22,10 @@ EATER = """
 import time
 input()
 taken = []
-while True:
+for _ in range(50):
     taken.append(bytearray(b"x" * 2**20))
     time.sleep(0.02)
+input()
 """
 LOAD = (*SMALL, "gates=[delivery.latency.p99 < 60s]", "phases.measure=3s", "phases.drain=500ms")
 
@@ -133,9 +134,13 @@ def test_a_worker_that_the_kernel_killed_for_want_of_memory_is_said_to_be(tmp_pa
             (child for child in master.children() if "loadgen.server" not in child.cmdline()),
             key=lambda child: child.pid,
         )
-        # Whom the kernel takes first is the test's choice, and whom next; what is said of it afterwards is not.
+        # Whom the kernel takes first is the test's choice, and whom next; what is said of it afterwards is not. The
+        # others may have inherited that they are to be taken first.
+        for process in (psutil.Process(run.pid), master, *master.children()):
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text("0")
         Path(f"/proc/{victim.pid}/oom_score_adj").write_text("1000")
         Path(f"/proc/{eater.pid}/oom_score_adj").write_text("500")
+        # The eater asks for 30 MB more than there are; the end of the worker gives back more.
         limit.write_text(str(int((place / "memory.usage_in_bytes").read_text()) + 20 * 2**20))
         assert eater.stdin is not None
         eater.stdin.write("now\n")
