@@ -90,7 +90,9 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
         its = columns["worker"] == entry["worker"]
         if not any((columns[name][its] >= 0).any() for name in COLUMNS):
             continue
-        cgroups = columns["cgroup"][its]
+        # A quota may be lifted before the end: what it was until then is what the worker was under.
+        limited = its & (columns["quota_ns"] >= 0)
+        cgroups = columns["cgroup"][limited if limited.any() else its]
         key = (str(entry.get("boot_id") or entry["hostname"]), int(cgroups[-1]))
         groups.setdefault(key, []).append(entry["worker"])
         hosts[key] = entry

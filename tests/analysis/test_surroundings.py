@@ -201,6 +201,14 @@ def test_workers_of_one_container_are_one_finding_and_those_of_two_are_two(tmp_p
     assert finding["reason"].startswith(
         "workers 0, 1 were throttled: the CPU quota of 30 % of a core that they share stopped everything"
     )
+    # In the last second that worker 1 saw, the quota was lifted already.
+    lifted = [dict(row, quota_ns=None, cgroup=None) if row is rows[-1] else row for row in rows]
+    assert rows[-1]["worker"] == 1
+    late = judged(tmp_path / "lifted", rows=lifted, phases=LONG, workers=workers(2), host=HOST)
+    (found,) = findings(late)
+    assert found["reason"].startswith(
+        "workers 0, 1 were throttled: the CPU quota of 30 % of a core that they share"
+    )
     apart = [dict(row, cgroup=GROUP + row["worker"]) for row in rows]
     summary = judged(tmp_path / "two", rows=apart, phases=LONG, workers=workers(2), host=HOST)
     assert [finding["reason"].split(" was ")[0] for finding in findings(summary)] == ["worker 0", "worker 1"]

@@ -28,9 +28,13 @@ KEY = "da2-" + "s" * 26
 
 
 def recording(run: Path) -> set[str]:
-    """Return the spools, one a worker, that have deliveries."""
-    spools = run.rglob("deliveries-*.arrows")
-    return {path.name for path in spools if any(batch.num_rows for batch in read_batches(path))}
+    """Return the spools, one a worker, that have deliveries of events of the measure phase."""
+    (begin_ns,) = (p["start_ns"] for p in read(run / "manifest.json")["phases"] if p["name"] == "measure")
+    return {
+        path.name
+        for path in run.rglob("deliveries-*.arrows")
+        if any(max(batch["intended_ns"].to_pylist(), default=0) >= begin_ns for batch in read_batches(path))
+    }
 
 
 def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(tmp_path: Path) -> None:
@@ -39,7 +43,7 @@ def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
         *overrides([*SMALL, "phases.measure=6s"]),
     )
     run = wait_for_phase(tmp_path, "measure", process=process)
-    until(lambda: len(recording(run)) == 2, "both workers have put deliveries on disk")
+    until(lambda: len(recording(run)) == 2, "both workers have put deliveries of the measurement on disk")
     master = psutil.Process(process.pid).children()[0]
     victim = max(
         (child for child in master.children() if "loadgen.server" not in child.cmdline()),
