@@ -126,7 +126,7 @@ def _classes(
     0: not expected. The chosen are in order of sending.
     """
     sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
-    # Where publishes are not answered the order of sending has to do, and only for another batch.
+    # Without an answer, only an event that was sent later, so in another batch, proves anything.
     acked_ns = events.acked_ns[chosen]
     overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)

@@ -35,7 +35,7 @@ _NO_SHAPE = (
     "the locustfile has no ScenarioShape, or another load shape before it: it needs"
     " `from loadgen.run.install import ScenarioShape, install`, which starts and ends the run"
 )
-#: Locust asks a load shape so often.
+#: Locust asks a load shape once a second.
 _TICK_S = 1.0
 #: Set by `loadgen run`: leave Locust's own closing tables out.
 QUIET = "LOADGEN_QUIET"

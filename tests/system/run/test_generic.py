@@ -18,7 +18,7 @@ from loadgen.run.target import Target, check
 from loadgen.server.process import Announcement, ServerProcess
 from tests.system.harness import loadgen, overrides, read
 from tests.system.run import generic_servers
-from tests.system.run.waiting import ended_by_verdict, errors_of
+from tests.system.run.waiting import ended_by_verdict
 
 CHAT = (
     "gates=[]",
@@ -229,7 +229,7 @@ def test_a_server_that_answers_otherwise_is_told_with_what_was_expected_and_what
     assert finished.code == 4, finished.said
     said = " ".join(finished.err.split())
     assert "opening.2 of the protocol file expects 'WELCOME {*}', and the service sent '+OK'" in said
-    assert len(errors_of(finished)) == 1
+    assert len(finished.sentences) == 1
     with pytest.raises(RunError, match=r"refused the WebSocket handshake: .*HTTP 40[34]") as other:
         check(Target.of(f"nats+{nchan}", None))
     assert other.value.code == ExitCode.TARGET
@@ -251,7 +251,7 @@ def test_mistakes_in_the_file_are_one_sentence_with_their_line(tmp_path: Path) -
     )
     finished = loadgen("run", "chat", "--target", f"{file}+ws://127.0.0.1:9")
     assert finished.code == 2, finished.said
-    lines = errors_of(finished)
+    lines = finished.sentences
     assert len(lines) == 2, finished.said
     assert all(line.startswith(f"loadgen: {file}:") for line in lines)
     assert "publish.websocket.send has the placeholder {chanel}, which is none here" in finished.err

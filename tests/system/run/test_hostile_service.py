@@ -1,8 +1,6 @@
 """A whole run against a service that says whatever could act in a page, a file for CI or a terminal."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +10,8 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from tests.paths import REPO
-from tests.system.harness import free_port, loadgen, only_run, overrides, read
+from tests.system.harness import loadgen, only_run, overrides, read
+from tests.system.run.made_up_service import served
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -77,26 +76,8 @@ class HostileService:
 
 @pytest.fixture
 def service() -> Iterator[str]:
-    ready, port, loop = threading.Event(), free_port(), asyncio.new_event_loop()
-
-    async def serve() -> None:
-        hostile = HostileService()
-        app = web.Application()
-        app.router.add_post("/event", hostile.publish)
-        app.router.add_get("/event/realtime", hostile.realtime)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        ready.set()
-
-    thread = threading.Thread(
-        target=lambda: (loop.run_until_complete(serve()), loop.run_forever()), daemon=True
-    )
-    thread.start()
-    assert ready.wait(10)
-    yield f"http://127.0.0.1:{port}/event"
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    with served(HostileService) as url:
+        yield url
 
 
 class Elements(HTMLParser):

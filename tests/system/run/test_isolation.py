@@ -5,9 +5,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from loadgen import native
-from tests.system.harness import Finished, free_port, loadgen, only_run, overrides, read
+from tests.system.harness import Finished, loadgen, only_run, overrides, read
+from tests.system.run.made_up_service import served
 
 SCENARIO = """\
 version: 1
@@ -86,30 +85,6 @@ class Service:
                 await socket.send_str(json.dumps({"type": "unsubscribe_success", "id": said["id"]}))
         self.subscriptions = [each for each in self.subscriptions if each[0] is not socket]
         return socket
-
-
-@contextmanager
-def served(make: Callable[[], Service]) -> Iterator[str]:
-    ready, port, loop = threading.Event(), free_port(), asyncio.new_event_loop()
-
-    async def serve() -> None:
-        service = make()
-        app = web.Application()
-        app.router.add_post("/event", service.publish)
-        app.router.add_get("/event/realtime", service.realtime)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        ready.set()
-
-    thread = threading.Thread(
-        target=lambda: (loop.run_until_complete(serve()), loop.run_forever()), daemon=True
-    )
-    thread.start()
-    assert ready.wait(60)
-    yield f"http://127.0.0.1:{port}/event"
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
 
 
 def run(make: Callable[[], Service], folder: Path, **environment: str) -> tuple[dict[str, Any], Finished]:

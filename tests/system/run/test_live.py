@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
 from tests.system.harness import SMALL, free_port, loadgen, only_run, overrides, read, start
-from tests.system.run.waiting import errors_of, until
+from tests.system.run.waiting import until
 
 READERS = 40
 #: It measures for as long as a browser takes to show it while other tests run.
@@ -223,7 +223,7 @@ def test_what_cannot_be_had_is_said_before_anything_is_sent(
         finished = loadgen("run", "comments", "--results", str(tmp_path), *given, *overrides(SMALL))
     assert finished.code == 2, finished.said
     assert sentence.format(**ports) in finished.err
-    assert len(errors_of(finished)) == 1
+    assert len(finished.sentences) == 1
     assert not list(tmp_path.glob("*/manifest.json"))
 
 

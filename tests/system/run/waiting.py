@@ -30,8 +30,3 @@ def ended_by_verdict(finished: Finished, results: Path) -> tuple[Path, dict[str,
     assert summary["status"] == "complete", finished.said
     assert finished.code == demanded(summary), (finished.said, summary["verdict"])
     return folder, summary
-
-
-def errors_of(finished: Finished) -> list[str]:
-    """Return the lines on stderr but for notes: a busy machine has a note of its own."""
-    return [line for line in finished.err.splitlines() if not line.startswith("loadgen: note: ")]

@@ -1,0 +1,46 @@
+"""A service of a test's own, of AppSync Events' two addresses, on a free port."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from aiohttp import web
+
+from tests.system.harness import free_port
+
+
+class MadeUpService(Protocol):
+    """Answers as the test wants."""
+
+    async def publish(self, request: web.Request) -> web.StreamResponse:
+        """Answer a publish over HTTP."""
+
+    async def realtime(self, request: web.Request) -> web.StreamResponse:
+        """Hold a conversation over a WebSocket."""
+
+
+@contextmanager
+def served(make: Callable[[], MadeUpService]) -> Iterator[str]:
+    """Serve in a thread, where the service is made too; yield the URL to publish to."""
+    ready, port, loop = threading.Event(), free_port(), asyncio.new_event_loop()
+
+    async def serve() -> None:
+        service = make()
+        app = web.Application()
+        app.router.add_post("/event", service.publish)
+        app.router.add_get("/event/realtime", service.realtime)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        ready.set()
+
+    thread = threading.Thread(
+        target=lambda: (loop.run_until_complete(serve()), loop.run_forever()), daemon=True
+    )
+    thread.start()
+    assert ready.wait(60)
+    yield f"http://127.0.0.1:{port}/event"
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
