@@ -6,13 +6,14 @@ from typing import Any
 
 import mqtt5
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure.arrival import of_bytes
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.auth import UserPassword
+from loadgen.protocol.mqtt.packets import _read_carefully, reader
 from loadgen.protocol.mqtt.session import LESS_THAN_ASKED, MqttSession
 from loadgen.protocol.refusals import Kind
 
@@ -388,11 +389,14 @@ STREAMS = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(STREAMS, st.lists(st.integers(0, 400), max_size=4))
+@given(STREAMS, st.lists(st.integers(0, 400), max_size=4), st.booleans())
+@example([b"0", PACKETS["CONNECT"]], [], True)
+@example([b"\x36\x05\x00\x01\xc0\x00\x01"], [], True)
 def test_of_whatever_comes_the_events_are_those_that_the_codec_finds(
-    parts: list[bytes], cuts: list[int]
+    parts: list[bytes], cuts: list[int], panicked_before: bool
 ) -> None:
     stream = b"".join(parts)
+    reader.read = _read_carefully if panicked_before else mqtt5.read
     session, handler = asking()
     edges = sorted({0, len(stream), *(cut % (len(stream) + 1) for cut in cuts)})
     for begin, end in pairwise(edges):

@@ -48,8 +48,16 @@ reader = PacketReader()
 def _read_carefully(view: memoryview) -> tuple[mqtt5.Packet, int]:
     size = _size(view)
     if size is not None and size <= len(view) and not _has_good_topic(view):
+        # Whether it is a packet is the codec's to say, as of the first such packet: it reads it with another topic.
+        mqtt5.read(memoryview(_without_topic(view[:size])))
         raise UnreadablePacketError(size, topic=True)
     return mqtt5.read(view)
+
+
+def _without_topic(packet: memoryview) -> bytes:
+    """Return a whole PUBLISH with a topic of the same length that is ASCII."""
+    begin, length = _topic(packet)
+    return b"".join((packet[:begin], b"t" * length, packet[begin + length :]))
 
 
 def _size(view: memoryview) -> int | None:
@@ -62,17 +70,23 @@ def _size(view: memoryview) -> int | None:
     return None
 
 
+def _topic(packet: memoryview) -> tuple[int, int]:
+    """Return where the topic of a whole PUBLISH begins, and its length as the packet says it (MQTT 5, 3.3.2.1)."""
+    begin = next(place for place in range(1, 1 + _LENGTH_BYTES_MAX) if packet[place] < 0x80) + 1
+    return begin + 2, int.from_bytes(packet[begin : begin + 2], "big")
+
+
 def _has_good_topic(view: memoryview) -> bool:
-    """Whether a whole packet is no PUBLISH, or its topic is UTF-8 (MQTT 5, 3.3.2.1)."""
+    """Whether a whole packet is no PUBLISH, or its topic is UTF-8; a topic longer than the packet is the codec's."""
     if view[0] >> 4 != _PUBLISH:
         return True
     size = _size(view)
     assert size is not None
-    begin = next(place for place in range(1, 1 + _LENGTH_BYTES_MAX) if view[place] < 0x80) + 1
-    packet = view[begin:size]
-    length = int.from_bytes(packet[:2], "big")
+    begin, length = _topic(view[:size])
+    if begin + length > size:
+        return True
     try:
-        str(packet[2 : 2 + length], "utf-8")
+        str(view[begin : begin + length], "utf-8")
     except UnicodeDecodeError:
         return False
     return True
