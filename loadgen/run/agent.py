@@ -28,7 +28,7 @@ from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.run import gather, locust_stats, messages, worker_process
 from loadgen.run.account import show_failure
-from loadgen.run.cadence import FLUSH_INTERVAL_S, every
+from loadgen.run.cadence import FLUSH_INTERVAL_S, every, wait_for_status
 from loadgen.run.census import Census
 from loadgen.run.echo import EchoLane, plan_echo
 from loadgen.run.exits import ExitCode, RunError, why
@@ -49,7 +49,6 @@ from loadgen.transport.inlet import is_native
 from loadgen.transport.timer import PreciseTimer
 from loadgen.users.worker import Progress, Readiness, Timeline
 
-STATUS_INTERVAL_S = 0.25
 _CLAIM_WINDOW_S = 0.005
 _PING_INTERVAL_S = 0.25
 _FIRST_PINGS_S = 0.02
@@ -393,7 +392,10 @@ class Agent:
             self._send_status()
             if self._finishing:
                 return
-            gevent.sleep(STATUS_INTERVAL_S)
+            wait_for_status(self._counts, lambda: not self._timeline.ready())
+
+    def _counts(self) -> dict[str, int]:
+        return asdict(self.progress)
 
     def _send_status(self) -> None:
         histogram, self._histogram = self._histogram, None
@@ -402,7 +404,7 @@ class Agent:
             messages.STATUS,
             _status(
                 progress={
-                    **asdict(self.progress),
+                    **self._counts(),
                     "probes": self._readiness.probes,
                     "probe_deliveries": self.recorder.probe_deliveries,
                     "echoes": 0 if self._echo is None else self._echo.sent,

@@ -22,6 +22,7 @@ from loadgen.planning.prices import Prices
 from loadgen.protocol.refusals import Refusal
 from loadgen.run import echo, messages
 from loadgen.run.account import Account
+from loadgen.run.cadence import lead_ns
 from loadgen.run.census import Census, Share, shares
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.gather import SpoolReceiver
@@ -42,7 +43,6 @@ from loadgen.users.worker import Timeline
 FINISHING: Final = "finishing"
 #: File of the run's folder with the traceback of a defect that ended it.
 DEFECT: Final = "defect.txt"
-_LEAD_NS = 500_000_000
 #: Until the next users of a run are there.
 _USERS_TIMEOUT_S = 30.0
 _FINISH_TIMEOUT_S = 60.0
@@ -159,6 +159,9 @@ class Coordinator:
         self._counts = {worker_id: state.share.counts() for worker_id, state in self.workers.items()}
         self._receiver = SpoolReceiver(self.folder.spool)
         self._progressed_ns = 0
+        self._lead_ns = lead_ns(
+            self.census.clients, elsewhere=not all(member.in_master for member in workers)
+        )
         #: Clients that have their user.
         self._granted = 0
         self._ramp_ns = 0
@@ -276,7 +279,7 @@ class Coordinator:
         self._granted += sum(map(len, granted.values()))
         if self._granted == self.census.clients and not self._ramp_ns:
             # Not before: users that are still being made would keep those that connect waiting.
-            self._ramp_ns = now_ns() + _LEAD_NS
+            self._ramp_ns = now_ns() + self._lead_ns
             self._link.to_agents(messages.RAMP, {"ramp_ns": self._ramp_ns})
         self._changed.set()
 
@@ -443,7 +446,7 @@ class Coordinator:
 
     def _timed_phases(self) -> None:
         phases = self.scenario.phases
-        start_ns = now_ns() + _LEAD_NS
+        start_ns = now_ns() + self._lead_ns
         measure_ns = start_ns + phases.warmup_ns
         measure_end_ns = measure_ns + phases.measure_ns
         drain_end_ns = measure_end_ns + phases.drain_ns

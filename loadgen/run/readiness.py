@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import gevent
+from gevent.event import Event
 from gevent.lock import Semaphore
 from gevent.pool import Pool
 
@@ -24,6 +25,9 @@ from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.isolation import OnFailed
 
 PROBE_INTERVAL_S = 0.25
+_LOOK_S = 0.02
+#: Subscriptions of one ramp are acknowledged this close to each other, at the least.
+_REST_S = 0.04
 _PROBE_CONNECTIONS = 8
 _PROBE_BYTES = 160
 
@@ -109,6 +113,8 @@ class ProbedReadiness:
         self._may_probe = may_probe
         self._complain = complain
         self._awaited: Counter[str] = Counter()
+        self._watched = 0
+        self._wanted = Event()
         self._probed_ns: dict[str, int] = {}
         self._sequence = 0
         url = service.http_url
@@ -127,6 +133,8 @@ class ProbedReadiness:
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         """Await the first event of one more subscription to ``channel``."""
         self._awaited[channel] += 1
+        self._watched += 1
+        self._wanted.set()
 
     def proven(self, channel: str) -> None:
         """One subscription to ``channel`` has received an event."""
@@ -140,6 +148,8 @@ class ProbedReadiness:
         """Await one subscription to ``channel`` less."""
         if self._awaited[channel] <= 1:
             del self._awaited[channel]
+            if not self._awaited:
+                self._wanted.clear()
         else:
             self._awaited[channel] -= 1
 
@@ -149,13 +159,29 @@ class ProbedReadiness:
         self._prober.close()
 
     def _probe(self) -> None:
+        # Those who have waited for a round already wait for nobody else.
+        waited = False
         while True:
-            if self._awaited and self._may_probe():
-                pool = Pool(_PROBE_CONNECTIONS)
-                for channel in list(self._awaited):
-                    pool.spawn(self._publish, channel)
-                pool.join()
+            while not (self._wanted.is_set() and self._may_probe()):
+                waited = False
+                self._wanted.wait()
+                gevent.sleep(_LOOK_S)
+            if not waited:
+                self._let_others_subscribe()
+            pool = Pool(_PROBE_CONNECTIONS)
+            for channel in list(self._awaited):
+                pool.spawn(self._publish, channel)
+            pool.join()
             gevent.sleep(PROBE_INTERVAL_S)
+            waited = True
+
+    def _let_others_subscribe(self) -> None:
+        """Wait until no more are subscribed, an interval at most: a probe that comes too early has to be sent again."""
+        for _ in range(round(PROBE_INTERVAL_S / _REST_S)):
+            before = self._watched
+            gevent.sleep(_REST_S)
+            if self._watched == before:
+                return
 
     def _publish(self, awaited: str) -> None:
         channel = self._service.channel_for(awaited)
