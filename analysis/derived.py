@@ -107,7 +107,7 @@ def same(path: Path, table: pa.Table) -> bool:
 def read(path: Path) -> pa.Table:
     """Return what is written in such a file, by :func:`plain`; raises TableError, pa.ArrowException or OSError."""
     check_made(path)
-    return plain(pq.read_table(path))
+    return plain(pq.ParquetFile(path).read())
 
 
 def plain(table: pa.Table) -> pa.Table:

@@ -51,6 +51,7 @@ _LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
     ),
     "health": dict.fromkeys(("paused_ns", "paused_until_ns", "suspended_ns", *around.COLUMNS), pa.int64()),
 }
+_MANY_ROWS = 100_000
 Ints = npt.NDArray[np.int64]
 
 
@@ -324,21 +325,21 @@ class Run:
         path = self.path / f"{name}.parquet"
         if not path.exists():
             return pa.table({column: pa.array([], type=pa.int64()) for column in columns})
-        filters = None
-        if window is not None:
-            filters = (pc.field("intended_ns") >= window.start_ns) & (pc.field("intended_ns") < window.end_ns)
         later = _LATER_COLUMNS.get(name, {})
         try:
-            missing = set(columns) & set(later)
-            if missing:
-                missing -= set(pq.read_schema(path).names)
+            file = _opened(path, name)
+            names = set(file.schema.names)
+            missing = (set(columns) & set(later)) - names
             there = [column for column in columns if column not in missing]
-            table = pq.read_table(path, columns=there, filters=filters, read_dictionary=tables.texts(name))
+            for column in there if window is None else [*there, "intended_ns"]:
+                if column not in names:
+                    raise pa.ArrowInvalid(f"it has no column {column}")
+            table = _whole(file, there) if window is None else _within(file, there, window)
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(path, error) from None
         for column in sorted(missing):
             table = table.append_column(column, pa.nulls(len(table), later[column]))
-        return table.select(list(columns)) if missing else table
+        return table.select(list(columns))
 
     def _frame(self, name: str) -> "pd.DataFrame":
         import pandas as pd
@@ -349,13 +350,43 @@ class Run:
         # Nullable integers: a nanosecond count does not survive the detour over floats that NaN would force.
         nullable = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
         try:
-            table = pq.read_table(path, read_dictionary=tables.texts(name))
+            table = _whole(_opened(path, name))
             if not all(fit.shared for fit in self.clocks.values()) and name in _LOCAL_TIMES:
                 table = self._corrected(name, table)
             frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
             return frame
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(path, error) from None
+
+
+def _opened(path: Path, name: str) -> pq.ParquetFile:
+    """Open a table, with each of its texts kept once."""
+    metadata = pq.read_metadata(path)
+    texts = [column for column in tables.texts(name) if column in metadata.schema.names]
+    return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
+
+
+def _whole(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
+    """Read columns; threads cost more than they save where there are few rows."""
+    return file.read(columns=columns, use_threads=file.metadata.num_rows > _MANY_ROWS)
+
+
+def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Table:
+    """Read the rows whose ``intended_ns`` lies in a window, and no row group that has none of them."""
+    metadata, place = file.metadata, file.schema.names.index("intended_ns")
+    groups = []
+    for number in range(metadata.num_row_groups):
+        known = metadata.row_group(number).column(place).statistics
+        bounded = known is not None and known.has_min_max
+        if not bounded or (known.max >= window.start_ns and known.min < window.end_ns):
+            groups.append(number)
+    table = file.read_row_groups(
+        groups,
+        columns=[*dict.fromkeys((*columns, "intended_ns"))],
+        use_threads=metadata.num_rows > _MANY_ROWS,
+    )
+    intended_ns = pc.field("intended_ns")
+    return table.filter((intended_ns >= window.start_ns) & (intended_ns < window.end_ns)).select(columns)
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:
@@ -382,8 +413,12 @@ def load(path: str | Path) -> Run:
 
 def ints(table: pa.Table, column: str, missing: int = -1) -> Ints:
     """Return an integer column as int64 with ``missing`` for null."""
-    filled = pc.fill_null(table.column(column).cast(pa.int64()), missing)
-    return np.asarray(filled.combine_chunks().to_numpy(zero_copy_only=False), dtype=np.int64)
+    values = table.column(column)
+    if values.type != pa.int64():
+        values = values.cast(pa.int64())
+    if values.null_count:
+        values = pc.fill_null(values, missing)
+    return np.asarray(values.to_numpy(), dtype=np.int64)
 
 
 def codes(table: pa.Table, column: str) -> tuple[Ints, list[str | None]]:
