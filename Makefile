@@ -8,8 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 BIN := .venv/bin
-# The two layers of tests: as many processes as there are cores; whole runs mostly wait, so twice as many.
-JOBS ?= $(shell nproc)
+# Processes for the two layers of tests: some tests wait, so there is one more than cores; whole runs wait more.
+JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 SYSTEM_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST := $(BIN)/python -m pytest -q
 

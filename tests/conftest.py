@@ -1,5 +1,6 @@
 """Two layers: what is computed here, beside the module it tests; whole runs, servers and browsers in system/."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -40,6 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path in shared:
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(HERE).as_posix()))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what was imported, which lives as long as the process."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _shares_a_fixture(item: pytest.Item) -> bool:
