@@ -336,14 +336,11 @@ class EchoLane:
             publish=None,
             ramp_offset_ns=0,
         )
-        connection = ClientConnection(self._shown, client)
+        return ClientConnection(self._shown, client, on_ended=self._come_back)
 
-        def on_ended() -> None:
-            if not self._over:
-                self._returning.append(gevent.spawn_later(_RETRY_S, self._connect, connection))
-
-        connection.on_ended = on_ended
-        return connection
+    def _come_back(self, connection: ClientConnection) -> None:
+        if not self._over:
+            self._returning.append(gevent.spawn_later(_RETRY_S, self._connect, connection))
 
     def _connect(self, connection: ClientConnection) -> bool:
         """Connect, as often as it takes; false: it is refused or too late."""

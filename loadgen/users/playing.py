@@ -57,8 +57,7 @@ class Client:
     def _connect_in_background(self) -> None:
         run, plan = self._run, self._plan
         if plan.subscriptions or (plan.publish is not None and plan.publish.via == "websocket"):
-            connection = ClientConnection(run, plan, self._code.on_delivery)
-            connection.on_ended = self._come_back
+            connection = ClientConnection(run, plan, self._code.on_delivery, self._come_back)
             self._connection = connection
             self._connecting = gevent.spawn(self._connect, connection)
             self._doings.extend(map(gevent.spawn, doings(run, plan, connection)))
@@ -115,11 +114,9 @@ class Client:
             if not self._wait_to_return(None, None if refusal is None else refusal.retry_after_s):
                 return
 
-    def _come_back(self) -> None:
+    def _come_back(self, connection: ClientConnection) -> None:
         """The connection has ended; from the hub."""
-        connection, run = self._connection, self._run
-        assert connection is not None
-        intent = connection.intent
+        run, intent = self._run, connection.intent
 
         def again() -> None:
             if self._wait_to_return(intent):

@@ -102,7 +102,7 @@ def test_a_subscribe_is_not_asked_again_where_the_connection_has_ended_meanwhile
     world.client.cut("leave", with_close_frame=False)
     world.open()
     gevent.sleep(0.05)
-    assert sorted(world.client._subscriptions) == ["s10", "s11"]
+    assert sorted(world.client._numbers) == ["s10", "s11"]
 
 
 def test_a_subscribe_that_is_refused_for_good_says_what_to_do() -> None:

@@ -1,0 +1,331 @@
+"""The subscriptions of one life of a client's connection: how far each has come, what is counted and recorded of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+import gevent
+
+from loadgen.measure.clock import now_ns
+from loadgen.measure.rows import SubscriptionRow
+from loadgen.measure.stamp import Stamp
+from loadgen.protocol.base import Session
+from loadgen.protocol.refusals import Refusal
+from loadgen.scenario import ClientPlan, SubscriptionPlan
+from loadgen.transport import isolation
+from loadgen.users.reconnect import UNSUBSCRIBE, Returning
+from loadgen.users.worker import WorkerRun
+
+
+class State(Enum):
+    """How far a subscription has come; see `_NEXT` for what may follow what."""
+
+    REQUESTED = "asked for, and not answered yet"
+    ASSUMED = "asked for, of a service that answers no subscribe"
+    ACKNOWLEDGED = "the service has said yes"
+    READY = "proven to deliver, or its settle time is over"
+    REFUSED = "the service has said no"
+    ENDED = "given up, or its connection has ended"
+
+
+_NEXT: Final[Mapping[State, frozenset[State]]] = {
+    State.REQUESTED: frozenset(State) - {State.REQUESTED},
+    State.ASSUMED: frozenset({State.READY, State.REFUSED, State.ENDED}),
+    State.ACKNOWLEDGED: frozenset({State.READY, State.REFUSED, State.ENDED}),
+    State.READY: frozenset({State.REFUSED, State.ENDED}),
+    State.REFUSED: frozenset({State.ENDED}),
+    State.ENDED: frozenset(),
+}
+#: Those that the ramp has not to wait for any more.
+_ACKNOWLEDGED: Final = frozenset({State.ASSUMED, State.ACKNOWLEDGED, State.READY})
+
+
+@dataclass(slots=True)
+class Subscription:
+    """One subscription of this life; ``turn`` is how often it was given up and made anew before."""
+
+    plan: SubscriptionPlan
+    turn: int
+    requested_ns: int
+    state: State = State.REQUESTED
+    acknowledged_ns: int | None = None
+    ready_ns: int | None = None
+    error: str | None = None
+    refusal: Refusal | None = None
+    #: Whether a probe, or the end of the settle time, is waited for.
+    awaited: bool = False
+
+
+class Link(isolation.Contained, Protocol):
+    """The connection, as far as subscriptions use it."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may be sent."""
+
+    def send(self, message: bytes) -> None:
+        """Send a message; raises TransportError where the connection is not open."""
+
+
+class Subscriptions:
+    """What a client subscribes to over one connection, from the first request to the connection's end.
+
+    A service may answer what nobody asked or what was given up: each subscription has an id of its own for each turn,
+    and an answer to an id that is not there changes nothing.
+
+    ``numbers`` is filled with the number that deliveries are recorded under, by id. ``on_watch`` is called whenever it
+    may have changed whether deliveries have to be looked at to see a subscription become ready.
+    """
+
+    __slots__ = (
+        "_by_id",
+        "_client",
+        "_ended",
+        "_life",
+        "_link",
+        "_numbers",
+        "_on_watch",
+        "_opened_ns",
+        "_run",
+        "_session",
+        "_started_ns",
+        "_stopped",
+        "_throttled",
+        "_turns",
+        "unready",
+    )
+
+    def __init__(
+        self,
+        run: WorkerRun,
+        client: ClientPlan,
+        life: int,
+        session: Session,
+        link: Link,
+        numbers: dict[str, int],
+        on_watch: Callable[[], None],
+    ) -> None:
+        self._run = run
+        self._client = client
+        self._life = life
+        self._session = session
+        self._link = link
+        self._numbers = numbers
+        self._on_watch = on_watch
+        self._started_ns = self._opened_ns = now_ns()
+        self._by_id: dict[str, Subscription] = {}
+        self._turns: dict[int, int] = {}
+        #: Waits of those that the service has refused for now, by number.
+        self._throttled: dict[int, Returning] = {}
+        self._stopped = self._ended = False
+        #: Ids of those of which it is not known yet whether they deliver.
+        self.unready: set[str] = set()
+
+    # What the client does.
+
+    def opened(self, at_ns: int) -> None:
+        """The connection is open; of a service whose URL subscribes that is the acknowledgement."""
+        self._opened_ns = at_ns
+
+    def ask(self, plan: SubscriptionPlan, turn: int = 0) -> None:
+        """Ask for a subscription; raises TransportError."""
+        subscription_id = id_of(plan, turn)
+        self._turns[plan.number] = turn
+        self._numbers[subscription_id] = plan.number
+        self._by_id[subscription_id] = subscription = Subscription(plan, turn, now_ns())
+        self.unready.add(subscription_id)
+        self._on_watch()
+        self._run.progress.requested += 1
+        message = self._session.subscribe(subscription_id, plan.channel)
+        if not message:
+            # The connection's URL has asked, and the upgrade was the answer.
+            subscription.requested_ns = self._started_ns
+            self.on_subscribed(subscription_id, self._opened_ns)
+            return
+        self._link.send(message)
+        if not self._run.service.answers_subscribes:
+            # To have asked is all that the ramp can wait for.
+            self._move(subscription, State.ASSUMED)
+            self._await_readiness(subscription_id, subscription)
+
+    def give_up(self, plan: SubscriptionPlan) -> Callable[[], None] | None:
+        """Unsubscribe; return what subscribes anew if the connection still lives then. None: it is not ready."""
+        turn = self._turns.get(plan.number, 0)
+        subscription_id = id_of(plan, turn)
+        subscription = self._by_id.get(subscription_id)
+        if subscription is None or subscription.state is not State.READY:
+            return None
+        ended_ns = now_ns()
+        self._link.send(self._session.unsubscribe(subscription_id))
+        # What is still under way comes under this id; what came under the one before has come long ago.
+        self._numbers.pop(id_of(plan, turn - 1), None)
+        self._end(subscription_id, subscription, ended_ns, UNSUBSCRIBE)
+        self._on_watch()
+        return lambda: self._ask_again(plan, turn + 1)
+
+    def stop(self) -> None:
+        """Ask for nothing more: the client is closing its connection."""
+        self._stopped = True
+
+    def end(self, at_ns: int, intent: str | None) -> None:
+        """The connection has ended, and all subscriptions with it."""
+        self._stopped = self._ended = True
+        for subscription_id, subscription in list(self._by_id.items()):
+            self._end(subscription_id, subscription, at_ns, intent)
+
+    def record_unasked(self, at_ns: int, intent: str | None) -> None:
+        """Record the subscriptions that were not even asked for since the harness failed before."""
+        for plan in self._client.subscriptions:
+            if plan.number not in self._turns:
+                self._record(Subscription(plan, 0, self._started_ns), at_ns, intent)
+
+    # What the service does.
+
+    def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
+        """The service acknowledged a subscription."""
+        subscription = self._by_id.get(subscription_id)
+        if subscription is None or subscription.state is not State.REQUESTED:
+            return
+        subscription.acknowledged_ns = arrival_ns
+        self._move(subscription, State.ACKNOWLEDGED)
+        self._await_readiness(subscription_id, subscription)
+
+    def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None) -> None:
+        """The service refused a subscription, at once or later."""
+        subscription = self._by_id.get(subscription_id)
+        if subscription is None or subscription.state is State.REFUSED:
+            return
+        subscription.error, subscription.refusal = reason, refusal
+        told = f"subscription to {subscription.plan.channel} refused: {reason}"
+        if refusal is not None and refusal.again and subscription.acknowledged_ns is None:
+            self._run.progress.throttled += 1
+            self._run.complain(told, fatal=False)
+            self._ask_later(subscription_id, subscription)
+            return
+        self._withdraw(subscription)
+        self._move(subscription, State.REFUSED)
+        self.unready.discard(subscription_id)
+        self._on_watch()
+        self._run.progress.failed += 1
+        self._run.complain(told if refusal is None else f"{told}; {refusal.advice}", fatal=True)
+
+    def on_delivery(self, subscription_id: str, arrival_ns: int, stamp: Stamp) -> None:
+        """An event of a load test has come for a subscription that is not ready."""
+        self.note_early(subscription_id)
+        if stamp[0] == self._run.recorder.token:
+            self._ready(subscription_id, arrival_ns)
+
+    def note_early(self, subscription_id: str) -> None:
+        """Name an event that came before the service had answered its subscribe, where the protocol forbids that."""
+        deviation = self._session.early_delivery
+        if (
+            deviation is not None
+            and self._run.service.answers_subscribes
+            and self._by_id[subscription_id].acknowledged_ns is None
+        ):
+            self._run.recorder.deviations[deviation] += 1
+
+    def channel_of(self, subscription_id: str) -> str:
+        """Return the pattern of a subscription of this life: what was given up may still have events under way."""
+        subscription = self._by_id.get(subscription_id)
+        if subscription is not None:
+            return subscription.plan.channel
+        number = self._numbers[subscription_id]
+        return next(plan.channel for plan in self._client.subscriptions if plan.number == number)
+
+    # Inside.
+
+    def _move(self, subscription: Subscription, state: State) -> None:
+        """Change a subscription's state, and the counts of what is there now."""
+        before = subscription.state
+        assert state in _NEXT[before], (before, state)
+        progress = self._run.progress
+        progress.acknowledged += (state in _ACKNOWLEDGED) - (before in _ACKNOWLEDGED)
+        progress.ready += (state is State.READY) - (before is State.READY)
+        subscription.state = state
+
+    def _ask_later(self, subscription_id: str, subscription: Subscription) -> None:
+        """Ask again as the client's policy has it: this attempt is over, and the next one has an id of its own."""
+        plan, turn = subscription.plan, subscription.turn + 1
+        self._numbers.pop(subscription_id, None)
+        self._end(subscription_id, subscription, now_ns(), None)
+        self._on_watch()
+        waits = self._throttled.setdefault(plan.number, Returning(self._client.behaviour))
+        gevent.spawn_later(waits.wait_s(None) or 0.0, isolation.run, self._link, self._ask_again, plan, turn)
+
+    def _ask_again(self, plan: SubscriptionPlan, turn: int) -> None:
+        if not self._stopped and self._link.is_open:
+            self.ask(plan, turn)
+
+    def _await_readiness(self, subscription_id: str, subscription: Subscription) -> None:
+        subscription.awaited = True
+        self._run.readiness.watch(
+            subscription.plan.channel, lambda at_ns: self._settled(subscription_id, at_ns)
+        )
+
+    def _settled(self, subscription_id: str, at_ns: int) -> None:
+        if not self._ended:
+            isolation.run(self._link, self._ready, subscription_id, at_ns)
+
+    def _ready(self, subscription_id: str, at_ns: int) -> None:
+        if subscription_id not in self.unready:
+            return
+        subscription = self._by_id[subscription_id]
+        if subscription.acknowledged_ns is None and self._run.service.answers_subscribes:
+            # Delivered before it was acknowledged.
+            subscription.acknowledged_ns = at_ns
+        subscription.ready_ns = at_ns
+        self._move(subscription, State.READY)
+        self.unready.discard(subscription_id)
+        self._on_watch()
+        if subscription.awaited:
+            subscription.awaited = False
+            self._run.readiness.proven(subscription.plan.channel)
+        # As with the connection: what is ready is on record before it ends.
+        self._record(subscription, None, None)
+
+    def _end(self, subscription_id: str, subscription: Subscription, at_ns: int, intent: str | None) -> None:
+        del self._by_id[subscription_id]
+        self.unready.discard(subscription_id)
+        self._withdraw(subscription)
+        self._move(subscription, State.ENDED)
+        self._record(subscription, at_ns, intent)
+
+    def _withdraw(self, subscription: Subscription) -> None:
+        if subscription.awaited:
+            subscription.awaited = False
+            self._run.readiness.withdraw(subscription.plan.channel)
+
+    def _record(self, subscription: Subscription, ended_ns: int | None, intent: str | None) -> None:
+        self._run.recorder.subscription(
+            SubscriptionRow(
+                subscription=subscription.plan.number,
+                connection=self._client.number,
+                life=self._life,
+                group=self._client.group,
+                channel=subscription.plan.channel,
+                requested_ns=subscription.requested_ns,
+                acknowledged_ns=subscription.acknowledged_ns,
+                probed_ns=self._probed_ns(subscription),
+                ready_ns=subscription.ready_ns,
+                ended_ns=ended_ns,
+                error=subscription.error,
+                turn=subscription.turn,
+                intent=intent,
+                refusal=subscription.refusal.kind.value if subscription.refusal is not None else None,
+            )
+        )
+
+    def _probed_ns(self, subscription: Subscription) -> int | None:
+        """From when on a probe could have reached this life of the subscription."""
+        since_ns = self._run.readiness.probed_since_ns(subscription.plan.channel)
+        live_ns = subscription.acknowledged_ns
+        if live_ns is None and not self._run.service.answers_subscribes:
+            live_ns = subscription.requested_ns
+        return None if since_ns is None or live_ns is None else max(since_ns, live_ns)
+
+
+def id_of(plan: SubscriptionPlan, turn: int) -> str:
+    """Return the id of a subscription on its connection; each turn has its own, so that answers are not mixed up."""
+    return f"s{plan.number}" if turn == 0 else f"s{plan.number}-{turn}"
