@@ -11,7 +11,6 @@ from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
-from loadgen.measure.rows import ConnectionRow
 from loadgen.measure.stamp import Stamp, decode_event
 from loadgen.protocol.base import PING, UNACKNOWLEDGED, PublishAnswer
 from loadgen.protocol.refusals import Refusal
@@ -19,11 +18,12 @@ from loadgen.protocol.unreadable import FRAME_UNREADABLE
 from loadgen.scenario import ClientPlan, SubscriptionPlan
 from loadgen.transport import isolation
 from loadgen.transport.connection import connection as connection_to
-from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
+from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.resolving import DialingError
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import SocketStream
+from loadgen.users.life import Life
 from loadgen.users.reconnect import HARNESS_FAILURE
 from loadgen.users.subscriptions import Subscriptions
 from loadgen.users.worker import WorkerRun
@@ -52,28 +52,19 @@ class ClientConnection:
         "_answers",
         "_client",
         "_closing",
-        "_connected_ns",
-        "_error",
-        "_established",
-        "_heard_ns",
         "_keepalive",
+        "_life",
         "_login",
         "_numbers",
         "_on_delivery",
         "_on_ended",
-        "_opened_ns",
-        "_refusal",
-        "_refused",
         "_run",
         "_session",
         "_slow",
         "_socket",
-        "_started_ns",
         "_subscriptions",
         "_watching",
         "ended",
-        "intent",
-        "life",
         "on_event",
     )
 
@@ -90,10 +81,8 @@ class ClientConnection:
         self._run = run
         self._client = client
         self._on_delivery = on_delivery
-        #: Number of the latest life, from 0.
-        self.life = -1
-        #: Why the client has ended this life itself (see `reconnect`); None: it has not.
-        self.intent: str | None = None
+        #: The latest.
+        self._life = Life()
         self._socket: SocketStream | None = None
         self._keepalive: Any = None
         self._numbers: dict[str, int] = {}
@@ -104,17 +93,7 @@ class ClientConnection:
         self._watching = True
         self._answers: dict[str, OnAnswer] = {}
         self.on_event = self._make_on_event()
-        self._started_ns = 0
-        self._opened_ns: int | None = None
-        self._connected_ns: int | None = None
-        self._error: str | None = None
-        #: When the service was last heard, of a connection that has fallen silent.
-        self._heard_ns: int | None = None
-        self._refused = False
-        #: What a refusal means, where the service or its answer says it.
-        self._refusal: Refusal | None = None
         self._closing = False
-        self._established = False
         self._on_ended = on_ended
         #: Set while there is no connection; cleared by :meth:`open`.
         self.ended = Event()
@@ -146,70 +125,80 @@ class ClientConnection:
             raise
 
     def _open(self, timeout_s: float) -> None:
-        self.life += 1
-        self.intent = None
+        life = self._life = self._life.next()
         self._numbers.clear()
-        self._subscriptions = None
-        self._error = self._heard_ns = self._refusal = None
-        self._refused = self._established = False
-        self._opened_ns = self._connected_ns = None
-        self._started_ns = now_ns()
         service = self._run.service
-        self._session = service.session(self, f"{self._client.number}-{self.life}")
+        self._session = service.session(self, f"{self._client.number}-{life.number}")
         self._login = Event()
         self.ended.clear()
         handshake = service.handshake([plan.channel for plan in self._client.subscriptions])
-        socket = connection_to(
+        socket = self._socket = connection_to(
             self._run.address, handshake, self._session.receive, self._on_closed, self.failed
         )
-        self._socket = socket
-        self._subscriptions = subscriptions = Subscriptions(
-            self._run, self._client, self.life, self._session, socket, self._numbers, self._watch
+        subscriptions = self._subscriptions = Subscriptions(
+            self._run, self._client, life, self._session, socket, self._numbers, self._watch
         )
-        try:
-            socket.open(timeout_s)
-        except TransportError as error:
-            self._socket = None
-            self._error = str(error)
-            if isinstance(error, DialingError):
-                # A resolver that fails here, say: told by the dialer, and no error of the service.
-                self.intent = HARNESS_FAILURE
-            self._refuse(error.refusal)
-            self._record_unopened(socket)
-            raise
-        self._opened_ns = now_ns()
-        subscriptions.opened(self._opened_ns)
-        if (bytes_per_s := self._client.behaviour.read_bytes_per_s) is not None:
-            self._slow = SlowReading(socket, bytes_per_s)
-            self._run.recorder.slow.update(plan.number for plan in self._client.subscriptions)
-        self._run.progress.opened += 1
-        for message in self._session.opening():
-            socket.send(message)
-        if not service.answers_opening:
-            self.on_connected(self._opened_ns)
-        if not self._login.wait(timeout_s):
-            awaited = self._session.awaits()
-            self._error = f"no answer to the login within {timeout_s:g} s" + (
-                f"; {awaited}" if awaited else ""
-            )
-            socket.abort()
-        if self._connected_ns is None or self._socket is None:
-            refusal = self._refusal
-            kind: type[TransportError] = HandshakeRefusedError if self._refused else TransportError
-            if refusal is not None and refusal.again:
-                kind = NotNowError
-            reason = self._error or "the connection was closed at once"
-            if not self.ended.is_set():
-                socket.abort()
-            raise kind(reason, refusal)
+        self._dial(socket, timeout_s)
+        self._log_in(socket, timeout_s)
         if (every_ns := self._session.keepalive_ns) is not None:
             self._keepalive = gevent.get_hub().loop.timer(every_ns / 1e9, every_ns / 1e9)
             self._keepalive.start(isolation.run, socket, self._keep_alive)
         for plan in self._client.subscriptions:
             if self._socket is None:
-                raise TransportError(self._error or "the connection was lost while subscribing")
+                raise TransportError(life.error or "the connection was lost while subscribing")
             subscriptions.ask(plan)
-        self._established = True
+        life.established = True
+
+    def _dial(self, socket: SocketStream, timeout_s: float) -> None:
+        """Connect, and do the handshakes of the transport."""
+        life = self._life
+        try:
+            socket.open(timeout_s)
+        except TransportError as error:
+            self._socket = None
+            life.error = str(error)
+            if isinstance(error, DialingError):
+                # A resolver that fails here, say: told by the dialer, and no error of the service.
+                life.intent = HARNESS_FAILURE
+            self._refuse(error.refusal)
+            at_ns = now_ns()
+            self._record_connection(socket, None, at_ns)
+            self._record_unasked(at_ns)
+            raise
+        life.opened_ns = now_ns()
+        self._run.progress.opened += 1
+        if (bytes_per_s := self._client.behaviour.read_bytes_per_s) is not None:
+            self._slow = SlowReading(socket, bytes_per_s)
+            self._run.recorder.slow.update(plan.number for plan in self._client.subscriptions)
+
+    def _log_in(self, socket: SocketStream, timeout_s: float) -> None:
+        """Say what the protocol opens with, and wait for the service to accept the connection."""
+        life = self._life
+        assert life.opened_ns is not None
+        for message in self._session.opening():
+            socket.send(message)
+        if not self._run.service.answers_opening:
+            self.on_connected(life.opened_ns)
+        if not self._login.wait(timeout_s):
+            awaited = self._session.awaits()
+            life.error = f"no answer to the login within {timeout_s:g} s" + (
+                f"; {awaited}" if awaited else ""
+            )
+            socket.abort()
+        if life.connected_ns is None or self._socket is None:
+            if not self.ended.is_set():
+                socket.abort()
+            raise life.failure()
+
+    @property
+    def life(self) -> int:
+        """Number of the latest life, from 0; -1 before the first."""
+        return self._life.number
+
+    @property
+    def intent(self) -> str | None:
+        """Why the client has ended the latest life itself (see `reconnect`); None: it has not."""
+        return self._life.intent
 
     @property
     def has_socket(self) -> bool:
@@ -251,13 +240,13 @@ class ClientConnection:
         subscriptions = self._subscriptions
         if subscriptions is None or self._socket is None or not self._socket.is_open:
             return None
-        return None if self.intent is not None else subscriptions.give_up(plan)
+        return None if self._life.intent is not None else subscriptions.give_up(plan)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
         """End this life as the client's own doing; ``intent`` goes on record. False: there is none to end."""
-        if self._socket is None or self._connected_ns is None or self._closing:
+        if self._socket is None or self._life.connected_ns is None or self._closing:
             return False
-        self.intent = intent
+        self._life.intent = intent
         if with_close_frame:
             self._read_on()
             self._say_goodbye(self._socket)
@@ -330,9 +319,9 @@ class ClientConnection:
 
     def on_connected(self, arrival_ns: int) -> None:
         """The service accepted the connection."""
-        if self._connected_ns is not None or self._socket is None:
+        if self._life.connected_ns is not None or self._socket is None:
             return
-        self._connected_ns = arrival_ns
+        self._life.connected_ns = arrival_ns
         self._run.progress.connected += 1
         # On record from now on, should this process be killed: the row at the end takes this one's place.
         self._record_connection(self._socket, None, None)
@@ -342,8 +331,8 @@ class ClientConnection:
 
     def on_refused(self, reason: str, refusal: Refusal | None = None) -> None:
         """The service refused the connection."""
-        self._error = reason
-        self._refused = True
+        self._life.error = reason
+        self._life.refused = True
         self._refuse(refusal)
         self._login.set()
 
@@ -373,7 +362,7 @@ class ClientConnection:
 
     def on_service_error(self, reason: str) -> None:
         """The service reported an error that belongs to no request."""
-        self._error = reason
+        self._life.error = reason
         self._run.complain(f"the service reported: {reason}", fatal=False)
 
     def on_reply(self, message: bytes) -> None:
@@ -393,13 +382,13 @@ class ClientConnection:
         """The harness has failed in what it does for this connection: what it does not observe now is nobody's loss."""
         if not isinstance(error, isolation.OF_THE_PROCESS):
             self._run.failures.add(HARNESS, "serving a connection", error)
-        if self.intent is None and not self._closing:
-            self.intent = HARNESS_FAILURE
+        if self._life.intent is None and not self._closing:
+            self._life.intent = HARNESS_FAILURE
 
     # Inside.
 
     def _refuse(self, refusal: Refusal | None) -> None:
-        self._refusal = refusal
+        self._life.refusal = refusal
         if refusal is not None and refusal.again:
             self._run.progress.throttled += 1
 
@@ -415,7 +404,7 @@ class ClientConnection:
 
     def _on_silent(self, socket: SocketStream, timeout_ns: int, heard_ns: int) -> None:
         """Nothing at all has come for as long as the service may be silent."""
-        self._error, self._heard_ns = silent(timeout_ns), heard_ns
+        self._life.error, self._life.silent_since_ns = silent(timeout_ns), heard_ns
         socket.abort()
 
     def _say_goodbye(self, socket: SocketStream) -> None:
@@ -458,59 +447,40 @@ class ClientConnection:
                     self.failed(error)
             self._login.set()
             self.ended.set()
-            if self._on_ended is not None and self._established and not self._closing:
+            if self._on_ended is not None and self._life.established and not self._closing:
                 self._on_ended(self)
 
     def _record_end(self, socket: SocketStream, code: int | None, reason: str, at_ns: int) -> None:
         progress = self._run.progress
         if socket.violation is not None:
             self._run.recorder.undecodable.add(FRAME_UNREADABLE, lambda: str(socket.violation))
-        if self.intent == HARNESS_FAILURE:
-            self._error = reason
-        elif not self._closing and self.intent is None:
+        if self._life.intent == HARNESS_FAILURE:
+            self._life.error = reason
+        elif not self._closing and self._life.intent is None:
             why = f"closed with code {code}" if code is not None else socket.abrupt
             said = f"{why}: {reason}" if reason else why
-            self._error = self._error or (said if socket.violation is None else str(socket.violation))
-            if self._connected_ns is not None:
+            self._life.error = self._life.error or (
+                said if socket.violation is None else str(socket.violation)
+            )
+            if self._life.connected_ns is not None:
                 progress.lost_connections += 1
-        if self._connected_ns is not None:
+        if self._life.connected_ns is not None:
             progress.connected -= 1
         if self._subscriptions is not None:
-            self._subscriptions.end(at_ns, self.intent)
-        if not self._established:
+            self._subscriptions.end(at_ns, self._life.intent)
+        if not self._life.established:
             self._record_unasked(at_ns)
         self._record_connection(socket, code, at_ns)
 
-    def _record_unopened(self, socket: SocketStream) -> None:
-        """Record an attempt that came to nothing."""
-        at_ns = now_ns()
-        self._record_connection(socket, None, at_ns)
-        self._record_unasked(at_ns)
-
     def _record_unasked(self, at_ns: int) -> None:
         """Where the harness has failed, record the subscriptions too that were never asked for."""
-        if self.intent == HARNESS_FAILURE and self._subscriptions is not None:
-            self._subscriptions.record_unasked(at_ns, self.intent)
+        if self._life.intent == HARNESS_FAILURE and self._subscriptions is not None:
+            self._subscriptions.record_unasked(at_ns, self._life.intent)
 
     def _record_connection(self, socket: SocketStream, code: int | None, closed_ns: int | None) -> None:
         self._run.recorder.connection(
-            ConnectionRow(
-                connection=self._client.number,
-                life=self.life,
-                group=self._client.group,
-                started_ns=self._started_ns,
-                opened_ns=self._opened_ns,
-                acknowledged_ns=self._connected_ns,
-                closed_ns=closed_ns,
-                close_code=code,
-                error=None if self._closing or self.intent is not None else self._error,
-                kernel_timestamps=socket.kernel_timestamps,
-                tls=socket.secure,
-                intent=self.intent,
-                slow=self._client.behaviour.read_bytes_per_s is not None,
-                remote_address=socket.remote_address,
-                silent_since_ns=self._heard_ns,
-                refusal=self._refusal.kind.value if self._refusal is not None else None,
+            self._life.row(
+                self._client, socket, close_code=code, closed_ns=closed_ns, on_purpose=self._closing
             )
         )
 

@@ -14,6 +14,7 @@ from loadgen.protocol.base import Session
 from loadgen.protocol.refusals import Refusal
 from loadgen.scenario import ClientPlan, SubscriptionPlan
 from loadgen.transport import isolation
+from loadgen.users.life import Life
 from loadgen.users.reconnect import UNSUBSCRIBE, Returning
 from loadgen.users.worker import WorkerRun
 
@@ -86,10 +87,8 @@ class Subscriptions:
         "_link",
         "_numbers",
         "_on_watch",
-        "_opened_ns",
         "_run",
         "_session",
-        "_started_ns",
         "_stopped",
         "_throttled",
         "_turns",
@@ -100,7 +99,7 @@ class Subscriptions:
         self,
         run: WorkerRun,
         client: ClientPlan,
-        life: int,
+        life: Life,
         session: Session,
         link: Link,
         numbers: dict[str, int],
@@ -113,7 +112,6 @@ class Subscriptions:
         self._link = link
         self._numbers = numbers
         self._on_watch = on_watch
-        self._started_ns = self._opened_ns = now_ns()
         self._by_id: dict[str, Subscription] = {}
         self._turns: dict[int, int] = {}
         #: Waits of those that the service has refused for now, by number.
@@ -123,10 +121,6 @@ class Subscriptions:
         self.unready: set[str] = set()
 
     # What the client does.
-
-    def opened(self, at_ns: int) -> None:
-        """The connection is open; of a service whose URL subscribes that is the acknowledgement."""
-        self._opened_ns = at_ns
 
     def ask(self, plan: SubscriptionPlan, turn: int = 0) -> None:
         """Ask for a subscription; raises TransportError."""
@@ -140,8 +134,9 @@ class Subscriptions:
         message = self._session.subscribe(subscription_id, plan.channel)
         if not message:
             # The connection's URL has asked, and the upgrade was the answer.
-            subscription.requested_ns = self._started_ns
-            self.on_subscribed(subscription_id, self._opened_ns)
+            assert self._life.opened_ns is not None
+            subscription.requested_ns = self._life.started_ns
+            self.on_subscribed(subscription_id, self._life.opened_ns)
             return
         self._link.send(message)
         if not self._run.service.answers_subscribes:
@@ -178,7 +173,7 @@ class Subscriptions:
         """Record the subscriptions that were not even asked for since the harness failed before."""
         for plan in self._client.subscriptions:
             if plan.number not in self._turns:
-                self._record(Subscription(plan, 0, self._started_ns), at_ns, intent)
+                self._record(Subscription(plan, 0, self._life.started_ns), at_ns, intent)
 
     # What the service does.
 
@@ -302,7 +297,7 @@ class Subscriptions:
             SubscriptionRow(
                 subscription=subscription.plan.number,
                 connection=self._client.number,
-                life=self._life,
+                life=self._life.number,
                 group=self._client.group,
                 channel=subscription.plan.channel,
                 requested_ns=subscription.requested_ns,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from loadgen.protocol.refusals import Refusal
 from loadgen.scenario import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
 from loadgen.transport.errors import TransportError
+from loadgen.users.life import Life
 from loadgen.users.subscriptions import State, Subscriptions
 from loadgen.users.worker import Progress
 from tests.isolation.test_connection import Rows
@@ -80,8 +81,8 @@ class Case:
         )
         behaviour = Behaviour(ReconnectPlan(1, 1, False, True, "s"))
         client = ClientPlan(1, "g", 1, (PLAN, SubscriptionPlan(11, "/default/b")), None, 0, behaviour)
-        self.of = Subscriptions(run, client, 0, session, self.link, self.numbers, lambda: None)
-        self.of.opened(50)
+        life = Life(0, started_ns=20, opened_ns=50)
+        self.of = Subscriptions(run, client, life, session, self.link, self.numbers, lambda: None)
 
     def state(self, subscription_id: str = "s10") -> State | None:
         found = self.of._by_id.get(subscription_id)
@@ -141,7 +142,8 @@ def test_where_the_url_subscribes_the_upgrade_is_the_acknowledgement() -> None:
     case.of.ask(PLAN)
     assert (case.state(), case.counts(), case.link.sent) == (State.ACKNOWLEDGED, (1, 0, 1), [])
     case.of.end(90, None)
-    assert case.rows.subscriptions[-1].acknowledged_ns == 50
+    row = case.rows.subscriptions[-1]
+    assert (row.requested_ns, row.acknowledged_ns) == (20, 50)
 
 
 @pytest.mark.parametrize("heard", ["nothing", "acknowledged", "ready"])
