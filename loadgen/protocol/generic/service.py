@@ -11,9 +11,10 @@ from loadgen.protocol import unreadable
 from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.frames import Frame, Written, filled
+from loadgen.protocol.generic.opening import HOLD, Step
 from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern, quick
 from loadgen.protocol.generic.rules import line_pattern, rules_of
-from loadgen.protocol.generic.session import HOLD, GenericSession, Step
+from loadgen.protocol.generic.session import GenericSession
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.refusals import Refusal
 
