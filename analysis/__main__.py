@@ -10,6 +10,7 @@ from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 from analysis.console import protect_output
+from analysis.garbage import loading
 
 if TYPE_CHECKING:
     from analysis.run import Run
@@ -45,11 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     # Here, so that what goes wrong while pyarrow is loaded is said as everything else is.
-    import pyarrow as pa
+    with loading():
+        import pyarrow as pa
 
-    from analysis import without_pandas
-    from analysis.run import RunError, load
-    from analysis.summary import summarise
+        from analysis import without_pandas
+        from analysis.run import RunError, load
+        from analysis.summary import summarise
 
     without_pandas.spare()
     try:
@@ -76,9 +78,10 @@ def _show(
     run: "Run", summary: dict[str, Any], unwritten: Sequence[str], *, written: bool, report: bool
 ) -> None:
     """Print the summary and where it is; what the terminal cannot show changes nothing."""
-    from rich.console import Console
+    with loading():
+        from rich.console import Console
 
-    from analysis.terminal import print_summary
+        from analysis.terminal import print_summary
 
     print_summary(summary, Console(highlight=False))
     if written and not unwritten:
@@ -92,15 +95,17 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
     Returns a sentence for each file that could not be written. The summary comes first, as the verdict stands in it.
     Without ``report``, a report of an earlier reckoning goes: it might say something else.
     """
-    from analysis import derived, files
-    from analysis.gates.outputs import junit, markdown
+    with loading():
+        from analysis import derived, files
+        from analysis.gates.outputs import junit, markdown
 
     path, unwritten = run.path, []
 
     def draw() -> None:
         if report:
             # Here: a run without a report does not load matplotlib for it.
-            from analysis.report import render
+            with loading():
+                from analysis.report import render
 
             files.replace(path / "report.html", render(run, summary))
         else:

@@ -1,13 +1,12 @@
 """Garbage collection while a process starts and ends, where it finds nothing and takes a fifth of the CPU time.
 
-Modules live as long as the process, so a collection while they are loaded walks what will not go. At the end Python
-collects three times what the kernel frees anyway.
+At the end Python collects three times what the kernel frees anyway.
 """
 
 import atexit
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+from analysis.garbage import loading
 
 
 def leave_to_kernel() -> None:
@@ -16,14 +15,4 @@ def leave_to_kernel() -> None:
     atexit.register(gc.freeze)
 
 
-@contextmanager
-def loading() -> Iterator[None]:
-    """Collect nothing while modules are loaded, nor walk them in later collections."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_on:
-            gc.enable()
+__all__ = ["leave_to_kernel", "loading"]

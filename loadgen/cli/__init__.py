@@ -44,20 +44,9 @@ def _run() -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     try:
         with garbage.loading():
-            # They register their commands.
-            from loadgen.cli import (  # noqa: F401
-                aws,
-                capacity,
-                client,
-                compare,
-                join,
-                notebook,
-                plan,
-                scenarios,
-                serve,
-                verify,
-            )
-            from loadgen.cli.app import app
+            from loadgen.cli import commands
+
+            app = commands.load(sys.argv[1:])
 
         app()
     except SystemExit as end:

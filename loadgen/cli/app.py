@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from loadgen import __version__
 from loadgen.console import say
@@ -301,6 +300,8 @@ def calibrate(
 
     Exit codes: 0 every line agrees, 3 one does not, 130 interrupted.
     """
+    from rich.console import Console
+
     from loadgen.calibrate import cases, runner
 
     known = cases.cases(deliveries, seconds)

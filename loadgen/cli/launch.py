@@ -21,8 +21,7 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.paths import bundle
 from loadgen.planning import guard
-from loadgen.planning.prices import Prices, load_prices
-from loadgen.run import ending, join, locust_settings
+from loadgen.run import ending, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
@@ -221,10 +220,10 @@ def _problem(request: Request) -> str | None:
     try:
         scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
         check_overlaps(scenario, Plan(scenario))
-        known = load_prices(request.prices)
+        problem = _cost_problem(request, scenario)
     except ScenarioError as error:
         return str(error)
-    if (problem := _cost_problem(request, scenario, known)) is not None:
+    if problem is not None:
         return problem
     port = request.web_port if request.web else None
     for number, name, option in (
@@ -243,15 +242,19 @@ def _join_problem(request: Request) -> str | None:
 
     The child reads the keys again, for whoever starts it as plain Locust.
     """
+    if not (request.worker or request.master):
+        if request.join is not None:
+            return "--join goes with --master or --worker: workers of --processes have a key by themselves"
+        return None
+    # Here: with it comes ZeroMQ.
+    from loadgen.run import join
+
     try:
         if request.worker:
             if join.for_worker(request.join) is None and beyond_loopback(request.master_host):
                 return worker_needs_key(request.master_host)
-        elif request.master:
-            if join.for_master(request.join) is None and beyond_loopback(request.master_bind_host):
-                return needs_key(request.master_bind_host)
-        elif request.join is not None:
-            return "--join goes with --master or --worker: workers of --processes have a key by themselves"
+        elif join.for_master(request.join) is None and beyond_loopback(request.master_bind_host):
+            return needs_key(request.master_bind_host)
     except RunError as error:
         return str(error)
     return None
@@ -276,12 +279,21 @@ def _cloudwatch_problem(request: Request) -> str | None:
     return None
 
 
-def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str | None:
+def _cost_problem(request: Request, scenario: Scenario) -> str | None:
     """Return why a run must not go where it would, or costs too much; asks on a terminal where it costs something.
 
     The child that runs it checks the same, for whoever starts it as plain Locust; what is confirmed here is told to it.
+
+    Raises:
+        ScenarioError: the price file cannot be read or says what cannot be.
     """
     where = guard.elsewhere(request.target, scenario)
+    if where is None and request.max_cost is None and request.prices is None:
+        # Free, and nothing was said of prices: reading those takes longer than the rest of this check.
+        return None
+    from loadgen.planning.prices import load_prices
+
+    prices = load_prices(request.prices)
     protocol = guard.protocol_for(request.target, scenario)
     found = guard.check(
         scenario, Plan(scenario), prices, request.max_cost, where, request.allow_remote, protocol

@@ -211,7 +211,8 @@ class Recorder:
         schema = spool_schema("deliveries")
         arrays = [pa.array(np.full(columns.shape[1], self._spool.worker, dtype=np.int16))]
         for field in list(schema)[1:]:
-            arrays.append(pa.array(columns[_AT[field.name]], type=pa.int64()).cast(field.type))
+            # Raises where a number does not fit; a cast of Arrow's own would load all of its functions for it.
+            arrays.append(pa.array(columns[_AT[field.name]], type=field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

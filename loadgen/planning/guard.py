@@ -4,14 +4,18 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from analysis import pricing
-from loadgen.planning.estimate import Cost, cost_of
-from loadgen.planning.prices import Prices
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
 from loadgen.scenario import Plan, Scenario
+
+if TYPE_CHECKING:
+    # A run that costs nothing loads neither.
+    from loadgen.planning.estimate import Cost
+    from loadgen.planning.prices import Prices
 
 #: From which estimate on a run against a real target must be confirmed. A million operations: more than a short run of
 #: any catalogue scenario as it stands, less than anybody would miss.
@@ -80,7 +84,7 @@ def _url_of(target: str | None, scenario: Scenario) -> str | None:
 def check(
     scenario: Scenario,
     plan: Plan,
-    prices: Prices,
+    prices: "Prices",
     max_usd: float | None,
     where: Elsewhere | None,
     allow_remote: bool = False,
@@ -93,6 +97,8 @@ def check(
         return Check()
     if max_usd is not None and not (isfinite(max_usd) and max_usd >= 0):
         return Check(f"--max-cost must be an amount of US dollars such as 0.50, not {max_usd}")
+    from loadgen.planning.estimate import cost_of
+
     cost = cost_of(scenario, plan, prices)
     name, usd = scenario.name, cost.usd
     if where is not None and not allow_remote:
@@ -160,7 +166,7 @@ class Budget:
     size, has the last word.
     """
 
-    def __init__(self, prices: Prices, max_usd: float, cost: Cost) -> None:
+    def __init__(self, prices: "Prices", max_usd: float, cost: "Cost") -> None:
         self._prices = prices.snapshot()
         self._max_usd = max_usd
         events = sum(load.events for load in cost.loads)
@@ -170,9 +176,13 @@ class Budget:
         self._messages_per_delivery = (used["delivery"] or 0.0) / deliveries if deliveries else 1.0
 
     @classmethod
-    def of(cls, scenario: Scenario, plan: Plan, prices: Prices, max_usd: float | None) -> "Budget | None":
+    def of(cls, scenario: Scenario, plan: Plan, prices: "Prices", max_usd: float | None) -> "Budget | None":
         """Return the budget of a run; None: it has none."""
-        return None if max_usd is None else cls(prices, max_usd, cost_of(scenario, plan, prices))
+        if max_usd is None:
+            return None
+        from loadgen.planning.estimate import cost_of
+
+        return cls(prices, max_usd, cost_of(scenario, plan, prices))
 
     def spent_usd(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> float:
         """Return what the operations so far cost; ``progress`` is as in a worker's STATUS."""

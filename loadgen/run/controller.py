@@ -16,7 +16,7 @@ from locust import User
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
-from loadgen import lifeline
+from loadgen import garbage, lifeline
 from loadgen.aws.access import Access
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
@@ -323,7 +323,7 @@ class Controller:
             arguments += ["--journal", self.options.journal]
         self.server = ServerProcess(arguments)
         try:
-            self.server.start()
+            self.server.start(meanwhile=_load_ahead)
         except ServerStartError as error:
             raise RunError(f"the embedded Event API did not start: {error}", ExitCode.TARGET) from None
         gevent.spawn(self.watch_server, self.server)
@@ -656,6 +656,13 @@ class Controller:
             server.stop()
         sys.stdout.flush()
         os._exit(code)
+
+
+def _load_ahead() -> None:
+    """Load what numpy and pyarrow load for the first flush and for the record, at a time when nothing is measured."""
+    with garbage.loading():
+        import numpy.ma  # noqa: F401
+        import pyarrow.compute  # noqa: F401
 
 
 def _faults(path: str) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """The live progress line."""
 
+import os
 import sys
 import time
+from typing import TextIO
 
 import gevent
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from analysis.console import drawing
 from loadgen.run.coordinator import Coordinator, Snapshot
@@ -18,9 +17,9 @@ _PLAIN_INTERVAL_S = 5.0
 class ProgressDisplay:
     """Redraws one line on a terminal; prints a line now and then where the output is a file or a CI log."""
 
-    def __init__(self, coordinator: Coordinator, console: Console | None = None) -> None:
+    def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
-        self._console = console or Console(file=drawing(sys.stderr), highlight=False)
+        self._file = drawing(sys.stderr)
         self._previous: tuple[float, int, int] | None = None
         self._rates = (0.0, 0.0)
         self._greenlet: gevent.Greenlet | None = None
@@ -29,7 +28,7 @@ class ProgressDisplay:
     def start(self) -> None:
         """Begin to show."""
         self._running = True
-        self._greenlet = gevent.spawn(self._show_live if self._console.is_terminal else self._show_plain)
+        self._greenlet = gevent.spawn(self._show_live if draws(self._file) else self._show_plain)
 
     def stop(self) -> None:
         """Show the last state and end."""
@@ -38,9 +37,16 @@ class ProgressDisplay:
             self._greenlet.join(2)
 
     def _show_live(self) -> None:
-        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+        # Here: a log needs none of it.
+        from rich.console import Console
+        from rich.live import Live
+        from rich.text import Text
+
+        console = Console(file=self._file, highlight=False)
+        with Live(console=console, auto_refresh=False, transient=True) as live:
             while self._running:
-                live.update(self._line(), refresh=True)
+                text = Text.assemble(*self._line(), no_wrap=True, overflow="ellipsis")
+                live.update(text, refresh=True)
                 gevent.sleep(_LIVE_INTERVAL_S)
 
     def _show_plain(self) -> None:
@@ -49,10 +55,10 @@ class ProgressDisplay:
             snapshot = self._coordinator.snapshot()
             if snapshot.phase != shown_phase or time.monotonic() - shown_s >= _PLAIN_INTERVAL_S:
                 shown_phase, shown_s = snapshot.phase, time.monotonic()
-                self._console.print(self._line(), soft_wrap=True)
+                print("".join(text for text, _ in self._line()), file=self._file, flush=True)
             gevent.sleep(_LIVE_INTERVAL_S)
 
-    def _line(self) -> Text:
+    def _line(self) -> list[tuple[str, str]]:
         snapshot = self._coordinator.snapshot()
         self._measure(snapshot)
         return render(snapshot, *self._rates)
@@ -71,24 +77,32 @@ class ProgressDisplay:
             self._previous = (at_s, snapshot.sent, snapshot.deliveries)
 
 
-def render(snapshot: Snapshot, sent_rate: float, delivered_rate: float) -> Text:
-    """Return the line of one moment."""
-    text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"{snapshot.phase:<8}", style="bold cyan")
-    text.append(
+def draws(file: TextIO) -> bool:
+    """Return whether a line can be redrawn: on a terminal, or where the environment says so. As rich decides."""
+    compatible, color = os.environ.get("TTY_COMPATIBLE"), os.environ.get("FORCE_COLOR")
+    if compatible in ("0", "1"):
+        return compatible == "1"
+    return file.isatty() if color is None else color != ""
+
+
+def render(snapshot: Snapshot, sent_rate: float, delivered_rate: float) -> list[tuple[str, str]]:
+    """Return the line of one moment in pieces, each with its style."""
+    left = (
         f"{snapshot.left_s:4.0f} s left"
         if snapshot.left_s is not None
         else f"{snapshot.elapsed_s:4.0f} s     "
     )
+    pieces = [(f"{snapshot.phase:<8}", "bold cyan"), (left, "")]
     if snapshot.phase in ("starting", "ramp", "ready"):
-        text.append(f"  connected {snapshot.connected:,}/{snapshot.clients:,}")
-        text.append(f"  ready {snapshot.ready:,}/{snapshot.subscriptions:,}")
+        pieces.append((f"  connected {snapshot.connected:,}/{snapshot.clients:,}", ""))
+        pieces.append((f"  ready {snapshot.ready:,}/{snapshot.subscriptions:,}", ""))
     else:
-        text.append(f"  sent {sent_rate:,.0f}/s  delivered {delivered_rate:,.0f}/s")
+        pieces.append((f"  sent {sent_rate:,.0f}/s  delivered {delivered_rate:,.0f}/s", ""))
         p99 = f"{snapshot.recent_p99_ns / 1e6:.2f} ms" if snapshot.recent_p99_ns is not None else "–"
-        text.append(f"  p99 {p99}")
+        pieces.append((f"  p99 {p99}", ""))
         if snapshot.connected < snapshot.clients and snapshot.phase != "finishing":
-            text.append(f"  connected {snapshot.connected:,}/{snapshot.clients:,}", style="yellow")
+            pieces.append((f"  connected {snapshot.connected:,}/{snapshot.clients:,}", "yellow"))
     if snapshot.complaint:
-        text.append("  " + "".join(c if c.isprintable() else "?" for c in snapshot.complaint), style="yellow")
-    return text
+        complaint = "".join(c if c.isprintable() else "?" for c in snapshot.complaint)
+        pieces.append((f"  {complaint}", "yellow"))
+    return pieces

@@ -20,7 +20,7 @@ from loadgen.run.kills import KillWatch, limit_here
 #: Environment variable with the descriptor by which `loadgen run` hears how the run that it has started ended.
 STATUS_FD: Final = "LOADGEN_STATUS_FD"
 SUMMARY: Final = "summary.json"
-_POLL_S: Final = 0.05
+_POLL_S: Final = 0.01
 #: Since this process began.
 KILLS: Final = KillWatch()
 

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen.run.start_locust import VARIABLES
-
+#: What the variables begin with that Locust reads.
+VARIABLES: Final = "LOCUST_"
 _FILES: Final = ("~/.locust.conf", "locust.conf", "pyproject.toml")
 #: Of a configuration file no more is looked at.
 _MOST_BYTES: Final = 1_000_000

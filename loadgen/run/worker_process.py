@@ -16,8 +16,9 @@ def set_up() -> None:
     """Set it up; call it when what stays has been made, and before connections are."""
     heap.keep_small()
     sys.setswitchinterval(_TURN_S)
-    # What an earlier run of this process has left may go.
-    gc.unfreeze()
+    if gc.get_threshold()[0] == _OBJECTS_BETWEEN_COLLECTIONS:
+        # What an earlier run of this process has left may go; before the first there are only modules, frozen already.
+        gc.unfreeze()
     gc.collect()
     # Later collections do not walk through what exists by now: on a slow machine one took 0.2 s of a second.
     gc.freeze()

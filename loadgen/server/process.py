@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -63,13 +63,13 @@ class ServerProcess:
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Start the server and wait until it serves.
+    def start(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Start the server and wait until it serves; ``meanwhile`` is called while it loads.
 
         Raises:
             ServerStartError: with the server's own sentence.
         """
-        self.announcement = self._start()
+        self.announcement = self._start(meanwhile)
 
     @property
     def pid(self) -> int | None:
@@ -101,7 +101,7 @@ class ServerProcess:
             self.stderr_path.unlink(missing_ok=True)
         return code
 
-    def _start(self) -> Announcement:
+    def _start(self, meanwhile: Callable[[], object]) -> Announcement:
         command = children.command("loadgen.server", "--announce", "--exit-with-stdin", *self._options)
         environment = children.environment()
         if self._api_key is not None:
@@ -122,6 +122,7 @@ class ServerProcess:
             )
         finally:
             os.close(handle)
+        meanwhile()
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:

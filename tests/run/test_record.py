@@ -1,8 +1,11 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis import files
 from loadgen.cli.launch import report
@@ -10,7 +13,7 @@ from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.run.record import RunFolder
+from loadgen.run.record import RunFolder, _last_of_each_life
 
 TARGET = {"http_url": "http://x/event", "ws_url": "ws://x/", "embedded": True, "auth": "none"}
 
@@ -76,3 +79,24 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_spool(
 def test_what_is_no_run_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run's folder"):
         RunFolder.open(tmp_path)
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=6), max_size=4))
+def test_of_each_life_the_row_written_last_is_kept(batches: list[list[tuple[int, int]]]) -> None:
+    last: dict[tuple[int, int], int] = {}
+    written = []
+    row = 0
+    for lives in batches:
+        numbers = list(range(row, row + len(lives)))
+        last |= dict(zip(lives, numbers, strict=True))
+        row += len(lives)
+        columns = {
+            "connection": [life[0] for life in lives],
+            "life": [life[1] for life in lives],
+            "row": numbers,
+        }
+        written.append(
+            pa.RecordBatch.from_pydict(columns, pa.schema([(name, pa.int32()) for name in columns]))
+        )
+    kept = list(_last_of_each_life(iter(written), ("connection", "life")))
+    assert [number for batch in kept for number in batch["row"].to_pylist()] == sorted(last.values())

@@ -1,6 +1,8 @@
 """What is left out and asked once while Locust is loaded."""
 
 import importlib.metadata
+import subprocess
+import sys
 
 import pytest
 
@@ -25,3 +27,27 @@ def test_packages_are_read_once_and_what_they_have_is_the_same(monkeypatch: pyte
     assert found == {group: sorted(whole(group=group)) for group in groups}
     assert len(found["console_scripts"]) > 1
     assert one.name == "pytest"
+
+
+_HEADLESS = """
+import sys
+from loadgen.run import start_locust
+sys.argv = ["locust", "--headless"]
+start_locust.prepared()
+print(*(name for name in ("urllib3", "requests", "flask") if name in sys.modules))
+import requests, urllib3, locust
+print(requests.Session.__name__, urllib3.PoolManager.__name__, issubclass(requests.RequestException, OSError))
+print(locust.runners.inspect, "LOCUST_SKIP_URLLIB3_PATCH" in start_locust.os.environ)
+"""
+
+
+def test_libraries_that_locust_was_loaded_without_can_be_imported_afterwards() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", _HEADLESS], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert said[:3] == ["", "Session PoolManager True", "None False"]
+
+
+def test_what_is_left_out_says_so_where_it_is_used() -> None:
+    with pytest.raises(RuntimeError, match=r"locust\.clients\.HttpSession was left out of this process"):
+        start_locust._LeftOut("locust.clients").HttpSession("http://127.0.0.1")

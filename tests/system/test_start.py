@@ -37,6 +37,10 @@ _COMMANDS = """
 from loadgen.cli import aws, capacity, client, compare, join, notebook, plan, scenarios, serve, verify
 from loadgen.cli.app import app
 """
+_RUN = """
+from loadgen.cli import commands, launch
+commands.load(["run"])
+"""
 _LOCUST = """
 import sys
 from loadgen.run import start_locust
@@ -61,18 +65,18 @@ with tempfile.TemporaryDirectory() as folder:
 PROCESSES = {
     "child": ("import loadgen.child", set()),
     "command line": (_COMMANDS, {"pydantic", "rich", "typer"}),
-    "loadgen run": (_COMMANDS + "import loadgen.cli.launch", {"pydantic", "rich", "typer"}),
+    "loadgen run": (_RUN, {"pydantic", "typer"}),
     "loadgen plan": (
         _COMMANDS + "from loadgen.planning.calibration import load_calibration",
         {"pydantic", "rich", "typer"},
     ),
     "locust": (
         _LOCUST.format(options=["--headless"]),
-        {"locust", "numpy", "pyarrow", "pydantic", "requests", "rich"},
+        {"locust", "numpy", "pyarrow", "pydantic"},
     ),
     "locust, a worker": (
         _LOCUST.format(options=["--worker"]),
-        {"locust", "numpy", "pyarrow", "pydantic", "requests", "rich"},
+        {"locust", "numpy", "pyarrow", "pydantic"},
     ),
     "server": ("import loadgen.server.__main__", {"aiohttp", "asyncio"}),
     # All of it, as pyarrow loads pandas when it is first used.

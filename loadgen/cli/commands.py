@@ -1,0 +1,34 @@
+"""The modules that register commands, loaded only where the command line needs them.
+
+Loading and building all of them takes a tenth of a second, which each short run would pay.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+#: Commands by the module that registers them, beside those of `loadgen.cli.app`. The help lists them in this order.
+COMMANDS: Final = {
+    "aws": ("aws",),
+    "capacity": ("capacity",),
+    "client": ("publish", "subscribe", "probe"),
+    "compare": ("compare", "baseline", "history", "ab"),
+    "join": ("join",),
+    "notebook": ("notebook",),
+    "plan": ("plan",),
+    "scenarios": ("scenarios",),
+    "serve": ("serve",),
+    "verify": ("verify",),
+}
+#: Those of `loadgen.cli.app`.
+ALWAYS: Final = ("run", "schema", "report", "calibrate", "version")
+
+
+def load(arguments: Sequence[str]) -> Any:
+    """Return the application with the command that the first argument names, or with all: for help and mistakes."""
+    first = arguments[0] if arguments else ""
+    of_first = [module for module, names in COMMANDS.items() if first in names]
+    if first not in ALWAYS:
+        for module in of_first or COMMANDS:
+            import_module(f"loadgen.cli.{module}")
+    return import_module("loadgen.cli.app").app

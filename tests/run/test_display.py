@@ -1,0 +1,71 @@
+"""The progress line: where it is drawn, and what it says."""
+
+import io
+from itertools import product
+
+import pytest
+from rich.console import Console
+
+from loadgen.run.coordinator import Snapshot
+from loadgen.run.display import draws, render
+
+
+class _Terminal(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+@pytest.mark.parametrize(
+    ("terminal", "compatible", "color"),
+    product((True, False), (None, "", "0", "1", "yes"), (None, "", "0", "1")),
+)
+def test_a_line_is_drawn_where_rich_would(
+    terminal: bool, compatible: str | None, color: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("TTY_COMPATIBLE", compatible), ("FORCE_COLOR", color)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    file = _Terminal(terminal)
+    assert draws(file) == Console(file=file).is_terminal
+
+
+def _snapshot(phase: str, connected: int = 40, complaint: str | None = None) -> Snapshot:
+    return Snapshot(
+        phase=phase,
+        elapsed_s=3.2,
+        left_s=None if phase == "ramp" else 7.0,
+        clients=43,
+        connected=connected,
+        subscriptions=40,
+        ready=12,
+        sent=0,
+        accepted=0,
+        deliveries=0,
+        recent_p99_ns=1_234_567,
+        complaint=complaint,
+    )
+
+
+def _text(snapshot: Snapshot) -> str:
+    return "".join(text for text, _ in render(snapshot, 150.4, 6_000.6))
+
+
+def test_before_the_load_it_counts_clients() -> None:
+    assert _text(_snapshot("ramp")) == "ramp       3 s       connected 40/43  ready 12/40"
+
+
+def test_under_load_it_shows_rates_and_who_is_missing() -> None:
+    assert (
+        _text(_snapshot("measure", 43)) == "measure    7 s left  sent 150/s  delivered 6,001/s  p99 1.23 ms"
+    )
+    pieces = render(_snapshot("measure"), 0, 0)
+    assert pieces[-1] == ("  connected 40/43", "yellow")
+
+
+def test_control_characters_of_a_complaint_are_not_shown() -> None:
+    assert _text(_snapshot("measure", 43, "refused\x1b[2J\n!")).endswith("  refused?[2J?!")
