@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from typer.testing import CliRunner
 
-from loadgen.cli import aws, client  # noqa: F401  register their commands
+from loadgen.cli import aws, client, compare, plan, serve, verify  # noqa: F401  register their commands
 from loadgen.cli.app import app
 
 
