@@ -60,10 +60,9 @@ with tempfile.TemporaryDirectory() as folder:
 #: By kind of process: what it runs before it does its work, and what of the heavy it needs.
 PROCESSES = {
     "child": ("import loadgen.child", set()),
-    "command line": (_COMMANDS, {"pydantic", "rich", "typer"}),
-    "loadgen run": (_COMMANDS + "import loadgen.cli.launch", {"pydantic", "rich", "typer"}),
-    "loadgen plan": (
-        _COMMANDS + "from loadgen.planning.calibration import load_calibration",
+    # One process for three kinds: none of the parts may load what the whole does not need.
+    "command line, loadgen run and loadgen plan": (
+        _COMMANDS + "import loadgen.cli.launch\nfrom loadgen.planning.calibration import load_calibration",
         {"pydantic", "rich", "typer"},
     ),
     "locust": (

@@ -92,8 +92,8 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     assert "there is no stack 'load' in eu-west-1: make it with `loadgen aws up --stack load`" in done.err
 
     assert world.here("aws", "up", "--stack", "load").code == 0
-    done = world.here("probe", *target)
-    assert (done.code, "all is well" in done.out) == (0, True), done.said
+    probed = world.here("probe", *target)
+    assert (probed.code, "all is well" in probed.out) == (0, True), probed.said
     elsewhere = (
         "clients.readers.subscribe=/other/{article}/*",
         "clients.commenters.publish.channel=/other/{article}/{thread}",
