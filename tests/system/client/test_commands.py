@@ -19,6 +19,7 @@ from loadgen.server.process import Announcement, ServerProcess
 from tests.system.harness import Finished, free_port, loadgen, start
 from tests.system.here import Here
 from tests.system.here import here as call
+from tests.system.server.beside import beside
 
 STEPS = [
     "DNS",
@@ -85,8 +86,8 @@ def test_a_refusal_is_one_sentence(server: Announcement, transport: list[str]) -
 
 def test_events_that_fail_alone_are_told_by_their_number(tmp_path: Path) -> None:
     (tmp_path / "api.yaml").write_text("quotas: {event: 5B}")
-    with ServerProcess(["--api", str(tmp_path / "api.yaml")]) as own:
-        done = here(own.announcement, "publish", "/default/a", "1", '"\x1b[31m"', "--wait")
+    with beside(api_file=tmp_path / "api.yaml") as own:
+        done = here(own, "publish", "/default/a", "1", '"\x1b[31m"', "--wait")
     assert done.code == 1, done.said
     assert "1  accepted  arrived after" in done.out
     assert "2  EventTooLargeException: Transformed event is larger than 240KB" in done.out
@@ -192,7 +193,7 @@ def test_probe_over_tls_and_with_a_certificate_that_nobody_trusts(tmp_path: Path
         ["--certfile", str(certfile), "--keyfile", str(keyfile), "--host", "localhost"]
     ) as own:
         server = own.announcement
-        trusted = ask(server, "probe", "--json", SSL_CERT_FILE=str(ca))
+        trusted = here(server, "probe", "--json", SSL_CERT_FILE=str(ca))
         assert trusted.code == 0, trusted.said
         assert steps(trusted) == {}
         assert "TLSv1.3" in trusted.out
