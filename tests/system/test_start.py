@@ -64,9 +64,9 @@ with tempfile.TemporaryDirectory() as folder:
 #: By kind of process: what it runs before it does its work, and what of the heavy it needs.
 PROCESSES = {
     "child": ("import loadgen.child", set()),
-    "command line": (_COMMANDS, {"pydantic", "rich", "typer"}),
     "loadgen run": (_RUN, {"pydantic", "typer"}),
-    "loadgen plan": (
+    # One process for two kinds: none of the parts may load what the whole does not need.
+    "command line and loadgen plan": (
         _COMMANDS + "from loadgen.planning.calibration import load_calibration",
         {"pydantic", "rich", "typer"},
     ),

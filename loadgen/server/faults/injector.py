@@ -192,12 +192,16 @@ class FaultingHub(Hub):
             2 if self._duplicate() else 1,
             self._reorder(),
         )
-        if due_ns <= decided_ns:
-            self._carry_out(waiting)
-        else:
+        if due_ns > decided_ns:
             heapq.heappush(self._waiting, waiting)
             if self._waiting[0] is waiting:
                 self._wake_up.at(due_ns)
+        elif self._waiting:
+            # On a busy machine others may be overdue: they go first.
+            heapq.heappush(self._waiting, waiting)
+            self._on_due()
+        else:
+            self._carry_out(waiting)
 
     def _on_due(self) -> None:
         while self._waiting and self._waiting[0].due_ns <= time.time_ns():

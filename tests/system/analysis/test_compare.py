@@ -1,4 +1,4 @@
-"""`loadgen compare` and `history` as processes."""
+"""`loadgen compare` as a process, and `history`."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from analysis.compare import profile
 from tests.analysis.comparisons import World
 from tests.analysis.test_history import made_up
 from tests.system.harness import loadgen
+from tests.system.here import here
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -21,6 +22,6 @@ def test_the_command(tmp_path: Path) -> None:
 def test_the_history_of_a_metric(tmp_path: Path) -> None:
     values = [100.0, 101, 99, 100, 130, 131, 129, 130]
     profile.write(tmp_path / "all.json", [made_up(n, value * 1e6, 5.0) for n, value in enumerate(values)])
-    done = loadgen("history", str(tmp_path / "all.json"))
+    done = here("history", str(tmp_path / "all.json"), env={})
     assert done.code == 1, done.said
     assert "run-4" in done.out

@@ -1,7 +1,9 @@
+import io
 import json
 import re
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ from analysis import text
 from analysis.__main__ import main
 from analysis.percentiles import Percentiles, nearest_rank
 from tests.analysis.synthetic import SECOND, T0, Tables, delivery, event, simple_run, subscription, write_run
-from tests.programs import require
+from tests.system.editor.browser import Browser
+
+Finished = Callable[[Callable[[Path], Path]], tuple[Path, str]]
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[31m\x07]]>"
 
@@ -106,12 +110,23 @@ def test_only_events_due_in_the_measure_phase_count_whenever_they_arrive(tmp_pat
     assert summary["delivery"]["headline_ns"]["count"] == 1
 
 
-def test_finish_writes_summary_and_report_and_ends_with_the_path(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = simple_run(tmp_path / "run")
-    assert main(["finish", str(run)]) == 0
-    out = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Makes a run and finishes it, once: returns its folder and what was said."""
+
+    @cache
+    def make(run: Callable[[Path], Path]) -> tuple[Path, str]:
+        folder = run(tmp_path_factory.mktemp("finished") / "run")
+        out = io.StringIO()
+        with redirect_stdout(out):
+            assert main(["finish", str(folder)]) == 0
+        return folder, out.getvalue()
+
+    return make
+
+
+def test_finish_writes_summary_and_report_and_ends_with_the_path(finished: Finished) -> None:
+    run, out = finished(simple_run)
     assert out.rstrip().splitlines()[-1] == f"report: {run / 'report.html'}"
     assert "30 of 30 expected deliveries arrived" in out
     assert json.loads((run / "summary.json").read_text())["ledger"]["delivery_ratio"] == 1.0
@@ -193,9 +208,8 @@ def test_the_pdf_has_the_figures_and_nothing_that_acts(tmp_path: Path) -> None:
     assert b"/JavaScript" not in content
 
 
-def test_foreign_text_cannot_become_markup_or_terminal_commands(tmp_path: Path) -> None:
-    run = hostile_run(tmp_path / "run")
-    main(["finish", str(run)])
+def test_foreign_text_cannot_become_markup_or_terminal_commands(finished: Finished) -> None:
+    run, _ = finished(hostile_run)
     page = (run / "report.html").read_text()
     assert "<script" not in page
     assert "\x1b" not in page
@@ -211,25 +225,25 @@ def test_foreign_text_cannot_become_markup_or_terminal_commands(tmp_path: Path) 
     assert "alert(1)" in shown
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as started:
+        yield started
+
+
 @pytest.mark.parametrize("make", [simple_run, hostile_run])
 def test_chromium_opens_the_report_without_a_console_message(
-    tmp_path: Path, make: Callable[[Path], Path]
+    browser: Browser, finished: Finished, make: Callable[[Path], Path]
 ) -> None:
-    browser = require("chromium")
-    run = make(tmp_path / "run")
-    main(["finish", str(run)])
-    result = subprocess.run(
-        [
-            browser,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            *("--enable-logging=stderr", "--v=0", "--dump-dom", f"file://{run / 'report.html'}"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "How it was measured" in result.stdout
-    assert "CONSOLE" not in result.stderr, result.stderr
+    run, _ = finished(make)
+    with browser.page(f"file://{run / 'report.html'}") as page:
+        assert "How it was measured" in page.text("body")
+        assert page.messages == []
+
+
+def test_a_console_message_is_seen(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<script>console.log('so'); throw Error('thrown')</script>")
+    with browser.page(f"file://{tmp_path / 'page.html'}") as page:
+        logged, thrown = page.messages
+    assert "so" in logged
+    assert "thrown" in thrown

@@ -203,7 +203,7 @@ def bomb(path: Path, rows: int, group_rows: int = 1_000_000) -> None:
 
 
 def test_a_small_file_that_unpacks_to_gigabytes_is_refused_in_bounded_memory(folder: Path) -> None:
-    bomb(folder / "health.parquet", 8_000_000)
+    bomb(folder / "health.parquet", 4_000_000)
     size = sum(path.stat().st_size for path in folder.iterdir())
     assert size < 8_000_000
 
@@ -271,13 +271,9 @@ def test_a_folder_s_name_is_a_name_and_no_pattern(tmp_path: Path, name: str) -> 
         (tmp_path / other).mkdir()
         shutil.copy(SAMPLE / "clock.parquet", tmp_path / other / "deliveries.parquet")
     folder = shutil.copytree(SAMPLE, tmp_path / name)
-    if name.isprintable():
-        told = CliRunner().invoke(app, ["verify", str(folder)])
-        code, said = told.exit_code, told.output
-    else:
-        # What a terminal would get of it: from a process of its own.
-        done = loadgen("verify", str(folder))
-        code, said = done.code, done.out + done.err
+    told = CliRunner().invoke(app, ["verify", str(folder)])
+    # Not even without what protects the terminal of a process.
+    code, said = told.exit_code, told.output
     assert code == 0, said
     assert "in SQL" in said
     assert "\x1b" not in said

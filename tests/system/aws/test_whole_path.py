@@ -1,4 +1,4 @@
-"""The whole path as a person goes it: up, probe, run, metrics, down, each a command of its own.
+"""The whole path as a person goes it: up, probe, run, metrics, down. Those that send load are processes of their own.
 
 AWS's control plane is moto's server, the Event API is ours over TLS: the stack's outputs lead to it.
 """
@@ -19,8 +19,19 @@ from loadgen.server.process import ServerProcess
 from tests.aws import moto_appsync
 from tests.aws.conftest import CREDENTIALS
 from tests.system.harness import SMALL, Finished, expect_by_verdict, loadgen, only_run, overrides, read
+from tests.system.here import Here, here
 
 KEY = "da2-abcdefghijklmnopqrstuvwxyz"
+
+
+def safe(said: str) -> None:
+    assert "Traceback" not in said
+    assert KEY not in said
+
+
+def no_file_has_the_key(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
 
 
 @dataclass
@@ -32,8 +43,13 @@ class World:
 
     def loadgen(self, *arguments: str) -> Finished:
         done = loadgen(*arguments, env=self.env)
-        assert "Traceback" not in done.said
-        assert KEY not in done.said
+        safe(done.said)
+        return done
+
+    def here(self, *arguments: str) -> Here:
+        """Call a command that sends no load, in this process."""
+        done = here(*arguments, env=self.env)
+        safe(done.said)
         return done
 
     def client(self, service: str) -> Any:
@@ -75,9 +91,9 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     assert done.code == 2, done.said
     assert "there is no stack 'load' in eu-west-1: make it with `loadgen aws up --stack load`" in done.err
 
-    assert world.loadgen("aws", "up", "--stack", "load").code == 0
-    done = world.loadgen("probe", *target)
-    assert (done.code, "all is well" in done.out) == (0, True), done.said
+    assert world.here("aws", "up", "--stack", "load").code == 0
+    probed = world.here("probe", *target)
+    assert (probed.code, "all is well" in probed.out) == (0, True), probed.said
     elsewhere = (
         "clients.readers.subscribe=/other/{article}/*",
         "clients.commenters.publish.channel=/other/{article}/{thread}",
@@ -96,8 +112,7 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     assert manifest["target"]["aws"] == {
         "stack": "load", "region": "eu-west-1", "api_id": api["apiId"], "namespaces": ["default"]
     }  # fmt: skip
-    for path in folder.rglob("*"):
-        assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
+    no_file_has_the_key(folder)
 
     connected = read(folder / "summary.json")["connections"]["connected"]
     world.client("cloudwatch").put_metric_data(
@@ -116,6 +131,7 @@ def test_up_probe_run_metrics_down(world: World, tmp_path: Path) -> None:
     assert f"connections accepted {connected} {connected + 1} +1" in " ".join(done.out.split())
     assert done.out.rstrip().endswith(f"report: {folder / 'report.html'}")
     assert "CloudWatch beside ours" in (folder / "report.html").read_text()
+    no_file_has_the_key(folder)
 
-    assert world.loadgen("aws", "down", "--stack", "load", "--yes").code == 0
+    assert world.here("aws", "down", "--stack", "load", "--yes").code == 0
     assert world.client("appsync").list_apis()["apis"] == []

@@ -4,9 +4,6 @@ The million deliveries, and how close the latencies come, need a quiet machine: 
 """
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +17,7 @@ from loadgen.calibrate.runner import Outcome
 from loadgen.calibrate.truth import Truth
 from loadgen.run.exits import ExitCode
 from loadgen.server.journal_reader import Journal
-from tests.paths import REPO
-from tests.system.harness import STUCK_S
+from tests.system.here import here
 
 #: 500 deliveries a second, which a busy machine bears as well; a run that calls itself invalid there is compared too.
 LOAD = ("clients.readers.count=40", "clients.publishers.publish.rate=50/s")
@@ -92,15 +88,7 @@ def test_churn_is_found_and_a_journal_that_disagrees_is_seen(
     assert "NOT calibrated" in capsys.readouterr().out
 
 
-def test_an_unknown_case_is_named(tmp_path: Path) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "loadgen", "calibrate", "--only", "ledgr"],
-        cwd=REPO,
-        env={**os.environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=STUCK_S,
-    )
-    assert finished.returncode == 2
-    assert "there is no case 'ledgr': known are ledger, delay" in finished.stderr
+def test_an_unknown_case_is_named() -> None:
+    finished = here("calibrate", "--only", "ledgr", env={})
+    assert finished.code == 2
+    assert "there is no case 'ledgr': known are ledger, delay" in finished.err

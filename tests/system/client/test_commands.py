@@ -9,17 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
 import trustme
-from typer.testing import CliRunner
 
-from loadgen.cli.app import app
 from loadgen.server.process import Announcement, ServerProcess
 from tests.system.harness import Finished, free_port, loadgen, start
+from tests.system.here import Here
+from tests.system.here import here as call
+from tests.system.server.beside import beside
 
 STEPS = [
     "DNS",
@@ -49,25 +49,8 @@ def ask(server: Announcement, *arguments: str, **more: str) -> Finished:
     return loadgen(*arguments, env=environment(server, **more), timeout_s=120)
 
 
-@dataclass(frozen=True)
-class Here:
-    """What a command said, and its exit code, that was called in this process: no second and a half to start one."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
-
-
 def here(server: Announcement, *arguments: str, **more: str) -> Here:
-    import loadgen.cli.client  # noqa: F401  registers the commands
-
-    done = CliRunner().invoke(app, list(arguments), env=environment(server, **more))
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return Here(done.exit_code, done.stdout, done.stderr)
+    return call(*arguments, env=environment(server, **more))
 
 
 def listening(server: Announcement, *arguments: str) -> Popen[str]:
@@ -103,8 +86,8 @@ def test_a_refusal_is_one_sentence(server: Announcement, transport: list[str]) -
 
 def test_events_that_fail_alone_are_told_by_their_number(tmp_path: Path) -> None:
     (tmp_path / "api.yaml").write_text("quotas: {event: 5B}")
-    with ServerProcess(["--api", str(tmp_path / "api.yaml")]) as own:
-        done = here(own.announcement, "publish", "/default/a", "1", '"\x1b[31m"', "--wait")
+    with beside(api_file=tmp_path / "api.yaml") as own:
+        done = here(own, "publish", "/default/a", "1", '"\x1b[31m"', "--wait")
     assert done.code == 1, done.said
     assert "1  accepted  arrived after" in done.out
     assert "2  EventTooLargeException: Transformed event is larger than 240KB" in done.out
@@ -210,11 +193,11 @@ def test_probe_over_tls_and_with_a_certificate_that_nobody_trusts(tmp_path: Path
         ["--certfile", str(certfile), "--keyfile", str(keyfile), "--host", "localhost"]
     ) as own:
         server = own.announcement
-        trusted = ask(server, "probe", "--json", SSL_CERT_FILE=str(ca))
+        trusted = here(server, "probe", "--json", SSL_CERT_FILE=str(ca))
         assert trusted.code == 0, trusted.said
         assert steps(trusted) == {}
         assert "TLSv1.3" in trusted.out
-        failed = steps(ask(server, "probe", "--json"))
+        failed = steps(here(server, "probe", "--json"))
     assert failed["name"] == "TLS"
     assert "not trusted" in str(failed["detail"])
 
@@ -241,7 +224,7 @@ def test_probe_of_something_that_is_no_event_api() -> None:
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/event"
-        done = loadgen("probe", "--json", env={"LOADGEN_TARGET": url, "LOADGEN_API_KEY": "x"}, timeout_s=120)
+        done = call("probe", "--json", env={"LOADGEN_TARGET": url, "LOADGEN_API_KEY": "x"})
         stop.set()
     failed = steps(done)
     assert failed["name"] == "WebSocket"
@@ -249,7 +232,7 @@ def test_probe_of_something_that_is_no_event_api() -> None:
 
 
 def test_the_picture_for_people_fits_a_terminal(server: Announcement) -> None:
-    done = ask(server, "probe")
+    done = here(server, "probe")
     assert done.code == 0
     assert "all is well" in done.out
     assert all(len(line) <= 80 for line in done.out.splitlines())

@@ -9,7 +9,7 @@ from loadgen.client.probe import APPSYNC_ADVICE, Probe
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.server.process import ServerProcess
+from tests.system.server.beside import beside
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,7 @@ def test_the_probes_advice_fits_the_answer(
 ) -> None:
     file = tmp_path / "faults.yaml"
     file.write_text(json.dumps(faults))
-    with ServerProcess(["--faults", str(file)]) as server:
-        announced = server.announcement
+    with beside(faults=file) as announced:
         service = AppSyncEvents(
             Endpoints.from_url(announced.http_url), ApiKey(key if key is not None else announced.api_key)
         )

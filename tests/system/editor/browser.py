@@ -27,6 +27,8 @@ FLAGS = (
     "--disable-sync",
     "--remote-debugging-port=0",
     "--remote-allow-origins=*",
+    # Tabs come one after the other: a process for each would be half of their cost.
+    "--renderer-process-limit=1",
 )
 WAIT_S = 60.0
 
@@ -83,7 +85,11 @@ class Browser:
 
 
 class Page:
-    """One tab. `problems` collects console errors, uncaught exceptions and violations of the security policy."""
+    """One tab.
+
+    `problems` collects console errors, uncaught exceptions and violations of the security policy; `messages` all that
+    the console shows.
+    """
 
     def __init__(self, debugger_url: str, url: str, width: int, height: int, dark: bool) -> None:
         self._stack = ExitStack()
@@ -92,6 +98,7 @@ class Page:
         )
         self._number = 0
         self.problems: list[str] = []
+        self.messages: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.command(f"{domain}.enable")
         self.command(
@@ -182,6 +189,8 @@ class Page:
 
     def _notice(self, message: dict[str, Any]) -> None:
         method, parameters = message.get("method"), message.get("params", {})
+        if method in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"):
+            self.messages.append(str(parameters))
         if method == "Runtime.exceptionThrown":
             self.problems.append(str(parameters["exceptionDetails"]))
         elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":

@@ -20,7 +20,7 @@ if sys.argv[1] == "small":
 kept = []
 
 def work():
-    for turn in range(40):
+    for turn in range(10):
         large = [np.ones(1_500_000 + 10_000 * turn, dtype=np.int8) for _ in range(20)]
         kept.append(np.ones(60_000, dtype=np.int8))
         del large

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.harness import loadgen
+from tests.system.here import here
 
 
 @pytest.mark.parametrize("option", ["--set", "--faults", "--prices", "--auth"])
@@ -15,7 +16,9 @@ def test_the_command_ends_with_2(tmp_path: Path, option: str) -> None:
     path.write_text(f"a: {deep}")
     value = f"clients.readers.count={deep}" if option == "--set" else str(path)
     more = ["--target", "http://127.0.0.1:9/event"] if option == "--auth" else []
-    finished = loadgen("plan" if option == "--prices" else "run", "comments", option, value, *more)
+    arguments = ("plan" if option == "--prices" else "run", "comments", option, value, *more)
+    # `--set` and `--prices` are read before anything is started.
+    finished = here(*arguments, env={}) if option in ("--set", "--prices") else loadgen(*arguments)
     assert finished.code == 2, finished.said
     assert "Traceback" not in finished.err
     assert re.search(r"nested too deeply|not YAML", finished.err), finished.said

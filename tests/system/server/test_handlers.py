@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from loadgen.server.process import Announcement, ServerProcess
+from loadgen.server.__main__ import main as server_main
+from loadgen.server.process import Announcement, ServerProcess, ServerStartError
 from tests.system.server.conftest import Client
 
 HANDLERS = """
@@ -171,16 +172,26 @@ def test_a_handler_sees_headers_without_credentials(api: Announcement, client: C
     assert not {"authorization", "x-api-key"} & set(seen)
 
 
-def test_a_handler_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
-    from loadgen.server.process import ServerStartError
-
+@pytest.mark.parametrize(
+    ("reference", "sentence"),
+    [
+        ("handlers.py:gone", "AttributeError"),
+        ("gone.py:x", "FileNotFoundError"),
+        ("no.such.module:x", "ModuleNotFoundError"),
+        ("handlers.py:not_a_function", "is not a function"),
+    ],
+)
+def test_a_handler_that_cannot_be_loaded_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], reference: str, sentence: str
+) -> None:
+    """In this process, and once by the process that starts a server: what it says is the exception's message."""
     (tmp_path / "handlers.py").write_text(HANDLERS)
-    for reference, sentence in {
-        "handlers.py:gone": "AttributeError",
-        "gone.py:x": "FileNotFoundError",
-        "no.such.module:x": "ModuleNotFoundError",
-        "handlers.py:not_a_function": "is not a function",
-    }.items():
-        (tmp_path / "api.yaml").write_text(f"namespaces: {{a: {{on_publish: '{reference}'}}}}")
+    (tmp_path / "api.yaml").write_text(f"namespaces: {{a: {{on_publish: '{reference}'}}}}")
+    options = ["--api", str(tmp_path / "api.yaml")]
+    assert server_main(options) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+    if reference == "handlers.py:gone":
         with pytest.raises(ServerStartError, match=sentence):
-            ServerProcess(["--api", str(tmp_path / "api.yaml")]).start()
+            ServerProcess(options).start()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from loadgen.protocol.appsync import limits
 from loadgen.server.process import Announcement, ServerProcess
 from loadgen.server.quotas import Quotas, TokenBucket, metered
+from tests.system.server.beside import beside
 from tests.system.server.conftest import Client
 
 
@@ -73,13 +74,20 @@ def test_the_presets() -> None:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Callable[[str], Any]:
+    """Serves with those quotas of an API file in a thread of this process."""
+
     @contextmanager
     def start(quotas: str) -> Iterator[Announcement]:
-        (tmp_path / "api.yaml").write_text(f"quotas: {quotas}\n")
-        with ServerProcess(["--api", str(tmp_path / "api.yaml")]) as process:
-            yield process.announcement
+        with beside(api_file=api_file(tmp_path, quotas)) as announced:
+            yield announced
 
     return start
+
+
+def api_file(folder: Path, quotas: str) -> Path:
+    path = folder / "api.yaml"
+    path.write_text(f"quotas: {quotas}\n")
+    return path
 
 
 def post(api: Announcement, channel: str, *events: str) -> httpx.Response:
@@ -97,10 +105,9 @@ def burst(client: Client, requests: int, events: list[str]) -> list[str]:
     return [a["errors"][0]["errorType"] if "errors" in a else a["type"] for a in answers]
 
 
-def test_25_publishes_a_second_and_connection(
-    serving: Callable[[str], Any], client: Callable[..., Client]
-) -> None:
-    with serving("aws") as api:
+def test_25_publishes_a_second_and_connection(tmp_path: Path, client: Callable[..., Client]) -> None:
+    with ServerProcess(["--api", str(api_file(tmp_path, "aws"))]) as process:
+        api = process.announcement
         one, other = client(api), client(api)
         began_s = time.monotonic()
         first = burst(one, 200, ["1"])
