@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -20,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
-from tests.system.harness import SMALL, free_port, loadgen, only_run, overrides, read, start
+from tests.system.harness import SMALL, free_port, only_run, overrides, read, start
 from tests.system.run.waiting import until
 
 READERS = 40
@@ -203,28 +202,6 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: P
     assert summary["delivery"]["headline_ns"]["p99"] is not None
     with pytest.raises(OSError):
         fetch(url)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--prometheus", "{taken}"), "--prometheus: cannot listen on 127.0.0.1 port {taken}"),
-        (("--web", "--web-port", "{free}", "--prometheus", "{free}"), "port {free} is the web UI's"),
-        (("--worker", "--prometheus", "9464"), "--prometheus and --otel are the master's"),
-    ],
-)
-def test_what_cannot_be_had_is_said_before_anything_is_sent(
-    tmp_path: Path, arguments: tuple[str, ...], sentence: str
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        ports = {"taken": port, "free": str(free_port())}
-        given = [argument.format(**ports) for argument in arguments]
-        finished = loadgen("run", "comments", "--results", str(tmp_path), *given, *overrides(SMALL))
-    assert finished.code == 2, finished.said
-    assert sentence.format(**ports) in finished.err
-    assert len(finished.sentences) == 1
-    assert not list(tmp_path.glob("*/manifest.json"))
 
 
 def test_plain_locust_listens_on_the_loopback_interface_unless_told_otherwise() -> None:
