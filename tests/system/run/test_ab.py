@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from tests.system.harness import SMALL, loadgen, overrides, read
+from tests.system.service import Service
 
 QUICK = (*SMALL, "phases.measure=1s", "phases.warmup=200ms", "phases.drain=500ms")
 
 
-def test_runs_alternate_and_are_compared(tmp_path: Path) -> None:
-    base = " ".join(["comments", "--no-report", *overrides(QUICK)])
-    new = " ".join(["comments", "--no-report", *overrides((*QUICK, "clients.readers.count=20"))])
+def test_runs_alternate_and_are_compared(tmp_path: Path, service: Service) -> None:
+    base = " ".join(["comments", "--no-report", *service.options, *overrides(QUICK)])
+    new = " ".join(
+        ["comments", "--no-report", *service.options, *overrides((*QUICK, "clients.readers.count=20"))]
+    )
     done = loadgen("ab", base, new, "--repeats", "2", "--results", str(tmp_path / "ab"))
     assert done.code in (0, 1, 3), done.said
     runs = {side: sorted((tmp_path / "ab" / side).glob("*/manifest.json")) for side in ("base", "new")}

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from tests.system.harness import Finished, expect_by_verdict, expect_gates, loadgen, only_run
 from tests.system.run.pages import page
+from tests.system.service import Service
 
 SCENARIO = """version: 1
 clients:
@@ -23,10 +24,9 @@ def run(tmp_path: Path, *gates: str, measure: str = "2s", more: tuple[str, ...] 
     return loadgen("run", str(scenario), "--results", str(tmp_path / "results"), *more)
 
 
-def test_gates_that_hold_pass(tmp_path: Path) -> None:
-    done = run(
-        tmp_path, "delivery.loss == 0", "{check: delivery.latency.p99 < 60s, over: 1s, abort_early: true}"
-    )
+def test_gates_that_hold_pass(tmp_path: Path, service: Service) -> None:
+    windowed = "{check: delivery.latency.p99 < 60s, over: 1s, abort_early: true}"
+    done = run(tmp_path, "delivery.loss == 0", windowed, more=service.options)
     folder = only_run(tmp_path / "results")
     summary = expect_by_verdict(done, folder)
     expect_gates(summary, "passed", "passed")
@@ -41,8 +41,8 @@ def test_gates_that_hold_pass(tmp_path: Path) -> None:
     )
 
 
-def test_a_gate_that_fails_is_exit_1_and_told_everywhere(tmp_path: Path) -> None:
-    done = run(tmp_path, "delivery.latency.p50 < 1us", "delivery.loss == 0")
+def test_a_gate_that_fails_is_exit_1_and_told_everywhere(tmp_path: Path, service: Service) -> None:
+    done = run(tmp_path, "delivery.latency.p50 < 1us", "delivery.loss == 0", more=service.options)
     folder = only_run(tmp_path / "results")
     summary = expect_by_verdict(done, folder)
     expect_gates(summary, "failed", "passed")

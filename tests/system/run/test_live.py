@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,8 @@ from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
 from tests.system.harness import SMALL, free_port, only_run, overrides, read, start
 from tests.system.run.waiting import until
+from tests.system.service import Service
+from tests.system.users.player import Player
 
 READERS = 40
 #: It measures for as long as a browser takes to show it while other tests run.
@@ -173,10 +174,12 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
         fetch(url)
 
 
-def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(
+    tmp_path: Path, service: Service
+) -> None:
     port = free_port()
     process = start(
-        "run", "comments", "--results", str(tmp_path), "--prometheus", str(port),
+        "run", "comments", "--results", str(tmp_path), "--prometheus", str(port), *service.options,
         *overrides((*SMALL, "phases.measure=60s")),
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}/metrics"
@@ -204,15 +207,20 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: P
         fetch(url)
 
 
-def test_plain_locust_listens_on_the_loopback_interface_unless_told_otherwise() -> None:
-    asked = subprocess.run(
-        [
-            sys.executable, "-c",
-            "import sys; sys.argv = ['locust', '-f', 'locustfile.py']\n"
-            "from locust.util.load_locustfile import load_locustfile; load_locustfile('locustfile.py')\n"
-            "from locust.argument_parser import get_parser\n"
-            "print(get_parser().parse_args().web_host, get_parser().parse_args(['--web-host', '0.0.0.0']).web_host)",
-        ],
-        cwd=REPO, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert asked.stdout.split() == ["127.0.0.1", "0.0.0.0"], asked.stderr
+HOSTS = """
+import os, sys
+os.chdir({repo!r})
+sys.argv = ["locust", "-f", "locustfile.py"]
+from locust.util.load_locustfile import load_locustfile; load_locustfile("locustfile.py")
+from locust.argument_parser import get_parser
+print(get_parser().parse_args().web_host, get_parser().parse_args(["--web-host", "0.0.0.0"]).web_host)
+"""
+
+
+def test_plain_locust_listens_on_the_loopback_interface_unless_told_otherwise(
+    tmp_path: Path, commands: Player
+) -> None:
+    script = tmp_path / "hosts.py"
+    script.write_text(HOSTS.format(repo=str(REPO)))
+    asked = commands.play(script)
+    assert asked.out.split() == ["127.0.0.1", "0.0.0.0"], asked.err

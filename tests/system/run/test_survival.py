@@ -24,6 +24,7 @@ from tests.system.harness import (
 )
 from tests.system.run.pages import page
 from tests.system.run.waiting import until
+from tests.system.service import Service
 
 KEY = "da2-" + "s" * 26
 
@@ -38,9 +39,11 @@ def recording(run: Path) -> set[str]:
     }
 
 
-def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(tmp_path: Path) -> None:
+def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
+    tmp_path: Path, service: Service
+) -> None:
     process = start(
-        *("run", "comments", "--results", str(tmp_path), "--processes", "2"),
+        *("run", "comments", "--results", str(tmp_path), "--processes", "2", *service.options),
         *overrides([*SMALL, "phases.measure=6s"]),
     )
     run = wait_for_phase(tmp_path, "measure", process=process)
@@ -75,9 +78,11 @@ def test_a_worker_killed_in_the_measure_phase_is_named_and_the_run_is_not_green(
     assert ledger["outside_live_window"] < ledger["delivered"] / 10
 
 
-def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(tmp_path: Path) -> None:
+def test_a_master_killed_in_the_measure_phase_leaves_a_reported_record(
+    tmp_path: Path, service: Service
+) -> None:
     process = start(
-        *("run", "comments", "--results", str(tmp_path), "--processes", "2"),
+        *("run", "comments", "--results", str(tmp_path), "--processes", "2", *service.options),
         *overrides([*SMALL, "phases.measure=60s"]),
     )
     run = wait_for_phase(tmp_path, "measure", process=process)
@@ -162,7 +167,7 @@ def test_a_generator_driven_beyond_its_means_says_that_its_figures_are_invalid(t
         *("run", "cursors", "--results", str(tmp_path)),
         *overrides(
             [
-                "clients.editors.publish.rate_per_client=1500/s",
+                "clients.editors.publish.rate_per_client=400/s",
                 "phases.warmup=0s",
                 "phases.measure=1s",
                 "phases.drain=500ms",
