@@ -4,11 +4,12 @@ from pathlib import Path
 
 from tests.system.harness import SMALL, loadgen, overrides, read
 from tests.system.service import Service
+from tests.system.users.player import Player
 
 QUICK = (*SMALL, "phases.measure=1s", "phases.warmup=200ms", "phases.drain=500ms")
 
 
-def test_runs_alternate_and_are_compared(tmp_path: Path, service: Service) -> None:
+def test_runs_alternate_and_are_compared(tmp_path: Path, service: Service, commands: Player) -> None:
     base = " ".join(["comments", "--no-report", *service.options, *overrides(QUICK)])
     new = " ".join(
         ["comments", "--no-report", *service.options, *overrides((*QUICK, "clients.readers.count=20"))]
@@ -24,7 +25,7 @@ def test_runs_alternate_and_are_compared(tmp_path: Path, service: Service) -> No
     assert "delivery.rate" in done.out
     assert "worse" in done.out
     assert "the scenarios differ" in done.out
-    again = loadgen("ab", base, new, "--results", str(tmp_path / "ab"))
+    again = commands.command(tmp_path, "loadgen", "ab", base, new, "--results", str(tmp_path / "ab"))
     assert again.code == 2
     assert "choose another folder" in again.err
 

@@ -24,10 +24,11 @@ from loadgen.run.join import make, write
 from loadgen.run.joining import WEIGHT
 from loadgen.run.shares import turns, weight_of
 from tests.paths import REPO
-from tests.system.harness import Finished, free_port, overrides, read, start, wait_for_phase
+from tests.system.harness import Finished, free_port, overrides, read, wait_for_phase
 from tests.system.run.netns import Net, network
 from tests.system.run.test_clocks import MS, SECOND, WrongClock
 from tests.system.run.waiting import PATIENCE_S, ended_by_verdict, until
+from tests.system.users.player import Player
 
 KEY = {"DISTRIBUTED_KEY": "da2-" + "d" * 26}
 LOAD = (
@@ -337,11 +338,11 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     assert "Locust" not in site.said
 
 
-def test_a_master_does_not_wait_for_ever(tmp_path: Path) -> None:
-    master = start(
-        *("run", "comments", "--master", "--expect-workers", "2", "--workers-timeout", "2"),
+def test_a_master_does_not_wait_for_ever(tmp_path: Path, commands: Player) -> None:
+    finished = commands.command(
+        tmp_path,
+        *("loadgen", "run", "comments", "--master", "--expect-workers", "2", "--workers-timeout", "2"),
         *("--master-port", str(free_port()), "--results", str(tmp_path)),
     )
-    finished = Finished(master, 120)
     assert finished.code == 3, finished.said
     assert "0 of 2 workers came within 2 s" in finished.err

@@ -126,7 +126,9 @@ def noise(port: int) -> None:
         one.sendall(b"\x02" + struct.pack(">Q", 1 << 40) + bytes(1000))
 
 
-def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_path: Path) -> None:
+def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(
+    tmp_path: Path, commands: Player
+) -> None:
     results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
     running = master(results, port, 2, "--join", str(path))
     wait_for_port(port)
@@ -135,13 +137,12 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_
     other = tmp_path / "other.join"
     join.write(other, join.make())
     # Each of these is told why, at once.
-    keyless = start(*here, env=NONE)
-    wrong = start(*here, "--join", str(other), env=NONE)
+    refused = commands.command(tmp_path, "loadgen", *here, env=NONE)
+    mistaken = commands.command(tmp_path, "loadgen", *here, "--join", str(other), env=NONE)
     stranger = Peer(port, "stranger", None)
     stranger.say("client_ready", "2.47.0")
     stranger.say("loadgen.hello", introduction("1", None))
     noise(port)
-    refused, mistaken = Finished(keyless, 120), Finished(wrong, 120)
     text = join.for_worker(path)
     assert text is not None
     by_environment = {join.WORKER_VARIABLE: text.text(), join.MASTER_VARIABLE: ""}

@@ -133,12 +133,18 @@ def test_a_display_that_cannot_be_had(
     ],
 )
 def test_a_worker_without_the_key_fails_the_run_at_once_with_its_own_sentence(
-    tmp_path: Path, allowed: tuple[str, ...], env: dict[str, str], says: str, service: Service
+    tmp_path: Path,
+    allowed: tuple[str, ...],
+    env: dict[str, str],
+    says: str,
+    service: Service,
+    commands: Player,
 ) -> None:
     port = str(free_port())
     worker = start("run", "comments", "--worker", "--master-port", port, *allowed, env=env)
-    finished = loadgen(
-        *("run", "comments", "--master", "--master-port", port, "--results", str(tmp_path)),
+    finished = commands.command(
+        tmp_path,
+        *("loadgen", "run", "comments", "--master", "--master-port", port, "--results", str(tmp_path)),
         *("--target", service.url, "--api-key-env", "ONLY_THE_MASTER_HAS_IT"),
         *overrides(SMALL),
         env={"ONLY_THE_MASTER_HAS_IT": service.key},

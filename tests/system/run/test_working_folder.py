@@ -13,6 +13,7 @@ import pytest
 
 from tests.paths import REPO
 from tests.system.harness import only_run, overrides
+from tests.system.users.player import Player
 
 pytestmark = pytest.mark.timeout(400)
 #: What no distribution here has, and some process of ours asks for all the same.
@@ -388,21 +389,17 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
     ],
 )
 def test_plain_locust_says_where_an_option_stands_and_takes_no_permission_from_there(
-    text: str, arguments: tuple[str, ...], says: list[str], tmp_path: Path
+    text: str, arguments: tuple[str, ...], says: list[str], tmp_path: Path, commands: Player
 ) -> None:
     (tmp_path / "locust.conf").write_text(text)
-    command = [script("locust"), "-f", str(REPO / "locustfile.py"), "--headless", "--loglevel", "WARNING"]
-    done = subprocess.run(
-        [*command, *arguments],
+    done = commands.command(
+        tmp_path,
+        *("locust", "-f", str(REPO / "locustfile.py"), "--headless", "--loglevel", "WARNING", *arguments),
+        env={"SOME_SECRET": "canary", "HOME": str(tmp_path)},
         cwd=tmp_path,
-        env={**os.environ, "SOME_SECRET": "canary", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
-    assert done.returncode == 2, done.stderr
+    assert done.code == 2, done.err
     for sentence in says:
-        assert f"loadgen: {sentence}" in done.stderr.splitlines(), done.stderr
-    assert "canary" not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+        assert f"loadgen: {sentence}" in done.err.splitlines(), done.err
+    assert "canary" not in done.out + done.err
+    assert "Traceback" not in done.err
