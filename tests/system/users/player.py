@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.paths import REPO
+from tests.system.harness import STUCK_S
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Player:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([str(script), str(out), str(err)]).encode() + b"\n")
         self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], STUCK_S)[0]:
+            self._process.kill()
+            raise AssertionError(f"still playing after {STUCK_S} s\n{out.read_text()}\n{err.read_text()}")
         code = self._process.stdout.readline()
         assert code, "the process that plays the scripts has ended"
         return Played(int(code), out.read_text(), err.read_text())
