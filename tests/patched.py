@@ -11,6 +11,7 @@ from tests.paths import REPO
 
 PATCHED = (
     "live/test_entry.py",
+    "live/test_web.py",
     "run/test_busy_note.py",
     "run/test_passing.py",
     "run/test_runners.py",

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from flask import Blueprint, Flask, Response, jsonify, request
 from locust.argument_parser import ui_extra_args_dict
+from locust.runners import STATE_INIT, STATE_SPAWNING
 from prometheus_client import make_wsgi_app
 from werkzeug.test import run_wsgi_app
 
@@ -85,9 +86,38 @@ def extend(web_ui: Any, base_path: str, current: Current) -> None:
             answer.set_data(answer.get_data().replace(b"</body>", _INJECTED + b"</body>", 1))
         return answer
 
+    _show_the_start(web_ui)
     app.register_blueprint(blueprint)
     tabs = [*web_ui.template_args.get("extended_tabs", []), {"title": "Fan-out", "key": TAB}]
     web_ui.template_args["extended_tabs"] = tabs
+
+
+def _show_the_start(web_ui: Any) -> None:
+    """Tell the page the state of this moment: of a run that was asked for, that it is starting.
+
+    Until a server is up and the workers have their plan, Locust's state stays "ready", as before the start; and it
+    gives an answer again for two seconds or more. Its page asks two seconds after the start. Told "ready", it would
+    show the form again and ask no more, though the run goes on.
+    """
+    app: Flask = web_ui.app
+    fill_template = web_ui.update_template_args
+
+    def state() -> str:
+        runner = web_ui.environment.runner
+        is_starting = runner.state == STATE_INIT and runner.shape_greenlet is not None
+        return STATE_SPAWNING if is_starting else str(runner.state)
+
+    def update_template_args() -> None:
+        fill_template()
+        web_ui.template_args["state"] = state()
+
+    @app.after_request
+    def tell(answer: Response) -> Response:
+        # A new answer: the old one is given again to whoever asks next.
+        is_told = request.endpoint == "locust.request_stats" and answer.is_json
+        return jsonify({**answer.get_json(), "state": state()}) if is_told else answer
+
+    web_ui.update_template_args = update_template_args
 
 
 def guard(web_ui: Any, token: str, names: Iterable[str]) -> None:

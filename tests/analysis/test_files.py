@@ -1,5 +1,6 @@
 """Nothing that is written into a run's folder goes through a link that lies there."""
 
+import errno
 import json
 import os
 import shutil
@@ -69,6 +70,24 @@ def unfinished(received: Path) -> None:
     manifest = json.loads((received / "manifest.json").read_text())
     (received / "manifest.json").write_text(json.dumps(manifest | {"status": "failed", "exit_code": 3}))
     (received / "spool").mkdir()
+
+
+def test_each_file_for_which_there_is_no_room_is_said_and_the_others_are_tried(
+    received: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = analysis.load(received)
+    summary = analysis.summarise(run)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(files, "replace", full)
+    monkeypatch.setattr("analysis.derived.write", full)
+    monkeypatch.setattr("analysis.report.render", lambda *_: "the page")
+    names = ("summary.json", "junit.xml", "summary.md", "fanout.parquet or ledger.parquet", "report.html")
+    assert command.write(run, summary) == [
+        f"{received / name} cannot be written: No space left on device" for name in names
+    ]
 
 
 def test_completing_a_record_replaces_links(received: Path, victim: Path) -> None:

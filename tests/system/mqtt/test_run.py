@@ -1,12 +1,15 @@
-"""Whole runs against a real broker: scenarios written for AppSync Events, unchanged."""
+"""Whole runs against a real broker, with echoes: scenarios written for AppSync Events, unchanged."""
 
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
+import analysis
+from analysis.verify.check import verify
 from tests.system.harness import SMALL, loadgen, only_run, overrides, read
 from tests.system.mqtt.broker import Broker
+from tests.system.run.echoes import check_echoes
+from tests.system.run.pages import page
 from tests.system.run.waiting import ended_by_verdict
 
 
@@ -33,13 +36,11 @@ clients:
     count: 1
     publish: {channel: "/default/below/{topic}/a/b", rate: 40/s, via: websocket}
 gates: ["delivery.loss == 0", "publish.errors == 0"]
-phases: {warmup: 300ms, measure: 2s, drain: 1s}
+phases: {warmup: 300ms, measure: 2s, drain: 1s, echo: 100ms}
 """
     )
     results = tmp_path / "results"
-    done = loadgen(
-        "run", str(scenario), "--target", broker.tcp, "--results", str(results), "--report", timeout_s=170
-    )
+    done = loadgen("run", str(scenario), "--target", broker.tcp, "--results", str(results), timeout_s=170)
     folder, summary = ended_by_verdict(done, results)
     manifest = read(folder / "manifest.json")
     # Passed, or open where a busy machine has made the run invalid.
@@ -69,16 +70,19 @@ phases: {warmup: 300ms, measure: 2s, drain: 1s}
     assert manifest["prices"] is None
     assert summary["cost"] is None
     assert f"MQTT 5 · {broker.tcp} · QoS 1" in done.out
-    report = (folder / "report.html").read_text()
+    report = page(folder)
     assert "MQTT 5" in report
     assert "AppSync" not in report
     assert "on AWS" not in report
+    (worker,) = manifest["workers"]
+    check_echoes(worker, 23, "websocket")
 
 
 def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker, tmp_path: Path) -> None:
     done = loadgen(
-        *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path), "--report"),
-        *overrides([*SMALL, "phases.measure=1s", "phases.drain=500ms", 'gates=["publish.errors == 0"]']),
+        *("run", "comments", "--target", f"{broker.websocket}?qos=0", "--results", str(tmp_path)),
+        *overrides([*SMALL, "phases.measure=1s", "phases.drain=500ms", "phases.echo=100ms"]),
+        *overrides(['gates=["publish.errors == 0"]']),
         timeout_s=170,
     )
     # A gate about what is not known is inconclusive.
@@ -94,33 +98,7 @@ def test_over_a_websocket_at_qos_0_nobody_knows_what_was_accepted(broker: Broker
     assert summary["publish"]["events_by_status"] == {"sent": ledger["events_due"]}
     assert summary["publish"]["answer_ns"]["count"] == 0
     assert pd.read_parquet(folder / "events.parquet")["acked_ns"].isna().all()
-    assert "not known: it answers no publish" in (folder / "report.html").read_text()
-    verified = loadgen("verify", str(folder))
-    assert verified.code == 0, verified.said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (
-            ("--set", "clients.readers.subscribe=['/a/*', '/a/b']"),
-            "clients.readers.subscribe: client 0 of the group would subscribe to both '/a/*' and '/a/b', which overlap",
-        ),
-        (("--set", "clients.readers.subscribe=/a/+/b"), "has a '+': of MQTT's wildcards only '#'"),
-        (("--max-cost", "1"), "no prices of MQTT 5 are known here"),
-        (("--auth", "iam"), "one cannot log in to MQTT 5 by iam"),
-    ],
-)
-def test_what_cannot_be_run_is_told_before_anybody_connects(
-    arguments: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
-    overlapping = arguments if "a/" in arguments[1] else ()
-    used = (
-        ("--set", "variables={}", "--set", "clients.commenters.publish.channel=/a/b") if overlapping else ()
-    )
-    done = loadgen(
-        *("run", "comments", "--target", "mqtt://127.0.0.1:1", "--results", str(tmp_path)), *arguments, *used
-    )
-    assert done.code == 2, done.said
-    assert said in " ".join(done.err.split())
-    assert "Traceback" not in done.err
+    assert "not known: it answers no publish" in page(folder)
+    (worker,) = read(folder / "manifest.json")["workers"]
+    check_echoes(worker, 15, "websocket")
+    assert verify(analysis.load(folder)).disagreements == []

@@ -14,6 +14,8 @@ import pytest
 from loadgen.server.process import ServerProcess
 from tests.programs import require
 from tests.system.harness import SMALL, Finished, loadgen, only_run, overrides, read
+from tests.system.run.pages import page
+from tests.system.users.player import Player
 
 #: An address that the test gives to this machine; the proxy reaches it as any other. Other tests may run beside these.
 ADDRESS = f"10.99.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
@@ -104,12 +106,7 @@ def test_a_run_goes_through_it_with_all_it_has_and_says_so(
     results = tmp_path / "results"
     finished = loadgen(
         *("run", "comments", "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY", "--allow-remote"),
-        *(
-            "--results",
-            str(results),
-            *overrides((*SMALL, "phases.measure=1s", "phases.drain=500ms")),
-            "--report",
-        ),
+        *("--results", str(results), *overrides((*SMALL, "phases.measure=1s", "phases.drain=500ms"))),
         env={"HTTP_PROXY": tinyproxy.url},
         timeout_s=170,
     )
@@ -133,7 +130,7 @@ def test_a_run_goes_through_it_with_all_it_has_and_says_so(
     assert [worker["proxies"] for worker in manifest["workers"]] == [routed]
     assert summary["target"]["proxies"] == [f"127.0.0.1:{tinyproxy.port} (HTTP_PROXY)"]
     assert summary["ledger"]["delivered"] > 0
-    assert "through a proxy" in (folder / "report.html").read_text()
+    assert "through a proxy" in page(folder)
     assert f"through the proxy 127.0.0.1:{tinyproxy.port}" in (folder / "summary.md").read_text()
     asked = tinyproxy.asked()
     # Every reader, every commenter, the first check and the probe of readiness; nothing but tunnels.
@@ -154,9 +151,12 @@ def test_what_goes_directly_never_reaches_it(tinyproxy: Tinyproxy, target: str) 
     assert tinyproxy.asked() == []
 
 
-def demand_refused(tinyproxy: Tinyproxy, target: str, command: tuple[str, ...], user: str, said: str) -> None:
-    finished = loadgen(
-        *(*command, "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY"),
+def demand_refused(
+    commands: Player, tinyproxy: Tinyproxy, target: str, command: tuple[str, ...], user: str, said: str
+) -> None:
+    finished = commands.command(
+        tinyproxy.log.parent,
+        *("loadgen", *command, "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY"),
         env={"http_proxy": f"http://{user}127.0.0.1:{tinyproxy.port}", "COLUMNS": "400"},
     )
     assert finished.code == 4, finished.said
@@ -175,18 +175,20 @@ def demand_refused(tinyproxy: Tinyproxy, target: str, command: tuple[str, ...], 
     ids=lambda command: command[0],
 )
 def test_a_login_that_is_missing_is_the_proxys_refusal(
-    tinyproxy: Tinyproxy, target: str, command: tuple[str, ...]
+    tinyproxy: Tinyproxy, target: str, command: tuple[str, ...], commands: Player
 ) -> None:
     said = (
         "wants a login (407 Proxy Authentication Required): write it into http_proxy as http://NAME:PASSWORD@"
     )
-    demand_refused(tinyproxy, target, command, "", said)
+    demand_refused(commands, tinyproxy, target, command, "", said)
 
 
-def test_a_login_that_is_wrong_is_the_proxys_refusal(tinyproxy: Tinyproxy, target: str) -> None:
+def test_a_login_that_is_wrong_is_the_proxys_refusal(
+    tinyproxy: Tinyproxy, target: str, commands: Player
+) -> None:
     said = "does not accept the login in http_proxy (401 Unauthorized)"
     for command in (("probe",), ("run", "comments", "--allow-remote")):
-        demand_refused(tinyproxy, target, command, "load:wrong-word@", said)
+        demand_refused(commands, tinyproxy, target, command, "load:wrong-word@", said)
 
 
 def test_a_target_that_the_proxy_cannot_reach_is_told_as_its_word(tinyproxy: Tinyproxy, address: str) -> None:
@@ -205,12 +207,11 @@ def test_a_target_that_the_proxy_cannot_reach_is_told_as_its_word(tinyproxy: Tin
     ids=["publish", "probe", "run"],
 )
 def test_what_is_not_supported_ends_with_a_sentence_before_anything_is_sent(
-    target: str, command: tuple[str, ...], value: str
+    target: str, command: tuple[str, ...], value: str, tmp_path: Path, commands: Player
 ) -> None:
     """Each value has its sentence in tests/proxy/test_choose.py."""
-    finished = loadgen(
-        *command, "--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY", env={"ALL_PROXY": value}
-    )
+    login = ("--target", target, "--auth", "api-key:LOADGEN_PROXIED_KEY")
+    finished = commands.command(tmp_path, "loadgen", *command, *login, env={"ALL_PROXY": value})
     assert finished.code == 2, finished.said
     assert "ALL_PROXY names " in finished.err
     assert "Traceback" not in finished.err

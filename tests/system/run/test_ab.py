@@ -3,13 +3,17 @@
 from pathlib import Path
 
 from tests.system.harness import SMALL, loadgen, overrides, read
+from tests.system.service import Service
+from tests.system.users.player import Player
 
 QUICK = (*SMALL, "phases.measure=1s", "phases.warmup=200ms", "phases.drain=500ms")
 
 
-def test_runs_alternate_and_are_compared(tmp_path: Path) -> None:
-    base = " ".join(["comments", "--no-report", *overrides(QUICK)])
-    new = " ".join(["comments", "--no-report", *overrides((*QUICK, "clients.readers.count=20"))])
+def test_runs_alternate_and_are_compared(tmp_path: Path, service: Service, commands: Player) -> None:
+    base = " ".join(["comments", "--no-report", *service.options, *overrides(QUICK)])
+    new = " ".join(
+        ["comments", "--no-report", *service.options, *overrides((*QUICK, "clients.readers.count=20"))]
+    )
     done = loadgen("ab", base, new, "--repeats", "2", "--results", str(tmp_path / "ab"))
     assert done.code in (0, 1, 3), done.said
     runs = {side: sorted((tmp_path / "ab" / side).glob("*/manifest.json")) for side in ("base", "new")}
@@ -21,7 +25,7 @@ def test_runs_alternate_and_are_compared(tmp_path: Path) -> None:
     assert "delivery.rate" in done.out
     assert "worse" in done.out
     assert "the scenarios differ" in done.out
-    again = loadgen("ab", base, new, "--results", str(tmp_path / "ab"))
+    again = commands.command(tmp_path, "loadgen", "ab", base, new, "--results", str(tmp_path / "ab"))
     assert again.code == 2
     assert "choose another folder" in again.err
 

@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 
 from tests.system.harness import expect_by_verdict, loadgen, only_run, overrides
+from tests.system.service import Service
 
 _SHORT = ("gates=[]", "phases.warmup=300ms", "phases.drain=1s")
 
 
-def run(tmp_path: Path, scenario: str, *settings: str) -> tuple[Path, dict[str, Any], str]:
-    done = loadgen("run", scenario, "--results", str(tmp_path), *overrides([*_SHORT, *settings]))
+def run(service: Service, tmp_path: Path, scenario: str, *settings: str) -> tuple[Path, dict[str, Any], str]:
+    done = loadgen(
+        "run", scenario, "--results", str(tmp_path), *service.options, *overrides([*_SHORT, *settings])
+    )
     folder = only_run(tmp_path)
     summary = expect_by_verdict(done, folder)
     assert summary["ledger"]["expected"] > 100
@@ -21,8 +24,9 @@ def run(tmp_path: Path, scenario: str, *settings: str) -> tuple[Path, dict[str, 
     return folder, summary, " ".join(done.out.split())
 
 
-def test_dropped_clients_come_back_and_are_counted(tmp_path: Path) -> None:
+def test_dropped_clients_come_back_and_are_counted(tmp_path: Path, service: Service) -> None:
     folder, summary, said = run(
+        service,
         tmp_path,
         "deploy-drop",
         "clients.readers.count=40",
@@ -49,7 +53,9 @@ def test_dropped_clients_come_back_and_are_counted(tmp_path: Path) -> None:
     assert set(framed) == {1000}
 
 
-def test_subscriptions_change_clients_leave_or_read_slowly_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_subscriptions_change_clients_leave_or_read_slowly_and_nothing_is_lost(
+    tmp_path: Path, service: Service
+) -> None:
     scenario = tmp_path / "coming-and-going.yaml"
     scenario.write_text(
         """version: 1
@@ -82,7 +88,7 @@ clients:
 gates: []
 """
     )
-    folder, summary, said = run(tmp_path / "results", str(scenario), "phases.measure=3s")
+    folder, summary, said = run(service, tmp_path / "results", str(scenario), "phases.measure=3s")
     purpose = summary["recovery"]["on_purpose"]
     assert (purpose["dropped"], purpose["slow_clients"]) == (5, 2)
     # Poisson: 132 changes are due, of subscriptions that are ready then; and of 20 clients each leaves every 1.2 s.

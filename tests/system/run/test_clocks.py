@@ -3,21 +3,26 @@
 Kernel timestamps stay true, so these workers must notice and stamp arrivals themselves.
 """
 
+import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 import analysis
+from tests.measure.test_clockbound import segment
 from tests.paths import REPO
 from tests.system.harness import Finished, free_port, only_run, overrides, read, start, wait_for_phase
 from tests.system.run.waiting import PATIENCE_S, ended_by_verdict
 
 SHIFTED = Path(__file__).parent / "shifted"
+US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
 LOAD = (
@@ -73,27 +78,56 @@ def earliest_ns(run: Any) -> int:
 
 
 def run_with(
-    results: Path, measure: str, *environments: dict[str, str], more: tuple[str, ...] = ()
+    results: Path,
+    measure: str,
+    *environments: dict[str, str],
+    more: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
 ) -> tuple[Any, list[Any]]:
-    """Start a master and workers with these environments, to measure for so long; return the processes."""
+    """Start a master, with that environment, and workers with theirs, to measure for so long; return the processes."""
     port = str(free_port())
     master = start(
         *("run", "comments", "--master", "--master-port", port, "--expect-workers", str(len(environments))),
         *("--results", str(results)),
         *overrides((*LOAD, f"phases.measure={measure}", *more)),
+        env=env,
     )
     return master, [
         start("run", "comments", "--worker", "--master-port", port, env=env) for env in environments
     ]
 
 
-def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error(tmp_path: Path) -> None:
-    clocks = [WrongClock(tmp_path / f"clock{n}", sign * 500 * MS, 50) for n, sign in enumerate((1, -1))]
-    master, workers = run_with(tmp_path / "results", "4s", *(clock.env for clock in clocks))
+@dataclass(frozen=True)
+class Drifted:
+    """A run of two workers whose clocks were far off; a ClockBound daemon vouched for one of them all the same."""
+
+    clocks: list[WrongClock]
+    finished: Finished
+    folder: Path
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def drifted(tmp_path_factory: pytest.TempPathFactory) -> Drifted:
+    folder = tmp_path_factory.mktemp("drifted")
+    clocks = [WrongClock(folder / f"clock{n}", sign * 480 * MS, 50) for n, sign in enumerate((1, -1))]
+    # The daemon is a file of its documented layout. Its bound grows by 1 µs a second, for less than a hundred seconds.
+    shm, now_ns = folder / "shm0", time.monotonic_ns()
+    shm.write_bytes(
+        segment(as_of_ns=now_ns, void_after_ns=now_ns + 600 * SECOND, bound_ns=70 * US, drift_ppb=1_000)
+    )
+    said = {"LOADGEN_CLOCKBOUND": str(shm)}
+    # One of the two has no daemon.
+    environments = ({**clocks[0].env, **said}, {**clocks[1].env, "LOADGEN_CLOCKBOUND": os.devnull})
+    master, workers = run_with(folder / "results", "4s", *environments, env=said)
     finished = Finished(master, 120)
     for worker in workers:
         Finished(worker, 60)
-    folder, summary = ended_by_verdict(finished, tmp_path / "results")
+    return Drifted(clocks, finished, *ended_by_verdict(finished, folder / "results"))
+
+
+def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error(drifted: Drifted) -> None:
+    clocks, folder, summary = drifted.clocks, drifted.folder, drifted.summary
     run = analysis.load(folder)
     assert run.measure is not None
     fits = sorted(run.clocks.values(), key=lambda fit: fit.offset_ns or 0)
@@ -132,13 +166,35 @@ def test_clocks_that_are_shifted_and_drift_are_corrected_within_the_stated_error
     assert headline["error_ns"] == max(fit.error_ns or 0 for fit in fits)
     assert -headline["error_ns"] - 10_000 <= headline["min"]
     assert summary["connections"]["kernel_timestamps"] == 0
-    assert "±" in finished.out
+    assert "±" in drifted.finished.out
     # Corrected, each worker's quickest took no time to speak of, and they agree: the rest waits on a busy machine.
     latencies = run.deliveries.assign(ns=lambda rows: rows.arrival_ns - rows.intended_ns)
     quickest = latencies.groupby("worker")["ns"].min().to_numpy(dtype=float)
     assert len(quickest) == 2
     assert quickest.max() < 50 * MS
     assert np.ptp(quickest) <= 2 * headline["error_ns"] + 5 * MS
+
+
+def test_a_daemon_that_vouches_for_a_wrong_clock_is_contradicted_by_the_pings(drifted: Drifted) -> None:
+    summary = drifted.summary
+    pings = pd.read_parquet(drifted.folder / "clock.parquet")
+    assert pings["master_bound_ns"].between(70 * US, 170 * US).all(), drifted.finished.said
+    known = pings.groupby("worker")["bound_ns"].apply(lambda bounds: bounds.notna().mean())
+    assert sorted(known) == [0.0, 1.0]
+    (its,) = known.index[known == 1.0]
+    assert pings.loc[pings["worker"] == its, "bound_ns"].between(70 * US, 170 * US).all()
+    (entry,) = summary["clock"]["clockbound"]
+    assert entry["worker"] == its
+    assert entry["pings"] == entry["vouched"] == entry["contradicted"] == (pings["worker"] == its).sum()
+    assert 400 * MS < entry["apart_ns"] < 500 * MS
+    (finding,) = [f for f in summary["verdict"]["findings"] if "ClockBound" in f["reason"]]
+    assert (finding["severity"], finding["subject"]) == ("degraded", "clock")
+    # The pings have the last word: the clock is corrected all the same.
+    deliveries = analysis.load(drifted.folder).deliveries
+    # Each worker's quickest: the rest waits on a busy machine.
+    quickest = (deliveries["arrival_ns"] - deliveries["intended_ns"]).groupby(deliveries["worker"]).min()
+    assert len(quickest) == 2
+    assert (quickest.abs() < 100 * MS).all(), quickest
 
 
 def test_a_clock_that_is_slewed_there_and_back_is_followed_and_nothing_is_sent_early(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import subprocess
 import threading
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pandas as pd
 import psutil
@@ -23,10 +24,11 @@ from loadgen.run.join import make, write
 from loadgen.run.joining import WEIGHT
 from loadgen.run.shares import turns, weight_of
 from tests.paths import REPO
-from tests.system.harness import Finished, free_port, overrides, read, start, wait_for_phase
+from tests.system.harness import Finished, free_port, overrides, read, wait_for_phase
 from tests.system.run.netns import Net, network
 from tests.system.run.test_clocks import MS, SECOND, WrongClock
 from tests.system.run.waiting import PATIENCE_S, ended_by_verdict, until
+from tests.system.users.player import Player
 
 KEY = {"DISTRIBUTED_KEY": "da2-" + "d" * 26}
 LOAD = (
@@ -103,15 +105,29 @@ def old_version(folder: Path) -> dict[str, str]:
     return {"PYTHONPATH": f"{folder}:{REPO}"}
 
 
-def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_one_clock(
-    tmp_path: Path,
-) -> None:
+@dataclass(frozen=True)
+class Gathered:
+    """A run over two machines, whose record was gathered on the hub."""
+
+    net: Net
+    clock: WrongClock
+    finished: Finished
+    site: Site
+    folder: Path
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Gathered:
+    """One clock is 250 ms ahead and drifts; cables delay and lose packets; nobody asks for echoes."""
+    tmp_path = tmp_path_factory.mktemp("gathered")
     results = tmp_path / "hidden" / "results"
     results.mkdir(parents=True)
     clock = WrongClock(tmp_path / "clock", 250 * MS, 20)
     with network(tmp_path, 2, delay_ms=5, loss=0.002, hidden=[tmp_path / "hidden"]) as net:
         shown(net)
-        site = Site(net, results, 2, "phases.measure=3s")
+        asked = [] if net.separate else ["phases.echo=500ms"]
+        site = Site(net, results, 2, "phases.measure=3s", *asked)
         try:
             old = net.on_node(1, *site.worker, env=old_version(tmp_path / "old"))
             heavy = net.on_node(0, *site.worker, env={**KEY, **clock.env, WEIGHT: "2"})
@@ -128,6 +144,16 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
         finally:
             site.close()
     folder, summary = ended_by_verdict(finished, results)
+    return Gathered(net, clock, finished, site, folder, summary)
+
+
+def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_one_clock(
+    gathered: Gathered,
+) -> None:
+    net, clock, site, folder, summary = (
+        *(gathered.net, gathered.clock, gathered.site),
+        *(gathered.folder, gathered.summary),
+    )
     assert "0.0.9" in site.said
     manifest = read(folder / "manifest.json")
     first, second = manifest["workers"]
@@ -181,6 +207,29 @@ def test_a_run_over_separate_machines_is_gathered_whole_shared_by_weight_and_on_
     assert each[1]["cpu_mean"] > 0
 
 
+def test_on_separate_machines_the_echo_is_right_where_a_clock_is_wrong(gathered: Gathered) -> None:
+    net, site, folder, summary = gathered.net, gathered.site, gathered.folder, gathered.summary
+    print(summary["echo"], summary["clock"]["workers"], summary["delivery"]["service_ns"])
+    assert summary["ledger"]["balances"], site.said
+    assert summary["workers"]["foreign"] == 0
+    least_ns = 20 * MS if net.separate else 0
+    for each in summary["echo"]["each"]:
+        assert each["returned"] == each["sent"] == 6
+        # Two ways of 5 ms up (HTTP) and down; 250 ms of a wrong clock are not in it.
+        # The fastest of six: on a busy machine the others may wait.
+        assert least_ns / 2 <= each["service_ns"]["min"] < 120 * MS
+    (pair,) = summary["echo"]["pairs"]
+    assert pair["there_ns"] is not None
+    assert pair["back_ns"] is not None
+    # What a reader of the raw record would believe of the clocks, and what is left of it.
+    raw = pd.read_parquet(folder / "deliveries.parquet")
+    assert (raw["arrival_ns"] - raw["sent_ns"]).abs().max() > 200 * MS
+    assert abs(pair["apparent_ns"]) <= pair["asymmetry_ns"] + pair["error_ns"]
+    assert gathered.finished.code in (0, 3), gathered.finished.said
+    assert not [f for f in summary["verdict"]["findings"] if f["reason"].startswith("what workers")]
+    assert analysis.load(folder).measure is not None
+
+
 def wait_until_here(site: Site, worker: "subprocess.Popen[str]") -> None:
     """Wait for the line in which the master says that a worker has come, so that workers have known numbers."""
     until(lambda: "is here with weight" in site.said or worker.poll() is not None, "a worker comes")
@@ -216,7 +265,13 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     results.mkdir(parents=True)
     with network(tmp_path, 3, delay_ms=2, hidden=[tmp_path / "hidden"]) as net:
         shown(net)
-        site = Site(net, results, 4, "phases.measure=12s", "clients.commenters.publish.rate=20/s")
+        # A publisher for each worker: while one goes on, what it sends to the clients of the others is not observed.
+        settings = (
+            "phases.measure=12s",
+            "clients.commenters.count=4",
+            "clients.commenters.publish.rate=20/s",
+        )
+        site = Site(net, results, 4, *settings)
         workers = [net.on_node(node, *site.worker, env=KEY) for node in range(3)]
         survivor = net.on_hub(*site.worker, env=KEY)
         try:
@@ -277,18 +332,17 @@ def test_workers_that_are_killed_told_to_end_cut_off_or_late_are_each_on_record_
     for number, entry in gone.items():
         held = next(w for w in manifest["workers"] if w["worker"] == number)
         assert entry["subscriptions"] == held["subscriptions"] > 0
-        # Who was told to end has handed over what it had, and the run may end with it.
-        told_to = held["pid"] == pids[1]
-        assert entry["unobserved_deliveries"] > 0 or (told_to and entry["unobserved_deliveries"] == 0)
+        # The survivor has gone on to send, also to those of the one that was told to end and handed over all it had.
+        assert entry["unobserved_deliveries"] > 0
     assert sum(entry["unobserved_deliveries"] for entry in gone.values()) == summary["workers"]["unobserved"]
     assert "Locust" not in site.said
 
 
-def test_a_master_does_not_wait_for_ever(tmp_path: Path) -> None:
-    master = start(
-        *("run", "comments", "--master", "--expect-workers", "2", "--workers-timeout", "2"),
+def test_a_master_does_not_wait_for_ever(tmp_path: Path, commands: Player) -> None:
+    finished = commands.command(
+        tmp_path,
+        *("loadgen", "run", "comments", "--master", "--expect-workers", "2", "--workers-timeout", "2"),
         *("--master-port", str(free_port()), "--results", str(tmp_path)),
     )
-    finished = Finished(master, 120)
     assert finished.code == 3, finished.said
     assert "0 of 2 workers came within 2 s" in finished.err

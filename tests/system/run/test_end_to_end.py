@@ -32,6 +32,7 @@ from tests.system.harness import (
     read,
     start,
 )
+from tests.system.service import KEY_VARIABLE, Service
 
 KEY = "da2-abcdefghijklmnopqrstuvwxyz"
 
@@ -88,19 +89,19 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 @pytest.fixture(scope="module")
-def distributed(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def distributed(tmp_path_factory: pytest.TempPathFactory, service: Service) -> Ran:
     """A master and two workers; one of them cannot see the master's folder, where the machine allows that."""
     results = tmp_path_factory.mktemp("distributed")
     port = str(free_port())
     # In its own mount namespace the worker sees an empty folder where the master sees the run.
     hidden = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs none {results} && exec "$@"', "sh"]
     workers = [
-        start("run", "comments", "--worker", "--master-port", port, prefix=prefix)
+        start("run", "--worker", "--master-port", port, "--allow-env", KEY_VARIABLE, prefix=prefix)
         for prefix in (hidden if may_unshare() else [], [])
     ]
     done = loadgen(
         *("run", "comments", "--master", "--expect-workers", "2", "--master-port", port),
-        *("--results", str(results)),
+        *("--results", str(results), *service.options),
         *overrides(SMALL),
     )
     return Ran(done, results, workers=tuple(Finished(worker) for worker in workers))

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pytest
-
 from tests.system.harness import Finished, expect_by_verdict, expect_gates, loadgen, only_run
+from tests.system.run.pages import page
+from tests.system.service import Service
 
 SCENARIO = """version: 1
 clients:
@@ -24,10 +24,9 @@ def run(tmp_path: Path, *gates: str, measure: str = "2s", more: tuple[str, ...] 
     return loadgen("run", str(scenario), "--results", str(tmp_path / "results"), *more)
 
 
-def test_gates_that_hold_pass(tmp_path: Path) -> None:
-    done = run(
-        tmp_path, "delivery.loss == 0", "{check: delivery.latency.p99 < 60s, over: 1s, abort_early: true}"
-    )
+def test_gates_that_hold_pass(tmp_path: Path, service: Service) -> None:
+    windowed = "{check: delivery.latency.p99 < 60s, over: 1s, abort_early: true}"
+    done = run(tmp_path, "delivery.loss == 0", windowed, more=service.options)
     folder = only_run(tmp_path / "results")
     summary = expect_by_verdict(done, folder)
     expect_gates(summary, "passed", "passed")
@@ -42,13 +41,13 @@ def test_gates_that_hold_pass(tmp_path: Path) -> None:
     )
 
 
-def test_a_gate_that_fails_is_exit_1_and_told_everywhere(tmp_path: Path) -> None:
-    done = run(tmp_path, "delivery.latency.p50 < 1us", "delivery.loss == 0", more=("--report",))
+def test_a_gate_that_fails_is_exit_1_and_told_everywhere(tmp_path: Path, service: Service) -> None:
+    done = run(tmp_path, "delivery.latency.p50 < 1us", "delivery.loss == 0", more=service.options)
     folder = only_run(tmp_path / "results")
     summary = expect_by_verdict(done, folder)
     expect_gates(summary, "failed", "passed")
     invalid = summary["verdict"]["kind"] == "invalid"
-    for text in (done.out, (folder / "report.html").read_text().replace("&lt;", "<")):
+    for text in (done.out, page(folder).replace("&lt;", "<")):
         assert "delivery.latency.p50 < 1us" in text
         assert invalid or "1 of 2 gates" in text
     suite = ElementTree.parse(folder / "junit.xml").getroot()[0]
@@ -74,25 +73,3 @@ def test_a_gate_ends_a_run_early_and_what_was_recorded_is_kept(tmp_path: Path) -
     assert summary["ledger"]["delivered"] > 0
     # An invalid run says that first.
     assert "(ended early)" in done.out or summary["verdict"]["kind"] == "invalid"
-
-
-@pytest.mark.parametrize(
-    ("gate", "sentence"),
-    [
-        (
-            "delivery.latncy.p99 < 1s",
-            "gated.yaml:7: gates.0 cannot be: there is no metric 'delivery.latncy.p99'",
-        ),
-        ("{check: delivery.loss == 0, over: 5s, abort_early: true}", "goes with delivery.latency only"),
-        ("{check: delivery.latency.p99 < 1s, abort_early: true}", "has abort_early without a window"),
-        (
-            "{check: delivery.latency.p99 < 1s, ovr: 5s}",
-            "gates.0.ovr is not a known key; did you mean 'over'?",
-        ),
-    ],
-)
-def test_a_mistake_is_told_before_anything_starts(gate: str, sentence: str, tmp_path: Path) -> None:
-    done = run(tmp_path, gate)
-    assert done.code == 2, done.said
-    assert sentence in done.err
-    assert len(done.sentences) == 1

@@ -6,7 +6,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import time
 import zlib
 from contextlib import suppress
@@ -19,9 +18,10 @@ import zmq
 
 from loadgen.run import join
 from loadgen.run.joining import introduction
-from tests.paths import REPO
 from tests.system.harness import Finished, free_port, only_run, overrides, read, start
 from tests.system.run.waiting import until
+from tests.system.service import Service
+from tests.system.users.player import Player
 
 SMALL = (
     "gates=[]",
@@ -74,11 +74,15 @@ def locust_of(started: "subprocess.Popen[str]") -> psutil.Process:
     raise AssertionError("no Locust process")
 
 
-def said_by_workers() -> tuple[dict[str, Any], dict[str, Any]]:
+def said_by_workers(commands: Player, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a status and a last word as workers send them; made where importing Locust patches nobody else."""
-    code = "import json, tests.run.test_worker_messages as of\nprint(json.dumps([of.STATUS, of.FINISHED]))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
-    status, last = json.loads(done.stdout)
+    script = folder / "said.py"
+    script.write_text(
+        "import json, tests.run.test_worker_messages as of\nprint(json.dumps([of.STATUS, of.FINISHED]))"
+    )
+    done = commands.play(script)
+    assert done.code == 0, done.said
+    status, last = json.loads(done.out)
     return status, last
 
 
@@ -122,7 +126,9 @@ def noise(port: int) -> None:
         one.sendall(b"\x02" + struct.pack(">Q", 1 << 40) + bytes(1000))
 
 
-def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_path: Path) -> None:
+def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(
+    tmp_path: Path, commands: Player
+) -> None:
     results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
     running = master(results, port, 2, "--join", str(path))
     wait_for_port(port)
@@ -131,13 +137,12 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_
     other = tmp_path / "other.join"
     join.write(other, join.make())
     # Each of these is told why, at once.
-    keyless = start(*here, env=NONE)
-    wrong = start(*here, "--join", str(other), env=NONE)
+    refused = commands.command(tmp_path, "loadgen", *here, env=NONE)
+    mistaken = commands.command(tmp_path, "loadgen", *here, "--join", str(other), env=NONE)
     stranger = Peer(port, "stranger", None)
     stranger.say("client_ready", "2.47.0")
     stranger.say("loadgen.hello", introduction("1", None))
     noise(port)
-    refused, mistaken = Finished(keyless, 120), Finished(wrong, 120)
     text = join.for_worker(path)
     assert text is not None
     by_environment = {join.WORKER_VARIABLE: text.text(), join.MASTER_VARIABLE: ""}
@@ -178,9 +183,11 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(tmp_
         assert secret not in record
 
 
-def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path) -> None:
+def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path, service: Service) -> None:
     running = start(
-        *("run", "comments", "--processes", "2", "--results", str(tmp_path), *overrides(SMALL)), env=NONE
+        *("run", "comments", "--processes", "2", "--results", str(tmp_path)),
+        *(*service.options, *overrides(SMALL)),
+        env=NONE,
     )
     found: list[int] = []
 
@@ -209,11 +216,13 @@ def test_workers_of_one_machine_have_a_key_by_themselves(tmp_path: Path) -> None
     assert sum(manifest["refused"]["strangers"].values()) >= 1
 
 
-def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(tmp_path: Path) -> None:
+def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
+    tmp_path: Path, commands: Player
+) -> None:
     results, path, port = tmp_path / "results", tmp_path / "run.join", free_port()
     running = master(results, port, 2, "--join", str(path))
     # While it starts.
-    status, last = said_by_workers()
+    status, last = said_by_workers(commands, tmp_path)
     packer = zlib.compressobj(9)
     packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
     bomb = base64.b64encode(struct.pack(">II", 0x1C849314, len(packed)) + packed).decode()

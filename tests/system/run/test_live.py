@@ -4,9 +4,7 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,8 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.paths import REPO
 from tests.system.editor.browser import Browser, Page
-from tests.system.harness import SMALL, free_port, loadgen, only_run, overrides, read, start
+from tests.system.harness import SMALL, free_port, only_run, overrides, read, start
 from tests.system.run.waiting import until
+from tests.system.service import Service
+from tests.system.users.player import Player
 
 READERS = 40
 #: It measures for as long as a browser takes to show it while other tests run.
@@ -174,10 +174,12 @@ def test_the_fan_out_tab_shows_what_the_summary_says_afterwards(tmp_path: Path) 
         fetch(url)
 
 
-def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: Path) -> None:
+def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(
+    tmp_path: Path, service: Service
+) -> None:
     port = free_port()
     process = start(
-        "run", "comments", "--results", str(tmp_path), "--prometheus", str(port),
+        "run", "comments", "--results", str(tmp_path), "--prometheus", str(port), *service.options,
         *overrides((*SMALL, "phases.measure=60s")),
     )  # fmt: skip
     url = f"http://127.0.0.1:{port}/metrics"
@@ -205,37 +207,20 @@ def test_an_interrupted_run_keeps_its_record_and_closes_the_endpoint(tmp_path: P
         fetch(url)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--prometheus", "{taken}"), "--prometheus: cannot listen on 127.0.0.1 port {taken}"),
-        (("--web", "--web-port", "{free}", "--prometheus", "{free}"), "port {free} is the web UI's"),
-        (("--worker", "--prometheus", "9464"), "--prometheus and --otel are the master's"),
-    ],
-)
-def test_what_cannot_be_had_is_said_before_anything_is_sent(
-    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+HOSTS = """
+import os, sys
+os.chdir({repo!r})
+sys.argv = ["locust", "-f", "locustfile.py"]
+from locust.util.load_locustfile import load_locustfile; load_locustfile("locustfile.py")
+from locust.argument_parser import get_parser
+print(get_parser().parse_args().web_host, get_parser().parse_args(["--web-host", "0.0.0.0"]).web_host)
+"""
+
+
+def test_plain_locust_listens_on_the_loopback_interface_unless_told_otherwise(
+    tmp_path: Path, commands: Player
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        ports = {"taken": port, "free": str(free_port())}
-        given = [argument.format(**ports) for argument in arguments]
-        finished = loadgen("run", "comments", "--results", str(tmp_path), *given, *overrides(SMALL))
-    assert finished.code == 2, finished.said
-    assert sentence.format(**ports) in finished.err
-    assert len(finished.sentences) == 1
-    assert not list(tmp_path.glob("*/manifest.json"))
-
-
-def test_plain_locust_listens_on_the_loopback_interface_unless_told_otherwise() -> None:
-    asked = subprocess.run(
-        [
-            sys.executable, "-c",
-            "import sys; sys.argv = ['locust', '-f', 'locustfile.py']\n"
-            "from locust.util.load_locustfile import load_locustfile; load_locustfile('locustfile.py')\n"
-            "from locust.argument_parser import get_parser\n"
-            "print(get_parser().parse_args().web_host, get_parser().parse_args(['--web-host', '0.0.0.0']).web_host)",
-        ],
-        cwd=REPO, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert asked.stdout.split() == ["127.0.0.1", "0.0.0.0"], asked.stderr
+    script = tmp_path / "hosts.py"
+    script.write_text(HOSTS.format(repo=str(REPO)))
+    asked = commands.play(script)
+    assert asked.out.split() == ["127.0.0.1", "0.0.0.0"], asked.err

@@ -10,6 +10,7 @@ from analysis import text
 from analysis.verify.check import verify
 from loadgen.scenario import Plan, Scenario
 from tests.system.harness import as_judged, loadgen, only_run, read
+from tests.system.service import Service
 
 SECOND = 1_000_000_000
 STAIRCASE = """\
@@ -27,9 +28,10 @@ phases: {warmup: 300ms, drain: 500ms}
 """
 
 
-def test_each_step_records_what_its_schedule_has_due(tmp_path: Path) -> None:
+def test_each_step_records_what_its_schedule_has_due(tmp_path: Path, service: Service) -> None:
     (tmp_path / "staircase.yaml").write_text(STAIRCASE)
-    finished = loadgen("run", str(tmp_path / "staircase.yaml"), "--results", str(tmp_path / "results"))
+    results = ("--results", str(tmp_path / "results"))
+    finished = loadgen("run", str(tmp_path / "staircase.yaml"), *results, *service.options)
     run = only_run(tmp_path / "results")
     manifest, summary = read(run / "manifest.json"), as_judged(finished, run)
     plan = Plan(Scenario.from_resolved(manifest["scenario"]))

@@ -20,6 +20,7 @@ from tests.system.harness import (
     overrides,
     read,
 )
+from tests.system.users.player import Player
 
 API = """
 auth:
@@ -135,33 +136,18 @@ def test_tokens_are_renewed_all_through_a_run(world: World, tmp_path: Path) -> N
     assert len(log.read_text()) >= 4
 
 
-def test_a_wrong_login_ends_before_any_load(world: World, tmp_path: Path) -> None:
+def test_a_wrong_login_ends_before_any_load(world: World, tmp_path: Path, commands: Player) -> None:
     for auth, env, code, sentence in (
         ("lambda:MY_TOKEN", {"MY_TOKEN": "close sesame"}, 4, "check the lambda from $MY_TOKEN"),
         ("iam", {**IAM, "AWS_SECRET_ACCESS_KEY": "wrong"}, 4, "BadRequestException"),
         ("lambda:MY_TOKEN", {"MY_TOKEN": ""}, 2, "the environment variable MY_TOKEN is not set"),
         ("lambda", {}, 2, "--auth lambda lacks a name"),
     ):
-        done = loadgen(
-            "run",
-            "comments",
-            "--target",
-            world.server.http_url,
-            "--auth",
-            auth,
-            "--results",
-            str(tmp_path),
-            env=env,
-        )
+        target = ("--target", world.server.http_url, "--auth", auth, "--results", str(tmp_path))
+        done = commands.command(tmp_path, "loadgen", "run", "comments", *target, env=env)
         assert done.code == code, done.said
         assert sentence in done.err
         assert "sesame" not in done.err
         assert "Credential=" not in done.err
         assert len(done.sentences) == 1, done.said
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_login_without_a_target_is_a_mistake(tmp_path: Path) -> None:
-    done = loadgen("run", "comments", "--auth", "iam", "--results", str(tmp_path))
-    assert done.code == 2
-    assert "--auth and --api-key-env go with --target" in done.err

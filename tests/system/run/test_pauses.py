@@ -17,6 +17,7 @@ import pytest
 from analysis.limits import LIMITS
 from tests.system.harness import SMALL, Finished, only_run, overrides, read, start, wait_for_phase
 from tests.system.run.waiting import PATIENCE_S, until
+from tests.system.service import Service
 
 PAUSE_S = 1.5
 FREEZER = Path("/sys/fs/cgroup/freezer")
@@ -118,7 +119,7 @@ def test_a_whole_run_that_is_stopped_for_a_while_says_so_and_is_never_valid(tmp_
     assert "s into the measurement: what was sent and received then is not the service's doing" in reason
 
 
-def test_one_worker_that_is_stopped_is_named(tmp_path: Path) -> None:
+def test_one_worker_that_is_stopped_is_named(tmp_path: Path, service: Service) -> None:
     stopped: list[int] = []
 
     def pause(run: "subprocess.Popen[str]") -> None:
@@ -127,21 +128,23 @@ def test_one_worker_that_is_stopped_is_named(tmp_path: Path) -> None:
         stopped.append(second["worker"])
         stop([psutil.Process(second["pid"])])
 
-    paused = paused_run(tmp_path / "results", pause, "--processes", "2")
+    paused = paused_run(tmp_path / "results", pause, "--processes", "2", *service.options)
     check(paused)
     (number,) = stopped
     reason = first_reason(paused.summary)
     assert re.match(f"worker {number} was paused for {LASTED}", reason), reason
 
 
-def test_the_master_alone_that_is_stopped_is_named_and_the_run_is_not_plainly_valid(tmp_path: Path) -> None:
+def test_the_master_alone_that_is_stopped_is_named_and_the_run_is_not_plainly_valid(
+    tmp_path: Path, service: Service
+) -> None:
     def pause(run: "subprocess.Popen[str]") -> None:
         folder = wait_for_phase(tmp_path / "results", "measure", PATIENCE_S)
         master = psutil.Process(read(folder / "manifest.json")["workers"][0]["pid"]).parent()
         assert master is not None
         stop([master])
 
-    summary = paused_run(tmp_path / "results", pause, "--processes", "2").summary
+    summary = paused_run(tmp_path / "results", pause, "--processes", "2", *service.options).summary
     assert summary["verdict"]["kind"] in ("degraded", "invalid")
     of_master = [finding for finding in summary["verdict"]["findings"] if finding["subject"] == "pause"]
     reason = of_master[0]["reason"]

@@ -23,6 +23,7 @@ from tests.system.harness import (
     start,
     wait_for_phase,
 )
+from tests.system.service import Service
 
 CURSORS = (
     "gates=[]",
@@ -86,11 +87,11 @@ def locust(*arguments: str, cwd: Path) -> Finished:
     )
 
 
-def test_plain_locust_runs_a_locustfile_of_ones_own(tmp_path: Path) -> None:
+def test_plain_locust_runs_a_locustfile_of_ones_own(tmp_path: Path, service: Service) -> None:
     (tmp_path / "mine.py").write_text(OWN_LOCUSTFILE)
     finished = locust(
         *("-f", "mine.py", "--headless", "--scenario", "comments", "--results", str(tmp_path / "results")),
-        *("--no-report", *overrides(SMALL)),
+        *("--no-report", *service.options, *overrides(SMALL)),
         cwd=tmp_path,
     )
     # Deliveries stand in Locust's own statistics.

@@ -11,6 +11,8 @@ import pytest
 
 from tests.paths import REPO
 from tests.system.harness import Finished, expect_by_verdict, expect_gates, free_port, only_run, read
+from tests.system.service import Service
+from tests.system.users.player import Played, Player
 
 SCENARIO = """version: 1
 clients:
@@ -29,9 +31,23 @@ install()
 """
 
 
-def run(tmp_path: Path, users: str, *arguments: str, gates: str = "") -> Finished:
+def refused(commands: Player, tmp_path: Path, users: str) -> Played:
+    """Have a locustfile refused."""
+    _write(tmp_path, users, "")
+    arguments = ("-f", "users.py", "--headless", "--scenario", "s.yaml", "--no-report")
+    done = commands.command(tmp_path, "locust", *arguments, env={"LOADGEN_QUIET": "1"}, cwd=tmp_path)
+    assert done.code == 2, done.said
+    assert "Traceback" not in done.said
+    return done
+
+
+def _write(tmp_path: Path, users: str, gates: str) -> None:
     (tmp_path / "users.py").write_text(HEAD + users)
     (tmp_path / "s.yaml").write_text(SCENARIO.format(gates=gates))
+
+
+def run(service: Service, tmp_path: Path, users: str, *arguments: str, gates: str = "") -> Finished:
+    _write(tmp_path, users, gates)
     # Locust's own port for workers is one and the same for all that run at once.
     port = str(free_port())
     command = [
@@ -46,7 +62,7 @@ def run(tmp_path: Path, users: str, *arguments: str, gates: str = "") -> Finishe
             "s.yaml",
             "--no-report",
         ),
-        *("--master-bind-port", port, "--master-port", port),
+        *("--master-bind-port", port, "--master-port", port, *service.options),
     ]
     return Finished(
         subprocess.Popen(
@@ -87,11 +103,11 @@ def prepare(environment, **_):
 
 @pytest.mark.parametrize(("when", "processes"), [(">=", 2), ("==", 1)])
 def test_a_payload_that_raises_costs_its_own_events_and_the_verdict(
-    when: str, processes: int, tmp_path: Path
+    when: str, processes: int, tmp_path: Path, service: Service
 ) -> None:
     """With one process a listener raises as well: told by itself, and for itself it makes the run invalid."""
     users = THIRD.format(when=when) + (LISTENER if processes == 1 else "")
-    done = run(tmp_path, users, *(["--processes", "2"] if processes == 2 else []))
+    done = run(service, tmp_path, users, *(["--processes", "2"] if processes == 2 else []))
     assert done.code == 3, done.said
     folder = only_run(tmp_path / "results")
     summary, manifest = read(folder / "summary.json"), read(folder / "manifest.json")
@@ -156,9 +172,9 @@ def all_is_well(environment, **_):
     ids=["no gate", "half may fail"],
 )
 def test_what_user_code_fires_as_failed_fails_the_run_unless_a_gate_allows_it(
-    gates: str, status: str, processes: int, tmp_path: Path
+    gates: str, status: str, processes: int, tmp_path: Path, service: Service
 ) -> None:
-    done = run(tmp_path, FIRED, *(["--processes", "2"] if processes == 2 else []), gates=gates)
+    done = run(service, tmp_path, FIRED, *(["--processes", "2"] if processes == 2 else []), gates=gates)
     assert (tmp_path / "results").exists(), done.said
     # `all_is_well` sets Locust's own exit code, and changes nothing.
     summary = expect_by_verdict(done, only_run(tmp_path / "results"))
@@ -195,9 +211,10 @@ class Reader(Subscriber):
 """
 
 
-def test_a_class_that_would_not_be_honoured_is_told_before_anything_starts(tmp_path: Path) -> None:
-    done = run(tmp_path, REFUSED)
-    assert done.code == 2, done.said
+def test_a_class_that_would_not_be_honoured_is_told_before_anything_starts(
+    tmp_path: Path, commands: Player
+) -> None:
+    done = refused(commands, tmp_path, REFUSED)
     assert "users.py:13: class Browser: @task browse" in done.out, done.said
     assert "users.py:19: class Waiter: wait_time is not" in done.out, done.said
     assert "users.py:25: class Reader: payload() is" in done.err, done.said
@@ -214,14 +231,12 @@ def test_a_class_that_would_not_be_honoured_is_told_before_anything_starts(tmp_p
     ],
     ids=["none", "another"],
 )
-def test_a_locustfile_without_our_shape_is_told_so(users: str, tmp_path: Path) -> None:
-    done = run(tmp_path, users)
-    assert done.code == 2, done.said
+def test_a_locustfile_without_our_shape_is_told_so(users: str, tmp_path: Path, commands: Player) -> None:
+    done = refused(commands, tmp_path, users)
     assert "loadgen: the locustfile has no ScenarioShape" in done.err
-    assert "Traceback" not in done.said
 
 
-def test_a_locustfile_that_cannot_be_loaded_is_no_failed_gate(tmp_path: Path) -> None:
-    done = run(tmp_path, "class Reader(Subscriber):\n    rows = opne('x')\n")
+def test_a_locustfile_that_cannot_be_loaded_is_no_failed_gate(tmp_path: Path, service: Service) -> None:
+    done = run(service, tmp_path, "class Reader(Subscriber):\n    rows = opne('x')\n")
     assert done.code == 2, done.said
     assert "NameError" in done.err

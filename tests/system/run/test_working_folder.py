@@ -13,6 +13,7 @@ import pytest
 
 from tests.paths import REPO
 from tests.system.harness import only_run, overrides
+from tests.system.users.player import Player
 
 pytestmark = pytest.mark.timeout(400)
 #: What no distribution here has, and some process of ours asks for all the same.
@@ -177,6 +178,8 @@ class Folder:
         self.watcher, self.canaries = folder / "watcher", folder / "canaries"
         self.watcher.mkdir()
         (self.watcher / "sitecustomize.py").write_text(WATCHER)
+        #: Further variables of the environment.
+        self.more: dict[str, str] = {}
         self.sample = folder / "sample"
         shutil.copytree(REPO / "results" / "sample", self.sample)
 
@@ -195,6 +198,7 @@ class Folder:
             "EXPOSED": str(self.exposed),
             "HOME": str(self.path),
             "PYTHONDONTWRITEBYTECODE": "1",
+            **self.more,
         }
 
     def run(self, *command: str, pythonpath: str = "") -> tuple[int, str]:
@@ -226,6 +230,34 @@ class Folder:
 
     def check(self, said: str) -> None:
         assert not self.marker.exists(), self.marker.read_text() + said
+
+    def lay_options(self) -> None:
+        """Have each file and variable that plain Locust reads options from say something; the folder is HOME too."""
+        stolen = self.path.parent / "stolen"
+        (self.path / "locust.conf").write_text(
+            f"target = http://127.0.0.1:9/event\nauth = oidc:HOME\nhtml = {stolen}\n"
+        )
+        (self.path / "pyproject.toml").write_text(
+            f'[tool.locust]\nresults = "{stolen}"\nset = ["seed=none"]\n'
+        )
+        (self.path / ".locust.conf").write_text(f"scenario = no-such-scenario\nlogfile = {stolen}\n")
+        self.more = {
+            "LOCUST_CSV": str(stolen),
+            "LOCUST_MODE_WORKER": "true",
+            "LOCUST_USER_CLASSES": "Nobody",
+        }
+
+    def check_options(self, said: str) -> None:
+        assert '"embedded": true' in (only_run(self.results) / "manifest.json").read_text()
+        assert {path.name for path in self.path.iterdir() if path.suffix != ".py"} == {
+            *("locust.conf", "pyproject.toml", ".locust.conf")
+        }
+        assert not (self.path.parent / "stolen").exists()
+        assert (
+            "loadgen: note: settings of Locust have no effect on `loadgen run`: LOCUST_CSV, LOCUST_MODE_WORKER,"
+            " LOCUST_USER_CLASSES, ~/.locust.conf, locust.conf, pyproject.toml; write what you mean as options, or run"
+            " plain `locust`"
+        ) in said.splitlines()
 
 
 @pytest.fixture
@@ -284,7 +316,11 @@ def test_no_command_of_one_process_imports_from_the_working_directory(folder: Fo
 def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     way: str, name: str, folder: Folder
 ) -> None:
-    """Python itself imports some modules from there before it comes to ours; all that follows must not."""
+    """Python itself imports some modules from there before it comes to ours; all that follows must not.
+
+    Nor does the run take an option from a file or the environment: it goes to the embedded server, though each says
+    something else.
+    """
     code = "import sys\nprint(*sys.modules)"
     (folder.path.parent / "first.py").write_text(code)
     taken = {"loadgen"} | ({"sitecustomize", "usercustomize"} if "empty" in way else set())
@@ -294,6 +330,8 @@ def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     )
     folder.leave_out(taken | set(done.stdout.split()))
     command = (sys.executable, "-m", "loadgen") if "-m" in way else (script("loadgen"),)
+    if name == "run":
+        folder.lay_options()
     # What the report imports is seen above.
     arguments = {
         "version": ("version",),
@@ -303,6 +341,8 @@ def test_neither_python_m_nor_an_empty_entry_of_pythonpath_lets_it_in(
     exit_code, said = folder.run(*command, *arguments, pythonpath=":" if "empty" in way else "")
     folder.check(said)
     assert exit_code in ({0, 3} if name == "run" else {0}), said
+    if name == "run":
+        folder.check_options(said)
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -327,43 +367,6 @@ def test_plain_locust_takes_what_lies_beside_a_locustfile_last(beside: bool, fol
         assert only_run(folder.results)
 
 
-def test_a_run_takes_no_option_from_a_file_or_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run goes to the embedded server, though each file and variable says something else."""
-    home = tmp_path / "home"
-    here = tmp_path / "here"
-    for folder in (home, here):
-        folder.mkdir()
-    stolen = tmp_path / "stolen"
-    (here / "locust.conf").write_text(
-        f"target = http://127.0.0.1:9/event\nauth = oidc:HOME\nhtml = {stolen}\n"
-    )
-    (here / "pyproject.toml").write_text(f'[tool.locust]\nresults = "{stolen}"\nset = ["seed=none"]\n')
-    (home / ".locust.conf").write_text(f"scenario = no-such-scenario\nlogfile = {stolen}\n")
-    monkeypatch.setenv("LOCUST_CSV", str(stolen))
-    monkeypatch.setenv("LOCUST_MODE_WORKER", "true")
-    monkeypatch.setenv("LOCUST_USER_CLASSES", "Nobody")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.chdir(here)
-    done = subprocess.run(
-        [script("loadgen"), *(part.format(results="mine") for part in RUN), "--no-report"],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode in (0, 3), done.stderr
-    assert '"embedded": true' in (only_run(here / "mine") / "manifest.json").read_text()
-    assert {path.name for path in here.iterdir()} == {"mine", "locust.conf", "pyproject.toml"}
-    assert {path.name for path in tmp_path.iterdir()} == {"home", "here"}
-    assert (
-        "loadgen: note: settings of Locust have no effect on `loadgen run`: LOCUST_CSV, LOCUST_MODE_WORKER,"
-        " LOCUST_USER_CLASSES, ~/.locust.conf, locust.conf, pyproject.toml; write what you mean as options, or run"
-        " plain `locust`"
-    ) in done.stderr.splitlines()
-
-
 @pytest.mark.parametrize(
     ("text", "arguments", "says"),
     [
@@ -386,21 +389,17 @@ def test_a_run_takes_no_option_from_a_file_or_the_environment(
     ],
 )
 def test_plain_locust_says_where_an_option_stands_and_takes_no_permission_from_there(
-    text: str, arguments: tuple[str, ...], says: list[str], tmp_path: Path
+    text: str, arguments: tuple[str, ...], says: list[str], tmp_path: Path, commands: Player
 ) -> None:
     (tmp_path / "locust.conf").write_text(text)
-    command = [script("locust"), "-f", str(REPO / "locustfile.py"), "--headless", "--loglevel", "WARNING"]
-    done = subprocess.run(
-        [*command, *arguments],
+    done = commands.command(
+        tmp_path,
+        *("locust", "-f", str(REPO / "locustfile.py"), "--headless", "--loglevel", "WARNING", *arguments),
+        env={"SOME_SECRET": "canary", "HOME": str(tmp_path)},
         cwd=tmp_path,
-        env={**os.environ, "SOME_SECRET": "canary", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
-    assert done.returncode == 2, done.stderr
+    assert done.code == 2, done.err
     for sentence in says:
-        assert f"loadgen: {sentence}" in done.stderr.splitlines(), done.stderr
-    assert "canary" not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+        assert f"loadgen: {sentence}" in done.err.splitlines(), done.err
+    assert "canary" not in done.out + done.err
+    assert "Traceback" not in done.err

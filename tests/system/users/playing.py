@@ -9,8 +9,10 @@ import json
 import os
 import runpy
 import sys
-import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn, Self
 
 # ruff: noqa: F401
 import locust.env
@@ -18,10 +20,33 @@ import locust.env
 import loadgen.run.account
 import loadgen.run.own_code
 import loadgen.users
+from loadgen import children
+from loadgen.lifeline import STARTER
+
+#: What commands need besides, imported where the command line says so.
+COMMANDS = (
+    *(
+        "loadgen.cli.app",
+        "loadgen.cli.aws",
+        "loadgen.cli.capacity",
+        "loadgen.cli.client",
+        "loadgen.cli.compare",
+    ),
+    *(
+        "loadgen.cli.join",
+        "loadgen.cli.launch",
+        "loadgen.cli.notebook",
+        "loadgen.cli.plan",
+        "loadgen.cli.scenarios",
+    ),
+    *("loadgen.cli.serve", "loadgen.cli.verify", "loadgen.run.install", "locust.main"),
+)
 
 
 def main() -> None:
     """Fork for each script that standard input names, and say how it ended."""
+    for name in COMMANDS if "commands" in sys.argv else ():
+        import_module(name)
     # What is there already is looked at in no fork: pages stay shared.
     gc.freeze()
     asked = sys.stdin.fileno()
@@ -55,6 +80,55 @@ def play(script: Path, out: Path, err: Path) -> None:
     sys.argv = [str(script)]
     # What it raises ends this process as it ends any: `sys.excepthook` may have been replaced by then.
     runpy.run_path(str(script), run_name="__main__")
+
+
+class Forked:
+    """As `children.Supervised` of the Locust of a `loadgen run`, but for how it is started."""
+
+    interrupts = 0
+
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], **_: Any) -> None:
+        at = list(arguments).index("loadgen.child")
+        assert arguments[at + 1] == "locust"
+        self._child = os.fork()
+        if self._child == 0:
+            os.environ.update({name: value for name, value in env.items() if name != STARTER})
+            sys.argv = list(arguments[at + 1 :])
+            ended("locust of ours")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self._child, 0)[1])
+
+
+def by_forks() -> None:
+    """Have `loadgen run` start its Locust as a fork of this process."""
+    children.Supervised = Forked  # type: ignore[assignment,misc]
+
+
+def ended(program: str) -> NoReturn:
+    """Run a program by `sys.argv`, and end this process as it ends."""
+    code: Any = 0
+    try:
+        if program == "loadgen":
+            import_module("loadgen.cli").main()
+        elif program == "locust":
+            code = import_module("locust.main").main()
+        else:
+            import_module("loadgen.run.start_locust").start()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":

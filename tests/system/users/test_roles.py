@@ -1,58 +1,19 @@
 """The real user classes and Locust's real events, in processes of their own: to import Locust patches the process."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.paths import REPO
-
-
-@dataclass
-class Played:
-    """How a script ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Player:
-    """Has scripts played, each in a fork of one process that has imported Locust already: see `playing`."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self._process = process
-
-    def play(self, script: Path) -> Played:
-        out, err = script.with_suffix(".out"), script.with_suffix(".err")
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([str(script), str(out), str(err)]).encode() + b"\n")
-        self._process.stdin.flush()
-        code = self._process.stdout.readline()
-        assert code, "the process that plays the scripts has ended"
-        return Played(int(code), out.read_text(), err.read_text())
+from tests.system.users.player import Player, playing
 
 
 @pytest.fixture(scope="module")
 def player() -> Iterator[Player]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.system.users.playing"],
-        cwd=REPO,
-        env={"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    with process:
-        yield Player(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(60) == 0
+    with playing() as started:
+        yield started
 
 
 def play(player: Player, script: str, tmp_path: Path, code: int = 0) -> tuple[Any, str]:

@@ -1,0 +1,15 @@
+"""The page of a run's report, for tests of what it says."""
+
+from pathlib import Path
+
+import analysis
+from analysis.report import render
+from tests.system.harness import read
+
+
+def page(folder: Path) -> str:
+    """Return the report of a run's folder without its charts, which take two seconds of CPU time to draw.
+
+    That a run draws and writes its report is tested in test_end_to_end.py, test_endings.py and test_wheel.py.
+    """
+    return render(analysis.load(folder), read(folder / "summary.json"), drawn=False)
