@@ -91,14 +91,30 @@ def new_figure(rows: int = 1, height: float = 3.0, sharex: bool = False) -> tupl
 
 def to_svg(figure: Figure) -> str:
     """Return the figure as an SVG element, without the XML prologue and without a date."""
-    FigureCanvasSVG(figure)
-    # `savefig` would draw the whole figure once to lay it out, and throw that drawing away.
-    if (engine := figure.get_layout_engine()) is not None:
-        figure.set_dpi(72)  # SVG's, at which `savefig` lays out too
-        engine.execute(figure)
-        figure.set_layout_engine("none")
     buffer = io.StringIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None}
-    figure.savefig(buffer, format="svg", metadata=metadata, dpi=150)
+    with _laid_out(figure):
+        figure.savefig(buffer, format="svg", metadata=metadata, dpi=150)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+@contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Lay a figure out for SVG once, and not again inside the block.
+
+    `savefig` draws the whole figure once to lay it out, and throws that drawing away.
+    """
+    engine, dpi = figure.get_layout_engine(), figure.dpi
+    if engine is None:
+        yield
+        return
+    FigureCanvasSVG(figure)
+    figure.set_dpi(72)  # SVG's, at which `savefig` lays out too
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
+        figure.set_dpi(dpi)
