@@ -39,7 +39,7 @@ _COST_NAMES = {
 def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
     """Return the page; everything that is not ours is escaped by the template engine.
 
-    Without ``drawn`` the plots have their titles alone, which takes a fifth of the time.
+    Without ``drawn`` the plots have their titles alone, and no figure is made.
     """
     kind, sentence = text.verdict(summary)
     return _template().render(
@@ -136,10 +136,13 @@ def _figures(run: Run, *, drawn: bool) -> list[tuple[str, Markup]]:
     """Return (name, SVG) of each plot that has something to show; the SVG is matplotlib's, its texts are shapes."""
     figures = []
     for plot in plots.ALL:
+        title = (plot.__doc__ or "").split("\n")[0]
+        if not drawn:
+            if style.has_something_to_show(plot, run):
+                figures.append((title, Markup("")))
+            continue
         with style.styled():
             figure = plot(run)
             if figure is not None:
-                title = (plot.__doc__ or "").split("\n")[0]
-                svg = style.to_svg(figure) if drawn else ""
-                figures.append((title, Markup(svg)))  # noqa: S704  shapes only, see style.py
+                figures.append((title, Markup(style.to_svg(figure))))  # noqa: S704  shapes only, see style.py
     return figures

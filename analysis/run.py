@@ -52,6 +52,8 @@ _LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
     "health": dict.fromkeys(("paused_ns", "paused_until_ns", "suspended_ns", *around.COLUMNS), pa.int64()),
 }
 _MANY_ROWS = 100_000
+#: A table of so few rows is read once and kept: dozens of figures are made from each.
+_FEW_ROWS = 20_000
 Ints = npt.NDArray[np.int64]
 
 
@@ -89,6 +91,7 @@ class Run:
 
     path: Path
     manifest: dict[str, Any] = field(repr=False)
+    _kept: dict[str, pa.Table] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def deliveries(self) -> "pd.DataFrame":
@@ -327,14 +330,20 @@ class Run:
             return pa.table({column: pa.array([], type=pa.int64()) for column in columns})
         later = _LATER_COLUMNS.get(name, {})
         try:
-            file = _opened(path, name)
-            names = set(file.schema.names)
+            if name not in self._kept and (file := _opened(path, name)).metadata.num_rows <= _FEW_ROWS:
+                known = tables.columns(name)
+                self._kept[name] = _whole(file, [each for each in file.schema.names if each in known])
+            kept = self._kept.get(name)
+            names = set(file.schema.names if kept is None else kept.column_names)
             missing = (set(columns) & set(later)) - names
             there = [column for column in columns if column not in missing]
             for column in there if window is None else [*there, "intended_ns"]:
                 if column not in names:
                     raise pa.ArrowInvalid(f"it has no column {column}")
-            table = _whole(file, there) if window is None else _within(file, there, window)
+            if kept is not None:
+                table = (kept if window is None else _inside(kept, window)).select(there)
+            else:
+                table = _whole(file, there) if window is None else _within(file, there, window)
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(path, error) from None
         for column in sorted(missing):
@@ -387,6 +396,13 @@ def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Tabl
     )
     intended_ns = pc.field("intended_ns")
     return table.filter((intended_ns >= window.start_ns) & (intended_ns < window.end_ns)).select(columns)
+
+
+def _inside(table: pa.Table, window: Window) -> pa.Table:
+    """Return the rows whose ``intended_ns`` is known and lies in a window."""
+    intended_ns = table.column("intended_ns")
+    inside = pc.and_(pc.greater_equal(intended_ns, window.start_ns), pc.less(intended_ns, window.end_ns))
+    return table.filter(inside)
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:

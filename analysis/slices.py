@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -18,10 +18,18 @@ _Result = TypeVar("_Result")
 
 
 def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Yield the result of each item in their order; two are worked on at a time, so that two are in memory."""
+    """Yield the result of each item in their order; two are worked on at a time, so that two are in memory.
+
+    A single item is worked on by the caller's thread.
+    """
+    rest = iter(items)
+    first = list(islice(rest, 2))
+    if len(first) < 2:
+        yield from map(work, first)
+        return
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[Future[_Result]] = deque()
-        for item in items:
+        for item in chain(first, rest):
             waiting.append(pool.submit(work, item))
             if len(waiting) >= _THREADS:
                 yield waiting.popleft().result()

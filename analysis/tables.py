@@ -5,6 +5,7 @@ large too: deliveries are read in slices, so each of their row groups is judged,
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,6 +114,13 @@ def available_bytes() -> int | None:
 def texts(name: str) -> list[str]:
     """Return the columns of a table that are text: to be read as numbers of texts, each of which is kept once."""
     return _TEXTS.get(name, "").split()
+
+
+@cache
+def columns(name: str) -> frozenset[str]:
+    """Return the columns that a table may have."""
+    kinds = (_INTEGERS, _TEXTS, _FLAGS)
+    return frozenset(column for kind in kinds for column in kind.get(name, "").split())
 
 
 def _meminfo() -> int | None:

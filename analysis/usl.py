@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
 
 LOADS_MIN: Final = 5
 #: Largest standard deviation of ln X around the curve at which it is said to describe the data.
@@ -76,6 +75,8 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
     if (n <= 0).any() or (x <= 0).any():
         raise ValueError("loads and throughput must be above zero")
     distinct = len(np.unique(n))
+    # Here: loading scipy's optimizers takes longer than most commands, and only a fit needs them.
+    from scipy import optimize, special
 
     def refused(reason: str) -> Fit:
         return Fit(None, None, None, None, None, reason, distinct, confidence)
@@ -108,7 +109,8 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
         covariance = np.linalg.inv(found.jac.T @ found.jac) * scatter**2
     except np.linalg.LinAlgError:
         return refused("the trials do not tell the parameters apart")
-    reach = float(stats.t.ppf((1 + confidence) / 2, freedom))
+    # Student's t: `scipy.stats.t.ppf` calls this too, and takes half a second to load.
+    reach = float(special.stdtrit(freedom, (1 + confidence) / 2))
     errors = np.sqrt(np.maximum(np.diag(covariance), 0)) * reach
     log_rate, a, b = (float(value) for value in found.x)
     rate = Interval(math.exp(log_rate), math.exp(log_rate - errors[0]), math.exp(log_rate + errors[0]))

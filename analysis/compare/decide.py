@@ -17,7 +17,7 @@ beyond the minimum effect; no difference counts as shown only if the whole inter
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -34,6 +34,7 @@ POWER: Final = 0.9
 _REPEATS_MAX: Final = 1_000
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def compare(
     """Compare two sets of runs, metric by metric; each set in the order in which its runs were made."""
     draws = np.random.default_rng(seed)
     paired = taken_in_turns(base, new)
-    estimates = {name: _estimate(name, base, new, paired, draws, resamples) for name in METRICS}
+    cumulated = _Cumulated()
+    estimates = {name: _estimate(name, base, new, paired, draws, resamples, cumulated) for name in METRICS}
     known = {name: estimate for name, estimate in estimates.items() if estimate is not None}
     significant = _holm(known, 1 - confidence)
     differences = []
@@ -149,11 +151,12 @@ def _estimate(
     paired: bool,
     draws: np.random.Generator,
     resamples: int,
+    cumulated: "_Cumulated",
 ) -> _Estimate | None:
     before, after = _logs(name, base), _logs(name, new)
     if before is None or after is None:
         return None
-    within = [_block_variance(name, profile, draws, resamples) for profile in (*base, *new)]
+    within = [_block_variance(name, profile, draws, resamples, cumulated) for profile in (*base, *new)]
     floor = sum(within[: len(base)]) / len(base) ** 2 + sum(within[len(base) :]) / len(new) ** 2
     shift = float(after.mean() - before.mean())
     (before_low, before_high), (after_low, after_high) = (_end_logs(name, side) for side in (base, new))
@@ -216,7 +219,9 @@ def _geometric_mean(name: str, profiles: Sequence[Profile]) -> float | None:
     return None if logs is None else float(np.exp(logs.mean()))
 
 
-def _block_variance(name: str, profile: Profile, draws: np.random.Generator, resamples: int) -> float:
+def _block_variance(
+    name: str, profile: Profile, draws: np.random.Generator, resamples: int, cumulated: "_Cumulated"
+) -> float:
     """Return the variance of the logarithm of a run's figure, by drawing its blocks of time again."""
     distribution, percent, _ = METRICS[name]
     if percent is None:
@@ -227,13 +232,8 @@ def _block_variance(name: str, profile: Profile, draws: np.random.Generator, res
     histograms = profile.blocks[distribution]
     if len(histograms) < 2:
         return 0.0
-    bins = np.array([int(number) for histogram in histograms for number in histogram], dtype=np.int64)
-    counts = [count for histogram in histograms for count in histogram.values()]
-    numbers, place = np.unique(bins, return_inverse=True)
-    matrix = np.zeros((len(histograms), len(numbers)))
-    matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
+    numbers, upto = cumulated(histograms)
     weights = draws.multinomial(len(histograms), np.full(len(histograms), 1 / len(histograms)), resamples)
-    upto = np.cumsum(matrix, axis=1)
     wanted = np.ceil((weights @ upto[:, -1]) * (percent / 100))
     at = np.zeros(resamples, dtype=np.int64)
     beyond = np.full(resamples, len(numbers) - 1)
@@ -246,6 +246,29 @@ def _block_variance(name: str, profile: Profile, draws: np.random.Generator, res
     ends, which = np.unique(at, return_inverse=True)
     values = np.array([max(value_of(int(number)), 1.0) for number in numbers[ends]])[which]
     return float(np.log(values).var(ddof=1))
+
+
+class _Cumulated:
+    """Histograms as arrays, each made once: several metrics of a comparison are taken from the same ones."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Ints, Floats]] = {}
+
+    def __call__(self, histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
+        """Return the numbers of all bins, ascending, and a row for each histogram: its count up to each bin."""
+        found = self._made.get(id(histograms))
+        if found is None:
+            found = self._made[id(histograms)] = _cumulated(histograms)
+        return found
+
+
+def _cumulated(histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
+    bins = np.array([int(number) for histogram in histograms for number in histogram], dtype=np.int64)
+    counts = [count for histogram in histograms for count in histogram.values()]
+    numbers, place = np.unique(bins, return_inverse=True)
+    matrix = np.zeros((len(histograms), len(numbers)))
+    matrix[np.repeat(np.arange(len(histograms)), [len(each) for each in histograms]), place] = counts
+    return numbers, np.cumsum(matrix, axis=1)
 
 
 def _repeats(spread: float, min_effect: float, level: float) -> int | None:

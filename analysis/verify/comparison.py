@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
 
 from analysis import text
 from analysis.compare import page, profile
@@ -235,6 +234,8 @@ def _metric(
     found: Verification,
 ) -> None:
     """Hold what a comparison says of a metric against scipy's mean and test."""
+    from scipy import stats  # here: it takes half a second to load
+
     metric, low, high, verdict = (row[name] for name in ("metric", "low", "high", "verdict"))
 
     def disagrees(what: str, said: Any, right: str) -> None:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Final
 
 SLACK: Final = 1
@@ -101,7 +102,7 @@ class Limit:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _At:
     """What was seen at one load of one goal."""
 
@@ -112,11 +113,11 @@ class _At:
     def count(self, status: Status, full: bool) -> int:
         return sum(vote.status is status for trial, vote in self.trials if trial.full is full)
 
-    @property
+    @cached_property
     def votes(self) -> tuple[int, int]:
         return self.count(Status.PASSED, True), self.count(Status.FAILED, True)
 
-    @property
+    @cached_property
     def state(self) -> Status | None:
         """The class by full-length votes, else by short ones; None: nothing said, or a draw."""
         for full in (True, False):

@@ -1,6 +1,7 @@
 """The price file: what a service costs and allows, each figure with its source, date and certainty."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -214,4 +215,13 @@ def load_prices(path: Path | None = None) -> Prices:
     Raises:
         ScenarioError: it cannot be read or says what cannot be, a line for each problem.
     """
-    return read_part(path or PACKAGED, Prices, "the price file", f"the one in {PACKAGED}")
+    return _packaged() if path is None else _read(path)
+
+
+@cache
+def _packaged() -> Prices:
+    return _read(PACKAGED)
+
+
+def _read(path: Path) -> Prices:
+    return read_part(path, Prices, "the price file", f"the one in {PACKAGED}")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from analysis.clock_bounds import Pings
 from analysis.clocks import ClockFit, fit
@@ -315,6 +314,8 @@ def missed(rows: dict[tuple[str, bool], Row], chance: float = 0.5) -> list[str]:
     Of all moments 99.9 % are within the error. How many may lie outside in a sample is the binomial quantile for which
     a method that just meets the bar would be refused with the stated chance: 0.5 (the default) is the bar itself.
     """
+    from scipy import stats  # here: it takes half a second to load, in each process that collects
+
     found = []
 
     def outside(name: str, row_outside: int, moments: int, share: float) -> None:

@@ -32,7 +32,7 @@ class World:
             values = level * np.exp(drift[second] + self.draws.normal(0, 0.3, PER_SECOND))
             pooled.append(values)
             numbers, counts = np.unique(bins(values.astype(np.int64)), return_counts=True)
-            blocks.append({str(number): int(count) for number, count in zip(numbers, counts, strict=True)})
+            blocks.append(dict(zip(map(str, numbers.tolist()), counts.tolist(), strict=True)))
         whole = np.concatenate(pooled)
         figures: dict[str, float | None] = {
             metric: float(np.quantile(whole, percent / 100)) if percent else 100.0

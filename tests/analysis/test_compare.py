@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 from typer.testing import CliRunner
 
 from analysis.compare import profile as profiles
@@ -22,13 +21,20 @@ from tests.paths import REPO
 CHANCE = 0.001
 
 
+def _bar(share: float, comparisons: int, rate: float) -> float:
+    """Return how many of the comparisons a method of this rate gets right, or fewer, with a chance of ``share``."""
+    from scipy import stats  # here: it takes half a second to load, in each process that collects
+
+    return float(stats.binom.ppf(share, comparisons, rate))
+
+
 def test_equal_sides_are_flagged_in_at_most_5_percent() -> None:
     """A/A: any metric flagged counts; the bound holds for all of them together."""
-    assert flagged(50, 6, 1.0, seed=11) <= stats.binom.ppf(1 - CHANCE, 50, 0.05)
+    assert flagged(50, 6, 1.0, seed=11) <= _bar(1 - CHANCE, 50, 0.05)
 
 
 def test_a_real_shift_of_10_percent_is_found_in_at_least_90_percent() -> None:
-    assert flagged(40, 6, 1.10, seed=12) >= stats.binom.ppf(CHANCE, 40, 0.9)
+    assert flagged(40, 6, 1.10, seed=12) >= _bar(CHANCE, 40, 0.9)
 
 
 def test_an_improvement_is_better_and_a_small_change_is_the_same() -> None:
@@ -56,7 +62,7 @@ def test_one_run_a_side_never_decides() -> None:
 
 def test_the_interval_covers_the_true_change_at_the_stated_rate() -> None:
     """A sample can show that it covers too little; that it does not cover always the full number shows."""
-    assert covered(50, seed=16) >= stats.binom.ppf(CHANCE, 50, 0.95)
+    assert covered(50, seed=16) >= _bar(CHANCE, 50, 0.95)
 
 
 @pytest.mark.parametrize("value", [1, 999, 5_000_000, 10**12])

@@ -87,7 +87,11 @@ def test_our_own_drawing_may_move_the_cursor() -> None:
     assert drawing(plain) is plain
 
 
-@pytest.mark.parametrize("text", ["x" * 10_000_000, "line\n" * 1_000_000, "\x1b[2J" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    ["x" * 10_000_000, "line\n" * 1_000_000, "\x1b[2J" * 100_000],
+    ids=["one line", "many lines", "control sequences"],
+)
 def test_what_is_said_is_cut(text: str) -> None:
     with redirect_stderr(io.StringIO()) as said:
         say(text)

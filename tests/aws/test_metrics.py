@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.stub import ANY, Stubber
 
@@ -29,6 +28,7 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
+from tests.aws.sessions import session
 
 MINUTE = 60 * SECOND
 START = T0 // MINUTE * MINUTE
@@ -44,9 +44,9 @@ Answer = dict[tuple[str, str, str | None], dict[int, float]]
 
 
 def stub(service: str = "cloudwatch") -> tuple[Any, Stubber]:
-    session = botocore.session.Session()
-    session.set_credentials("testing", "testing")
-    made = session.create_client(service, region_name="eu-west-1")
+    ours = session()
+    ours.set_credentials("testing", "testing")
+    made = ours.create_client(service, region_name="eu-west-1")
     return made, Stubber(made)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
-import botocore.session
 import jwt
 import pytest
 from botocore.stub import Stubber
@@ -22,6 +21,7 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.credentials.refreshing import FetchedToken, RefreshingToken
 from loadgen.scenario.login import Login
+from tests.aws.sessions import session
 
 HOST = "abc.appsync-api.eu-west-1.amazonaws.com"
 
@@ -237,7 +237,7 @@ def test_client_credentials(token_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_user_pool() -> None:
-    client = botocore.session.Session().create_client("cognito-idp", region_name="eu-west-1")
+    client = session().create_client("cognito-idp", region_name="eu-west-1")
     token = jwt_until(2_000_000_000)
     with Stubber(client) as stub:
         stub.add_response("initiate_auth", {"AuthenticationResult": {"AccessToken": token}})
@@ -314,9 +314,9 @@ print(json.dumps(dict(Version=1, AccessKeyId=f"AKIA{{number}}", SecretAccessKey=
 
 def listed(*pages: dict[str, Any]) -> str:
     """Return the key that is taken of what AppSync lists, a page an answer."""
-    session = botocore.session.Session()
-    session.set_credentials("testing", "testing")
-    client = session.create_client("appsync", region_name="eu-west-1")
+    ours = session()
+    ours.set_credentials("testing", "testing")
+    client = ours.create_client("appsync", region_name="eu-west-1")
     with Stubber(client) as stubber:
         for number, page in enumerate(pages):
             token = {"nextToken": "t"} if number else {}
@@ -345,9 +345,9 @@ def test_an_api_without_a_key_that_is_good(keys: list[dict[str, Any]], sentence:
 
 
 def test_a_refusal_of_the_key_says_which_right_is_missing() -> None:
-    session = botocore.session.Session()
-    session.set_credentials("testing", "testing")
-    client = session.create_client("appsync", region_name="eu-west-1")
+    ours = session()
+    ours.set_credentials("testing", "testing")
+    client = ours.create_client("appsync", region_name="eu-west-1")
     with Stubber(client) as stubber:
         stubber.add_client_error("list_api_keys", "AccessDeniedException", "no")
         with pytest.raises(CredentialError, match=r"appsync:ListApiKeys") as caught:

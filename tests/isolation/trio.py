@@ -236,7 +236,11 @@ def meet(
                     gevent.sleep(0.001)
             ready.set()
             with gevent.Timeout(60):
-                while not sent.is_set() or min(taken[0], taken[2]) < count:
+                while not sent.is_set():
+                    gevent.sleep(0.002)
+                # Only a flush tells what has arrived, and each writes a file.
+                recorder.flush()
+                while min(taken[0], taken[2]) < count:
                     gevent.sleep(0.002)
                     recorder.flush()
             # What is still in a socket may harm as well.

@@ -1,5 +1,7 @@
 """How a worker knows the master's clock while the run goes on, against clocks that are known."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -20,18 +22,23 @@ def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, 
     random = np.random.default_rng(seed)
     world = world_of(kind, random)
     pings, edges, shown = pinged(world, random)
-    now = 0.0
+    order = np.argsort(edges[1]).tolist()
+    looked = _moments(random, world.jumps, edges[1][order])
+    # All at once: what the clocks show takes as long for one time as for a hundred.
+    nows, dues = (np.array(each) for each in zip(*looked.values(), strict=True))
+    wall, raw, master = shown(nows)
+    due_wall, _, due_master = shown(dues)
+    place_of = {count: place for place, count in enumerate(looked)}
+    place = 0
 
     def read() -> Reading:
-        wall, raw, _ = shown(np.array([now]))
-        return Reading(int(wall[0]), int(raw[0]) if steady else None)
+        return Reading(int(wall[place]), int(raw[place]) if steady else None)
 
-    clock = WorkerClock(False, read=read, monotonic_ns=lambda: round(now))
+    clock = WorkerClock(False, read=read, monotonic_ns=lambda: round(nows[place]))
     assert pings.raw is not None
     sent_raw, received_raw, master_raw = pings.raw
-    order = np.argsort(edges[1])
     wrong, claimed, early = [], [], []
-    for count, number in enumerate(order.tolist(), start=1):
+    for count, number in enumerate(order, start=1):
         row = ClockRow(
             int(pings.sent_ns[number]),
             int(pings.master_received_ns[number]),
@@ -44,23 +51,29 @@ def followed(kind: str, seed: int, *, steady: bool = True) -> tuple[np.ndarray, 
                 master_raw_ns=int(master_raw[number]),
                 received_raw_ns=int(received_raw[number]),
             )
-        now = float(edges[1][number])
         clock.add(row)
-        if count < _ENOUGH or count == len(order):
+        if count not in place_of:
             continue
-        now = float(random.uniform(edges[1][number], edges[1][order[count]]))
-        after_jump = any(number_ns <= now <= number_ns + SECOND for number_ns, _ in world.jumps)
-        if after_jump:
+        place = place_of[count]
+        wrong.append(abs(clock.offset_ns - int(master[place] - wall[place])))
+        claimed.append(clock.error_ns)
+        jumped = any(nows[place] <= number_ns <= dues[place] for number_ns, _ in world.jumps)
+        early.append(-SECOND if jumped else int(due_wall[place]) - clock.local_ns(int(due_master[place])))
+    return np.array(wrong), np.array(claimed), np.array(early)
+
+
+def _moments(
+    random: np.random.Generator, jumps: Sequence[tuple[float, float]], back: np.ndarray
+) -> dict[int, tuple[float, float]]:
+    """Return by the number of pings that are back: a random moment before the next one, and when something is due."""
+    found = {}
+    for count in range(_ENOUGH, len(back)):
+        now = float(random.uniform(back[count - 1], back[count]))
+        if any(number_ns <= now <= number_ns + SECOND for number_ns, _ in jumps):
             # Known with the next ping, and not before.
             continue
-        wall, _, master = shown(np.array([now]))
-        wrong.append(abs(clock.offset_ns - int(master[0] - wall[0])))
-        claimed.append(clock.error_ns)
-        due = now + random.uniform(0, 0.1) * SECOND
-        wall, _, master = shown(np.array([due]))
-        jumped = any(now <= number_ns <= due for number_ns, _ in world.jumps)
-        early.append(-SECOND if jumped else int(wall[0]) - clock.local_ns(int(master[0])))
-    return np.array(wrong), np.array(claimed), np.array(early)
+        found[count] = (now, now + random.uniform(0, 0.1) * SECOND)
+    return found
 
 
 @pytest.mark.parametrize(

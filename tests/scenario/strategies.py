@@ -57,45 +57,51 @@ _FORMS: list[st.SearchStrategy[Any]] = [
 PROFILES = st.one_of(_POINTS, *_FORMS)
 
 
+# Strategies are made once: one that is made in each example is also checked in each.
+_PUBLISH_CHANNELS = st.sampled_from(["/d/{room}/x", "d/{room}/{room}", "/d/{room}/{day}"])
+_RATE_KEYS = st.sampled_from(["rate", "rate_per_client"])
+_PUBLISH_OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "batch": st.integers(1, 5),
+        "via": st.sampled_from(["http", "websocket"]),
+        "arrival": st.one_of(
+            st.sampled_from(["constant", "poisson"]),
+            st.fixed_dictionaries({"bursts": st.integers(1, 50)}),
+        ),
+        "payload": SIZES,
+        "profile": PROFILES,
+    },
+)
+_IN_FLIGHT = st.integers(1, 1000)
+
+
 @st.composite
 def _publishes(draw: st.DrawFn) -> dict[str, Any]:
-    publish: dict[str, Any] = {
-        "channel": draw(st.sampled_from(["/d/{room}/x", "d/{room}/{room}", "/d/{room}/{day}"]))
-    }
-    publish[draw(st.sampled_from(["rate", "rate_per_client"]))] = draw(RATES)
-    arrivals = st.one_of(
-        st.sampled_from(["constant", "poisson"]),
-        st.fixed_dictionaries({"bursts": st.integers(1, 50)}),
-    )
-    publish |= draw(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "batch": st.integers(1, 5),
-                "via": st.sampled_from(["http", "websocket"]),
-                "arrival": arrivals,
-                "payload": SIZES,
-                "profile": PROFILES,
-            },
-        )
-    )
+    publish: dict[str, Any] = {"channel": draw(_PUBLISH_CHANNELS)}
+    publish[draw(_RATE_KEYS)] = draw(RATES)
+    publish |= draw(_PUBLISH_OPTIONS)
     if publish.get("via") != "websocket" and draw(st.booleans()):
-        publish["in_flight"] = draw(st.integers(1, 1000))
+        publish["in_flight"] = draw(_IN_FLIGHT)
     return publish
 
 
 SHARES = st.builds("{!r}%".format, st.floats(0.001, 100))
 
 
+_DROP_TIMES = st.lists(st.integers(0, 10_000), min_size=1, max_size=4, unique=True)
+_CLOSES = st.sampled_from(["abrupt", "frame"])
+
+
 @st.composite
 def _drops(draw: st.DrawFn) -> list[dict[str, str]]:
-    times = sorted(draw(st.lists(st.integers(0, 10_000), min_size=1, max_size=4, unique=True)))
+    times = sorted(draw(_DROP_TIMES))
     return [
         {
             "at": f"{at}ms",
             "share": draw(SHARES),
             "over": "1ms",
-            "close": draw(st.sampled_from(["abrupt", "frame"])),
+            "close": draw(_CLOSES),
         }
         for at in times
     ]
@@ -131,50 +137,51 @@ _BEHAVIOURS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
+_ROOMS = st.sampled_from(
+    [
+        {"count": 7},
+        {"count": 9, "popularity": "zipf"},
+        {"count": 30, "popularity": "zipf", "exponent": 0.7},
+        {"count": 4, "assign": "by-client"},
+    ]
+)
+_TEMPLATES = st.sampled_from(["/d/{room}/*", "/d/*", "/d/{day}", "d/{room}/{day}/"])
+_SUBSCRIBES = st.one_of(_TEMPLATES, st.lists(_TEMPLATES, min_size=1, max_size=4))
+_FORTY, _FIVE = st.integers(1, 40), st.integers(1, 5)
+_READER_OPTIONS = st.fixed_dictionaries({}, optional={"ramp": RAMPS, **_BEHAVIOURS})
+_PUBLISHES = _publishes()
+_OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True),
+        "description": st.text(max_size=50).filter(lambda text: "da2-" not in text.lower()),
+        "seed": st.integers(0, 2**63 - 1),
+        "target": st.just({"url": "https://example.com/event", "api_key_env": "EVENTS_KEY"}),
+        "phases": st.fixed_dictionaries(
+            {},
+            optional={
+                "ready": st.one_of(st.just("probe"), st.builds(dict, settle=DURATIONS)),
+                "ready_timeout": DURATIONS,
+                "warmup": DURATIONS,
+                "measure": DURATIONS,
+                "drain": DURATIONS,
+                "echo": st.sampled_from(["off", "10ms", "1.5s", "2m"]),
+            },
+        ),
+    },
+)
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     """Valid scenarios."""
-    room = draw(
-        st.sampled_from(
-            [
-                {"count": 7},
-                {"count": 9, "popularity": "zipf"},
-                {"count": 30, "popularity": "zipf", "exponent": 0.7},
-                {"count": 4, "assign": "by-client"},
-            ]
-        )
-    )
+    room = draw(_ROOMS)
     data: dict[str, Any] = {"version": 1, "variables": {"room": room, "day": {"count": 3}}, "clients": {}}
-    templates = st.sampled_from(["/d/{room}/*", "/d/*", "/d/{day}", "d/{room}/{day}/"])
-    readers = {
-        "count": draw(st.integers(1, 40)),
-        "subscribe": draw(st.one_of(templates, st.lists(templates, min_size=1, max_size=4))),
-    }
-    readers |= draw(st.fixed_dictionaries({}, optional={"ramp": RAMPS, **_BEHAVIOURS}))
-    writers = {"count": draw(st.integers(1, 5)), "publish": draw(_publishes())}
-    both = {"count": draw(st.integers(1, 5)), "subscribe": "/d/{day}", "publish": draw(_publishes())}
+    readers = {"count": draw(_FORTY), "subscribe": draw(_SUBSCRIBES)}
+    readers |= draw(_READER_OPTIONS)
+    writers = {"count": draw(_FIVE), "publish": draw(_PUBLISHES)}
+    both = {"count": draw(_FIVE), "subscribe": "/d/{day}", "publish": draw(_PUBLISHES)}
     groups = [("readers", readers), ("writers", writers), ("both", both)]
     data["clients"] = dict(draw(st.permutations(groups)))
-    data |= draw(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True),
-                "description": st.text(max_size=50).filter(lambda text: "da2-" not in text.lower()),
-                "seed": st.integers(0, 2**63 - 1),
-                "target": st.just({"url": "https://example.com/event", "api_key_env": "EVENTS_KEY"}),
-                "phases": st.fixed_dictionaries(
-                    {},
-                    optional={
-                        "ready": st.one_of(st.just("probe"), st.builds(dict, settle=DURATIONS)),
-                        "ready_timeout": DURATIONS,
-                        "warmup": DURATIONS,
-                        "measure": DURATIONS,
-                        "drain": DURATIONS,
-                        "echo": st.sampled_from(["off", "10ms", "1.5s", "2m"]),
-                    },
-                ),
-            },
-        )
-    )
+    data |= draw(_OPTIONS)
     return data

@@ -503,7 +503,9 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, sentence: s
             b"a: \x07\n",
             "x.yaml: the YAML cannot be read: unacceptable character #x0007: special characters are not allowed",
         ),
-        (b" " * 1_000_001, "x.yaml: the file is larger than 1 MB, which is no scenario"),
+        pytest.param(
+            b" " * 1_000_001, "x.yaml: the file is larger than 1 MB, which is no scenario", id="large"
+        ),
     ],
 )
 def test_a_file_that_is_no_scenario(tmp_path: Path, content: bytes, sentence: str) -> None:

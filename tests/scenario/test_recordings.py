@@ -117,7 +117,7 @@ def test_another_place_than_a_file_cannot_name_one(tmp_path: Path) -> None:
         ("time,rate\n0,1\n0.0000000001,2\n", "", f"x.yaml:13: {PROFILE}, whose lines 2 and 3 fall together at this speed"),
         ("time,rate\n0,1\n500000,2\n", "", f"x.yaml:13: {PROFILE}, which lasts 277.8h, longer than the 168h that a phase may last; give it a higher speed"),
         (b"time,rate\n0,1\n1,caf\xe9\n", "", f"x.yaml:13: {PROFILE}, whose line 3 is not UTF-8; save it as UTF-8"),
-        (b"time,rate\n" + b" " * 10_000_000, "", f"x.yaml:13: {PROFILE}, which is larger than 10 MB"),
+        pytest.param(b"time,rate\n" + b" " * 10_000_000, "", f"x.yaml:13: {PROFILE}, which is larger than 10 MB", id="large"),
         ("time,rate\n0,1\n1,many\n", "", "rates.csv:3: rate must be a number such as 120.5, not 'many'"),
         ("time,rate\n0,1\n1,nan\n", "", "rates.csv:3: rate must be a number such as 120.5, not 'nan'"),
         ("time,rate\n0,1\n1,1e9999\n", "", "rates.csv:3: rate must be a number such as 120.5, not '1e9999'"),

@@ -1,6 +1,7 @@
 """A scenario is written back so that it reads as the same scenario; the JSON Schema accepts what the loader does."""
 
 import json
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -12,7 +13,11 @@ from loadgen.scenario import CatalogueEntry, Plan, Scenario, ScenarioError, cata
 from tests.scenario.examples import GOOD, edited, with_publish, with_readers
 from tests.scenario.strategies import scenarios
 
-VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+@cache
+def validator() -> Any:
+    """Made when a test needs it: every process of a test run collects this file."""
+    return jsonschema.Draft202012Validator(json_schema())
 
 
 @settings(max_examples=150, deadline=None)
@@ -31,8 +36,8 @@ def test_a_resolved_scenario_reads_back_as_itself(data: dict[str, Any]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(data=scenarios())
 def test_the_schema_accepts_what_the_loader_does_and_what_it_writes(data: dict[str, Any]) -> None:
-    VALIDATOR.validate(data)
-    VALIDATOR.validate(Scenario.from_resolved(data).resolved())
+    validator().validate(data)
+    validator().validate(Scenario.from_resolved(data).resolved())
 
 
 def test_a_resolved_scenario_is_in_the_terms_of_the_yaml() -> None:
@@ -71,12 +76,12 @@ def test_the_schema_is_a_schema_and_explains_every_key() -> None:
         for key, value in part["properties"].items():
             assert len(value["description"]) > 10, key
             if "default" in value:
-                VALIDATOR.evolve(schema={**value, "$defs": schema["$defs"]}).validate(value["default"])
+                validator().evolve(schema={**value, "$defs": schema["$defs"]}).validate(value["default"])
 
 
 @pytest.mark.parametrize("entry", catalogue(), ids=lambda entry: entry.name)
 def test_the_schema_accepts_the_catalogue(entry: CatalogueEntry) -> None:
-    VALIDATOR.validate(YAML(typ="safe").load(entry.path))
+    validator().validate(YAML(typ="safe").load(entry.path))
 
 
 @pytest.mark.parametrize(
@@ -113,5 +118,5 @@ def test_the_schema_accepts_the_catalogue(entry: CatalogueEntry) -> None:
 )
 def test_the_schema_refuses_what_the_loader_does(text: str) -> None:
     yaml = YAML(typ="safe")
-    VALIDATOR.validate(yaml.load(GOOD))
-    assert not VALIDATOR.is_valid(yaml.load(text))
+    validator().validate(yaml.load(GOOD))
+    assert not validator().is_valid(yaml.load(text))
