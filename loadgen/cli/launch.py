@@ -22,12 +22,15 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
+from loadgen.resolve import ResolvedRun
+from loadgen.resolve.overlap import check_overlaps
+from loadgen.resolve.resolver import protocol_for, resolve
 from loadgen.run import ending, join, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.shares import weight_of
-from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
+from loadgen.scenario import ScenarioError, load, overrides_of
 
 #: With these a worker has said what there was to say; 1 is what Locust ends with when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
@@ -220,11 +223,12 @@ def _problem(request: Request) -> str | None:
         )
     try:
         scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
-        check_overlaps(scenario, Plan(scenario))
+        run = resolve(scenario, request.target)
+        check_overlaps(run, protocol_for(scenario, request.target).rules)
         known = load_prices(request.prices)
     except ScenarioError as error:
         return str(error)
-    if (problem := _cost_problem(request, scenario, known)) is not None:
+    if (problem := _cost_problem(request, run, known)) is not None:
         return problem
     port = request.web_port if request.web else None
     for number, name, option in (
@@ -276,16 +280,14 @@ def _cloudwatch_problem(request: Request) -> str | None:
     return None
 
 
-def _cost_problem(request: Request, scenario: Scenario, prices: Prices) -> str | None:
+def _cost_problem(request: Request, run: ResolvedRun, prices: Prices) -> str | None:
     """Return why a run must not go where it would, or costs too much; asks on a terminal where it costs something.
 
     The child that runs it checks the same, for whoever starts it as plain Locust; what is confirmed here is told to it.
     """
-    where = guard.elsewhere(request.target, scenario)
-    protocol = guard.protocol_for(request.target, scenario)
-    found = guard.check(
-        scenario, Plan(scenario), prices, request.max_cost, where, request.allow_remote, protocol
-    )
+    where = guard.elsewhere(request.target, run)
+    protocol = guard.protocol_for(request.target, run)
+    found = guard.check(run, prices, request.max_cost, where, request.allow_remote, protocol)
     if found.refusal is not None:
         return found.refusal
     if found.question is None or request.yes:

@@ -11,7 +11,7 @@ from loadgen.planning.prices import Prices
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
-from loadgen.scenario import Plan, Scenario
+from loadgen.resolve import ResolvedRun
 
 #: From which estimate on a run against a real target must be confirmed. A million operations: more than a short run of
 #: any catalogue scenario as it stands, less than anybody would miss.
@@ -46,15 +46,15 @@ def resolves_to_loopback(name: str) -> bool:
 
 
 def elsewhere(
-    target: str | None, scenario: Scenario, leads_here: Callable[[str], bool] = resolves_to_loopback
+    target: str | None, run: ResolvedRun, leads_here: Callable[[str], bool] = resolves_to_loopback
 ) -> Elsewhere | None:
     """Return the target if it is not this machine; None: it is, or is the embedded server.
 
-    ``target`` is what the command line says, a URL or `aws:STACK`; without it the scenario's own counts. This machine
+    ``target`` is what the command line says, a URL or `aws:STACK`; without it the run's own counts. This machine
     is what is named by a loopback address or `localhost`, and a name of which ``leads_here`` says so; a private network
     is others' machines as much as AWS is. A URL that cannot be read is left to whoever has to use it.
     """
-    url = _url_of(target, scenario)
+    url = _url_of(target, run)
     if url is None:
         return None
     if url.startswith("aws:"):
@@ -68,18 +68,17 @@ def elsewhere(
     return Elsewhere(endpoints.host)
 
 
-def protocol_for(target: str | None, scenario: Scenario) -> TargetProtocol:
+def protocol_for(target: str | None, run: ResolvedRun) -> TargetProtocol:
     """Return the protocol of the target that `elsewhere` looks at."""
-    return protocol_of(_url_of(target, scenario))
+    return protocol_of(_url_of(target, run))
 
 
-def _url_of(target: str | None, scenario: Scenario) -> str | None:
-    return target or (scenario.target.url if scenario.target is not None else None)
+def _url_of(target: str | None, run: ResolvedRun) -> str | None:
+    return target or (run.target.url if run.target is not None else None)
 
 
 def check(
-    scenario: Scenario,
-    plan: Plan,
+    run: ResolvedRun,
     prices: Prices,
     max_usd: float | None,
     where: Elsewhere | None,
@@ -88,13 +87,13 @@ def check(
 ) -> Check:
     """Return whether a run may begin; ``where`` is the target if it is not this machine, ``protocol`` its kind."""
     if not protocol.priced:
-        return _without_prices(scenario, max_usd, where, allow_remote, protocol)
+        return _without_prices(run, max_usd, where, allow_remote, protocol)
     if max_usd is None and where is None:
         return Check()
     if max_usd is not None and not (isfinite(max_usd) and max_usd >= 0):
         return Check(f"--max-cost must be an amount of US dollars such as 0.50, not {max_usd}")
-    cost = cost_of(scenario, plan, prices)
-    name, usd = scenario.name, cost.usd
+    cost = cost_of(run, prices)
+    name, usd = run.name, cost.usd
     if where is not None and not allow_remote:
         return _remote(
             name, where, ", of unknown cost," if usd is None else f", about {pricing.money(usd)} on AWS,"
@@ -128,7 +127,7 @@ def _remote(name: str, where: Elsewhere, about: str) -> Check:
 
 
 def _without_prices(
-    scenario: Scenario,
+    run: ResolvedRun,
     max_usd: float | None,
     where: Elsewhere | None,
     allow_remote: bool,
@@ -139,10 +138,10 @@ def _without_prices(
             f"no prices of {protocol.title} are known here, so --max-cost has nothing to go by: leave it out"
         )
     if where is not None and not allow_remote:
-        return _remote(scenario.name, where, ", of unknown cost," if protocol.bills else "")
+        return _remote(run.name, where, ", of unknown cost," if protocol.bills else "")
     if where is not None and protocol.bills:
         return Check(
-            question=f"{protocol.title} bills each message, and what a run of {scenario.name} against {where.name}"
+            question=f"{protocol.title} bills each message, and what a run of {run.name} against {where.name}"
             " costs is not known here"
         )
     return Check()
@@ -170,9 +169,9 @@ class Budget:
         self._messages_per_delivery = (used["delivery"] or 0.0) / deliveries if deliveries else 1.0
 
     @classmethod
-    def of(cls, scenario: Scenario, plan: Plan, prices: Prices, max_usd: float | None) -> "Budget | None":
+    def of(cls, run: ResolvedRun, prices: Prices, max_usd: float | None) -> "Budget | None":
         """Return the budget of a run; None: it has none."""
-        return None if max_usd is None else cls(prices, max_usd, cost_of(scenario, plan, prices))
+        return None if max_usd is None else cls(prices, max_usd, cost_of(run, prices))
 
     def spent_usd(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> float:
         """Return what the operations so far cost; ``progress`` is as in a worker's STATUS."""

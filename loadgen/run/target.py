@@ -20,9 +20,9 @@ from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
 from loadgen.protocol.refusals import Kind, Refusal
 from loadgen.protocol.registry import adopt_protocol_file, protocol_file_of, protocol_of
+from loadgen.resolve import ResolvedRun
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
-from loadgen.scenario import Scenario
 from loadgen.scenario.login import Login
 from loadgen.transport import bounded, proxy
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
@@ -59,7 +59,7 @@ class Target:
     @classmethod
     def resolve(
         cls,
-        scenario: Scenario,
+        run: ResolvedRun,
         url: str | None,
         api_key_env: str | None,
         auth: str | None = None,
@@ -78,10 +78,10 @@ class Target:
             RunError: the URL or the login cannot be.
         """
         login = login_of(api_key_env, auth)
-        if url is None and scenario.target is not None:
-            url, url_from = scenario.target.url, "the scenario"
-            if login is None:
-                login, login_from = scenario.target.login, "the scenario"
+        if url is None and run.target is not None:
+            url, url_from = run.target.url, "the scenario"
+            if login is None and run.target.login is not None:
+                login, login_from = Login.model_validate(run.target.login), "the scenario"
         if url is None:
             if login is not None:
                 raise RunError(
