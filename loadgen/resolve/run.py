@@ -7,6 +7,7 @@ Decoding checks every bound that the code relies on, since a worker trusts no ma
 """
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,7 +22,9 @@ Role = Literal["subscriber", "publisher", "participant"]
 
 #: A century, in ns: no time of a scenario is longer.
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
-_Positive = Annotated[float, Meta(gt=0, le=1e12)]
+_MOST_RATE = 1e12
+_MOST_LOAD = 1e9
+_Positive = Annotated[float, Meta(gt=0, le=_MOST_RATE)]
 _Count = Annotated[int, Meta(ge=0, le=1 << 40)]
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
 _Channel = Annotated[str, Meta(max_length=100_000)]
@@ -60,6 +63,15 @@ class Publishing(Struct, frozen=True, kw_only=True):
     """Whether the rate was given for each client, so that more clients publish more."""
     pace: Pace
     """The same in requests; the curve's times count from the start of the warm-up."""
+
+    def __post_init__(self) -> None:
+        points = self.pace.curve
+        if not all(point.at_ns >= 0 and 0 <= point.load <= _MOST_LOAD for point in points):
+            raise ValueError("a load curve's loads and times must not be negative")
+        if any(later.at_ns < earlier.at_ns for earlier, later in pairwise(points)):
+            raise ValueError("a load curve's points must be in order of time")
+        if not self.pace.requests_per_s <= _MOST_RATE:
+            raise ValueError(f"a group makes {self.pace.requests_per_s:g} requests/s")
 
 
 class Reconnecting(Struct, frozen=True):

@@ -237,30 +237,12 @@ class Group(Part):
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
-        if not self.holds_connections:
-            for name in ("reconnect", "drops", "churn", "slow"):
-                if getattr(self, name):
-                    raise problem(
-                        f"has {name}, but only publishes over HTTP: it holds no connection; drop it"
-                    )
         if not self.subscribe:
             if self.churn is not None and self.churn.changes_per_s is not None:
                 raise problem("has churn.subscriptions and subscribes to nothing; give it 'subscribe'")
             if self.slow is not None:
                 raise problem("has slow and subscribes to nothing; give it 'subscribe'")
         return self
-
-    @property
-    def holds_connections(self) -> bool:
-        """Whether its clients have a WebSocket connection."""
-        return bool(self.subscribe) or (self.publish is not None and self.publish.via == "websocket")
-
-    @property
-    def role(self) -> Literal["subscriber", "publisher", "participant"]:
-        """What the clients do; a participant does both."""
-        if self.publish is None:
-            return "subscriber"
-        return "participant" if self.subscribe else "publisher"
 
 
 class Settle(Part):
