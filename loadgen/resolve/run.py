@@ -22,8 +22,8 @@ Role = Literal["subscriber", "publisher", "participant"]
 
 #: A century, in ns: no time of a scenario is longer.
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
-_MOST_RATE = 1e12
-_MOST_LOAD = 1e9
+_MOST_RATE = 1e15
+_MOST_LOAD = 1e12
 _Positive = Annotated[float, Meta(gt=0, le=_MOST_RATE)]
 _Count = Annotated[int, Meta(ge=0, le=1 << 40)]
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]

@@ -26,10 +26,8 @@ from loadgen.measure.failures import message_of
 from loadgen.planning import guard, room
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import ResolvedRun
-from loadgen.resolve.overlap import check_overlaps
-from loadgen.resolve.resolver import protocol_for, resolve
 from loadgen.run import agent as agents
-from loadgen.run import ending, joining, limits, messages, target, worker_messages
+from loadgen.run import ending, handover, joining, limits, messages, target, worker_messages
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.coordinator import FINISHING, Coordinator
@@ -39,7 +37,7 @@ from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
 from loadgen.run.runners import faults, refused
-from loadgen.scenario import ScenarioError, load, overrides_of
+from loadgen.scenario import ScenarioError
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
 from loadgen.users.declared import UserClassError, demand_unchanged
@@ -229,7 +227,8 @@ class Controller:
                 self._restrict_users(None)
                 self._say_room(1, embedded=False)
                 return
-            run = self.resolved = self._resolve()
+            handed = handover.received()
+            run = self.resolved = handed or self._resolve()
             totals = run.totals
             self.prices = load_prices(None if options.prices is None else Path(options.prices))
             self._restrict_users(run)
@@ -239,7 +238,8 @@ class Controller:
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(totals.sockets, max(1, processes))
             check_writable(Path(options.results))
-            self._check_cost(run)
+            if handed is None:
+                self._check_cost(run)
             # Before a server is started or anything sent: a port may be taken.
             self.live = LiveService(
                 options.prometheus,
@@ -293,7 +293,12 @@ class Controller:
                 say(f"note: {note}")
 
     def _resolve(self) -> ResolvedRun:
-        """Resolve the scenario of the options; raises ScenarioError."""
+        """Resolve the scenario of the options of plain Locust, which nobody has done before; raises ScenarioError."""
+        # Here: what `loadgen run` starts gets its run resolved, and has no use for reading scenarios.
+        from loadgen.resolve.overlap import check_overlaps
+        from loadgen.resolve.resolver import protocol_for, resolve
+        from loadgen.scenario import load, overrides_of
+
         options = self.options
         scenario = load(options.scenario, overrides_of(options.overrides or ()), target=options.target)
         run = resolve(scenario, options.target)

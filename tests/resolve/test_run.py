@@ -94,7 +94,7 @@ def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
         (("groups", 0, "count"), 201, "do not follow those before them"),
         (("groups", 1, "first_subscription"), 7, "do not follow those before them"),
         (("groups", 0, "ramp_per_s"), 0.0, "> 0.0"),
-        (("groups", 0, "ramp_per_s"), float("inf"), "<= 1000000000000"),
+        (("groups", 0, "ramp_per_s"), float("inf"), "<= 1000000000000000"),
         (("groups", 0, "ramp_per_s"), float("nan"), "> 0.0"),
         (("groups", 0, "publish", "channel"), "/a/{other}", r"uses \{other\}, which is no variable"),
         (("groups", 0, "publish", "channel"), "/a/{", "without its partner"),
