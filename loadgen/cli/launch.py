@@ -29,6 +29,7 @@ from loadgen.resolve.resolver import protocol_for, resolve
 from loadgen.run import ending, handover, join, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.shares import weight_of
 from loadgen.scenario import ScenarioError, load, overrides_of
@@ -254,15 +255,16 @@ def _problem(request: Request) -> str | None:
     return None
 
 
-def _resolved(request: Request) -> ResolvedRun:
+def _resolved(request: Request) -> Handover:
     """Return the run that is asked for, once for all processes; raises ScenarioError and RunError."""
     assert request.scenario is not None
     scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
     run = resolve(scenario, request.target)
     check_overlaps(run, protocol_for(scenario, request.target).rules)
-    if (problem := _cost_problem(request, run, load_prices(request.prices))) is not None:
+    prices = load_prices(request.prices)
+    if (problem := _cost_problem(request, run, prices)) is not None:
         raise RunError(problem, ExitCode.USAGE)
-    return run
+    return Handover.of(run, prices, request.max_cost)
 
 
 def _join_problem(request: Request) -> str | None:

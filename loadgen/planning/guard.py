@@ -1,12 +1,12 @@
-"""Keeping a run from costing more than was meant: before it begins, and while it goes on."""
+"""Keeping a run from costing more than was meant, before it begins; `budget` does while it goes on."""
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 
 from analysis import pricing
-from loadgen.planning.estimate import Cost, cost_of
+from loadgen.planning.estimate import cost_of
 from loadgen.planning.prices import Prices
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.hosts import is_loopback
@@ -150,48 +150,3 @@ def _without_prices(
 def unconfirmed(question: str) -> str:
     """Return the refusal of a run that was not confirmed."""
     return f"{question}, and nobody can be asked: confirm it with --yes"
-
-
-class Budget:
-    """Watches what a run has used so far, by the workers' counts.
-
-    Events count as many messages as the scenario's payload sizes say on average; the record, which knows each event's
-    size, has the last word.
-    """
-
-    def __init__(self, prices: Prices, max_usd: float, cost: Cost) -> None:
-        self._prices = prices.snapshot()
-        self._max_usd = max_usd
-        events = sum(load.events for load in cost.loads)
-        deliveries = sum(load.deliveries or 0.0 for load in cost.loads)
-        used = cost.usage.operations
-        self._messages_per_event = (used["publish"] or 0.0) / events if events else 1.0
-        self._messages_per_delivery = (used["delivery"] or 0.0) / deliveries if deliveries else 1.0
-
-    @classmethod
-    def of(cls, run: ResolvedRun, prices: Prices, max_usd: float | None) -> "Budget | None":
-        """Return the budget of a run; None: it has none."""
-        return None if max_usd is None else cls(prices, max_usd, cost_of(run, prices))
-
-    def spent_usd(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> float:
-        """Return what the operations so far cost; ``progress`` is as in a worker's STATUS."""
-        counted: dict[str, float | None] = {
-            "publish": progress["sent"] * self._messages_per_event,
-            "delivery": deliveries * self._messages_per_delivery,
-            "probe_publish": progress["probes"] + progress.get("echoes", 0),
-            "probe_delivery": progress["probe_deliveries"] + progress.get("echo_deliveries", 0),
-            "connect": progress["opened"],
-            "subscribe": progress["requested"],
-        }
-        total: float | None = pricing.bill(counted, connected_s / 60, None, self._prices)["total"]
-        return total or 0.0
-
-    def exceeded(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> str | None:
-        """Return a sentence once more has been spent than allowed."""
-        spent_usd = self.spent_usd(progress, deliveries, connected_s)
-        if spent_usd <= self._max_usd:
-            return None
-        return (
-            f"stopped: the operations so far cost about {pricing.money(spent_usd)} on AWS, more than --max-cost"
-            f" {pricing.money(self._max_usd)}"
-        )

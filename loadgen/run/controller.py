@@ -23,8 +23,7 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.live.service import LiveService
 from loadgen.measure.failures import message_of
-from loadgen.planning import guard, room
-from loadgen.planning.prices import load_prices
+from loadgen.planning import room
 from loadgen.resolve import ResolvedRun
 from loadgen.run import agent as agents
 from loadgen.run import ending, handover, joining, limits, messages, target, worker_messages
@@ -34,10 +33,11 @@ from loadgen.run.coordinator import FINISHING, Coordinator
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.ending import Ending
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.handover import Handover
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
 from loadgen.run.runners import faults, refused
-from loadgen.scenario import ScenarioError
+from loadgen.scenario.problems import ScenarioError
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
 from loadgen.users.declared import UserClassError, demand_unchanged
@@ -98,7 +98,7 @@ class Controller:
         self.coordinator: Coordinator | None = None
         self.agent: Agent | None = None
         #: On a master: what it runs.
-        self.resolved: ResolvedRun | None = None
+        self.given: Handover | None = None
         self.target: target.Target | None = None
         self.server: ServerProcess | None = None
         self.live: LiveService | None = None
@@ -227,10 +227,10 @@ class Controller:
                 self._restrict_users(None)
                 self._say_room(1, embedded=False)
                 return
-            handed = handover.received()
-            run = self.resolved = handed or self._resolve()
+            # What `loadgen run` hands over it has checked, and asked for the cost.
+            self.given = handover.received() or self._resolve()
+            run = self.given.run
             totals = run.totals
-            self.prices = load_prices(None if options.prices is None else Path(options.prices))
             self._restrict_users(run)
             for warning in run.warnings:
                 say(f"note: {warning}")
@@ -238,8 +238,6 @@ class Controller:
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(totals.sockets, max(1, processes))
             check_writable(Path(options.results))
-            if handed is None:
-                self._check_cost(run)
             # Before a server is started or anything sent: a port may be taken.
             self.live = LiveService(
                 options.prometheus,
@@ -292,9 +290,11 @@ class Controller:
             for note in room.notes(room.room_here(), max(1, processes), embedded):
                 say(f"note: {note}")
 
-    def _resolve(self) -> ResolvedRun:
-        """Resolve the scenario of the options of plain Locust, which nobody has done before; raises ScenarioError."""
+    def _resolve(self) -> Handover:
+        """Resolve the scenario of plain Locust's options; raises ScenarioError and RunError as it may not be run."""
         # Here: what `loadgen run` starts gets its run resolved, and has no use for reading scenarios.
+        from loadgen.planning import guard
+        from loadgen.planning.prices import load_prices
         from loadgen.resolve.overlap import check_overlaps
         from loadgen.resolve.resolver import protocol_for, resolve
         from loadgen.scenario import load, overrides_of
@@ -302,25 +302,23 @@ class Controller:
         options = self.options
         scenario = load(options.scenario, overrides_of(options.overrides or ()), target=options.target)
         run = resolve(scenario, options.target)
-        check_overlaps(run, protocol_for(scenario, options.target).rules)
-        return run
-
-    def _check_cost(self, run: ResolvedRun) -> None:
-        """Refuse a run that would go elsewhere or cost too much and that nobody has confirmed; raises RunError."""
-        where = guard.elsewhere(self.options.target, run)
-        protocol = guard.protocol_for(self.options.target, run)
+        protocol = protocol_for(scenario, options.target)
+        check_overlaps(run, protocol.rules)
+        prices = load_prices(None if options.prices is None else Path(options.prices))
+        where = guard.elsewhere(options.target, run)
         found = guard.check(
             run,
-            self.prices,
-            self.options.max_cost,
+            prices,
+            options.max_cost,
             where,
-            self.options.allow_remote,
+            options.allow_remote,
             protocol,
         )
         if found.refusal is not None:
             raise RunError(found.refusal, ExitCode.USAGE)
-        if found.question is not None and not self.options.yes:
+        if found.question is not None and not options.yes:
             raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
+        return Handover.of(run, prices, options.max_cost)
 
     def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
         """Start the embedded server; it ends when this process does, whichever way that is."""
@@ -387,7 +385,7 @@ class Controller:
         """Begin a run; on workers nothing: BEGIN comes by message."""
         if isinstance(self.runner, WorkerRunner):
             return
-        assert self.resolved is not None
+        assert self.given is not None
         assert self.target is not None
         self.ended.clear()
         self._interrupts = 0
@@ -398,12 +396,12 @@ class Controller:
                 workers = self.door.those_who_take_part(embedded=self.target.embedded)
             coordinator = Coordinator(
                 self,
-                self.resolved,
+                self.given.run,
                 self.target,
                 Path(options.results),
                 workers,
-                self.prices,
-                options.max_cost,
+                self.given.prices,
+                self.given.budget,
                 live=self.live is not None and self.live.wanted,
             )
         except RunError as error:

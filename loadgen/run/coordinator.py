@@ -17,8 +17,7 @@ from loadgen.live.state import LiveState, View
 from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import message_of, place_of
-from loadgen.planning.guard import Budget
-from loadgen.planning.prices import Prices
+from loadgen.planning.budget import Budget
 from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ResolvedRun
 from loadgen.run import echo, messages
@@ -130,8 +129,8 @@ class Coordinator:
         target: Target,
         results: Path,
         workers: Sequence[Member],
-        prices: Prices,
-        max_usd: float | None = None,
+        prices: dict[str, Any],
+        budget: Budget | None = None,
         live: bool = False,
     ) -> None:
         self._link = link
@@ -144,10 +143,10 @@ class Coordinator:
         self.manifest.late_after_ns = run.phases.drain_ns or None
         self.manifest.offered = offered(run)
         if target.protocol.priced:
-            self.manifest.prices = prices.snapshot()
+            self.manifest.prices = prices
         #: Of this process, where it has no agent.
         self.account = Account()
-        self._budget = Budget.of(run, prices, max_usd)
+        self._budget = budget
         self._connected_s = 0.0
         self._counted_ns = self._begun_ns
         self.workers: dict[str, WorkerState] = {}

@@ -18,10 +18,11 @@ from pydantic import (
 
 from loadgen.pacing import Arrival, Point
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part, as_tuple, word_or_mapping
+from loadgen.scenario.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile, points_of
 from loadgen.scenario.login import Login
+from loadgen.scenario.text import ENVIRONMENT_PATTERN
 from loadgen.scenario.units import (
     ConnectRate,
     DurationNs,

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from analysis import pricing
 from loadgen.planning import calibration, guard, returns
+from loadgen.planning.budget import Budget
 from loadgen.planning.estimate import Estimate, estimate
 from loadgen.planning.fanout import audience, due_by_client, group_loads
 from loadgen.planning.operations import Handler
@@ -267,7 +268,7 @@ def test_only_what_costs_something_at_a_real_target_must_be_confirmed() -> None:
 
 def test_a_budget_is_exceeded_by_what_was_used() -> None:
     scenario = load("broadcast")
-    budget = guard.Budget.of(resolve(scenario), load_prices(), 0.001)
+    budget = Budget.of(resolve(scenario), load_prices(), 0.001)
     assert budget is not None
     progress = {"sent": 1, "probes": 0, "probe_deliveries": 0, "opened": 0, "requested": 0}
     assert budget.exceeded(progress, 998, 0.0) is None

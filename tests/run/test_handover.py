@@ -7,22 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.planning.prices import load_prices
 from loadgen.resolve.resolver import resolve
 from loadgen.run.exits import ExitCode, RunError
-from loadgen.run.handover import RUN_FD, handed, received
+from loadgen.run.handover import RUN_FD, Handover, handed, received
 from loadgen.scenario import load
 from tests.paths import REPO
 
+GIVEN = Handover.of(resolve(load("chat")), load_prices(), 1.5)
 READ = """
 import os
 from loadgen.run.handover import RUN_FD, received
-run = received()
+run = received().run
 print(run.name, run.totals.clients, RUN_FD in os.environ, received())
 """
 
 
 def test_a_child_gets_the_run_once() -> None:
-    with handed(resolve(load("chat"))) as descriptor:
+    with handed(GIVEN) as descriptor:
         assert not os.get_inheritable(descriptor)
         done = subprocess.run(
             [sys.executable, "-c", READ],
@@ -38,7 +40,7 @@ def test_a_child_gets_the_run_once() -> None:
 
 
 def test_it_has_no_name_and_is_for_its_owner_only() -> None:
-    with handed(resolve(load("chat"))) as descriptor:
+    with handed(GIVEN) as descriptor:
         status = os.fstat(descriptor)
         assert (status.st_nlink, status.st_uid) == (0, os.getuid())
 
@@ -60,3 +62,14 @@ def test_what_is_no_run_ends_the_process_with_a_sentence(
     monkeypatch.setenv(RUN_FD, "987654")
     with pytest.raises(RunError, match="Bad file descriptor"):
         received()
+
+
+def test_the_budget_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with handed(GIVEN) as descriptor:
+        monkeypatch.setenv(RUN_FD, str(os.dup(descriptor)))
+        found = received()
+    assert found == GIVEN
+    assert found is not None
+    assert found.budget is not None
+    assert found.budget.max_usd == 1.5
+    assert found.prices == load_prices().snapshot()

@@ -12,7 +12,8 @@ import pytest
 from tests.paths import REPO
 from tests.system.harness import SMALL, STUCK_S, overrides, read
 
-#: Loaded by every Python process of a run: notes the calls of two functions, each wrapped when its module is loaded.
+#: Loaded by every Python process of a run: notes the calls of two functions, each wrapped when its module is loaded,
+#: and the loading of two packages.
 _WATCH = """
     import importlib.machinery, json, os, sys
 
@@ -20,7 +21,14 @@ _WATCH = """
 
     class Finder:
         @staticmethod
+        def note(what):
+            with open(os.environ["NOTES"], "a") as notes:
+                notes.write(json.dumps({"call": what, "pid": os.getpid()}) + "\\n")
+
+        @staticmethod
         def find_spec(name, path=None, target=None):
+            if name in ("pydantic", "ruamel.yaml"):
+                Finder.note(name)
             if name not in WATCHED:
                 return None
             spec = importlib.machinery.PathFinder.find_spec(name, path)
@@ -31,8 +39,7 @@ _WATCH = """
                 inner = getattr(module, function)
 
                 def noted(*args, **kwargs):
-                    with open(os.environ["NOTES"], "a") as notes:
-                        notes.write(json.dumps({"call": function, "pid": os.getpid()}) + "\\n")
+                    Finder.note(function)
                     return inner(*args, **kwargs)
 
                 setattr(module, function, noted)
@@ -78,6 +85,10 @@ def test_loadgen_run_resolves_and_its_locust_does_not(tmp_path: Path, processes:
     assert len(resolving) == 1
     (receiving,) = [call["pid"] for call in calls if call["call"] == "received"]
     assert receiving != resolving[0]
+    # What reads files that people write is of no use to a process that plays a resolved run.
+    reading = {call["pid"] for call in calls if call["call"] in ("pydantic", "ruamel.yaml")}
+    assert resolving[0] in reading
+    assert receiving not in reading
     manifest = read(folder / "manifest.json")
     assert manifest["scenario"]["clients"]["readers"]["count"] == 40
     assert len(manifest["workers"]) == int(processes)
