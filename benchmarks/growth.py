@@ -35,8 +35,10 @@ from streams.sender import TOKEN, Order  # noqa: E402
 from loadgen.measure.stamp import encode_batch  # noqa: E402
 from loadgen.protocol.appsync import messages  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
-from loadgen.run.census import Census, shares  # noqa: E402
-from loadgen.scenario import Plan, load  # noqa: E402
+from loadgen.resolve import Clients  # noqa: E402
+from loadgen.resolve.resolver import resolve  # noqa: E402
+from loadgen.run.shares import shares  # noqa: E402
+from loadgen.scenario import load  # noqa: E402
 from loadgen.server.process import Announcement, ServerProcess  # noqa: E402
 
 mpl.use("Agg")
@@ -294,20 +296,21 @@ def planning(quick: bool) -> Axis:
     axis = Axis(
         "planning",
         "clients",
-        (Measure("plan, census and every client", "ms", as_it_is), Measure("claims", "ms", as_it_is)),
+        (Measure("resolving, totals and every client", "ms", as_it_is), Measure("claims", "ms", as_it_is)),
         "one subscription each of 1,000 channels; claims in turns of 100",
     )
     with tempfile.TemporaryDirectory() as name:
         for n in (1_000, 10_000, 50_000) if quick else (100, 1_000, 5_000, 20_000, 50_000, 100_000):
             scenario = load(str(_scenario(Path(name), n, 1, 1_000, 10_000)))
             began = time.perf_counter()
-            plan = Plan(scenario)
-            Census.of(scenario, plan)
+            run = resolve(scenario)
+            plan = Clients(run)
+            _ = run.totals
             for number in range(n):
                 plan.client(number)
             planned = time.perf_counter()
             # As the coordinator does for each message of an agent.
-            (share,) = shares(scenario, plan, [Fraction(1)])
+            (share,) = shares(run, [Fraction(1)])
             free = share.free["subscriber"]
             while free:
                 [free.popleft() for _ in range(min(100, len(free)))]

@@ -23,7 +23,9 @@ from loadgen.live.web import extend
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import LiveInterval, LiveReports, Report
 from loadgen.measure.recorder import Interval, Recorder
-from loadgen.scenario import Plan, load, overrides_of
+from loadgen.protocol.registry import APPSYNC_EVENTS
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import load, overrides_of
 
 T = TypeVar("T")
 
@@ -74,16 +76,16 @@ class LiveDisplays:
             f"clients.announcer.publish.rate={_EVENTS_PER_S}/s",
         ]
         scenario = load("broadcast", overrides_of(changed))
-        plan = Plan(scenario)
+        run = resolve(scenario)
         self._costs = folder / COSTS
         self._subscribers = subscribers
         self._begun_ns = now_ns()
-        reports = live_reports(scenario, plan)
+        reports = live_reports(run, APPSYNC_EVENTS.rules)
         reports.measure_ns = self._begun_ns
         self._worker = _Counted(reports)
         recorder.live = self._worker  # type: ignore[assignment]
         target = {"url": "http://127.0.0.1:1/event", "protocol": "appsync-events"}
-        self._state = LiveState("benchmark", scenario, plan, target, [0])
+        self._state = LiveState("benchmark", run, target, [0])
         self._group = self._state.groups[0]
         self._metrics = make_wsgi_app(registry(lambda: self._state))
         ui = SimpleNamespace(

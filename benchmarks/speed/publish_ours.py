@@ -23,11 +23,13 @@ from loadgen.measure.spool import SpoolWriter, read_batches, spool_name  # noqa:
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.resolve import ClientPlan, Clients  # noqa: E402
+from loadgen.resolve.resolver import resolve  # noqa: E402
 from loadgen.run.cadence import FLUSH_INTERVAL_S, every  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
 from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.run.worker_clock import WorkerClock  # noqa: E402
-from loadgen.scenario import ClientPlan, Plan, load  # noqa: E402
+from loadgen.scenario import load  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
 from loadgen.transport.http import GeventHttpClient  # noqa: E402
 from loadgen.transport.timer import PreciseTimer  # noqa: E402
@@ -97,7 +99,7 @@ def main() -> None:
             seconds=f"{seconds:g}",
         )
     )
-    plan = Plan(load(str(written)))
+    plan = Clients(resolve(load(str(written))))
     worker = Worker(
         AppSyncEvents(Endpoints.from_url(f"http://127.0.0.1:{port}/event"), ApiKey("da2-benchmark")), folder
     )
@@ -161,7 +163,7 @@ def _publisher(run: WorkerRun, client: ClientPlan) -> OpenLoopPublisher:
     """Return a client's publisher as `loadgen.users.roles` makes it."""
     assert client.publish is not None
     sender: Sender
-    if client.publish.via == "websocket":
+    if not client.publish.over_http:
         connection = ClientConnection(run, client)
         connection.open(10.0)
         sender, in_flight = ConnectionSender(connection), 0

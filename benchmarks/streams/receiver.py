@@ -26,11 +26,11 @@ from loadgen.measure.spool import SpoolWriter  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
+from loadgen.resolve import ClientPlan, SubscriptionPlan  # noqa: E402
 from loadgen.run import worker_process  # noqa: E402
 from loadgen.run.cadence import FLUSH_INTERVAL_S, every  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
 from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
-from loadgen.scenario import ClientPlan, SubscriptionPlan  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
 from loadgen.users.connection import ClientConnection  # noqa: E402
 from loadgen.users.worker import Progress, WorkerRun  # noqa: E402

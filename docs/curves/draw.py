@@ -12,7 +12,9 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 
 from analysis import style
-from loadgen.scenario import Plan, Scenario, load
+from loadgen.resolve import Clients
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, load
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "load-curves.md"
@@ -58,7 +60,7 @@ def draw(title: str, picture: Path, scenario: Scenario) -> None:
     publish = scenario.clients["writers"].publish
     assert publish is not None
     warmup_ns, measure_ns = scenario.phases.warmup_ns, scenario.phases.measure_ns
-    plan = Plan(scenario)
+    plan = Clients(resolve(scenario))
     due = [
         offset - warmup_ns
         for number in range(1, 5)

@@ -210,14 +210,15 @@ def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: li
     """Refuse a search elsewhere that nobody has allowed, before its first trial; raises ScenarioError."""
     from loadgen.planning import guard
     from loadgen.planning.prices import load_prices
-    from loadgen.scenario import Plan, load, overrides_of
+    from loadgen.resolve.resolver import resolve
+    from loadgen.scenario import load, overrides_of
 
     if allow_remote:
         return
-    found = load(scenario, overrides_of(overrides), target=target)
+    found = resolve(load(scenario, overrides_of(overrides), target=target), target)
     if (where := guard.elsewhere(target, found)) is not None:
         protocol = guard.protocol_for(target, found)
-        refusal = guard.check(found, Plan(found), load_prices(None), None, where, protocol=protocol).refusal
+        refusal = guard.check(found, load_prices(None), None, where, protocol=protocol).refusal
         fail(f"{refusal}, and a search makes many of them, most with a load of their own")
 
 

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,12 +22,17 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.paths import bundle
 from loadgen.planning import guard
-from loadgen.run import ending, locust_settings
+from loadgen.planning.prices import Prices, load_prices
+from loadgen.resolve import ResolvedRun
+from loadgen.resolve.overlap import check_overlaps
+from loadgen.resolve.resolver import protocol_for, resolve
+from loadgen.run import ending, handover, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.shares import weight_of
-from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
+from loadgen.scenario import ScenarioError, load, overrides_of
 
 #: With these a worker has said what there was to say; 1 is what Locust ends with when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
@@ -79,13 +85,33 @@ def run(request: Request) -> int:
     if problem is not None:
         say(problem)
         return int(ExitCode.USAGE)
+    try:
+        # What a worker plays, its master tells it.
+        resolved = None if request.worker else _resolved(request)
+        with ExitStack() as stack:
+            run_fd = None if resolved is None else stack.enter_context(handover.handed(resolved))
+            return _started(request, run_fd)
+    except ScenarioError as error:
+        say(str(error))
+        return int(ExitCode.USAGE)
+    except RunError as error:
+        say(str(error))
+        return int(error.code)
+
+
+def _started(request: Request, run_fd: int | None) -> int:
+    """Run Locust with the resolved run behind that descriptor; return its exit code."""
     if (note := locust_settings.ignored()) is not None:
         say(note)
     reader, writer = os.pipe()
     environment = {**children.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
+    passed = [writer]
+    if run_fd is not None:
+        environment[handover.RUN_FD] = str(run_fd)
+        passed.append(run_fd)
     # A worker of several processes is itself only their starter.
     to_group = request.worker and request.processes > 1
-    with children.Supervised(_command(request), environment, to_group=to_group, pass_fds=(writer,)) as child:
+    with children.Supervised(_command(request), environment, to_group=to_group, pass_fds=passed) as child:
         returncode = child.wait()
         os.close(writer)
         told = Told.read(reader)
@@ -217,14 +243,6 @@ def _problem(request: Request) -> str | None:
         return (
             "--master cannot be combined with --processes: start workers with `loadgen run SCENARIO --worker`"
         )
-    try:
-        scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
-        check_overlaps(scenario, Plan(scenario))
-        problem = _cost_problem(request, scenario)
-    except ScenarioError as error:
-        return str(error)
-    if problem is not None:
-        return problem
     port = request.web_port if request.web else None
     for number, name, option in (
         (port, "web UI", "--web-port"),
@@ -235,6 +253,18 @@ def _problem(request: Request) -> str | None:
                 f"port {number} for the {name} is taken: stop what uses it, or choose another with {option}"
             )
     return None
+
+
+def _resolved(request: Request) -> Handover:
+    """Return the run that is asked for, once for all processes; raises ScenarioError and RunError."""
+    assert request.scenario is not None
+    scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
+    run = resolve(scenario, request.target)
+    check_overlaps(run, protocol_for(scenario, request.target).rules)
+    prices = load_prices(request.prices)
+    if (problem := _cost_problem(request, run, prices)) is not None:
+        raise RunError(problem, ExitCode.USAGE)
+    return Handover.of(run, prices, request.max_cost)
 
 
 def _join_problem(request: Request) -> str | None:
@@ -279,25 +309,14 @@ def _cloudwatch_problem(request: Request) -> str | None:
     return None
 
 
-def _cost_problem(request: Request, scenario: Scenario) -> str | None:
+def _cost_problem(request: Request, run: ResolvedRun, prices: Prices) -> str | None:
     """Return why a run must not go where it would, or costs too much; asks on a terminal where it costs something.
 
-    The child that runs it checks the same, for whoever starts it as plain Locust; what is confirmed here is told to it.
-
-    Raises:
-        ScenarioError: the price file cannot be read or says what cannot be.
+    Plain Locust, which gets no resolved run, checks the same.
     """
-    where = guard.elsewhere(request.target, scenario)
-    if where is None and request.max_cost is None and request.prices is None:
-        # Free, and nothing was said of prices: reading those takes longer than the rest of this check.
-        return None
-    from loadgen.planning.prices import load_prices
-
-    prices = load_prices(request.prices)
-    protocol = guard.protocol_for(request.target, scenario)
-    found = guard.check(
-        scenario, Plan(scenario), prices, request.max_cost, where, request.allow_remote, protocol
-    )
+    where = guard.elsewhere(request.target, run)
+    protocol = guard.protocol_for(request.target, run)
+    found = guard.check(run, prices, request.max_cost, where, request.allow_remote, protocol)
     if found.refusal is not None:
         return found.refusal
     if found.question is None or request.yes:

@@ -85,7 +85,7 @@ def plan(
     from loadgen.planning.estimate import estimate, this_kind
     from loadgen.planning.prices import load_prices
     from loadgen.planning.show import markdown, print_plan
-    from loadgen.protocol.registry import protocol_of
+    from loadgen.resolve.resolver import protocol_for, resolve
     from loadgen.scenario import ScenarioError, load, overrides_of
 
     if scenario is None and not calibrate:
@@ -100,7 +100,7 @@ def plan(
     if model is None:
         return
     kept, why = load_calibration()
-    protocol = protocol_of(target or (model.target.url if model.target is not None else None))
+    protocol = protocol_for(model, target)
     unpriced = None if protocol.priced else protocol.title
     machines = this_kind()
     if machine_cpus is not None:
@@ -108,7 +108,7 @@ def plan(
     if machine_gb is not None:
         machines = replace(machines, memory_bytes=machine_gb * 1e9)
     machines = replace(machines, usd_per_hour=machine_usd, target_addresses=target_addresses)
-    found = estimate(model, known, frozenset(handler or ()), kept, why, unpriced, machines)
+    found = estimate(resolve(model, target), known, frozenset(handler or ()), kept, why, unpriced, machines)
     match format_:
         case PlanFormat.JSON:
             print(json.dumps(found.to_dict(), indent=1))

@@ -77,7 +77,7 @@ def _list(portraits: "list[Portrait]", console: Console) -> None:
     for each in portraits:
         cells = [
             each.scenario.name,
-            f"{each.census.clients:,}",
+            f"{each.run.totals.clients:,}",
             _rate(each.events),
             _rate(each.deliveries),
             _long(each.seconds),
@@ -120,7 +120,7 @@ def _explain(each: "Portrait", console: Console) -> None:
     _head(console, "gates")
     for gate in scenario.resolved().get("gates", ["none: the run passes if it could be measured"]):
         console.print(_indented(_written(gate)))
-    if warnings := scenario.warnings():
+    if warnings := each.run.warnings:
         _head(console, "warnings")
         for warning in warnings:
             console.print(_indented(warning, "yellow"))
@@ -150,10 +150,10 @@ def _groups(each: "Portrait") -> Iterator[str]:
         if (publish := group.publish) is not None:
             rate = format_rate(publish.events_per_s(group.count)).replace("/s", " events/s")
             batch = f", {publish.batch} to a request" if publish.batch > 1 else ""
-            via = "HTTP" if publish.via == "http" else "WebSocket"
+            way = "HTTP" if each.run.publishing[name].over_http else "WebSocket"
             arrival = resolved["clients"][name]["publish"]["arrival"]
             parts.append(
-                f"publish {rate} of {format_size(publish.payload_bytes)} to {publish.channel} over {via}"
+                f"publish {rate} of {format_size(publish.payload_bytes)} to {publish.channel} over {way}"
                 f"{batch}, arrival {_written(arrival)}"
             )
             reached = subscribers.get(name)

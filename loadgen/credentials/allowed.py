@@ -9,12 +9,13 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadgen.credentials.errors import CredentialError
-from loadgen.scenario.base import ENVIRONMENT_PATTERN
-from loadgen.scenario.login import Login
-from loadgen.scenario.text import redacted, shown
+from loadgen.scenario.text import ENVIRONMENT_PATTERN, redacted, shown
+
+if TYPE_CHECKING:
+    from loadgen.scenario.login import Login
 
 #: The options that permit something: they count only where they stand on the command line itself.
 OPTIONS = ("--allow-remote", "--allow-env", "--allow-file", "--allow-commands")
@@ -65,7 +66,7 @@ class Allowed:
             self._demand_variable(name, whose, host)
         return {name: os.environ[name] for name in names if name in os.environ}
 
-    def demand(self, login: Login, whose: str, host: str) -> None:
+    def demand(self, login: "Login", whose: str, host: str) -> None:
         """Check that a login may be used that does not stand on this command line.
 
         ``whose`` is who has named it, as a sentence begins, and ``host`` the target's.

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from loadgen.console import say
 from loadgen.credentials import sources
@@ -14,15 +14,17 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.refreshing import FetchedToken, RefreshingToken
 from loadgen.protocol.appsync.auth import ApiKey, BearerToken, Credential
 from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
-from loadgen.scenario.login import Login
 from loadgen.transport import proxy
+
+if TYPE_CHECKING:
+    from loadgen.scenario.login import Login
 
 _SHOWN_CHARACTERS = 500
 _log = logging.getLogger(__name__)
 _AWS_REGION = re.compile(r"\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 
 
-def secret_of(login: Login, host: str) -> Credential | UserPassword | ClientCertificate:
+def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCertificate:
     """Return what a login describes, for the target at a host, having asked every source once.
 
     Raises:
@@ -41,7 +43,7 @@ def secret_of(login: Login, host: str) -> Credential | UserPassword | ClientCert
     return credential(login, host)
 
 
-def credential(login: Login, http_host: str) -> Credential:
+def credential(login: "Login", http_host: str) -> Credential:
     """Return a credential for the Event API at a host, having asked every source once.
 
     Raises:
@@ -62,7 +64,7 @@ def credential(login: Login, http_host: str) -> Credential:
     return BearerToken(token)
 
 
-def _source(login: Login, http_host: str) -> Callable[[], FetchedToken]:
+def _source(login: "Login", http_host: str) -> Callable[[], FetchedToken]:
     if login.token_env is not None:
         return partial(sources.from_variable, login.token_env)
     if login.token_file is not None:
@@ -97,7 +99,7 @@ def _announce(words: tuple[str, ...]) -> None:
     say(f"the login runs a command for its token: {shown}")
 
 
-def _iam(login: Login, http_host: str) -> Credential:
+def _iam(login: "Login", http_host: str) -> Credential:
     from botocore.exceptions import BotoCoreError
 
     from loadgen.protocol.appsync.sigv4 import IamSignature
@@ -134,7 +136,7 @@ class _Latest:
         return self._frozen
 
 
-def _cognito_client(login: Login, http_host: str) -> Any:
+def _cognito_client(login: "Login", http_host: str) -> Any:
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -146,7 +148,7 @@ def _cognito_client(login: Login, http_host: str) -> Any:
     )
 
 
-def _appsync_client(login: Login, http_host: str) -> Any:
+def _appsync_client(login: "Login", http_host: str) -> Any:
     session = _session(login.profile)
     return session.create_client("appsync", region_name=_region(login, session, http_host))
 
@@ -170,7 +172,7 @@ def _session(profile: str | None) -> Any:
     return session
 
 
-def _region(login: Login, session: Any, http_host: str) -> str:
+def _region(login: "Login", session: Any, http_host: str) -> str:
     of_host = _AWS_REGION.search(http_host)
     region = login.region or (of_host["region"] if of_host else None) or os.environ.get("AWS_REGION")
     region = region or session.get_config_variable("region")

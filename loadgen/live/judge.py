@@ -14,8 +14,7 @@ from analysis.gates.grammar import Gate
 from analysis.limits import LIMITS, reads_too_slowly
 from loadgen.measure import histograms
 from loadgen.measure.live import Report
-from loadgen.scenario import Scenario
-from loadgen.scenario.gates import gate_of
+from loadgen.resolve import ResolvedRun
 
 if TYPE_CHECKING:
     from loadgen.live.state import LiveState, View
@@ -49,8 +48,8 @@ class _Worker:
 class Judge:
     """Keeps what the verdict and the gates need."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        self._gates: list[Gate] = [gate_of(written) for written in scenario.gates]
+    def __init__(self, run: ResolvedRun) -> None:
+        self._gates: list[Gate] = [written.gate() for written in run.gates]
         self._lateness = histograms.new_histogram()
         #: Deliveries of seconds in which none waited for longer than is good: their histograms are not looked into.
         self._quick = 0

@@ -7,7 +7,8 @@ from functools import lru_cache
 from loadgen.measure.live import LiveReports
 from loadgen.pacing import Pace
 from loadgen.planning.fanout import audience, due, group_loads
-from loadgen.scenario import Plan, Scenario
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve import ResolvedRun
 
 #: Events a second that are followed to their first and last subscriber, about.
 _SAMPLED_PER_S = 20
@@ -16,26 +17,21 @@ _WILDCARDS_MAX = 1_000
 _CHANNELS_KEPT = 100_000
 
 
-def live_reports(scenario: Scenario, plan: Plan) -> LiveReports:
+def live_reports(run: ResolvedRun, rules: ProtocolRules) -> LiveReports:
     """Return what makes a worker's reports."""
-    rate = sum(
-        group.publish.events_per_s(group.count)
-        for group in scenario.clients.values()
-        if group.publish is not None
-    )
-    return LiveReports(expected_by_channel(scenario, plan), round(rate / _SAMPLED_PER_S))
+    rate = sum(publish.events_per_s for publish in run.publishing.values())
+    return LiveReports(expected_by_channel(run, rules), round(rate / _SAMPLED_PER_S))
 
 
-def expected_by_channel(scenario: Scenario, plan: Plan) -> Callable[[str], int | None]:
+def expected_by_channel(run: ResolvedRun, rules: ProtocolRules) -> Callable[[str], int | None]:
     """Return a function from a channel to how many deliveries an event published to it should bring.
 
     It returns None where that is not known while the run goes on: subscriptions come and go, or there are more than
     are spelled out.
     """
-    seen = None if _changing(scenario) else audience(scenario, plan)
+    seen = None if _changing(run) else audience(run)
     if seen is None or not seen.spelled_out:
         return lambda channel: None
-    rules = scenario.rules
     exact: dict[str, int] = {}
     wildcards: list[tuple[str, int]] = []
     for pattern, count in seen.patterns.items():
@@ -68,13 +64,12 @@ class _Source:
 class Due:
     """How many events, and deliveries of them, are due by a time."""
 
-    def __init__(self, scenario: Scenario, plan: Plan) -> None:
-        seen = None if _changing(scenario) else audience(scenario, plan)
-        loads = {load.name: load for load in group_loads(scenario, plan, seen)}
+    def __init__(self, run: ResolvedRun) -> None:
+        seen = None if _changing(run) else audience(run)
+        loads = {load.name: load for load in group_loads(run, seen)}
         self._sources: Sequence[_Source] = [
-            _Source(publish.pace, publish.batch, publish.duration_ns, loads[group.name].subscribers)
-            for group in plan.groups
-            if (publish := plan.client(group.first).publish) is not None
+            _Source(publish.pace, publish.batch, run.phases.publishing_ns, loads[name].subscribers)
+            for name, publish in run.publishing.items()
         ]
 
     def events(self, offset_ns: int) -> float:
@@ -95,6 +90,6 @@ def _requests(source: _Source, offset_ns: int) -> float:
     return due(source.pace, min(max(0, offset_ns), source.duration_ns))
 
 
-def _changing(scenario: Scenario) -> bool:
+def _changing(run: ResolvedRun) -> bool:
     """Whether clients or subscriptions come and go."""
-    return any(group.churn is not None for group in scenario.clients.values())
+    return any(group.churn is not None for group in run.groups)

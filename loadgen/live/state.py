@@ -17,7 +17,7 @@ from loadgen.live.plan import Due
 from loadgen.live.series import Latencies, Loss, Subscribers, percentiles
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import BOUNDS_NS, Report
-from loadgen.scenario import Plan, Scenario
+from loadgen.resolve import ResolvedRun
 
 #: A worker that has not reported for so long makes its part of the second unknown.
 SILENCE_NS: Final = 2_500_000_000
@@ -87,21 +87,20 @@ class LiveState:
 
     def __init__(
         self,
-        run: str,
-        scenario: Scenario,
-        plan: Plan,
+        name: str,
+        run: ResolvedRun,
         target: Mapping[str, Any],
         workers: Iterable[int],
     ) -> None:
-        """``target`` is what the manifest says of it; ``workers`` their numbers."""
-        self.run = run
-        self.scenario = scenario.name
+        """``name`` is the run's; ``target`` is what the manifest says of it; ``workers`` their numbers."""
+        self.run = name
+        self.scenario = run.name
         self.begun_ns = now_ns()
         #: URL of the target, without secrets.
         self.target = str(target["url"])
         self.protocol = str(target["protocol"])
         #: Groups that subscribe: what deliveries can be of.
-        self.groups = tuple(group.name for group in plan.groups if group.subscriptions_per_client)
+        self.groups = tuple(group.name for group in run.groups if group.subscribe)
         self.workers = {worker: WorkerTotals() for worker in workers}
         self.latencies = Latencies()
         #: Headline latencies and publish durations of all phases, in the buckets of `BOUNDS_NS`.
@@ -110,8 +109,8 @@ class LiveState:
         self.negative = 0
         self.loss = Loss()
         self.subscribers = Subscribers()
-        self.due = Due(scenario, plan)
-        self.judge = Judge(scenario)
+        self.due = Due(run)
+        self.judge = Judge(run)
         self.verdict = Verdict(None, ())
         #: The state of each gate: see `judge.Judge.gates`.
         self.gates: list[dict[str, Any]] = self.judge.gates(self)

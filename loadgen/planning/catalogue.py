@@ -9,8 +9,9 @@ from typing import Any
 
 from loadgen.planning.fanout import GroupLoad, audience, due, group_loads
 from loadgen.planning.peaks import Rates, peak
-from loadgen.run.census import Census
-from loadgen.scenario import Plan, Scenario, load
+from loadgen.resolve import ResolvedRun
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, load
 
 _QUESTION = re.compile(r"[^.?!]*\?")
 _NS_PER_S = 1_000_000_000
@@ -36,7 +37,7 @@ class Portrait:
     """What runs it."""
     comments: tuple[str, ...]
     """The paragraphs of comments between the file's sections, each on one line."""
-    census: Census
+    run: ResolvedRun
     loads: tuple[GroupLoad, ...]
     events: Rate
     deliveries: Rate | None
@@ -55,8 +56,8 @@ class Portrait:
     @property
     def seconds(self) -> float:
         """How long a run takes, but for the readiness of subscriptions, which is the target's."""
-        phases = self.scenario.phases
-        return (self.census.ramp_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
+        phases = self.run.phases
+        return (self.run.totals.ramp_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
 
     @property
     def steady(self) -> bool:
@@ -73,8 +74,8 @@ class Portrait:
             "question": self.question,
             "comments": list(self.comments),
             "command": self.command,
-            "clients": self.census.clients,
-            "subscriptions": self.census.subscriptions,
+            "clients": self.run.totals.clients,
+            "subscriptions": self.run.totals.subscriptions,
             "events_per_s": {"mean": self.events.mean, "peak": self.events.peak},
             "deliveries_per_s": None
             if self.deliveries is None
@@ -96,17 +97,14 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
         ScenarioError: there is none, or it is not valid.
     """
     scenario = load(str(path))
-    plan = Plan(scenario)
-    loads = tuple(group_loads(scenario, plan, audience(scenario, plan)))
-    rates = Rates(scenario, plan, loads)
-    begin_ns, end_ns = scenario.phases.warmup_ns, scenario.phases.publishing_ns
+    run = resolve(scenario)
+    loads = tuple(group_loads(run, audience(run)))
+    rates = Rates(run, loads)
+    begin_ns, end_ns = run.phases.warmup_ns, run.phases.publishing_ns
     edges = [begin_ns + (end_ns - begin_ns) * n // CURVE_COLUMNS for n in range(CURVE_COLUMNS + 1)]
     curve = [0.0] * CURVE_COLUMNS
     events = deliveries = 0.0
-    for group in plan.groups:
-        publish = plan.client(group.first).publish
-        if publish is None:
-            continue
+    for name, publish in run.publishing.items():
         before = [due(publish.pace, edge) * publish.batch for edge in edges]
         for place in range(CURVE_COLUMNS):
             length_ns = edges[place + 1] - edges[place]
@@ -114,7 +112,7 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
                 curve[place] += (before[place + 1] - before[place]) * _NS_PER_S / length_ns
         measured = before[-1] - before[0]
         events += measured
-        deliveries += measured * next(load.subscribers or 0.0 for load in loads if load.name == group.name)
+        deliveries += measured * next(load.subscribers or 0.0 for load in loads if load.name == name)
     seconds = (end_ns - begin_ns) / _NS_PER_S
     outbound = rates.outbound()
     return Portrait(
@@ -122,7 +120,7 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
         path=path,
         command=f"loadgen run {shlex.quote(name_or_path)}",
         comments=tuple(_comments(path.read_text(encoding="utf-8-sig"))),
-        census=Census.of(scenario, plan),
+        run=run,
         loads=loads,
         events=Rate(events / seconds, peak(rates.inbound())),
         deliveries=None if outbound is None else Rate(deliveries / seconds, peak(outbound)),

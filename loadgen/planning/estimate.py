@@ -14,8 +14,7 @@ from loadgen.planning.operations import Handler, Usage, of_hour, of_run
 from loadgen.planning.peaks import Rates, peak
 from loadgen.planning.prices import Prices
 from loadgen.planning.quotas import Use, uses
-from loadgen.run.census import Census
-from loadgen.scenario import Plan, Scenario
+from loadgen.resolve import ResolvedRun
 
 HOURS_A_MONTH = 730
 """365 days / 12, as AWS's own examples take a month."""
@@ -43,9 +42,8 @@ class Cost:
 class Estimate:
     """A scenario's plan in money."""
 
-    scenario: Scenario
+    run: ResolvedRun
     prices: Prices
-    census: Census
     cost: Cost
     hour: Usage
     handlers: frozenset[Handler]
@@ -60,8 +58,8 @@ class Estimate:
     @property
     def run_s(self) -> float:
         """How long a run takes from its first connect, without the time until all is proven ready."""
-        phases = self.scenario.phases
-        return (self.census.ramp_ns + phases.publishing_ns + phases.drain_ns) / 1e9
+        phases = self.run.phases
+        return (self.run.totals.ramp_ns + phases.publishing_ns + phases.drain_ns) / 1e9
 
     def binding(self, headroom: Callable[[Use], float | None]) -> tuple[Use, float] | None:
         """Return the quota that binds first in one direction, and by what factor one can grow until then."""
@@ -85,11 +83,11 @@ class Estimate:
 
         return {
             "format": FORMAT,
-            "scenario": self.scenario.name,
+            "scenario": self.run.name,
             "seconds": self.run_s,
-            "clients": self.census.clients,
-            "connections": self.census.websockets,
-            "subscriptions": self.census.subscriptions,
+            "clients": self.run.totals.clients,
+            "connections": self.run.totals.websockets,
+            "subscriptions": self.run.totals.subscriptions,
             "subscribers_spelled_out": self.cost.spelled_out,
             "groups": [
                 {
@@ -137,18 +135,16 @@ class Estimate:
         return self.binding(lambda use: 1 / use.share if use.share and use.unit == "/s" else None)
 
 
-def cost_of(
-    scenario: Scenario, plan: Plan, prices: Prices, handlers: frozenset[Handler] = frozenset()
-) -> Cost:
-    """Return what a run of the scenario is expected to cost."""
-    seen = audience(scenario, plan)
-    loads = group_loads(scenario, plan, seen)
-    usage = of_run(scenario, plan, loads, None if seen is None else seen.patterns, prices, handlers)
+def cost_of(run: ResolvedRun, prices: Prices, handlers: frozenset[Handler] = frozenset()) -> Cost:
+    """Return what a run is expected to cost."""
+    seen = audience(run)
+    loads = group_loads(run, seen)
+    usage = of_run(run, loads, None if seen is None else seen.patterns, prices, handlers)
     return Cost(loads, usage, usage.bill(prices), seen is not None and seen.spelled_out)
 
 
 def estimate(
-    scenario: Scenario,
+    run: ResolvedRun,
     prices: Prices,
     handlers: frozenset[Handler] = frozenset(),
     calibration: Calibration | None = None,
@@ -156,27 +152,24 @@ def estimate(
     unpriced: str | None = None,
     machines: Machines | None = None,
 ) -> Estimate:
-    """Return all that can be said of a scenario before it runs; ``unpriced`` as in `Estimate`.
+    """Return all that can be said of a run before it begins; ``unpriced`` as in `Estimate`.
 
     ``machines``: of what kind workers would run on; None: as this one.
     """
-    plan = Plan(scenario)
-    cost = cost_of(scenario, plan, prices, handlers)
-    census = Census.of(scenario, plan)
-    need = needs(scenario, plan, cost.loads, calibration, this_kind().cpus)
+    cost = cost_of(run, prices, handlers)
+    need = needs(run, cost.loads, calibration, this_kind().cpus)
     return Estimate(
-        scenario=scenario,
+        run=run,
         prices=prices,
-        census=census,
         cost=cost,
-        hour=of_hour(scenario, plan, cost.loads, prices, handlers),
+        hour=of_hour(run, cost.loads, prices, handlers),
         handlers=handlers,
-        uses=uses(scenario, plan, cost.loads, prices),
+        uses=uses(run, cost.loads, prices),
         needs=need,
         calibration=calibration,
         why_uncalibrated=why_uncalibrated,
         unpriced=unpriced,
-        fleet=fleet(_asked(scenario, plan, cost, census, need, prices), calibration, machines or this_kind()),
+        fleet=fleet(_asked(run, cost, need, prices), calibration, machines or this_kind()),
     )
 
 
@@ -187,24 +180,18 @@ def this_kind() -> Machines:
     return Machines(allowed.cores or 1.0, None if memory is None else float(memory))
 
 
-def _asked(scenario: Scenario, plan: Plan, cost: Cost, census: Census, need: Needs, prices: Prices) -> Asked:
-    connecting = [
-        group
-        for group in scenario.clients.values()
-        if group.subscribe or (group.publish is not None and group.publish.via != "http")
-    ]
-    outbound = Rates(scenario, plan, cost.loads).outbound()
+def _asked(run: ResolvedRun, cost: Cost, need: Needs, prices: Prices) -> Asked:
+    connecting = [group for group in run.groups if group.holds_connections]
+    outbound = Rates(run, cost.loads).outbound()
     reached = [load.subscribers for load in cost.loads]
     return Asked(
         needs=need,
-        connections=census.websockets,
-        connects_per_s=sum(min(group.ramp_per_s, group.count) for group in connecting),
+        connections=run.totals.websockets,
+        connects_per_s=sum(group.connects_per_s for group in connecting),
         connect_s=max((group.count / group.ramp_per_s for group in connecting), default=0.0),
         most_at_once=None if None in reached else max((each for each in reached if each), default=0.0),
         deliveries_per_s=None if outbound is None else peak(outbound),
-        event_bytes=float(
-            max((g.publish.payload_bytes for g in scenario.clients.values() if g.publish), default=0)
-        ),
+        event_bytes=float(max((each.payload_bytes for each in run.publishing.values()), default=0)),
         connect_quota=prices.quotas.new_connections_per_s.value,
     )
 

@@ -12,8 +12,8 @@ from itertools import product
 from math import ceil, prod
 
 from loadgen.pacing import Arrival, Pace, request_count
-from loadgen.scenario import Plan, Scenario, Variable
-from loadgen.scenario.draws import fixed_value, shares_of
+from loadgen.resolve import Clients, ResolvedRun, Variable
+from loadgen.resolve.draws import fixed_value, shares_of
 from loadgen.scenario.template import Template
 
 #: Up to so many subscriptions are spelled out: about a second.
@@ -51,43 +51,38 @@ class GroupLoad:
         return self.deliveries / self.events if self.events else 0.0
 
 
-def audience(scenario: Scenario, plan: Plan) -> Audience | None:
+def audience(run: ResolvedRun) -> Audience | None:
     """Return all subscriptions by pattern; None: too many different ones."""
-    if plan.subscription_count <= SPELLED_OUT:
+    if run.totals.subscriptions <= SPELLED_OUT:
+        clients = Clients(run)
         counted = Counter(
             subscription.channel
-            for group in plan.groups
-            if group.subscriptions_per_client
+            for group in run.groups
+            if group.subscribe
             for number in range(group.first, group.first + group.count)
-            for subscription in plan.client(number).subscriptions
+            for subscription in clients.client(number).subscriptions
         )
         return Audience({pattern: float(count) for pattern, count in counted.items()}, spelled_out=True)
-    sources = [
-        (Template.parse(scenario.rules.normalise(source)), group.count)
-        for group in scenario.clients.values()
-        for source in group.subscribe
-    ]
-    sizes = (prod(scenario.variables[n].count for n in set(template.names)) for template, _ in sources)
+    sources = [(Template.parse(source), group.count) for group in run.groups for source in group.subscribe]
+    sizes = (prod(run.variables[n].count for n in set(template.names)) for template, _ in sources)
     if sum(sizes) > _PATTERNS_MAX:
         return None
     patterns: defaultdict[str, float] = defaultdict(float)
     for template, count in sources:
-        for values, weight in _combinations(template, scenario.variables, count):
+        for values, weight in _combinations(template, run.variables, count):
             patterns[template.render(values)] += weight
     return Audience(patterns, spelled_out=False)
 
 
-def group_loads(scenario: Scenario, plan: Plan, seen: Audience | None) -> list[GroupLoad]:
+def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:
     """Return what each publishing group sends, in the order in which they are written."""
     loads = []
-    for group in plan.groups:
-        model = scenario.clients[group.name]
-        if model.publish is None:
+    for group in run.groups:
+        publish = group.publish
+        if publish is None:
             continue
-        publish = plan.client(group.first).publish
-        assert publish is not None
-        requests = due_by_client(publish.pace, group.count, publish.duration_ns)
-        channel = _Channel(scenario.rules.normalise(model.publish.channel), scenario.variables)
+        requests = due_by_client(publish.pace, group.count, run.phases.publishing_ns)
+        channel = _Channel(publish.channel, run.variables)
         reached = None if seen is None else channel.expected(seen.patterns, requests)
         total = float(sum(requests))
         loads.append(

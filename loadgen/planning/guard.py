@@ -1,7 +1,7 @@
-"""Keeping a run from costing more than was meant: before it begins, and while it goes on."""
+"""Keeping a run from costing more than was meant, before it begins; `budget` does while it goes on."""
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -10,11 +10,10 @@ from analysis import pricing
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
-from loadgen.scenario import Plan, Scenario
+from loadgen.resolve import ResolvedRun
 
 if TYPE_CHECKING:
-    # A run that costs nothing loads neither.
-    from loadgen.planning.estimate import Cost
+    # Of a run that costs nothing it is not needed.
     from loadgen.planning.prices import Prices
 
 #: From which estimate on a run against a real target must be confirmed. A million operations: more than a short run of
@@ -50,15 +49,15 @@ def resolves_to_loopback(name: str) -> bool:
 
 
 def elsewhere(
-    target: str | None, scenario: Scenario, leads_here: Callable[[str], bool] = resolves_to_loopback
+    target: str | None, run: ResolvedRun, leads_here: Callable[[str], bool] = resolves_to_loopback
 ) -> Elsewhere | None:
     """Return the target if it is not this machine; None: it is, or is the embedded server.
 
-    ``target`` is what the command line says, a URL or `aws:STACK`; without it the scenario's own counts. This machine
+    ``target`` is what the command line says, a URL or `aws:STACK`; without it the run's own counts. This machine
     is what is named by a loopback address or `localhost`, and a name of which ``leads_here`` says so; a private network
     is others' machines as much as AWS is. A URL that cannot be read is left to whoever has to use it.
     """
-    url = _url_of(target, scenario)
+    url = _url_of(target, run)
     if url is None:
         return None
     if url.startswith("aws:"):
@@ -72,18 +71,17 @@ def elsewhere(
     return Elsewhere(endpoints.host)
 
 
-def protocol_for(target: str | None, scenario: Scenario) -> TargetProtocol:
+def protocol_for(target: str | None, run: ResolvedRun) -> TargetProtocol:
     """Return the protocol of the target that `elsewhere` looks at."""
-    return protocol_of(_url_of(target, scenario))
+    return protocol_of(_url_of(target, run))
 
 
-def _url_of(target: str | None, scenario: Scenario) -> str | None:
-    return target or (scenario.target.url if scenario.target is not None else None)
+def _url_of(target: str | None, run: ResolvedRun) -> str | None:
+    return target or (run.target.url if run.target is not None else None)
 
 
 def check(
-    scenario: Scenario,
-    plan: Plan,
+    run: ResolvedRun,
     prices: "Prices",
     max_usd: float | None,
     where: Elsewhere | None,
@@ -92,15 +90,15 @@ def check(
 ) -> Check:
     """Return whether a run may begin; ``where`` is the target if it is not this machine, ``protocol`` its kind."""
     if not protocol.priced:
-        return _without_prices(scenario, max_usd, where, allow_remote, protocol)
+        return _without_prices(run, max_usd, where, allow_remote, protocol)
     if max_usd is None and where is None:
         return Check()
     if max_usd is not None and not (isfinite(max_usd) and max_usd >= 0):
         return Check(f"--max-cost must be an amount of US dollars such as 0.50, not {max_usd}")
     from loadgen.planning.estimate import cost_of
 
-    cost = cost_of(scenario, plan, prices)
-    name, usd = scenario.name, cost.usd
+    cost = cost_of(run, prices)
+    name, usd = run.name, cost.usd
     if where is not None and not allow_remote:
         return _remote(
             name, where, ", of unknown cost," if usd is None else f", about {pricing.money(usd)} on AWS,"
@@ -134,7 +132,7 @@ def _remote(name: str, where: Elsewhere, about: str) -> Check:
 
 
 def _without_prices(
-    scenario: Scenario,
+    run: ResolvedRun,
     max_usd: float | None,
     where: Elsewhere | None,
     allow_remote: bool,
@@ -145,10 +143,10 @@ def _without_prices(
             f"no prices of {protocol.title} are known here, so --max-cost has nothing to go by: leave it out"
         )
     if where is not None and not allow_remote:
-        return _remote(scenario.name, where, ", of unknown cost," if protocol.bills else "")
+        return _remote(run.name, where, ", of unknown cost," if protocol.bills else "")
     if where is not None and protocol.bills:
         return Check(
-            question=f"{protocol.title} bills each message, and what a run of {scenario.name} against {where.name}"
+            question=f"{protocol.title} bills each message, and what a run of {run.name} against {where.name}"
             " costs is not known here"
         )
     return Check()
@@ -157,52 +155,3 @@ def _without_prices(
 def unconfirmed(question: str) -> str:
     """Return the refusal of a run that was not confirmed."""
     return f"{question}, and nobody can be asked: confirm it with --yes"
-
-
-class Budget:
-    """Watches what a run has used so far, by the workers' counts.
-
-    Events count as many messages as the scenario's payload sizes say on average; the record, which knows each event's
-    size, has the last word.
-    """
-
-    def __init__(self, prices: "Prices", max_usd: float, cost: "Cost") -> None:
-        self._prices = prices.snapshot()
-        self._max_usd = max_usd
-        events = sum(load.events for load in cost.loads)
-        deliveries = sum(load.deliveries or 0.0 for load in cost.loads)
-        used = cost.usage.operations
-        self._messages_per_event = (used["publish"] or 0.0) / events if events else 1.0
-        self._messages_per_delivery = (used["delivery"] or 0.0) / deliveries if deliveries else 1.0
-
-    @classmethod
-    def of(cls, scenario: Scenario, plan: Plan, prices: "Prices", max_usd: float | None) -> "Budget | None":
-        """Return the budget of a run; None: it has none."""
-        if max_usd is None:
-            return None
-        from loadgen.planning.estimate import cost_of
-
-        return cls(prices, max_usd, cost_of(scenario, plan, prices))
-
-    def spent_usd(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> float:
-        """Return what the operations so far cost; ``progress`` is as in a worker's STATUS."""
-        counted: dict[str, float | None] = {
-            "publish": progress["sent"] * self._messages_per_event,
-            "delivery": deliveries * self._messages_per_delivery,
-            "probe_publish": progress["probes"] + progress.get("echoes", 0),
-            "probe_delivery": progress["probe_deliveries"] + progress.get("echo_deliveries", 0),
-            "connect": progress["opened"],
-            "subscribe": progress["requested"],
-        }
-        total: float | None = pricing.bill(counted, connected_s / 60, None, self._prices)["total"]
-        return total or 0.0
-
-    def exceeded(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> str | None:
-        """Return a sentence once more has been spent than allowed."""
-        spent_usd = self.spent_usd(progress, deliveries, connected_s)
-        if spent_usd <= self._max_usd:
-            return None
-        return (
-            f"stopped: the operations so far cost about {pricing.money(spent_usd)} on AWS, more than --max-cost"
-            f" {pricing.money(self._max_usd)}"
-        )

@@ -13,9 +13,8 @@ from loadgen.measure.health import local_ports
 from loadgen.planning.calibration import Calibration
 from loadgen.planning.fanout import GroupLoad
 from loadgen.planning.peaks import Rates, peak
-from loadgen.run.census import Census
+from loadgen.resolve import ResolvedRun
 from loadgen.run.limits import RESERVE, hard_limit
-from loadgen.scenario import Plan, Scenario
 
 #: How much of a core, or of what it is allowed, a process is planned to use. The verdict calls a run degraded above
 #: 90 %; the rest is for what comes unevenly, and for a calibration that moves by a fifth from one time to the next.
@@ -64,22 +63,21 @@ def room_of(cpus: float, calibration: Calibration) -> float:
 
 
 def needs(
-    scenario: Scenario,
-    plan: Plan,
+    run: ResolvedRun,
     loads: Sequence[GroupLoad],
     calibration: Calibration | None,
     cpus: float,
 ) -> Needs:
     """Return what the scenario needs of a machine or container that is allowed so many CPUs."""
-    census = Census.of(scenario, plan)
-    rates = Rates(scenario, plan, loads)
+    totals = run.totals
+    rates = Rates(run, loads)
     outbound = rates.outbound()
     cpu_s = processes = rss_bytes = None
     if calibration is not None and outbound is not None:
         cpu_s = (
             peak(outbound) * calibration.cpu_s_per_delivery
-            + peak(rates.requests("http")) * calibration.cpu_s_per_http_publish
-            + peak(rates.requests("websocket")) * calibration.cpu_s_per_websocket_publish
+            + peak(rates.requests(over_http=True)) * calibration.cpu_s_per_http_publish
+            + peak(rates.requests(over_http=False)) * calibration.cpu_s_per_websocket_publish
         )
         room = room_of(cpus, calibration)
         processes = max(1, ceil(cpu_s / room)) if room > 0 else None
@@ -87,21 +85,21 @@ def needs(
             cpu_s += processes * calibration.idle_cpu_share
             rss_bytes = (
                 processes * calibration.base_rss_bytes
-                + census.websockets * calibration.rss_bytes_per_subscriber
+                + totals.websockets * calibration.rss_bytes_per_subscriber
             )
     slow = sum(
         group.count * (group.publish.in_flight or 1) - group.count
-        for group in scenario.clients.values()
-        if group.publish is not None and group.publish.via == "http" and scenario.rules.publishes_over_http
+        for group in run.groups
+        if group.publish is not None and group.publish.over_http
     )
     return Needs(
         cpu_s_per_s=cpu_s,
         processes=processes,
         rss_bytes=rss_bytes,
         cpus=cpus,
-        sockets=census.sockets,
-        sockets_most=census.sockets + slow,
-        open_files=-(-census.sockets // (processes or 1)) + RESERVE,
+        sockets=totals.sockets,
+        sockets_most=totals.sockets + slow,
+        open_files=-(-totals.sockets // (processes or 1)) + RESERVE,
         open_files_limit=hard_limit(),
         ports_limit=local_ports(),
     )

@@ -10,7 +10,7 @@ from analysis import pricing
 from loadgen.planning import returns
 from loadgen.planning.fanout import GroupLoad, due
 from loadgen.planning.prices import Prices
-from loadgen.scenario import Plan, Scenario, Settle
+from loadgen.resolve import ResolvedRun
 
 _NS_PER_S = 1_000_000_000
 #: Segment that a readiness probe to a wildcard subscription is sent to; any will do for counting.
@@ -48,8 +48,7 @@ class Usage:
 
 
 def of_run(
-    scenario: Scenario,
-    plan: Plan,
+    run: ResolvedRun,
     loads: Sequence[GroupLoad],
     patterns: Mapping[str, float] | None,
     prices: Prices,
@@ -62,18 +61,17 @@ def of_run(
     connects and subscribes that they are expected to bring; the time that those clients are away is not taken off.
     """
     probes: tuple[float, float | None] = (0.0, 0.0)
-    again = returns.of_run(scenario)
-    if not isinstance(scenario.phases.ready, Settle):
+    again = returns.of_run(run)
+    if run.phases.settle_ns is None:
         probes = _probe_round(patterns)
-    connected_s, keepalives = _connected(scenario, plan, prices.metering.keepalive_interval_s.value)
+    connected_s, keepalives = _connected(run, prices.metering.keepalive_interval_s.value)
     return _usage(
-        scenario,
-        plan,
+        run,
         {load.name: (load.requests, load) for load in loads},
         prices,
         handlers,
-        connects=sum(group.count for group in _connecting(scenario, plan)) + again.connects,
-        subscribes=plan.subscription_count + again.subscribes,
+        connects=run.totals.websockets + again.connects,
+        subscribes=run.totals.subscriptions + again.subscribes,
         probes=probes,
         connected_s=connected_s,
         keepalives=keepalives,
@@ -81,8 +79,7 @@ def of_run(
 
 
 def of_hour(
-    scenario: Scenario,
-    plan: Plan,
+    run: ResolvedRun,
     loads: Sequence[GroupLoad],
     prices: Prices,
     handlers: frozenset[Handler],
@@ -92,26 +89,23 @@ def of_hour(
     The service ends a connection when its time is over; that often each is opened and its subscriptions asked for anew,
     and churn comes on top.
     """
-    phases, hour_s = scenario.phases, 3600.0
-    requests = {}
+    phases, hour_s = run.phases, 3600.0
+    requests, publishing = {}, run.publishing
     for load in loads:
-        group = next(group for group in plan.groups if group.name == load.name)
-        publish = plan.client(group.first).publish
-        assert publish is not None
-        measured = due(publish.pace, phases.publishing_ns) - due(publish.pace, phases.warmup_ns)
+        pace = publishing[load.name].pace
+        measured = due(pace, phases.publishing_ns) - due(pace, phases.warmup_ns)
         requests[load.name] = (measured * _NS_PER_S / phases.measure_ns * hour_s, load)
-    connections = sum(group.count for group in _connecting(scenario, plan))
+    connections = run.totals.websockets
     lifetime_s = prices.quotas.connection_seconds.value
     renewed = hour_s / lifetime_s if lifetime_s else 0.0
-    again = returns.of_hour(scenario)
+    again = returns.of_hour(run)
     return _usage(
-        scenario,
-        plan,
+        run,
         requests,
         prices,
         handlers,
         connects=connections * renewed + again.connects,
-        subscribes=plan.subscription_count * renewed + again.subscribes,
+        subscribes=run.totals.subscriptions * renewed + again.subscribes,
         probes=(0.0, 0.0),
         connected_s=connections * hour_s,
         keepalives=connections * hour_s / prices.metering.keepalive_interval_s.value,
@@ -119,8 +113,7 @@ def of_hour(
 
 
 def _usage(
-    scenario: Scenario,
-    plan: Plan,
+    run: ResolvedRun,
     requests: Mapping[str, tuple[float, GroupLoad]],
     prices: Prices,
     handlers: frozenset[Handler],
@@ -132,11 +125,11 @@ def _usage(
     keepalives: float,
 ) -> Usage:
     published = invoked = 0.0
+    publishing = run.publishing
     delivered: float | None = 0.0
     bytes_out: float | None = 0.0
     for name, (number, load) in requests.items():
-        publish = scenario.clients[name].publish
-        assert publish is not None
+        publish = publishing[name]
         units = pricing.units(publish.payload_bytes, prices.unit_bytes)
         events = number * publish.batch
         published += events * units
@@ -165,27 +158,19 @@ def _usage(
     )
 
 
-def _connecting(scenario: Scenario, plan: Plan) -> list[Any]:
-    """Return the groups whose clients open a WebSocket."""
-    return [
-        group
-        for group in plan.groups
-        if group.subscriptions_per_client
-        or ((publish := scenario.clients[group.name].publish) is not None and publish.via == "websocket")
-    ]
-
-
-def _connected(scenario: Scenario, plan: Plan, keepalive_s: float) -> tuple[float, float]:
+def _connected(run: ResolvedRun, keepalive_s: float) -> tuple[float, float]:
     """Return the time of all connections together in s, and the keep-alives that they hear."""
-    groups = _connecting(scenario, plan)
-    last_s = max(((group.count - 1) / group.ramp for group in groups), default=0.0)
-    after_s = (scenario.phases.publishing_ns + scenario.phases.drain_ns) / _NS_PER_S
+    groups = [group for group in run.groups if group.holds_connections]
+    last_s = max(((group.count - 1) / group.ramp_per_s for group in groups), default=0.0)
+    after_s = (run.phases.publishing_ns + run.phases.drain_ns) / _NS_PER_S
     total_s = keepalives = 0.0
     for group in groups:
         # Client k connects k / ramp seconds after the first; all stay to the end.
         first_s = last_s + after_s
-        total_s += group.count * first_s - group.count * (group.count - 1) / 2 / group.ramp
-        ends = Counter(int((first_s - index / group.ramp) // keepalive_s) for index in range(group.count))
+        total_s += group.count * first_s - group.count * (group.count - 1) / 2 / group.ramp_per_s
+        ends = Counter(
+            int((first_s - index / group.ramp_per_s) // keepalive_s) for index in range(group.count)
+        )
         keepalives += sum(number * count for number, count in ends.items())
     return total_s, keepalives
 

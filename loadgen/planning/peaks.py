@@ -4,12 +4,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
 
 from analysis import pricing
 from loadgen.pacing import Arrival, Pace, Point
 from loadgen.planning.fanout import GroupLoad
-from loadgen.scenario import Plan, Scenario
+from loadgen.resolve import ResolvedRun
 
 #: Coefficients of 1, k and k²: what there is when every group has k times the clients.
 Growth = tuple[float, float, float]
@@ -23,17 +22,13 @@ class Moment:
     requests_per_s: Mapping[str, float]
 
 
-def moments(plan: Plan) -> list[Moment]:
+def moments(run: ResolvedRun) -> list[Moment]:
     """Return the moments among which the highest load of any sum of groups is: the corners of all load curves.
 
     Loads are linear in between, so no time between two corners has more than both. A step is two moments.
     """
-    paces: dict[str, Pace] = {}
-    end_ns = 0
-    for group in plan.groups:
-        publish = plan.client(group.first).publish
-        if publish is not None:
-            paces[group.name], end_ns = publish.pace, publish.duration_ns
+    paces = {name: publish.pace for name, publish in run.publishing.items()}
+    end_ns = run.phases.publishing_ns if paces else 0
     corners = {0, end_ns} | {
         point.at_ns for pace in paces.values() for point in pace.curve if point.at_ns < end_ns
     }
@@ -81,22 +76,17 @@ def peak(growths: Sequence[Growth]) -> float:
 class Rates:
     """Loads of all groups together at each moment that may be the peak, by how they grow with the number of clients."""
 
-    def __init__(self, scenario: Scenario, plan: Plan, loads: Sequence[GroupLoad]) -> None:
-        self._at = moments(plan)
+    def __init__(self, run: ResolvedRun, loads: Sequence[GroupLoad]) -> None:
+        self._at = moments(run)
         self._loads = {load.name: load for load in loads}
-        self._counts = {group.name: group.count for group in plan.groups}
-        self._publish = {
-            name: group.publish for name, group in scenario.clients.items() if group.publish is not None
-        }
-        self._paces: dict[str, Pace] = {}
-        for group in plan.groups:
-            publish = plan.client(group.first).publish
-            if publish is not None:
-                self._paces[group.name] = publish.pace
+        self._counts = {group.name: group.count for group in run.groups}
+        self._publish = run.publishing
 
-    def requests(self, via: Literal["http", "websocket"] | None = None) -> tuple[Growth, ...]:
-        """Publish requests a second, of all or of one kind."""
-        return self._sums(lambda name: float(via is None or self._publish[name].via == via), heard=False)
+    def requests(self, *, over_http: bool | None = None) -> tuple[Growth, ...]:
+        """Publish requests a second: of all, over HTTP, or (False) over the clients' own connections."""
+        return self._sums(
+            lambda name: float(over_http is None or self._publish[name].over_http == over_http), heard=False
+        )
 
     def inbound(self) -> tuple[Growth, ...]:
         """Events a second."""
@@ -118,9 +108,9 @@ class Rates:
         """Publish requests a second of the busiest WebSocket."""
         return max(
             (
-                most_in_a_second(self._paces[name], moment.requests_per_s[name] / self._counts[name])
+                most_in_a_second(publish.pace, moment.requests_per_s[name] / self._counts[name])
                 for name, publish in self._publish.items()
-                if publish.via == "websocket"
+                if not publish.over_http
                 for moment in self._at
             ),
             default=0.0,
@@ -129,7 +119,7 @@ class Rates:
     @property
     def over_websocket(self) -> bool:
         """Whether anybody publishes over WebSocket."""
-        return any(publish.via == "websocket" for publish in self._publish.values())
+        return any(not publish.over_http for publish in self._publish.values())
 
     def _sums(self, of: Callable[[str], float], *, heard: bool) -> tuple[Growth, ...]:
         sums = []
@@ -137,7 +127,7 @@ class Rates:
             # More clients publish more only where each has a rate of its own, and always hear more.
             growth = [0.0, 0.0, 0.0]
             for name, publish in self._publish.items():
-                rate = most_in_a_second(self._paces[name], moment.requests_per_s[name])
-                growth[(publish.rate_per_s is None) + heard] += rate * of(name)
+                rate = most_in_a_second(publish.pace, moment.requests_per_s[name])
+                growth[publish.each_client + heard] += rate * of(name)
             sums.append((growth[0], growth[1], growth[2]))
         return tuple(sums)

@@ -7,7 +7,7 @@ from math import inf, sqrt
 from loadgen.planning.fanout import GroupLoad
 from loadgen.planning.peaks import Growth, Rates, peak
 from loadgen.planning.prices import Prices, Quota
-from loadgen.scenario import Plan, Scenario
+from loadgen.resolve import ResolvedRun
 from loadgen.scenario.template import Template
 
 _NS_PER_S = 1_000_000_000
@@ -56,32 +56,23 @@ class Use:
 
 
 def uses(
-    scenario: Scenario,
-    plan: Plan,
+    run: ResolvedRun,
     loads: Sequence[GroupLoad],
     prices: Prices,
 ) -> list[Use]:
     """Return what the scenario asks of every quota."""
-    quotas, rates = prices.quotas, Rates(scenario, plan, loads)
-    groups = [scenario.clients[group.name] for group in plan.groups]
+    quotas, rates = prices.quotas, Rates(run, loads)
+    groups = run.groups
     publishes = [group.publish for group in groups if group.publish is not None]
     channels = [
-        scenario.rules.normalise(channel)[1:]
+        channel[1:]
         for group in groups
         for channel in (*group.subscribe, *([group.publish.channel] if group.publish else []))
     ]
-    connecting = sum(
-        group.count
-        for group in groups
-        if group.subscribe or (group.publish is not None and group.publish.via == "websocket")
-    )
-    connects = sum(
-        min(group.ramp_per_s, group.count)
-        for group in groups
-        if group.subscribe or (group.publish is not None and group.publish.via == "websocket")
-    )
-    subscribes = sum(min(group.ramp_per_s, group.count) * len(group.subscribe) for group in groups)
-    phases = scenario.phases
+    connecting = run.totals.websockets
+    connects = sum(group.connects_per_s for group in groups if group.holds_connections)
+    subscribes = sum(group.connects_per_s * len(group.subscribe) for group in groups)
+    phases = run.phases
     event_bytes = max(publish.payload_bytes for publish in publishes)
     inbound, outbound, requests = rates.inbound(), rates.outbound(prices.unit_bytes), rates.requests()
     tokens = prices.metering.tokens_per_publish.value
@@ -111,7 +102,7 @@ def uses(
         Use("delivered_bytes", "size of a delivered event", "bytes", float(event_bytes), quotas.delivered_bytes),
         Use("channel_segments", "segments of a channel", "",
             float(max(channel.count("/") + 1 for channel in channels)), quotas.channel_segments),
-        Use("segment_characters", "characters of a segment", "", float(_longest(scenario, channels)),
+        Use("segment_characters", "characters of a segment", "", float(_longest(run, channels)),
             quotas.segment_characters),
         Use("namespaces", "namespaces", "",
             float(len({channel.split("/")[0] for channel in channels})), quotas.namespaces),
@@ -131,9 +122,9 @@ def _root(growth: Growth, value: float) -> float:
     return room / linear if linear > 0 else inf
 
 
-def _longest(scenario: Scenario, channels: Sequence[str]) -> int:
+def _longest(run: ResolvedRun, channels: Sequence[str]) -> int:
     """Return how many characters the longest segment has, with the longest value of each variable."""
-    largest = {name: variable.count - 1 for name, variable in scenario.variables.items()}
+    largest = {name: variable.count - 1 for name, variable in run.variables.items()}
     return max(
         len(segment) for channel in channels for segment in Template.parse(channel).render(largest).split("/")
     )

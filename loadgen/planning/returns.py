@@ -5,9 +5,8 @@ Connections that the service ends are not in it: nobody knows them beforehand.
 
 from dataclasses import dataclass
 
-from loadgen.scenario import Scenario
-from loadgen.scenario.behaviour_plan import share_of
-from loadgen.scenario.models import Group
+from loadgen.resolve import Group, ResolvedRun
+from loadgen.resolve.behaviour import share_of
 
 _NS_PER_S = 1_000_000_000
 
@@ -23,25 +22,25 @@ class Returns:
         return Returns(self.connects + other.connects, self.subscribes + other.subscribes)
 
 
-def of_run(scenario: Scenario) -> Returns:
+def of_run(run: ResolvedRun) -> Returns:
     """Return what one run brings: its drops, and churn from the warm-up's start to the measure phase's end."""
-    phases = scenario.phases
+    phases = run.phases
     return sum(
         (
             _dropped(group, phases.measure_ns) + _churned(group, phases.publishing_ns / _NS_PER_S)
-            for group in scenario.clients.values()
+            for group in run.groups
         ),
         Returns(),
     )
 
 
-def of_hour(scenario: Scenario) -> Returns:
+def of_hour(run: ResolvedRun) -> Returns:
     """Return what an hour of the same churn brings; a drop is a single event and is in no hour."""
-    return sum((_churned(group, 3600.0) for group in scenario.clients.values()), Returns())
+    return sum((_churned(group, 3600.0) for group in run.groups), Returns())
 
 
 def _dropped(group: Group, measure_ns: int) -> Returns:
-    if group.reconnect == "never":
+    if not group.reconnect.again:
         return Returns()
     cut = sum(share_of(drop.share_percent, group.count) for drop in group.drops if drop.at_ns < measure_ns)
     return Returns(float(cut), float(cut * len(group.subscribe)))

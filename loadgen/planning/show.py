@@ -20,7 +20,7 @@ _QUOTAS = ("at the peak", "asked", "quota", "share", "raised?", "certainty")
 
 def print_plan(plan: Estimate, console: Console) -> None:
     """Print the tables."""
-    console.print(Text(text.clean(plan.scenario.name), "bold"))
+    console.print(Text(text.clean(plan.run.name), "bold"))
     console.print(_indented(wording.heading(plan)))
     for line in wording.groups(plan):
         console.print(_indented(line))
@@ -69,7 +69,7 @@ def markdown(plan: Estimate) -> str:
     """Return the same as Markdown."""
     from analysis.gates.outputs import escaped
 
-    lines = [f"### {escaped(plan.scenario.name)}: {escaped(wording.heading(plan))}", ""]
+    lines = [f"### {escaped(plan.run.name)}: {escaped(wording.heading(plan))}", ""]
     lines += [f"- {escaped(line)}" for line in wording.groups(plan)]
     if plan.unpriced is not None:
         lines += ["", escaped(wording.unpriced(plan)), ""]

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from analysis import pricing, text
 from loadgen.measure.surroundings import allowed_here
+from loadgen.pacing import Arrival
 from loadgen.planning.estimate import HOURS_A_MONTH, Estimate, this_kind
 from loadgen.planning.fleet import MEMORY_SHARE
 from loadgen.planning.machine import PLANNED_SHARE
 from loadgen.planning.quotas import Use
 from loadgen.planning.room import restrained
-from loadgen.scenario import Settle
 from loadgen.scenario.units import format_duration
 
 _LABELS = {
@@ -84,9 +84,9 @@ def quotas(plan: Estimate) -> list[Row]:
 
 def heading(plan: Estimate) -> str:
     """Return the scenario in a line."""
-    census = plan.census
+    totals = plan.run.totals
     return (
-        f"{census.clients:,} clients, {census.websockets:,} connections, {census.subscriptions:,} subscriptions;"
+        f"{totals.clients:,} clients, {totals.websockets:,} connections, {totals.subscriptions:,} subscriptions;"
         f" a run takes {plan.run_s:,.1f} s and the time until all is proven ready"
     )
 
@@ -216,14 +216,14 @@ def remarks(plan: Estimate) -> Iterator[str]:
     if prices.prices.usd_per_gb_out.value is None:
         yield "data transfer is not priced: its rate is not in the price file"
     yield "request tokens: one for each publish request at least, over WebSocket too, is an assumption"
-    if not isinstance(plan.scenario.phases.ready, Settle):
+    if plan.run.phases.settle_ns is None:
         yield "one round of readiness probes is counted; a service that delivers late after a subscribe takes more"
-    if every_ns := plan.scenario.phases.echo_ns:
+    if every_ns := plan.run.phases.echo_ns:
         yield (
             f"each worker also publishes an event to itself every {format_duration(every_ns)} (phases.echo): not"
             " counted here, since it depends on how many workers there are"
         )
-    if any(group.publish and group.publish.arrival == "poisson" for group in plan.scenario.clients.values()):
+    if any(publish.pace.arrival is Arrival.POISSON for publish in plan.run.publishing.values()):
         yield "of Poisson arrival the mean rate is set against quotas: single seconds exceed it"
 
 

@@ -355,7 +355,7 @@ class ProtocolFile(Part):
 
 def json_schema() -> dict[str, Any]:
     """Return the schema of protocol files (JSON Schema, draft 2020-12), for editors."""
-    from loadgen.scenario.json_schema import schema_of
+    from loadgen.scenario.schema import schema_of
 
     return schema_of(ProtocolFile, "Protocol file, version 1")
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import gevent
+import msgspec
 from gevent.event import AsyncResult, Event
 from gevent.lock import Semaphore
 from locust.env import Environment
@@ -26,10 +27,11 @@ from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import ClockRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve import ClientPlan, Clients, ResolvedRun
 from loadgen.run import gather, locust_stats, messages, worker_process
 from loadgen.run.account import show_failure
 from loadgen.run.cadence import FLUSH_INTERVAL_S, every, wait_for_status
-from loadgen.run.census import Census
 from loadgen.run.echo import EchoLane, plan_echo
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.live_gates import LiveGates
@@ -40,7 +42,6 @@ from loadgen.run.target import Target
 from loadgen.run.threads import native_lock, native_sleep, run_in_thread, start_native_thread
 from loadgen.run.worker_clock import WorkerClock
 from loadgen.run.worker_messages import MOST_REPORTS, clipped, clipped_counts
-from loadgen.scenario import ClientPlan, Plan, Scenario, Settle
 from loadgen.transport import proxy
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
@@ -82,9 +83,9 @@ class Agent:
         self._environment = environment
         self._link = link
         target = Target.from_payload(begin["target"], allowed, login_from)
-        self.scenario = Scenario.from_resolved(begin["scenario"], target.url)
-        self.plan = Plan(self.scenario)
-        self.census = Census.of(self.scenario, self.plan)
+        run = self._resolved = msgspec.convert(begin["run"], ResolvedRun)
+        self._clients = Clients(run)
+        rules = target.protocol.rules
         self.service: Service = target.service()
         #: What people should know of this worker's connects, and how often.
         self._network: Counter[str] = Counter()
@@ -101,7 +102,7 @@ class Agent:
         self.failures = Failures(show_failure)
         #: What the user's own code has asserted.
         self.checks = Checks()
-        self.most_event_bytes = self.scenario.rules.event_bytes
+        self.most_event_bytes = run.event_bytes
         self._folder, self._shared = spool_folder(begin["folder"], begin["token"], worker)
         self._spool = SpoolWriter(self._folder, worker)
         self._sender = (
@@ -115,11 +116,11 @@ class Agent:
         #: Why this worker ends before the run does.
         self._left: str | None = None
         self.recorder = Recorder(begin["token"], self._spool, run_in_thread, native_lock())
-        self._tally = locust_stats.DeliveryTally(environment.stats, self.plan)
+        self._tally = locust_stats.DeliveryTally(environment.stats, run)
         self.recorder.tally = self._tally.add
-        self.recorder.tells_shortest = LiveGates.of(self.scenario).watching
+        self.recorder.tells_shortest = LiveGates.of(run).watching
         if begin["live"]:
-            self.recorder.live = live_reports(self.scenario, self.plan)
+            self.recorder.live = live_reports(run, rules)
         self._pauses = PauseWatch(native_sleep)
         self._health = HealthSampler(gevent.sleep, self._pauses)
         self._clock = WorkerClock(
@@ -146,10 +147,10 @@ class Agent:
         #: Reports for live displays that are still to be sent.
         self._reports: list[Report] = []
         self._flushing = Semaphore()
-        ready = self.scenario.phases.ready
+        settle_ns = run.phases.settle_ns
         self._readiness: ProbedReadiness | SettledReadiness = (
-            SettledReadiness(ready.settle_ns)
-            if isinstance(ready, Settle)
+            SettledReadiness(settle_ns)
+            if settle_ns is not None
             else ProbedReadiness(
                 self.service,
                 begin["token"],
@@ -161,7 +162,7 @@ class Agent:
             )
         )
         self.readiness: Readiness = self._readiness
-        self._echo = self._echo_lane(begin)
+        self._echo = self._echo_lane(begin, rules)
         worker_process.set_up()
         start_native_thread(self._pauses.watch)
         start_native_thread(partial(self._health.surroundings.allowances.watch, native_sleep))
@@ -189,7 +190,7 @@ class Agent:
             gevent.spawn_later(_CLAIM_WINDOW_S, self._send_claims)
         self._claims.append((role, granted))
         number = granted.get()
-        return None if number is None else self.plan.client(number)
+        return None if number is None else self._clients.client(number)
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
         """Wait until the client's turn to connect has come; false: the run is over."""
@@ -314,11 +315,11 @@ class Agent:
 
     # Inside.
 
-    def _echo_lane(self, begin: Payload) -> EchoLane | None:
+    def _echo_lane(self, begin: Payload, rules: ProtocolRules) -> EchoLane | None:
         if begin["echo_ns"] is None:
             return None
         token, workers = begin["token"], begin["workers"]
-        plan = plan_echo(self.scenario, self.plan, begin["echo_ns"], token, self.worker, workers)
+        plan = plan_echo(self._resolved, self._clients, rules, begin["echo_ns"], token, self.worker, workers)
         return EchoLane(self, plan, token, self._spool)
 
     def _ping_loop(self) -> None:
@@ -347,7 +348,9 @@ class Agent:
         self._link.to_coordinator(messages.CLAIM, {"request": request, "wanted": dict(wanted)})
 
     def _ramp_over(self) -> bool:
-        return self._ramp_ns > 0 and now_ns() >= self._clock.local_ns(self._ramp_ns + self.census.ramp_ns)
+        return self._ramp_ns > 0 and now_ns() >= self._clock.local_ns(
+            self._ramp_ns + self._resolved.totals.ramp_ns
+        )
 
     def _flush_loop(self) -> None:
         for _ in every(FLUSH_INTERVAL_S):

@@ -23,21 +23,21 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.live.service import LiveService
 from loadgen.measure.failures import message_of
-from loadgen.planning import guard, room
-from loadgen.planning.prices import load_prices
+from loadgen.planning import room
+from loadgen.resolve import ResolvedRun
 from loadgen.run import agent as agents
-from loadgen.run import ending, joining, limits, messages, target, worker_messages
+from loadgen.run import ending, handover, joining, limits, messages, target, worker_messages
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
-from loadgen.run.census import Census
 from loadgen.run.coordinator import FINISHING, Coordinator
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.ending import Ending
 from loadgen.run.exits import ExitCode, RunError
+from loadgen.run.handover import Handover
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
 from loadgen.run.runners import faults, refused
-from loadgen.scenario import Plan, Scenario, ScenarioError, check_overlaps, load, overrides_of
+from loadgen.scenario.problems import ScenarioError
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
 from loadgen.users.declared import UserClassError, demand_unchanged
@@ -97,7 +97,8 @@ class Controller:
             os._exit(ExitCode.USAGE)
         self.coordinator: Coordinator | None = None
         self.agent: Agent | None = None
-        self.scenario: Scenario | None = None
+        #: On a master: what it runs.
+        self.given: Handover | None = None
         self.target: target.Target | None = None
         self.server: ServerProcess | None = None
         self.live: LiveService | None = None
@@ -226,21 +227,17 @@ class Controller:
                 self._restrict_users(None)
                 self._say_room(1, embedded=False)
                 return
-            self.scenario = load(
-                options.scenario, overrides_of(options.overrides or ()), target=options.target
-            )
-            plan = Plan(self.scenario)
-            check_overlaps(self.scenario, plan)
-            census = Census.of(self.scenario, plan)
-            self.prices = load_prices(None if options.prices is None else Path(options.prices))
-            self._restrict_users(plan)
-            for warning in self.scenario.warnings():
+            # What `loadgen run` hands over it has checked, and asked for the cost.
+            self.given = handover.received() or self._resolve()
+            run = self.given.run
+            totals = run.totals
+            self._restrict_users(run)
+            for warning in run.warnings:
                 say(f"note: {warning}")
             processes = getattr(options, "processes", None) or 1
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
-                limits.check_open_files(census.sockets, max(1, processes))
+                limits.check_open_files(totals.sockets, max(1, processes))
             check_writable(Path(options.results))
-            self._check_cost(plan)
             # Before a server is started or anything sent: a port may be taken.
             self.live = LiveService(
                 options.prometheus,
@@ -250,7 +247,7 @@ class Controller:
                 options.allowed_hosts or (),
             )
             self.target = target.Target.resolve(
-                self.scenario,
+                run,
                 options.target,
                 options.api_key_env,
                 options.auth,
@@ -266,18 +263,18 @@ class Controller:
                     ExitCode.USAGE,
                 )
             if self.target is not None:
-                self.target.check_namespaces(census.namespaces)
+                self.target.check_namespaces(totals.namespaces)
             else:
-                self.target = self._serve(census.namespaces)
+                self.target = self._serve(totals.namespaces)
             if said := proxy.sentence(self.target.proxies()):
                 say(f"note: {said}")
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 connect_url, http_url = self.target.urls()
-                http, given = census.sockets - census.websockets, sources.Sources.from_environment()
-                limits.check_local_ports(connect_url, census.websockets, http_url, http, given)
-            target.check(self.target, self.scenario.phases.ready_timeout_ns / 1e9)
+                http, given = totals.http, sources.Sources.from_environment()
+                limits.check_local_ports(connect_url, totals.websockets, http_url, http, given)
+            target.check(self.target, run.phases.ready_timeout_ns / 1e9)
             # Last: of a run that does not begin it is no news.
-            self._say_room(processes, embedded=options.target is None and self.scenario.target is None)
+            self._say_room(processes, embedded=options.target is None and run.target is None)
             for line in self.live.shown:
                 say(line)
         except ScenarioError as error:
@@ -293,24 +290,35 @@ class Controller:
             for note in room.notes(room.room_here(), max(1, processes), embedded):
                 say(f"note: {note}")
 
-    def _check_cost(self, plan: Plan) -> None:
-        """Refuse a run that would go elsewhere or cost too much and that nobody has confirmed; raises RunError."""
-        assert self.scenario is not None
-        where = guard.elsewhere(self.options.target, self.scenario)
-        protocol = guard.protocol_for(self.options.target, self.scenario)
+    def _resolve(self) -> Handover:
+        """Resolve the scenario of plain Locust's options; raises ScenarioError and RunError as it may not be run."""
+        # Here: what `loadgen run` starts gets its run resolved, and has no use for reading scenarios.
+        from loadgen.planning import guard
+        from loadgen.planning.prices import load_prices
+        from loadgen.resolve.overlap import check_overlaps
+        from loadgen.resolve.resolver import protocol_for, resolve
+        from loadgen.scenario import load, overrides_of
+
+        options = self.options
+        scenario = load(options.scenario, overrides_of(options.overrides or ()), target=options.target)
+        run = resolve(scenario, options.target)
+        protocol = protocol_for(scenario, options.target)
+        check_overlaps(run, protocol.rules)
+        prices = load_prices(None if options.prices is None else Path(options.prices))
+        where = guard.elsewhere(options.target, run)
         found = guard.check(
-            self.scenario,
-            plan,
-            self.prices,
-            self.options.max_cost,
+            run,
+            prices,
+            options.max_cost,
             where,
-            self.options.allow_remote,
+            options.allow_remote,
             protocol,
         )
         if found.refusal is not None:
             raise RunError(found.refusal, ExitCode.USAGE)
-        if found.question is not None and not self.options.yes:
+        if found.question is not None and not options.yes:
             raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
+        return Handover.of(run, prices, options.max_cost)
 
     def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
         """Start the embedded server; it ends when this process does, whichever way that is."""
@@ -330,17 +338,17 @@ class Controller:
         announced = self.server.announcement
         return target.Target(announced.http_url, api_key=announced.api_key, faults=faults)
 
-    def _restrict_users(self, plan: Plan | None) -> None:
-        """Let Locust spawn exactly the plan's clients, of the classes that play their roles; None: any of them."""
+    def _restrict_users(self, run: ResolvedRun | None) -> None:
+        """Let Locust spawn exactly the run's clients, of the classes that play their roles; None: any of them."""
         wanted: dict[str, int] = {}
-        if plan is not None:
-            wanted.update({role: count for role, count in plan.counts_by_role().items() if count})
+        if run is not None:
+            wanted.update({role: count for role, count in run.counts_by_role().items() if count})
         playing: list[type[User]] = []
         taken: set[str] = set()
         for user_class in self.environment.user_classes:
             if not issubclass(user_class, LoadUser):
                 playing.append(user_class)
-                if plan is not None:
+                if run is not None:
                     say(f"note: {user_class.__name__} takes no part: it is no client of the scenario")
                 continue
             try:
@@ -360,7 +368,7 @@ class Controller:
                     ExitCode.USAGE,
                 )
             taken.add(role)
-            if plan is None or role in wanted:
+            if run is None or role in wanted:
                 user_class.fixed_count = wanted.get(role, 0)
                 playing.append(user_class)
         missing = [role for role in wanted if role not in taken]
@@ -371,13 +379,13 @@ class Controller:
                 ExitCode.USAGE,
             )
         self.environment.user_classes = playing
-        self.total_users = 0 if plan is None else len(plan)
+        self.total_users = 0 if run is None else run.totals.clients
 
     def test_start(self) -> None:
         """Begin a run; on workers nothing: BEGIN comes by message."""
         if isinstance(self.runner, WorkerRunner):
             return
-        assert self.scenario is not None
+        assert self.given is not None
         assert self.target is not None
         self.ended.clear()
         self._interrupts = 0
@@ -388,12 +396,12 @@ class Controller:
                 workers = self.door.those_who_take_part(embedded=self.target.embedded)
             coordinator = Coordinator(
                 self,
-                self.scenario,
+                self.given.run,
                 self.target,
                 Path(options.results),
                 workers,
-                self.prices,
-                options.max_cost,
+                self.given.prices,
+                self.given.budget,
                 live=self.live is not None and self.live.wanted,
             )
         except RunError as error:

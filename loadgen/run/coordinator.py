@@ -17,13 +17,12 @@ from loadgen.live.state import LiveState, View
 from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import message_of, place_of
-from loadgen.planning.guard import Budget
-from loadgen.planning.prices import Prices
+from loadgen.planning.budget import Budget
 from loadgen.protocol.refusals import Refusal
+from loadgen.resolve import ResolvedRun
 from loadgen.run import echo, messages
 from loadgen.run.account import Account
 from loadgen.run.cadence import lead_ns
-from loadgen.run.census import Census, Share, shares
 from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.gather import SpoolReceiver
 from loadgen.run.kills import KillWatch, killed_here
@@ -33,10 +32,10 @@ from loadgen.run.member import Member
 from loadgen.run.messages import Link, Payload
 from loadgen.run.offered import offered
 from loadgen.run.record import RunFolder
+from loadgen.run.shares import Share, shares
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
 from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
-from loadgen.scenario import Plan, Scenario
 from loadgen.users.worker import Timeline
 
 #: The phase in which record and report are made.
@@ -126,42 +125,38 @@ class Coordinator:
     def __init__(
         self,
         link: Link,
-        scenario: Scenario,
+        run: ResolvedRun,
         target: Target,
         results: Path,
         workers: Sequence[Member],
-        prices: Prices,
-        max_usd: float | None = None,
+        prices: dict[str, Any],
+        budget: Budget | None = None,
         live: bool = False,
     ) -> None:
         self._link = link
-        self.scenario = scenario
-        plan = Plan(scenario)
-        self.census = Census.of(scenario, plan)
+        self._resolved = run
         self._target = target
         self._begun_ns = now_ns()
         token = secrets.randbits(31)
-        self.folder = RunFolder.create(results, scenario.resolved(), target.describe(), token, self._begun_ns)
+        self.folder = RunFolder.create(results, run.document, target.describe(), token, self._begun_ns)
         self.manifest = self.folder.manifest
-        self.manifest.late_after_ns = scenario.phases.drain_ns or None
-        self.manifest.offered = offered(scenario)
+        self.manifest.late_after_ns = run.phases.drain_ns or None
+        self.manifest.offered = offered(run)
         if target.protocol.priced:
-            self.manifest.prices = prices.snapshot()
+            self.manifest.prices = prices
         #: Of this process, where it has no agent.
         self.account = Account()
-        self._budget = Budget.of(scenario, plan, prices, max_usd)
+        self._budget = budget
         self._connected_s = 0.0
         self._counted_ns = self._begun_ns
         self.workers: dict[str, WorkerState] = {}
-        dealt = shares(scenario, plan, [member.weight for member in workers])
+        dealt = shares(run, [member.weight for member in workers])
         for member, share in zip(workers, dealt, strict=True):
             self.workers[member.worker_id] = WorkerState(member, share)
         self._counts = {worker_id: state.share.counts() for worker_id, state in self.workers.items()}
         self._receiver = SpoolReceiver(self.folder.spool)
         self._progressed_ns = 0
-        self._lead_ns = lead_ns(
-            self.census.clients, elsewhere=not all(member.in_master for member in workers)
-        )
+        self._lead_ns = lead_ns(run.totals.clients, elsewhere=not all(member.in_master for member in workers))
         #: Clients that have their user.
         self._granted = 0
         self._ramp_ns = 0
@@ -171,14 +166,12 @@ class Coordinator:
         #: Why the run is to end, where that is no interrupt.
         self._ending: RunError | None = None
         self._changed = Event()
-        self._live_gates = LiveGates.of(scenario)
+        self._live_gates = LiveGates.of(run)
         self._pauses = MasterPauses()
         self._recent: deque[tuple[int, HdrHistogram]] = deque(maxlen=20 * max(1, len(workers)))
         #: What live displays read; None: there are none.
         self.live = (
-            LiveState(
-                self.manifest.run, scenario, plan, target.describe(), [member.worker for member in workers]
-            )
+            LiveState(self.manifest.run, run, target.describe(), [member.worker for member in workers])
             if live
             else None
         )
@@ -232,7 +225,7 @@ class Coordinator:
     def begin_payload(self, worker_id: str) -> Payload:
         """Return what an agent needs to take part."""
         return {
-            "scenario": self.scenario.resolved(),
+            "run": self._resolved.for_worker(),
             "target": self._target.to_payload(),
             "token": self.manifest.token,
             "folder": str(self.folder.path),
@@ -241,7 +234,7 @@ class Coordinator:
             "websockets": self.workers[worker_id].share.websockets,
             "workers": len(self.workers),
             "echo_ns": echo.interval_ns(
-                self.scenario, (state.member.boot_id for state in self.workers.values())
+                self._resolved, (state.member.boot_id for state in self.workers.values())
             ),
             "boot_id": boot_id(),
             "live": self.live is not None,
@@ -277,7 +270,7 @@ class Coordinator:
             worker_id,
         )
         self._granted += sum(map(len, granted.values()))
-        if self._granted == self.census.clients and not self._ramp_ns:
+        if self._granted == self._resolved.totals.clients and not self._ramp_ns:
             # Not before: users that are still being made would keep those that connect waiting.
             self._ramp_ns = now_ns() + self._lead_ns
             self._link.to_agents(messages.RAMP, {"ramp_ns": self._ramp_ns})
@@ -340,9 +333,9 @@ class Coordinator:
             phase=self.phase,
             elapsed_s=(at_ns - self._begun_ns) / 1e9,
             left_s=None if self._phase_end_ns is None else max(0.0, (self._phase_end_ns - at_ns) / 1e9),
-            clients=self.census.websockets,
+            clients=self._resolved.totals.websockets,
             connected=total["connected"],
-            subscriptions=self.census.subscriptions,
+            subscriptions=self._resolved.totals.subscriptions,
             ready=total["ready"],
             sent=total["sent"],
             accepted=total["accepted"],
@@ -359,8 +352,8 @@ class Coordinator:
             phase=self.phase,
             elapsed_s=(at_ns - self._begun_ns) / 1e9,
             left_s=None if self._phase_end_ns is None else max(0.0, (self._phase_end_ns - at_ns) / 1e9),
-            websockets=self.census.websockets,
-            subscriptions=self.census.subscriptions,
+            websockets=self._resolved.totals.websockets,
+            subscriptions=self._resolved.totals.subscriptions,
             totals=self._totals(),
             complaints=tuple(self._complaints()),
             workers={state.member.worker: state.member.hostname for state in states},
@@ -417,35 +410,35 @@ class Coordinator:
         self.folder.save()
 
     def _ramp(self) -> None:
-        phases = self.scenario.phases
+        phases = self._resolved.phases
         self._enter("ramp", now_ns(), None)
         while not self._ramp_ns:
             before = self._granted
             self._wait(
                 lambda: self._ramp_ns > 0 or self._granted > before,  # noqa: B023  called before the next
                 _USERS_TIMEOUT_S,
-                f"users have started for {before:,} of {self.census.clients:,} clients, and no more came",
+                f"users have started for {before:,} of {self._resolved.totals.clients:,} clients, and no more came",
             )
         patience_s = phases.ready_timeout_ns / 1e9
-        ramp_end_ns = self._ramp_ns + self.census.ramp_ns
+        ramp_end_ns = self._ramp_ns + self._resolved.totals.ramp_ns
         self._phase_end_ns = ramp_end_ns
         self._wait(
             lambda: (
-                self._totals()["connected"] >= self.census.websockets
-                and self._totals()["acknowledged"] >= self.census.subscriptions
+                self._totals()["connected"] >= self._resolved.totals.websockets
+                and self._totals()["acknowledged"] >= self._resolved.totals.subscriptions
             ),
             max(0.0, (ramp_end_ns - now_ns()) / 1e9) + patience_s,
             "not all clients could connect and subscribe",
         )
         self._enter("ready", now_ns(), now_ns() + phases.ready_timeout_ns)
         self._wait(
-            lambda: self._totals()["ready"] >= self.census.subscriptions,
+            lambda: self._totals()["ready"] >= self._resolved.totals.subscriptions,
             patience_s,
             "not all subscriptions were proven ready",
         )
 
     def _timed_phases(self) -> None:
-        phases = self.scenario.phases
+        phases = self._resolved.phases
         start_ns = now_ns() + self._lead_ns
         measure_ns = start_ns + phases.warmup_ns
         measure_end_ns = measure_ns + phases.measure_ns
@@ -526,7 +519,7 @@ class Coordinator:
                 raise RunError(state.broken, ExitCode(state.broken_code))
 
     def _explain(self, failure: str, timeout_s: float) -> str:
-        total, census = self._totals(), self.census
+        total, expected = self._totals(), self._resolved.totals
         complaints = self._complaints()
         seen = f"; most often: {complaints[0][0]} ({complaints[0][1]}×)" if complaints else ""
         if total["throttled"]:
@@ -534,8 +527,8 @@ class Coordinator:
                 f"; the target refused {total['throttled']:,} attempts for now: {Refusal.throttled().advice}"
             )
         return (
-            f"{failure} within {timeout_s:.0f} s: {total['connected']} of {census.websockets} connected,"
-            f" {total['acknowledged']} of {census.subscriptions} subscribed, {total['ready']} ready{seen}"
+            f"{failure} within {timeout_s:.0f} s: {total['connected']} of {expected.websockets} connected,"
+            f" {total['acknowledged']} of {expected.subscriptions} subscribed, {total['ready']} ready{seen}"
         )
 
     def _totals(self) -> Counter[str]:
@@ -555,7 +548,7 @@ class Coordinator:
     def _finish(self) -> None:
         # Cut short while publishing: what is under way still arrives, so that it does not look lost.
         cut_short = self.phase in ("warmup", "measure")
-        drain_ns = self.scenario.phases.drain_ns if cut_short else 0
+        drain_ns = self._resolved.phases.drain_ns if cut_short else 0
         self.phase, self._phase_end_ns = FINISHING, None
         self._link.to_agents(messages.FINISH, {"drain_ns": drain_ns})
         self._progressed_ns = now_ns() + drain_ns

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import gevent
 from gevent.event import Event
@@ -28,7 +28,8 @@ from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, Sub
 from loadgen.measure.spool import SpoolWriter
 from loadgen.measure.stamp import encode_event
 from loadgen.protocol.base import PublishAnswer
-from loadgen.scenario import ClientPlan, Plan, Scenario, SubscriptionPlan
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve import ClientPlan, Clients, ResolvedRun, SubscriptionPlan
 from loadgen.scenario.template import Template
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
@@ -60,31 +61,36 @@ class EchoPlan:
     #: When the first echo is due after the warm-up's start: the workers take turns.
     first_ns: int
     channel: str
-    via: Literal["http", "websocket"]
+    over_http: bool
     payload_bytes: int
     #: Why there is no lane after all, a sentence; None: there is one.
     refusal: str | None = None
 
 
-def interval_ns(scenario: Scenario, boot_ids: Iterable[str | None]) -> int | None:
+def interval_ns(run: ResolvedRun, boot_ids: Iterable[str | None]) -> int | None:
     """Return how often workers on these kernels are to echo, or None for never."""
-    wanted = scenario.phases.echo_ns
+    wanted = run.phases.echo_ns
     if wanted is None:
         return DEFAULT_INTERVAL_NS if len(set(boot_ids)) > 1 else None
     return wanted or None
 
 
 def plan_echo(
-    scenario: Scenario, plan: Plan, every_ns: int, token: int, worker: int, workers: int
+    run: ResolvedRun,
+    clients: Clients,
+    rules: ProtocolRules,
+    every_ns: int,
+    token: int,
+    worker: int,
+    workers: int,
 ) -> EchoPlan:
     """Return what a worker's lane does: as the group that publishes most does, in its namespace.
 
     The channel has the run's token in its name: no other run and no other worker has the same.
     """
-    publishes = {name: group.publish for name, group in scenario.clients.items() if group.publish is not None}
-    name = max(publishes, key=lambda each: publishes[each].events_per_s(scenario.clients[each].count))
-    first = next(group.first for group in plan.groups if group.name == name)
-    publish = plan.client(first).publish
+    publishes = run.publishing
+    name = max(publishes, key=lambda each: publishes[each].events_per_s)
+    publish = clients.client(run.group(name).first).publish
     assert publish is not None
     namespace = publish.channels().next().strip("/").split("/")[0]
     # Letters and digits only: every protocol's channels may have those.
@@ -93,25 +99,24 @@ def plan_echo(
         interval_ns=every_ns,
         first_ns=every_ns * worker // max(1, workers),
         channel=channel,
-        via=publish.via,
+        over_http=publish.over_http,
         payload_bytes=publish.payload_bytes,
-        refusal=_refusal(scenario, channel),
+        refusal=_refusal(run, rules, channel),
     )
 
 
-def _refusal(scenario: Scenario, channel: str) -> str | None:
+def _refusal(run: ResolvedRun, rules: ProtocolRules, channel: str) -> str | None:
     """Return why nothing may be published to a channel, or None."""
-    rules = scenario.rules
     try:
         rules.validate_publish(channel)
         rules.validate_subscribe(channel)
     except ValueError as error:
         return str(error)
-    if scenario.phases.echo_ns is not None:
+    if run.phases.echo_ns is not None:
         return None
-    for group in scenario.clients.values():
+    for group in run.groups:
         for pattern in group.subscribe:
-            if _receives(rules.normalise(pattern), channel):
+            if _receives(pattern, channel):
                 return (
                     f"subscriptions of the scenario to {pattern} would receive each echo; to have it nevertheless,"
                     " say how often: phases.echo: 500ms"
@@ -259,7 +264,7 @@ class EchoLane:
         progress = self._shown.progress
         return {
             "channel": self._plan.channel,
-            "via": self._plan.via,
+            "via": "http" if self._plan.over_http else "websocket",
             "interval_ns": self._plan.interval_ns,
             "payload_bytes": self._plan.payload_bytes,
             "sent": self._sent,
@@ -311,7 +316,7 @@ class EchoLane:
         subscription = SubscriptionPlan(_SUBSCRIPTION, plan.channel)
         self._receiver = self._connection((subscription,))
         connected = self._connect(self._receiver)
-        if connected and plan.via == "http":
+        if connected and plan.over_http:
             assert run.service.http_url is not None
             client = GeventHttpClient(
                 run.service.http_url,

@@ -11,8 +11,7 @@ from hdrh.histogram import HdrHistogram
 
 from analysis.gates.grammar import Gate
 from loadgen.measure import histograms
-from loadgen.scenario import Scenario
-from loadgen.scenario.gates import gate_of
+from loadgen.resolve import ResolvedRun
 
 _SECOND_NS = 1_000_000_000
 
@@ -27,9 +26,9 @@ class LiveGates:
         self._done = [0] * len(self._gates)
 
     @classmethod
-    def of(cls, scenario: Scenario) -> "LiveGates":
-        """Return what watches a scenario's gates."""
-        return cls([gate_of(written) for written in scenario.gates])
+    def of(cls, run: ResolvedRun) -> "LiveGates":
+        """Return what watches a run's gates."""
+        return cls([written.gate() for written in run.gates])
 
     @property
     def watching(self) -> bool:

@@ -13,7 +13,7 @@ from locust.stats import RequestStats, StatsEntry, bucket_response_time
 
 from loadgen.measure.counts import occurrences
 from loadgen.measure.rows import EventRow
-from loadgen.scenario import Plan
+from loadgen.resolve import ResolvedRun
 
 Values = npt.NDArray[np.int64]
 
@@ -24,9 +24,9 @@ PUBLISH = "PUBLISH"
 class DeliveryTally:
     """Adds up deliveries by client group until they are shown; the response time is the headline latency."""
 
-    def __init__(self, stats: RequestStats, plan: Plan) -> None:
+    def __init__(self, stats: RequestStats, run: ResolvedRun) -> None:
         self._stats = stats
-        subscribing = [group for group in plan.groups if group.subscriptions_per_client]
+        subscribing = [group for group in run.groups if group.subscribe]
         self._names = [group.name for group in subscribing]
         self._first = np.array([group.first_subscription for group in subscribing], dtype=np.int64)
         self._parts: dict[str, StatsEntry] = {}

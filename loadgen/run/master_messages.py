@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypedDict
 import msgspec
 from msgspec import Meta
 
+from loadgen.resolve import ResolvedRun
 from loadgen.run import messages
 from loadgen.run.worker_messages import Count, Name, Ns, Text
 
@@ -24,7 +25,7 @@ class _Target(TypedDict):
 
 
 class _Begin(TypedDict):
-    scenario: dict[str, Any]
+    run: ResolvedRun
     target: _Target
     token: Annotated[int, Meta(ge=0, lt=1 << 31)]
     folder: Annotated[str, Meta(max_length=4096)]

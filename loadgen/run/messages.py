@@ -7,9 +7,9 @@ into the structs of `worker_messages`, those of the master are checked by `maste
 from typing import Any, Final, Protocol
 
 #: Changes with what is said here: workers of another format are refused.
-FORMAT: Final = 5
+FORMAT: Final = 6
 
-#: coordinator → agents: a run begins (scenario, target, token, folder).
+#: coordinator → agents: a run begins (the resolved run, target, token, folder).
 BEGIN: Final = "loadgen.begin"
 #: agent → coordinator: users ask for clients of a role. coordinator → agent: which they are.
 CLAIM: Final = "loadgen.claim"

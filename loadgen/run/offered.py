@@ -2,19 +2,16 @@
 
 from typing import Any
 
-from loadgen.scenario import Scenario
+from loadgen.resolve import ResolvedRun
 
 
-def offered(scenario: Scenario) -> list[dict[str, Any]]:
+def offered(run: ResolvedRun) -> list[dict[str, Any]]:
     """Return each publishing group's rate and the points of its curve (ns from the measure's start, load)."""
     return [
         {
             "group": name,
-            "events_per_s": group.publish.events_per_s(group.count),
-            "points": [
-                [point.at_ns, point.load] for point in group.publish.curve(scenario.phases.measure_ns)
-            ],
+            "events_per_s": publish.events_per_s,
+            "points": [[point.at_ns - run.phases.warmup_ns, point.load] for point in publish.pace.curve],
         }
-        for name, group in scenario.clients.items()
-        if group.publish is not None
+        for name, publish in run.publishing.items()
     ]

@@ -6,9 +6,13 @@ That such a sequence exists, and the rule that finds it, is Tijdeman's ("The cha
 Mathematics 32, 1980): of those to whom a client is due, the one whose next client would be overdue first.
 """
 
+from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd, lcm
+
+from loadgen.resolve import ResolvedRun
 
 #: Weights are fractions of small numbers, so that a sequence repeats soon and can be computed exactly.
 FINEST = Fraction(1, 1000)
@@ -32,6 +36,41 @@ def weight_of(text: str) -> Fraction:
             f" with three decimals at most, not {text!a}"
         )
     return weight
+
+
+@dataclass
+class Share:
+    """What one worker holds of a run."""
+
+    #: Its clients by role, lowest number first.
+    free: dict[str, deque[int]] = field(default_factory=dict)
+    clients: int = 0
+    subscriptions: int = 0
+    sockets: int = 0
+    #: Of these the connections of its own that a client holds; the others are HTTP's.
+    websockets: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """Return how many clients of each role nobody has claimed yet."""
+        return {role: len(numbers) for role, numbers in self.free.items()}
+
+
+def shares(run: ResolvedRun, weights: Sequence[Fraction]) -> list[Share]:
+    """Return what each of the workers with these weights holds; see :func:`turns`."""
+    dealt = turns(weights, run.totals.clients)
+    found = [Share() for _ in weights]
+    for group in run.groups:
+        queues = [share.free.setdefault(group.role, deque()) for share in found]
+        for number in range(group.first, group.first + group.count):
+            queues[dealt[number]].append(number)
+        its = Counter(dealt[group.first : group.first + group.count])
+        for worker, count in its.items():
+            share = found[worker]
+            share.clients += count
+            share.subscriptions += count * len(group.subscribe)
+            share.sockets += count * group.sockets_per_client
+            share.websockets += count * group.holds_connections
+    return found
 
 
 def turns(weights: Sequence[Fraction], count: int) -> list[int]:

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 
@@ -15,18 +15,19 @@ from loadgen.console import say
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
-from loadgen.credentials.option import login_from_option
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
 from loadgen.protocol.refusals import Kind, Refusal
 from loadgen.protocol.registry import adopt_protocol_file, protocol_file_of, protocol_of
+from loadgen.resolve import ResolvedRun
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
-from loadgen.scenario import Scenario
-from loadgen.scenario.login import Login
 from loadgen.transport import bounded, proxy
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError, UnreadableError
+
+if TYPE_CHECKING:
+    from loadgen.scenario.login import Login
 
 CHECK_TIMEOUT_S = 10.0
 #: Between two attempts to log in to a target that throttles.
@@ -38,7 +39,7 @@ class Target:
     """Where the load goes. ``api_key`` is set only for the embedded server, whose key is worth nothing elsewhere."""
 
     url: str
-    login: Login | None = None
+    login: "Login | None" = None
     api_key: str | None = None
     #: What the embedded server was told to do wrong.
     faults: dict[str, Any] | None = None
@@ -59,7 +60,7 @@ class Target:
     @classmethod
     def resolve(
         cls,
-        scenario: Scenario,
+        run: ResolvedRun,
         url: str | None,
         api_key_env: str | None,
         auth: str | None = None,
@@ -78,10 +79,10 @@ class Target:
             RunError: the URL or the login cannot be.
         """
         login = login_of(api_key_env, auth)
-        if url is None and scenario.target is not None:
-            url, url_from = scenario.target.url, "the scenario"
-            if login is None:
-                login, login_from = scenario.target.login, "the scenario"
+        if url is None and run.target is not None:
+            url, url_from = run.target.url, "the scenario"
+            if login is None and run.target.login is not None:
+                login, login_from = _login(run.target.login), "the scenario"
         if url is None:
             if login is not None:
                 raise RunError(
@@ -101,7 +102,7 @@ class Target:
     def of(
         cls,
         url: str,
-        login: Login | None,
+        login: "Login | None",
         access: Access = Access(),  # noqa: B008  frozen
         allow_remote: bool = False,
         allowed: Allowed = NOTHING,
@@ -112,8 +113,8 @@ class Target:
         if url.startswith(PREFIX):
             stack = find(url, access)
             url = stack.url
-            login = login or Login(
-                mode="api-key", api_id=stack.api_id, profile=access.profile, region=stack.region
+            login = login or _login(
+                {"mode": "api-key", "api_id": stack.api_id, "profile": access.profile, "region": stack.region}
             )
         if login is None and not protocol_of(url).anonymous:
             raise RunError(
@@ -209,7 +210,7 @@ class Target:
             adopt_protocol_file(payload["url"], payload["protocol_file"])
         return cls(
             payload["url"],
-            Login.model_validate(login) if login is not None else None,
+            _login(login) if login is not None else None,
             payload["api_key"],
             allow_remote=payload["allow_remote"],
             allowed=allowed,
@@ -249,14 +250,25 @@ class Target:
             )
 
 
-def login_of(api_key_env: str | None, auth: str | None) -> Login | None:
+def _login(said: dict[str, Any]) -> "Login":
+    # Here: a run that needs no login, as of the embedded server, loads no pydantic.
+    from loadgen.scenario.login import Login
+
+    return Login.model_validate(said)
+
+
+def login_of(api_key_env: str | None, auth: str | None) -> "Login | None":
     """Return the login that the command line names, None if it names none; raises RunError."""
     if api_key_env is not None and auth is not None:
         raise RunError("--api-key-env and --auth are two ways to log in: keep one", ExitCode.USAGE)
     if api_key_env is not None:
         auth = f"api-key:{api_key_env}"
+    if auth is None:
+        return None
+    from loadgen.credentials.option import login_from_option
+
     try:
-        return None if auth is None else login_from_option(auth)
+        return login_from_option(auth)
     except CredentialError as error:
         raise RunError(str(error), ExitCode.USAGE) from None
 

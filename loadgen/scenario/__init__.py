@@ -1,51 +1,51 @@
-"""Scenarios: who connects, what they subscribe to and publish, for how long; read from YAML and spelled out.
+"""Scenarios: who connects, what they subscribe to and publish, for how long; read from YAML.
 
-A scenario has groups of clients and phases. ``load`` reads and checks one, ``Plan`` says what each client does.
+A scenario has groups of clients and phases. ``load`` reads and checks one; `loadgen.resolve` makes a run of it.
+
+A name is loaded when it is asked for: a process that only plays a resolved run has no use for pydantic and YAML.
 """
 
-from loadgen.scenario.behaviour_plan import (
-    Behaviour,
-    DropPlan,
-    LifetimePlan,
-    ReconnectPlan,
-    SubscriptionChurnPlan,
-)
-from loadgen.scenario.draws import ChannelDraw
-from loadgen.scenario.json_schema import json_schema
-from loadgen.scenario.load import CatalogueEntry, catalogue, find, load
-from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Variable
-from loadgen.scenario.overlap import check_overlaps
-from loadgen.scenario.overrides import overrides_of
-from loadgen.scenario.plan import ClientPlan, GroupPlan, Plan, PublishPlan, Role, SubscriptionPlan
-from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.scenario import Scenario
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loadgen.scenario.loading import CatalogueEntry, catalogue, find, load
+    from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Variable
+    from loadgen.scenario.overrides import overrides_of
+    from loadgen.scenario.problems import ScenarioError
+    from loadgen.scenario.scenario import Scenario
+    from loadgen.scenario.schema import json_schema
 
 __all__ = [
-    "Behaviour",
     "CatalogueEntry",
-    "ChannelDraw",
-    "ClientPlan",
-    "DropPlan",
     "Group",
-    "GroupPlan",
-    "LifetimePlan",
     "Phases",
-    "Plan",
     "Publish",
-    "PublishPlan",
-    "ReconnectPlan",
-    "Role",
     "Scenario",
     "ScenarioError",
     "Settle",
-    "SubscriptionChurnPlan",
-    "SubscriptionPlan",
     "Target",
     "Variable",
     "catalogue",
-    "check_overlaps",
     "find",
     "json_schema",
     "load",
     "overrides_of",
 ]
+
+_MODULES = {
+    "schema": ("json_schema",),
+    "loading": ("CatalogueEntry", "catalogue", "find", "load"),
+    "models": ("Group", "Phases", "Publish", "Settle", "Target", "Variable"),
+    "overrides": ("overrides_of",),
+    "problems": ("ScenarioError",),
+    "scenario": ("Scenario",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)

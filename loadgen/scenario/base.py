@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict
 # whatever is installed.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 # Tags of unions stand in pydantic's error locations; the angle brackets tell them from the file's keys.
 WORD, MAPPING, LIST = "<word>", "<mapping>", "<list>"
 

@@ -72,13 +72,21 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
             (*path, "publish", "batch"),
             f"must be 1, not {publish.batch}: on this target each publish has one event",
         )
-    if not group.subscribe and publish.via == "websocket" and rules.over_http(publish.via):
-        for key in ("reconnect", "drops", "churn"):
-            if getattr(group, key):
-                yield Problem(
-                    (*path, key),
-                    "cannot be: on this target it publishes over HTTP and holds no connection; drop it",
-                )
+    if _holds_connections(group, rules):
+        return
+    for key in ("reconnect", "drops", "churn", "slow"):
+        if getattr(group, key) and publish.via == "http":
+            yield Problem(path, f"has {key}, but only publishes over HTTP: it holds no connection; drop it")
+        elif getattr(group, key):
+            yield Problem(
+                (*path, key),
+                "cannot be: on this target it publishes over HTTP and holds no connection; drop it",
+            )
+
+
+def _holds_connections(group: Group, rules: ProtocolRules) -> bool:
+    """Return whether each client opens a connection of its own: as the run's groups will, which are not made yet."""
+    return bool(group.subscribe) or (group.publish is not None and not rules.over_http(group.publish.via))
 
 
 def _check_clients(clients: Groups) -> Iterator[Problem]:
@@ -164,7 +172,9 @@ def warnings(
         yield f"phases last longer than the {hours:g} h after which the service ends a connection"
     if embedded:
         return
-    connects_per_s = sum(min(group.ramp_per_s, group.count) for group in clients.values())
+    connects_per_s = sum(
+        min(group.ramp_per_s, group.count) for group in clients.values() if _holds_connections(group, rules)
+    )
     if rules.connects_per_s is not None and connects_per_s > rules.connects_per_s:
         yield (
             f"clients connect at {connects_per_s:g}/s, "

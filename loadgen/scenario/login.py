@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, Part
+from loadgen.scenario.base import Part
+from loadgen.scenario.text import ENVIRONMENT_PATTERN
 from loadgen.scenario.units import problem
 
 Variable = Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)]

@@ -7,12 +7,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, LIST, MAPPING, WORD
+from loadgen.scenario.base import LIST, MAPPING, WORD
 from loadgen.scenario.curves import FORM_TAGS
 from loadgen.scenario.descriptions import descriptions
 from loadgen.scenario.models import KEY_PATTERN, NAME_PATTERN
 from loadgen.scenario.problems import Path, Problem
-from loadgen.scenario.text import closest, nearest, shown
+from loadgen.scenario.text import ENVIRONMENT_PATTERN, closest, nearest, shown
 
 _NOT_KEYS = {WORD, MAPPING, LIST, "[key]", *FORM_TAGS.values()}
 _FORMS = {

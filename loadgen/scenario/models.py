@@ -18,10 +18,11 @@ from pydantic import (
 
 from loadgen.pacing import Arrival, Point
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part, as_tuple, word_or_mapping
+from loadgen.scenario.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile, points_of
 from loadgen.scenario.login import Login
+from loadgen.scenario.text import ENVIRONMENT_PATTERN
 from loadgen.scenario.units import (
     ConnectRate,
     DurationNs,
@@ -237,30 +238,12 @@ class Group(Part):
 
     @model_validator(mode="after")
     def _has_what_it_needs(self) -> Self:
-        if not self.holds_connections:
-            for name in ("reconnect", "drops", "churn", "slow"):
-                if getattr(self, name):
-                    raise problem(
-                        f"has {name}, but only publishes over HTTP: it holds no connection; drop it"
-                    )
         if not self.subscribe:
             if self.churn is not None and self.churn.changes_per_s is not None:
                 raise problem("has churn.subscriptions and subscribes to nothing; give it 'subscribe'")
             if self.slow is not None:
                 raise problem("has slow and subscribes to nothing; give it 'subscribe'")
         return self
-
-    @property
-    def holds_connections(self) -> bool:
-        """Whether its clients have a WebSocket connection."""
-        return bool(self.subscribe) or (self.publish is not None and self.publish.via == "websocket")
-
-    @property
-    def role(self) -> Literal["subscriber", "publisher", "participant"]:
-        """What the clients do; a participant does both."""
-        if self.publish is None:
-            return "subscriber"
-        return "participant" if self.subscribe else "publisher"
 
 
 class Settle(Part):

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
-from loadgen.protocol.rules import ProtocolRules
+from loadgen.protocol.registry import protocol_of
 from loadgen.scenario.base import Part
 from loadgen.scenario.checks import check, warnings
 from loadgen.scenario.gates import GateText
@@ -37,13 +36,6 @@ class Scenario(Part):
     """How the run goes."""
     gates: tuple[GateText, ...] = Field(default=(), strict=False)
     """What a run must show to pass, such as delivery.latency.p99 < 150ms."""
-    _rules: ProtocolRules = PrivateAttr(default=APPSYNC_EVENTS.rules)
-    _embedded: bool = PrivateAttr(default=True)
-
-    @property
-    def rules(self) -> ProtocolRules:
-        """The rules of the protocol that it was checked for: its target's."""
-        return self._rules
 
     @model_validator(mode="after")
     def _as_long_as_its_curves(self) -> Self:
@@ -75,9 +67,18 @@ class Scenario(Part):
         dumped: dict[str, Any] = _pruned(self.model_dump(mode="json", by_alias=True))
         return dumped
 
-    def warnings(self) -> list[str]:
-        """Return what is allowed but beyond the service's default quotas or probably not meant."""
-        return list(warnings(self.variables, self.clients, self.phases, self.rules, self._embedded))
+    def warnings(self, target: str | None = None) -> list[str]:
+        """Return what is allowed but beyond the service's default quotas or probably not meant.
+
+        ``target`` is the URL of another target than the scenario's own.
+        """
+        url = target or self._url
+        rules = protocol_of(url).rules
+        return list(warnings(self.variables, self.clients, self.phases, rules, embedded=url is None))
+
+    @property
+    def _url(self) -> str | None:
+        return None if self.target is None else self.target.url
 
 
 def validated(data: object, places: Places, target: str | None = None) -> Scenario:
@@ -109,11 +110,9 @@ def validated(data: object, places: Places, target: str | None = None) -> Scenar
 
 
 def _check(scenario: Scenario, target: str | None) -> Iterator[Problem]:
-    """Check a scenario of sound parts by the rules of its target's protocol, which it has from then on."""
-    url = scenario.target.url if scenario.target is not None else None
-    scenario._rules = protocol_of(target or url).rules
-    scenario._embedded = target is None and url is None
-    return check(scenario.variables, scenario.clients, scenario.target, scenario.phases, scenario.rules)
+    """Check a scenario of sound parts by the rules of its target's protocol."""
+    rules = protocol_of(target or scenario._url).rules
+    return check(scenario.variables, scenario.clients, scenario.target, scenario.phases, rules)
 
 
 def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+#: The name of an environment variable.
+ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _SHOWN_CHARACTERS = 60
 #: API keys of AppSync begin with da2-; what follows is never repeated.
 _KEY = re.compile(r"da2-[A-Za-z0-9_-]*", re.IGNORECASE)

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from loadgen.scenario.base import ENVIRONMENT_PATTERN, MAPPING, WORD, Part
+from loadgen.scenario.base import MAPPING, WORD, Part
 from loadgen.scenario.part_file import read_part
 from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.text import shown
+from loadgen.scenario.text import ENVIRONMENT_PATTERN, shown
 from loadgen.scenario.units import DurationNs, EventRate, SizeBytes, problem
 from loadgen.server.auth.access import AllowedModes
 from loadgen.server.auth.api_key import ApiKeyAuthorizer

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 
 from loadgen.measure.failures import HARNESS
-from loadgen.scenario import ClientPlan, DropPlan, LifetimePlan, SubscriptionChurnPlan
+from loadgen.resolve import ClientPlan, DropPlan, LifetimePlan, SubscriptionChurnPlan
 from loadgen.users.connection import ClientConnection
 from loadgen.users.reconnect import DROP, LEAVE
 from loadgen.users.worker import Timeline, WorkerRun

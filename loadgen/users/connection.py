@@ -15,7 +15,7 @@ from loadgen.measure.stamp import Stamp, decode_event
 from loadgen.protocol.base import PING, UNACKNOWLEDGED, PublishAnswer
 from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.unreadable import FRAME_UNREADABLE
-from loadgen.scenario import ClientPlan, SubscriptionPlan
+from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport import isolation
 from loadgen.transport.connection import connection as connection_to
 from loadgen.transport.errors import TransportError

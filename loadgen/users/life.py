@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from loadgen.measure.clock import now_ns
 from loadgen.measure.rows import ConnectionRow
 from loadgen.protocol.refusals import Refusal
-from loadgen.scenario import ClientPlan
+from loadgen.resolve import ClientPlan
 from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
 from loadgen.transport.stream import SocketStream
 

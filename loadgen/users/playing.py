@@ -6,7 +6,7 @@ import gevent
 from gevent import Greenlet
 
 from loadgen.measure.failures import HARNESS
-from loadgen.scenario import ClientPlan
+from loadgen.resolve import ClientPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S, doings
@@ -56,7 +56,7 @@ class Client:
 
     def _connect_in_background(self) -> None:
         run, plan = self._run, self._plan
-        if plan.subscriptions or (plan.publish is not None and plan.publish.via == "websocket"):
+        if plan.subscriptions or (plan.publish is not None and not plan.publish.over_http):
             connection = ClientConnection(run, plan, self._code.on_delivery, self._come_back)
             self._connection = connection
             self._connecting = gevent.spawn(self._connect, connection)
@@ -71,7 +71,7 @@ class Client:
         timeline = self._run.wait_for_timeline()
         if timeline is None:
             return
-        if plan.publish.via == "websocket" and self._connection is not None:
+        if not plan.publish.over_http and self._connection is not None:
             publisher.limit(self._connection.most_unanswered)
         publisher.publish_all(timeline)
 
@@ -79,7 +79,7 @@ class Client:
         plan, run = self._plan, self._run
         assert plan.publish is not None
         sender: Sender
-        if plan.publish.via == "websocket":
+        if not plan.publish.over_http:
             assert self._connection is not None
             sender, in_flight = ConnectionSender(self._connection), 0
         else:

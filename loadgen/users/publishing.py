@@ -18,7 +18,7 @@ from loadgen.measure.stamp import encode_batch, encode_event
 from loadgen.measure.undecodable import Undecodable
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.protocol.unreadable import ANSWER_UNREADABLE
-from loadgen.scenario import ClientPlan
+from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.http import HttpClient

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from loadgen.scenario import Behaviour, LifetimePlan
+from loadgen.resolve import Behaviour, LifetimePlan
 
 #: Why a client ended its connection or subscription itself, as it stands in the record; of a drop with its number.
 LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"

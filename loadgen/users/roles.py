@@ -15,7 +15,7 @@ from locust.user.users import UserMeta
 
 from loadgen.console import say
 from loadgen.measure.failures import HARNESS, USER_CODE
-from loadgen.scenario import ClientPlan
+from loadgen.resolve import ClientPlan
 from loadgen.users import declared
 from loadgen.users.code import UserCode
 from loadgen.users.declared import UserClassError

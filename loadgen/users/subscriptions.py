@@ -12,7 +12,7 @@ from loadgen.measure.rows import SubscriptionRow
 from loadgen.measure.stamp import Stamp
 from loadgen.protocol.base import Session
 from loadgen.protocol.refusals import Refusal
-from loadgen.scenario import ClientPlan, SubscriptionPlan
+from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport import isolation
 from loadgen.users.life import Life
 from loadgen.users.reconnect import UNSUBSCRIBE, Returning

@@ -11,7 +11,7 @@ from loadgen.measure.checks import Checks
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.protocol.base import Service
-from loadgen.scenario import ClientPlan
+from loadgen.resolve import ClientPlan
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
 

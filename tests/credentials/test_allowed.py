@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loadgen.credentials import build
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.errors import CredentialError
+from loadgen.resolve.resolver import resolve
 from loadgen.run.exits import RunError
 from loadgen.run.target import Target
 from loadgen.scenario import load
@@ -116,16 +117,16 @@ def test_the_scenarios_login_needs_permission_and_that_of_the_command_line_does_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SOME_NAME", "da2-secret")
-    scenario = load("comments", {"target.url": URL, "target.api_key_env": "SOME_NAME"})
+    run = resolve(load("comments", {"target.url": URL, "target.api_key_env": "SOME_NAME"}))
     with pytest.raises(
         RunError, match=r"the scenario names the environment variable SOME_NAME, .* 127\.0\.0\.1:9"
     ):
-        Target.resolve(scenario, None, None)
-    assert Target.resolve(scenario, None, None, allowed=Allowed.of(["SOME_NAME"]))
-    assert Target.resolve(scenario, URL, "SOME_NAME")
+        Target.resolve(run, None, None)
+    assert Target.resolve(run, None, None, allowed=Allowed.of(["SOME_NAME"]))
+    assert Target.resolve(run, URL, "SOME_NAME")
     # Of plain Locust the command line is what counts, not what stands in a file.
     with pytest.raises(RunError, match=r"locust\.conf:3 names the environment variable SOME_NAME"):
-        Target.resolve(scenario, URL, "SOME_NAME", login_from="locust.conf:3")
+        Target.resolve(run, URL, "SOME_NAME", login_from="locust.conf:3")
 
 
 def test_a_worker_takes_no_name_and_no_command_from_its_master(monkeypatch: pytest.MonkeyPatch) -> None:

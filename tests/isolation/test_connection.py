@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from loadgen.measure.failures import Failures
 from loadgen.measure.undecodable import MOST_KINDS, OTHER_KINDS, Undecodable
 from loadgen.protocol.base import PublishAnswer
-from loadgen.scenario import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
+from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.users import connection as module

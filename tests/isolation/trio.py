@@ -29,8 +29,8 @@ from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.protocol.base import Service
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.service import MqttService
+from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.run.readiness import SettledReadiness
-from loadgen.scenario import ClientPlan, SubscriptionPlan
 from loadgen.transport import inlet as inlets
 from loadgen.transport.address import Address
 from loadgen.users.connection import ClientConnection

@@ -13,7 +13,9 @@ from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
 from loadgen.measure.live import LiveReports, Report
 from loadgen.measure.rows import EventRow, answer_times_ns
-from loadgen.scenario import Plan, Scenario, load, overrides_of
+from loadgen.protocol.registry import APPSYNC_EVENTS
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, load, overrides_of
 
 MS, SECOND = 1_000_000, 1_000_000_000
 #: The start of the measure phase.
@@ -56,13 +58,11 @@ class Fake:
     """A run of so many workers; `second` reports what arrived, `tick` ends the second."""
 
     def __init__(self, of: Scenario | None = None, workers: int = 1) -> None:
-        self.scenario = of or scenario()
-        self.plan = Plan(self.scenario)
+        self.resolved = resolve(of or scenario())
         numbers = range(workers)
         self.state = LiveState(
             "run-1",
-            self.scenario,
-            self.plan,
+            self.resolved,
             {"url": "http://127.0.0.1:1/event", "protocol": "appsync-events"},
             numbers,
         )
@@ -74,7 +74,7 @@ class Fake:
         self._makers = {number: self._maker() for number in numbers}
 
     def _maker(self) -> LiveReports:
-        maker = live_reports(self.scenario, self.plan)
+        maker = live_reports(self.resolved, APPSYNC_EVENTS.rules)
         maker.measure_ns = MEASURE_NS
         return maker
 

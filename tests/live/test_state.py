@@ -12,7 +12,10 @@ from loadgen.live.plan import Due, expected_by_channel
 from loadgen.live.state import POINTS_KEPT
 from loadgen.measure.live import BOUNDS_NS, LiveReports, encode
 from loadgen.measure.surroundings import Around
-from loadgen.scenario import Plan, load, overrides_of
+from loadgen.protocol.registry import APPSYNC_EVENTS
+from loadgen.resolve import Clients
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import load, overrides_of
 from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, report_of, scenario
 
 LATENCIES = st.lists(st.integers(-5 * MS, 20 * SECOND), min_size=1, max_size=60)
@@ -355,8 +358,8 @@ def test_gates_show_their_value_so_far_or_that_it_is_known_at_the_end() -> None:
 
 def test_what_an_event_should_bring_follows_from_the_subscriptions() -> None:
     comments = load("comments", overrides_of(["clients.readers.count=40"]))
-    plan = Plan(comments)
-    expected = expected_by_channel(comments, plan)
+    plan = Clients(run := resolve(comments))
+    expected = expected_by_channel(run, APPSYNC_EVENTS.rules)
     patterns = Counter(
         subscription.channel
         for number in range(len(plan))
@@ -365,7 +368,7 @@ def test_what_an_event_should_bring_follows_from_the_subscriptions() -> None:
     for pattern, readers in patterns.items():
         assert expected(pattern.replace("*", "3")) == readers
     assert expected("/default/elsewhere/1") == 0
-    assert expected_by_channel(scenario(), Plan(scenario()))(CHANNEL) == 10
+    assert expected_by_channel(resolve(scenario()), APPSYNC_EVENTS.rules)(CHANNEL) == 10
     churning = load("subscription-churn", overrides_of([]))
-    assert expected_by_channel(churning, Plan(churning))("/default/x") is None
-    assert Due(churning, Plan(churning)).deliveries(SECOND) is None
+    assert expected_by_channel(resolve(churning), APPSYNC_EVENTS.rules)("/default/x") is None
+    assert Due(resolve(churning)).deliveries(SECOND) is None

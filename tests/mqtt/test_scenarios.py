@@ -7,18 +7,21 @@ from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
 from loadgen.planning.show import markdown
 from loadgen.protocol.registry import protocol_of
-from loadgen.run.census import Census
-from loadgen.scenario import Plan, Scenario, ScenarioError, catalogue, check_overlaps, load
+from loadgen.resolve import Clients
+from loadgen.resolve.overlap import check_overlaps
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, ScenarioError, catalogue, load
 
 BROKER = "mqtt://127.0.0.1:1883"
 AWS = "mqtts://x-ats.iot.eu-west-1.amazonaws.com"
+RULES = protocol_of(BROKER).rules
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
 def test_the_catalogue_runs_on_a_broker_with_the_same_clients_and_channels(name: str) -> None:
     there, here = load(name), load(name, target=BROKER)
     assert here.resolved() == there.resolved()
-    plans = Plan(there), Plan(here)
+    plans = Clients(resolve(there)), Clients(resolve(here, BROKER))
     assert len(plans[0]) == len(plans[1])
     for number in {0, len(plans[0]) // 2, len(plans[0]) - 1}:
         first, second = (plan.client(number) for plan in plans)
@@ -26,15 +29,15 @@ def test_the_catalogue_runs_on_a_broker_with_the_same_clients_and_channels(name:
         if second.publish is not None:
             assert first.publish is not None
             assert first.publish.channels().next() == second.publish.channels().next()
-            assert (second.publish.via, second.publish.in_flight) == ("websocket", None)
-    check_overlaps(here, plans[1])
+            assert (second.publish.over_http, second.publish.in_flight) == (False, None)
+    check_overlaps(resolve(here, BROKER), RULES)
 
 
 def test_publishers_by_http_hold_a_connection_of_their_own() -> None:
     there, here = load("comments"), load("comments", target=BROKER)
-    assert Census.of(there, Plan(there)).websockets == 500
-    census = Census.of(here, Plan(here))
-    assert (census.websockets, census.sockets) == (510, 510)
+    assert resolve(there).totals.websockets == 500
+    totals = resolve(here, BROKER).totals
+    assert (totals.websockets, totals.sockets) == (510, 510)
 
 
 def of(subscribe: list[str], count: int = 3) -> Scenario:
@@ -70,21 +73,21 @@ def test_overlapping_subscriptions_of_a_client_are_refused(subscribe: list[str])
     with pytest.raises(
         ScenarioError, match=r"clients\.all\.subscribe: client \d+ of the group .* which overlap"
     ):
-        check_overlaps(scenario, Plan(scenario))
+        check_overlaps(resolve(scenario, BROKER), RULES)
     on_appsync = Scenario.from_resolved(scenario.resolved())
-    check_overlaps(on_appsync, Plan(on_appsync))
+    check_overlaps(resolve(on_appsync), protocol_of(None).rules)
 
 
 def test_subscriptions_that_only_look_alike_are_not() -> None:
     scenario = of(["/a/b", "/a/c", "/ab/*", "/a/b/*", "/b/{room}"])
-    check_overlaps(scenario, Plan(scenario))
+    check_overlaps(resolve(scenario, BROKER), RULES)
 
 
 def test_the_rules_of_appsync_stay_as_strict_and_a_broker_takes_more() -> None:
     channel = {"clients.commenters.publish.channel": "/a_b/c/d/e/f/g/{article}/{thread}"}
     with pytest.raises(ScenarioError, match="segments"):
         load("comments", channel)
-    assert load("comments", channel, target=BROKER).rules.publishes_over_http is False
+    assert not resolve(load("comments", channel, target=BROKER), BROKER).publishing["commenters"].over_http
     with pytest.raises(ScenarioError, match=r"only '#' is known"):
         load("comments", {"clients.readers.subscribe": "/a/+/{article}"}, target=BROKER)
     # The command line's target is what counts, but a broken one in the file is told all the same.
@@ -94,31 +97,29 @@ def test_the_rules_of_appsync_stay_as_strict_and_a_broker_takes_more() -> None:
 
 def test_aws_quotas_are_warned_about_and_a_brokers_are_its_operators_matter() -> None:
     busy = {"clients.commenters.publish.rate": "2000/s", "clients.readers.ramp": "1000/s"}
-    warned = " ".join(load("comments", busy, target=AWS).warnings())
+    warned = " ".join(load("comments", busy, target=AWS).warnings(AWS))
     assert "200 requests/s on each connection, above the service's quota of 100/s; use more clients" in warned
     assert "via: http" not in warned
     assert "above the service's default quota of 500/s" in warned
-    assert not load("comments", busy, target=BROKER).warnings()
+    assert not load("comments", busy, target=BROKER).warnings(BROKER)
     many = {"clients.readers.subscribe": str([f"/a/{number}/{{article}}" for number in range(60)])}
-    assert "60 subscriptions on each connection" in " ".join(load("comments", many, target=AWS).warnings())
+    assert "60 subscriptions on each connection" in " ".join(load("comments", many, target=AWS).warnings(AWS))
 
 
 def test_no_costs_of_another_service_are_shown() -> None:
-    scenario, prices = load("comments", target=BROKER), load_prices(None)
-    plan, broker, aws = Plan(scenario), protocol_of(BROKER), protocol_of(AWS)
-    here, there = guard.elsewhere(BROKER, scenario), guard.elsewhere(AWS, scenario)
+    run, prices = resolve(load("comments", target=BROKER), BROKER), load_prices(None)
+    broker, aws = protocol_of(BROKER), protocol_of(AWS)
+    here, there = guard.elsewhere(BROKER, run), guard.elsewhere(AWS, run)
     assert (here is None, there is None) == (True, False)
-    assert guard.check(scenario, plan, prices, None, here, protocol=broker) == guard.Check()
-    assert "no prices of MQTT 5" in (
-        guard.check(scenario, plan, prices, 1.0, None, protocol=broker).refusal or ""
-    )
-    refused = guard.check(scenario, plan, prices, None, there, protocol=aws).refusal or ""
+    assert guard.check(run, prices, None, here, protocol=broker) == guard.Check()
+    assert "no prices of MQTT 5" in (guard.check(run, prices, 1.0, None, protocol=broker).refusal or "")
+    refused = guard.check(run, prices, None, there, protocol=aws).refusal or ""
     assert "of unknown cost, starts only with --allow-remote" in refused
-    asked = guard.check(scenario, plan, prices, None, there, allow_remote=True, protocol=aws).question or ""
+    asked = guard.check(run, prices, None, there, allow_remote=True, protocol=aws).question or ""
     assert "bills each message" in asked
-    page = markdown(estimate(scenario, prices, unpriced=broker.title))
+    page = markdown(estimate(run, prices, unpriced=broker.title))
     assert "no prices and no account's quotas of MQTT 5 are known here" in page
     assert "$" not in page
-    said = estimate(scenario, prices, unpriced=broker.title).to_dict()
+    said = estimate(run, prices, unpriced=broker.title).to_dict()
     assert (said["unpriced"], said["run"], said["quotas"]) == ("MQTT 5", None, None)
-    assert estimate(scenario, prices).to_dict()["unpriced"] is None
+    assert estimate(run, prices).to_dict()["unpriced"] is None

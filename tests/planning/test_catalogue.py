@@ -38,7 +38,7 @@ def test_the_list_names_every_scenario_and_its_question_within_the_width(width: 
     for each in portraits:
         assert each.question is not None, f"{each.scenario.name} does not say what it answers"
         (row,) = (line for line in lines if line.startswith(f"{each.scenario.name} "))
-        assert f"{each.census.clients:,}" in row
+        assert f"{each.run.totals.clients:,}" in row
         assert each.question.split("?")[0].split()[-1] + "?" in " ".join(lines)
 
 
@@ -59,7 +59,7 @@ def test_every_scenario_is_explained_within_80_columns(entry: CatalogueEntry) ->
 def test_figures_are_those_of_the_scenario(tmp_path: Path) -> None:
     text = with_publish("batch: 2\n      profile: {steps: [50%, 100%], each: 30s}")
     each = told(tmp_path / "x.yaml", text.replace("{count: 20}", "{count: 1}"))
-    assert (each.census.clients, each.census.subscriptions) == (7, 5)
+    assert (each.run.totals.clients, each.run.totals.subscriptions) == (7, 5)
     assert (each.events.mean, each.events.peak) == (75, 100)
     assert each.deliveries is not None
     assert (each.deliveries.mean, each.deliveries.peak) == (375, 500)

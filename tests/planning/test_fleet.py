@@ -13,6 +13,7 @@ from loadgen.planning.fleet import Asked, Fleet, Machines, fleet
 from loadgen.planning.prices import load_prices
 from loadgen.planning.show import markdown
 from loadgen.protocol.appsync.messages import data_head, data_tail
+from loadgen.resolve.resolver import resolve
 from loadgen.scenario import load
 
 #: Round figures, so that what follows can be worked out by head.
@@ -46,7 +47,7 @@ def a_million() -> Estimate:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("loadgen.planning.fleet.local_ports", lambda: PORTS)
-        return estimate(scenario, load_prices(), frozenset(), KEPT, "", None, MACHINE)
+        return estimate(resolve(scenario), load_prices(), frozenset(), KEPT, "", None, MACHINE)
 
 
 def with_others(machines: Machines = MACHINE, kept: Calibration | None = KEPT) -> Fleet:

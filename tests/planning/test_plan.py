@@ -10,6 +10,7 @@ from rich.console import Console
 
 from analysis import pricing
 from loadgen.planning import calibration, guard, returns
+from loadgen.planning.budget import Budget
 from loadgen.planning.estimate import Estimate, estimate
 from loadgen.planning.fanout import audience, due_by_client, group_loads
 from loadgen.planning.operations import Handler
@@ -17,13 +18,15 @@ from loadgen.planning.prices import PACKAGED, load_prices
 from loadgen.planning.show import markdown, print_plan
 from loadgen.protocol.appsync.channels import matches
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.scenario import Plan, Scenario, ScenarioError, catalogue, load
+from loadgen.resolve import Clients
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, ScenarioError, catalogue, load
 from tests.scenario.strategies import scenarios
 
 
 def planned(name: str, handlers: frozenset[Handler] = frozenset(), **overrides: str) -> Estimate:
     settings = {key.replace("__", "."): value for key, value in overrides.items()}
-    return estimate(load(name, settings), load_prices(), handlers)
+    return estimate(resolve(load(name, settings)), load_prices(), handlers)
 
 
 @settings(max_examples=15, deadline=None)
@@ -38,11 +41,11 @@ def test_expected_deliveries_are_those_of_simulated_draws(data: dict[str, Any]) 
             group["publish"] |= {"arrival": "constant"}
             group["publish"].pop("profile", None)
     data["phases"] = {"warmup": "1s", "measure": "1s"}
-    plan = Plan(scenario := Scenario.from_resolved(data))
-    seen = audience(scenario, plan)
+    plan = Clients(run := resolve(Scenario.from_resolved(data)))
+    seen = audience(run)
     assert seen is not None
-    for load_ in group_loads(scenario, plan, seen):
-        group = next(group for group in plan.groups if group.name == load_.name)
+    for load_ in group_loads(run, seen):
+        group = run.group(load_.name)
         reached, squares, requests = 0.0, 0.0, 0
         for number in range(group.first, group.first + group.count):
             publish = plan.client(number).publish
@@ -77,8 +80,8 @@ def test_each_clients_requests_are_those_of_its_schedule(data: dict[str, Any]) -
             for key in ("rate", "rate_per_client"):
                 if key in group["publish"]:
                     group["publish"][key] = "90/s"
-    plan = Plan(Scenario.from_resolved(data))
-    for group in plan.groups:
+    plan = Clients(run := resolve(Scenario.from_resolved(data)))
+    for group in run.groups:
         publishes = [plan.client(number).publish for number in range(group.first, group.first + group.count)]
         if publishes[0] is not None:
             scheduled = [sum(1 for _ in publish.offsets_ns()) for publish in publishes if publish is not None]
@@ -89,14 +92,14 @@ def test_an_average_over_seeds_is_near_what_one_seed_draws() -> None:
     from loadgen.planning import fanout
 
     scenario = load("comments", {"clients.readers.count": "20000"})
-    plan = Plan(scenario)
-    (drawn,) = group_loads(scenario, plan, audience(scenario, plan))
+    run = resolve(scenario)
+    (drawn,) = group_loads(run, audience(run))
     spelled_out, fanout.SPELLED_OUT = fanout.SPELLED_OUT, 0
     try:
-        seen = audience(scenario, plan)
+        seen = audience(run)
         assert seen is not None
         assert not seen.spelled_out
-        (average,) = group_loads(scenario, plan, seen)
+        (average,) = group_loads(run, seen)
     finally:
         fanout.SPELLED_OUT = spelled_out
     assert drawn.deliveries == pytest.approx(average.deliveries, rel=0.03)
@@ -120,17 +123,17 @@ def test_a_broadcast_by_hand() -> None:
 def test_churn_is_expected_to_be_what_the_clients_plans_have(churn: dict[str, str]) -> None:
     said = {f"clients.audience.churn.{key}": value for key, value in churn.items()}
     scenario = load("broadcast", {"clients.audience.count": "400", "phases.measure": "57s", **said})
-    plan = Plan(scenario)
+    plan = Clients(run := resolve(scenario))
     until_ns = scenario.phases.publishing_ns
     behaviours = [plan.client(number).behaviour.churn for number in range(400)]
     turns = sum(sum(1 for _ in each.offsets_ns(until_ns)) for each in behaviours if each is not None)
     assert turns > 1_000
-    expected = returns.of_run(scenario)
+    expected = returns.of_run(run)
     assert expected.subscribes == pytest.approx(turns, abs=4 * turns**0.5)
     assert expected.connects == (0 if "subscriptions" in churn else expected.subscribes)
-    found = estimate(scenario, load_prices())
+    found = estimate(run, load_prices())
     plain = estimate(
-        load("broadcast", {"clients.audience.count": "400", "phases.measure": "57s"}), load_prices()
+        resolve(load("broadcast", {"clients.audience.count": "400", "phases.measure": "57s"})), load_prices()
     )
     for kind, more in (("connect", expected.connects), ("subscribe", expected.subscribes)):
         before, an_hour = plain.cost.usage.operations[kind], plain.hour.operations[kind]
@@ -191,7 +194,7 @@ def test_how_far_a_scenario_can_grow_until_a_quota_binds() -> None:
 
 def test_every_scenario_of_the_catalogue_fits_a_hundred_columns() -> None:
     for entry in catalogue():
-        found = estimate(load(entry.name), load_prices())
+        found = estimate(resolve(load(entry.name)), load_prices())
         console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
         print_plan(found, console)
         said = console.export_text()
@@ -237,9 +240,9 @@ def test_a_mistake_in_a_price_file_is_told_with_its_place(
 def test_a_price_that_is_not_known_is_not_zero(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(PACKAGED.read_text().replace("    value: 1.00\n", "", 1))
-    found = estimate(load("cursors"), load_prices(path))
+    found = estimate(resolve(load("cursors")), load_prices(path))
     assert found.cost.usd is None
-    check = guard.check(load("cursors"), Plan(load("cursors")), load_prices(path), 1.0, None)
+    check = guard.check(resolve(load("cursors")), load_prices(path), 1.0, None)
     assert "cannot be estimated (a price is not known)" in str(check.refusal)
 
 
@@ -247,28 +250,25 @@ def test_a_price_that_is_not_known_is_not_zero(tmp_path: Path) -> None:
 
 
 def test_a_run_above_its_limit_is_refused_and_one_below_is_not() -> None:
-    scenario = load("comments")
-    plan = Plan(scenario)
-    assert "more than --max-cost $0.10" in str(guard.check(scenario, plan, load_prices(), 0.1, None).refusal)
-    assert guard.check(scenario, plan, load_prices(), 1.0, None) == guard.Check()
+    run = resolve(load("comments"))
+    assert "more than --max-cost $0.10" in str(guard.check(run, load_prices(), 0.1, None).refusal)
+    assert guard.check(run, load_prices(), 1.0, None) == guard.Check()
     for odd in (float("nan"), float("inf"), -1.0):
-        assert "must be an amount of US dollars" in str(
-            guard.check(scenario, plan, load_prices(), odd, None).refusal
-        )
+        assert "must be an amount of US dollars" in str(guard.check(run, load_prices(), odd, None).refusal)
 
 
 def test_only_what_costs_something_at_a_real_target_must_be_confirmed() -> None:
     where = guard.Elsewhere("api.invalid")
     cheap, dear = load("comments"), load("comments", {"phases.measure": "10m"})
-    assert guard.check(cheap, Plan(cheap), load_prices(), None, where).question is None
-    assert guard.check(dear, Plan(dear), load_prices(), None, None) == guard.Check()
-    allowed = guard.check(dear, Plan(dear), load_prices(), None, where, allow_remote=True)
+    assert guard.check(resolve(cheap), load_prices(), None, where).question is None
+    assert guard.check(resolve(dear), load_prices(), None, None) == guard.Check()
+    allowed = guard.check(resolve(dear), load_prices(), None, where, allow_remote=True)
     assert "is estimated at $4." in str(allowed.question)
 
 
 def test_a_budget_is_exceeded_by_what_was_used() -> None:
     scenario = load("broadcast")
-    budget = guard.Budget.of(scenario, Plan(scenario), load_prices(), 0.001)
+    budget = Budget.of(resolve(scenario), load_prices(), 0.001)
     assert budget is not None
     progress = {"sent": 1, "probes": 0, "probe_deliveries": 0, "opened": 0, "requested": 0}
     assert budget.exceeded(progress, 998, 0.0) is None
@@ -313,7 +313,7 @@ def test_a_calibration_by_hand_and_what_it_makes_of_a_scenario(tmp_path: Path) -
     again, why = calibration.load_calibration(path)
     assert (again, why) == (found, "")
     needs = estimate(
-        load("broadcast", {"clients.audience.count": "5000"}), load_prices(), calibration=found
+        resolve(load("broadcast", {"clients.audience.count": "5000"})), load_prices(), calibration=found
     ).needs
     # 50,000 deliveries/s take 1.25 s; a process has 0.595.
     assert needs.processes == 3

@@ -15,6 +15,7 @@ from loadgen.planning.fleet import Machines
 from loadgen.planning.machine import PLANNED_SHARE, room_of
 from loadgen.planning.prices import load_prices
 from loadgen.planning.room import Room, notes, room_here
+from loadgen.resolve.resolver import resolve
 from loadgen.scenario import load, overrides_of
 from tests.planning.test_fleet import KEPT
 
@@ -80,7 +81,7 @@ def planned(
     monkeypatch.setattr(wording, "this_kind", kind)
     kept = replace(KEPT, idle_cpu_share=0.02)
     plan = estimate(
-        load("comments", overrides_of(["clients.commenters.publish.rate=400/s"])),
+        resolve(load("comments", overrides_of(["clients.commenters.publish.rate=400/s"]))),
         load_prices(None),
         calibration=kept,
     )

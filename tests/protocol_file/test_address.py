@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loadgen import protocol_file
 from loadgen.credentials.allowed import Allowed
 from loadgen.protocol.generic.service import TargetUrl, TargetUrlError
+from loadgen.resolve.resolver import resolve
 from loadgen.run.exits import RunError
 from loadgen.run.target import Target
 from loadgen.scenario import load
@@ -143,15 +144,15 @@ def test_a_scenario_that_names_the_target_gets_no_variable(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(written(header="{env:SOME_SECRET}"))
     url = "mine.yaml+ws://127.0.0.1:9"
-    scenario = load("chat", {"target.url": url})
+    run = resolve(load("chat", {"target.url": url}))
     allowed = Allowed.of(["SOME_SECRET"])
     with pytest.raises(
         RunError, match=r"the target stands in the scenario, and .* on the command line, as --target 'mine"
     ):
-        Target.resolve(scenario, None, None, allowed=allowed)
-    assert Target.resolve(scenario, url, None, allowed=allowed)
+        Target.resolve(run, None, None, allowed=allowed)
+    assert Target.resolve(run, url, None, allowed=allowed)
     with pytest.raises(RunError, match=r"the target stands in locust\.conf:2, and its protocol file names"):
-        Target.resolve(scenario, url, None, allowed=allowed, url_from="locust.conf:2")
+        Target.resolve(run, url, None, allowed=allowed, url_from="locust.conf:2")
 
 
 def test_the_case_that_was_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

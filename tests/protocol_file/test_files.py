@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from loadgen import protocol_file
 from loadgen.protocol.registry import protocol_of
+from loadgen.resolve.resolver import resolve
 from loadgen.scenario import ScenarioError, load
 
 SOUND = """\
@@ -304,7 +305,7 @@ def test_a_scenario_that_the_service_cannot_do_is_refused(
         )
     )
     scenario = load(str(tmp_path / "s.yaml"), target="nchan+ws://h")
-    assert scenario.rules.over_http("websocket")
+    assert all(publish.over_http for publish in resolve(scenario, "nchan+ws://h").publishing.values())
     with pytest.raises(ScenarioError) as raised:
         load(str(tmp_path / "s.yaml"), overrides, target="nchan+ws://h")
     [line] = raised.value.problems

@@ -15,6 +15,9 @@ import pytest
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.spool import SpoolWriter
+from loadgen.protocol.registry import APPSYNC_EVENTS
+from loadgen.resolve import Clients
+from loadgen.resolve.resolver import resolve
 from loadgen.run.echo import (
     DEFAULT_INTERVAL_NS,
     ECHO_PUBLISHER,
@@ -24,7 +27,7 @@ from loadgen.run.echo import (
     plan_echo,
 )
 from loadgen.run.target import Target
-from loadgen.scenario import Plan, Scenario, load
+from loadgen.scenario import Scenario, load
 from loadgen.server.testing import LocalEventApi, Namespace
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
@@ -36,7 +39,9 @@ SECOND = 1_000_000_000
 
 
 def planned(scenario: Scenario, worker: int = 0, workers: int = 1) -> EchoPlan:
-    return plan_echo(scenario, Plan(scenario), SECOND, 0x7F, worker, workers)
+    return plan_echo(
+        run := resolve(scenario), Clients(run), APPSYNC_EVENTS.rules, SECOND, 0x7F, worker, workers
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,7 @@ def test_workers_on_several_kernels_echo_unless_the_scenario_says_otherwise(
     wanted: str | None, boot_ids: list[str | None], expected: int | None
 ) -> None:
     scenario = load("comments", {} if wanted is None else {"phases.echo": wanted})
-    assert interval_ns(scenario, boot_ids) == expected
+    assert interval_ns(resolve(scenario), boot_ids) == expected
 
 
 def test_the_lane_does_as_the_group_that_publishes_most() -> None:
@@ -81,7 +86,7 @@ def test_the_lane_does_as_the_group_that_publishes_most() -> None:
         }
     )
     plan = planned(scenario, worker=2, workers=4)
-    assert plan == EchoPlan(SECOND, SECOND // 2, "/loud/loadgenecho7fw2", "websocket", 900)
+    assert plan == EchoPlan(SECOND, SECOND // 2, "/loud/loadgenecho7fw2", False, 900)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,7 @@ def lane(
 ) -> Iterator[tuple[EchoLane, Run]]:
     """A lane that echoes twenty times a second."""
     run = Run(Target(api.http_url, api_key=api_key or api.api_key).service(), publish_s)
-    plan = EchoPlan(50 * MS, 0, CHANNEL, cast(Any, via), 300)
+    plan = EchoPlan(50 * MS, 0, CHANNEL, via == "http", 300)
     made = EchoLane(cast(WorkerRun, run), plan, 7, SpoolWriter(folder, 0))
     made.start()
     try:
@@ -228,7 +233,7 @@ def test_a_service_that_goes_away_is_counted_and_ends_nothing(tmp_path: Path) ->
 
 def test_a_refused_plan_opens_no_connection(tmp_path: Path) -> None:
     run = cast(WorkerRun, SimpleNamespace())
-    made = EchoLane(run, EchoPlan(SECOND, 0, CHANNEL, "http", 100, "because"), 7, SpoolWriter(tmp_path, 0))
+    made = EchoLane(run, EchoPlan(SECOND, 0, CHANNEL, True, 100, "because"), 7, SpoolWriter(tmp_path, 0))
     made.start()
     assert made.stop() == []
     assert made.to_dict()["note"] == "because"

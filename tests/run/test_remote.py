@@ -7,9 +7,10 @@ import pytest
 
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.resolver import resolve
 from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target
-from loadgen.scenario import Plan, load
+from loadgen.scenario import load
 
 TARGET = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 SAID = (
@@ -40,26 +41,24 @@ REMOTE = ("--target", TARGET, "--api-key-env", "HOME")
     ],
 )
 def test_what_is_not_this_machine(target: str | None, name: str | None) -> None:
-    scenario = load("comments")
-    where = guard.elsewhere(target, scenario)
+    run = resolve(load("comments"))
+    where = guard.elsewhere(target, run)
     assert where == (None if name is None else guard.Elsewhere(name))
-    plan, prices = Plan(scenario), load_prices()
-    assert (guard.check(scenario, plan, prices, None, where).refusal is None) == (name is None)
-    assert guard.check(scenario, plan, prices, None, where, allow_remote=True) == guard.Check()
+    prices = load_prices()
+    assert (guard.check(run, prices, None, where).refusal is None) == (name is None)
+    assert guard.check(run, prices, None, where, allow_remote=True) == guard.Check()
 
 
 def test_a_name_of_ones_own_is_this_machine_if_all_of_its_addresses_are() -> None:
-    scenario, asked = load("comments"), list[str]()
+    run, asked = resolve(load("comments")), list[str]()
 
     def leads_here(name: str) -> bool:
         asked.append(name)
         return name == "here.test"
 
-    assert guard.elsewhere("http://here.test:1/event", scenario, leads_here) is None
-    assert guard.elsewhere("http://there.test:1/event", scenario, leads_here) == guard.Elsewhere(
-        "there.test:1"
-    )
-    assert guard.elsewhere("mqtt://here.test", scenario, leads_here) is None
+    assert guard.elsewhere("http://here.test:1/event", run, leads_here) is None
+    assert guard.elsewhere("http://there.test:1/event", run, leads_here) == guard.Elsewhere("there.test:1")
+    assert guard.elsewhere("mqtt://here.test", run, leads_here) is None
     assert asked == ["here.test", "there.test", "here.test"]
 
 
@@ -113,7 +112,7 @@ def test_a_protocol_file_leads_nowhere_but_to_the_target_and_nothing_is_resolved
 
     target = f"{path}+ws://127.0.0.1:9"
     # What cannot be a target is refused by whoever has to use it.
-    assert guard.elsewhere(target, load("broadcast"), never) is None
+    assert guard.elsewhere(target, resolve(load("broadcast")), never) is None
     if where is None:
         assert Target.of(target, None).endpoints().loopback
         return
@@ -123,24 +122,24 @@ def test_a_protocol_file_leads_nowhere_but_to_the_target_and_nothing_is_resolved
 
 
 def test_the_target_of_a_scenario_counts_as_well() -> None:
-    scenario = load("comments", {"target.url": TARGET, "target.api_key_env": "HOME"})
-    where = guard.elsewhere(None, scenario)
+    run = resolve(load("comments", {"target.url": TARGET, "target.api_key_env": "HOME"}))
+    where = guard.elsewhere(None, run)
     assert where == guard.Elsewhere("abc.appsync-api.eu-west-1.amazonaws.com")
-    assert guard.elsewhere("http://127.0.0.1:1/event", scenario) is None
+    assert guard.elsewhere("http://127.0.0.1:1/event", run) is None
 
 
 def test_an_allowed_run_that_is_dear_is_still_asked_about() -> None:
-    scenario = load("comments", {"phases.measure": "10m"})
-    found = guard.check(scenario, Plan(scenario), load_prices(), None, guard.Elsewhere("x"), True)
+    run = resolve(load("comments", {"phases.measure": "10m"}))
+    found = guard.check(run, load_prices(), None, guard.Elsewhere("x"), True)
     assert found.refusal is None
     assert found.question is not None
     assert "against x is estimated at" in found.question
 
 
 def test_what_another_service_costs_is_not_said_in_prices_of_aws() -> None:
-    scenario = load("comments", {"phases.measure": "10m"})
-    broker = guard.elsewhere("mqtt://broker.example.com", scenario)
-    mqtt = guard.protocol_for("mqtt://broker.example.com", scenario)
-    found = guard.check(scenario, Plan(scenario), load_prices(), None, broker, protocol=mqtt)
+    run = resolve(load("comments", {"phases.measure": "10m"}))
+    broker = guard.elsewhere("mqtt://broker.example.com", run)
+    mqtt = guard.protocol_for("mqtt://broker.example.com", run)
+    found = guard.check(run, load_prices(), None, broker, protocol=mqtt)
     assert "a run of comments there starts only with --allow-remote" in str(found.refusal)
-    assert guard.check(scenario, Plan(scenario), load_prices(), None, broker, True, mqtt) == guard.Check()
+    assert guard.check(run, load_prices(), None, broker, True, mqtt) == guard.Check()

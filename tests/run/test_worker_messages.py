@@ -21,6 +21,7 @@ from loadgen.measure.live import BOUNDS_NS, LiveReports
 from loadgen.measure.rows import EventRow
 from loadgen.measure.surroundings import Around
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.resolver import resolve
 from loadgen.run import locust_messages, master_messages, messages, worker_messages
 from loadgen.run.agent import failed_status
 from loadgen.run.coordinator import Coordinator
@@ -252,10 +253,10 @@ class Line:
 
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Coordinator:
-    scenario = load("comments", overrides_of(["clients.readers.count=4", "clients.commenters.count=2"]))
+    run = resolve(load("comments", overrides_of(["clients.readers.count=4", "clients.commenters.count=2"])))
     target = Target("http://127.0.0.1:1/event", api_key="da2-" + "k" * 26)
     members = [Member("one", 0, pid=1), Member("two", 1, pid=2)]
-    return Coordinator(Line(), scenario, target, tmp_path, members, load_prices(None), live=True)
+    return Coordinator(Line(), run, target, tmp_path, members, load_prices(None).snapshot(), live=True)
 
 
 def test_a_worker_that_says_it_has_finished_changes_its_own_entry_and_not_who_it_is(

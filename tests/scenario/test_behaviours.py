@@ -8,14 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.scenario import (
-    Behaviour,
-    LifetimePlan,
-    Plan,
-    Scenario,
-    SubscriptionChurnPlan,
-    load,
-)
+from loadgen.resolve import Behaviour, Clients, LifetimePlan, SubscriptionChurnPlan
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, load
 from tests.scenario.examples import edited
 
 SECOND = 1_000_000_000
@@ -29,7 +24,7 @@ def scenario_with(lines: str, count: int = 200) -> Scenario:
 
 
 def behaviours(lines: str, count: int = 200) -> list[Behaviour]:
-    plan = Plan(scenario_with(lines, count))
+    plan = Clients(resolve(scenario_with(lines, count)))
     return [plan.client(number).behaviour for number in range(count)]
 
 
@@ -55,7 +50,7 @@ def test_behaviours_are_the_same_on_every_worker_and_change_with_the_seed() -> N
     lines = "drops: [{at: 1s, share: 50%}]\n    slow: {share: 50%, read: 1KB/s}\n    churn: {lifetime: 4s}"
     first, again = behaviours(lines), behaviours(lines)
     assert first == again
-    plan = Plan(Scenario.from_resolved({**scenario_with(lines).resolved(), "seed": 2}))
+    plan = Clients(resolve(Scenario.from_resolved({**scenario_with(lines).resolved(), "seed": 2})))
     other = [plan.client(number).behaviour for number in range(200)]
     assert [b.drops for b in other] != [b.drops for b in first]
     assert [b.read_bytes_per_s for b in other] != [b.read_bytes_per_s for b in first]

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.pacing import Point
-from loadgen.scenario import Plan, Scenario, load
+from loadgen.resolve import Clients
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, load
 from tests.scenario.examples import with_publish
 from tests.scenario.publishing import publish_of
 
@@ -71,7 +73,7 @@ def test_a_day_begins_and_peaks_when_it_says(tmp_path: Path) -> None:
 def test_the_measurement_is_as_long_as_it_is_said_to_be(tmp_path: Path) -> None:
     scenario = written("{steps: [25%, 50%], each: 2s}", tmp_path, phases__measure="9s")
     assert scenario.phases.measure_ns == 9 * SECOND
-    assert publish_of(Plan(scenario), 5).duration_ns == 10 * SECOND
+    assert publish_of(Clients(resolve(scenario)), 5).duration_ns == 10 * SECOND
 
 
 def test_the_longest_curve_decides_how_long_the_measurement_is(tmp_path: Path) -> None:
@@ -89,14 +91,14 @@ def test_a_form_and_its_points_make_the_same_schedule(tmp_path: Path) -> None:
     points = "[{at: 0s, load: 25%}, {at: 2s, load: 25%}, {at: 2s, load: 50%}, {at: 4s, load: 50%}]"
     listed = written(points, tmp_path, phases__measure="4s")
     for number in (5, 6):
-        assert [*publish_of(Plan(form), number).offsets_ns()] == [
-            *publish_of(Plan(listed), number).offsets_ns()
+        assert [*publish_of(Clients(resolve(form)), number).offsets_ns()] == [
+            *publish_of(Clients(resolve(listed)), number).offsets_ns()
         ]
     # 25 % of 100/s in the second of warm-up and two seconds, then 50 %.
-    assert sum(len([*publish_of(Plan(form), n).offsets_ns()]) for n in (5, 6)) == 25 + 50 + 100
+    assert sum(len([*publish_of(Clients(resolve(form)), n).offsets_ns()]) for n in (5, 6)) == 25 + 50 + 100
 
 
 def test_the_load_before_the_first_step_is_that_of_the_first_step(tmp_path: Path) -> None:
-    pace = publish_of(Plan(written("{steps: [25%, 50%], each: 2s}", tmp_path)), 5).pace
+    pace = publish_of(Clients(resolve(written("{steps: [25%, 50%], each: 2s}", tmp_path))), 5).pace
     assert pace.curve[0] == Point(1 * SECOND, 0.25)
     assert pace.integral.requests_before(SECOND) == 25

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 
 from loadgen.pacing import Arrival, Point
-from loadgen.scenario import Plan, Scenario, load
+from loadgen.resolve import Clients
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, load
 from tests.paths import REPO
 from tests.scenario.publishing import publish_of
 from tests.scenario.strategies import scenarios
@@ -48,25 +50,25 @@ def scenario(**publish: object) -> Scenario:
 
 
 def test_groups_are_numbered_in_their_order() -> None:
-    plan = Plan(scenario())
-    assert [(group.name, group.role, group.first, group.count, group.ramp) for group in plan.groups] == [
+    run = resolve(scenario())
+    assert [(group.name, group.role, group.first, group.count, group.ramp_per_s) for group in run.groups] == [
         ("readers", "subscriber", 0, 4000, 3.0),
         ("rooms", "participant", 4000, 7, 250.0),
         ("writers", "publisher", 4007, 4, 250.0),
     ]
-    assert len(plan) == 4011
-    assert plan.counts_by_role() == {"subscriber": 4000, "publisher": 4, "participant": 7}
+    assert len(Clients(run)) == run.totals.clients == 4011
+    assert run.counts_by_role() == {"subscriber": 4000, "publisher": 4, "participant": 7}
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=scenarios())
 def test_clients_and_subscriptions_are_numbered_without_gaps(data: dict[str, Any]) -> None:
-    plan = Plan(Scenario.from_resolved(data))
+    plan = Clients(run := resolve(Scenario.from_resolved(data)))
     clients = [plan.client(number) for number in range(len(plan))]
     assert [client.number for client in clients] == list(range(len(plan)))
     numbers = [subscription.number for client in clients for subscription in client.subscriptions]
-    assert numbers == list(range(plan.subscription_count))
-    for group in plan.groups:
+    assert numbers == list(range(run.totals.subscriptions))
+    for group in run.groups:
         members = clients[group.first : group.first + group.count]
         assert {client.group for client in members} == {group.name}
         assert [client.index for client in members] == list(range(group.count))
@@ -77,7 +79,7 @@ def test_clients_and_subscriptions_are_numbered_without_gaps(data: dict[str, Any
 
 
 def test_a_client_is_the_same_whichever_worker_computes_it() -> None:
-    first, second = Plan(scenario()), Plan(scenario())
+    first, second = Clients(resolve(scenario())), Clients(resolve(scenario()))
     for number in (4010, 17, 4003, 0):
         one, two = first.client(number), second.client(number)
         assert (one.subscriptions, one.ramp_offset_ns) == (two.subscriptions, two.ramp_offset_ns)
@@ -102,7 +104,7 @@ def test_the_plan_is_the_same_on_every_machine() -> None:
 
 
 def fingerprint() -> str:
-    plan = Plan(scenario(arrival="poisson"))
+    plan = Clients(resolve(scenario(arrival="poisson")))
     parts = []
     for number in range(0, len(plan), 7):
         client = plan.client(number)
@@ -115,21 +117,21 @@ def fingerprint() -> str:
 
 def test_the_seed_changes_the_draws() -> None:
     def channels(seed: str) -> list[str]:
-        plan = Plan(load("comments", {"seed": seed}))
+        plan = Clients(resolve(load("comments", {"seed": seed})))
         return [plan.client(number).subscriptions[0].channel for number in range(50)]
 
     assert channels("1") == channels("1") != channels("2")
 
 
 def test_channels_have_one_form_however_they_are_written() -> None:
-    plan = Plan(scenario())
+    plan = Clients(resolve(scenario()))
     assert plan.client(0).subscriptions[0].channel.startswith("/default/")
     assert [each.channel for each in plan.client(4001).subscriptions] == ["/default/1/a", "/default/1/b"]
     assert publish_of(plan, 4007).channels().next().startswith("/default/")
 
 
 def test_a_variable_by_client_is_the_clients_index_in_all_it_does() -> None:
-    plan = Plan(scenario())
+    plan = Clients(resolve(scenario()))
     for index in range(7):
         client = plan.client(4000 + index)
         assert client.subscriptions[0].channel == f"/default/{index % 3}/a"
@@ -138,13 +140,13 @@ def test_a_variable_by_client_is_the_clients_index_in_all_it_does() -> None:
 
 
 def test_zipf_subscriptions_are_as_skewed_as_they_should_be() -> None:
-    plan = Plan(scenario())
+    plan = Clients(resolve(scenario()))
     drawn = Counter(plan.client(number).subscriptions[0].channel for number in range(4000))
     check_zipf({int(channel.split("/")[2]): count / 4000 for channel, count in drawn.items()}, 4000)
 
 
 def test_published_channels_follow_both_variables() -> None:
-    draw = publish_of(Plan(scenario()), 4007).channels()
+    draw = publish_of(Clients(resolve(scenario())), 4007).channels()
     pairs = Counter(tuple(draw.next().split("/")[2:]) for _ in range(20_000))
     articles: dict[int, float] = defaultdict(float)
     threads: dict[str, float] = defaultdict(float)
@@ -169,21 +171,21 @@ def check_zipf(shares: dict[int, float], drawn: int) -> None:
 def test_a_template_of_very_many_channels_is_drawn_without_a_table() -> None:
     data = scenario().resolved()
     data["variables"]["thread"]["count"] = 100_000
-    draw = publish_of(Plan(Scenario.from_resolved(data)), 4008).channels()
+    draw = publish_of(Clients(resolve(Scenario.from_resolved(data))), 4008).channels()
     drawn = [draw.next() for _ in range(1000)]
     assert len({channel.split("/")[3] for channel in drawn}) > 900
-    again = publish_of(Plan(Scenario.from_resolved(data)), 4008).channels()
+    again = publish_of(Clients(resolve(Scenario.from_resolved(data))), 4008).channels()
     assert [again.next() for _ in range(1000)] == drawn
 
 
 def test_publishers_of_a_group_draw_independently() -> None:
-    plan = Plan(scenario())
+    plan = Clients(resolve(scenario()))
     draws = [publish_of(plan, number).channels() for number in (4007, 4008)]
     assert [draws[0].next() for _ in range(30)] != [draws[1].next() for _ in range(30)]
 
 
 def test_a_draw_takes_less_than_two_microseconds() -> None:
-    draw = publish_of(Plan(scenario()), 4007).channels()
+    draw = publish_of(Clients(resolve(scenario())), 4007).channels()
     best_s = min(timed(draw.next, 5_000) for _ in range(10))
     assert best_s / 5_000 < 2e-6
 
@@ -197,7 +199,7 @@ def timed(call: Callable[[], object], times: int) -> float:
 
 
 def test_clients_connect_at_the_ramp() -> None:
-    plan = Plan(scenario())
+    plan = Clients(resolve(scenario()))
     assert [plan.client(number).ramp_offset_ns for number in (0, 1, 2, 3, 3000)] == [
         0, 333_333_333, 666_666_666, SECOND, 1000 * SECOND,
     ]  # fmt: skip
@@ -205,7 +207,7 @@ def test_clients_connect_at_the_ramp() -> None:
 
 
 def test_a_groups_schedules_together_are_its_rate_over_warmup_and_measure() -> None:
-    plan = Plan(scenario(batch=2))
+    plan = Clients(resolve(scenario(batch=2)))
     offsets = sorted(
         offset for number in range(4007, 4011) for offset in publish_of(plan, number).offsets_ns()
     )
@@ -213,12 +215,12 @@ def test_a_groups_schedules_together_are_its_rate_over_warmup_and_measure() -> N
 
 
 def test_a_rate_per_client_is_each_clients_own() -> None:
-    plan = Plan(scenario())
+    plan = Clients(resolve(scenario()))
     assert len(list(publish_of(plan, 4003).offsets_ns())) == 6
 
 
 def test_a_profile_counts_from_the_start_of_the_measure_phase() -> None:
-    plan = Plan(scenario(profile=[{"at": "0s", "load": "10%"}, {"at": "2s", "load": "100%"}]))
+    plan = Clients(resolve(scenario(profile=[{"at": "0s", "load": "10%"}, {"at": "2s", "load": "100%"}])))
     publish = publish_of(plan, 4007)
     assert publish.pace.curve == (Point(SECOND, 0.1), Point(3 * SECOND, 1.0))
     offsets = [offset for number in range(4007, 4011) for offset in publish_of(plan, number).offsets_ns()]
@@ -229,7 +231,7 @@ def test_a_profile_counts_from_the_start_of_the_measure_phase() -> None:
 def test_poisson_groups_of_one_scenario_are_independent() -> None:
     data = scenario(arrival="poisson").resolved()
     data["clients"]["rooms"]["publish"]["arrival"] = "poisson"
-    plan = Plan(Scenario.from_resolved(data))
+    plan = Clients(resolve(Scenario.from_resolved(data)))
     rooms, writers = publish_of(plan, 4000), publish_of(plan, 4007)
     assert rooms.pace.arrival is writers.pace.arrival is Arrival.POISSON
     ratio = rooms.pace.requests_per_s * writers.clients / (writers.pace.requests_per_s * rooms.clients)

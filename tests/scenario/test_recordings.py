@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.scenario import Plan, Scenario, ScenarioError, load, recordings
+from loadgen.resolve import Clients
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import Scenario, ScenarioError, load, recordings
 from tests.scenario.examples import with_publish
 from tests.scenario.publishing import publish_of
 
@@ -71,8 +73,8 @@ def test_the_record_needs_the_file_no_more(tmp_path: Path) -> None:
     again = Scenario.from_resolved(resolved)
     assert again == scenario
     for number in (5, 6):
-        assert [*publish_of(Plan(again), number).offsets_ns()] == [
-            *publish_of(Plan(scenario), number).offsets_ns()
+        assert [*publish_of(Clients(resolve(again)), number).offsets_ns()] == [
+            *publish_of(Clients(resolve(scenario)), number).offsets_ns()
         ]
     assert resolved["clients"]["writers"]["publish"]["profile"]["source"] == "rates.csv"
     # As long as the series: three rows of a second each.

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from ruamel.yaml import YAML
 
-from loadgen.scenario import CatalogueEntry, Plan, Scenario, ScenarioError, catalogue, json_schema, load
+from loadgen.resolve import Clients
+from loadgen.resolve.resolver import resolve
+from loadgen.scenario import CatalogueEntry, Scenario, ScenarioError, catalogue, json_schema, load
 from tests.scenario.examples import GOOD, edited, with_publish, with_readers
 from tests.scenario.strategies import scenarios
 
@@ -28,8 +30,11 @@ def test_a_resolved_scenario_reads_back_as_itself(data: dict[str, Any]) -> None:
     again = Scenario.from_resolved(written)
     assert again == scenario
     assert again.resolved() == written
-    last = len(Plan(scenario)) - 1
-    assert Plan(again).client(last).subscriptions == Plan(scenario).client(last).subscriptions
+    last = len(Clients(resolve(scenario))) - 1
+    assert (
+        Clients(resolve(again)).client(last).subscriptions
+        == Clients(resolve(scenario)).client(last).subscriptions
+    )
     assert again.warnings() == scenario.warnings()
 
 

@@ -80,7 +80,7 @@ AWS = "target: {url: 'https://example.com/event'}\n"
         ),
         (
             edited("count: 5\n", "count: 5000\n    ramp: 3000/s\n") + AWS,
-            ["clients connect at 3002/s, above the service's default quota of 2000/s"],
+            ["clients connect at 3000/s, above the service's default quota of 2000/s"],
         ),
     ],
 )

@@ -16,7 +16,7 @@ from loadgen.measure.failures import Failures
 from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import decode_event
 from loadgen.protocol.base import PublishAnswer
-from loadgen.scenario import ClientPlan
+from loadgen.resolve import ClientPlan
 from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError

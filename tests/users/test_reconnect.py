@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.scenario import Behaviour, LifetimePlan, ReconnectPlan
+from loadgen.resolve import Behaviour, LifetimePlan, ReconnectPlan
 from loadgen.users.reconnect import LEAVE, Returning
 
 MS = 1_000_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.protocol.refusals import Refusal
-from loadgen.scenario import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
+from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
 from loadgen.transport.errors import TransportError
 from loadgen.users.life import Life
 from loadgen.users.subscriptions import State, Subscriptions

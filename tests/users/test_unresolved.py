@@ -12,7 +12,7 @@ from loadgen.measure.rows import ConnectionRow
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.scenario import ClientPlan, SubscriptionPlan
+from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.resolving import Resolver, UnresolvedError

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.resolver import resolve
 from loadgen.scenario import load
 from tests.paths import REPO
 from tests.system.harness import SMALL, loadgen, only_run, overrides, read
@@ -17,7 +18,9 @@ from tests.system.run.pages import page
 def test_a_run_that_has_cost_more_than_it_may_is_stopped_and_reported(tmp_path: Path) -> None:
     (tmp_path / "faults.yaml").write_text("duplicate: 100%\n")
     settings = [*SMALL, "phases.measure=4s"]
-    plan = estimate(load("comments", dict(item.partition("=")[::2] for item in settings)), load_prices())
+    plan = estimate(
+        resolve(load("comments", dict(item.partition("=")[::2] for item in settings))), load_prices()
+    )
     usd = plan.cost.usd
     assert usd is not None
     # Enough for what is planned, which is why it starts; with each delivery twice it is spent half-way.

@@ -17,6 +17,7 @@ from analysis.verify.check import verify
 from loadgen.measure.spool import SCHEMAS
 from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.resolver import resolve
 from loadgen.scenario import load
 from loadgen.server.process import ServerProcess
 from tests.system.harness import (
@@ -201,7 +202,9 @@ def test_the_main_job_over_tls(over_tls: Ran) -> None:
 def test_a_run_costs_what_its_plan_says_within_the_error_of_its_draws(one: Ran, tmp_path: Path) -> None:
     run, summary = one.folder, one.summary
     cost, ledger = summary["cost"], summary["ledger"]
-    plan = estimate(load("comments", dict(item.partition("=")[::2] for item in SMALL)), load_prices())
+    plan = estimate(
+        resolve(load("comments", dict(item.partition("=")[::2] for item in SMALL))), load_prices()
+    )
     planned, counted = plan.cost.usage.operations, cost["operations"]
     for kind in ("publish", "connect", "subscribe"):
         assert counted[kind] == planned[kind], kind

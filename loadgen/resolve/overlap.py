@@ -1,27 +1,29 @@
 """Whether a client has two subscriptions that receive the same event, where the protocol cannot tell them apart."""
 
-from loadgen.scenario.plan import Plan, SubscriptionPlan
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve.clients import Clients, SubscriptionPlan
+from loadgen.resolve.run import ResolvedRun
 from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.scenario import Scenario
 
 #: Stands for whatever a wildcard may stand for.
 _ANYTHING = "anything"
 
 
-def check_overlaps(scenario: Scenario, plan: Plan) -> None:
-    """Check every client's subscriptions, where the rules of the scenario's target want it.
+def check_overlaps(run: ResolvedRun, rules: ProtocolRules) -> None:
+    """Check every client's subscriptions, where the rules of the run's target want it.
 
     Raises:
         ScenarioError: some client has two that overlap.
     """
-    if scenario.rules.overlapping_subscriptions:
+    if rules.overlapping_subscriptions:
         return
-    for group in plan.groups:
-        if group.subscriptions_per_client < 2:
+    clients = Clients(run)
+    for group in run.groups:
+        if len(group.subscribe) < 2:
             continue
         for number in range(group.first, group.first + group.count):
-            client = plan.client(number)
-            pair = _overlapping(scenario, client.subscriptions)
+            client = clients.client(number)
+            pair = _overlapping(rules, client.subscriptions)
             if pair is not None:
                 first, second = pair
                 raise ScenarioError(
@@ -34,9 +36,9 @@ def check_overlaps(scenario: Scenario, plan: Plan) -> None:
                 )
 
 
-def _overlapping(scenario: Scenario, subscriptions: tuple[SubscriptionPlan, ...]) -> tuple[str, str] | None:
+def _overlapping(rules: ProtocolRules, subscriptions: tuple[SubscriptionPlan, ...]) -> tuple[str, str] | None:
     """Return two overlapping patterns: of two with wildcards at their ends one holds all of the other."""
-    matches = scenario.rules.matches
+    matches = rules.matches
     patterns = [subscription.channel for subscription in subscriptions]
     for place, first in enumerate(patterns):
         for second in patterns[place + 1 :]:

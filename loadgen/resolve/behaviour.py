@@ -7,8 +7,10 @@ from math import log
 from random import Random
 
 from loadgen.pacing import Arrival, Pace, offsets_ns
-from loadgen.scenario.behaviours import MAX_DROPS, Drop, Reconnect
-from loadgen.scenario.models import Group
+from loadgen.resolve.run import Drop, Group
+
+#: Groups and drops whose random order is kept; a group has as many drops at most.
+_ORDERS_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +105,23 @@ class Behaviour:
 
 
 #: Of a client that nothing is said of.
-ORDINARY = Behaviour(ReconnectPlan(Reconnect().first_ns, Reconnect().most_ns, True, True, ""))
+ORDINARY = Behaviour(ReconnectPlan(100_000_000, 5_000_000_000, True, True, ""))
 
 
-def behaviour_of(
-    group: Group, name: str, seed: str, number: int, index: int, ramp_offset_ns: int
-) -> Behaviour:
+def behaviour_of(group: Group, seed: str, number: int, index: int, ramp_offset_ns: int) -> Behaviour:
     """Return what client ``index`` of a group does; ``number`` is its number in the whole run."""
-    own_seed = f"{seed}/{number}"
-    policy = Reconnect() if group.reconnect in (None, "never") else group.reconnect
-    assert isinstance(policy, Reconnect)
-    reconnect = ReconnectPlan(
-        policy.first_ns, policy.most_ns, policy.jitter == "full", group.reconnect != "never", own_seed
-    )
+    name, own_seed = group.name, f"{seed}/{number}"
+    policy = group.reconnect
+    reconnect = ReconnectPlan(policy.first_ns, policy.most_ns, policy.jitter, policy.again, own_seed)
     churn: SubscriptionChurnPlan | LifetimePlan | None = None
     if group.churn is not None and group.churn.changes_per_s is not None:
         churn = SubscriptionChurnPlan(
             group.churn.changes_per_s, group.churn.away_ns, group.count, index, own_seed, f"{seed}/{name}"
         )
     elif group.churn is not None and group.churn.lifetime_ns is not None:
-        constant = group.churn.spread == "constant"
-        churn = LifetimePlan(group.churn.lifetime_ns, constant, group.churn.away_ns, ramp_offset_ns, own_seed)
+        churn = LifetimePlan(
+            group.churn.lifetime_ns, group.churn.constant, group.churn.away_ns, ramp_offset_ns, own_seed
+        )
     read_bytes_per_s = None
     if group.slow is not None:
         chosen = _places(f"{seed}/{name}/slow", group.count)[index]
@@ -137,7 +135,7 @@ def _drops(group: Group, seed: str, index: int) -> Iterator[DropPlan]:
         place = _places(f"{seed}/drop/{number}", group.count)[index]
         cut = share_of(drop.share_percent, group.count)
         if place < cut:
-            yield DropPlan(number, _cut_at_ns(drop, place, cut), drop.close == "frame")
+            yield DropPlan(number, _cut_at_ns(drop, place, cut), drop.with_close_frame)
 
 
 def _cut_at_ns(drop: Drop, place: int, cut: int) -> int:
@@ -149,7 +147,7 @@ def share_of(share_percent: float, count: int) -> int:
     return max(1, round(count * share_percent / 100))
 
 
-@lru_cache(maxsize=MAX_DROPS)
+@lru_cache(maxsize=_ORDERS_KEPT)
 def _places(seed: str, count: int) -> tuple[int, ...]:
     """Return each client's place in a random order: those with the lowest places are taken."""
     draw = Random(seed).random

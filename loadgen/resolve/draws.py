@@ -11,7 +11,7 @@ from itertools import accumulate, product
 from math import prod
 from random import Random
 
-from loadgen.scenario.models import Variable
+from loadgen.resolve.run import Variable
 from loadgen.scenario.template import Template
 
 #: Up to so many channels of a template are rendered ahead and drawn in one step.

@@ -1,0 +1,148 @@
+"""A run spelled out: who each client is, what it subscribes to and what it publishes when.
+
+Everything follows from the resolved run and a client's number, so that each worker computes its own clients and no
+others.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+
+from loadgen.pacing import Pace, offsets_ns
+from loadgen.resolve.behaviour import ORDINARY, Behaviour, behaviour_of
+from loadgen.resolve.draws import ChannelDraw, ChannelTable, draw_channel
+from loadgen.resolve.run import Group, ResolvedRun
+from loadgen.resolve.totals import ramp_offset_ns
+from loadgen.scenario.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPlan:
+    """One subscription of a client; the number is unique in the whole run."""
+
+    number: int
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishPlan:
+    """What one client publishes."""
+
+    over_http: bool
+    """Whether requests go over HTTP; else over the client's own connection, whatever that is."""
+    batch: int
+    """Events in one request."""
+    payload_bytes: int
+    in_flight: int | None
+    """Most HTTP requests under way at once; None over the client's connection."""
+    pace: Pace
+    """The load of the whole group, in requests; the curve's times count from the start of the warm-up."""
+    clients: int
+    index: int
+    """Of the group's clients, which one this is."""
+    duration_ns: int
+    """How long the schedule runs: warm-up and measurement."""
+    _seed: str
+    _group: str
+    _number: int
+    _table: ChannelTable
+
+    def offsets_ns(self, duration_ns: int | None = None) -> Iterator[int]:
+        """Yield when each request is due, in ns from the start of the warm-up."""
+        return offsets_ns(
+            self.pace,
+            clients=self.clients,
+            index=self.index,
+            seed=f"{self._seed}/{self._group}",
+            duration_ns=self.duration_ns if duration_ns is None else duration_ns,
+        )
+
+    def channels(self) -> ChannelDraw:
+        """Return the channels of the requests in the order of their schedule, from the first on."""
+        return ChannelDraw(self._table, self.index, Random(f"{self._seed}/publish/{self._number}"))
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPlan:
+    """One client."""
+
+    number: int
+    """Unique in the whole run, from 0."""
+    group: str
+    index: int
+    """Its number within the group, from 0."""
+    subscriptions: tuple[SubscriptionPlan, ...]
+    publish: PublishPlan | None
+    ramp_offset_ns: int
+    """When it connects, in ns from the start of the ramp."""
+    behaviour: Behaviour = ORDINARY
+
+
+class Clients:
+    """The clients of a run, computed by their numbers; groups are numbered in the order in which they are written."""
+
+    def __init__(self, run: ResolvedRun) -> None:
+        self._run = run
+        self._seed = str(run.seed)
+        self._firsts = [group.first for group in run.groups]
+        self._subscribe = {
+            group.name: [Template.parse(source) for source in group.subscribe] for group in run.groups
+        }
+        self._tables = {
+            name: ChannelTable(Template.parse(publishing.channel), run.variables)
+            for name, publishing in run.publishing.items()
+        }
+
+    def __len__(self) -> int:
+        """Return the number of clients."""
+        return self._run.totals.clients
+
+    def client(self, number: int) -> ClientPlan:
+        """Return the client of that global number.
+
+        Raises:
+            IndexError: there is no such client.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"client numbers are 0..{len(self) - 1}, not {number}")
+        group = self._run.groups[bisect_right(self._firsts, number) - 1]
+        index = number - group.first
+        offset_ns = ramp_offset_ns(index, group.ramp_per_s)
+        return ClientPlan(
+            number=number,
+            group=group.name,
+            index=index,
+            subscriptions=self._subscriptions(group, number, index),
+            publish=self._publish(group, number, index),
+            ramp_offset_ns=offset_ns,
+            behaviour=behaviour_of(group, self._seed, number, index, offset_ns),
+        )
+
+    def _subscriptions(self, group: Group, number: int, index: int) -> tuple[SubscriptionPlan, ...]:
+        templates = self._subscribe[group.name]
+        first = group.first_subscription + index * len(templates)
+        random = Random(f"{self._seed}/subscribe/{number}")
+        return tuple(
+            SubscriptionPlan(first + entry, draw_channel(template, self._run.variables, index, random))
+            for entry, template in enumerate(templates)
+        )
+
+    def _publish(self, group: Group, number: int, index: int) -> PublishPlan | None:
+        publish = group.publish
+        if publish is None:
+            return None
+        return PublishPlan(
+            over_http=publish.over_http,
+            batch=publish.batch,
+            payload_bytes=publish.payload_bytes,
+            in_flight=publish.in_flight,
+            pace=publish.pace,
+            clients=group.count,
+            index=index,
+            duration_ns=self._run.phases.publishing_ns,
+            _seed=self._seed,
+            _group=group.name,
+            _number=number,
+            _table=self._tables[group.name],
+        )

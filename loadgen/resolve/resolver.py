@@ -1,0 +1,125 @@
+"""From a scenario and its target to the run: the one place that decides how each group's clients reach the service."""
+
+from collections.abc import Iterator
+
+from loadgen.pacing import Pace, Point
+from loadgen.protocol.base import TargetProtocol
+from loadgen.protocol.registry import protocol_of
+from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve import run as resolved
+from loadgen.resolve.run import ResolvedRun
+from loadgen.scenario.behaviours import Reconnect
+from loadgen.scenario.gates import LongGate
+from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish, Settle, Variable
+from loadgen.scenario.scenario import Scenario
+
+
+def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:
+    """Return the protocol of the target of that URL, or else of the scenario's own, or of the embedded server."""
+    return protocol_of(target or (scenario.target.url if scenario.target is not None else None))
+
+
+def resolve(scenario: Scenario, target: str | None = None) -> ResolvedRun:
+    """Resolve a scenario for the target of that URL in place of its own.
+
+    The scenario was loaded, and so checked, for the same target.
+    """
+    rules = protocol_for(scenario, target).rules
+    said = scenario.target
+    login = (
+        None if said is None or said.login is None else said.login.model_dump(mode="json", exclude_none=True)
+    )
+    return ResolvedRun(
+        name=scenario.name,
+        seed=scenario.seed,
+        variables={name: _variable(variable) for name, variable in scenario.variables.items()},
+        groups=tuple(_groups(scenario, rules)),
+        phases=_phases(scenario.phases),
+        gates=tuple(
+            resolved.GateText(written.check, written.over_ns, written.abort_early)
+            if isinstance(written, LongGate)
+            else resolved.GateText(written)
+            for written in scenario.gates
+        ),
+        event_bytes=rules.event_bytes,
+        target=None if said is None else resolved.NamedTarget(said.url, login),
+        warnings=tuple(scenario.warnings(target)),
+        document=scenario.resolved(),
+    )
+
+
+def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group]:
+    first = first_subscription = 0
+    for name, group in scenario.clients.items():
+        found = resolved.Group(
+            name=name,
+            first=first,
+            count=group.count,
+            ramp_per_s=float(group.ramp_per_s),
+            first_subscription=first_subscription,
+            subscribe=tuple(map(rules.normalise, group.subscribe)),
+            publish=None
+            if group.publish is None
+            else _publishing(group, group.publish, scenario.phases, rules),
+            reconnect=_reconnecting(group),
+            drops=tuple(
+                resolved.Drop(drop.at_ns, drop.share_percent, drop.over_ns, drop.close == "frame")
+                for drop in group.drops
+            ),
+            churn=None
+            if (churn := group.churn) is None
+            else resolved.Churn(
+                churn.away_ns, churn.changes_per_s, churn.lifetime_ns, churn.spread == "constant"
+            ),
+            slow=None
+            if group.slow is None
+            else resolved.Slow(group.slow.share_percent, group.slow.read_bytes_per_s),
+        )
+        yield found
+        first += found.count
+        first_subscription += found.subscriptions
+
+
+def _publishing(group: Group, publish: Publish, phases: Phases, rules: ProtocolRules) -> resolved.Publishing:
+    over_http = rules.over_http(publish.via)
+    events_per_s = publish.events_per_s(group.count)
+    return resolved.Publishing(
+        over_http=over_http,
+        channel=rules.normalise(publish.channel),
+        batch=publish.batch,
+        payload_bytes=publish.payload_bytes,
+        in_flight=(publish.in_flight or DEFAULT_IN_FLIGHT) if over_http else None,
+        events_per_s=events_per_s,
+        each_client=publish.rate_per_s is None,
+        pace=Pace(
+            requests_per_s=events_per_s / publish.batch,
+            arrival=publish.arrival_kind,
+            burst=publish.burst,
+            curve=tuple(
+                Point(phases.warmup_ns + point.at_ns, point.load)
+                for point in publish.curve(phases.measure_ns)
+            ),
+        ),
+    )
+
+
+def _reconnecting(group: Group) -> resolved.Reconnecting:
+    policy = group.reconnect if isinstance(group.reconnect, Reconnect) else Reconnect()
+    return resolved.Reconnecting(
+        policy.first_ns, policy.most_ns, policy.jitter == "full", group.reconnect != "never"
+    )
+
+
+def _phases(phases: Phases) -> resolved.Phases:
+    return resolved.Phases(
+        settle_ns=phases.ready.settle_ns if isinstance(phases.ready, Settle) else None,
+        ready_timeout_ns=phases.ready_timeout_ns,
+        warmup_ns=phases.warmup_ns,
+        measure_ns=phases.measure_ns,
+        drain_ns=phases.drain_ns,
+        echo_ns=phases.echo_ns,
+    )
+
+
+def _variable(variable: Variable) -> resolved.Variable:
+    return resolved.Variable(variable.count, variable.assign, variable.popularity, variable.exponent)

@@ -1,0 +1,204 @@
+"""For each target and each scenario of the catalogue every part counts the sockets that the users really open."""
+
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from loadgen.planning import returns, wording
+from loadgen.planning.estimate import Estimate, estimate
+from loadgen.planning.machine import needs
+from loadgen.planning.peaks import Rates, peak
+from loadgen.planning.prices import load_prices
+from loadgen.protocol.registry import protocol_of
+from loadgen.resolve import ClientPlan, Clients, ResolvedRun
+from loadgen.resolve.resolver import resolve
+from loadgen.resolve.run import decoded, encoded
+from loadgen.run.limits import RESERVE
+from loadgen.run.shares import shares
+from loadgen.scenario import ScenarioError, catalogue, load
+from loadgen.users import playing
+from loadgen.users.code import UserCode
+from loadgen.users.worker import WorkerRun
+
+TARGETS = (
+    None,
+    "https://abc.appsync-api.eu-west-1.amazonaws.com/event",
+    "mqtt://127.0.0.1:1883",
+    "mqtt+ws://127.0.0.1:8083/mqtt",
+    "nchan+ws://127.0.0.1:8080",
+    "nats+ws://127.0.0.1:8080",
+)
+SCENARIOS = tuple(entry.name for entry in catalogue())
+#: Services that cannot do what these ask: wildcards, several channels on a connection, several events in a request.
+REFUSED = {
+    ("nchan+ws://127.0.0.1:8080", "comments"),
+    ("nchan+ws://127.0.0.1:8080", "subscription-churn"),
+    ("nchan+ws://127.0.0.1:8080", "telemetry"),
+    ("nats+ws://127.0.0.1:8080", "telemetry"),
+}
+TAKEN = [(target, name) for target in TARGETS for name in SCENARIOS if (target, name) not in REFUSED]
+
+
+def run_of(target: str | None, name: str, settings: dict[str, str] | None = None) -> ResolvedRun:
+    return resolve(load(name, settings, target=target), target)
+
+
+@dataclass
+class Opened:
+    """What clients have opened."""
+
+    connections: int = 0
+    http: int = 0
+
+    @property
+    def sockets(self) -> int:
+        return self.connections + self.http
+
+
+def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun) -> Opened:
+    """Let the users' own code open what one client of each group opens, times the group's clients.
+
+    An HTTP client opens a socket when it first sends.
+    """
+    made = Counter[str]()
+
+    def connection(*_: Any) -> Any:
+        made["connections"] += 1
+        return SimpleNamespace(open=lambda _: None, most_unanswered=0)
+
+    def http_client(*_: Any, **__: Any) -> Any:
+        made["http"] += 1
+        return SimpleNamespace()
+
+    monkeypatch.setattr(playing, "ClientConnection", connection)
+    monkeypatch.setattr(playing, "GeventHttpClient", http_client)
+    monkeypatch.setattr(playing, "doings", lambda *_: ())
+    monkeypatch.setattr(playing, "OpenLoopPublisher", lambda *_: SimpleNamespace())
+    worker = cast(
+        WorkerRun,
+        SimpleNamespace(
+            service=SimpleNamespace(http_url="http://127.0.0.1:9/"),
+            failures=SimpleNamespace(add=lambda *_: None),
+            dialer=None,
+            recorder=SimpleNamespace(undecodable=None),
+            stopping=True,
+        ),
+    )
+    clients, total = Clients(run), Opened()
+    for group in run.groups:
+        plan: ClientPlan = clients.client(group.first)
+        made.clear()
+        client = playing.Client(worker, plan, cast(UserCode, SimpleNamespace(on_delivery=None)))
+        client._connect_in_background()
+        if plan.publish is not None:
+            client._made_publisher()
+        total.connections += made["connections"] * group.count
+        total.http += made["http"] * group.count
+    return total
+
+
+@cache
+def planned(target: str | None, name: str) -> Estimate:
+    return estimate(run_of(target, name), load_prices())
+
+
+@pytest.mark.parametrize(("target", "name"), TAKEN)
+def test_every_part_counts_what_the_users_open(
+    target: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, plan = run_of(target, name), planned(target, name)
+    real, totals = opened_by(monkeypatch, run), run.totals
+    assert (totals.websockets, totals.http, totals.sockets) == (real.connections, real.http, real.sockets)
+    # What workers are given, and check their open files and local ports by.
+    for weights in ([1], [1, 2], [3, 1, 1]):
+        given = shares(run, [Fraction(weight) for weight in weights])
+        assert sum(share.clients for share in given) == totals.clients
+        assert sum(share.sockets for share in given) == real.sockets
+        assert sum(share.websockets for share in given) == real.connections
+        assert sum(share.subscriptions for share in given) == totals.subscriptions
+    # The plan: quotas, operations, what the machine needs, what is printed.
+    uses = {use.name: use.asked for use in plan.uses}
+    connecting = [group for group in run.groups if group.holds_connections]
+    assert sum(group.count for group in connecting) == uses["connections"] == real.connections
+    assert uses["new_connections_per_s"] == sum(min(group.ramp_per_s, group.count) for group in connecting)
+    again = returns.of_run(run)
+    assert plan.cost.usage.operations["connect"] == pytest.approx(real.connections + again.connects)
+    assert plan.cost.usage.operations["subscribe"] == pytest.approx(totals.subscriptions + again.subscribes)
+    assert plan.hour.connection_minutes == pytest.approx(real.connections * 60)
+    assert plan.needs.sockets == real.sockets
+    assert plan.needs.open_files == real.sockets + RESERVE
+    assert plan.to_dict()["connections"] == real.connections
+    assert f"{real.connections:,} connections" in wording.heading(plan)
+    # Requests by the way that they go.
+    rates = Rates(run, plan.cost.loads)
+    by_http = {group.name for group in run.groups if group.publish is not None and group.publish.over_http}
+    assert (peak(rates.requests(over_http=True)) > 0) == bool(by_http) == (real.http > 0)
+    assert (
+        (peak(rates.requests(over_http=False)) > 0) == rates.over_websocket == (set(run.publishing) > by_http)
+    )
+    assert (rates.each_connection() > 0) == rates.over_websocket
+    # What goes to the Locust process and to workers is the same.
+    assert decoded(encoded(run)) == run
+    assert decoded(encoded(run)).totals == totals
+
+
+@pytest.mark.parametrize(("target", "name"), sorted(REFUSED))
+def test_what_a_service_cannot_do_is_refused(target: str, name: str) -> None:
+    with pytest.raises(ScenarioError):
+        run_of(target, name)
+
+
+def test_chat_on_a_target_that_takes_publishes_by_http_only_has_six_hundred_sockets() -> None:
+    run = run_of("nchan+ws://127.0.0.1:8080", "chat")
+    assert (run.totals.websockets, run.totals.http, run.totals.sockets) == (400, 200, 600)
+    (share,) = shares(run, [Fraction(1)])
+    assert (share.sockets, share.websockets) == (600, 400)
+
+
+def test_participants_via_http_on_a_broker_publish_over_the_connection_that_they_have() -> None:
+    settings = {
+        "clients.writers.publish.via": "http",
+        "clients.writers.count": "100",
+        "clients.lurkers.count": "1",
+    }
+    broker = run_of("mqtt://127.0.0.1:1883", "chat", settings)
+    assert (broker.totals.websockets, broker.totals.sockets) == (101, 101)
+    (share,) = shares(broker, [Fraction(1)])
+    assert (share.sockets, share.websockets) == (101, 101)
+    # By the rules of AppSync each of the hundred has a second socket.
+    assert run_of(None, "chat", settings).totals.sockets == 201
+    slow = needs(broker, estimate(broker, load_prices()).cost.loads, None, 1.0)
+    assert slow.sockets_most == slow.sockets == 101
+
+
+def test_publishers_over_http_hold_a_connection_where_the_target_has_no_http() -> None:
+    settings = {"clients.commenters.drops": "[{at: 1s, share: 50%}]"}
+    with pytest.raises(
+        ScenarioError, match="has drops, but only publishes over HTTP: it holds no connection"
+    ):
+        load("comments", settings)
+    run = run_of("mqtt://127.0.0.1:1883", "comments", settings)
+    assert run.group("commenters").drops[0].share_percent == 50
+    nchan = "nchan+ws://127.0.0.1:8080"
+    with pytest.raises(ScenarioError, match="on this target it publishes over HTTP and holds no connection"):
+        load(
+            "broadcast",
+            {
+                "clients.announcer.publish.via": "websocket",
+                "clients.announcer.drops": "[{at: 1s, share: 50%}]",
+            },
+            target=nchan,
+        )
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_target_of_a_scenario_counts_as_that_of_the_command_line(target: str | None) -> None:
+    said = {} if target is None else {"target.url": target}
+    if target is not None and protocol_of(target).name == "appsync-events":
+        said["target.api_key_env"] = "SOME_NAME"
+    assert resolve(load("broadcast", said)).groups == run_of(target, "broadcast").groups
