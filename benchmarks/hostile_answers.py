@@ -251,7 +251,7 @@ def _unread(port: int) -> str:
 
 def _stream(port: int, name: str) -> str:
     from loadgen.client.event_client import EventClient
-    from loadgen.protocol.registry import protocol_of
+    from loadgen.targets import protocol_of
 
     url = f"mqtt://127.0.0.1:{port}"
     if name.startswith("nats"):
@@ -281,8 +281,8 @@ def act(kind: str, name: str, port: int) -> None:
     import loadgen.client.http
     import loadgen.client.publish
     import loadgen.credentials.sources
-    import loadgen.protocol.registry
     import loadgen.run.target
+    import loadgen.targets
     import loadgen.transport.websocket  # noqa: F401  all that is loaded anyhow is no cost of the answer
 
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))

@@ -23,9 +23,9 @@ from loadgen.live.web import extend
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import LiveInterval, LiveReports, Report
 from loadgen.measure.recorder import Interval, Recorder
-from loadgen.protocol.registry import APPSYNC_EVENTS
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import load, overrides_of
+from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")
 

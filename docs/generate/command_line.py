@@ -12,7 +12,7 @@ import typer
 from writing import attribute_docs, code, head, prose, table
 
 import loadgen.cli
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 
 def page() -> str:

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import WithJsonSchema
 from writing import anchor, code, head, prose, table
 
-from loadgen.scenario import json_schema, units
+from loadgen.config import units
+from loadgen.scenario import json_schema
 
 #: Titles of the parts, in the order of the page: where in the file a part stands.
 _PARTS = {

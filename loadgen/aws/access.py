@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadgen.run.exits import ExitCode, RunError
+from loadgen.exits import ExitCode, RunError
 
 MISSING: Final = (
     "boto3 is not installed: pip install 'fanout-loadgen[aws]' (in a checkout: pip install -e '.[aws]')"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from analysis import cloudwatch, files
 from analysis.run import Run
 from loadgen.aws.access import Access, AwsError, told
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 METRICS_NAMESPACE: Final = "AWS/AppSync"
 #: GetMetricData takes so many queries in a request.

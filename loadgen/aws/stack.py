@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from loadgen.aws.access import AwsError, clean, code_of, refusal, told
 from loadgen.aws.template import DEFAULT_NAMESPACE, body
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 TAG: Final = ("created-by", "loadgen")
 #: Appears in AppSync as the API's name, which has at most 50 characters.

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from loadgen.aws.access import Access, AwsError
 from loadgen.aws.stack import Stacks
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 PREFIX: Final = "aws:"
 

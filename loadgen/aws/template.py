@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadgen.aws.access import AwsError
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 PATH: Final = Path(__file__).with_name("template.yaml")
 DEFAULT_NAMESPACE: Final = "default"

@@ -19,8 +19,8 @@ from loadgen import children
 from loadgen.calibrate.cases import Case
 from loadgen.calibrate.checks import Line
 from loadgen.calibrate.truth import Truth
+from loadgen.exits import ExitCode
 from loadgen.paths import bundle
-from loadgen.run.exits import ExitCode
 from loadgen.server.journal_reader import Journal
 from loadgen.server.process import ServerProcess
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from loadgen.config.units import format_rate
 from loadgen.scenario import Scenario, ScenarioError
 from loadgen.scenario.models import Group
-from loadgen.scenario.units import format_rate
 
 
 class Axis(Enum):

@@ -11,8 +11,8 @@ from analysis.gates.grammar import GateError
 from loadgen.capacity import record, trial
 from loadgen.capacity.axes import Axis, scale_of
 from loadgen.capacity.search import Ask, Limit, Plan, Trial, next_step, so_far
+from loadgen.exits import ExitCode
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
-from loadgen.run.exits import ExitCode
 from loadgen.scenario import ScenarioError, load, overrides_of
 
 #: Without bounds of its own a search looks so many times below and above the scenario's load.

@@ -14,8 +14,8 @@ from analysis.run import RunError, ints, load
 from loadgen import children
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.search import Status, Trial, Vote
-from loadgen.run.exits import ExitCode
-from loadgen.scenario.units import format_duration
+from loadgen.config.units import format_duration
+from loadgen.exits import ExitCode
 
 #: Findings that say that the generator is too weak for the load.
 OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})

@@ -35,8 +35,8 @@ def _run() -> int:
 
     from loadgen import garbage
     from loadgen.console import protect_output, say
+    from loadgen.exits import ExitCode
     from loadgen.lifeline import end_with_starter
-    from loadgen.run.exits import ExitCode
 
     end_with_starter()
     garbage.leave_to_kernel()

@@ -10,7 +10,7 @@ import typer
 from loadgen import __version__
 from loadgen.console import say
 from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 TargetOption = Annotated[
     str | None,

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from loadgen.aws.access import Access, AwsError
 from loadgen.cli.app import app, fail
-from loadgen.run.exits import ExitCode, RunError
+from loadgen.exits import ExitCode, RunError
 
 if TYPE_CHECKING:
     from loadgen.aws.stack import Event, Stack

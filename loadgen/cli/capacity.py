@@ -22,9 +22,9 @@ from loadgen.cli.app import (
     app,
     fail,
 )
+from loadgen.config.units import parse_positive_duration
 from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.run.exits import ExitCode
-from loadgen.scenario.units import parse_positive_duration
+from loadgen.exits import ExitCode
 
 #: What permits something is said again when a search is continued.
 _PERMISSIONS = frozenset(

@@ -14,7 +14,7 @@ from rich.text import Text
 from loadgen.cli.app import AllowEnvOption, NoProxyOption, ProfileOption, RegionOption, app, fail
 from loadgen.console import say
 from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 if TYPE_CHECKING:
     from loadgen.protocol.base import Service, TargetProtocol
@@ -52,10 +52,10 @@ def _service(
     from loadgen.aws.target import PREFIX
     from loadgen.credentials.allowed import Allowed
     from loadgen.credentials.errors import CredentialError
-    from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
-    from loadgen.run.exits import RunError
+    from loadgen.exits import RunError
     from loadgen.run.target import Target, login_of
     from loadgen.scenario import ScenarioError
+    from loadgen.targets import APPSYNC_EVENTS, protocol_of
     from loadgen.transport import proxy
 
     proxy.switch_off(no_proxy)
@@ -89,7 +89,7 @@ def _service(
 
 def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
     """Refuse what the protocol has no name for; whether an Event API takes a channel, that says itself."""
-    from loadgen.protocol.registry import APPSYNC_EVENTS
+    from loadgen.targets import APPSYNC_EVENTS
 
     if protocol is APPSYNC_EVENTS:
         return
@@ -246,7 +246,7 @@ def probe(
     Exit codes: 0 all is well, 2 usage, 4 a step failed.
     """
     from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, Probe, Step
-    from loadgen.protocol.registry import APPSYNC_EVENTS
+    from loadgen.targets import APPSYNC_EVENTS
 
     protocol, service = _service(target, auth, profile, region, no_proxy, allow_env)
     _check_channel(protocol, channel, publish=True)
@@ -289,7 +289,7 @@ def _show(steps: list[Any], url: str) -> None:
 
 
 def _tell(protocol: "TargetProtocol", deviations: list[str]) -> None:
-    from loadgen.protocol.registry import APPSYNC_EVENTS
+    from loadgen.targets import APPSYNC_EVENTS
 
     rule = "AWS" if protocol is APPSYNC_EVENTS else "its protocol file"
     for what in deviations:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from loadgen import children
 from loadgen.cli.app import app, fail
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 
 @app.command()

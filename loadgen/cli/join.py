@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from loadgen.cli.app import app, fail
-from loadgen.run.exits import RunError
+from loadgen.exits import RunError
 
 
 @app.command()

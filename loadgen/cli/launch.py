@@ -20,6 +20,7 @@ from loadgen.cli.passing import passed_on
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
+from loadgen.exits import ExitCode, RunError
 from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
@@ -28,7 +29,6 @@ from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.resolver import protocol_for, resolve
 from loadgen.run import ending, handover, locust_settings
 from loadgen.run.ending import Ending, Told
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.shares import weight_of

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from loadgen.cli.app import app, fail
+from loadgen.exits import ExitCode
 from loadgen.planning.operations import Handler
-from loadgen.run.exits import ExitCode
 
 PricesOption = Annotated[
     Path | None,

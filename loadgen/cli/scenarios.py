@@ -137,7 +137,7 @@ def _head(console: Console, what: str) -> None:
 
 
 def _groups(each: "Portrait") -> Iterator[str]:
-    from loadgen.scenario.units import format_rate, format_size
+    from loadgen.config.units import format_rate, format_size
 
     subscribers = {load.name: load.subscribers for load in each.loads}
     resolved = each.scenario.resolved()

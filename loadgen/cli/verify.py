@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from loadgen.cli.app import app, fail
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 
 if TYPE_CHECKING:
     from analysis.verify.compared import Verification

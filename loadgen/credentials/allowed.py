@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadgen.config.text import ENVIRONMENT_PATTERN, redacted, shown
 from loadgen.credentials.errors import CredentialError
-from loadgen.scenario.text import ENVIRONMENT_PATTERN, redacted, shown
 
 if TYPE_CHECKING:
     from loadgen.scenario.login import Login

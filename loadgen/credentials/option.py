@@ -5,11 +5,11 @@ from typing import get_args
 
 from pydantic import ValidationError
 
+from loadgen.config.part_file import read_part
+from loadgen.config.problems import ScenarioError
+from loadgen.config.text import nearest, shown
 from loadgen.credentials.errors import CredentialError
 from loadgen.scenario.login import AuthMode, Login
-from loadgen.scenario.part_file import read_part
-from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.text import nearest, shown
 
 _MODES = get_args(AuthMode)
 #: Modes that take two names, the login's keys for them, and how that is written.

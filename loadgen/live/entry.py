@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from werkzeug.http import parse_cookie
 
 from loadgen.console import say
-from loadgen.run.exits import ExitCode, RunError
+from loadgen.exits import ExitCode, RunError
 
 #: Holds the token, for whoever must know it beforehand; without it there is a new one each time.
 TOKEN_VARIABLE: Final = "LOADGEN_WEB_TOKEN"  # noqa: S105  a name

@@ -16,11 +16,11 @@ import gevent
 
 from loadgen import __version__
 from loadgen.console import say
+from loadgen.exits import ExitCode, RunError
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import BOUNDS_NS
-from loadgen.run.exits import ExitCode, RunError
 
 #: Milliseconds; the specification's default of a minute is longer than most runs.
 _INTERVAL_MS: Final = "5000"

@@ -15,12 +15,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from loadgen.exits import ExitCode, RunError, why
 from loadgen.live.entry import Application, Entry, Hosts, StartResponse
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import BOUNDS_NS
-from loadgen.run.exits import ExitCode, RunError, why
 
 #: The run that is on, or was last; None: none was.
 Current = Callable[[], LiveState | None]

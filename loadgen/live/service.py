@@ -5,9 +5,9 @@ from typing import Any, Protocol
 
 import gevent
 
+from loadgen.exits import ExitCode, RunError
 from loadgen.live.state import LiveState, View
 from loadgen.measure.clock import now_ns
-from loadgen.run.exits import ExitCode, RunError
 
 #: How often a point may be made; one is made when all workers have reported, once a second.
 _TICK_S = 0.1

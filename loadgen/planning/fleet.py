@@ -13,8 +13,8 @@ from typing import Any
 from analysis import text
 from loadgen.measure.health import local_ports
 from loadgen.planning.calibration import Calibration
+from loadgen.planning.limits import RESERVE
 from loadgen.planning.machine import PLANNED_SHARE, Needs, room_of
-from loadgen.run.limits import RESERVE
 
 #: How long one event may take to be read by a worker when all its subscribers get it at once: from there on the verdict
 #: calls the receive queue doubtful.

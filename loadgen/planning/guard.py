@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from analysis import pricing
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.hosts import is_loopback
-from loadgen.protocol.registry import APPSYNC_EVENTS, protocol_of
 from loadgen.resolve import ResolvedRun
+from loadgen.targets import APPSYNC_EVENTS, protocol_of
 
 if TYPE_CHECKING:
     # Of a run that costs nothing it is not needed.

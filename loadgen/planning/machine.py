@@ -12,9 +12,9 @@ from typing import Any
 from loadgen.measure.health import local_ports
 from loadgen.planning.calibration import Calibration
 from loadgen.planning.fanout import GroupLoad
+from loadgen.planning.limits import RESERVE, hard_limit
 from loadgen.planning.peaks import Rates, peak
 from loadgen.resolve import ResolvedRun
-from loadgen.run.limits import RESERVE, hard_limit
 
 #: How much of a core, or of what it is allowed, a process is planned to use. The verdict calls a run degraded above
 #: 90 %; the rest is for what comes unevenly, and for a calibration that moves by a fifth from one time to the next.

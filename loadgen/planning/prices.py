@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from loadgen.scenario.base import Part
-from loadgen.scenario.part_file import read_part
-from loadgen.scenario.text import shown
-from loadgen.scenario.units import problem
+from loadgen.config.base import Part
+from loadgen.config.part_file import read_part
+from loadgen.config.text import shown
+from loadgen.config.units import problem
 
 PACKAGED = Path(__file__).parent / "data" / "appsync-events.yaml"
 _DATE = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?", re.ASCII)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from analysis import pricing, text
+from loadgen.config.units import format_duration
 from loadgen.measure.surroundings import allowed_here
 from loadgen.pacing import Arrival
 from loadgen.planning.estimate import HOURS_A_MONTH, Estimate, this_kind
@@ -10,7 +11,6 @@ from loadgen.planning.fleet import MEMORY_SHARE
 from loadgen.planning.machine import PLANNED_SHARE
 from loadgen.planning.quotas import Use
 from loadgen.planning.room import restrained
-from loadgen.scenario.units import format_duration
 
 _LABELS = {
     "publish": "events published",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from loadgen.config.problems import Path, Problem
 from loadgen.protocol.generic.description import (
     ChannelForm,
     Delivery,
@@ -25,7 +26,6 @@ from loadgen.protocol_file.model import (
     Subscribe,
     Unsubscribe,
 )
-from loadgen.scenario.problems import Path, Problem
 
 _IDENTITIES: tuple[Identity, ...] = ("id", "number", "channel")
 _SINGLE, _BATCH = frozenset({"event", "event_json"}), frozenset({"events", "events_json"})

@@ -9,6 +9,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from loadgen.config import document
+from loadgen.config.messages import problems_in
+from loadgen.config.problems import ScenarioError
+from loadgen.config.text import nearest, shown
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.generic import channels
 from loadgen.protocol.generic.description import Description
@@ -17,10 +21,6 @@ from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.protocol_file.describe import description_of, problems_of
 from loadgen.protocol_file.model import ProtocolFile
-from loadgen.scenario import document
-from loadgen.scenario.messages import problems_in
-from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.text import nearest, shown
 
 _KNOWN: Final = Path(__file__).resolve().parent / "known"
 _SUFFIXES: Final = (".yaml", ".yml")

@@ -17,11 +17,11 @@ from pydantic import (
     model_validator,
 )
 
+from loadgen.config.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
+from loadgen.config.text import shown
+from loadgen.config.units import PositiveDurationNs, format_duration, problem
 from loadgen.protocol.generic.frames import TemplateError, Written, check, names
 from loadgen.protocol.generic.patterns import PointerError, pointer_tokens, regex
-from loadgen.scenario.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
-from loadgen.scenario.text import shown
-from loadgen.scenario.units import PositiveDurationNs, format_duration, problem
 
 _REQUEST = ("id", "number", "channel")
 _EVENTS = ("event", "event_json", "events", "events_json", "bytes")
@@ -355,7 +355,7 @@ class ProtocolFile(Part):
 
 def json_schema() -> dict[str, Any]:
     """Return the schema of protocol files (JSON Schema, draft 2020-12), for editors."""
-    from loadgen.scenario.schema import schema_of
+    from loadgen.config.json_schema import schema_of
 
     return schema_of(ProtocolFile, "Protocol file, version 1")
 

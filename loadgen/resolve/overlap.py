@@ -1,9 +1,9 @@
 """Whether a client has two subscriptions that receive the same event, where the protocol cannot tell them apart."""
 
+from loadgen.config.problems import ScenarioError
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve.clients import Clients, SubscriptionPlan
 from loadgen.resolve.run import ResolvedRun
-from loadgen.scenario.problems import ScenarioError
 
 #: Stands for whatever a wildcard may stand for.
 _ANYTHING = "anything"

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from loadgen.pacing import Pace, Point
 from loadgen.protocol.base import TargetProtocol
-from loadgen.protocol.registry import protocol_of
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import run as resolved
 from loadgen.resolve.run import ResolvedRun
@@ -12,6 +11,7 @@ from loadgen.scenario.behaviours import Reconnect
 from loadgen.scenario.gates import LongGate
 from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish, Settle, Variable
 from loadgen.scenario.scenario import Scenario
+from loadgen.targets import protocol_of
 
 
 def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:

@@ -15,6 +15,7 @@ from locust.env import Environment
 
 from loadgen.console import say
 from loadgen.credentials.allowed import NOTHING, Allowed
+from loadgen.exits import ExitCode, RunError, why
 from loadgen.live.plan import live_reports
 from loadgen.measure import clockbound
 from loadgen.measure.checks import Checks
@@ -33,7 +34,6 @@ from loadgen.run import gather, locust_stats, messages, worker_process
 from loadgen.run.account import show_failure
 from loadgen.run.cadence import FLUSH_INTERVAL_S, every, wait_for_status
 from loadgen.run.echo import EchoLane, plan_echo
-from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.messages import Link, Payload
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness

@@ -18,26 +18,26 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from loadgen import garbage, lifeline
 from loadgen.aws.access import Access
+from loadgen.config.problems import ScenarioError
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
+from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
 from loadgen.measure.failures import message_of
-from loadgen.planning import room
+from loadgen.planning import limits, room
 from loadgen.resolve import ResolvedRun
 from loadgen.run import agent as agents
-from loadgen.run import ending, handover, joining, limits, messages, target, worker_messages
+from loadgen.run import ending, handover, joining, messages, target, worker_messages
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.coordinator import FINISHING, Coordinator
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.ending import Ending
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.handover import Handover
 from loadgen.run.messages import Payload
 from loadgen.run.record import check_writable
 from loadgen.run.runners import faults, refused
-from loadgen.scenario.problems import ScenarioError
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
 from loadgen.users.declared import UserClassError, demand_unchanged

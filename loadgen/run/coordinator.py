@@ -13,6 +13,7 @@ from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 
 from analysis import files
+from loadgen.exits import ExitCode, RunError, why
 from loadgen.live.state import LiveState, View
 from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import boot_id, now_ns, read_both
@@ -23,7 +24,6 @@ from loadgen.resolve import ResolvedRun
 from loadgen.run import echo, messages
 from loadgen.run.account import Account
 from loadgen.run.cadence import lead_ns
-from loadgen.run.exits import ExitCode, RunError, why
 from loadgen.run.gather import SpoolReceiver
 from loadgen.run.kills import KillWatch, killed_here
 from loadgen.run.live_gates import LiveGates

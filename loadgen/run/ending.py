@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadgen import children
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 from loadgen.run.kills import KillWatch, limit_here
 
 #: Environment variable with the descriptor by which `loadgen run` hears how the run that it has started ended.

@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from loadgen.exits import ExitCode, RunError
 from loadgen.planning.budget import Budget
 from loadgen.resolve import ResolvedRun
-from loadgen.run.exits import ExitCode, RunError
 
 if TYPE_CHECKING:
     from loadgen.planning.prices import Prices

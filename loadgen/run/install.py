@@ -19,10 +19,10 @@ from analysis import without_pandas
 from loadgen.children import ENDING_SIGNALS
 from loadgen.console import say
 from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
+from loadgen.exits import ExitCode, RunError
 from loadgen.run import joining, locust_settings, runners
 from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.options import add_options
 from loadgen.run.own_code import OwnCode
 from loadgen.search_path import put_locustfile_last

@@ -16,7 +16,7 @@ from typing import Final
 import zmq
 from zmq.utils import z85
 
-from loadgen.run.exits import ExitCode, RunError, why
+from loadgen.exits import ExitCode, RunError, why
 
 #: Environment variables that hold the text of a join file, as container platforms pass secrets.
 MASTER_VARIABLE: Final = "LOADGEN_JOIN_MASTER"

@@ -14,10 +14,10 @@ from gevent.event import Event
 from analysis.text import clean
 from loadgen import __version__
 from loadgen.console import say
+from loadgen.exits import ExitCode, RunError
 from loadgen.measure.clock import boot_id
 from loadgen.run import messages
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.member import LOCAL, Member
 from loadgen.run.messages import FORMAT, Payload
 from loadgen.run.shares import weight_of

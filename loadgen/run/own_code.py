@@ -19,9 +19,9 @@ from locust.event import EventHook, Events
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 
 from loadgen.console import say
+from loadgen.exits import ExitCode
 from loadgen.measure.failures import HARNESS, USER_CODE, Failures, has_frame, is_users_file, shown_path
 from loadgen.run.account import Account
-from loadgen.run.exits import ExitCode
 
 #: With these a listener of `request` may end the task in which the request was made.
 _CONTROL = (StopUser, StopTest, RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)

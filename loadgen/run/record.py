@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 
 from analysis import files
 from loadgen import __version__
+from loadgen.exits import ExitCode, RunError, why
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id
 from loadgen.measure.spool import MARKER, SCHEMAS, read_batches, spool_name
-from loadgen.run.exits import ExitCode, RunError, why
 
 FORMAT = 3
 #: Tables of lives, and what numbers a life of the thing that lives.

@@ -21,9 +21,9 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from analysis.text import clean
 from loadgen.console import say
+from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
 from loadgen.run.connections import MOST_UNREAD, Connections
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 
 #: Distinct faults that are said; all are counted.

@@ -15,13 +15,13 @@ from loadgen.console import say
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
+from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
 from loadgen.protocol.refusals import Kind, Refusal
-from loadgen.protocol.registry import adopt_protocol_file, protocol_file_of, protocol_of
 from loadgen.resolve import ResolvedRun
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.messages import Payload
+from loadgen.targets import adopt_protocol_file, protocol_file_of, protocol_of
 from loadgen.transport import bounded, proxy
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError, UnreadableError

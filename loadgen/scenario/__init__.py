@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from loadgen.config.problems import ScenarioError
     from loadgen.scenario.loading import CatalogueEntry, catalogue, find, load
     from loadgen.scenario.models import Group, Phases, Publish, Settle, Target, Variable
     from loadgen.scenario.overrides import overrides_of
-    from loadgen.scenario.problems import ScenarioError
     from loadgen.scenario.scenario import Scenario
     from loadgen.scenario.schema import json_schema
 
@@ -34,12 +34,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "schema": ("json_schema",),
-    "loading": ("CatalogueEntry", "catalogue", "find", "load"),
-    "models": ("Group", "Phases", "Publish", "Settle", "Target", "Variable"),
-    "overrides": ("overrides_of",),
-    "problems": ("ScenarioError",),
-    "scenario": ("Scenario",),
+    "loadgen.scenario.schema": ("json_schema",),
+    "loadgen.scenario.loading": ("CatalogueEntry", "catalogue", "find", "load"),
+    "loadgen.scenario.models": ("Group", "Phases", "Publish", "Settle", "Target", "Variable"),
+    "loadgen.scenario.overrides": ("overrides_of",),
+    "loadgen.config.problems": ("ScenarioError",),
+    "loadgen.scenario.scenario": ("Scenario",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -48,4 +48,4 @@ def __getattr__(name: str) -> Any:
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    return getattr(import_module(module), name)

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from loadgen.scenario.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
-from loadgen.scenario.units import (
+from loadgen.config.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
+from loadgen.config.units import (
     ByteRate,
     ChangeRate,
     DurationNs,

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, product
 from math import prod
 
-from loadgen.protocol.registry import protocol_of
+from loadgen.config.problems import Path, Problem
+from loadgen.config.text import nearest
+from loadgen.config.units import format_duration
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts, Points, Replay
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
-from loadgen.scenario.problems import Path, Problem
 from loadgen.scenario.template import Template, TemplateError
-from loadgen.scenario.text import nearest
-from loadgen.scenario.units import format_duration
+from loadgen.targets import protocol_of
 
 Groups = Mapping[str, Group]
 Variables = Mapping[str, Variable]

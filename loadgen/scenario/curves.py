@@ -10,10 +10,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from loadgen.pacing import Point, shapes
-from loadgen.scenario.base import LIST, MAPPING, Part, as_tuple
-from loadgen.scenario.text import nearest, shown
-from loadgen.scenario.units import (
+from loadgen.config.base import LIST, MAPPING, Part, as_tuple
+from loadgen.config.text import nearest, shown
+from loadgen.config.units import (
     MAX_DURATION_NS,
     DurationNs,
     Percent,
@@ -23,6 +22,7 @@ from loadgen.scenario.units import (
     format_percent,
     problem,
 )
+from loadgen.pacing import Point, shapes
 
 MAX_STEPS = 10_000
 #: Bursts of one run, of 3 or 4 points each.

@@ -5,8 +5,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from analysis.gates.grammar import Gate, GateError, parse
-from loadgen.scenario.base import MAPPING, WORD, Part, word_or_mapping
-from loadgen.scenario.units import PositiveDurationNs, problem
+from loadgen.config.base import MAPPING, WORD, Part, word_or_mapping
+from loadgen.config.units import PositiveDurationNs, problem
 
 
 def _readable(text: str) -> str:

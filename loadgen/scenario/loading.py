@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen.config import document
+from loadgen.config.problems import ScenarioError
+from loadgen.config.text import nearest, redacted, shown
 from loadgen.paths import bundle
-from loadgen.scenario import document
 from loadgen.scenario.overrides import override
-from loadgen.scenario.problems import ScenarioError
 from loadgen.scenario.recordings import read_recordings
 from loadgen.scenario.scenario import Scenario, validated
-from loadgen.scenario.text import nearest, redacted, shown
 
 _SUFFIXES = (".yaml", ".yml")
 _MAX_FILE_BYTES = 1_000_000

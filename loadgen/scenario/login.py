@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from loadgen.scenario.base import Part
-from loadgen.scenario.text import ENVIRONMENT_PATTERN
-from loadgen.scenario.units import problem
+from loadgen.config.base import Part
+from loadgen.config.text import ENVIRONMENT_PATTERN
+from loadgen.config.units import problem
 
 Variable = Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)]
 AuthMode = Literal["api-key", "iam", "cognito", "oidc", "lambda", "password", "certificate"]

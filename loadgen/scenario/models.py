@@ -16,14 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from loadgen.pacing import Arrival, Point
-from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
-from loadgen.scenario.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
-from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
-from loadgen.scenario.curves import Profile, points_of
-from loadgen.scenario.login import Login
-from loadgen.scenario.text import ENVIRONMENT_PATTERN
-from loadgen.scenario.units import (
+from loadgen.config.base import MAPPING, WORD, Part, as_tuple, word_or_mapping
+from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN
+from loadgen.config.units import (
     ConnectRate,
     DurationNs,
     EchoNs,
@@ -33,12 +28,15 @@ from loadgen.scenario.units import (
     format_size,
     problem,
 )
+from loadgen.pacing import Arrival, Point
+from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
+from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
+from loadgen.scenario.curves import Profile, points_of
+from loadgen.scenario.login import Login
 
 #: A million subscribers, and room for those who publish to them.
 MAX_CLIENTS = 2_000_000
 MAX_VALUES = 1_000_000
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Key = Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
 DEFAULT_IN_FLIGHT = 64

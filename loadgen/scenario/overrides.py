@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from loadgen.scenario import document
-from loadgen.scenario.problems import Path, Places, ScenarioError
-from loadgen.scenario.text import dotted, nearest, shown
+from loadgen.config import document
+from loadgen.config.problems import Path, Places, ScenarioError
+from loadgen.config.text import dotted, nearest, shown
 
 #: Stands in messages where a file's name and line would.
 _PLACE = "override"

@@ -5,14 +5,14 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from loadgen.protocol.registry import protocol_of
-from loadgen.scenario.base import Part
+from loadgen.config.base import Part
+from loadgen.config.messages import problems_in
+from loadgen.config.problems import Places, Problem, ScenarioError
+from loadgen.config.text import holds_key
 from loadgen.scenario.checks import check, warnings
 from loadgen.scenario.gates import GateText
-from loadgen.scenario.messages import problems_in
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
-from loadgen.scenario.problems import Places, Problem, ScenarioError
-from loadgen.scenario.text import holds_key
+from loadgen.targets import protocol_of
 
 
 class Scenario(Part):

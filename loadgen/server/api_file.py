@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
-from loadgen.scenario.base import MAPPING, WORD, Part
-from loadgen.scenario.part_file import read_part
-from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.text import ENVIRONMENT_PATTERN, shown
-from loadgen.scenario.units import DurationNs, EventRate, SizeBytes, problem
+from loadgen.config.base import MAPPING, WORD, Part
+from loadgen.config.part_file import read_part
+from loadgen.config.problems import ScenarioError
+from loadgen.config.text import ENVIRONMENT_PATTERN, shown
+from loadgen.config.units import DurationNs, EventRate, SizeBytes, problem
 from loadgen.server.auth.access import AllowedModes
 from loadgen.server.auth.api_key import ApiKeyAuthorizer
 from loadgen.server.auth.base import Authorizer

@@ -14,8 +14,8 @@ import analysis
 from analysis import __main__ as command
 from analysis import derived, files, pdf, plots
 from loadgen.cli import launch
+from loadgen.exits import RunError
 from loadgen.measure.spool import SpoolWriter
-from loadgen.run.exits import RunError
 from loadgen.run.gather import SpoolReceiver
 from loadgen.run.record import RunFolder
 from loadgen.run.worker_messages import Piece

@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from loadgen import children
 from loadgen.cli.app import app
+from loadgen.exits import ExitCode
 from loadgen.protocol_file import text_at
-from loadgen.run.exits import ExitCode
 from tests.paths import REPO
 from tests.run.test_remote import REMOTE, SAID
 

@@ -12,10 +12,10 @@ from loadgen.client.http import HttpPublisher
 from loadgen.client.publish import Publication, PublishError
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.sources import from_client_credentials
+from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target, check
 from loadgen.transport import bounds
 from loadgen.transport.errors import TransportError

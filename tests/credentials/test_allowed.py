@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from loadgen.credentials import build
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.errors import CredentialError
+from loadgen.exits import RunError
 from loadgen.resolve.resolver import resolve
-from loadgen.run.exits import RunError
 from loadgen.run.target import Target
 from loadgen.scenario import load
 from loadgen.scenario.login import Login

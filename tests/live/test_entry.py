@@ -16,10 +16,10 @@ from locust.argument_parser import get_parser
 from locust.env import Environment
 from werkzeug.test import Client
 
+from loadgen.exits import RunError
 from loadgen.live import prometheus, web
 from loadgen.live.entry import TOKEN_VARIABLE, Entry, Hosts, token_of_environment
 from loadgen.live.prometheus import Endpoint
-from loadgen.run.exits import RunError
 from loadgen.run.options import add_options
 
 TOKEN = "t0ken-of-this-very-test"

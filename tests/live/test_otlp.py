@@ -11,8 +11,8 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.semconv._incubating.metrics import messaging_metrics
 
+from loadgen.exits import ExitCode, RunError
 from loadgen.live.otlp import Exporter
-from loadgen.run.exits import ExitCode, RunError
 from tests.live.synthetic import MS, Fake, event, scenario
 
 

@@ -13,8 +13,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from loadgen.exits import ExitCode, RunError
 from loadgen.live.prometheus import Endpoint, address, registry
-from loadgen.run.exits import ExitCode, RunError
 from tests.live.synthetic import MEASURE_NS, MS, SECOND, Fake, event, scenario
 from tests.paths import REPO
 

@@ -12,10 +12,10 @@ from loadgen.live.plan import Due, expected_by_channel
 from loadgen.live.state import POINTS_KEPT
 from loadgen.measure.live import BOUNDS_NS, LiveReports, encode
 from loadgen.measure.surroundings import Around
-from loadgen.protocol.registry import APPSYNC_EVENTS
 from loadgen.resolve import Clients
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import load, overrides_of
+from loadgen.targets import APPSYNC_EVENTS
 from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, report_of, scenario
 
 LATENCIES = st.lists(st.integers(-5 * MS, 20 * SECOND), min_size=1, max_size=60)

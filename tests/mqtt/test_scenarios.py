@@ -6,11 +6,11 @@ from loadgen.planning import guard
 from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
 from loadgen.planning.show import markdown
-from loadgen.protocol.registry import protocol_of
 from loadgen.resolve import Clients
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import Scenario, ScenarioError, catalogue, load
+from loadgen.targets import protocol_of
 
 BROKER = "mqtt://127.0.0.1:1883"
 AWS = "mqtts://x-ats.iot.eu-west-1.amazonaws.com"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from loadgen import protocol_file
 from loadgen.credentials.allowed import Allowed
+from loadgen.exits import RunError
 from loadgen.protocol.generic.service import TargetUrl, TargetUrlError
 from loadgen.resolve.resolver import resolve
-from loadgen.run.exits import RunError
 from loadgen.run.target import Target
 from loadgen.scenario import load
 

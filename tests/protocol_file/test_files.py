@@ -9,9 +9,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from loadgen import protocol_file
-from loadgen.protocol.registry import protocol_of
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import ScenarioError, load
+from loadgen.targets import protocol_of
 
 SOUND = """\
 version: 1

@@ -10,7 +10,7 @@ pytest.importorskip("boto3")
 from loadgen.aws.access import Access, AwsError
 from loadgen.credentials import build
 from loadgen.credentials.errors import CredentialError
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 from loadgen.transport import proxy
 
 

@@ -47,7 +47,7 @@ def test_no_other_module_asks_the_scenario_how_a_group_publishes() -> None:
 
 def test_what_plays_a_run_imports_no_scenario() -> None:
     """Templates, texts and the error's name are the exceptions: they load no pydantic and no YAML."""
-    plain = {"loadgen.scenario.template", "loadgen.scenario.text", "loadgen.scenario.problems"}
+    plain = {"loadgen.scenario.template", "loadgen.config.text", "loadgen.config.problems"}
     found = set()
     for name, tree in modules().items():
         if Path(name).parts[1] not in ("users", "live", "transport", "measure") and name not in (

@@ -11,16 +11,16 @@ import pytest
 
 from loadgen.planning import returns, wording
 from loadgen.planning.estimate import Estimate, estimate
+from loadgen.planning.limits import RESERVE
 from loadgen.planning.machine import needs
 from loadgen.planning.peaks import Rates, peak
 from loadgen.planning.prices import load_prices
-from loadgen.protocol.registry import protocol_of
 from loadgen.resolve import ClientPlan, Clients, ResolvedRun
 from loadgen.resolve.resolver import resolve
 from loadgen.resolve.run import decoded, encoded
-from loadgen.run.limits import RESERVE
 from loadgen.run.shares import shares
 from loadgen.scenario import ScenarioError, catalogue, load
+from loadgen.targets import protocol_of
 from loadgen.users import playing
 from loadgen.users.code import UserCode
 from loadgen.users.worker import WorkerRun

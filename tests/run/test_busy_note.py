@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from loadgen import exits
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.planning import room
-from loadgen.run import exits, target
+from loadgen.run import target
 from loadgen.run.controller import Controller
 
 NOTE = "the machine is busy: tasks waited for a CPU in 90 % of the last 10 s (pressure)"

@@ -15,7 +15,6 @@ import pytest
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.spool import SpoolWriter
-from loadgen.protocol.registry import APPSYNC_EVENTS
 from loadgen.resolve import Clients
 from loadgen.resolve.resolver import resolve
 from loadgen.run.echo import (
@@ -29,6 +28,7 @@ from loadgen.run.echo import (
 from loadgen.run.target import Target
 from loadgen.scenario import Scenario, load
 from loadgen.server.testing import LocalEventApi, Namespace
+from loadgen.targets import APPSYNC_EVENTS
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
 from loadgen.users.worker import Timeline, WorkerRun

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.exits import ExitCode
 from loadgen.run.ending import Analysis, Ending, Told, decide, how_it_ended, verdict_of
-from loadgen.run.exits import ExitCode
 from loadgen.run.kills import KillWatch, killed_here
 
 FOLDER = Path("results/run")

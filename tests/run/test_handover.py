@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.exits import ExitCode, RunError
 from loadgen.planning.prices import load_prices
 from loadgen.resolve.resolver import resolve
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.handover import RUN_FD, Handover, handed, received
 from loadgen.scenario import load
 from tests.paths import REPO

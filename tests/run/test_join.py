@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 import loadgen.cli.join
 from loadgen.cli.app import app
+from loadgen.exits import RunError
 from loadgen.run import join
-from loadgen.run.exits import RunError
 from loadgen.run.keyless import beyond_loopback
 from loadgen.run.shared_folder import spool_folder
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from analysis import files
 from loadgen.cli.launch import report
+from loadgen.exits import ExitCode, RunError
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
 from loadgen.measure.spool import SpoolWriter
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.record import RunFolder, _last_of_each_life
 
 TARGET = {"http_url": "http://x/event", "ws_url": "ws://x/", "embedded": True, "auth": "none"}

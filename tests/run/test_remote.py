@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.exits import ExitCode, RunError
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
 from loadgen.resolve.resolver import resolve
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target
 from loadgen.scenario import load
 

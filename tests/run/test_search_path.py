@@ -14,8 +14,8 @@ from locust import argument_parser
 from analysis import notebooks, style
 from loadgen import children, search_path
 from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
+from loadgen.exits import ExitCode, RunError
 from loadgen.run import install, locust_settings
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.options import add_options
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen import protocol_file
+from loadgen.config import document
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.credentials.sources import from_file
 from loadgen.planning.prices import load_prices
-from loadgen.scenario import ScenarioError, document, load
+from loadgen.scenario import ScenarioError, load
 from loadgen.server.config import ConfigError
 from loadgen.server.faults import load_faults
 

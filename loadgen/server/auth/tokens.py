@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import jwt
 
+from loadgen.config import document
+from loadgen.config.problems import ScenarioError
 from loadgen.protocol.appsync import errors
-from loadgen.scenario import document
-from loadgen.scenario.problems import ScenarioError
 from loadgen.server.auth.base import AuthorizationRequest, Identity
 from loadgen.server.auth.modes import Mode
 from loadgen.server.refusal import RefusedError

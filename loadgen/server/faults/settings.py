@@ -7,10 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from loadgen.scenario.base import Part
-from loadgen.scenario.part_file import read_part
-from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.units import DurationNs, EventRate, Percent, PositiveDurationNs, problem
+from loadgen.config.base import Part
+from loadgen.config.part_file import read_part
+from loadgen.config.problems import ScenarioError
+from loadgen.config.units import DurationNs, EventRate, Percent, PositiveDurationNs, problem
 from loadgen.server.config import ConfigError
 
 

@@ -15,7 +15,7 @@ from loadgen.calibrate.cases import Case
 from loadgen.calibrate.checks import DELAY_BAR_NS
 from loadgen.calibrate.runner import Outcome
 from loadgen.calibrate.truth import Truth
-from loadgen.run.exits import ExitCode
+from loadgen.exits import ExitCode
 from loadgen.server.journal_reader import Journal
 from tests.system.here import here
 

@@ -9,10 +9,10 @@ import gevent
 import pytest
 
 from loadgen.client.event_client import Delivery, EventClient, ServiceRefusedError
+from loadgen.exits import ExitCode, RunError
 from loadgen.measure.clock import now_ns
 from loadgen.protocol.base import UNACKNOWLEDGED, PublishAnswer
 from loadgen.run import target as targets
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target, login_of
 from loadgen.transport.errors import TransportError
 from tests.system.mqtt.broker import PASSWORD, USER, Broker

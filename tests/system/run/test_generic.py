@@ -11,11 +11,11 @@ import pytest
 
 from loadgen.client.probe import FILE_ADVICE, Probe, Step
 from loadgen.credentials.allowed import Allowed
-from loadgen.protocol.registry import protocol_of
+from loadgen.exits import ExitCode, RunError
 from loadgen.protocol_file import text_at
-from loadgen.run.exits import ExitCode, RunError
 from loadgen.run.target import Target, check
 from loadgen.server.process import Announcement, ServerProcess
+from loadgen.targets import protocol_of
 from tests.system.harness import loadgen, overrides, read
 from tests.system.run import generic_servers
 from tests.system.run.echoes import check_echoes

@@ -2,8 +2,8 @@
 
 import pytest
 
-from loadgen.run import limits
-from loadgen.run.exits import ExitCode, RunError
+from loadgen.exits import ExitCode, RunError
+from loadgen.planning import limits
 from loadgen.transport import local_ports
 from loadgen.transport.local_ports import PortRange
 from loadgen.transport.sources import Sources

@@ -8,8 +8,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from loadgen.scenario.problems import Path, Places, ScenarioError
-from loadgen.scenario.text import dotted, redacted, shown
+from loadgen.config.problems import Path, Places, ScenarioError
+from loadgen.config.text import dotted, redacted, shown
 
 _SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null", "str")}
 _MAX_DEPTH = 20

@@ -5,11 +5,11 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from loadgen.scenario import document
-from loadgen.scenario.base import Part
-from loadgen.scenario.messages import problems_in
-from loadgen.scenario.problems import ScenarioError
-from loadgen.scenario.text import shown
+from loadgen.config import document
+from loadgen.config.base import Part
+from loadgen.config.messages import problems_in
+from loadgen.config.problems import ScenarioError
+from loadgen.config.text import shown
 
 Model = TypeVar("Model", bound=Part)
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Final
 from urllib.parse import urlsplit
 
-from loadgen.run.exits import ExitCode, RunError
+from loadgen.exits import ExitCode, RunError
 from loadgen.transport import local_ports, proxy, sources
 from loadgen.transport.errors import TransportError
 from loadgen.transport.resolving import Resolver

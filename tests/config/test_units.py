@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from loadgen.scenario import units
+from loadgen.config import units
 
 read_rate = units.rate_parser("events", "100/s")
 

@@ -12,6 +12,11 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 WORD, MAPPING, LIST = "<word>", "<mapping>", "<list>"
 
 
+def is_tag(step: int | str) -> bool:
+    """Return whether a step of pydantic's error locations is a tag of a union, or its mark for a mapping's key."""
+    return isinstance(step, str) and (step == "[key]" or (step.startswith("<") and step.endswith(">")))
+
+
 def as_tuple(value: object) -> object:
     """Return a list as the tuple that a frozen model holds; leave anything else alone."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""From pydantic's errors to sentences in the scenario's own terms."""
+"""Turn pydantic's errors into sentences in the terms of the file."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
@@ -7,14 +7,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from loadgen.scenario.base import LIST, MAPPING, WORD
-from loadgen.scenario.curves import FORM_TAGS
-from loadgen.scenario.descriptions import descriptions
-from loadgen.scenario.models import KEY_PATTERN, NAME_PATTERN
-from loadgen.scenario.problems import Path, Problem
-from loadgen.scenario.text import ENVIRONMENT_PATTERN, closest, nearest, shown
+from loadgen.config.base import is_tag
+from loadgen.config.descriptions import descriptions
+from loadgen.config.problems import Path, Problem
+from loadgen.config.text import ENVIRONMENT_PATTERN, KEY_PATTERN, NAME_PATTERN, closest, nearest, shown
 
-_NOT_KEYS = {WORD, MAPPING, LIST, "[key]", *FORM_TAGS.values()}
 _FORMS = {
     NAME_PATTERN: "made of letters, digits, '.', '_' and '-', at most 64 of them, a letter or digit first",
     KEY_PATTERN: "made of letters, digits, '_' and '-', at most 50 of them, a letter first",
@@ -59,7 +56,7 @@ def _path(location: tuple[int | str, ...], data: Any) -> Path:
     for step in location:
         if _has(data, step):
             data = data[step]
-        elif step in _NOT_KEYS:
+        elif is_tag(step):
             continue
         path.append(step)
     return tuple(path)

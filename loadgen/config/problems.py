@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from loadgen.scenario.text import dotted, redacted
+from loadgen.config.text import dotted, redacted
 
 Path = tuple[str | int, ...]
 
