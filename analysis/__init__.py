@@ -6,19 +6,20 @@ run.deliveries      # pandas DataFrame, read when asked for
 analysis.summarise(run)["delivery"]["headline_ns"]
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.intervals import by_second
     from analysis.run import Run, RunError, load
     from analysis.summary import summarise
 
-__all__ = ["Run", "RunError", "load", "summarise"]
+_MODULES = {"Run": "run", "RunError": "run", "by_second": "intervals", "load": "run", "summarise": "summary"}
+__all__ = ["Run", "RunError", "by_second", "load", "summarise"]
 
 
 def __getattr__(name: str) -> Any:
     """Import numpy and pyarrow when they are needed: `analysis.gates.grammar`, which checks scenarios, does without."""
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
-    from analysis import run, summary
-
-    return getattr(summary if name == "summarise" else run, name)
+    return getattr(import_module(f"analysis.{_MODULES[name]}"), name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from analysis.events import Events
 from analysis.losses import (
     BEFORE_READY,
     IN_RECONNECT,
@@ -22,7 +23,6 @@ from analysis.run import Ints
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.ledger import Events, Ledger
 
 DIMENSIONS = ("publisher", "channel", "subscription")
 _LOST = {
@@ -64,7 +64,7 @@ class Breakdown:
     @classmethod
     def of(
         cls,
-        events: "Events",
+        events: Events,
         present: Segments,
         expected: Ints,
         expected_by_segment: Ints,
@@ -135,15 +135,14 @@ class Breakdown:
         rows = self.frame[self.frame["dimension"] == dimension]
         return rows.drop(columns="dimension").set_index("key")
 
-    def agrees_with(self, ledger: "Ledger") -> bool:
-        """Whether each dimension adds up to the ledger's totals, and each of its rows balances by itself."""
+    def agrees_with(self, totals: Mapping[str, int]) -> bool:
+        """Whether each dimension adds up to the ledger's ``totals``, and each of its rows balances by itself."""
         for dimension, rows in self.rows.items():
             elsewhere = (
                 self.duplicates_elsewhere if dimension == "subscription" else self.duplicates_unrecorded
             )
             if any(
-                int(rows.counts[name].sum()) + (elsewhere if name == "duplicates" else 0)
-                != getattr(ledger, name)
+                int(rows.counts[name].sum()) + (elsewhere if name == "duplicates" else 0) != totals[name]
                 for name in COUNTS
             ):
                 return False

@@ -1,17 +1,14 @@
 """Every expected delivery that did not arrive, one by one, and what its loss is called."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis import presence
+from analysis.events import Events, Reach
+from analysis.matching import Through
 from analysis.presence import Segments
 from analysis.run import Ints
-
-if TYPE_CHECKING:
-    from analysis.ledger import Events, Reach
-    from analysis.matching import Through
 
 #: Classes of what did not arrive; 0 stands for "not expected".
 OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
@@ -61,13 +58,13 @@ class Losses:
 
 
 def find_losses(
-    events: "Events",
+    events: Events,
     present: Segments,
-    reach: "Reach",
+    reach: Reach,
     arrived: Ints,
     incomplete: tuple[Ints, Ints],
     expected: Ints,
-    through: "Through",
+    through: Through,
     late_after_ns: int | None,
 ) -> Losses:
     """Go through the events that did not reach everybody and find whom they did not reach.
@@ -112,14 +109,14 @@ def find_losses(
 
 
 def _classes(
-    events: "Events",
+    events: Events,
     chosen: Ints,
     present: Segments,
     members: Ints,
     column: Ints,
     width: int,
     break_ns: Ints,
-    through: "Through",
+    through: Through,
 ) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     """Return, for each of ``width`` subscriptions and each chosen event, what its loss would be called.
 

@@ -5,18 +5,16 @@ events, the order of a subscription's rows, is gone through afterwards in the or
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 
 from analysis.doubts import Doubts, Off
+from analysis.events import Events, Reach
 from analysis.lookup import EventPlaces, Places, grouping
 from analysis.presence import Flags, Segments
 from analysis.run import Ints, RowGroup, Run, Window, ints
 from analysis.slices import cut_by_weight, in_turn
-
-if TYPE_CHECKING:
-    from analysis.ledger import Events, Reach
 
 #: Share of an event's subscribers by the name of the rank; the last is all of them.
 RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
@@ -38,7 +36,7 @@ class Through:
     sent_ns: Ints
 
     @classmethod
-    def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> "Through":
+    def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> Self:
         """Return the last of each pair; the lists' arrays go together."""
         if not pairs:
             return cls(_NONE, _NONE)
@@ -116,9 +114,7 @@ class _Slice:
     ranks_high_ns: dict[str, Ints] | None
 
 
-def match(
-    run: Run, window: Window, events: "Events", present: Segments, reach: "Reach", expected: Ints
-) -> Found:
+def match(run: Run, window: Window, events: Events, present: Segments, reach: Reach, expected: Ints) -> Found:
     """Match every delivery of a window."""
     matcher = _Matcher(run, events, present, reach)
     count, people = len(events.key), Places(np.unique(present.subscription))
@@ -192,7 +188,7 @@ def match(
 class _Matcher:
     """Matches the rows of a slice; may be used by several threads."""
 
-    def __init__(self, run: Run, events: "Events", present: Segments, reach: "Reach") -> None:
+    def __init__(self, run: Run, events: Events, present: Segments, reach: Reach) -> None:
         self._run, self._events, self._present = run, events, present
         self.doubts = Doubts(run)
         self.places = EventPlaces(events.key)

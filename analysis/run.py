@@ -118,13 +118,6 @@ class Run:
         """One row a worker and second."""
         return self._frame("health")
 
-    @cached_property
-    def intervals(self) -> "pd.DataFrame":
-        """One row a second; see `analysis.intervals.by_second`."""
-        from analysis.intervals import by_second  # above this module: it computes from the tables
-
-        return by_second(self)
-
     @property
     def phases(self) -> dict[str, tuple[int, int | None]]:
         """Start and end of each phase that began, in ns; an end that was not reached is None."""

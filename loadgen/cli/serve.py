@@ -69,7 +69,8 @@ def serve(
 ) -> None:
     """Serve the AppSync Events protocol on this machine: what a run uses when no target is given."""
     from loadgen.server import lifecycle
-    from loadgen.server.config import ConfigError, ServerConfig
+    from loadgen.server.config import ServerConfig
+    from loadgen.server.api_keys import ConfigError
 
     try:
         config = ServerConfig.from_options(

@@ -15,36 +15,15 @@ from hdrh.histogram import HdrHistogram
 from loadgen.live.judge import Judge, Verdict, share_of_allowed
 from loadgen.live.plan import Due
 from loadgen.live.series import Latencies, Loss, Subscribers, percentiles
+from loadgen.live.view import SILENCE_NS, View
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import BOUNDS_NS, Report
 from loadgen.resolve import ResolvedRun
 
-#: A worker that has not reported for so long makes its part of the second unknown.
-SILENCE_NS: Final = 2_500_000_000
 #: Points that are kept: an hour of seconds.
 POINTS_KEPT: Final = 3_600
 #: The statuses that an event of the record can have.
 STATUSES: Final = ("accepted", "rejected", "error", "unanswered", "unsent", "unmade")
-
-
-@dataclass(frozen=True)
-class View:
-    """What the coordinator knows at a moment."""
-
-    phase: str
-    elapsed_s: float
-    left_s: float | None
-    websockets: int
-    subscriptions: int
-    totals: Mapping[str, int]
-    complaints: tuple[tuple[str, int], ...]
-    #: Worker number → host, of all workers.
-    workers: Mapping[int, str]
-    #: Workers that were lost.
-    gone: frozenset[int]
-    #: Start of the warm-up and of the measure phase, on the master's clock; None: not yet known.
-    warmup_ns: int | None
-    measure_ns: int | None
 
 
 @dataclass

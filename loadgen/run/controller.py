@@ -675,7 +675,7 @@ def _load_ahead() -> None:
 
 def _faults(path: str) -> dict[str, Any]:
     """Return the settings of a faults file; raises RunError."""
-    from loadgen.server.config import ConfigError
+    from loadgen.server.api_keys import ConfigError
     from loadgen.server.faults import load_faults
 
     try:

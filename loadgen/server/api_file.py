@@ -21,7 +21,7 @@ from loadgen.server.auth.iam import IamAuthorizer, IamUser
 from loadgen.server.auth.lambda_authorizer import TTL_MAX_S, LambdaAuthorizer
 from loadgen.server.auth.modes import Mode
 from loadgen.server.auth.tokens import JwtAuthorizer
-from loadgen.server.config import ConfigError, api_key_from_environment
+from loadgen.server.api_keys import ConfigError, api_key_from_environment
 from loadgen.server.definition import ApiDefinition
 from loadgen.server.namespaces import Namespace, is_namespace_name
 from loadgen.server.quotas import Quotas

@@ -1,7 +1,5 @@
 """What a server is told at its start."""
 
-import secrets
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from loadgen.protocol.appsync import limits
 from loadgen.protocol.appsync.auth import ApiKey
+from loadgen.server.api_keys import ConfigError, api_key_from_environment, generate_api_key
 from loadgen.server.namespaces import is_namespace_name
 from loadgen.server.quotas import Quotas
 
@@ -20,14 +19,6 @@ DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 PROCESSES_MAX: Final = 64
 """Every two processes share a socket pair: their number grows with the square."""
-
-_KEY_ALPHABET = string.ascii_lowercase + string.digits
-_KEY_CHARACTERS = 26
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be; the message is one sentence."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
@@ -152,20 +143,3 @@ class ServerConfig:
         for what, path in (("certificate", self.certfile), ("key", self.keyfile)):
             if path is not None and not path.is_file():
                 raise ConfigError(f"the {what} file {str(path)!a} does not exist")
-
-
-def generate_api_key() -> str:
-    """Return a fresh key in the shape of AWS's."""
-    return "da2-" + "".join(secrets.choice(_KEY_ALPHABET) for _ in range(_KEY_CHARACTERS))
-
-
-def api_key_from_environment(name: str, environment: Mapping[str, str]) -> str:
-    """Return the key that an environment variable holds.
-
-    Raises:
-        ConfigError: the variable is not set or empty.
-    """
-    key = environment.get(name)
-    if not key:
-        raise ConfigError(f"environment variable {name!a} holds no API key: set it, or leave the option out")
-    return key

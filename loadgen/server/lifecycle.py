@@ -32,29 +32,6 @@ EXIT_USAGE: Final = 2
 _SHUTDOWN_TIMEOUT_S: Final = 2.0
 
 
-def serve(config: ServerConfig, *, announce: bool = False, exit_with_stdin: bool = False) -> int:
-    """Run a server until SIGINT, SIGTERM or, if asked, the end of standard input; return the exit code.
-
-    A stop is 0 whichever way it came: to end a server with Ctrl-C is no failure. A server that cannot start
-    (port taken, bad certificate) says why in one sentence on standard error and returns 2. With `announce`
-    the only output is one line of JSON once the server accepts: `http_url`, `ws_url`, `api_key`, `pid`, and
-    `pids` of the processes that serve. Of several, one that dies ends the others, and the code is 1.
-    """
-    _raise_open_file_limit()
-    _silence_handshake_log()
-    try:
-        if config.processes > 1:
-            from loadgen.server import cluster
-
-            return cluster.serve(config, announce=announce, exit_with_stdin=exit_with_stdin)
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_serve(config, announce=announce, exit_with_stdin=exit_with_stdin))
-    except StartError as error:
-        print(f"loadgen server: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    return EXIT_STOPPED
-
-
 class Server:
     """A server in the running event loop: `start` listens, `stop` closes every connection and what was opened."""
 
@@ -99,7 +76,7 @@ class Server:
             await _close(self._journal, self._keeping)
 
 
-async def _serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> None:
+async def serve_alone(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -219,7 +196,7 @@ def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     threading.Thread(target=wait_for_end, name="stdin-watch", daemon=True).start()
 
 
-def _raise_open_file_limit() -> None:
+def raise_open_file_limit() -> None:
     """Allow as many sockets as the system lets this user have."""
     try:
         import resource
@@ -232,7 +209,7 @@ def _raise_open_file_limit() -> None:
         return  # macOS may refuse its own "unlimited"; the soft limit then stays
 
 
-def _silence_handshake_log() -> None:
+def silence_handshake_log() -> None:
     """Keep keys out of the log: aiohttp warns of unknown subprotocols with the whole offer."""
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis import ledger, matching, presence, slices
+from analysis import matching, presence, slices
+from analysis.events import events_in, expected_of, reach_of
 from analysis.ledger import Settled, settle
 from analysis.matching import RANKS, Found, Through, match
 from analysis.run import Run
@@ -25,9 +26,9 @@ LATE_NS = 60 * MS
 def found_in(run: Run) -> Found:
     window = run.measure
     assert window is not None
-    events, present = ledger._events(run, window), presence.segments(run)
-    reach = ledger._reach(events, present)
-    return match(run, window, events, present, reach, ledger._expected(events, present, reach)[0])
+    events, present = events_in(run, window), presence.segments(run)
+    reach = reach_of(events, present)
+    return match(run, window, events, present, reach, expected_of(events, present, reach)[0])
 
 
 def settled_in(run: Run) -> Settled:

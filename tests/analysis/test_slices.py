@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis import bounds, latencies, matching, shared_stamps, slices
+from analysis.intervals import by_second
 from analysis.latencies import Latencies
 from analysis.ledger import settle
 from analysis.lookup import EventPlaces, Places, grouping
@@ -159,7 +160,7 @@ def test_grouping_is_a_stable_sort(rows: list[tuple[int, int]]) -> None:
 
 def test_intervals_add_up_to_the_tables() -> None:
     run = analysis.load(SAMPLE)
-    frame = run.intervals
+    frame = by_second(run)
     assert frame["offered"].sum() == (run.events["intended_ns"] >= run.first_publish_ns).sum()
     assert frame["arrived"].sum() == (run.deliveries["arrival_ns"] >= run.first_publish_ns).sum()
     assert frame["start_ns"].diff().dropna().unique().tolist() == [latencies.SECOND_NS]

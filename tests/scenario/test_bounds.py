@@ -15,7 +15,7 @@ from loadgen.credentials.option import login_from_option
 from loadgen.credentials.sources import from_file
 from loadgen.planning.prices import load_prices
 from loadgen.scenario import ScenarioError, load
-from loadgen.server.config import ConfigError
+from loadgen.server.api_keys import ConfigError
 from loadgen.server.faults import load_faults
 
 READERS: dict[str, Callable[[Path], object]] = {

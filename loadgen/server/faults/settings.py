@@ -11,7 +11,7 @@ from loadgen.config.base import Part
 from loadgen.config.part_file import read_part
 from loadgen.config.problems import ScenarioError
 from loadgen.config.units import DurationNs, EventRate, Percent, PositiveDurationNs, problem
-from loadgen.server.config import ConfigError
+from loadgen.server.api_keys import ConfigError
 
 
 def _at_most_all(percent: float) -> float:

@@ -19,7 +19,8 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from loadgen.measure.stamp import decode_event, encode_event
-from loadgen.server.config import ConfigError, ServerConfig
+from loadgen.server.api_keys import ConfigError
+from loadgen.server.config import ServerConfig
 from loadgen.server.faults import Faults, load_faults
 from loadgen.server.journal import Action
 from loadgen.server.journal_reader import Journal
