@@ -18,7 +18,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from loadgen.live.plan import live_reports
 from loadgen.live.prometheus import registry
-from loadgen.live.state import LiveState, View
+from loadgen.live.state import LiveState
+from loadgen.live.view import View
 from loadgen.live.web import extend
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import LiveInterval, LiveReports, Report

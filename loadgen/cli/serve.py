@@ -68,9 +68,9 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the AppSync Events protocol on this machine: what a run uses when no target is given."""
-    from loadgen.server import lifecycle
-    from loadgen.server.config import ServerConfig
+    from loadgen.server import serving
     from loadgen.server.api_keys import ConfigError
+    from loadgen.server.config import ServerConfig
 
     try:
         config = ServerConfig.from_options(
@@ -92,4 +92,4 @@ def serve(
         )
     except ConfigError as error:
         fail(str(error))
-    raise typer.Exit(lifecycle.serve(config))
+    raise typer.Exit(serving.serve(config))

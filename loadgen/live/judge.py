@@ -6,20 +6,38 @@ The analysis judges the record when the run is over; this is what of it can be k
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from hdrh.histogram import HdrHistogram
 
 from analysis.gates.grammar import Gate
 from analysis.limits import LIMITS, reads_too_slowly
+from loadgen.live.series import Latencies, Loss, Subscribers
+from loadgen.live.view import SILENCE_NS, View
 from loadgen.measure import histograms
 from loadgen.measure.live import Report
 from loadgen.resolve import ResolvedRun
 
-if TYPE_CHECKING:
-    from loadgen.live.state import LiveState, View
-
 _MEASURING = ("measure", "drain", "finishing")
+
+
+class Heard(Protocol):
+    """What one worker has reported, as far as the verdict goes by it."""
+
+    #: When it was last heard; 0: not yet.
+    heard_ns: int
+
+
+class Observed(Protocol):
+    """What the reports of all workers add up to, as far as verdict and gates go by it."""
+
+    @property
+    def workers(self) -> Mapping[int, Heard]:
+        """Workers by their number."""
+
+    latencies: Latencies
+    loss: Loss
+    subscribers: Subscribers
 
 
 @dataclass(frozen=True)
@@ -110,10 +128,8 @@ class Judge:
         known.files_share = max(known.files_share, row["open_files"] / (row["open_files_limit"] or 1e18))
         known.ports_share = max(known.ports_share, row["ports"] / (row["ports_limit"] or 1e18))
 
-    def verdict(self, state: "LiveState", view: "View", at_ns: int) -> Verdict:
+    def verdict(self, state: Observed, view: View, at_ns: int) -> Verdict:
         """Return the verdict so far."""
-        from loadgen.live.state import SILENCE_NS
-
         invalid: list[str] = []
         degraded: list[str] = []
         for number in sorted(view.gone):
@@ -148,7 +164,7 @@ class Judge:
                 f" {known.worst_held_ns / 1e6:.0f} ms in a second"
             )
 
-    def _schedule(self, state: "LiveState", invalid: list[str], degraded: list[str]) -> None:
+    def _schedule(self, state: Observed, invalid: list[str], degraded: list[str]) -> None:
         if self._unsent:
             share = self._unsent / max(1, self._due)
             (invalid if share > LIMITS.unsent_wrong else degraded).append(
@@ -183,7 +199,7 @@ class Judge:
         # Up to a value beyond the limit there are all the quick ones and those of the histogram.
         return histograms.values_at(self._queue, (100 * rank / self._queue.total_count,))[0]
 
-    def gates(self, state: "LiveState") -> list[dict[str, Any]]:
+    def gates(self, state: Observed) -> list[dict[str, Any]]:
         """Return each gate with its value so far and whether it holds; None: it is known at the end."""
         rows = []
         for gate in self._gates:
@@ -193,7 +209,7 @@ class Judge:
             rows.append({"text": gate.text, "value": value, "kind": gate.metric.kind.name, "holds": holds})
         return rows
 
-    def _value(self, gate: Gate, state: "LiveState") -> float | None:
+    def _value(self, gate: Gate, state: Observed) -> float | None:
         metric = gate.metric
         distributions = {
             "delivery.latency": state.latencies.measured,

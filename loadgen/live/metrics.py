@@ -11,7 +11,8 @@ from enum import Enum
 from typing import Final
 
 from loadgen.live.judge import share_of_allowed
-from loadgen.live.state import SILENCE_NS, STATUSES, Buckets, LiveState, View, WorkerTotals
+from loadgen.live.state import STATUSES, Buckets, LiveState, WorkerTotals
+from loadgen.live.view import SILENCE_NS, View
 
 #: The phases that a run is in, in their order.
 PHASES: Final = ("starting", "ramp", "ready", "warmup", "measure", "drain", "finishing")

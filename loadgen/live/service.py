@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import gevent
 
 from loadgen.exits import ExitCode, RunError
-from loadgen.live.state import LiveState, View
+from loadgen.live.state import LiveState
+from loadgen.live.view import View
 from loadgen.measure.clock import now_ns
 
 #: How often a point may be made; one is made when all workers have reported, once a second.

@@ -14,7 +14,8 @@ from hdrh.histogram import HdrHistogram
 
 from analysis import files
 from loadgen.exits import ExitCode, RunError, why
-from loadgen.live.state import LiveState, View
+from loadgen.live.state import LiveState
+from loadgen.live.view import View
 from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import message_of, place_of

@@ -12,8 +12,8 @@ from loadgen.server.loading import without_authorities
 # aiohttp makes what its client needs while it is loaded; this process has none.
 with garbage.loading(), without_authorities():
     from loadgen.protocol.appsync import limits
-    from loadgen.server.config import DEFAULT_WRITE_BUFFER_LIMIT_BYTES, ServerConfig
     from loadgen.server.api_keys import ConfigError
+    from loadgen.server.config import DEFAULT_WRITE_BUFFER_LIMIT_BYTES, ServerConfig
     from loadgen.server.lifecycle import EXIT_USAGE
     from loadgen.server.serving import serve
 

@@ -14,6 +14,7 @@ from loadgen.config.part_file import read_part
 from loadgen.config.problems import ScenarioError
 from loadgen.config.text import ENVIRONMENT_PATTERN, shown
 from loadgen.config.units import DurationNs, EventRate, SizeBytes, problem
+from loadgen.server.api_keys import ConfigError, api_key_from_environment
 from loadgen.server.auth.access import AllowedModes
 from loadgen.server.auth.api_key import ApiKeyAuthorizer
 from loadgen.server.auth.base import Authorizer
@@ -21,7 +22,6 @@ from loadgen.server.auth.iam import IamAuthorizer, IamUser
 from loadgen.server.auth.lambda_authorizer import TTL_MAX_S, LambdaAuthorizer
 from loadgen.server.auth.modes import Mode
 from loadgen.server.auth.tokens import JwtAuthorizer
-from loadgen.server.api_keys import ConfigError, api_key_from_environment
 from loadgen.server.definition import ApiDefinition
 from loadgen.server.namespaces import Namespace, is_namespace_name
 from loadgen.server.quotas import Quotas

@@ -20,6 +20,7 @@ DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 PROCESSES_MAX: Final = 64
 """Every two processes share a socket pair: their number grows with the square."""
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """Settings of one server; `api_key` is never shown by `repr`.

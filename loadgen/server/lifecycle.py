@@ -77,6 +77,7 @@ class Server:
 
 
 async def serve_alone(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> None:
+    """Serve in this process until a signal or the end of standard input; raises StartError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -8,12 +8,12 @@ from loadgen.server.config import ServerConfig
 from loadgen.server.lifecycle import (
     EXIT_STOPPED,
     EXIT_USAGE,
-    StartError,
     loop_factory,
     raise_open_file_limit,
     serve_alone,
     silence_handshake_log,
 )
+from loadgen.server.listening import StartError
 
 
 def serve(config: ServerConfig, *, announce: bool = False, exit_with_stdin: bool = False) -> int:

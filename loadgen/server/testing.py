@@ -24,12 +24,12 @@ from typing import Any, Final, Self
 import pytest
 
 from loadgen.protocol.appsync.channels import matches, normalise
+from loadgen.server.api_keys import generate_api_key
 from loadgen.server.auth.access import AllowedModes
 from loadgen.server.auth.api_key import ApiKeyAuthorizer
 from loadgen.server.auth.base import Authorizer
 from loadgen.server.auth.modes import Mode
 from loadgen.server.config import ServerConfig
-from loadgen.server.api_keys import generate_api_key
 from loadgen.server.definition import ApiDefinition
 from loadgen.server.handlers import OnPublish, OnSubscribe
 from loadgen.server.hub import Counters, Hub

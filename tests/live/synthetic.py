@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from loadgen.live.plan import live_reports
-from loadgen.live.state import LiveState, View
+from loadgen.live.state import LiveState
+from loadgen.live.view import View
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
 from loadgen.measure.live import LiveReports, Report

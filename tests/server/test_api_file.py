@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.server.api_file import define, load_api_file, quotas_of
-from loadgen.server.config import ServerConfig
 from loadgen.server.api_keys import ConfigError
+from loadgen.server.config import ServerConfig
 from loadgen.server.quotas import Quotas
 
 

@@ -10,10 +10,8 @@ import msgspec
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
 from loadgen.protocol.generic.description import Description
-from loadgen.protocol.generic.frames import Frame, Written, filled
-from loadgen.protocol.generic.opening import HOLD, Step
-from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern, quick
-from loadgen.protocol.generic.rules import line_pattern, rules_of
+from loadgen.protocol.generic.dialect import CHANNELS_KNOWN, Dialect
+from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern
 from loadgen.protocol.generic.session import GenericSession
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.refusals import Refusal
@@ -24,7 +22,6 @@ PROBE_SEGMENT = "loadgen-probe"
 PROBE_CHANNEL = "/default/loadgen-probe"
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
 _PORTS = {False: 80, True: 443}
-_CHANNELS_KNOWN = 65_536
 _SHOWN_CHARACTERS = 200
 
 
@@ -125,75 +122,41 @@ class GenericService:
         Raises:
             ValueError: a variable is not set.
         """
-        missing = sorted(description.environment - environment.keys())
-        if missing:
-            raise ValueError(
-                f"the environment variable {missing[0]}, which the protocol file of {description.name} names, is not"
-                " set"
-            )
         self.description = description
-        self._environment = {name: environment[name] for name in description.environment}
-        # As a service may repeat them; longest first, so that none leaves a part of another.
-        self._secrets = sorted(
-            (
-                (form, f"{{env:{name}}}")
-                for name, value in self._environment.items()
-                for form in {value, quote(value, safe=""), msgspec.json.encode(value).decode()[1:-1]}
-                if form
-            ),
-            key=lambda secret: -len(secret[0]),
-        )
+        self._dialect = dialect = Dialect(description, environment)
         self._target = target
-        self.connect_url = self._fill(description.url, target.websocket, secrets=False)
+        self.connect_url = dialect.fill(description.url, target.websocket, secrets=False)
         http = description.publish_http
-        self.http_url = None if http is None else self._fill(http.url, target.http, secrets=False)
+        self.http_url = None if http is None else dialect.fill(http.url, target.http, secrets=False)
         self.answers_opening = any(step.expect is not None for step in description.opening)
         self.answers_subscribes = description.subscribe is None or description.subscribe.accepted is not None
         self.answers_publishes = description.publish is None or description.publish.accepted is not None
-        self.opening = [
-            Step(self._frame(step.send) if step.expect is None else None, step.expect)
-            for step in description.opening
-        ] + ([HOLD] if description.subscribe is None else [])
-        self.subscribe_frame = self._frame_of(description.subscribe)
-        self.unsubscribe_frame = self._frame_of(description.unsubscribe)
-        self.publish_frame = self._frame_of(description.publish)
-        self.rules = rules_of(description, [self._frame(reply.send) for reply in description.replies])
-        deliver = description.deliver
-        # Made once, not for each of thousands of connections.
-        self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
-        self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
-        keepalive = description.keepalive
-        self.keepalive_frame = (
-            None if keepalive is None or keepalive.send is None else self._frame(keepalive.send)
-        )
-        self._body = None if http is None else self._frame(http.body)
-        self._headers = {} if http is None else self._filled_headers(http.headers)
-        #: The service's name of a channel; channels come again and again.
-        self.wire = lru_cache(maxsize=_CHANNELS_KNOWN)(description.channels.wire)
-        self._resource = lru_cache(maxsize=_CHANNELS_KNOWN)(self._publish_resource)
+        self._body = None if http is None else dialect.frame(http.body)
+        self._headers = {} if http is None else dialect.headers(http.headers)
+        self._resource = lru_cache(maxsize=CHANNELS_KNOWN)(self._publish_resource)
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return what to offer when connecting, for a client that will subscribe to these channels."""
         description = self.description
-        channel = self.wire(channels[0] if channels else PROBE_CHANNEL)
-        url = self._fill(description.url, self._target.websocket, {"channel": quote(channel)})
+        channel = self._dialect.wire(channels[0] if channels else PROBE_CHANNEL)
+        url = self._dialect.fill(description.url, self._target.websocket, {"channel": quote(channel)})
         return Handshake(
-            subprotocols=[filled(name, {}, self._environment) for name in description.subprotocols],
-            headers=self._filled_headers(description.headers),
+            subprotocols=[self._dialect.text(name) for name in description.subprotocols],
+            headers=self._dialect.headers(description.headers),
             binary=description.binary,
             resource=_resource_of(url),
         )
 
     def session(self, handler: SessionHandler, name: str = "") -> GenericSession:
         """Return a fresh conversation."""
-        return GenericSession(self, handler)
+        return GenericSession(self._dialect, handler)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Return the HTTP request that publishes a batch."""
         http, body = self.description.publish_http, self._body
         assert http is not None
         assert body is not None
-        channel = self.wire(channel)
+        channel = self._dialect.wire(channel)
         return HttpRequest(
             body.render("", 0, channel, events), self._headers, http.method, self._resource(channel)
         )
@@ -204,7 +167,9 @@ class GenericService:
         assert http is not None
         if status not in http.expect:
             listed = " or ".join(map(str, sorted(http.expect)))
-            said = self.redacted(body[: 4 * _SHOWN_CHARACTERS].decode(errors="replace"))[:_SHOWN_CHARACTERS]
+            said = self._dialect.redacted(body[: 4 * _SHOWN_CHARACTERS].decode(errors="replace"))[
+                :_SHOWN_CHARACTERS
+            ]
             return PublishAnswer(
                 error=f"HTTP {status}, where the protocol file expects {listed}"
                 + (f": {said!a}" if said else ""),
@@ -220,44 +185,22 @@ class GenericService:
             return PublishAnswer(
                 unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8
             )
-        return _ACCEPTED if reason is None else PublishAnswer(error=self.redacted(reason))
+        return _ACCEPTED if reason is None else PublishAnswer(error=self._dialect.redacted(reason))
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
         """Return what the service has sent as people may see it."""
-        return unreadable.shown(message, self._secrets)
+        return self._dialect.shown(message)
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel that a subscription to ``pattern`` receives."""
         return pattern.removesuffix("*") + PROBE_SEGMENT if pattern.endswith("/*") else pattern
 
-    def redacted(self, text: str) -> str:
-        """Return a text of the service's without what the environment held, and cut."""
-        for secret, name in self._secrets:
-            text = text.replace(secret, name)
-        return unreadable.cut(text)
-
-    def _frame(self, written: Written) -> Frame:
-        return Frame(written, self._environment)
-
-    def _frame_of(self, exchange: "object") -> Frame | None:
-        send = getattr(exchange, "send", None)
-        return None if send is None else self._frame(send)
-
-    def _filled_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {name: filled(value, {}, self._environment) for name, value in headers.items()}
-
-    def _fill(
-        self, url: str, target: str, values: Mapping[str, str] | None = None, *, secrets: bool = True
-    ) -> str:
-        environment = (
-            {name: quote(value, safe="") for name, value in self._environment.items()} if secrets else {}
-        )
-        return filled(url, {"target": target, **(values or {})}, environment)
-
     def _publish_resource(self, channel: str) -> str:
         assert self.description.publish_http is not None
         return _resource_of(
-            self._fill(self.description.publish_http.url, self._target.http, {"channel": quote(channel)})
+            self._dialect.fill(
+                self.description.publish_http.url, self._target.http, {"channel": quote(channel)}
+            )
         )
 
 

@@ -1,19 +1,16 @@
 """One connection's conversation with a service that a protocol file describes."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from loadgen import native
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PING, PublishAnswer, SessionHandler
+from loadgen.protocol.generic.dialect import Dialect
 from loadgen.protocol.generic.opening import OnMessage, Opening
 from loadgen.protocol.generic.patterns import Found, Message, Pattern
 from loadgen.protocol.generic.receiving import UNREADABLE, Receiver, Unit
 from loadgen.protocol.generic.requests import Requests, Routes
 from loadgen.protocol.generic.rules import Rule
-
-if TYPE_CHECKING:
-    from loadgen.protocol.generic.service import GenericService
 
 UNASKED = "an acknowledgement came that no request was waiting for"
 _ACCEPTED = PublishAnswer()
@@ -24,11 +21,11 @@ class GenericSession:
 
     __slots__ = (
         "_description",
+        "_dialect",
         "_handler",
         "_opening",
         "_requests",
         "_routes",
-        "_service",
         "receive",
         "timeout_ns",
     )
@@ -36,25 +33,25 @@ class GenericSession:
     receive: OnMessage
     """Takes a message from the service and tells the handler."""
 
-    def __init__(self, service: "GenericService", handler: SessionHandler) -> None:
-        keepalive = service.description.keepalive
+    def __init__(self, dialect: Dialect, handler: SessionHandler) -> None:
+        keepalive = dialect.description.keepalive
         self.timeout_ns = None if keepalive is None else keepalive.timeout_ns
-        self._service = service
-        self._description = service.description
+        self._dialect = dialect
+        self._description = dialect.description
         self._handler = handler
-        self._opening = Opening(service.opening)
+        self._opening = Opening(dialect.opening)
         self._requests = Requests()
         self._routes = Routes()
         self.receive = Receiver(
-            service.description,
+            dialect.description,
             handler,
             self._opening,
             self._routes,
             self._on_unit,
             self._deliver,
-            service.shown,
-            service.quick,
-            service.line,
+            dialect.shown,
+            dialect.quick,
+            dialect.line,
         ).receive()
 
     # What the connection's owner does.
@@ -89,7 +86,7 @@ class GenericSession:
 
     def keepalive(self) -> bytes:
         """Return the message that says that we are there; `PING` where the file has none."""
-        frame = self._service.keepalive_frame
+        frame = self._dialect.keepalive_frame
         return PING if frame is None else frame.render()
 
     def closing(self) -> bytes:
@@ -98,9 +95,9 @@ class GenericSession:
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
         """Return the message that asks for a subscription; nothing: the connection's URL did."""
-        channel = self._service.wire(channel)
+        channel = self._dialect.wire(channel)
         self._routes.only = self._routes.by_channel[channel] = subscription_id
-        exchange, frame = self._description.subscribe, self._service.subscribe_frame
+        exchange, frame = self._description.subscribe, self._dialect.subscribe_frame
         if exchange is None or frame is None:
             self._opening.release(self.receive)
             return b""
@@ -110,7 +107,7 @@ class GenericSession:
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""
-        exchange, frame = self._description.unsubscribe, self._service.unsubscribe_frame
+        exchange, frame = self._description.unsubscribe, self._dialect.unsubscribe_frame
         assert exchange is not None
         assert frame is not None
         number, channel = self._routes.names_of(subscription_id)
@@ -120,10 +117,10 @@ class GenericSession:
 
     def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
         """Return the message that publishes a batch."""
-        exchange, frame = self._description.publish, self._service.publish_frame
+        exchange, frame = self._description.publish, self._dialect.publish_frame
         assert exchange is not None
         assert frame is not None
-        channel = self._service.wire(channel)
+        channel = self._dialect.wire(channel)
         number = self._requests.add(exchange, "publish", publish_id, channel)
         return frame.render(publish_id, number, channel, events)
 
@@ -139,7 +136,7 @@ class GenericSession:
             if self._on_opening(unit, message, arrival_ns):
                 return
             unasked = False
-            for rule in self._service.rules:
+            for rule in self._dialect.rules:
                 found = rule.pattern.match(unit)
                 if found is None:
                     continue
@@ -148,16 +145,16 @@ class GenericSession:
                 # An answer that nobody waits for may be another's, or an error that belongs to no request.
                 unasked = True
         except UnicodeDecodeError:
-            self._handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, lambda: self._service.shown(message))
+            self._handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, lambda: self._dialect.shown(message))
             return
         except UNREADABLE:
             # What a pattern takes out of JSON is written as JSON again, which may be nested too deep for that.
-            self._handler.on_undecodable(unreadable.UNKNOWN_FORM, lambda: self._service.shown(message))
+            self._handler.on_undecodable(unreadable.UNKNOWN_FORM, lambda: self._dialect.shown(message))
             return
         if unasked:
             self._handler.on_deviation(UNASKED)
         else:
-            self._handler.on_undecodable(unreadable.UNDESCRIBED, lambda: self._service.shown(message))
+            self._handler.on_undecodable(unreadable.UNDESCRIBED, lambda: self._dialect.shown(message))
 
     def _on_opening(self, unit: Unit, message: Message, arrival_ns: int) -> bool:
         """Take a message of the opening; false: it is one that may come at any time."""
@@ -175,13 +172,13 @@ class GenericSession:
         for error in description.errors:
             found = error.match(unit)
             if found is not None:
-                self._handler.on_refused(self._service.redacted(found.reason or self._service.shown(message)))
+                self._handler.on_refused(self._dialect.redacted(found.reason or self._dialect.shown(message)))
                 return True
         if any(reply.on.match(unit) is not None for reply in description.replies):
             return False
         if any(pattern.match(unit) is not None for pattern in description.ignore):
             return False
-        sent = self._service.shown(message)
+        sent = self._dialect.shown(message)
         self._handler.on_refused(
             f"{self._place_of(expected)} expects {expected.written!a}, and the service sent '{sent}'"
         )
@@ -200,7 +197,7 @@ class GenericSession:
             case "reply" if rule.frame is not None:
                 self._handler.on_reply(rule.frame.render())
             case "error":
-                self._handler.on_service_error(self._service.redacted(found.reason or "it gave no reason"))
+                self._handler.on_service_error(self._dialect.redacted(found.reason or "it gave no reason"))
             case "deliver":
                 self._deliver(found, arrival_ns, read_ns)
         return True
@@ -212,7 +209,7 @@ class GenericSession:
             return False
         reason = None
         if rule.kind == "refused":
-            reason = self._service.redacted(found.reason or "refused, without a reason")
+            reason = self._dialect.redacted(found.reason or "refused, without a reason")
         if request.kind == "publish":
             answer = _ACCEPTED if reason is None else PublishAnswer(error=reason)
             self._handler.on_published(request.id, answer, arrival_ns)

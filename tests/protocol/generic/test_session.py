@@ -252,7 +252,7 @@ class TestJson:
         session.opening()
         session.receive(b'{"type":"error","why":"no such key s3cret&key"}', 1, 2)
         session.receive(b'{"you":"s3cret&key"}', 1, 2)
-        assert service.redacted("?key=s3cret%26key") == "?key={env:KEY}"
+        assert service._dialect.redacted("?key=s3cret%26key") == "?key={env:KEY}"
         assert told.take() == [
             ("refused", "no such key {env:KEY}"),
             (

@@ -1,0 +1,98 @@
+"""What all connections to a described service have in common: made once, not for each of thousands of connections."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from loadgen.protocol import unreadable
+from loadgen.protocol.generic.description import Description
+from loadgen.protocol.generic.frames import Frame, Written, filled
+from loadgen.protocol.generic.opening import HOLD, Step
+from loadgen.protocol.generic.patterns import quick
+from loadgen.protocol.generic.rules import line_pattern, rules_of
+
+#: Channels of which the name on the wire is kept: they come again and again.
+CHANNELS_KNOWN: Final = 65_536
+
+
+class Dialect:
+    """The frames, rules and patterns of a description, with what it needs from the environment filled in.
+
+    Raises:
+        ValueError: an environment variable that the description names is not set.
+    """
+
+    def __init__(self, description: Description, environment: Mapping[str, str]) -> None:
+        missing = sorted(description.environment - environment.keys())
+        if missing:
+            raise ValueError(
+                f"the environment variable {missing[0]}, which the protocol file of {description.name} names, is not"
+                " set"
+            )
+        self.description = description
+        self._environment = {name: environment[name] for name in description.environment}
+        # As a service may repeat them; longest first, so that none leaves a part of another.
+        self._secrets = sorted(
+            (
+                (form, f"{{env:{name}}}")
+                for name, value in self._environment.items()
+                for form in {value, quote(value, safe=""), msgspec.json.encode(value).decode()[1:-1]}
+                if form
+            ),
+            key=lambda secret: -len(secret[0]),
+        )
+        self.opening = [
+            Step(self.frame(step.send) if step.expect is None else None, step.expect)
+            for step in description.opening
+        ] + ([HOLD] if description.subscribe is None else [])
+        self.subscribe_frame = self._frame_of(description.subscribe)
+        self.unsubscribe_frame = self._frame_of(description.unsubscribe)
+        self.publish_frame = self._frame_of(description.publish)
+        self.rules = rules_of(description, [self.frame(reply.send) for reply in description.replies])
+        deliver = description.deliver
+        self.quick = quick(deliver.when, deliver.at) if description.messages == "json" else None
+        self.line = line_pattern(deliver.pattern) if description.messages == "lines" else None
+        keepalive = description.keepalive
+        self.keepalive_frame = (
+            None if keepalive is None or keepalive.send is None else self.frame(keepalive.send)
+        )
+        #: Returns the service's name of a channel.
+        self.wire = lru_cache(maxsize=CHANNELS_KNOWN)(description.channels.wire)
+
+    def shown(self, message: bytes | bytearray | memoryview) -> str:
+        """Return what the service has sent as people may see it."""
+        return unreadable.shown(message, self._secrets)
+
+    def redacted(self, text: str) -> str:
+        """Return a text of the service's without what the environment held, and cut."""
+        for secret, name in self._secrets:
+            text = text.replace(secret, name)
+        return unreadable.cut(text)
+
+    def frame(self, written: Written) -> Frame:
+        """Return what renders a message of the file."""
+        return Frame(written, self._environment)
+
+    def text(self, written: str) -> str:
+        """Return a text of the file with the environment's values filled in."""
+        return filled(written, {}, self._environment)
+
+    def headers(self, written: Mapping[str, str]) -> dict[str, str]:
+        """Return headers of the file with the environment's values filled in."""
+        return {name: self.text(value) for name, value in written.items()}
+
+    def fill(
+        self, url: str, target: str, values: Mapping[str, str] | None = None, *, secrets: bool = True
+    ) -> str:
+        """Return a URL of the file, with ``target`` and ``values``; without ``secrets`` it may be shown."""
+        environment = (
+            {name: quote(value, safe="") for name, value in self._environment.items()} if secrets else {}
+        )
+        return filled(url, {"target": target, **(values or {})}, environment)
+
+    def _frame_of(self, exchange: object) -> Frame | None:
+        send = getattr(exchange, "send", None)
+        return None if send is None else self.frame(send)
