@@ -20,9 +20,9 @@ from loadgen.server.auth.api_key import ApiKeyAuthorizer
 from loadgen.server.auth.base import Authorizer
 from loadgen.server.auth.iam import IamAuthorizer, IamUser
 from loadgen.server.auth.lambda_authorizer import TTL_MAX_S, LambdaAuthorizer
-from loadgen.server.auth.modes import Mode
 from loadgen.server.auth.tokens import JwtAuthorizer
 from loadgen.server.definition import ApiDefinition
+from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace, is_namespace_name
 from loadgen.server.quotas import Quotas
 

@@ -7,7 +7,7 @@ from typing import Self
 from loadgen.server.auth.access import AllowedModes
 from loadgen.server.auth.api_key import ApiKeyAuthorizer
 from loadgen.server.auth.base import Authorizer
-from loadgen.server.auth.modes import Mode
+from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace
 
 _KEY_ONLY = frozenset({Mode.API_KEY})

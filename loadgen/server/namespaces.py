@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from loadgen.protocol.appsync.channels import ChannelError, namespace_of, validate_publish
-from loadgen.server.auth.modes import Mode
 from loadgen.server.handlers import OnPublish, OnSubscribe
+from loadgen.server.modes import Mode
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,12 @@ from loadgen.server.api_keys import generate_api_key
 from loadgen.server.auth.access import AllowedModes
 from loadgen.server.auth.api_key import ApiKeyAuthorizer
 from loadgen.server.auth.base import Authorizer
-from loadgen.server.auth.modes import Mode
 from loadgen.server.config import ServerConfig
 from loadgen.server.definition import ApiDefinition
 from loadgen.server.handlers import OnPublish, OnSubscribe
 from loadgen.server.hub import Counters, Hub
 from loadgen.server.lifecycle import Server, urls
+from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace
 from loadgen.server.quotas import Quotas
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from loadgen.protocol.appsync.errors import UNAUTHORIZED
 from loadgen.server.auth.base import AuthorizationRequest, Authorizer, Identity, Operation
-from loadgen.server.auth.modes import Mode
+from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 #: Who is asked first: a signature is plain to see, a JWT can be read, and a Lambda authorizer takes any token.

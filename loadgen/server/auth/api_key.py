@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from loadgen.protocol.appsync.errors import UNAUTHORIZED
 from loadgen.server.auth.base import AuthorizationRequest
-from loadgen.server.auth.modes import Mode
+from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from loadgen.server.auth.modes import Mode
+from loadgen.server.modes import Mode
 from loadgen.server.namespaces import Namespace
 
 

@@ -21,7 +21,7 @@ from loadgen.protocol.appsync import errors
 from loadgen.protocol.appsync.channels import namespace_of
 from loadgen.protocol.appsync.endpoints import HTTP_PATH
 from loadgen.server.auth.base import AuthorizationRequest, Identity, Operation
-from loadgen.server.auth.modes import Mode
+from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from loadgen.protocol.appsync import errors
 from loadgen.server.auth.base import AuthorizationRequest, Identity
-from loadgen.server.auth.modes import Mode
+from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 TTL_MAX_S: Final = 3600

@@ -12,7 +12,7 @@ from loadgen.config import document
 from loadgen.config.problems import ScenarioError
 from loadgen.protocol.appsync import errors
 from loadgen.server.auth.base import AuthorizationRequest, Identity
-from loadgen.server.auth.modes import Mode
+from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
