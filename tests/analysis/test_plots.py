@@ -38,8 +38,10 @@ def drawn(folder: Path, *names: str) -> dict[str, Figure]:
     for plot in plots.ALL:
         if names and plot.__name__ not in names:
             continue
+        shows = style.has_something_to_show(plot, run)
         with style.styled():
             figure = plot(run)
+            assert shows is (figure is not None), plot.__name__
             if figure is not None:
                 figure.draw_without_rendering()
                 figures[plot.__name__] = figure

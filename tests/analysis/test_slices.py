@@ -1,6 +1,7 @@
 """Cut into slices, a run has the same figures as in one piece; and those are the ones that plain numpy gives."""
 
 import tempfile
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,18 @@ def test_grouping_is_a_stable_sort(rows: list[tuple[int, int]]) -> None:
     first, second = (np.array([row[n] for row in rows], dtype=np.int64) for n in (0, 1))
     wanted = sorted(range(len(rows)), key=lambda place: rows[place])
     assert grouping(first, second).tolist() == wanted
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_results_come_in_turn_and_a_single_item_needs_no_thread(count: int) -> None:
+    threads = set()
+
+    def work(item: int) -> int:
+        threads.add(threading.current_thread())
+        return item * item
+
+    assert list(slices.in_turn(work, iter(range(count)))) == [item * item for item in range(count)]
+    assert (threading.current_thread() in threads) is (count == 1)
 
 
 def test_intervals_add_up_to_the_tables() -> None:

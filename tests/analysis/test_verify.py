@@ -17,13 +17,15 @@ from analysis.__main__ import main
 from analysis.report import render
 from analysis.revisions import SUMMARY
 from analysis.run import RunError
-from analysis.verify import compared
+from analysis.verify import compared, independent
 from analysis.verify.check import Verification, conclusion, verify
 from loadgen.cli import verify as registered
 from loadgen.cli.app import app
 from tests.analysis import reckoned
-from tests.analysis.synthetic import simple_run
+from tests.analysis.synthetic import simple_run, write_run
 from tests.paths import REPO
+
+SAMPLE = REPO / "results" / "sample"
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +77,18 @@ def test_a_run_without_a_report_agrees_and_that_is_noted(sample: Path) -> None:
     assert found.disagreements == []
     assert any("no report.html" in note for note in found.notes)
     assert "report.html" not in found.compared
+
+
+def test_of_a_run_without_deliveries_sql_says_that_no_percentile_is_known(tmp_path: Path) -> None:
+    run = analysis.load(write_run(tmp_path / "run", {}))
+    assert run.measure is not None
+    found = independent.figures(run, run.measure)
+    assert found["delivery.headline_ns.count"] == 0
+    assert {found[f"delivery.headline_ns.{name}"] for name in ("min", "p50", "p999", "max")} == {None}
+    # Another run has tables of its own.
+    sample = analysis.load(SAMPLE)
+    assert sample.measure is not None
+    assert independent.figures(sample, sample.measure)["ledger.expected"] == 4348
 
 
 def test_a_made_up_run_agrees_too(made: Path) -> None:

@@ -31,8 +31,9 @@ def test_dropped_clients_come_back_and_are_counted(tmp_path: Path, service: Serv
         "deploy-drop",
         "clients.readers.count=40",
         "clients.readers.reconnect={first: 300ms, jitter: none}",
-        "clients.readers.drops=[{at: 500ms, share: 25%}, {at: 1s, share: 100%, close: frame}]",
-        "phases.measure=3s",
+        # All are back long before the second, on a busy machine too.
+        "clients.readers.drops=[{at: 500ms, share: 25%}, {at: 3500ms, share: 100%, close: frame}]",
+        "phases.measure=5s",
     )
     assert [
         (d["connections"], d["subscriptions"], d["ready_again"]) for d in summary["recovery"]["drops"]

@@ -130,11 +130,12 @@ def gathered(tmp_path_factory: pytest.TempPathFactory) -> Gathered:
         site = Site(net, results, 2, "phases.measure=3s", *asked)
         try:
             old = net.on_node(1, *site.worker, env=old_version(tmp_path / "old"))
-            heavy = net.on_node(0, *site.worker, env={**KEY, **clock.env, WEIGHT: "2"})
-            refused = Finished(old, 60)
+            refused = Finished(old, 120)
             assert refused.code == 2, refused.said
             assert "runs loadgen 0.0.9 and the master" in refused.err
             assert "install the same version on both" in refused.err
+            # Not before: Locust counts whoever is there, so that two would be enough to begin.
+            heavy = net.on_node(0, *site.worker, env={**KEY, **clock.env, WEIGHT: "2"})
             wait_until_here(site, heavy)
             light = net.on_node(1, *site.worker, "--weight", "1", env=KEY)
             finished = Finished(site.master, 120)
