@@ -194,10 +194,11 @@ def run(
     130 interrupted (what was recorded is kept and reported).
     """
     from loadgen.cli import launch
+    from loadgen.cli.request import Request
 
     raise typer.Exit(
         launch.run(
-            launch.Request(
+            Request(
                 scenario=scenario,
                 target=target,
                 api_key_env=api_key_env,

@@ -10,13 +10,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadgen import children
 from loadgen.cli.passing import passed_on
+from loadgen.cli.request import Request
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
@@ -36,47 +35,6 @@ from loadgen.scenario import ScenarioError, load, overrides_of
 
 #: With these a worker has said what there was to say; 1 is what Locust ends with when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
-
-
-@dataclass
-class Request:
-    """What the command line asked for."""
-
-    scenario: str | None
-    target: str | None
-    api_key_env: str | None
-    auth: str | None
-    results: Path
-    overrides: list[str]
-    processes: int
-    master: bool
-    expect_workers: int
-    worker: bool
-    master_host: str
-    master_port: int
-    master_bind_host: str
-    web: bool
-    web_port: int
-    faults: Path | None = None
-    journal: Path | None = None
-    max_cost: float | None = None
-    prices: Path | None = None
-    yes: bool = False
-    weight: str | None = None
-    workers_timeout: float = 600.0
-    report: bool = True
-    allow_remote: bool = False
-    no_proxy: bool = False
-    allow_env: list[str] = field(default_factory=list)
-    allow_file: list[Path] = field(default_factory=list)
-    allow_commands: bool = False
-    profile: str | None = None
-    region: str | None = None
-    cloudwatch: bool = False
-    prometheus: str | None = None
-    allowed_hosts: Sequence[str] = ()
-    otel: bool = False
-    join: Path | None = None
 
 
 def run(request: Request) -> int:
@@ -174,7 +132,7 @@ def _said(found: Ending) -> ExitCode:
 def _cloudwatch(folder: Path, request: Request) -> None:
     """Set CloudWatch's metrics beside a run that has ended; whether they come does not change how it ended."""
     from loadgen.aws.access import Access
-    from loadgen.cli.aws import fetch_metrics
+    from loadgen.cli.cloudwatch import fetch_metrics
 
     later = f"fetch them later with `loadgen aws metrics {folder}`"
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -5,12 +5,11 @@ missing here has no effect; `tests/run/test_passing.py` goes through all of them
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from loadgen.cli.launch import Request
+from loadgen.cli.request import Request
 
-_Value = Callable[["Request"], Any]
+_Value = Callable[[Request], Any]
 
 #: What a worker gets as well as a master: what it may use it does not learn from its master.
 _BOTH: Final[dict[str, _Value]] = {
@@ -46,7 +45,7 @@ _OF_MASTER: Final[dict[str, _Value]] = {
 }
 
 
-def passed_on(request: "Request") -> list[str]:
+def passed_on(request: Request) -> list[str]:
     """Return our options for the child; each is given where it has a value, a list's items one by one."""
     table = _BOTH | (_OF_WORKER if request.worker else _OF_MASTER)
     return [part for option, value in table.items() for part in _written(option, value(request))]

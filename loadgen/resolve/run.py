@@ -137,6 +137,11 @@ class Group(Struct, frozen=True, kw_only=True):
             raise ValueError(f"group {self.name!a} neither subscribes nor publishes")
 
     @property
+    def channels(self) -> tuple[str, ...]:
+        """What it subscribes to, and publishes to."""
+        return self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
+
+    @property
     def role(self) -> Role:
         """What the clients do; a participant subscribes and publishes."""
         if self.publish is None:

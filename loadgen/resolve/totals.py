@@ -3,12 +3,37 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from loadgen.resolve.run import Group
+from typing import Protocol
 
 _NS_PER_S = 1_000_000_000
+
+
+class Counted(Protocol):
+    """A group of clients, as far as totals go by it: see `loadgen.resolve.run.Group`."""
+
+    @property
+    def count(self) -> int:
+        """How many clients it has."""
+
+    @property
+    def ramp_per_s(self) -> float:
+        """Connects per second."""
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """What it subscribes to, and publishes to."""
+
+    @property
+    def holds_connections(self) -> bool:
+        """Whether each client holds a connection of its own."""
+
+    @property
+    def uses_http(self) -> bool:
+        """Whether each client publishes over HTTP."""
+
+    @property
+    def subscriptions(self) -> int:
+        """Subscriptions of all its clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +57,18 @@ class Totals:
         return self.websockets + self.http
 
 
-def totals_of(groups: Sequence["Group"]) -> Totals:
+def totals_of(groups: Sequence[Counted]) -> Totals:
     """Add up groups."""
-    channels = [
-        channel
-        for group in groups
-        for channel in (*group.subscribe, *([group.publish.channel] if group.publish is not None else []))
-    ]
+    channels = [channel for group in groups for channel in group.channels]
     return Totals(
         clients=sum(group.count for group in groups),
         websockets=sum(group.count for group in groups if group.holds_connections),
         http=sum(group.count for group in groups if group.uses_http),
         subscriptions=sum(group.subscriptions for group in groups),
         ramp_ns=max(ramp_offset_ns(group.count - 1, group.ramp_per_s) for group in groups),
-        namespaces=tuple(dict.fromkeys(channel.strip("/").split("/")[0] for channel in channels)),
+        namespaces=tuple(
+            dict.fromkeys(channel.strip("/").split("/")[0] for group in groups for channel in group.channels)
+        ),
     )
 
 

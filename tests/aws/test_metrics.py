@@ -417,7 +417,7 @@ def test_what_aws_says_is_harmless_in_the_report(run: Path) -> None:
 
 
 def request(**more: Any) -> Any:
-    from loadgen.cli.launch import Request
+    from loadgen.cli.request import Request
 
     return Request(
         "comments", more.pop("target", "aws:load"), None, None, Path("results"), [], 1, False, 1, False, "", 1, "",

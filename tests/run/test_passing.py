@@ -10,7 +10,7 @@ import pytest
 
 from loadgen.cli import app as commands
 from loadgen.cli import launch
-from loadgen.cli.launch import Request
+from loadgen.cli.request import Request
 from loadgen.run.options import add_options
 
 #: What `loadgen run` says to its child by options of Locust's own, or keeps for itself.
