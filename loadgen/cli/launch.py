@@ -24,14 +24,13 @@ from loadgen.paths import bundle
 from loadgen.planning import guard
 from loadgen.planning.prices import Prices, load_prices
 from loadgen.resolve import ResolvedRun
-from loadgen.resolve.overlap import check_overlaps
-from loadgen.resolve.resolver import protocol_for, resolve
+from loadgen.resolve.resolver import run_of
 from loadgen.run import ending, handover, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.shares import weight_of
-from loadgen.scenario import ScenarioError, load, overrides_of
+from loadgen.scenario import ScenarioError
 
 #: With these a worker has said what there was to say; 1 is what Locust ends with when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
@@ -216,9 +215,7 @@ def _problem(request: Request) -> str | None:
 def _resolved(request: Request) -> Handover:
     """Return the run that is asked for, once for all processes; raises ScenarioError and RunError."""
     assert request.scenario is not None
-    scenario = load(request.scenario, overrides_of(request.overrides), target=request.target)
-    run = resolve(scenario, request.target)
-    check_overlaps(run, protocol_for(scenario, request.target).rules)
+    run = run_of(request.scenario, request.overrides, request.target)
     prices = load_prices(request.prices)
     if (problem := _cost_problem(request, run, prices)) is not None:
         raise RunError(problem, ExitCode.USAGE)

@@ -1,15 +1,18 @@
 """From a scenario and its target to the run: the one place that decides how each group's clients reach the service."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from loadgen.pacing import Pace, Point
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import run as resolved
+from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.run import ResolvedRun
 from loadgen.scenario.behaviours import Reconnect
 from loadgen.scenario.gates import LongGate
+from loadgen.scenario.loading import load
 from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish, Settle, Variable
+from loadgen.scenario.overrides import overrides_of
 from loadgen.scenario.scenario import Scenario
 from loadgen.targets import protocol_of
 
@@ -17,6 +20,20 @@ from loadgen.targets import protocol_of
 def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:
     """Return the protocol of the target of that URL, or else of the scenario's own, or of the embedded server."""
     return protocol_of(target or (scenario.target.url if scenario.target is not None else None))
+
+
+def run_of(name_or_path: str, overrides: Iterable[str] = (), target: str | None = None) -> ResolvedRun:
+    """Read a scenario, resolve it, and check every client's subscriptions: all that is asked before a run.
+
+    ``overrides`` are written as `--set` takes them, ``target`` is the URL of another target than the scenario's own.
+
+    Raises:
+        ScenarioError: it cannot be read or run; a line for each problem.
+    """
+    scenario = load(name_or_path, overrides_of(overrides), target=target)
+    run = resolve(scenario, target)
+    check_overlaps(run, protocol_for(scenario, target).rules)
+    return run
 
 
 def resolve(scenario: Scenario, target: str | None = None) -> ResolvedRun:

@@ -295,15 +295,10 @@ class Controller:
         # Here: what `loadgen run` starts gets its run resolved, and has no use for reading scenarios.
         from loadgen.planning import guard
         from loadgen.planning.prices import load_prices
-        from loadgen.resolve.overlap import check_overlaps
-        from loadgen.resolve.resolver import protocol_for, resolve
-        from loadgen.scenario import load, overrides_of
+        from loadgen.resolve.resolver import run_of
 
         options = self.options
-        scenario = load(options.scenario, overrides_of(options.overrides or ()), target=options.target)
-        run = resolve(scenario, options.target)
-        protocol = protocol_for(scenario, options.target)
-        check_overlaps(run, protocol.rules)
+        run = run_of(options.scenario, options.overrides or (), options.target)
         prices = load_prices(None if options.prices is None else Path(options.prices))
         where = guard.elsewhere(options.target, run)
         found = guard.check(
@@ -312,7 +307,7 @@ class Controller:
             options.max_cost,
             where,
             options.allow_remote,
-            protocol,
+            guard.protocol_for(options.target, run),
         )
         if found.refusal is not None:
             raise RunError(found.refusal, ExitCode.USAGE)
