@@ -66,9 +66,7 @@ def totals_of(groups: Sequence[Counted]) -> Totals:
         http=sum(group.count for group in groups if group.uses_http),
         subscriptions=sum(group.subscriptions for group in groups),
         ramp_ns=max(ramp_offset_ns(group.count - 1, group.ramp_per_s) for group in groups),
-        namespaces=tuple(
-            dict.fromkeys(channel.strip("/").split("/")[0] for group in groups for channel in group.channels)
-        ),
+        namespaces=tuple(dict.fromkeys(channel.strip("/").split("/")[0] for channel in channels)),
     )
 
 

@@ -435,13 +435,13 @@ def request(**more: Any) -> Any:
 def test_a_run_whose_metrics_do_not_come_says_how_to_fetch_them_later(
     error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from loadgen.cli import aws, launch
+    from loadgen.cli import cloudwatch, launch
 
     def fails(folder: Path, access: Access, wait: bool) -> None:
         assert (access, wait) == (Access("p", "eu-west-1"), True)
         raise error
 
-    monkeypatch.setattr(aws, "fetch_metrics", fails)
+    monkeypatch.setattr(cloudwatch, "fetch_metrics", fails)
     launch._cloudwatch(Path("results/x"), request(profile="p", region="eu-west-1"))
     assert f"{said} `loadgen aws metrics results/x`" in capsys.readouterr().err
 
