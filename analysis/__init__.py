@@ -10,11 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.intervals import by_second
-    from analysis.run import Run, RunError, load
+    from analysis.figures.intervals import by_second
+    from analysis.loading.run import Run, RunError, load
     from analysis.summary import summarise
 
-_MODULES = {"Run": "run", "RunError": "run", "by_second": "intervals", "load": "run", "summarise": "summary"}
+_MODULES = {
+    "Run": "loading.run",
+    "RunError": "loading.run",
+    "by_second": "figures.intervals",
+    "load": "loading.run",
+    "summarise": "summary",
+}
 __all__ = ["Run", "RunError", "by_second", "load", "summarise"]
 
 

@@ -13,7 +13,7 @@ from analysis.console import protect_output
 from analysis.garbage import loading
 
 if TYPE_CHECKING:
-    from analysis.run import Run
+    from analysis.loading.run import Run
 
 _USAGE, _INCONCLUSIVE, _INTERRUPTED = 2, 3, 130
 
@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
         import pyarrow as pa
 
         from analysis import without_pandas
-        from analysis.run import RunError, load
+        from analysis.loading.run import RunError, load
         from analysis.summary import summarise
 
     without_pandas.spare()
@@ -81,7 +81,7 @@ def _show(
     with loading():
         from rich.console import Console
 
-        from analysis.terminal import print_summary
+        from analysis.report.terminal import print_summary
 
     print_summary(summary, Console(highlight=False))
     if written and not unwritten:
@@ -96,8 +96,9 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
     Without ``report``, a report of an earlier reckoning goes: it might say something else.
     """
     with loading():
-        from analysis import derived, files
-        from analysis.gates.outputs import junit, markdown
+        from analysis.figures import derived
+        from analysis.record import files
+        from analysis.report.outputs import junit, markdown
 
     path, unwritten = run.path, []
 
@@ -105,7 +106,7 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
         if report:
             # Here: a run without a report does not load matplotlib for it.
             with loading():
-                from analysis.report import render
+                from analysis.report.page import render
 
             files.replace(path / "report.html", render(run, summary))
         else:

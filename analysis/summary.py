@@ -10,31 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from analysis import (
-    addresses,
-    checks,
-    clockbound,
-    cloudwatch,
-    disturbances,
-    echo,
-    fanout,
-    recovery,
-    revisions,
-    steps,
-    surroundings,
-    throttling,
-    workers,
-)
-from analysis.breakdown import DIMENSIONS
-from analysis.cost import cost
-from analysis.gates.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
-from analysis.judgement import judge
-from analysis.latencies import latencies
-from analysis.ledger import settle
-from analysis.matching import RANKS
-from analysis.outages import find_outages, find_silences
-from analysis.percentiles import Percentiles
-from analysis.run import Ints, Run, Window, codes, ints, target_of
+from analysis.figures import addresses, cloudwatch, echo, fanout, recovery, steps
+from analysis.figures.cost import cost
+from analysis.figures.latencies import latencies
+from analysis.figures.outages import find_outages, find_silences
+from analysis.figures.percentiles import Percentiles
+from analysis.ledger.breakdown import DIMENSIONS
+from analysis.ledger.matching import RANKS
+from analysis.ledger.reconcile import settle
+from analysis.loading.run import Ints, Run, Window, codes, ints, target_of
+from analysis.record import revisions
+from analysis.verdict import checks, clockbound, disturbances, surroundings, throttling, workers
+from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, gates_of, worst
+from analysis.verdict.judgement import judge
 
 FORMAT = 1
 #: Exit codes as in the project's README.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import revisions
 from analysis.compare import outputs, services
 from analysis.compare.decide import RESAMPLES, Difference, compare
 from analysis.compare.profile import Profile
+from analysis.record import revisions
 
 FORMAT: Final = 1
 

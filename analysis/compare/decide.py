@@ -8,9 +8,9 @@ run's own error and all there is where a side has one run; the verdict then says
 known.
 
 Each run's figure is itself known within an interval only, where its clocks or stamps leave something open (see
-`analysis.bounds`). That is no chance, and more runs do not average it out: the ratio may be anything between those of
-the opposite ends. So the confidence interval reaches as far beyond both, and a difference is tested by the smallest
-shift that the ends allow. A figure whose ends are not on record counts as exact, and `outputs.doubts` says so.
+`analysis.figures.bounds`). That is no chance, and more runs do not average it out: the ratio may be anything between
+those of the opposite ends. So the confidence interval reaches as far beyond both, and a difference is tested by the
+smallest shift that the ends allow. A figure whose ends are not on record counts as exact, and `outputs.doubts` says so.
 
 A difference counts if its interval excludes zero at a level that holds for all metrics together (Holm) and the ratio is
 beyond the minimum effect; no difference counts as shown only if the whole interval lies within the minimum effect.

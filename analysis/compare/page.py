@@ -13,10 +13,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from analysis import files, style, text
+from analysis import text
 from analysis.compare import outputs, services
 from analysis.compare.decide import BETTER, SAME, UNKNOWN, WORSE, Difference
 from analysis.compare.profile import Profile, value_of
+from analysis.plots import style
+from analysis.record import files
 
 #: Name of the page's meta element that holds the comparison as data.
 META: Final = "loadgen-comparison"

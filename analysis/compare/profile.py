@@ -12,11 +12,12 @@ from typing import Any, Final, Self
 
 import numpy as np
 
-from analysis import fanout, files, latencies
-from analysis.bounds import Bounded
-from analysis.ledger import settle
-from analysis.percentiles import nearest_rank
-from analysis.run import Ints, Run, RunError, Window, ints, load, target_of
+from analysis.figures import fanout, latencies
+from analysis.figures.bounds import Bounded
+from analysis.figures.percentiles import nearest_rank
+from analysis.ledger.reconcile import settle
+from analysis.loading.run import Ints, Run, RunError, Window, ints, load, target_of
+from analysis.record import files
 
 FORMAT: Final = 1
 BINS_PER_E: Final = 200.0
@@ -49,7 +50,7 @@ class Profile:
     figures: dict[str, float | None]
     blocks: dict[str, list[Histogram]] = field(repr=False)
     rates: list[float] = field(repr=False)
-    #: As `analysis.run.target_of`, and the `host` of the master; empty in baselines from before it was kept.
+    #: As `analysis.loading.run.target_of`, and the `host` of the master; empty in baselines from before it was kept.
     target: dict[str, Any] = field(default_factory=dict)
     #: Between what each figure truly lies, by metric: (low, high). A metric that is not there is not known, as in
     #: baselines from before it was kept.

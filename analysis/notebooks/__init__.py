@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis import files, revisions
-from analysis.revisions import Maker
+from analysis.record import files, revisions
+from analysis.record.revisions import Maker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from analysis.run import Run
+    from analysis.loading.run import Run
 
 FOLDER = Path(__file__).parent
 NAMES = ("throughput", "percentiles", "fan-out", "capacity", "comparison")
@@ -40,7 +40,7 @@ def show(plot: "Callable[[Run], Figure | None]", run: "Run") -> Any:
     """Return a plot of a run as something that a notebook shows; a sentence where there is nothing to draw."""
     from IPython.display import SVG
 
-    from analysis import style
+    from analysis.plots import style
 
     with style.styled():
         figure = plot(run)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
+from analysis.loading.run import Run
 from analysis.plots.heatmap import latency_heatmap
 from analysis.plots.ledger import ledger
 from analysis.plots.over_time import connection_ramp, generator_health, latency_over_time, throughput
 from analysis.plots.recovery import recovery_over_time
 from analysis.plots.spread import by_channel, by_worker, fan_out, percentile_curves
-from analysis.run import Run
 
 #: The report's plots in their order: what a reader asks first stands first.
 ALL: Sequence[Callable[[Run], Figure | None]] = (

@@ -5,8 +5,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from analysis import style
-from analysis.run import Ints, Run
+from analysis.loading.run import Ints, Run
+from analysis.plots import style
 
 Floats = npt.NDArray[np.float64]
 SECOND_NS = 1_000_000_000

@@ -6,10 +6,10 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from analysis import style
-from analysis.latencies import ROWS_A_DECADE, latencies
+from analysis.figures.latencies import ROWS_A_DECADE, latencies
+from analysis.loading.run import Run
+from analysis.plots import style
 from analysis.plots.axes import label_time, milliseconds_tick, origin_of, shade_phases
-from analysis.run import Run
 
 _ROWS_MAX = 90
 # Made for colour-blind readers; without its ends, which a dark and a white page would swallow.

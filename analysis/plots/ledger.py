@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis import style
-from analysis.ledger import settle
+from analysis.ledger.reconcile import settle
+from analysis.loading.run import Run
+from analysis.plots import style
 from analysis.plots.axes import SECOND_NS, label_time, origin_of, shade_phases
-from analysis.run import Run
 
 
 def ledger(run: Run) -> Figure | None:

@@ -7,8 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis import offered, style
-from analysis.latencies import Latencies, latencies
+from analysis.figures import offered
+from analysis.figures.latencies import Latencies, latencies
+from analysis.loading.run import Run, ints, taken, unanswering
+from analysis.plots import style
 from analysis.plots.axes import (
     SECOND_NS,
     counts_by_second,
@@ -20,8 +22,7 @@ from analysis.plots.axes import (
     steps_by_second,
     worst_by_second,
 )
-from analysis.run import Run, ints, taken, unanswering
-from analysis.surroundings import cpu_share
+from analysis.verdict.surroundings import cpu_share
 
 _WORKER_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION, style.PURPLE, style.SKY)
 

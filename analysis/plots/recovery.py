@@ -4,9 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis import recovery, style
+from analysis.figures import recovery
+from analysis.loading.run import Ints, Run, ints
+from analysis.plots import style
 from analysis.plots.axes import Floats, label_time, origin_of, shade_phases
-from analysis.run import Ints, Run, ints
 
 _NEVER = np.iinfo(np.int64).max
 

@@ -6,11 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from analysis import fanout, style, text
-from analysis.latencies import SHARES, Group, latencies
-from analysis.ledger import settle
+from analysis import text
+from analysis.figures import fanout
+from analysis.figures.latencies import SHARES, Group, latencies
+from analysis.ledger.reconcile import settle
+from analysis.loading.run import Run
+from analysis.plots import style
 from analysis.plots.axes import label_milliseconds, label_time, milliseconds_tick, nines_tick, origin_of
-from analysis.run import Run
 
 
 def percentile_curves(run: Run) -> Figure | None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis import derived, revisions, text
-from analysis.gates.outputs import junit, markdown
-from analysis.report import render
-from analysis.revisions import SUMMARY, UNKNOWN, Maker
-from analysis.run import Run, RunError
+from analysis import text
+from analysis.figures import derived
+from analysis.loading.run import Run, RunError
+from analysis.record import revisions
+from analysis.record.revisions import SUMMARY, UNKNOWN, Maker
+from analysis.record.tables import TableError
+from analysis.report.outputs import junit, markdown
+from analysis.report.page import render
 from analysis.summary import summarise
-from analysis.tables import TableError
 from analysis.verify import compared, independent
 from analysis.verify.compared import DamagedError, Verification, conclusion, sentences
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from analysis import text
-from analysis.revisions import FREE, Maker, child, current, keys
+from analysis.record.revisions import FREE, Maker, child, current, keys
 
 _WORD: Final = re.compile(r"\S+")
 _NUMBER: Final = re.compile(r"[-+−]?\d[\d.,]*")
@@ -65,7 +65,7 @@ def figures(
 ) -> None:
     """Compare what is computed now (``here``) with what the file ``name`` says (``there``).
 
-    ``file`` is the kind of file as `analysis.revisions` calls it; ``at`` the key under which both stand in it.
+    ``file`` is the kind of file as `analysis.record.revisions` calls it; ``at`` the key under which both stand in it.
     ``tolerance`` is the relative difference up to which two floats agree.
     """
     comparison = _Comparison(name, maker, tolerance)

@@ -19,8 +19,8 @@ from analysis.compare import page, profile
 from analysis.compare.content import FORMAT, Settings, Side, content
 from analysis.compare.decide import BETTER, SAME, WORSE, taken_in_turns
 from analysis.compare.profile import Profile
-from analysis.revisions import COMPARISON
-from analysis.run import RunError, load
+from analysis.loading.run import RunError, load
+from analysis.record.revisions import COMPARISON
 from analysis.verify import compared, independent
 from analysis.verify.check import maker_of
 from analysis.verify.compared import DamagedError, Verification

@@ -1,7 +1,8 @@
 """The chief figures of a run, computed by DuckDB straight from Parquet: a second opinion, not a second call.
 
-Nothing of `analysis.ledger` or `analysis.percentiles` is used. `quantile_disc` is the nearest rank, as the definitions
-ask. What the two ways would rightly disagree on is left out: corrected clocks, and presence through reconnects.
+Nothing of `analysis.ledger.reconcile` or `analysis.figures.percentiles` is used. `quantile_disc` is the nearest rank,
+as the definitions ask. What the two ways would rightly disagree on is left out: corrected clocks, and presence through
+reconnects.
 """
 
 import tempfile
@@ -11,8 +12,8 @@ from typing import Any
 
 import duckdb
 
-from analysis import offered
-from analysis.run import Run, Window
+from analysis.figures import offered
+from analysis.loading.run import Run, Window
 
 _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
 

@@ -11,7 +11,7 @@ from textwrap import indent
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from analysis import style
+from analysis.plots import style
 from loadgen.resolve import Clients
 from loadgen.resolve.resolver import resolve
 from loadgen.scenario import Scenario, load

@@ -2,7 +2,8 @@
 
 What they are called and by which dimensions they are kept is from AWS's page on the metrics of Event APIs. The page
 names API id and namespace as dimensions of handler and real-time metrics and does not say whether always both: each
-such metric is asked for by the API and by each namespace of the run, and `analysis.cloudwatch` takes what there is.
+such metric is asked for by the API and by each namespace of the run, and `analysis.figures.cloudwatch` takes what there
+is.
 """
 
 import json
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from analysis import cloudwatch, files
-from analysis.run import Run
+from analysis.figures import cloudwatch
+from analysis.loading.run import Run
+from analysis.record import files
 from loadgen.aws.access import Access, AwsError, told
 from loadgen.exits import ExitCode
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.percentiles import nearest_rank
+from analysis.figures.percentiles import nearest_rank
 from analysis.text import duration
 from loadgen.calibrate.truth import DUPLICATE, Ints, Truth, pairs, reordered
 

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.ledger import Settled, settle
-from analysis.run import Run
+from analysis.ledger.reconcile import Settled, settle
+from analysis.loading.run import Run
 from loadgen.server.journal_reader import Journal
 
 Ints = npt.NDArray[np.int64]
@@ -82,7 +82,7 @@ class Truth:
 def reordered(rows: pd.DataFrame) -> set[tuple[int, int, int]]:
     """Return the pairs that came, or were written, after a later event of their publisher to their subscription.
 
-    Counted from the rows in their order and not as `analysis.ledger` does it, so that the two check each other.
+    Counted from the rows in their order, not as `analysis.ledger.reconcile` does: so the two check each other.
     """
     first = rows[rows["copy"] == 0]
     highest = first.groupby(["publisher", "subscription"], sort=False)["sequence"].cummax()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import usl
+from analysis.figures import usl
 from analysis.gates.grammar import GateError
 from loadgen.capacity import record, trial
 from loadgen.capacity.axes import Axis, scale_of

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import files, revisions
+from analysis.record import files, revisions
 from analysis.verify.compared import DamagedError, read_json
 
 FORMAT: Final = 1

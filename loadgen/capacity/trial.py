@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from analysis import files
 from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
-from analysis.run import RunError, ints, load
+from analysis.loading.run import RunError, ints, load
+from analysis.record import files
 from loadgen import children
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.search import Status, Trial, Vote

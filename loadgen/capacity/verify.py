@@ -13,12 +13,12 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from analysis import capacity as report
 from analysis import text
 from analysis.gates.grammar import GateError
-from analysis.revisions import CAPACITY, Maker
-from analysis.run import Run, RunError
-from analysis.run import load as load_run
+from analysis.loading.run import Run, RunError
+from analysis.loading.run import load as load_run
+from analysis.record.revisions import CAPACITY, Maker
+from analysis.report import capacity as report
 from analysis.verify import check, compared
 from analysis.verify.check import Reckoned
 from analysis.verify.compared import DamagedError, Verification

@@ -274,7 +274,9 @@ def report(
 
     code = launch.report(folder)
     if code == 0 and format_ is ReportFormat.PDF:
-        from analysis import pdf, run, summary
+        from analysis import summary
+        from analysis.loading import run
+        from analysis.report import pdf
 
         record = run.load(folder)
         pdf.write(record, summary.summarise(record), folder / "report.pdf")

@@ -105,7 +105,7 @@ def capacity(
     Exit codes: 0 the limit is found, or the highest load passes; 1 the lowest load fails; 2 usage; 3 not known (the
     generator is the limit, undecided, out of budget); 4 target unreachable; 130 interrupted: --resume continues.
     """
-    from analysis import capacity as report
+    from analysis.report import capacity as report
     from loadgen.capacity import record
     from loadgen.capacity.conduct import Request, Search
     from loadgen.scenario import ScenarioError

@@ -43,7 +43,7 @@ def fetch_metrics(folder: Path, access: Access, api_id: str | None = None, wait:
 def _compare(summary: dict[str, object]) -> None:
     from rich.table import Table
 
-    from analysis import cloudwatch
+    from analysis.figures import cloudwatch
 
     found: Any = summary["cloudwatch"]
     console = Console(highlight=False)

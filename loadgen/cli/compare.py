@@ -36,7 +36,7 @@ def compare(
     from analysis.compare import outputs, profile
     from analysis.compare.content import Settings, Side, content
     from analysis.compare.decide import UNKNOWN, WORSE
-    from analysis.run import RunError
+    from analysis.loading.run import RunError
 
     try:
         before, after = profile.read(base), profile.read(new)
@@ -74,7 +74,7 @@ def baseline(
 ) -> None:
     """Boil runs down to a small file that can be committed, for `loadgen compare`."""
     from analysis.compare import profile
-    from analysis.run import RunError
+    from analysis.loading.run import RunError
 
     try:
         profiles = profile.read(runs)
@@ -100,7 +100,7 @@ def history(
     """
     from analysis.compare import outputs, profile
     from analysis.compare.history import changes
-    from analysis.run import RunError
+    from analysis.loading.run import RunError
 
     try:
         profiles = [found for path in runs for found in profile.read(path)]

@@ -26,8 +26,8 @@ def notebook(
 
     Exit codes: 0 executed, 2 usage, no Jupyter, or a cell failed.
     """
+    from analysis.loading.run import RunError, load
     from analysis.notebooks import FOLDER, NAMES, NotebookError, environment, execute
-    from analysis.run import RunError, load
 
     names = NAMES if name == "all" else (name,)
     if unknown := set(names) - set(NAMES):

@@ -28,7 +28,7 @@ def verify(
     something disagrees.
     """
     from analysis import text
-    from analysis.run import RunError
+    from analysis.loading.run import RunError
     from analysis.verify.compared import conclusion, sentences
     from loadgen.capacity.record import RecordError
 
@@ -44,7 +44,7 @@ def verify(
 
 
 def _verified(path: Path) -> "Verification":
-    from analysis.run import load
+    from analysis.loading.run import load
     from analysis.verify import check, comparison
     from loadgen.capacity import record
     from loadgen.capacity import verify as capacity

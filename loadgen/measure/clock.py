@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 #: Nanoseconds since the Unix epoch (CLOCK_REALTIME).
 now_ns: Callable[[], int] = time.time_ns
 
-#: Two clocks were read together if it took no longer than this. The analysis believes it: analysis.clock_bounds.
+#: Two clocks were read together if it took no longer than this. The analysis believes it: analysis.clocks.bounds.
 TOGETHER_NS: Final = 5_000
 _READINGS: Final = 20
 _RAW: Final[int | None] = getattr(time, "CLOCK_MONOTONIC_RAW", None)

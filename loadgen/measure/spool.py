@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis import files
+from analysis.record import files
 from loadgen.measure.surroundings import Around
 
 #: A file in the spool that holds the run's token: a worker that can read it writes where the master reads.

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from analysis import files
+from analysis.record import files
 from loadgen import __version__, children, native
 from loadgen.measure.surroundings import allowed_here
 

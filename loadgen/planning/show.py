@@ -67,7 +67,7 @@ def _print_machine(plan: Estimate, console: Console) -> None:
 
 def markdown(plan: Estimate) -> str:
     """Return the same as Markdown."""
-    from analysis.gates.outputs import escaped
+    from analysis.report.outputs import escaped
 
     lines = [f"### {escaped(plan.run.name)}: {escaped(wording.heading(plan))}", ""]
     lines += [f"- {escaped(line)}" for line in wording.groups(plan)]
@@ -98,7 +98,7 @@ def _table(columns: Sequence[str]) -> Table:
 
 
 def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    from analysis.gates.outputs import escaped
+    from analysis.report.outputs import escaped
 
     right = ("---:" if number and column != "certainty" else "---" for number, column in enumerate(columns))
     return [

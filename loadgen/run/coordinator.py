@@ -12,7 +12,7 @@ from typing import Any, Final
 from gevent.event import Event
 from hdrh.histogram import HdrHistogram
 
-from analysis import files
+from analysis.record import files
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.live.state import LiveState
 from loadgen.live.view import View

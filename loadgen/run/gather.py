@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
 
-from analysis import files
+from analysis.record import files
 from loadgen.run.messages import Payload
 from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 

@@ -21,7 +21,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import files
+from analysis.record import files
 from loadgen import __version__
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.measure import histograms

@@ -4,7 +4,7 @@ The schedule is on the master's clock. A worker pings the master all through the
 between the steady clocks of the two machines (CLOCK_MONOTONIC_RAW, which nothing slews or steps); between pings the
 bounds part at credible rates only. The worker's wall clock is read against its steady clock each time that a time is
 converted, so that a slew or a step of it counts at once. The analysis bounds the offset in the same way
-(`analysis.clock_bounds`), and uses the pings that came later, too.
+(`analysis.clocks.bounds`), and uses the pings that came later, too.
 """
 
 import time
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gevent.event import Event
 
-from analysis.envelope import PART, SLEW, WANDER
+from analysis.clocks.envelope import PART, SLEW, WANDER
 from loadgen.measure.clock import TOGETHER_NS, Reading, read_both
 from loadgen.measure.rows import ClockRow
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from analysis import files
+from analysis.record import files
 from loadgen.measure.columns import RowBuffer, Rows
 from loadgen.measure.stamp import decode_event
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from analysis.clock_bounds import Pings
-from analysis.clocks import ClockFit, fit
-from analysis.envelope import PART
+from analysis.clocks.bounds import Pings
+from analysis.clocks.envelope import PART
+from analysis.clocks.fit import ClockFit, fit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from analysis import revisions, style, summary
-from analysis.revisions import SUMMARY, shape
+from analysis import summary
+from analysis.plots import style
+from analysis.record import revisions
+from analysis.record.revisions import SUMMARY, shape
 
 
 @pytest.fixture(autouse=True)

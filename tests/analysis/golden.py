@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import analysis
-from analysis.gates.outputs import junit, markdown
-from analysis.report import render
-from analysis.revisions import SUMMARY, shape
+from analysis.record.revisions import SUMMARY, shape
+from analysis.report.outputs import junit, markdown
+from analysis.report.page import render
 from analysis.verify import compared
+from tests.analysis.figures.test_addresses import three_addresses
+from tests.analysis.figures.test_bounds import run_of
+from tests.analysis.figures.test_echo import LANE, SAME, two_hosts
+from tests.analysis.figures.test_outages import write_golden
 from tests.analysis.synthetic import (
     SECOND,
     T0,
@@ -27,14 +31,10 @@ from tests.analysis.synthetic import (
     subscription,
     write_run,
 )
-from tests.analysis.test_addresses import three_addresses
-from tests.analysis.test_bounds import run_of
-from tests.analysis.test_causes import LONG, paused, seconds
-from tests.analysis.test_clockbound import run_with_pings
-from tests.analysis.test_echo import LANE, SAME, two_hosts
-from tests.analysis.test_judgement import judged
-from tests.analysis.test_outages import write_golden
-from tests.analysis.test_surroundings import throttled
+from tests.analysis.verdict.test_causes import LONG, paused, seconds
+from tests.analysis.verdict.test_clockbound import run_with_pings
+from tests.analysis.verdict.test_judgement import judged
+from tests.analysis.verdict.test_surroundings import throttled
 from tests.paths import REPO
 
 FOLDER = Path(__file__).parent / "golden"

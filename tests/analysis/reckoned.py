@@ -1,7 +1,7 @@
 """Reckoning a record once for many tests that change what was made of it."""
 
-from analysis import derived
-from analysis.run import Run
+from analysis.figures import derived
+from analysis.loading.run import Run
 from analysis.verify.check import Reckoned
 
 #: What the tables of a record say, by the bytes of all that it is read from.

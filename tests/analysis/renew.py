@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 import analysis
-from analysis import revisions
 from analysis.__main__ import write
 from analysis.compare import profile
 from analysis.compare.content import Settings, Side, content
-from analysis.revisions import CAPACITY, COMPARISON, SUMMARY, Maker, child, shape
+from analysis.record import revisions
+from analysis.record.revisions import CAPACITY, COMPARISON, SUMMARY, Maker, child, shape
 from analysis.verify import compared
 from analysis.verify.compared import Verification
 from loadgen.capacity import record

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import around
+from analysis.record import around
 
 SECOND = 1_000_000_000
 T0 = 1_795_490_000 * SECOND

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from analysis import load, text
-from analysis.gates.outputs import junit
-from analysis.report import render
+from analysis.report.outputs import junit
+from analysis.report.page import render
 from analysis.summary import summarise
 from loadgen.run.record import RunFolder
 from tests.analysis.synthetic import simple_run

@@ -12,8 +12,9 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 import analysis
-from analysis import cloudwatch, pdf
 from analysis.__main__ import write
+from analysis.figures import cloudwatch
+from analysis.report import pdf
 from analysis.verify.check import verify
 from loadgen.aws import metrics
 from loadgen.aws.access import Access, AwsError

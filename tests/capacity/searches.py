@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import analysis
-from analysis import capacity as report
 from analysis.__main__ import write
+from analysis.report import capacity as report
 from loadgen.capacity import conduct, record, trial
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.conduct import Request, Search

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from analysis.run import load as load_run
+from analysis.loading.run import load as load_run
 from analysis.verify import check
 from analysis.verify.compared import Verification, conclusion, leaves, shown
 from loadgen.capacity import conduct

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from analysis import files
+from analysis.record import files
 from loadgen import native
 from loadgen.measure import recorder as recorders
 from loadgen.measure.recorder import Recorder

@@ -10,7 +10,7 @@ import pytest
 
 import analysis
 import loadgen
-from analysis import revisions
+from analysis.record import revisions
 
 REPO = Path(__file__).resolve().parents[2]
 

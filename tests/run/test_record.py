@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import files
+from analysis.record import files
 from loadgen.cli.launch import report
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure.recorder import Recorder

@@ -11,7 +11,8 @@ import matplotlib as mpl
 import pytest
 from locust import argument_parser
 
-from analysis import notebooks, style
+from analysis import notebooks
+from analysis.plots import style
 from loadgen import children, search_path
 from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
 from loadgen.exits import ExitCode, RunError

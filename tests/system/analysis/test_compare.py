@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from analysis.compare import profile
+from tests.analysis.compare.test_history import made_up
 from tests.analysis.comparisons import World
-from tests.analysis.test_history import made_up
 from tests.system.harness import loadgen
 from tests.system.here import here
 

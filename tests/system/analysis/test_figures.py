@@ -15,7 +15,7 @@ from rich.console import Console
 import analysis
 from analysis import text
 from analysis.__main__ import main
-from analysis.percentiles import Percentiles, nearest_rank
+from analysis.figures.percentiles import Percentiles, nearest_rank
 from tests.analysis.synthetic import SECOND, T0, Tables, delivery, event, simple_run, subscription, write_run
 from tests.system.editor.browser import Browser
 
@@ -196,7 +196,7 @@ def hostile_run(folder: Path) -> Path:
 
 
 def test_the_pdf_has_the_figures_and_nothing_that_acts(tmp_path: Path) -> None:
-    from analysis import pdf
+    from analysis.report import pdf
     from analysis.summary import summarise
 
     scenario = {"version": 1, "name": HOSTILE + "$x^2$", "gates": ["delivery.loss == 0"]}
@@ -214,7 +214,7 @@ def test_foreign_text_cannot_become_markup_or_terminal_commands(finished: Finish
     assert "<script" not in page
     assert "\x1b" not in page
     console = Console(force_terminal=True, record=True, width=80)
-    from analysis.terminal import print_summary
+    from analysis.report.terminal import print_summary
 
     with console.capture() as captured:
         print_summary(analysis.summarise(analysis.load(run)), console)

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 import analysis
-from analysis import revisions
 from analysis.__main__ import main
 from analysis.notebooks import FOLDER, NAMES, NotebookError, execute
+from analysis.record import revisions
 from analysis.verify.check import Verification, verify
 from loadgen.cli import notebook as command  # noqa: F401
 from loadgen.cli.app import app

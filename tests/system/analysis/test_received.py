@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import analysis
-from analysis import tables
-from analysis.report import render
-from analysis.run import RunError, codes
+from analysis.loading.run import RunError, codes
+from analysis.record import tables
+from analysis.report.page import render
 from loadgen.cli import verify as verify_command  # noqa: F401
 from loadgen.cli.app import app
 from tests.paths import REPO

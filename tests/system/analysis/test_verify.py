@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from analysis.__main__ import main
-from analysis.revisions import SUMMARY
+from analysis.record.revisions import SUMMARY
 from tests.analysis.synthetic import simple_run
 from tests.system.harness import loadgen
 

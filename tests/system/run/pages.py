@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import analysis
-from analysis.report import render
+from analysis.report.page import render
 from tests.system.harness import read
 
 

@@ -1,0 +1,317 @@
+"""Bounds of the offset between two clocks, from pings. Pure numpy.
+
+A ping leaves at t0 and returns at t3 on the worker's clock; the master reads its own clock between the two and gets m.
+The master read it after the ping had left, so its offset (master minus worker) was at most m − t0 when the ping left.
+It read it before the answer was back, so the offset was at least m − t3 when the answer came. Each ping gives these two
+points, whatever the network did (the bound of RFC 5905, section 8, at the moments at which it holds). Between points a
+bound widens by the fastest credible rate at which the two clocks part (`analysis.clocks.envelope`).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.clocks.envelope import (
+    FAR_NS,
+    ROUNDING_NS,
+    SLEW,
+    Curve,
+    Floats,
+    Ints,
+    Points,
+    at_most,
+    find_jumps,
+    neighbours,
+    steady_offset,
+)
+
+#: A reading of the wall clock and the steady clock is accepted if both happened within this time.
+READING_NS: Final = 5_000
+#: The wall clock was stepped if it moved against the steady clock by more than slewing explains plus this.
+STEP_NS: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pings:
+    """Answered pings of one worker, arrays of one length; the `raw` ones are None if the record has none.
+
+    `raw` times are of CLOCK_MONOTONIC_RAW, which nothing steps or slews. They were read together with `sent_ns`,
+    `received_ns` and `master_sent_ns`.
+    """
+
+    sent_ns: Ints
+    master_received_ns: Ints
+    master_sent_ns: Ints
+    received_ns: Ints
+    sent_raw_ns: Ints | None = None
+    received_raw_ns: Ints | None = None
+    master_raw_ns: Ints | None = None
+
+    def __len__(self) -> int:
+        return len(self.sent_ns)
+
+    @property
+    def round_trip_ns(self) -> Ints:
+        """How long each was on its way, without the master's part."""
+        return (self.received_ns - self.sent_ns) - (self.master_sent_ns - self.master_received_ns)
+
+    @property
+    def raw(self) -> tuple[Ints, Ints, Ints] | None:
+        """Return (sent, received, master's) steady times, or None if the record has none."""
+        if self.sent_raw_ns is None or self.received_raw_ns is None or self.master_raw_ns is None:
+            return None
+        return self.sent_raw_ns, self.received_raw_ns, self.master_raw_ns
+
+
+@dataclass(frozen=True, slots=True)
+class WallJump:
+    """A jump by the worker's wall clock."""
+
+    from_ns: int
+    to_ns: int
+    moved_ns: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """How a wall clock stood to the steady clock of its machine (wall minus steady), as read at each ping.
+
+    A discipline changes the rate once a second. So between two readings the clock strays from the straight line by no
+    more than the interval's movement differs from that of the intervals before and after. Where it moved by more than
+    it can be slewed, it was stepped at an unknown moment: before and after are both possible.
+    """
+
+    #: Steady times of the readings, and wall minus steady at each, counted from the first.
+    at_ns: Floats
+    value_ns: Floats
+    base_at_ns: int
+    base_ns: int
+    #: Of each interval between two readings: how far the clock may have strayed from the straight line, and whether
+    #: it moved by more than it can be slewed.
+    strays_ns: Floats
+    stepped: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, wall_ns: Ints, raw_ns: Ints) -> "Adjustment":
+        """Take readings of both clocks of one machine; there must be one."""
+        order = np.argsort(raw_ns, kind="stable")
+        wall_ns, raw_ns = wall_ns[order], raw_ns[order]
+        fresh = np.concatenate(([True], np.diff(raw_ns) > 0))
+        wall_ns, raw_ns = wall_ns[fresh], raw_ns[fresh]
+        base_at, base = int(raw_ns[0]), int(wall_ns[0] - raw_ns[0])
+        at = (raw_ns - base_at).astype(np.float64)
+        value = (wall_ns - raw_ns - base).astype(np.float64)
+        length, moved = np.diff(at), np.diff(value)
+        stepped = np.abs(moved) > SLEW * length + READING_NS
+        return cls(at, value, base_at, base, _strays(length, moved, stepped), stepped)
+
+    @property
+    def rate(self) -> float:
+        """The rate of the last interval in which it was not stepped."""
+        kept = np.flatnonzero(~self.stepped)
+        if not len(kept):
+            return 0.0
+        last = int(kept[-1])
+        return float(
+            (self.value_ns[last + 1] - self.value_ns[last]) / (self.at_ns[last + 1] - self.at_ns[last])
+        )
+
+    def wall_ns(self, number: int) -> int:
+        """Return what the wall clock showed at the n-th reading."""
+        return self.base_at_ns + self.base_ns + round(float(self.at_ns[number] + self.value_ns[number]))
+
+    def steps(self) -> list[tuple[int, int, float]]:
+        """Return the steps worth a name: (reading before, reading after, by how much the wall clock moved)."""
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], self.stepped, [False])).astype(np.int8)))
+        found = []
+        for begin, end in edges.reshape(-1, 2).tolist():
+            moved = float(self.value_ns[end] - self.value_ns[begin])
+            if abs(moved) > SLEW * float(self.at_ns[end] - self.at_ns[begin]) + STEP_NS:
+                found.append((begin, end, moved))
+        return found
+
+    def curve(self) -> Curve:
+        """Return the bounds of wall minus steady by steady time."""
+        reading = READING_NS / 2 + ROUNDING_NS
+        # At a reading, the greater doubt of the intervals on both sides, so that it covers either in full.
+        strays = np.where(self.stepped, 0.0, self.strays_ns)
+        doubt = reading + np.maximum(np.append(strays, 0.0), np.insert(strays, 0, 0.0))
+        at, low, high = [self.at_ns], [self.value_ns - doubt], [self.value_ns + doubt]
+        for number in np.flatnonzero(self.stepped):
+            begin, end = self.at_ns[number], self.at_ns[number + 1]
+            slewed = SLEW * (end - begin) + reading
+            values = self.value_ns[number : number + 2]
+            at.append(np.array([begin + 1, end - 1]))
+            low.append(np.full(2, values.min() - slewed))
+            high.append(np.full(2, values.max() + slewed))
+        ends = np.array([self.at_ns[0] - FAR_NS, self.at_ns[-1] + FAR_NS])
+        values = self.value_ns[[0, -1]]
+        at.append(ends)
+        low.append(values - SLEW * FAR_NS)
+        high.append(values + SLEW * FAR_NS)
+        joined = np.concatenate(at)
+        order = np.argsort(joined, kind="stable")
+        lowest, highest = np.concatenate(low)[order], np.concatenate(high)[order]
+        return Curve(joined[order], lowest, highest, (lowest + highest) / 2, self.base_at_ns, self.base_ns)
+
+
+def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Floats:
+    """Return how far the clock may have strayed from the straight line in each interval between readings.
+
+    Slewed as fast as can be there and back, it strays by S/2 · (1 − (r/S)²) of the interval, where S is the largest
+    slew and r the interval's rate. A step strays by its height, by which the interval differs from both neighbours.
+    """
+    rate = np.where(stepped, np.nan, moved / length)
+    with np.errstate(invalid="ignore"):
+        slewed = np.nan_to_num(SLEW / 2 * np.maximum(0.0, 1 - (rate / SLEW) ** 2)) * length
+        if len(length) < 2:
+            return slewed
+        change = np.abs(np.diff(rate))
+        before, after = np.insert(change, 0, np.nan), np.append(change, np.nan)
+        least, most = np.fmin(before, after) * length, np.fmax(before, after) * length
+        return np.where(np.isnan(most), slewed, np.minimum(most, np.maximum(least, slewed)))
+
+
+def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
+    """Return the bounds of the offset by the worker's wall clock, and the jumps in it, without any other evidence.
+
+    A step of either clock could be between any two pings: at each moment the offset is what the ping before shows, or
+    what the ping after shows.
+    """
+    order = np.argsort(pings.sent_ns, kind="stable")
+    sent, received = pings.sent_ns[order], pings.received_ns[order]
+    base_at, base = int(sent[0]), int(pings.master_received_ns[order][0] - sent[0])
+    upper = (pings.master_received_ns[order] - sent - base).astype(np.float64)
+    lower = (pings.master_sent_ns[order] - received - base).astype(np.float64)
+    back = np.maximum.accumulate((received - base_at).astype(np.float64))
+    points = Points((sent - base_at).astype(np.float64), upper, back, lower)
+    found = neighbours(points)
+    jumps = [
+        WallJump(base_at + int(jump.from_ns), base_at + int(jump.to_ns), jump.moved_ns)
+        for jump in find_jumps(points)
+    ]
+    # If the worker's clock was set back, its times occur twice, and either may be meant.
+    twice = [
+        (jump.from_ns - base_at - moved, jump.to_ns - base_at + moved)
+        for jump in jumps
+        if (moved := at_most(jump.moved_ns)) > at_most(0)
+    ]
+    return replace(_either(found, twice), base_at_ns=base_at, base_ns=base), jumps
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """All that pings with steady times say of two clocks."""
+
+    #: Master minus worker by the worker's wall clock.
+    curve: Curve
+    #: Jumps between the steady clocks, by the worker's wall clock: a machine stood still.
+    jumps: list[WallJump]
+    #: The readings of the worker's and the master's machine.
+    worker: Adjustment
+    master: Adjustment
+    #: The offset between the steady clocks by the worker's, and its (least, greatest) rate.
+    steady: Curve
+    rates: tuple[float, float]
+
+    def master_wall_ns(self, number: int) -> int:
+        """Return what the master's wall clock showed at the n-th reading of the worker's clocks."""
+        raw_ns = self.worker.base_at_ns + round(float(self.worker.at_ns[number]))
+        master_raw_ns = raw_ns + int(self.steady.estimate(np.array([raw_ns]))[0])
+        since = float(master_raw_ns - self.master.base_at_ns)
+        value = float(np.interp(since, self.master.at_ns, self.master.value_ns))
+        return master_raw_ns + self.master.base_ns + round(value)
+
+
+def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int, int]:
+    """Return the points that pings give by steady times, with the bases of their times and of their values."""
+    base_at, base = int(sent.min()), int(master[0] - sent[0])
+    upper_order, lower_order = np.argsort(sent, kind="stable"), np.argsort(received, kind="stable")
+    return (
+        Points(
+            (sent[upper_order] - base_at).astype(np.float64),
+            (master[upper_order] - sent[upper_order] - base).astype(np.float64) + ROUNDING_NS,
+            (received[lower_order] - base_at).astype(np.float64),
+            (master[lower_order] - received[lower_order] - base).astype(np.float64) - ROUNDING_NS,
+        ),
+        base_at,
+        base,
+    )
+
+
+def by_steady_clocks(pings: Pings) -> Bounds:
+    """Return the bounds of the offset from pings that carry steady times; there must be one.
+
+    The steady clocks are bounded against each other, then each wall clock against the steady clock of its machine.
+    """
+    raw = pings.raw
+    assert raw is not None
+    sent, received, master = raw
+    points, base_at, base = steady_points(sent, received, master)
+    found, jumps, allowed = steady_offset(points)
+    steady = replace(found, base_at_ns=base_at, base_ns=base)
+    worker = Adjustment.of(pings.received_ns, received)
+    of_master = Adjustment.of(pings.master_sent_ns, master)
+    own, theirs = worker.curve(), of_master.curve()
+    # All on the worker's steady time, counted from the base of the steady curve.
+    own_at = own.at_ns + (own.base_at_ns - base_at)
+    shown = steady.at_ns + steady.estimate_ns  # the master's steady time, counted from base_at + base
+    theirs_at = np.interp(
+        theirs.at_ns + (theirs.base_at_ns - base_at - base), np.maximum.accumulate(shown), steady.at_ns
+    )
+    at = np.unique(np.concatenate((steady.at_ns, own_at, theirs_at)))
+    steady_low, steady_high = (np.interp(at, steady.at_ns, y) for y in (steady.low_ns, steady.high_ns))
+    own_low, own_high = (np.interp(at, own_at, y) for y in (own.low_ns, own.high_ns))
+    estimate = np.interp(at, steady.at_ns, steady.estimate_ns)
+    master_at = at + estimate - (theirs.base_at_ns - base_at - base)
+    their_low, their_high = (np.interp(master_at, theirs.at_ns, y) for y in (theirs.low_ns, theirs.high_ns))
+    # While the steady offset is in doubt, so is at which moment the master's clock was slewed.
+    doubt = SLEW * (steady_high - steady_low) / 2
+    low = steady_low + their_low - own_high - doubt
+    high = steady_high + their_high - own_low + doubt
+    wall = at + (own_low + own_high) / 2
+    estimate = estimate + (their_low + their_high) / 2 - (own_low + own_high) / 2
+    curve = _by_wall_clock(Curve(wall, low, high, estimate), worker, own_at)
+    offset = base + theirs.base_ns - own.base_ns
+    moved = []
+    for jump in jumps:
+        edges = np.array([jump.from_ns, jump.to_ns])
+        since = np.rint(edges + np.interp(edges, own_at, own.estimate_ns)).astype(np.int64)
+        walls = since + (base_at + own.base_ns)
+        moved.append(WallJump(int(walls[0]), int(walls[1]), jump.moved_ns))
+    curve = replace(curve, base_at_ns=base_at + own.base_ns, base_ns=offset)
+    return Bounds(curve, moved, worker, of_master, steady, allowed)
+
+
+def _by_wall_clock(curve: Curve, worker: Adjustment, own_at: Floats) -> Curve:
+    """Put nodes in order of the wall clock. Where it was set back, a time occurs twice, and either may be meant."""
+    twice = []
+    shift = own_at[0] - (worker.at_ns[0] - FAR_NS)
+    for number in np.flatnonzero(worker.stepped):
+        begin, end = worker.at_ns[number] + shift, worker.at_ns[number + 1] + shift
+        before, after = worker.value_ns[number], worker.value_ns[number + 1]
+        if after < before:
+            twice.append((begin + after, end + before))
+    order = np.argsort(curve.at_ns, kind="stable")
+    return _either(
+        Curve(curve.at_ns[order], curve.low_ns[order], curve.high_ns[order], curve.estimate_ns[order]), twice
+    )
+
+
+def _either(curve: Curve, twice: list[tuple[float, float]]) -> Curve:
+    """Return a curve with the hull of all bounds within each of these stretches of time."""
+    for begin, end in twice:
+        edges = np.array([begin - 1, begin, end, end + 1])
+        joined = np.concatenate((curve.at_ns, edges))
+        order = np.argsort(joined, kind="stable")
+        low, high, estimate = (
+            np.concatenate((values, np.interp(edges, curve.at_ns, values)))[order]
+            for values in (curve.low_ns, curve.high_ns, curve.estimate_ns)
+        )
+        at = joined[order]
+        inside = (at >= begin) & (at <= end)
+        low[inside], high[inside] = low[inside].min(), high[inside].max()
+        curve = Curve(at, low, high, estimate)
+    return curve

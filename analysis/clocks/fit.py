@@ -1,0 +1,218 @@
+"""The clocks of a run's workers: how far each was from the master's at every moment, and how sure that is.
+
+`analysis.clocks.bounds` makes an interval of the pings that holds the true offset at each moment. Its middle corrects
+the worker's times; half its width is the error. So the error is a bound and not a standard deviation: it covers drift,
+slew, steps that are too small to be named, and a network that is slower one way than the other.
+"""
+
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from analysis.clocks.bounds import STEP_NS, Bounds, Pings, WallJump, by_pings_alone, by_steady_clocks
+from analysis.clocks.envelope import Curve, Floats, Ints
+from analysis.clocks.vouched import narrowed
+
+_ENOUGH = 3
+#: Times are rounded to whole nanoseconds, and so is what is added to them.
+_ROUNDING_NS = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A jump of a wall clock: of a worker's, or of the master's if `worker` is None."""
+
+    worker: int | None
+    #: When it was seen: the step was up to `within_ns` before. On the clock that the master shows.
+    time_ns: int
+    moved_ns: int
+    within_ns: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The clocks of two machines moved apart at once: one of them stood still, or was set where no record shows it."""
+
+    worker: int
+    #: On the clock that the master shows: it was between these times.
+    from_ns: int
+    to_ns: int
+    #: By how much the master's clock moved ahead of the worker's.
+    moved_ns: int
+    #: Whether the machines' steady clocks tell: then it was no setting of a clock.
+    steady: bool
+
+
+@dataclass(frozen=True)
+class ClockFit:
+    """What is known of one worker's clock. If `error_ns` is None, nothing is, and nothing was corrected."""
+
+    worker: int
+    #: One clock with the master: the same kernel, and no ping speaks against it.
+    shared: bool
+    pings: int
+    #: Master minus worker at the start of the measurement, and by how much that grows: its median over the run.
+    offset_ns: int | None
+    drift_ppm: float | None
+    #: No time of the measurement is corrected wrongly by more than this.
+    error_ns: int | None
+    best_round_trip_ns: int | None = None
+    #: Whether both ends recorded their steady clocks with each ping.
+    steady: bool = False
+    curve: Curve | None = field(default=None, repr=False, compare=False)
+    steps: tuple[Step, ...] = ()
+    jumps: tuple[Jump, ...] = ()
+
+    def correction_ns(self, time_ns: Ints) -> Ints:
+        """Return what to add to times of this worker's clock to have the master's."""
+        if self.curve is None:
+            return np.zeros(len(time_ns), dtype=np.int64)
+        return self.curve.estimate(time_ns)
+
+    def error_ns_at(self, times_ns: Ints) -> Ints:
+        """Return by how much each corrected time may be wrong, to either side.
+
+        The times are on the master's clock, as `Run.table` hands them out. All zero for a clock that is the master's.
+
+        Raises:
+            ValueError: nothing is known of the clock (`error_ns` is None).
+        """
+        if self.error_ns is None:
+            raise ValueError(f"nothing is known of worker {self.worker}'s clock")
+        if self.curve is None:
+            return np.zeros(len(times_ns), dtype=np.int64)
+        since = (times_ns - (self.curve.base_at_ns + self.curve.base_ns)).astype(np.float64)
+        return np.ceil(np.interp(since, *self._error_by_masters_clock)).astype(np.int64) + _ROUNDING_NS
+
+    @cached_property
+    def _error_by_masters_clock(self) -> tuple[Floats, Floats]:
+        """Return (times on the master's clock, the error at each), both to interpolate between.
+
+        Where the correction drops as fast as time goes on, a corrected time has several origins: there the error is
+        the greatest of them.
+        """
+        assert self.curve is not None
+        shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns
+        before, after = np.maximum.accumulate(shown), np.minimum.accumulate(shown[::-1])[::-1]
+        # Nodes belong together if one that follows shows no later time, or the error changes as fast as time.
+        apart = after[1:] - before[:-1] > np.maximum(4 * _ROUNDING_NS, np.abs(np.diff(half)))
+        begins = np.flatnonzero(np.concatenate(([True], apart)))
+        ends = np.append(begins[1:], len(shown)) - 1
+        worst = np.maximum.reduceat(half, begins)
+        edges = np.column_stack((after[begins] - _ROUNDING_NS, before[ends] + _ROUNDING_NS))
+        return edges.ravel(), np.repeat(worst, 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is of interest in a summary."""
+        left_out = ("curve", "steps", "jumps")
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
+
+
+def shared_clock(worker: int, pings: int = 0) -> ClockFit:
+    """Return the fit of a clock that is the master's."""
+    return ClockFit(worker, True, pings, 0, 0.0, 0)
+
+
+def fit(
+    worker: int,
+    same_kernel: bool,
+    pings: Pings,
+    window: tuple[int, int] | None = None,
+    vouched_ns: Ints | None = None,
+) -> ClockFit:
+    """Bound the offset of a worker's clock by its pings.
+
+    ``vouched_ns`` is what ClockBound daemons of both hosts vouched for at each ping together, -1 where they did not.
+    `error_ns` and `offset_ns` are of the window (start and end on the master's clock), or of the time of the pings if
+    there is none.
+    """
+    count = len(pings)
+    agree = (pings.master_received_ns >= pings.sent_ns) & (pings.master_sent_ns <= pings.received_ns)
+    if same_kernel and bool(agree.all()):
+        return shared_clock(worker, count)
+    if count < _ENOUGH:
+        return ClockFit(worker, False, count, None, None, None)
+    steps: tuple[Step, ...] = ()
+    if pings.raw is None:
+        curve, jumps = by_pings_alone(pings)
+    else:
+        bounds = by_steady_clocks(pings)
+        curve, jumps = bounds.curve, bounds.jumps
+        steps = _steps(worker, bounds)
+    if vouched_ns is not None:
+        curve = narrowed(curve, pings.sent_ns, vouched_ns)
+    shown = _shown(curve)
+    if window is None:
+        edges = np.array([pings.sent_ns.min(), pings.received_ns.max()]) - curve.base_at_ns
+    else:
+        edges = np.interp(np.array(window) - (curve.base_at_ns + curve.base_ns), shown, curve.at_ns)
+    inside = (curve.at_ns >= edges[0]) & (curve.at_ns <= edges[1])
+    half = curve.error_ns
+    worst = max(float(half[inside].max(initial=0.0)), float(np.interp(edges, curve.at_ns, half).max()))
+    return ClockFit(
+        worker=worker,
+        shared=False,
+        pings=count,
+        offset_ns=round(float(np.interp(edges[0], curve.at_ns, curve.estimate_ns))) + curve.base_ns,
+        drift_ppm=_drift_ppm(curve, pings),
+        error_ns=int(np.ceil(worst)) + _ROUNDING_NS,
+        best_round_trip_ns=int(pings.round_trip_ns.min()),
+        steady=pings.raw is not None,
+        curve=curve,
+        steps=steps,
+        jumps=tuple(_jump(worker, curve, jump, pings.raw is not None) for jump in jumps),
+    )
+
+
+def _shown(curve: Curve) -> Floats:
+    """Return what the master's clock shows at each node, counted from both bases; never going back."""
+    return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
+
+
+def _on_masters_clock(curve: Curve, times_ns: tuple[int, ...]) -> Ints:
+    """Return times of the worker's clock on the master's."""
+    at = np.array(times_ns, dtype=np.int64)
+    return at + curve.estimate(at)
+
+
+def _jump(worker: int, curve: Curve, jump: WallJump, steady: bool) -> Jump:
+    """Put a jump on the master's clock; where that stood still, it shows one time for all of it."""
+    from_ns, to_ns = _on_masters_clock(curve, (jump.from_ns, jump.to_ns)).tolist()
+    return Jump(worker, min(from_ns, to_ns), to_ns, round(jump.moved_ns), steady)
+
+
+def _steps(worker: int, bounds: Bounds) -> tuple[Step, ...]:
+    """Return the steps of the worker's wall clock and of the master's, by the master's clock."""
+    found = []
+    for adjustment, number in ((bounds.worker, worker), (bounds.master, None)):
+        for begin, end, moved_ns in adjustment.steps():
+            time_ns = adjustment.wall_ns(end) if number is None else bounds.master_wall_ns(end)
+            within_ns = round(float(adjustment.at_ns[end] - adjustment.at_ns[begin]))
+            found.append(Step(number, time_ns, round(moved_ns), within_ns))
+    return tuple(found)
+
+
+def _drift_ppm(curve: Curve, pings: Pings) -> float:
+    """Return the median rate at which the offset grew, over the quarters of the time of the pings."""
+    edges = np.linspace(int(pings.sent_ns.min()), int(pings.received_ns.max()), 9) - curve.base_at_ns
+    if edges[-1] <= edges[0]:
+        return 0.0
+    middle = np.interp(edges, curve.at_ns, curve.estimate_ns)
+    return float(np.median(np.diff(middle) / np.diff(edges))) * 1e6
+
+
+def steps_of_health(worker: Ints, time_ns: Ints, interval_ns: Ints, moved_ns: Ints) -> list[Step]:
+    """Return the steps that health rows show: there the wall clock is held against one that is slewed with it."""
+    stepped = np.abs(moved_ns) > STEP_NS
+    return [
+        Step(int(w), int(t), int(m), int(i))
+        for w, t, m, i in zip(
+            worker[stepped], time_ns[stepped], moved_ns[stepped], interval_ns[stepped], strict=True
+        )
+    ]

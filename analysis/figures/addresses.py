@@ -1,0 +1,197 @@
+"""Figures by remote address: behind one name there are often many machines, and each may answer in its own time."""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis import text
+from analysis.figures.bounds import Samples
+from analysis.figures.latencies import SECOND_NS
+from analysis.figures.percentiles import Percentiles
+from analysis.loading.run import Ints, Run, Window, codes, ints
+from analysis.loading.slices import cut_by_second, in_turn
+
+#: Addresses with figures of their own, those with the most connections and requests first.
+MOST: Final = 50
+#: Microseconds of a run that fit beside a client's number: twelve days.
+_TIME_BITS: Final = 40
+COLUMNS: Final = (
+    "address", "connects", "errors", "connect p50", "connect p99", "deliveries", "fan-out p50", "fan-out p99",
+    "publishes", "publish errors", "answer p50", "answer p99",
+)  # fmt: skip
+
+
+def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
+    """Return the summary's `addresses`; None: the record does not say where its connections went.
+
+    Connections are those of all phases, deliveries and publish requests those of the measure phase.
+    """
+    lives = _Lives(run)
+    publishes = _Publishes(run, window)
+    numbers = {
+        name: lives.counts.get(name, 0) + publishes.counts.get(name, 0)
+        for name in {*lives.counts, *publishes.counts}
+    }
+    if not numbers:
+        return None
+    ordered = sorted(numbers, key=lambda name: (-numbers[name], name))
+    # One address is the whole run, whose figures stand elsewhere.
+    several = len(ordered) > 1
+    latencies = _deliveries(run, window, lives, ordered[:MOST]) if several and window is not None else {}
+    return {
+        "count": len(ordered),
+        "each": [
+            {
+                "address": name,
+                **lives.figures(name),
+                "headline_ns": _percentiles(latencies.get((name, "headline"))) if several else None,
+                "service_ns": _percentiles(latencies.get((name, "service"))) if several else None,
+                **publishes.figures(name),
+            }
+            for name in ordered[:MOST]
+        ],
+    }
+
+
+def rows(found: dict[str, Any] | None) -> list[tuple[str, ...]]:
+    """Return the rows of the table, as `COLUMNS`; none where there are not several addresses."""
+    if found is None or found["count"] < 2:
+        return []
+    return [
+        (
+            text.clean(entry["address"]),
+            text.count(entry["connections"]),
+            text.count(entry["errors"]),
+            text.duration(entry["connect_ns"]["p50"]),
+            text.duration(entry["connect_ns"]["p99"]),
+            text.count(None if entry["headline_ns"] is None else entry["headline_ns"]["count"]),
+            *(text.duration((entry["headline_ns"] or {}).get(name)) for name in ("p50", "p99")),
+            text.count(entry["requests"]),
+            text.count(entry["request_errors"]),
+            text.duration(entry["answer_ns"]["p50"]),
+            text.duration(entry["answer_ns"]["p99"]),
+        )
+        for entry in found["each"]
+    ]
+
+
+class _Lives:
+    """The lives of connections, by where each went."""
+
+    def __init__(self, run: Run) -> None:
+        names = ("connection", "started_ns", "opened_ns", "acknowledged_ns", "error", "remote_address")
+        table = run.table("connections", names)
+        self._connection, self._started_ns = ints(table, "connection"), ints(table, "started_ns")
+        self._opened_ns = ints(table, "opened_ns")
+        self._code, self.names = codes(table, "remote_address")
+        error, errors = codes(table, "error")
+        self._failed = np.array([name is not None for name in errors], dtype=bool)[error]
+        self.counts = _counts(self._code, self.names)
+        # To find the life that a delivery came by: clients in order, and the lives of each by their beginning.
+        self._clients = np.unique(self._connection)
+        self._begin_ns = int(self._started_ns.min()) if len(self._started_ns) else 0
+        key = self._key(self._connection, self._started_ns)
+        order = np.argsort(key, kind="stable")
+        self._ordered_key, self._ordered_code = key[order], self._code[order]
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """Return what is known of the connections to an address."""
+        its = self._code == self.names.index(name) if name in self.names else np.zeros(len(self._code), bool)
+        opened = its & (self._opened_ns >= 0)
+        return {
+            "connections": int(np.count_nonzero(its)),
+            "errors": int(np.count_nonzero(its & self._failed)),
+            "connect_ns": Percentiles.of((self._opened_ns - self._started_ns)[opened]).to_dict(),
+        }
+
+    def code_of(self, connection: Ints, at_ns: Ints) -> Ints:
+        """Return the address (a place in `names`) of each client's connection at a time; -1: there was none."""
+        if not len(self._clients):
+            return np.full(len(connection), -1, dtype=np.int64)
+        place = np.searchsorted(self._ordered_key, self._key(connection, at_ns), side="right") - 1
+        found = self._ordered_key[np.maximum(place, 0)] >> _TIME_BITS
+        its = (place >= 0) & (found == np.searchsorted(self._clients, connection))
+        return np.where(its, self._ordered_code[np.maximum(place, 0)], -1)
+
+    def _key(self, connection: Ints, at_ns: Ints) -> Ints:
+        us = np.clip((at_ns - self._begin_ns) // 1000, 0, (1 << _TIME_BITS) - 1)
+        key: Ints = (np.searchsorted(self._clients, connection).astype(np.int64) << _TIME_BITS) | us
+        return key
+
+
+class _Publishes:
+    """The publish requests of the measure phase, by where each went."""
+
+    def __init__(self, run: Run, window: Window | None) -> None:
+        names = ("publisher", "batch", "sent_ns", "acked_ns", "status", "remote_address")
+        table = run.table("events", names, window if window is not None else Window(0, 0))
+        _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
+        self._took_ns = (ints(table, "acked_ns") - ints(table, "sent_ns"))[first]
+        self._answered = ((ints(table, "acked_ns") >= 0) & (ints(table, "sent_ns") >= 0))[first]
+        code, self._names = codes(table, "remote_address")
+        self._code = code[first]
+        status, statuses = codes(table, "status")
+        wrong = np.array([name in ("error", "rejected", "unanswered") for name in statuses], dtype=bool)
+        self._failed = wrong[status][first]
+        self.counts = _counts(self._code, self._names)
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """Return what is known of the publishes to an address."""
+        its = (
+            self._code == self._names.index(name) if name in self._names else np.zeros(len(self._code), bool)
+        )
+        return {
+            "requests": int(np.count_nonzero(its)),
+            "request_errors": int(np.count_nonzero(its & self._failed)),
+            "answer_ns": Percentiles.of(self._took_ns[its & self._answered]).to_dict(),
+        }
+
+
+def _counts(code: Ints, names: list[str | None]) -> dict[str, int]:
+    counts = np.bincount(code, minlength=len(names))
+    return {
+        name: int(number) for name, number in zip(names, counts, strict=True) if name is not None and number
+    }
+
+
+def _deliveries(
+    run: Run, window: Window, lives: _Lives, addresses: list[str]
+) -> dict[tuple[str, str], npt.NDArray[Any]]:
+    """Return the latencies by address and kind, sorted; slice by slice, so that memory has a bound."""
+    table = run.table("subscriptions", ("subscription", "connection"))
+    subscriptions, first = np.unique(ints(table, "subscription"), return_index=True)
+    carrier = ints(table, "connection")[first]
+    groups = run.row_groups
+    most = sum(g.rows for g in groups if g.start_ns < window.end_ns and g.end_ns > window.start_ns)
+    found = {(name, kind): Samples(most) for name in addresses for kind in ("headline", "service")}
+    if not len(subscriptions):
+        return {}
+    names = ("subscription", "intended_ns", "sent_ns", "arrival_ns")
+
+    def read(part: Window) -> list[tuple[str, str, Ints]]:
+        _, table = run.deliveries_in(names, part)
+        at = {name: ints(table, name) for name in names}
+        place = np.minimum(np.searchsorted(subscriptions, at["subscription"]), len(subscriptions) - 1)
+        known = subscriptions[place] == at["subscription"]
+        code = np.where(known, lives.code_of(carrier[place], at["arrival_ns"]), -1)
+        pieces = []
+        for name in addresses:
+            its = code == (lives.names.index(name) if name in lives.names else -2)
+            pieces.append((name, "headline", (at["arrival_ns"] - at["intended_ns"])[its]))
+            its &= at["sent_ns"] >= 0
+            pieces.append((name, "service", (at["arrival_ns"] - at["sent_ns"])[its]))
+        return pieces
+
+    cuts = cut_by_second(run, window.start_ns, (window.start_ns, window.end_ns), SECOND_NS)
+    for pieces in in_turn(read, (cut for cut in cuts if window.start_ns <= cut.start_ns < window.end_ns)):
+        for name, kind, values in pieces:
+            found[name, kind].add(values)
+    ordered = {key: samples.all() for key, samples in found.items()}
+    for values in ordered.values():
+        values.sort()
+    return ordered
+
+
+def _percentiles(ordered: npt.NDArray[Any] | None) -> dict[str, Any]:
+    return Percentiles.of_sorted(np.empty(0, dtype=np.int64) if ordered is None else ordered).to_dict()

@@ -1,0 +1,333 @@
+"""The service's own count of a run beside ours: `cloudwatch.json` in a run's folder, as CloudWatch gave it.
+
+CloudWatch counts by the minute and by the API, whoever used it; ours is the whole record, all phases. So the window is
+all minutes that the run touched. Sums are added up, since that is what they are for; a mean is made of sum and number;
+percentiles of minutes are never put together, only their range is told. What has no point is unknown, not zero:
+CloudWatch keeps none where nothing was counted, and none where the metric does not exist.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from analysis import text
+from analysis.figures import echo
+from analysis.figures.cost import counted_events
+from analysis.loading.run import Ints, Run, RunError, codes, ints
+
+NAME = "cloudwatch.json"
+FORMAT = 1
+MINUTE_NS = 60_000_000_000
+#: Fetched sooner after the window than this, a figure may still grow.
+SETTLED_NS = 5 * MINUTE_NS
+#: What AWS's page on metrics calls a message of InboundMessages and OutboundMessages: 5 kB (assumed: 5,120 bytes).
+_UNIT_BYTES = 5_120
+_AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
+
+_OTHERS = "whatever else used the API in these minutes is in theirs"
+_UNITS = "that an event counts one message per 5,120 bytes of its text is an assumption"
+
+
+def region_of(host: str) -> str | None:
+    """Return the AWS region in the name of an Event API's host; None: it is another's."""
+    found = _AWS_HOST.fullmatch(host)
+    return found["region"] if found else None
+
+
+def minutes_of(run: Run) -> tuple[int, int]:
+    """Return start and end of the whole minutes that a run touched, in ns.
+
+    Raises:
+        RunError: it has no phase.
+    """
+    edges = [edge for phase in run.phases.values() for edge in phase if edge is not None]
+    if window := run.measure:
+        edges.append(window.end_ns)
+    if not edges:
+        raise RunError(f"{run.path} has no phase on record: there is nothing to compare")
+    start_ns = min(edges)
+    # Connections are closed after the last phase.
+    return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
+
+
+def namespaces_of(run: Run) -> tuple[str, ...]:
+    """Return the channel namespaces that a run used, in order."""
+    found = set()
+    for name in ("events", "subscriptions"):
+        _, channels = codes(run.table(name, ("channel",)), "channel")
+        found |= {channel.strip("/").partition("/")[0] for channel in channels if channel}
+    return tuple(sorted(found - {"", "*"}))
+
+
+class Metrics:
+    """What CloudWatch said."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+        self._series: dict[tuple[str, str], dict[str | None, dict[int, float]]] = {}
+        for each in content["series"]:
+            points = dict(zip(each["times_ns"], each["values"], strict=True))
+            if points:
+                self._series.setdefault((each["metric"], each["statistic"]), {})[each["namespace"]] = points
+
+    @property
+    def settled(self) -> bool:
+        """Whether it was fetched so late that nothing is added any more."""
+        return bool(self.content["fetched_ns"] - self.content["end_ns"] >= SETTLED_NS)
+
+    def points(self, metric: str, statistic: str = "Sum") -> dict[int, float]:
+        """Return the minutes of a metric that adds up: the API's own, else those of its namespaces together."""
+        by_place = self._series.get((metric, statistic), {})
+        if None in by_place:
+            return by_place[None]
+        together: dict[int, float] = {}
+        for points in by_place.values():
+            for at_ns, value in points.items():
+                together[at_ns] = together.get(at_ns, 0.0) + value
+        return together
+
+    def total(self, *metrics: str) -> float | None:
+        """Return the sum over all minutes of metrics together; None: none has a point."""
+        found = [points for metric in metrics if (points := self.points(metric))]
+        return sum(sum(points.values()) for points in found) if found else None
+
+    def peak(self, metric: str) -> float | None:
+        """Return the highest minute."""
+        return max(self.points(metric).values(), default=None)
+
+    def mean(self, metric: str) -> float | None:
+        """Return the mean of all samples: their sum by their number."""
+        number = sum(self.points(metric, "SampleCount").values())
+        return sum(self.points(metric).values()) / number if number else None
+
+    def samples(self, metric: str) -> float | None:
+        """Return the number of samples."""
+        return sum(self.points(metric, "SampleCount").values()) or None
+
+    def extent(self, metric: str, statistic: str) -> tuple[float, float] | None:
+        """Return the lowest and the highest minute of a statistic that does not add up, of the API as a whole."""
+        points = self._series.get((metric, statistic), {}).get(None)
+        return (min(points.values()), max(points.values())) if points else None
+
+
+def read(run: Run) -> Metrics | None:
+    """Return what was fetched for a run, None: nothing was.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    path = run.path / NAME
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError
+        return Metrics(content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RunError(
+            f"{path} cannot be read: remove it, or fetch it again with `loadgen aws metrics {run.path}`"
+        ) from None
+
+
+def beside(run: Run) -> dict[str, Any] | None:
+    """Return the summary's section `cloudwatch`; None: nothing was fetched."""
+    metrics = read(run)
+    if metrics is None:
+        return None
+    content = metrics.content
+    return {
+        **{
+            name: content[name]
+            for name in ("api_id", "region", "start_ns", "end_ns", "fetched_ns", "incomplete")
+        },
+        "settled": metrics.settled,
+        "rows": _rows(run, metrics),
+        "alone": [
+            {"name": name, "metric": metric, "value": of(metric)}
+            for name, metric, of in (
+                ("request tokens consumed", "TokensConsumed", metrics.total),
+                ("HTTP requests answered with 4xx", "4XXError", metrics.total),
+                ("HTTP requests answered with 5xx", "5XXError", metrics.total),
+                ("inbound messages delayed by a quota", "InboundMessageDelayed", metrics.total),
+                ("inbound messages dropped by a quota", "InboundMessageDropped", metrics.total),
+                ("handler: events broadcast", "SuccessfulEvents", metrics.total),
+                ("handler: events failed", "FailedEvents", metrics.total),
+                ("handler: events dropped", "DroppedEvents", metrics.total),
+                ("connections, highest minute", "ActiveConnections", metrics.peak),
+                ("subscriptions, highest minute", "ActiveSubscriptions", metrics.peak),
+            )
+        ],
+        "latency_ms": {
+            "samples": metrics.samples("Latency"),
+            "mean": metrics.mean("Latency"),
+            **{statistic: metrics.extent("Latency", statistic) for statistic in ("p50", "p99", "Maximum")},
+        },
+    }
+
+
+def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
+    prices = run.manifest.get("prices") or {}
+    unit_bytes = prices.get("message_unit_bytes") or _UNIT_BYTES
+    published, delivered, _ = counted_events(run, unit_bytes)
+    _, frames, _ = counted_events(run, 1 << 40)
+    workers = run.manifest["workers"]
+    probes, probe_deliveries, foreign = (
+        _sum(worker.get(name) if worker["finished"] else None for worker in workers)
+        for name in ("probes", "probe_deliveries", "foreign")
+    )
+    echoes = echo.counted(run)
+    probes = _plus(probes, echoes["sent"])
+    probe_deliveries = _plus(probe_deliveries, echoes["returned"])
+    requests, accepted = _requests(run)
+    connections = run.table("connections", ("acknowledged_ns",))
+    connected = ints(connections, "acknowledged_ns") >= 0
+    subscriptions = run.table("subscriptions", ("requested_ns", "acknowledged_ns"))
+    subscribed = ints(subscriptions, "acknowledged_ns") >= 0
+    asked = ints(subscriptions, "requested_ns") >= 0
+    lost = "what AppSync sent and never reached us is in theirs alone"
+    check = "each run logs in once more than it has on record, to check its target"
+    what = "whether it counts requests or events is not in what we know of AWS's page"
+    rows = (
+        ("connections accepted", int(connected.sum()) + echoes["connects"], ("ConnectSuccess",), (check,)),
+        (
+            "connections refused or failed",
+            int((~connected).sum()),
+            ("ConnectClientError", "ConnectServerError"),
+            ("what never reached AppSync is in ours alone",),
+        ),
+        ("subscriptions accepted", int(subscribed.sum()) + echoes["subscribes"], ("SubscribeSuccess",), ()),
+        (
+            "subscriptions refused or not answered",
+            int((asked & ~subscribed).sum()),
+            ("SubscribeClientError", "SubscribeServerError"),
+            ("an answer that never came is in ours alone",),
+        ),
+        ("publish requests accepted", _plus(accepted, probes), ("PublishSuccess",), (what,)),
+        (
+            "publish requests refused or not answered",
+            requests - accepted,
+            ("PublishClientError", "PublishServerError"),
+            (what, "an answer that never came is in ours alone"),
+        ),
+        ("events published, in 5 kB", _plus(published, probes), ("InboundMessages",), (_UNITS,)),
+        (
+            "events delivered, in 5 kB",
+            _plus(delivered, probe_deliveries, foreign),
+            ("OutboundMessages",),
+            (_UNITS, lost),
+        ),
+        (
+            "events delivered",
+            _plus(frames, probe_deliveries, foreign),
+            ("BroadcastEventSuccess",),
+            ("whether it counts deliveries or broadcasts is not in what we know of AWS's page", lost),
+        ),
+    )
+    return [_row(name, ours, names, metrics.total(*names), reasons) for name, ours, names, reasons in rows]
+
+
+def _row(
+    name: str, ours: int | None, names: tuple[str, ...], theirs: float | None, reasons: Iterable[str]
+) -> dict[str, Any]:
+    difference = None if ours is None or theirs is None else theirs - ours
+    return {
+        "name": name,
+        "metric": " + ".join(names),
+        "ours": ours,
+        "theirs": theirs,
+        "difference": difference,
+        "share": difference / ours if difference is not None and ours else None,
+        "reasons": _reasons(ours, difference, reasons),
+    }
+
+
+def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str]) -> list[str]:
+    """Return what there is to explain: a difference, or that ours is not known."""
+    if ours is None:
+        return [
+            "ours is not known: a worker's record broke off or is an older one, and its probes are not counted"
+        ]
+    return [*reasons, _OTHERS] if difference else []
+
+
+def _requests(run: Run) -> tuple[int, int]:
+    """Return how many publish requests were sent, and how many of them had an event accepted."""
+    table = run.table("events", ("publisher", "batch", "sent_ns", "status"))
+    code, names = codes(table, "status")
+    sent = ints(table, "sent_ns") >= 0
+    taken = (
+        sent & (code == names.index("accepted")) if "accepted" in names else np.zeros(len(sent), dtype=bool)
+    )
+    keys: Ints = (ints(table, "publisher") << 40) | ints(table, "batch")
+    return len(np.unique(keys[sent])), len(np.unique(keys[taken]))
+
+
+def _plus(*numbers: int | None) -> int | None:
+    return _sum(numbers)
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """Return the sum; None where one is not known."""
+    total = 0
+    for number in numbers:
+        if number is None:
+            return None
+        total += number
+    return total
+
+
+def when(found: dict[str, Any]) -> str:
+    """Return the window, and when it was asked for, in a sentence part."""
+    from datetime import UTC, datetime
+
+    def shown(at_ns: int) -> str:
+        return datetime.fromtimestamp(at_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M")
+
+    said = f"{shown(found['start_ns'])} to {shown(found['end_ns'])[-5:]} UTC, fetched {shown(found['fetched_ns'])} UTC"
+    if not found["settled"]:
+        said += "; fetched soon after the run: figures may still grow"
+    return said
+
+
+def cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    """Return ours, theirs, the difference, and its share of ours, as people read them."""
+    difference = row["difference"]
+    said = (
+        text.UNKNOWN if difference is None else f"{difference:+,.0f}".replace("-", "−") if difference else "0"
+    )
+    share = row["share"]
+    sign = "" if not share else "+" if share > 0 else "−"
+    shown = text.UNKNOWN if share is None else f"{sign}{text.ratio(abs(share))}"
+    return text.count(row["ours"]), text.count(row["theirs"]), said, shown
+
+
+def latency(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (what, ours, theirs) of the answer to a publish: theirs within AppSync, of HTTP, and by the minute."""
+    found = summary["cloudwatch"]["latency_ms"]
+    ours = (summary["publish"] or {}).get("answer_ns") or {}
+
+    def theirs(value: float | None) -> str:
+        return text.duration(None if value is None else value * 1e6)
+
+    def extent(of: list[float] | tuple[float, float] | None, show: Callable[[float], str]) -> str:
+        if of is None:
+            return text.UNKNOWN
+        low, high = (show(value) for value in of)
+        return low if low == high else f"{low} to {high}"
+
+    return [
+        ("requests", text.count(ours.get("count")), text.count(found["samples"])),
+        ("mean", text.duration(ours.get("mean")), theirs(found["mean"])),
+        *(
+            (name, text.duration(ours.get(key)), extent(found[statistic], theirs))
+            for name, key, statistic in (
+                ("p50", "p50", "p50"),
+                ("p99", "p99", "p99"),
+                ("max", "max", "Maximum"),
+            )
+        ),
+    ]

@@ -1,0 +1,116 @@
+"""What a run made the service do, by kind of operation, and what that costs: from its record and the prices kept in it.
+
+Counted is what the record shows to have happened, in all phases: events that were sent, whatever became of them, and
+frames that arrived. What was lost on its way may have been billed, too; nobody here can know. How many handlers the
+service invoked for it is known of the embedded server only, which has none in a run.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from analysis import pricing
+from analysis.figures import echo
+from analysis.loading.run import Ints, Run, ints
+
+_NS_PER_MINUTE = 60_000_000_000
+_BATCH_ROWS = 1_000_000
+
+
+def cost(run: Run) -> dict[str, Any] | None:
+    """Return the summary's section `cost`; None: the record holds no prices."""
+    prices = run.manifest.get("prices")
+    if prices is None:
+        return None
+    target = run.manifest["target"]
+    published, delivered, bytes_out = counted_events(run, prices["message_unit_bytes"])
+    connects, open_ns = _connections(run)
+    echoes = echo.counted(run)
+    keepalive_ns = prices["keepalive_interval_s"] * 1e9
+    counted: dict[str, float | None] = {
+        "publish": published,
+        "delivery": delivered,
+        "foreign": _of_workers(run, "foreign"),
+        "probe_publish": _plus(_of_workers(run, "probes"), echoes["sent"] * echoes["messages"]),
+        "probe_delivery": _plus(
+            _of_workers(run, "probe_deliveries"), echoes["returned"] * echoes["messages"]
+        ),
+        "connect": connects + echoes["connects"],
+        "subscribe": run.table("subscriptions", ("subscription",)).num_rows + echoes["subscribes"],
+        "handler": 0 if target["embedded"] else None,
+        "keepalive": int((open_ns // keepalive_ns).sum()),
+    }
+    minutes = int(open_ns.sum()) / _NS_PER_MINUTE
+    bill = pricing.bill(counted, minutes, bytes_out, prices)
+    return {
+        # Nobody bills what this machine does to itself.
+        "billed": not target.get("loopback", target["embedded"]),
+        "prices": {name: prices[name] for name in ("service", "region", "as_of", "certainty")},
+        "operations": counted,
+        "operations_billed": int(pricing.operations(counted, prices)),
+        "connection_minutes": minutes,
+        "bytes_out": bytes_out,
+        "usd": bill["usd"],
+        "usd_total": bill["total"],
+        "usd_unclear": bill["unclear"],
+        "unknown": bill["unknown"],
+    }
+
+
+def _plus(known: int | None, more: int) -> int | None:
+    return None if known is None else known + more
+
+
+def _of_workers(run: Run, name: str) -> int | None:
+    """Return the sum of what the workers counted; None where one did not hand it over."""
+    workers = run.manifest["workers"]
+    if not all(worker["finished"] and name in worker for worker in workers):
+        return None
+    return sum(int(worker[name]) for worker in workers)
+
+
+def _connections(run: Run) -> tuple[int, Ints]:
+    """Return how many connections were opened, and how long each was open in ns; as far as the record goes."""
+    table = run.table("connections", ("worker", "opened_ns", "closed_ns"))
+    worker, opened_ns, closed_ns = (ints(table, name) for name in ("worker", "opened_ns", "closed_ns"))
+    phases = [end for _, end in run.phases.values() if end is not None]
+    ends_ns = np.full(len(opened_ns), max(phases, default=0), dtype=np.int64)
+    for number, end_ns in run.broken_off_ns.items():
+        ends_ns[worker == number] = end_ns
+    ends_ns = np.where(closed_ns >= 0, closed_ns, ends_ns)
+    was_open = opened_ns >= 0
+    return int(np.count_nonzero(was_open)), np.maximum(ends_ns - opened_ns, 0)[was_open]
+
+
+def counted_events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
+    """Return the messages published and delivered, in units, and the bytes delivered.
+
+    A delivery has the size that its event has on record; one whose publisher's record broke off counts as one message,
+    and the bytes are then not known.
+    """
+    table = run.table("events", ("publisher", "sequence", "sent_ns", "bytes"))
+    size = ints(table, "bytes")
+    units = np.maximum(1, -(-size // unit_bytes))
+    published = int(units[ints(table, "sent_ns") >= 0].sum())
+    path = run.path / "deliveries.parquet"
+    rows = pq.read_metadata(path).num_rows if path.exists() else 0
+    if not rows:
+        return published, 0, 0
+    whole = not run.broken_off_ns
+    if whole and len(size) and size.min() == size.max():
+        # Nearly always: events are padded to one size. No delivery needs to be looked at.
+        return published, rows * int(units[0]), rows * int(size[0])
+    keys = (ints(table, "publisher") << 40) | ints(table, "sequence")
+    order = np.argsort(keys)
+    keys, units, size = keys[order], units[order], size[order]
+    delivered = bytes_out = 0
+    for batch in pq.ParquetFile(path).iter_batches(_BATCH_ROWS, columns=["publisher", "sequence"]):
+        publisher, sequence = (np.asarray(batch.column(n).to_numpy(), dtype=np.int64) for n in (0, 1))
+        wanted = (publisher << 40) | sequence
+        place = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
+        known = keys[place] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)
+        whole = whole and bool(known.all())
+        delivered += int(units[place[known]].sum()) + int(np.count_nonzero(~known))
+        bytes_out += int(size[place[known]].sum())
+    return published, delivered, bytes_out if whole else None

@@ -1,0 +1,125 @@
+"""The tables that the analysis adds to a run's folder: fan-out by event, and the ledger by its dimensions."""
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.figures import fanout
+from analysis.ledger.breakdown import Breakdown
+from analysis.ledger.reconcile import settle
+from analysis.loading.run import Run
+from analysis.record import files
+from analysis.record.tables import TableError, check_made
+
+NAMES = ("fanout", "ledger")
+
+
+def tables(run: Run) -> dict[str, pa.Table]:
+    """Return the tables by name; none of a run that measured nothing."""
+    window = run.measure
+    if window is None or window.seconds <= 0:
+        return {}
+    settled = settle(run, window)
+    return {"fanout": of_fanout(fanout.Fanout.of(settled)), "ledger": of_ledger(settled.breakdown)}
+
+
+def of_fanout(rows: fanout.Fanout) -> pa.Table:
+    """Return the fan-out by event as a table, as `pandas` would write `Fanout.frame`."""
+    count = len(rows.channels)
+    # As pandas has them, so that it reads the file as it would its own.
+    codes = next(kind for kind in (np.int8, np.int16, np.int32, np.int64) if count < np.iinfo(kind).max)
+    names = pa.array(rows.channels, pa.large_string() if rows.channels else pa.null())
+    channel = pa.DictionaryArray.from_arrays(rows.channel.astype(codes), names)
+    columns: dict[str, Any] = {
+        "publisher": rows.publisher,
+        "sequence": rows.sequence,
+        "channel": channel,
+        "intended_ns": rows.intended_ns,
+        "expected": rows.expected,
+        "arrived": rows.arrived,
+    }
+    for name, values in rows.ranks_ns.items():
+        columns[name] = pa.array(values, pa.int64(), mask=~rows.reached)
+    notes = {"channel": _note("categorical", np.dtype(codes).name, num_categories=count, ordered=False)}
+    return _noted(columns, notes | dict.fromkeys(rows.ranks_ns, _note("int64", "Int64")))
+
+
+def of_ledger(breakdown: Breakdown) -> pa.Table:
+    """Return the ledger by its dimensions as a table, as `pandas` would write `Breakdown.frame`."""
+    columns: dict[str, Any] = dict(breakdown.columns)
+    texts = ("dimension", "key")
+    columns |= {name: pa.array(columns[name], pa.large_string()) for name in texts}
+    return _noted(columns, dict.fromkeys(texts, _note("object", "str")))
+
+
+def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Table:
+    """Return a table with the note on each column that `pandas.read_parquet` goes by; ``notes`` of those of other kinds
+    than their arrays have.
+
+    The form is documented by pandas ("Storing pandas DataFrame objects in Apache Parquet format"). By hand, as a run
+    need not load pandas for it.
+    """
+    table = pa.table(columns)
+    found = {
+        "index_columns": [],
+        "column_indexes": [],
+        "columns": [
+            {"name": field.name, "field_name": field.name}
+            | notes.get(field.name, _note(str(field.type), str(field.type)))
+            for field in table.schema
+        ],
+        "attributes": {},
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": importlib.metadata.version("pandas"),
+    }
+    return table.replace_schema_metadata({"pandas": json.dumps(found)})
+
+
+def _note(pandas_type: str, numpy_type: str, **more: Any) -> dict[str, Any]:
+    return {"pandas_type": pandas_type, "numpy_type": numpy_type, "metadata": more or None}
+
+
+def write(run: Run) -> None:
+    """Write the tables, each whole or not at all.
+
+    A file that holds the same rows is left alone: another version of pyarrow writes the same table in other bytes.
+    """
+    for name, table in tables(run).items():
+        path = run.path / f"{name}.parquet"
+        if same(path, table):
+            continue
+        with files.replacing(path) as temporary:
+            pq.write_table(table, temporary)
+
+
+def same(path: Path, table: pa.Table) -> bool:
+    """Return whether a Parquet file holds the columns and rows of a table, however it encodes them."""
+    try:
+        return bool(read(path).equals(plain(table)))
+    except (TableError, pa.ArrowException, OSError):
+        return False
+
+
+def read(path: Path) -> pa.Table:
+    """Return what is written in such a file, by :func:`plain`; raises TableError, pa.ArrowException or OSError."""
+    check_made(path)
+    return plain(pq.ParquetFile(path).read())
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """Return a table with one encoding of text, as files of several versions of pandas and pyarrow have several."""
+    for place, column in enumerate(table.column_names):
+        values = table.column(column)
+        if pa.types.is_dictionary(values.type):
+            values = pa.chunked_array(
+                [chunk.dictionary_decode() for chunk in values.chunks], values.type.value_type
+            )
+        if pa.types.is_string(values.type) or pa.types.is_string_view(values.type):
+            values = values.cast(pa.large_string())
+        table = table.set_column(place, column, values)
+    return table.replace_schema_metadata(None)

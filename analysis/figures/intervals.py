@@ -1,0 +1,54 @@
+"""The run second by second, as one tidy frame."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.figures.latencies import BANDS, SECOND_NS, latencies
+from analysis.loading.run import Ints, Run, ints, taken
+
+
+def by_second(run: Run) -> pd.DataFrame:
+    """Return one row a second from the first publish on.
+
+    Columns: start_ns, phase (the one that the second began in), offered, accepted (events by intended time; of
+    a service that answers no publish: sent), arrived (deliveries by arrival), and p50_ns, p90_ns, p99_ns, max_ns
+    (headline latency of the events due in it; null: none).
+    """
+    start_ns, found = run.first_publish_ns, latencies(run)
+    events = run.table("events", ("intended_ns", "status"))
+    second = (ints(events, "intended_ns") - start_ns) // SECOND_NS
+    accepted = taken(events)
+    offered = np.bincount(second[second >= 0])
+    accepted_by_second = np.bincount(second[(second >= 0) & accepted])
+    arrived = found.arrivals if found else np.zeros(0, dtype=np.int64)
+    count = max(len(offered), len(arrived))
+    starts_ns = start_ns + np.arange(count, dtype=np.int64) * SECOND_NS
+    frame = pd.DataFrame(
+        {
+            "start_ns": starts_ns,
+            "phase": _phases(run, starts_ns),
+            "offered": _padded(offered, count),
+            "accepted": _padded(accepted_by_second, count),
+            "arrived": _padded(arrived, count),
+        }
+    )
+    for percent in BANDS:
+        values = pd.array(np.zeros(count, dtype=np.int64), dtype="Int64")
+        values[:] = pd.NA
+        if found is not None:
+            inside = (found.seconds >= 0) & (found.seconds < count)
+            values[found.seconds[inside]] = found.bands_ns[percent][inside]
+        frame["max_ns" if percent == 100 else f"p{percent}_ns"] = values
+    return frame
+
+
+def _padded(counts: Ints, length: int) -> Ints:
+    return np.pad(counts, (0, length - len(counts)))
+
+
+def _phases(run: Run, starts_ns: Ints) -> list[str | None]:
+    found: list[str | None] = [None] * len(starts_ns)
+    for name, (begin_ns, _) in sorted(run.phases.items(), key=lambda phase: phase[1][0]):
+        for place in np.flatnonzero(starts_ns >= begin_ns).tolist():
+            found[place] = name
+    return found

@@ -1,0 +1,413 @@
+"""The latencies of all deliveries, gone through once: what the summary and the plots say of them.
+
+Percentiles are of raw samples. For a run too large for memory they are collected slice by slice of intended time, 4
+bytes a sample where all of them fit; nothing is thinned out.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.figures.bounds import Bounded, Collector, Samples
+from analysis.figures.percentiles import nearest_rank
+from analysis.figures.shared_stamps import Shared, Stamps
+from analysis.loading.doubts import Doubts, Off
+from analysis.loading.lookup import EventPlaces, Places, grouping
+from analysis.loading.run import Ints, Run, Window, codes, ints
+from analysis.loading.slices import SLICE_ROWS, cut_by_second, in_turn
+
+SECOND_NS = 1_000_000_000
+#: Percentiles by second; 100 is the maximum.
+BANDS = (50, 90, 99, 100)
+#: The heatmap's own grid: rows a decade of nanoseconds, and columns at most.
+ROWS_A_DECADE = 60
+DECADES = 13
+COLUMNS_MAX = 240
+#: Groups shown each by itself, and points of their curves.
+GROUPS_MAX = 8
+SHARES = 400
+_COLUMNS = (
+    "worker",
+    "subscription",
+    "publisher",
+    "sequence",
+    "intended_ns",
+    "sent_ns",
+    "arrival_ns",
+    "read_ns",
+)
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One kind of latency in the measure phase: its figures, and (fractions above, values) of its curve.
+
+    ``low``, ``high``: the curve's values at the ends of the samples' intervals, where they are others.
+    """
+
+    figures: dict[str, Any]
+    curve: tuple[Floats, Ints] | None
+    low: Ints | None = None
+    high: Ints | None = None
+
+    @classmethod
+    def of(cls, samples: Bounded) -> "Distribution":
+        """Compute."""
+        low, high = samples.curve_of(samples.low), samples.curve_of(samples.high)
+        return cls(samples.percentiles(), samples.curve(), low, high)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Deliveries of one channel or worker (`code`), or of all that are not shown by themselves (None)."""
+
+    code: int | None
+    #: How many channels or workers it is of.
+    members: int
+    count: int
+    #: Latencies at even shares from the smallest to the largest.
+    at_shares: Ints
+
+
+@dataclass(frozen=True)
+class Heat:
+    """How many deliveries lay in each cell of time (columns) and latency (rows, from 1 ns up)."""
+
+    edges_ns: Ints
+    counts: npt.NDArray[np.int64]
+    lowest_ns: int
+    highest_ns: int
+    #: Latencies that are not above zero and stand on no logarithmic axis.
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Everything about the latencies of a run."""
+
+    #: Of the measure phase: arrival − intended, arrival − sent, read − arrival (without clients that are slow on
+    #: purpose, as with the shared stamps).
+    headline: Distribution
+    service: Distribution
+    queue: Distribution
+    #: Deliveries whose sending time nobody knows, and the share whose stamp may be that of a later message.
+    service_unknown: int
+    stamps_shared: float | None
+    by_channel: list[Group]
+    channels: list[str | None]
+    by_worker: list[Group]
+    #: Of all phases: seconds since the first publish in which something was due, and the percentiles in each.
+    seconds: Ints
+    bands_ns: dict[int, Ints]
+    #: Arrivals in each second since the first publish, from 0 on; and the last arrival.
+    arrivals: Ints
+    last_arrival_ns: int
+    heat: Heat | None
+
+
+#: How each kind of latency is computed from the columns of a delivery: end, begin.
+KINDS = {
+    "delivery.latency": ("arrival_ns", "intended_ns"),
+    "delivery.service": ("arrival_ns", "sent_ns"),
+    "delivery.queue": ("read_ns", "arrival_ns"),
+}
+
+
+def samples(run: Run, window: Window, kind: str) -> Bounded:
+    """Return all latencies of a kind of the events due in a window; those whose beginning nobody knows are left out."""
+    end, begin = KINDS[kind]
+    doubts = Doubts(run)
+    slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)
+    names = tuple(dict.fromkeys((begin, end, *doubts.columns, *(("subscription",) if len(slow) else ()))))
+
+    def read(part: Window) -> tuple[Ints, Off]:
+        _, table = run.deliveries_in(names, part)
+        at = {name: ints(table, name) for name in names}
+        known = at[begin] >= 0
+        if len(slow):
+            known &= ~np.isin(at["subscription"], slow)
+        off = doubts.of(at)
+        its = {"delivery.latency": off.headline, "delivery.service": off.service}.get(kind, off.queue)
+        return (at[end] - at[begin])[known], its.only(known)
+
+    groups = run.row_groups
+    most = sum(g.rows for g in groups if g.start_ns < window.end_ns and g.end_ns > window.start_ns)
+    found = Collector(most, doubts.known)
+    cuts = cut_by_second(run, window.start_ns, (window.start_ns, window.end_ns), SECOND_NS)
+    for values, off in in_turn(
+        read, (cut for cut in cuts if window.start_ns <= cut.start_ns < window.end_ns)
+    ):
+        found.add(values, *off)
+    return found.done()
+
+
+def slow_subscriptions(run: Run) -> Ints:
+    """Return the subscriptions of clients that read slowly on purpose, ascending.
+
+    How long their deliveries waited to be read, and which share a stamp, says nothing of the generator.
+    """
+    connections = run.table("connections", ("connection", "slow"))
+    clients = np.unique(ints(connections, "connection")[ints(connections, "slow") > 0])
+    if not len(clients):
+        return clients
+    table = run.table("subscriptions", ("connection", "subscription"))
+    return np.unique(ints(table, "subscription")[np.isin(ints(table, "connection"), clients)])
+
+
+@dataclass
+class _Slice:
+    """What a slice adds; of the measure phase only where it lies in it."""
+
+    seconds: Ints
+    bands_ns: dict[int, Ints]
+    arrivals: Ints
+    last_arrival_ns: int
+    heat: npt.NDArray[np.int64]
+    extremes_ns: tuple[int, int] | None
+    left_out: int
+    measured: bool
+    end_ns: int
+    headline_ns: Ints
+    service_ns: Ints
+    queue_ns: Ints
+    #: By how much the true latencies may be off.
+    headline_off: Off
+    service_off: Off
+    queue_off: Off
+    channel: npt.NDArray[Any]
+    worker: npt.NDArray[Any]
+    #: Deliveries whose arrival is known as an interval only; of a record that does not say, what shares a stamp.
+    inexact: int
+    stamps: Stamps | None
+
+
+@lru_cache(maxsize=1)
+def latencies(run: Run) -> Latencies | None:
+    """Go through the deliveries of a run; None: there are none. The last result is kept, as several plots need it."""
+    if not run.row_groups:
+        return None
+    return _Pass(run).result()
+
+
+class _Pass:
+    """One pass over the deliveries."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._first_ns = run, run.first_publish_ns
+        window = run.measure
+        self._window = window if window is not None else Window(0, 0)
+        groups = run.row_groups
+        start_ns = max(self._first_ns, min(group.start_ns for group in groups))
+        end_ns = max(group.end_ns for group in groups)
+        seconds = max(1.0, (end_ns - start_ns) / SECOND_NS)
+        columns = int(min(COLUMNS_MAX, max(10, seconds * 4)))
+        self._edges_ns = start_ns + np.linspace(0, max(end_ns - start_ns, columns), columns + 1).astype(
+            np.int64
+        )
+        events = run.table("events", ("publisher", "sequence", "channel"), window)
+        key = (ints(events, "publisher") << 32) | ints(events, "sequence")
+        order = np.argsort(key, kind="stable")
+        channel, self._channels = codes(events, "channel")
+        self._channel = channel[order].astype(np.int32)
+        self._places = EventPlaces(key[order])
+        subscriptions = run.table("subscriptions", ("subscription",))
+        self._people = Places(np.unique(ints(subscriptions, "subscription")))
+        self._slow = slow_subscriptions(run)
+        self._doubts = Doubts(run)
+        self._says_stamps = run.uncertain_arrivals is not None
+
+    def result(self) -> Latencies:
+        run, window = self._run, self._window
+        windows = cut_by_second(run, self._first_ns, (window.start_ns, window.end_ns), SECOND_NS)
+        most = sum(
+            group.rows
+            for group in run.row_groups
+            if group.start_ns < window.end_ns and group.end_ns > window.start_ns
+        )
+        headline, service, queue = (Collector(most, self._doubts.known) for _ in range(3))
+        channel, worker = Samples(most), Samples(most)
+        heat = np.zeros((len(self._edges_ns) - 1, ROWS_A_DECADE * DECADES), dtype=np.int64)
+        arrivals = np.zeros(0, dtype=np.int64)
+        parts_seconds, parts_bands = [], []
+        last_ns, left_out, extremes = 0, 0, []
+        shared, inexact = Shared(), 0
+        for part in in_turn(self._slice, windows):
+            heat += part.heat
+            left_out += part.left_out
+            if part.extremes_ns is not None:
+                extremes.append(part.extremes_ns)
+            last_ns = max(last_ns, part.last_arrival_ns)
+            longer = max(len(arrivals), len(part.arrivals))
+            arrivals = np.pad(arrivals, (0, longer - len(arrivals))) + np.pad(
+                part.arrivals, (0, longer - len(part.arrivals))
+            )
+            parts_seconds.append(part.seconds)
+            parts_bands.append(part.bands_ns)
+            if not part.measured:
+                continue
+            headline.add(part.headline_ns, *part.headline_off)
+            service.add(part.service_ns, *part.service_off)
+            queue.add(part.queue_ns, *part.queue_off)
+            channel.add(part.channel)
+            worker.add(part.worker)
+            inexact += part.inexact
+            if part.stamps is not None:
+                shared.add(part.stamps, part.end_ns)
+        count, own_pace = len(headline.values()), len(queue.values())
+        by_channel = _groups(headline.values(), channel.all())
+        by_worker = _groups(headline.values(), worker.all())
+        del channel, worker
+        if not self._says_stamps:
+            inexact = shared.count
+        seconds, bands_ns = _joined(parts_seconds, parts_bands)
+        return Latencies(
+            headline=Distribution.of(headline.done()),
+            service=Distribution.of(service.done()),
+            queue=Distribution.of(queue.done()),
+            service_unknown=count - len(service.values()),
+            stamps_shared=inexact / own_pace if own_pace else None,
+            by_channel=by_channel,
+            channels=self._channels,
+            by_worker=by_worker,
+            seconds=seconds,
+            bands_ns=bands_ns,
+            arrivals=arrivals,
+            last_arrival_ns=last_ns,
+            heat=Heat(
+                self._edges_ns,
+                heat,
+                min(low for low, _ in extremes),
+                max(high for _, high in extremes),
+                left_out,
+            )
+            if heat.sum() > 1
+            else None,
+        )
+
+    def _slice(self, window: Window) -> _Slice:
+        measured = self._window.start_ns <= window.start_ns and window.end_ns <= self._window.end_ns
+        names: tuple[str, ...] = ("intended_ns", "arrival_ns")
+        if measured:
+            names = tuple(dict.fromkeys((*_COLUMNS, *self._doubts.columns)))
+        _, table = self._run.deliveries_in(names, window)
+        at = {name: ints(table, name) for name in names}
+        del table
+        intended_ns, arrival_ns = at["intended_ns"], at["arrival_ns"]
+        headline_ns = arrival_ns - intended_ns
+        seconds, bands_ns = _bands((intended_ns - self._first_ns) // SECOND_NS, headline_ns)
+        arrived = (arrival_ns - self._first_ns) // SECOND_NS
+        heat, extremes_ns, left_out = self._heat(intended_ns, headline_ns)
+        none = np.empty(0, dtype=np.int64)
+        service_ns = queue_ns = channel = worker = none
+        headline_off = service_off = queue_off = Off(None, None)
+        stamps, inexact = None, 0
+        if measured:
+            known = at["sent_ns"] >= 0
+            service_ns = arrival_ns[known] - at["sent_ns"][known]
+            queue_ns = at["read_ns"] - arrival_ns
+            off = self._doubts.of(at)
+            headline_off, service_off, queue_off = off.headline, off.service.only(known), off.queue
+            place = self._places.of(at["publisher"], at["sequence"])
+            channel = np.append(self._channel, -1)[place]
+            worker = at["worker"]
+            prompt: Any = slice(None)
+            if len(self._slow):
+                prompt = ~np.isin(at["subscription"], self._slow)
+                queue_ns, queue_off = queue_ns[prompt], queue_off.only(prompt)
+            if not self._says_stamps:
+                stamps = Stamps.of(
+                    at["subscription"][prompt], arrival_ns[prompt], intended_ns[prompt], self._people
+                )
+            elif off.inexact is not None:
+                inexact = int(np.count_nonzero(off.inexact[prompt]))
+        return _Slice(
+            seconds=seconds,
+            bands_ns=bands_ns,
+            arrivals=np.bincount(arrived[arrived >= 0]),
+            last_arrival_ns=int(arrival_ns.max()) if len(arrival_ns) else 0,
+            heat=heat,
+            extremes_ns=extremes_ns,
+            left_out=left_out,
+            measured=measured,
+            end_ns=window.end_ns,
+            headline_ns=headline_ns,
+            service_ns=service_ns,
+            queue_ns=queue_ns,
+            headline_off=headline_off,
+            service_off=service_off,
+            queue_off=queue_off,
+            channel=channel,
+            worker=worker,
+            inexact=inexact,
+            stamps=stamps,
+        )
+
+    def _heat(
+        self, intended_ns: Ints, latency_ns: Ints
+    ) -> tuple[npt.NDArray[np.int64], tuple[int, int] | None, int]:
+        shape = (len(self._edges_ns) - 1, ROWS_A_DECADE * DECADES)
+        column = np.searchsorted(self._edges_ns, intended_ns, side="right") - 1
+        inside = (column >= 0) & (column < shape[0])
+        positive = inside & (latency_ns > 0)
+        left_out = int(np.count_nonzero(inside & ~positive))
+        if not positive.any():
+            return np.zeros(shape, dtype=np.int64), None, left_out
+        if not positive.all():
+            column, latency_ns = column[positive], latency_ns[positive]
+        row = (np.log10(latency_ns) * ROWS_A_DECADE).astype(np.int64)
+        np.minimum(row, shape[1] - 1, out=row)
+        counts = np.bincount(column * shape[1] + row, minlength=shape[0] * shape[1])
+        return counts.reshape(shape), (int(latency_ns.min()), int(latency_ns.max())), left_out
+
+
+def _bands(second: Ints, latency_ns: Ints) -> tuple[Ints, dict[int, Ints]]:
+    """Return the seconds that occur, and the percentiles of the latencies in each."""
+    if not len(second):
+        return second, dict.fromkeys(BANDS, second)
+    order = grouping(second - second.min())
+    present, begins = np.unique(second[order], return_index=True)
+    groups = np.split(latency_ns[order], begins[1:])
+    for group in groups:
+        group.sort()
+    return present, {
+        percent: np.array([nearest_rank(group, percent) for group in groups]) for percent in BANDS
+    }
+
+
+def _joined(seconds: list[Ints], bands_ns: list[dict[int, Ints]]) -> tuple[Ints, dict[int, Ints]]:
+    joined = np.concatenate(seconds)
+    order = np.argsort(joined, kind="stable")
+    return joined[order], {
+        percent: np.concatenate([part[percent] for part in bands_ns])[order] for percent in BANDS
+    }
+
+
+def _groups(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Group]:
+    """Return the largest groups, and the others together; deliveries of no group (-1) are in none."""
+    # Block by block: numpy counts and looks up with 8 bytes a number, whatever the codes take.
+    blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
+    size = int(code.max()) + 2 if len(code) else 1
+    counts = np.zeros(size, dtype=np.int64)
+    for block in blocks:
+        counts += np.bincount(code[block].astype(np.int64) + 1, minlength=size)[: size + 1]
+    counts = counts[1:]
+    present = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
+    if len(present) < 2:
+        return []
+    found = [_group(number, 1, latency_ns[code == number]) for number in present[:GROUPS_MAX]]
+    if rest := present[GROUPS_MAX:]:
+        other = np.zeros(size, dtype=bool)
+        other[rest] = True
+        others = np.concatenate([latency_ns[block][other[code[block]]] for block in blocks])
+        found.append(_group(None, len(rest), others))
+    return found
+
+
+def _group(code: int | None, members: int, samples: npt.NDArray[Any]) -> Group:
+    samples.sort()
+    places = np.minimum((np.linspace(0, 1, SHARES) * len(samples)).astype(np.int64), len(samples) - 1)
+    return Group(code, members, len(samples), samples[places].astype(np.int64))

@@ -1,0 +1,110 @@
+"""The load that a run was meant to offer: the scenario's curves as the manifest has them, and the steps they make."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.loading.run import Ints, Run, Window
+
+#: Curves of more steps are no staircase but a recording: they have no table.
+MAX_STEPS = 100
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GroupCurve:
+    """What a group was meant to publish: events/s, linear between times from the start of the measure phase on.
+
+    Two points at one time are a step. The first value holds before the first point, the last after the last.
+    """
+
+    at_ns: Ints
+    events_per_s: Floats
+
+    def rates(self, at_ns: Ints, *, after: bool) -> Floats:
+        """Return the rate (events/s) just before or just after each of some times."""
+        last = len(self.at_ns) - 1
+        place = np.searchsorted(self.at_ns, at_ns, side="right" if after else "left")
+        left, right = np.clip(place - 1, 0, last), np.clip(place, 0, last)
+        length_ns = self.at_ns[right] - self.at_ns[left]
+        share = np.clip((at_ns - self.at_ns[left]) / np.maximum(length_ns, 1), 0.0, 1.0)
+        found: Floats = self.events_per_s[left] + share * (self.events_per_s[right] - self.events_per_s[left])
+        return found
+
+    @property
+    def jumps_ns(self) -> Ints:
+        """Where one step ends and the next begins."""
+        found: Ints = self.at_ns[1:][self.at_ns[1:] == self.at_ns[:-1]]
+        return found
+
+    @property
+    def flat(self) -> bool:
+        """Whether the rate changes by steps alone."""
+        same = self.events_per_s[1:] == self.events_per_s[:-1]
+        return bool(np.all(same | (self.at_ns[1:] == self.at_ns[:-1])))
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stretch of the measure phase in which every group's rate is flat."""
+
+    window: Window
+    events_per_s: float
+
+
+def curves(run: Run) -> list[GroupCurve]:
+    """Return the curve of each group; none of a record that is older than they are."""
+    return [_curve(entry) for entry in run.manifest.get("offered") or ()]
+
+
+def _curve(entry: dict[str, Any]) -> GroupCurve:
+    points = entry["points"] or [[0, 1.0]]
+    return GroupCurve(
+        np.array([at_ns for at_ns, _ in points], dtype=np.int64),
+        np.array([load for _, load in points], dtype=np.float64) * entry["events_per_s"],
+    )
+
+
+def varies(run: Run) -> bool:
+    """Return whether the intended load changes within the measure phase."""
+    _, rates = staircase(run)
+    return len(rates) > 0 and bool(np.any(rates != rates[0]))
+
+
+def staircase(run: Run) -> tuple[Ints, Floats]:
+    """Return (times in ns of the epoch, events/s of all groups) to draw: from the first publish to the measure's end.
+
+    Both are empty where they are not known.
+    """
+    found, window = curves(run), run.measure
+    if not found or window is None:
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    begin_ns, end_ns = run.first_publish_ns - window.start_ns, window.end_ns - window.start_ns
+    corners = np.unique(np.concatenate([curve.at_ns for curve in found]))
+    inner = corners[(corners > begin_ns) & (corners < end_ns)]
+    at_ns = np.concatenate(([begin_ns], np.repeat(inner, 2), [end_ns]))
+    rates = np.zeros(len(at_ns))
+    for curve in found:
+        # Each corner stands twice: with the rate before it, and with the one after it.
+        rates[0::2] += curve.rates(at_ns[0::2], after=True)
+        rates[1::2] += curve.rates(at_ns[1::2], after=False)
+    return at_ns + window.start_ns, rates
+
+
+def steps(run: Run) -> list[Step]:
+    """Return the steps of the measure phase as far as it got; none where the load is no staircase."""
+    found, window = curves(run), run.measure
+    if not found or window is None or not all(curve.flat for curve in found):
+        return []
+    length_ns = window.end_ns - window.start_ns
+    jumps = np.unique(np.concatenate([curve.jumps_ns for curve in found]))
+    edges = np.concatenate(([0], jumps[(jumps > 0) & (jumps < length_ns)], [length_ns]))
+    if not 2 <= len(edges) - 1 <= MAX_STEPS:
+        return []
+    rates = sum((curve.rates(edges[:-1], after=True) for curve in found), np.zeros(len(edges) - 1))
+    return [
+        Step(Window(window.start_ns + begin, window.start_ns + end), rate)
+        for begin, end, rate in zip(edges[:-1].tolist(), edges[1:].tolist(), rates.tolist(), strict=True)
+    ]

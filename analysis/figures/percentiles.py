@@ -1,0 +1,87 @@
+"""Percentiles of raw samples.
+
+The p-th percentile is the smallest sample that at least p % of all samples do not exceed (nearest rank, the inverted
+empirical distribution, what HDR histograms give too): always a value that was measured. Percentiles are computed from
+all samples and never from other percentiles.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.loading.run import Ints
+
+POINTS = (50.0, 90.0, 99.0, 99.9)
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """What a set of samples is reported as; nanoseconds. Of no samples everything but the counts is None."""
+
+    count: int
+    #: Samples below zero: clocks or stamps that disagree. They are among the samples.
+    negative: int
+    min: int | None = None
+    p50: int | None = None
+    p90: int | None = None
+    p99: int | None = None
+    p999: int | None = None
+    max: int | None = None
+    mean: float | None = None
+
+    @classmethod
+    def of(cls, values: Ints) -> Self:
+        """Compute from samples in any order."""
+        return cls.of_sorted(np.sort(values))
+
+    @classmethod
+    def of_sorted(cls, ordered: npt.NDArray[Any]) -> Self:
+        """Compute from sorted samples, integers of any size."""
+        if not len(ordered):
+            return cls(0, 0)
+        p50, p90, p99, p999 = (nearest_rank(ordered, p) for p in POINTS)
+        return cls(
+            count=len(ordered),
+            negative=int(np.searchsorted(ordered, 0, side="left")),
+            min=int(ordered[0]),
+            p50=p50,
+            p90=p90,
+            p99=p99,
+            p999=p999,
+            max=int(ordered[-1]),
+            mean=float(ordered.mean()),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields."""
+        return asdict(self)
+
+
+def nearest_rank(ordered: Ints, percent: float) -> int:
+    """Return a percentile of sorted samples; there must be one."""
+    return int(ordered[rank_of(len(ordered), percent) - 1])
+
+
+def rank_of(count: int, percent: float) -> int:
+    """Return the rank of a percentile among so many samples, from 1 on."""
+    # The small subtraction undoes what binary fractions add to a whole rank (99.9 % of 1000 is rank 999).
+    rank = math.ceil(percent / 100 * count - 1e-9)
+    return min(max(rank, 1), count)
+
+
+def curve(ordered: Ints, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
+    """Return (fractions above, values) of sorted samples for a plot that spaces each nine alike.
+
+    The fractions fall from 1 to one sample's share, evenly on a logarithmic axis.
+    """
+    above, ranks = ranks_of_curve(len(ordered), points)
+    return above, ordered[ranks - 1]
+
+
+def ranks_of_curve(count: int, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
+    """Return (fractions above, ranks from 1 on) of the curve of so many samples."""
+    above = np.geomspace(1.0, 1.0 / count, points)
+    return above, np.clip(np.ceil((1 - above) * count - 1e-9).astype(np.int64), 1, count)

@@ -1,0 +1,1 @@
+"""What was expected and what arrived: the ledger, and what became of each delivery."""

@@ -1,0 +1,185 @@
+"""The ledger by publisher, by channel and by subscription."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from analysis.ledger.events import Events
+from analysis.ledger.losses import (
+    BEFORE_READY,
+    IN_RECONNECT,
+    MISSED_AWAY,
+    MISSED_IN_GAP,
+    OTHERWISE,
+    UNOBSERVED,
+    Losses,
+)
+from analysis.ledger.windows import Segments
+from analysis.loading.run import Ints
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+DIMENSIONS = ("publisher", "channel", "subscription")
+_LOST = {
+    "lost_before_ready": BEFORE_READY,
+    "lost_in_reconnect": IN_RECONNECT,
+    "lost_otherwise": OTHERWISE,
+}
+_MISSED = {"missed_in_gap": MISSED_IN_GAP, "missed_away": MISSED_AWAY, "unobserved": UNOBSERVED}
+COUNTS = ("expected", "delivered", "late", *_LOST, *_MISSED, "duplicates", "reordered")
+Pairs = tuple[Ints, Ints]
+Counts = tuple[Ints, Ints]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one dimension: the number or name of each, each once, and the counts by the names of `COUNTS`."""
+
+    keys: Sequence[str]
+    counts: Mapping[str, Ints]
+
+    @property
+    def lost(self) -> Ints:
+        """What each row lost, whyever."""
+        first, *others = (self.counts[name] for name in _LOST)
+        return sum(others, start=first)
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """One row a publisher, channel or subscription, with the counts of each."""
+
+    #: By dimension, in the order of `DIMENSIONS`.
+    rows: Mapping[str, Rows]
+    #: Duplicates of events that nobody has on record: of no publisher's or channel's row.
+    duplicates_unrecorded: int
+    #: Duplicates to subscriptions that were never present: of no subscription's row.
+    duplicates_elsewhere: int
+
+    @classmethod
+    def of(
+        cls,
+        events: Events,
+        present: Segments,
+        expected: Ints,
+        expected_by_segment: Ints,
+        missed_by_subscription: Ints,
+        *,
+        delivered: Counts,
+        late: Counts,
+        duplicates: Pairs,
+        reordered: Pairs,
+        losses: Losses,
+    ) -> Self:
+        """Count. Of the many there are counts, by event and by subscription (as `losses.numbers`); of the few the pairs
+        (event, subscription) of each, event -1 where it is unknown. What was missed on purpose is taken off
+        ``expected`` already, and is in ``expected_by_segment`` still."""
+        count = len(events.key)
+        pairs = {"duplicates": duplicates, "reordered": reordered}
+        by_event: dict[str, Ints] = {"expected": expected}
+        by_subscription: dict[str, Ints] = {
+            "expected": np.bincount(
+                np.searchsorted(losses.numbers, present.subscription),
+                weights=expected_by_segment,
+                minlength=len(losses.numbers),
+            ).astype(np.int64)
+            - missed_by_subscription
+        }
+        for name, (of_events, of_subscriptions) in (("delivered", delivered), ("late", late)):
+            by_event[name], by_subscription[name] = of_events, of_subscriptions
+        for name, (event, subscription) in pairs.items():
+            by_event[name] = np.bincount(event[event >= 0], minlength=count)
+            place = np.searchsorted(losses.numbers, subscription)
+            found = np.isin(subscription, losses.numbers)
+            by_subscription[name] = np.bincount(place[found], minlength=len(losses.numbers))
+        for name, loss in (_LOST | _MISSED).items():
+            by_event[name] = losses.by_event[loss]
+            by_subscription[name] = losses.by_subscription[loss]
+        names = [str(name) for name in events.channels]
+        rows = {
+            "publisher": _by_number(events.publisher, by_event),
+            "channel": _by_name(events.channel, names, by_event),
+            "subscription": _by_number(losses.numbers, by_subscription),
+        }
+        twice_event, twice_subscription = duplicates
+        return cls(
+            rows,
+            int(np.count_nonzero(twice_event < 0)),
+            int(np.count_nonzero(~np.isin(twice_subscription, losses.numbers))),
+        )
+
+    @cached_property
+    def columns(self) -> dict[str, Sequence[str] | Ints]:
+        """All rows, dimension after dimension: `dimension`, `key`, and the counts."""
+        parts = self.rows.values()
+        return {
+            "dimension": [dimension for dimension, rows in self.rows.items() for _ in rows.keys],
+            "key": [key for rows in parts for key in rows.keys],
+            **{name: np.concatenate([rows.counts[name] for rows in parts]) for name in COUNTS},
+        }
+
+    @cached_property
+    def frame(self) -> "pd.DataFrame":
+        """The `columns` as a frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns).astype({"dimension": "str", "key": "str"})
+
+    def by(self, dimension: str) -> "pd.DataFrame":
+        """Return the rows of one dimension, indexed by key."""
+        rows = self.frame[self.frame["dimension"] == dimension]
+        return rows.drop(columns="dimension").set_index("key")
+
+    def agrees_with(self, totals: Mapping[str, int]) -> bool:
+        """Whether each dimension adds up to the ledger's ``totals``, and each of its rows balances by itself."""
+        for dimension, rows in self.rows.items():
+            elsewhere = (
+                self.duplicates_elsewhere if dimension == "subscription" else self.duplicates_unrecorded
+            )
+            if any(
+                int(rows.counts[name].sum()) + (elsewhere if name == "duplicates" else 0) != totals[name]
+                for name in COUNTS
+            ):
+                return False
+            accounted = rows.counts["delivered"] + rows.counts["late"] + rows.lost
+            if not np.array_equal(accounted, rows.counts["expected"]):
+                return False
+        return True
+
+    def worst(self, dimension: str, most: int = 5) -> list[dict[str, Any]]:
+        """Return the rows of a dimension with the most losses, those without any left out."""
+        rows = self.rows[dimension]
+        lost = rows.lost
+        places = [place for place in np.argsort(-lost, kind="stable")[:most].tolist() if lost[place] > 0]
+        return [
+            {"key": rows.keys[place], **{name: int(rows.counts[name][place]) for name in COUNTS}}
+            for place in places
+        ]
+
+
+def _by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
+    """Add up the counts by the number of each, ascending."""
+    keys, place = np.unique(numbers, return_inverse=True)
+    return Rows([str(key) for key in keys.tolist()], _sums(place, len(keys), counts))
+
+
+def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> Rows:
+    """Add up the counts by the name that the code of each stands for, ascending; names without a code are left out."""
+    used = np.unique(codes).tolist()
+    keys = sorted({names[code] for code in used})
+    place_of = {key: place for place, key in enumerate(keys)}
+    places = np.zeros(len(names), dtype=np.int64)
+    places[used] = [place_of[names[code]] for code in used]
+    return Rows(keys, _sums(places[codes], len(keys), counts))
+
+
+def _sums(places: Ints, length: int, counts: Mapping[str, Ints]) -> dict[str, Ints]:
+    # Of a bincount with weights the sums are floats: exact, as no run has 2**53 deliveries.
+    return {
+        name: np.bincount(places, weights=counts[name], minlength=length).astype(np.int64) for name in COUNTS
+    }

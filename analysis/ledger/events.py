@@ -1,0 +1,95 @@
+"""The events that were due in a window, and which subscriptions each of them should have reached."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.ledger.windows import Flags, Segments, matching_patterns
+from analysis.loading.run import Ints, Run, Window, codes, ints, taken, unanswering
+
+_COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", "acked_ns", "status")
+
+#: For each channel with accepted events: its events by time of sending, and the segments whose pattern matches.
+Reach = dict[int, tuple[Ints, Ints]]
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of a window, sorted by key; arrays of one length."""
+
+    key: Ints
+    channel: Ints
+    channels: list[str | None]
+    sent_ns: Ints
+    #: When the answer to its publish came; -1: never.
+    acked_ns: Ints
+    intended_ns: Ints
+    #: Accepted, or sent to a service that answers no publish: what should arrive.
+    accepted: Flags
+    #: Whether accepted is what the service has said.
+    answered: bool
+
+    @property
+    def publisher(self) -> Ints:
+        """The publisher of each."""
+        return self.key >> 32
+
+
+def reach_of(events: Events, present: Segments) -> Reach:
+    """Return which segments each event may have reached; see `Reach`."""
+    by_pattern = dict(_by_code(present.pattern, len(present.patterns)))
+    reach: Reach = {}
+    for channel, rows in _by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):
+        name = events.channels[channel]
+        codes_of = [] if name is None else matching_patterns(present.patterns, name)
+        found = [by_pattern[code] for code in codes_of if code in by_pattern]
+        members = np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+        reach[channel] = (rows[np.argsort(events.sent_ns[rows], kind="stable")], members)
+    return reach
+
+
+def expected_of(events: Events, present: Segments, reach: Reach) -> tuple[Ints, Ints]:
+    """Return how many subscriptions each event should reach, and how many events each segment should receive."""
+    by_event = np.zeros(len(events.key), dtype=np.int64)
+    by_segment = np.zeros(len(present), dtype=np.int64)
+    for rows, members in reach.values():
+        sent_ns = events.sent_ns[rows]
+        begins = np.searchsorted(sent_ns, present.start_ns[members], side="left")
+        ends = np.searchsorted(sent_ns, present.end_ns[members], side="left")
+        steps = np.bincount(begins, minlength=len(rows) + 1) - np.bincount(ends, minlength=len(rows) + 1)
+        by_event[rows] += np.cumsum(steps)[:-1]
+        by_segment[members] += ends - begins
+    return by_event, by_segment
+
+
+def events_in(run: Run, window: Window) -> Events:
+    """Return the events that were due in a window."""
+    table = run.table("events", _COLUMNS, window)
+    key = _key(ints(table, "publisher"), ints(table, "sequence"))
+    order = np.argsort(key, kind="stable")
+    channel, channels = codes(table, "channel")
+    return Events(
+        key[order],
+        channel[order],
+        channels,
+        ints(table, "sent_ns")[order],
+        ints(table, "acked_ns")[order],
+        ints(table, "intended_ns")[order],
+        taken(table)[order],
+        not unanswering(table),
+    )
+
+
+def _key(publisher: Ints, sequence: Ints) -> Ints:
+    """One number for an event: publishers have 31 bits at most, sequences stay below 2**32 here."""
+    return (publisher << 32) | sequence
+
+
+def _by_code(values: Ints, count: int) -> Iterator[tuple[int, Ints]]:
+    """Yield (code, rows that have it) for each code from 0 to count-1 that occurs."""
+    order = np.argsort(values, kind="stable")
+    edges = np.searchsorted(values[order], np.arange(count + 1))
+    for code in range(count):
+        if edges[code] < edges[code + 1]:
+            yield code, order[edges[code] : edges[code + 1]]

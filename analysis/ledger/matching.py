@@ -1,0 +1,357 @@
+"""Which delivery belongs to which expected pair of event and subscription, slice by slice of intended time.
+
+All rows of an event have its intended time, so whatever concerns one event is settled within a slice. What spans
+events, the order of a subscription's rows, is gone through afterwards in the order of the file.
+"""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from analysis.ledger.events import Events, Reach
+from analysis.ledger.windows import Flags, Segments
+from analysis.loading.doubts import Doubts, Off
+from analysis.loading.lookup import EventPlaces, Places, grouping
+from analysis.loading.run import Ints, RowGroup, Run, Window, ints
+from analysis.loading.slices import cut_by_weight, in_turn
+
+#: Share of an event's subscribers by the name of the rank; the last is all of them.
+RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
+#: Pairs of publisher and subscription for which the highest sequence so far is kept, 8 bytes each.
+_STREAMS_MAX = 64_000_000
+_NONE = np.empty(0, dtype=np.int64)
+_Pairs = tuple[Ints, Ints]
+
+
+@dataclass(frozen=True)
+class Through:
+    """What still came through in the segments of presence that broke: for each segment and publisher its last event.
+
+    By publisher, as events of two publishers come by two connections, and either may overtake the other on its way.
+    """
+
+    #: Segment and publisher as one number, ascending, and when that event was sent.
+    pair: Ints
+    sent_ns: Ints
+
+    @classmethod
+    def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> Self:
+        """Return the last of each pair; the lists' arrays go together."""
+        if not pairs:
+            return cls(_NONE, _NONE)
+        pair, sent = np.concatenate(pairs), np.concatenate(sent_ns)
+        order = np.lexsort((sent, pair))
+        pair, sent = pair[order], sent[order]
+        last = np.r_[pair[1:] != pair[:-1], True] if len(pair) else np.zeros(0, dtype=bool)
+        return cls(pair[last], sent[last])
+
+    def last_ns(self, segment: int, publisher: Ints) -> Ints:
+        """Return when the last event of each publisher was sent that came through in a segment; -1: none did."""
+        if not len(self.pair):
+            return np.full(len(publisher), -1, dtype=np.int64)
+        wanted = self.key(segment, publisher)
+        place = np.minimum(np.searchsorted(self.pair, wanted), len(self.pair) - 1)
+        return np.where(self.pair[place] == wanted, self.sent_ns[place], -1)
+
+    @staticmethod
+    def key(segment: "Ints | int", publisher: Ints) -> Ints:
+        """Return one number for a segment and a publisher, who has 31 bits."""
+        return (np.asarray(segment, dtype=np.int64) << 32) | publisher
+
+
+@dataclass
+class Found:
+    """What the deliveries of a window say of its events."""
+
+    places: EventPlaces
+    #: By event: how many expected deliveries arrived, how many of them too late, and at what ranks.
+    arrived: Ints
+    late: Ints
+    ranks_ns: dict[str, Ints]
+    #: The ends of the intervals of `late` and `ranks_ns`; the same arrays where all arrivals are exact.
+    late_least: Ints
+    late_most: Ints
+    ranks_low_ns: dict[str, Ints]
+    ranks_high_ns: dict[str, Ints]
+    #: The same counts by subscription, in ascending order of those that ever were present.
+    arrived_by_subscription: Ints
+    late_by_subscription: Ints
+    #: By row of the file: whether it is the first of an expected pair.
+    expected_rows: Flags
+    #: (event, subscription) of rows beyond the first of a pair, event -1 where nobody has it on record; and of what did
+    #: arrive of events that did not reach everybody.
+    duplicates: _Pairs = (_NONE, _NONE)
+    incomplete: _Pairs = (_NONE, _NONE)
+    through: Through = field(default_factory=lambda: Through.of([], []))
+    rows: int = 0
+    not_acknowledged: int = 0
+    outside_live_window: int = 0
+    unrecorded: int = 0
+
+
+@dataclass
+class _Slice:
+    """What a slice adds. The matched rows: place in the file, event, subscription, segment, latency."""
+
+    rows: int
+    duplicates: _Pairs
+    not_acknowledged: int
+    outside_live_window: int
+    unrecorded: int
+    row: Ints
+    event: Ints
+    subscription: Ints
+    segment: Ints
+    latency_ns: Ints
+    off: Off
+    #: Of the events that arrived somewhere: which, how often, and the latency at each rank.
+    events: Ints
+    counts: Ints
+    ranks_ns: dict[str, Ints]
+    #: The same of the ends of the latencies' intervals; None: of the latencies themselves.
+    ranks_low_ns: dict[str, Ints] | None
+    ranks_high_ns: dict[str, Ints] | None
+
+
+def match(run: Run, window: Window, events: Events, present: Segments, reach: Reach, expected: Ints) -> Found:
+    """Match every delivery of a window."""
+    matcher = _Matcher(run, events, present, reach)
+    count, people = len(events.key), Places(np.unique(present.subscription))
+    total_rows = sum(group.rows for group in run.row_groups)
+    late = np.zeros(count, dtype=np.int64)
+    ranks_ns = {name: np.zeros(count, dtype=np.int64) for name in RANKS}
+    exact = not matcher.doubts.columns
+    found = Found(
+        matcher.places,
+        np.zeros(count, dtype=np.int64),
+        late,
+        ranks_ns,
+        late if exact else late.copy(),
+        late if exact else late.copy(),
+        ranks_ns if exact else {name: values.copy() for name, values in ranks_ns.items()},
+        ranks_ns if exact else {name: values.copy() for name, values in ranks_ns.items()},
+        np.zeros(len(people), dtype=np.int64),
+        np.zeros(len(people), dtype=np.int64),
+        np.zeros(total_rows, dtype=bool),
+    )
+    duplicates, incomplete = [found.duplicates], [found.incomplete]
+    through: list[Through] = []
+    for part in in_turn(matcher.match, cut_by_weight(window, events.intended_ns, expected)):
+        found.rows += part.rows
+        found.not_acknowledged += part.not_acknowledged
+        found.outside_live_window += part.outside_live_window
+        found.unrecorded += part.unrecorded
+        duplicates.append(part.duplicates)
+        found.expected_rows[part.row] = True
+        found.arrived[part.events] += part.counts
+        for name, values in part.ranks_ns.items():
+            found.ranks_ns[name][part.events] = values
+        if not exact:
+            for end, ranks in (
+                (found.ranks_low_ns, part.ranks_low_ns),
+                (found.ranks_high_ns, part.ranks_high_ns),
+            ):
+                for name, values in (ranks or part.ranks_ns).items():
+                    end[name][part.events] = values
+        person = people.of(part.subscription)
+        found.arrived_by_subscription += np.bincount(person, minlength=len(people))
+        if run.late_after_ns is not None:
+            is_late = part.latency_ns > run.late_after_ns
+            if is_late.any():
+                np.add.at(found.late, part.event[is_late], 1)
+                found.late_by_subscription += np.bincount(person[is_late], minlength=len(people))
+            if not exact:
+                early_ns, late_ns = (0 if off is None else off for off in part.off)
+                at_least = part.latency_ns - early_ns > run.late_after_ns
+                at_most = part.latency_ns + late_ns > run.late_after_ns
+                np.add.at(found.late_least, part.event[at_least], 1)
+                np.add.at(found.late_most, part.event[at_most], 1)
+        broken = present.broken[part.segment]
+        if broken.any():
+            event = part.event[broken]
+            pair = Through.key(part.segment[broken], events.publisher[event])
+            through.append(Through.of([pair], [events.sent_ns[event]]))
+        missing = np.zeros(count, dtype=bool)
+        missing[part.events] = part.counts < expected[part.events]
+        if missing.any():
+            those = missing[part.event]
+            incomplete.append((part.event[those], part.subscription[those]))
+    found.through = Through.of([part.pair for part in through], [part.sent_ns for part in through])
+    found.duplicates, found.incomplete = (
+        (np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs]))
+        for pairs in (duplicates, incomplete)
+    )
+    return found
+
+
+class _Matcher:
+    """Matches the rows of a slice; may be used by several threads."""
+
+    def __init__(self, run: Run, events: Events, present: Segments, reach: Reach) -> None:
+        self._run, self._events, self._present = run, events, present
+        self.doubts = Doubts(run)
+        self.places = EventPlaces(events.key)
+        width = len(present.patterns)
+        pairs = [
+            channel * width + np.unique(present.pattern[members]) for channel, (_, members) in reach.items()
+        ]
+        self._matching = np.sort(np.concatenate(pairs)) if pairs else _NONE
+
+    def match(self, window: Window) -> _Slice:
+        events = self._events
+        names = tuple(
+            dict.fromkeys(("publisher", "sequence", "subscription", "arrival_ns", *self.doubts.columns))
+        )
+        row, table = self._run.deliveries_in(names, window)
+        at = {name: ints(table, name) for name in names}
+        publisher, sequence, subscription, arrival_ns = (
+            at[name] for name in ("publisher", "sequence", "subscription", "arrival_ns")
+        )
+        off = self.doubts.of(at).headline
+        del table, at
+        place = self.places.of(publisher, sequence)
+        first = self._first(window, place, publisher, sequence, subscription)
+        known = place >= 0
+        accepted = first & known
+        accepted[accepted] = events.accepted[place[accepted]]
+        again = ~first
+        duplicates = (place[again], subscription[again])
+        unrecorded = int(np.count_nonzero(first & ~known))
+        not_acknowledged = int(np.count_nonzero(first & known & ~accepted))
+        if not accepted.all():
+            row, place, subscription, arrival_ns = (
+                a[accepted] for a in (row, place, subscription, arrival_ns)
+            )
+            off = off.only(accepted)
+        segment = self._segment(place, subscription)
+        there = segment >= 0
+        if not there.all():
+            row, place, subscription, segment, arrival_ns = (
+                a[there] for a in (row, place, subscription, segment, arrival_ns)
+            )
+            off = off.only(there)
+        latency_ns = arrival_ns - events.intended_ns[place]
+        return _Slice(
+            len(first),
+            duplicates,
+            not_acknowledged,
+            int(np.count_nonzero(~there)),
+            unrecorded,
+            row,
+            place,
+            subscription,
+            segment,
+            latency_ns,
+            off,
+            *_ranks(place, latency_ns),
+            None if off.early_ns is None else _ranks(place, latency_ns - off.early_ns)[2],
+            None if off.late_ns is None else _ranks(place, latency_ns + off.late_ns)[2],
+        )
+
+    def _first(
+        self, window: Window, place: Ints, publisher: Ints, sequence: Ints, subscription: Ints
+    ) -> Flags:
+        """Whether each row is the earliest of its event and subscription."""
+        if not len(place):
+            return np.zeros(0, dtype=bool)
+        if place.min() >= 0 and subscription.min() >= 0:
+            pair = np.sort((place << 32) | subscription)
+            if not (pair[1:] == pair[:-1]).any():
+                return np.ones(len(place), dtype=bool)
+        names = ("arrival_ns", "read_ns")
+        _, table = self._run.deliveries_in(names, window)
+        arrival_ns, read_ns = (ints(table, name) for name in names)
+        order = np.lexsort((read_ns, arrival_ns, subscription, sequence, publisher))
+        begins = np.zeros(len(order), dtype=bool)
+        begins[0] = True
+        for key in (publisher, sequence, subscription):
+            begins[1:] |= key[order[1:]] != key[order[:-1]]
+        first = np.zeros(len(order), dtype=bool)
+        first[order[begins]] = True
+        return first
+
+    def _segment(self, event: Ints, subscription: Ints) -> Ints:
+        """Return the segment of presence of each pair; -1 where there is none or its pattern is another."""
+        present, sent_ns = self._present, self._events.sent_ns[event]
+        if not len(event):
+            return _NONE
+        # Most subscriptions are in one segment throughout a slice, which a table tells.
+        lasting = np.flatnonzero((present.start_ns <= sent_ns.min()) & (present.end_ns > sent_ns.max()))
+        place = Places(present.subscription[lasting]).of(subscription)
+        segment = np.append(lasting, -1)[place]
+        rest = np.flatnonzero(place < 0)
+        if len(rest):
+            segment[rest] = present.at(subscription[rest], sent_ns[rest])
+        inside = segment >= 0
+        width = len(present.patterns)
+        pair = self._events.channel[event[inside]] * width + present.pattern[segment[inside]]
+        segment[inside] = np.where(np.isin(pair, self._matching), segment[inside], -1)
+        return segment
+
+
+def _ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
+    """Return the events that occur, how often each does, and its latency at each rank (nearest rank)."""
+    if not len(event):
+        return _NONE, _NONE, dict.fromkeys(RANKS, _NONE)
+    of_each = np.bincount(event)
+    reached = np.flatnonzero(of_each)
+    counts = of_each[reached]
+    begins = np.cumsum(counts) - counts
+    lowest = int(latency_ns.min())
+    span = int(latency_ns.max()) - lowest + 1
+    both = None
+    if len(of_each) * span < 2**62:
+        # One number for both: sorting numbers is several times as fast as sorting by two keys.
+        both = np.sort(event * span + (latency_ns - lowest))
+    else:
+        latency_ns = latency_ns[np.lexsort((latency_ns, event))]
+    ranks_ns = {}
+    for name, share in RANKS.items():
+        rank = begins + np.maximum(np.ceil(share * counts - 1e-9).astype(np.int64), 1) - 1
+        ranks_ns[name] = latency_ns[rank] if both is None else both[rank] - reached * span + lowest
+    return reached, counts, ranks_ns
+
+
+def find_reordered(
+    run: Run, expected_rows: Flags, places: EventPlaces, subscriptions: Ints
+) -> tuple[Ints, Ints]:
+    """Return (event, subscription) of expected deliveries that came after a later event of their publisher.
+
+    By row, not by stamp: frames of one read share a stamp.
+    ``subscriptions`` are those that ever were present, ascending.
+    """
+    people = Places(subscriptions)
+    found: list[_Pairs] = [(_NONE, _NONE)]
+
+    def read(group: RowGroup) -> tuple[Ints, Ints, Ints, Ints]:
+        names = ("publisher", "sequence", "subscription")
+        _, table = run.deliveries_in(names, group=group)
+        wanted = expected_rows[group.first_row : group.first_row + group.rows]
+        publisher, sequence, subscription = (ints(table, name)[wanted] for name in names)
+        of_publisher, of_subscription = places.publisher_of(publisher), people.of(subscription)
+        order = grouping(of_subscription, of_publisher)
+        stream = (of_subscription * places.publishers + of_publisher)[order]
+        return stream, sequence[order], publisher[order], subscription[order]
+
+    groups = [g for g in run.row_groups if expected_rows[g.first_row : g.first_row + g.rows].any()]
+    streams = len(people) * places.publishers
+    known = None
+    if streams > _STREAMS_MAX:
+        # Of the many that could be, those that are.
+        known = np.unique(np.concatenate([_NONE, *in_turn(lambda group: np.unique(read(group)[0]), groups)]))
+        streams = len(known)
+    highest = np.full(streams, -1, dtype=np.int64)
+    for number, sequence, publisher, subscription in in_turn(read, groups):
+        stream = number if known is None else np.searchsorted(known, number)
+        starts = np.r_[True, stream[1:] != stream[:-1]]
+        begins = np.flatnonzero(starts)
+        # A running maximum within each stream: lift each stream above all before it.
+        lift = (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
+        running = np.maximum(np.maximum.accumulate(sequence + lift) - lift, highest[stream])
+        ends = np.r_[begins[1:], len(stream)] - 1
+        highest[stream[ends]] = running[ends]
+        late = sequence < running
+        if late.any():
+            found.append((places.of(publisher[late], sequence[late]), subscription[late]))
+    return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])

@@ -1,0 +1,1 @@
+"""Reading a run's folder, slice by slice where it is large."""

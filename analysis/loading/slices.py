@@ -1,0 +1,75 @@
+"""The deliveries piece by piece: what is too large for memory is read in slices of time, or in the file's own order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice, pairwise
+from typing import TypeVar
+
+import numpy as np
+
+from analysis.loading.run import Ints, Run, Window
+
+#: Deliveries looked at in one turn: some 100 bytes of memory each while they are.
+SLICE_ROWS = 1_500_000
+_THREADS = 2
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Yield the result of each item in their order; two are worked on at a time, so that two are in memory.
+
+    A single item is worked on by the caller's thread.
+    """
+    rest = iter(items)
+    first = list(islice(rest, 2))
+    if len(first) < 2:
+        yield from map(work, first)
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        waiting: deque[Future[_Result]] = deque()
+        for item in chain(first, rest):
+            waiting.append(pool.submit(work, item))
+            if len(waiting) >= _THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def cut_by_weight(window: Window, at_ns: Ints, weight: Ints) -> list[Window]:
+    """Cut a window where the weight of what lies before adds up to a slice's; `at_ns` in any order, within it."""
+    order = np.argsort(at_ns, kind="stable")
+    at_ns, total = at_ns[order], np.cumsum(weight[order])
+    if not len(at_ns) or total[-1] <= SLICE_ROWS:
+        return [window]
+    places = np.searchsorted(total, np.arange(SLICE_ROWS, int(total[-1]), SLICE_ROWS), side="left")
+    inside = at_ns[np.minimum(places + 1, len(at_ns) - 1)]
+    return _between(window, inside)
+
+
+def cut_by_second(run: Run, origin_ns: int, edges_ns: Iterable[int], second_ns: int) -> list[Window]:
+    """Cut the time of all deliveries at whole seconds from an origin, and at the edges.
+
+    How many deliveries lie where is known from the row groups' ranges alone: slices are of about the right size.
+    """
+    groups = run.row_groups
+    if not groups:
+        return []
+    start_ns, end_ns = min(group.start_ns for group in groups), max(group.end_ns for group in groups)
+    whole = Window(start_ns, end_ns)
+    wanted = sum(group.rows for group in groups) // SLICE_ROWS + 1
+    spread = np.concatenate([np.linspace(group.start_ns, group.end_ns - 1, 101)[1:] for group in groups])
+    weight = np.repeat([group.rows / 100 for group in groups], 100)
+    order = np.argsort(spread)
+    total = np.cumsum(weight[order])
+    places = np.searchsorted(total, total[-1] * np.arange(1, wanted) / wanted)
+    rough_ns = spread[order][places].astype(np.int64)
+    seconds_ns = (rough_ns - origin_ns) // second_ns * second_ns + origin_ns
+    return _between(whole, np.concatenate((seconds_ns, np.array(list(edges_ns), dtype=np.int64))))
+
+
+def _between(window: Window, inside: Ints) -> list[Window]:
+    inside = np.unique(inside[(inside > window.start_ns) & (inside < window.end_ns)])
+    edges = [window.start_ns, *inside.tolist(), window.end_ns]
+    return [Window(begin, end) for begin, end in pairwise(edges)]

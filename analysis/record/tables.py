@@ -1,0 +1,220 @@
+"""Whether a record's tables may be read: judged by what their Parquet files say, before any page is read.
+
+A record from elsewhere may be torn, hold other columns, or unpack to far more than this machine has. A long run is
+large too: deliveries are read in slices, so each of their row groups is judged, and all others as a whole.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis import text
+from analysis.record import around, files
+
+#: Columns of each table that are no integers, and of which kind they are. The columns are those of results/README.md.
+_INTEGERS: Final[Mapping[str, str]] = {
+    "deliveries": "worker subscription publisher sequence intended_ns sent_ns arrival_ns read_ns uncertain_ns",
+    "events": "worker publisher sequence batch intended_ns slot_ns sent_ns acked_ns bytes connection_wait_ns",
+    "subscriptions": "worker subscription connection life requested_ns acknowledged_ns probed_ns ready_ns ended_ns"
+    " turn",
+    "connections": "worker connection life started_ns opened_ns acknowledged_ns closed_ns close_code"
+    " silent_since_ns",
+    "clock": "worker sent_ns master_received_ns master_sent_ns received_ns sent_raw_ns master_raw_ns"
+    " received_raw_ns bound_ns master_bound_ns",
+    "health": "worker time_ns interval_ns cpu_ns lag_max_ns late_max_ns queue_max_ns deliveries published gc_ns"
+    " rss_bytes open_files open_files_limit ports ports_limit clock_moved_ns paused_ns paused_until_ns suspended_ns "
+    + " ".join(around.COLUMNS),
+    "echo": "worker sequence intended_ns sent_ns arrival_ns read_ns",
+}
+_TEXTS: Final[Mapping[str, str]] = {
+    "events": "channel status error remote_address",
+    "subscriptions": "group channel error intent refusal",
+    "connections": "group error intent refusal remote_address",
+}
+_FLAGS: Final[Mapping[str, str]] = {"connections": "kernel_timestamps tls slow"}
+_COLUMNS_MAX: Final = 200
+#: A row group of ours has a million rows and a batch.
+_GROUP_ROWS_MAX: Final = 4_000_000
+#: Smaller tables may be packed as tightly as they like.
+_SMALL_BYTES: Final = 256 << 20
+#: Rows of ours that are all alike (due and never sent) unpack to 28 times the size of their file.
+_RATIO_MAX: Final = 200
+#: Reading a table and computing from it takes so many times its size.
+_COPIES: Final = 1.5
+_MEMORY_SHARE: Final = 0.9
+
+
+class TableError(Exception):
+    """A table cannot be read; the text is one sentence that begins with its path."""
+
+
+def check(folder: Path, free_bytes: int | None = None) -> None:
+    """Check all tables of a run's folder.
+
+    Raises:
+        TableError: one is no Parquet file, has columns of other types, or would need more memory than there is.
+    """
+    free = available_bytes() if free_bytes is None else free_bytes
+    whole = 0
+    for name in _INTEGERS:
+        path = folder / f"{name}.parquet"
+        if not path.exists() and not path.is_symlink():
+            continue
+        metadata = _metadata(path)
+        _columns(path, name, metadata)
+        decoded, largest = _decoded(metadata)
+        _demand_loose(path, decoded)
+        if name == "deliveries":
+            _row_groups(path, metadata)
+            whole += 4 * largest
+        else:
+            whole += decoded
+    _demand_room(folder, whole, free)
+
+
+def check_made(path: Path, free_bytes: int | None = None) -> None:
+    """Check a table that the analysis has made and reads again, to see whether it is still the same.
+
+    Raises:
+        TableError: as :func:`check`.
+    """
+    decoded, _ = _decoded(_metadata(path))
+    _demand_loose(path, decoded)
+    _demand_room(path, decoded, available_bytes() if free_bytes is None else free_bytes)
+
+
+def _demand_loose(path: Path, decoded: int) -> None:
+    """Refuse a file that unpacks to far more than a run's table would; ``decoded`` in bytes."""
+    packed = path.stat().st_size
+    if decoded > _SMALL_BYTES and decoded > _RATIO_MAX * packed:
+        raise TableError(
+            f"{_named(path)} unpacks to {_size(decoded)} from {_size(packed)}: no run packs so tightly"
+        )
+
+
+def _demand_room(path: Path, decoded: int, free: int | None) -> None:
+    """Refuse what does not fit the memory that is free (bytes; None: not known)."""
+    needed = int(_COPIES * decoded)
+    if free is not None and needed > _MEMORY_SHARE * free:
+        raise TableError(
+            f"{_named(path)} needs about {_size(needed)} of memory to be read, and {_size(free)} are free: read it"
+            " on a larger machine"
+        )
+
+
+def available_bytes() -> int | None:
+    """Return how much memory is free, within the limit of a container too; None where the system does not say."""
+    found = [value for value in (_meminfo(), _group_free()) if value is not None]
+    return min(found) if found else None
+
+
+def texts(name: str) -> list[str]:
+    """Return the columns of a table that are text: to be read as numbers of texts, each of which is kept once."""
+    return _TEXTS.get(name, "").split()
+
+
+@cache
+def columns(name: str) -> frozenset[str]:
+    """Return the columns that a table may have."""
+    kinds = (_INTEGERS, _TEXTS, _FLAGS)
+    return frozenset(column for kind in kinds for column in kind.get(name, "").split())
+
+
+def _meminfo() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _group_free() -> int | None:
+    root = Path("/sys/fs/cgroup")
+    try:
+        return int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
+    except (OSError, ValueError):
+        # No limit is the word "max".
+        return None
+
+
+def _metadata(path: Path) -> pq.FileMetaData:
+    if (found := files.trouble(path)) is not None:
+        raise TableError(f"{_named(path)} {found}")
+    try:
+        metadata = pq.read_metadata(path)
+        _ = metadata.schema.to_arrow_schema()
+    except (pa.ArrowException, OSError, ValueError, RecursionError, UnicodeDecodeError) as error:
+        raise TableError(f"{_named(path)} cannot be read as Parquet: {_words(error)}") from None
+    return metadata
+
+
+def _columns(path: Path, name: str, metadata: pq.FileMetaData) -> None:
+    schema = metadata.schema.to_arrow_schema()
+    if len(schema) > _COLUMNS_MAX or metadata.num_columns != len(schema):
+        raise TableError(f"{_named(path)} has columns that no run's table has")
+    for kind, names, fits in (
+        ("whole numbers", _INTEGERS.get(name, ""), pa.types.is_integer),
+        ("text", _TEXTS.get(name, ""), _is_text),
+        ("true or false", _FLAGS.get(name, ""), pa.types.is_boolean),
+    ):
+        for column in names.split():
+            places = schema.get_all_field_indices(column)
+            if len(places) > 1:
+                raise TableError(f"{_named(path)} has the column {column} twice")
+            for place in places:
+                found = schema.field(place).type
+                if not fits(found) and not pa.types.is_null(found):
+                    raise TableError(
+                        f"{_named(path)}: the column {column} holds {text.clean(found)} where {kind} belong"
+                    )
+
+
+def _is_text(found: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+
+
+def _decoded(metadata: pq.FileMetaData) -> tuple[int, int]:
+    """Return how many bytes a table takes in memory, and its largest row group.
+
+    A value takes 8 bytes (a text, the number of one in a dictionary); what the file says it holds, at the least.
+    """
+    total = largest = 0
+    for number, size in _groups(metadata):
+        decoded = max(8 * number * metadata.num_columns, size)
+        total, largest = total + decoded, max(largest, decoded)
+    return total, largest
+
+
+def _groups(metadata: pq.FileMetaData) -> Iterator[tuple[int, int]]:
+    for place in range(metadata.num_row_groups):
+        group = metadata.row_group(place)
+        yield group.num_rows, group.total_byte_size
+
+
+def _row_groups(path: Path, metadata: pq.FileMetaData) -> None:
+    most = max((rows for rows, _ in _groups(metadata)), default=0)
+    if most > _GROUP_ROWS_MAX:
+        raise TableError(
+            f"{_named(path)} has {most:,} rows in one row group, which can only be read at once: a run writes"
+            " a million"
+        )
+
+
+def _named(path: Path) -> str:
+    return text.clean(path)
+
+
+def _words(error: Any) -> str:
+    return text.clean(" ".join(str(error).split()))
+
+
+def _size(value: float) -> str:
+    return f"{value / 2**30:,.1f} GiB" if value >= 2**30 else f"{value / 2**20:,.1f} MiB"

@@ -1,0 +1,1 @@
+"""Showing a run: on the terminal, as a page, for CI."""

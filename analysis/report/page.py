@@ -1,0 +1,151 @@
+"""The report: one HTML file that needs nothing else."""
+
+import json
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from analysis import plots, text
+from analysis.figures import addresses, cloudwatch, echo
+from analysis.loading.run import Run
+from analysis.plots import style
+from analysis.pricing import money
+from analysis.report import outputs
+from analysis.report.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_table, notes, step_rows
+from analysis.verdict import checks
+
+#: Entries of a list in the scenario that are shown.
+_LIST_SHOWN = 30
+_PHASE_NAMES = {
+    "ramp": "connect and subscribe",
+    "ready": "prove every subscription ready",
+    "warmup": "publish, not counted",
+    "measure": "publish, counted",
+    "drain": "wait for what is under way",
+}
+#: The rows of the cost table; what is not there is left out where it is nothing.
+_COST_NAMES = {
+    "publish": "events published",
+    "delivery": "events delivered",
+    "foreign": "events of others delivered",
+    "probe_publish": "readiness probes and echoes published",
+    "probe_delivery": "readiness probes and echoes delivered",
+    "connect": "connects",
+    "subscribe": "subscribes",
+    "handler": "handler invocations",
+    "keepalive": "keep-alives",
+}
+
+
+def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
+    """Return the page; everything that is not ours is escaped by the template engine.
+
+    Without ``drawn`` the plots have their titles alone, and no figure is made.
+    """
+    kind, sentence = text.verdict(summary)
+    return _template().render(
+        summary=summary,
+        manifest=run.manifest,
+        kind=kind,
+        sentence=sentence,
+        notes=notes(summary),
+        gates=[_gate(result) for result in summary["gates"]],
+        latencies=latency_table(summary) if summary["ledger"] is not None else [],
+        step_columns=STEP_COLUMNS,
+        steps=step_rows(summary),
+        drop_columns=DROP_COLUMNS,
+        drops=drop_rows(summary) if summary["recovery"] is not None else [],
+        figures=_figures(run, drawn=drawn),
+        started=text.utc(run.manifest["created_ns"]),
+        phase_names=_PHASE_NAMES,
+        checks_sentence=checks.sentence(summary),
+        cost_sentence=text.cost(summary),
+        theirs=_theirs(summary),
+        cost_names=_COST_NAMES,
+        scenario=json.dumps(_shortened(run.manifest["scenario"]), indent=2, ensure_ascii=False),
+        unknown=text.UNKNOWN,
+        faults=json.dumps(run.manifest["target"].get("faults"), ensure_ascii=False),
+        address_columns=addresses.COLUMNS,
+        addresses=addresses.rows(summary["addresses"]),
+        echo_columns=echo.COLUMNS,
+        echoes=echo.rows(summary["echo"]) if "echo" in summary else [],
+        own_clocks=any(not clock["shared"] for clock in summary["clock"]["workers"]),
+    )
+
+
+@cache
+def _template() -> Template:
+    """Return the page's template: compiling it takes longer than filling it in."""
+    environment = Environment(
+        loader=PackageLoader("analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=text.printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        duration=text.duration,
+        cores=text.cores,
+        count=text.count,
+        rate=text.rate,
+        ratio=text.ratio,
+        size=text.size,
+        clean=text.clean,
+        significant=text.significant,
+        money=money,
+    )
+    return environment.get_template("report.html")
+
+
+def _shortened(value: Any) -> Any:
+    """Return plain data with long lists cut: a recorded load curve may have thousands of points."""
+    if isinstance(value, dict):
+        return {key: _shortened(each) for key, each in value.items()}
+    if not isinstance(value, list):
+        return value
+    kept = [_shortened(each) for each in value[:_LIST_SHOWN]]
+    return (
+        kept if len(value) <= _LIST_SHOWN else [*kept, f"… {len(value) - _LIST_SHOWN:,} more: manifest.json"]
+    )
+
+
+def _theirs(summary: dict[str, Any]) -> dict[str, Any] | None:
+    found = summary.get("cloudwatch")
+    if found is None:
+        return None
+    return {
+        "when": cloudwatch.when(found),
+        "rows": [{**row, "cells": cloudwatch.cells(row)} for row in found["rows"]],
+        "latency": cloudwatch.latency(summary),
+    }
+
+
+def _gate(result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "text": text.clean(result["gate"]),
+        "status": result["status"],
+        "sign": outputs.SIGNS[result["status"]],
+        "value": result["value"],
+        "shown": outputs.shown(result),
+        "margin": outputs.margin(result),
+        "remark": outputs.remark(result),
+    }
+
+
+def _figures(run: Run, *, drawn: bool) -> list[tuple[str, Markup]]:
+    """Return (name, SVG) of each plot that has something to show; the SVG is matplotlib's, its texts are shapes."""
+    figures = []
+    for plot in plots.ALL:
+        title = (plot.__doc__ or "").split("\n")[0]
+        if not drawn:
+            if style.has_something_to_show(plot, run):
+                figures.append((title, Markup("")))
+            continue
+        with style.styled():
+            figure = plot(run)
+            if figure is not None:
+                figures.append((title, Markup(style.to_svg(figure))))  # noqa: S704  shapes only, see style.py
+    return figures

@@ -1,0 +1,76 @@
+"""Checks: what the user's own code asserted, and the gate on them that holds where a scenario has none.
+
+A check that fails says that something is wrong with the service, as its author sees it. A run in which checks failed
+must not look passed since its scenario says nothing of them; so it is held against `checks.failed == 0`, unless a gate
+of its own is about checks.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from analysis import text
+from analysis.gates.grammar import Gate, parse
+from analysis.loading.run import Run
+from analysis.verdict.evaluate import Result, evaluate
+
+DEFAULT: Final = "checks.failed == 0"
+_SAID: Final = "by default: no gate of the scenario is about checks"
+#: Checks that are shown by name.
+_SHOWN: Final = 5
+
+
+def summarise(run: Run) -> dict[str, Any] | None:
+    """Return the summary's `checks`: those of all workers, the most failed first; None if none was made."""
+    passed: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    for said in (run.manifest, *run.manifest["workers"]):
+        for name, counts in said.get("checks", {}).items():
+            passed[name] += counts["passed"]
+            failed[name] += counts["failed"]
+    names = sorted({*passed, *failed}, key=lambda name: (-failed[name], name))
+    if not names:
+        return None
+    return {
+        "passed": passed.total(),
+        "failed": failed.total(),
+        "named": {name: {"passed": passed[name], "failed": failed[name]} for name in names},
+    }
+
+
+def decide(run: Run, summary: Mapping[str, Any], gates: Sequence[Gate]) -> list[Result]:
+    """Decide the gates of a run, and the default one on checks where checks were made and no gate is about them."""
+    results = evaluate(run, summary, list(gates))
+    if summary["checks"] is None or any(gate.metric.name.startswith("checks.") for gate in gates):
+        return results
+    (implied,) = evaluate(run, summary, [parse(DEFAULT)])
+    reason = f"{implied.reason}; {_SAID}" if implied.reason else _SAID
+    return [*results, replace(implied, reason=reason)]
+
+
+def sentence(summary: Mapping[str, Any]) -> str | None:
+    """Return how many checks failed; None if none was made."""
+    # Summaries of earlier versions have none.
+    found = summary.get("checks")
+    if found is None:
+        return None
+    made = found["passed"] + found["failed"]
+    return (
+        f"checks: {found['failed']:,} of {made:,} failed"
+        if found["failed"]
+        else f"checks: all {made:,} passed"
+    )
+
+
+def failing(summary: Mapping[str, Any]) -> list[str]:
+    """Return a sentence on each of the checks that failed most often."""
+    named = (summary.get("checks") or {"named": {}})["named"]
+    broken = [(name, counts) for name, counts in named.items() if counts["failed"]]
+    said = [
+        f"check {text.clean(name)}: {counts['failed']:,} of {sum(counts.values()):,} failed"
+        for name, counts in broken[:_SHOWN]
+    ]
+    if len(broken) > _SHOWN:
+        said.append(f"and {len(broken) - _SHOWN:,} other checks failed: summary.json has them")
+    return said

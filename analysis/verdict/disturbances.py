@@ -1,0 +1,152 @@
+"""Steps of clocks and pauses of processes or machines: what happened to the harness while it measured.
+
+Each worker notes once a second whether its process stood still, its machine was suspended, or its wall clock moved
+against its steady clock. Pings show the same of the clocks of two machines, and a machine that stood still clock and
+all, which it cannot notice itself. Times are on the master's clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from analysis.clocks.fit import ClockFit, Step, steps_of_health
+from analysis.limits import LIMITS
+from analysis.loading.run import Run, ints
+
+#: No process of its machine ran, though none waited for a CPU: SIGSTOP, a frozen container, a machine held back.
+STOPPED = "stopped"
+#: Its machine was suspended, as a laptop is when it is closed.
+SUSPENDED = "suspended"
+#: Its machine stood still, clocks and all, as a virtual machine does when it is paused.
+FROZEN = "frozen"
+#: Its clock and the master's moved apart at once, and the record does not tell which of the two or why.
+APART = "apart"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A time in which a worker's process or machine stood still, or the master's if `worker` is None."""
+
+    worker: int | None
+    kind: str
+    #: It was between these times.
+    start_ns: int
+    end_ns: int
+    lasted_ns: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields."""
+        return asdict(self)
+
+
+def find(run: Run) -> tuple[list[Step], list[Pause]]:
+    """Return the steps of clocks and the pauses of a run, each in order of time."""
+    names = (
+        "worker",
+        "time_ns",
+        "interval_ns",
+        "clock_moved_ns",
+        "paused_ns",
+        "paused_until_ns",
+        "suspended_ns",
+        "throttled_ns",
+    )
+    table = run.table("health", names)
+    worker, time_ns, interval_ns, moved_ns, paused_ns, until_ns, suspended_ns, throttled_ns = (
+        ints(table, name, 0) for name in names
+    )
+    pauses = []
+    # A process that its CPU quota held back for as long was not stopped: see `surroundings`.
+    stopped = (paused_ns >= LIMITS.pause_ns) & (throttled_ns < LIMITS.throttled_explains * paused_ns)
+    for row in stopped.nonzero()[0].tolist():
+        end_ns, lasted_ns = int(until_ns[row]), int(paused_ns[row])
+        pauses.append(Pause(int(worker[row]), STOPPED, end_ns - lasted_ns, end_ns, lasted_ns))
+    for row in (suspended_ns >= LIMITS.frozen_ns).nonzero()[0].tolist():
+        end_ns, lasted_ns = int(time_ns[row]), int(suspended_ns[row])
+        start_ns = end_ns - int(interval_ns[row]) - lasted_ns
+        pauses.append(Pause(int(worker[row]), SUSPENDED, start_ns, end_ns, lasted_ns))
+    pauses += _of_the_master(run)
+    # While a machine is suspended, its wall clock goes on and its steady clock does not.
+    noted = steps_of_health(worker, time_ns, interval_ns, moved_ns - suspended_ns)
+    steps = _steps(run.clocks, noted)
+    pauses += _jumps(run.clocks, pauses, steps)
+    return sorted(steps, key=lambda step: step.time_ns), sorted(pauses, key=lambda pause: pause.start_ns)
+
+
+def _of_the_master(run: Run) -> list[Pause]:
+    """Return the pauses that the master noticed of itself; an older record, or one of one process, has none."""
+    found = []
+    for noted in run.manifest.get("pauses", []):
+        end_ns, lasted_ns = noted["until_ns"], noted["paused_ns"]
+        if lasted_ns >= LIMITS.pause_ns:
+            found.append(Pause(None, STOPPED, end_ns - lasted_ns, end_ns, lasted_ns))
+    return found
+
+
+def _steps(fits: dict[int, ClockFit], noted: list[Step]) -> list[Step]:
+    """Return each step once: of those that pings and health rows show, the pings know better when it was."""
+    found: list[Step] = []
+    for step in (step for fit in fits.values() for step in fit.steps):
+        # Every worker's pings show a step of the master's clock.
+        if not _known(step, found):
+            found.append(step)
+    for step in noted:
+        fit = fits.get(step.worker if step.worker is not None else -1)
+        # Processes of one kernel see the same step, and it is the master's, too, if the clock is shared.
+        same = [
+            other
+            for other in found
+            if other.worker == step.worker or (fit is not None and fit.shared and _shared(other, fits))
+        ]
+        if not _known(step, same, whoever=True):
+            found.append(step)
+    return found
+
+
+def _shared(step: Step, fits: dict[int, ClockFit]) -> bool:
+    return step.worker is None or (step.worker in fits and fits[step.worker].shared)
+
+
+def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
+    """Return whether a step is among those found: about as large, at about the time."""
+    return any(
+        (whoever or other.worker == step.worker)
+        and abs(other.moved_ns - step.moved_ns) <= max(abs(step.moved_ns) // 10, 500_000)
+        and other.time_ns - other.within_ns - abs(step.moved_ns) <= step.time_ns
+        and step.time_ns - step.within_ns - abs(step.moved_ns) <= other.time_ns
+        for other in found
+    )
+
+
+def _jumps(fits: dict[int, ClockFit], pauses: list[Pause], steps: list[Step]) -> list[Pause]:
+    """Return what pings show of machines that stood still, where nothing else explains it."""
+    found: list[Pause] = []
+    for jump in (jump for fit in fits.values() for jump in fit.jumps):
+        lasted_ns = abs(jump.moved_ns)
+        if lasted_ns < LIMITS.frozen_ns:
+            continue
+        number = jump.worker if jump.moved_ns > 0 else None
+        kind = FROZEN if jump.steady else APART
+        begin_ns, end_ns = jump.from_ns - lasted_ns, jump.to_ns + lasted_ns
+        if any(
+            pause.kind == SUSPENDED and pause.worker == jump.worker and _overlap(pause, begin_ns, end_ns)
+            for pause in pauses
+        ):
+            continue
+        if not jump.steady:
+            number = jump.worker
+            if any(
+                step.worker == jump.worker
+                and begin_ns <= step.time_ns
+                and step.time_ns - step.within_ns <= end_ns
+                for step in steps
+            ):
+                continue
+        # Every worker's pings show that the master's machine stood still.
+        if not any(pause.worker == number and _overlap(pause, begin_ns, end_ns) for pause in found):
+            found.append(Pause(number, kind, jump.from_ns, max(jump.from_ns, jump.to_ns), lasted_ns))
+    return found
+
+
+def _overlap(pause: Pause, begin_ns: int, end_ns: int) -> bool:
+    return pause.start_ns <= end_ns and begin_ns <= pause.end_ns

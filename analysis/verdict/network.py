@@ -1,0 +1,92 @@
+"""What the network between target and generator did to a run, which the generator is not to be blamed for."""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis import text
+from analysis.limits import LIMITS, reads_too_slowly
+from analysis.loading.run import Ints, Run, Window, ints
+from analysis.verdict import surroundings
+from analysis.verdict.causes import into
+from analysis.verdict.findings import Finding
+
+_Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
+#: A doubt that is so many times the event loop's worst lateness is none of its making.
+_TIMES_THE_LAG = 4
+#: What a finding on the network is about.
+SUBJECT = "network"
+
+
+def silences(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
+    """Yield a finding for each time in which connections had fallen silent."""
+    for found in summary["silences"]:
+        lasted_ns = found["end_ns"] - found["start_ns"]
+        many, of = found["connections"], max(found["connections"], found["connected"])
+        yield Finding(
+            "degraded",
+            SUBJECT,
+            f"{many:,} of {of:,} connections fell silent {into(found['start_ns'], window)}, for"
+            f" {text.duration(lasted_ns)} until all were connected again: nothing at all came from the target, and they"
+            f" were closed after up to {text.duration(found['longest_ns'])}",
+            "look at the network between generator and target, and at the target: what was missed counts as lost in"
+            " reconnect",
+            lasted_ns,
+        )
+
+
+def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
+    """Return the finding on deliveries that waited in the kernel while the generator was awake; None: it was not.
+
+    The generator has read too slowly only where its event loop or its CPU shows it (see `limits.reads_too_slowly`).
+    """
+    names = ("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "lag_max_ns", "queue_max_ns")
+    table = run.table("health", names)
+    columns = {name: ints(table, name) for name in names}
+    time_ns, end_ns = columns["time_ns"], window.end_ns + (run.late_after_ns or 0)
+    order = np.lexsort((time_ns, columns["worker"]))
+    columns = {name: values[order] for name, values in columns.items()}
+    time_ns, worker = columns["time_ns"], columns["worker"]
+    inside = (time_ns > window.start_ns) & (time_ns - columns["interval_ns"] < end_ns)
+    waited = inside & (columns["queue_max_ns"] > LIMITS.queue_doubtful_ns)
+    if not waited.any():
+        return None
+    cpu = surroundings.cpu_share(columns["cpu_ns"], columns["interval_ns"], columns["allowed_ns"])
+    lag_ns = columns["lag_max_ns"]
+    same = np.zeros(len(worker), dtype=bool)
+    same[1:] = worker[1:] == worker[:-1]
+    cpu, lag_ns = _with_the_second_before(cpu, same), _with_the_second_before(lag_ns, same)
+    rows = zip(
+        cpu[waited].tolist(), lag_ns[waited].tolist(), columns["queue_max_ns"][waited].tolist(), strict=True
+    )
+    if any(reads_too_slowly(*row) for row in rows):
+        return None
+    return Finding(
+        "degraded",
+        SUBJECT,
+        f"deliveries waited in the kernel before they could be read: p99 {text.duration(queue_p99_ns)}, while the"
+        f" generator was awake (at most {cpu[waited].max():.0%} of the CPU that it is allowed, its event loop late by"
+        f" at most {text.duration(int(lag_ns[waited].max()))}): they came behind data that was lost on the"
+        " way and sent again",
+        "look at the network between generator and target (loss, an outage): the generator is not the limit",
+    )
+
+
+def came_at_once(summary: dict[str, Any], doubt_ns: int) -> bool:
+    """Return whether messages that share a stamp had been held back on the way, and not left unread by us.
+
+    A generator that reads too slowly leaves them unread for about as long as its event loop is late, or is out of CPU.
+    """
+    health = summary["health"] or {}
+    lag_ns, cpu = health.get("lag_worst_ns"), health.get("cpu_worst")
+    if lag_ns is None or cpu is None:
+        return False
+    return bool(cpu <= LIMITS.busy_cpu and doubt_ns > _TIMES_THE_LAG * lag_ns)
+
+
+def _with_the_second_before(values: _Values, same: npt.NDArray[np.bool_]) -> _Values:
+    """Return the greater of each value and the one before it of the same worker."""
+    before = np.concatenate((values[:1], values[:-1]))
+    return np.where(same, np.maximum(values, before), values)

@@ -1,0 +1,135 @@
+"""The workers of a run: what each held and did, and what nobody saw because one was gone.
+
+A worker that is killed, cut off or told to end takes its subscriptions with it. What was published after that and would
+have gone to them is neither delivered nor lost by the service, which had nobody to deliver it to: it is counted apart,
+as unobserved, and the run is invalid. So is what a connection would have received that a failure of the harness ended.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis.ledger.reconcile import Settled
+from analysis.ledger.windows import FOREVER, matching_patterns
+from analysis.loading.run import Ints, Run, Window, codes, ints
+from analysis.verdict.surroundings import cpu_share
+
+_ODD = ("foreign", "undecodable", "unknown_subscription")
+#: What a record says of each worker, as far as it does: earlier versions had no weights.
+_SAID = ("address", "weight", "clients", "subscriptions", "deliveries", "events", "gathered_by", "left")
+
+
+def summarise(run: Run, window: Window | None, settled: Settled | None) -> dict[str, Any]:
+    """Return the summary's `workers`."""
+    workers = run.manifest["workers"]
+    gone = [] if settled is None else _gone(run, settled)
+    return {
+        "count": len(workers),
+        "unfinished": [worker["worker"] for worker in workers if not worker["finished"]],
+        "hosts": sorted({worker["hostname"] for worker in workers}),
+        **{name: sum(worker.get(name, 0) for worker in workers) for name in _ODD},
+        "deviations": dict(
+            sum((Counter(worker.get("deviations", {})) for worker in workers), Counter()).most_common()
+        ),
+        "network": dict(
+            sum((Counter(worker.get("network", {})) for worker in workers), Counter()).most_common()
+        ),
+        "each": _each(run, window),
+        "gone": gone,
+        "undecodable_kinds": _undecodable(workers),
+        "unobserved": sum(entry["unobserved_deliveries"] for entry in gone)
+        + (0 if settled is None else settled.ledger.unobserved),
+        "late": run.manifest.get("late_workers", []),
+    }
+
+
+def _undecodable(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the kinds of unreadable messages, most frequent first; an earlier version's record has none."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for worker in workers:
+        for entry in worker.get("undecodable_kinds", ()):
+            kind = str(entry["kind"])
+            known = kinds.setdefault(kind, {"kind": kind, "count": 0, "example": entry["example"]})
+            known["count"] += entry["count"]
+    return sorted(kinds.values(), key=lambda entry: -entry["count"])
+
+
+def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
+    names = ("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "deliveries")
+    table = run.table("health", names)
+    worker, time_ns, interval_ns, cpu_ns, allowed_ns, deliveries = (ints(table, name) for name in names)
+    busy = cpu_share(cpu_ns, interval_ns, allowed_ns)
+    inside = np.zeros(len(worker), dtype=bool)
+    if window is not None:
+        inside = (time_ns > window.start_ns) & (time_ns <= window.end_ns + 1_000_000_000)
+    rows = []
+    for entry in run.manifest["workers"]:
+        its = worker == entry["worker"]
+        cpu, fit = busy[its & inside], run.clocks[entry["worker"]]
+        said: Mapping[str, Any] = {name: entry.get(name) for name in _SAID}
+        rows.append(
+            {
+                "worker": entry["worker"],
+                "hostname": entry["hostname"],
+                "pid": entry["pid"],
+                "finished": entry["finished"],
+                **said,
+                # Of one that did not come to say it: what it had recorded.
+                "deliveries": int(deliveries[its].sum())
+                if said["deliveries"] is None
+                else said["deliveries"],
+                "cpu_mean": float(cpu.mean()) if cpu.size else None,
+                "cpu_worst": float(cpu.max()) if cpu.size else None,
+                "clock_shared": fit.shared,
+                "clock_offset_ns": fit.offset_ns,
+                "clock_error_ns": fit.error_ns,
+            }
+        )
+    return rows
+
+
+def _gone(run: Run, settled: Settled) -> list[dict[str, Any]]:
+    """Return of each worker that ended before the run did what would have reached its subscriptions after that."""
+    if not run.broken_off_ns:
+        return []
+    table = run.table("subscriptions", ("worker", "subscription", "life", "turn", "channel", "ended_ns"))
+    pattern, patterns = codes(table, "channel")
+    order = np.lexsort((ints(table, "turn"), ints(table, "life"), ints(table, "subscription")))
+    subscription = ints(table, "subscription")[order]
+    last = np.ones(len(subscription), dtype=bool)
+    last[:-1] = subscription[1:] != subscription[:-1]
+    order = order[last]
+    worker, pattern = ints(table, "worker")[order], pattern[order]
+    ended_ns = ints(table, "ended_ns", missing=FOREVER)[order]
+    sent_ns = _sent_by_pattern(settled, patterns)
+    rows = []
+    for number, end_ns in run.broken_off_ns.items():
+        its = worker == number
+        unobserved = 0
+        for code in np.unique(pattern[its]).tolist():
+            since_ns = np.minimum(ended_ns[its & (pattern == code)], end_ns)
+            sent = sent_ns.get(code, np.empty(0, dtype=np.int64))
+            unobserved += int((len(sent) - np.searchsorted(sent, since_ns, side="left")).sum())
+        rows.append(
+            {
+                "worker": number,
+                "last_sign_ns": end_ns,
+                "subscriptions": int(np.count_nonzero(its)),
+                "unobserved_deliveries": unobserved,
+            }
+        )
+    return rows
+
+
+def _sent_by_pattern(settled: Settled, patterns: list[str | None]) -> dict[int, Ints]:
+    """Return when the accepted events were sent that each pattern receives, ascending."""
+    events = settled.events
+    found: dict[int, list[Ints]] = {}
+    for code, name in enumerate(events.channels):
+        sent = events.sent_ns[events.accepted & (events.channel == code)]
+        if name is not None and len(sent):
+            for pattern in matching_patterns(patterns, name):
+                found.setdefault(pattern, []).append(sent)
+    return {pattern: np.sort(np.concatenate(parts)) for pattern, parts in found.items()}
