@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-from loadgen.measure.spool import SCHEMAS  # noqa: E402
+from analysis.record.schemas import SCHEMAS  # noqa: E402
 
 SECOND_NS = 1_000_000_000
 T0_NS = 1_795_490_000 * SECOND_NS

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from analysis.clocks import fit as clocks
 from analysis.clocks.bounds import Pings
 from analysis.clocks.fit import ClockFit
-from analysis.record import around, manifest, tables
+from analysis.record import manifest, schemas, tables
 from analysis.record.manifest import ManifestError
 from analysis.record.tables import TableError
 
@@ -24,34 +24,8 @@ if TYPE_CHECKING:
 
 #: Formats that are read; what an older one lacks is null (see results/README.md).
 FORMATS = (2, 3)
-TABLES = ("deliveries", "events", "subscriptions", "connections", "health", "clock", "echo")
-#: Columns that a worker's own clock has stamped. The schedule (`intended_ns`) is the master's.
-_LOCAL_TIMES = {
-    "deliveries": {"sent_ns", "arrival_ns", "read_ns"},
-    "events": {"slot_ns", "sent_ns", "acked_ns"},
-    "subscriptions": {"requested_ns", "acknowledged_ns", "probed_ns", "ready_ns", "ended_ns"},
-    "connections": {"started_ns", "opened_ns", "acknowledged_ns", "closed_ns", "silent_since_ns"},
-    "health": {"time_ns", "paused_until_ns"},
-}
 #: Times of CLOCK_MONOTONIC_RAW in the clock table, in the order of `Pings`.
 _STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
-#: Columns that records of earlier versions lack: there they are null.
-_LATER_COLUMNS: dict[str, dict[str, pa.DataType]] = {
-    "deliveries": {"uncertain_ns": pa.int64()},
-    "events": {"connection_wait_ns": pa.int64(), "remote_address": pa.string()},
-    "subscriptions": {"turn": pa.int32(), "intent": pa.string(), "refusal": pa.string()},
-    "connections": {
-        "intent": pa.string(),
-        "slow": pa.bool_(),
-        "remote_address": pa.string(),
-        "silent_since_ns": pa.int64(),
-        "refusal": pa.string(),
-    },
-    "clock": dict.fromkeys(
-        ("sent_raw_ns", "master_raw_ns", "received_raw_ns", "bound_ns", "master_bound_ns"), pa.int64()
-    ),
-    "health": dict.fromkeys(("paused_ns", "paused_until_ns", "suspended_ns", *around.COLUMNS), pa.int64()),
-}
 _MANY_ROWS = 100_000
 #: A table of so few rows is read once and kept: dozens of figures are made from each.
 _FEW_ROWS = 20_000
@@ -215,7 +189,7 @@ class Run:
         Times are on the master's clock: where a worker has a clock of its own they are corrected, and what cannot be
         (the sending time of a publisher that nobody knows) is null.
         """
-        if all(fit.shared for fit in self.clocks.values()) or not set(columns) & _LOCAL_TIMES.get(
+        if all(fit.shared for fit in self.clocks.values()) or not set(columns) & schemas.LOCAL_TIMES.get(
             name, set()
         ):
             return self._read(name, columns, window)
@@ -283,7 +257,7 @@ class Run:
         if not groups:
             return np.empty(0, dtype=np.int64), self._read("none", columns)
         names = {*columns, "intended_ns"}
-        raw = all(fit.shared for fit in self.clocks.values()) or not names & _LOCAL_TIMES["deliveries"]
+        raw = all(fit.shared for fit in self.clocks.values()) or not names & schemas.LOCAL_TIMES["deliveries"]
         if not raw:
             names |= {"worker", "publisher"}
         path = self.path / "deliveries.parquet"
@@ -305,7 +279,7 @@ class Run:
 
     def _corrected(self, name: str, table: pa.Table) -> pa.Table:
         by_worker = ints(table, "worker")
-        for column in sorted(_LOCAL_TIMES[name] & set(table.column_names)):
+        for column in sorted(schemas.LOCAL_TIMES[name] & set(table.column_names)):
             worker = by_worker
             if (name, column) == ("deliveries", "sent_ns"):
                 worker = self.worker_of(ints(table, "publisher"))
@@ -322,10 +296,10 @@ class Run:
         path = self.path / f"{name}.parquet"
         if not path.exists():
             return pa.table({column: pa.array([], type=pa.int64()) for column in columns})
-        later = _LATER_COLUMNS.get(name, {})
+        later = schemas.later_types(name) if name in schemas.SCHEMAS else {}
         try:
             if name not in self._kept and (file := _opened(path, name)).metadata.num_rows <= _FEW_ROWS:
-                known = tables.columns(name)
+                known = schemas.columns(name)
                 self._kept[name] = _whole(file, [each for each in file.schema.names if each in known])
             kept = self._kept.get(name)
             names = set(file.schema.names if kept is None else kept.column_names)
@@ -354,7 +328,7 @@ class Run:
         nullable = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
         try:
             table = _whole(_opened(path, name))
-            if not all(fit.shared for fit in self.clocks.values()) and name in _LOCAL_TIMES:
+            if not all(fit.shared for fit in self.clocks.values()) and name in schemas.LOCAL_TIMES:
                 table = self._corrected(name, table)
             frame: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
             return frame
@@ -365,7 +339,7 @@ class Run:
 def _opened(path: Path, name: str) -> pq.ParquetFile:
     """Open a table, with each of its texts kept once."""
     metadata = pq.read_metadata(path)
-    texts = [column for column in tables.texts(name) if column in metadata.schema.names]
+    texts = [column for column in schemas.texts(name) if column in metadata.schema.names]
     return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
 
 

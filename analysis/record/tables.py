@@ -4,8 +4,7 @@ A record from elsewhere may be torn, hold other columns, or unpack to far more t
 large too: deliveries are read in slices, so each of their row groups is judged, and all others as a whole.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,29 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import text
-from analysis.record import around, files
+from analysis.record import files, schemas
 
-#: Columns of each table that are no integers, and of which kind they are. The columns are those of results/README.md.
-_INTEGERS: Final[Mapping[str, str]] = {
-    "deliveries": "worker subscription publisher sequence intended_ns sent_ns arrival_ns read_ns uncertain_ns",
-    "events": "worker publisher sequence batch intended_ns slot_ns sent_ns acked_ns bytes connection_wait_ns",
-    "subscriptions": "worker subscription connection life requested_ns acknowledged_ns probed_ns ready_ns ended_ns"
-    " turn",
-    "connections": "worker connection life started_ns opened_ns acknowledged_ns closed_ns close_code"
-    " silent_since_ns",
-    "clock": "worker sent_ns master_received_ns master_sent_ns received_ns sent_raw_ns master_raw_ns"
-    " received_raw_ns bound_ns master_bound_ns",
-    "health": "worker time_ns interval_ns cpu_ns lag_max_ns late_max_ns queue_max_ns deliveries published gc_ns"
-    " rss_bytes open_files open_files_limit ports ports_limit clock_moved_ns paused_ns paused_until_ns suspended_ns "
-    + " ".join(around.COLUMNS),
-    "echo": "worker sequence intended_ns sent_ns arrival_ns read_ns",
-}
-_TEXTS: Final[Mapping[str, str]] = {
-    "events": "channel status error remote_address",
-    "subscriptions": "group channel error intent refusal",
-    "connections": "group error intent refusal remote_address",
-}
-_FLAGS: Final[Mapping[str, str]] = {"connections": "kernel_timestamps tls slow"}
 _COLUMNS_MAX: Final = 200
 #: A row group of ours has a million rows and a batch.
 _GROUP_ROWS_MAX: Final = 4_000_000
@@ -60,7 +38,7 @@ def check(folder: Path, free_bytes: int | None = None) -> None:
     """
     free = available_bytes() if free_bytes is None else free_bytes
     whole = 0
-    for name in _INTEGERS:
+    for name in schemas.TABLES:
         path = folder / f"{name}.parquet"
         if not path.exists() and not path.is_symlink():
             continue
@@ -112,18 +90,6 @@ def available_bytes() -> int | None:
     return min(found) if found else None
 
 
-def texts(name: str) -> list[str]:
-    """Return the columns of a table that are text: to be read as numbers of texts, each of which is kept once."""
-    return _TEXTS.get(name, "").split()
-
-
-@cache
-def columns(name: str) -> frozenset[str]:
-    """Return the columns that a table may have."""
-    kinds = (_INTEGERS, _TEXTS, _FLAGS)
-    return frozenset(column for kind in kinds for column in kind.get(name, "").split())
-
-
 def _meminfo() -> int | None:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -159,11 +125,11 @@ def _columns(path: Path, name: str, metadata: pq.FileMetaData) -> None:
     if len(schema) > _COLUMNS_MAX or metadata.num_columns != len(schema):
         raise TableError(f"{_named(path)} has columns that no run's table has")
     for kind, names, fits in (
-        ("whole numbers", _INTEGERS.get(name, ""), pa.types.is_integer),
-        ("text", _TEXTS.get(name, ""), _is_text),
-        ("true or false", _FLAGS.get(name, ""), pa.types.is_boolean),
+        ("whole numbers", schemas.integers(name), pa.types.is_integer),
+        ("text", schemas.texts(name), _is_text),
+        ("true or false", schemas.flags(name), pa.types.is_boolean),
     ):
-        for column in names.split():
+        for column in names:
             places = schema.get_all_field_indices(column)
             if len(places) > 1:
                 raise TableError(f"{_named(path)} has the column {column} twice")

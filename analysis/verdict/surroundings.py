@@ -14,7 +14,7 @@ import numpy.typing as npt
 from analysis import text
 from analysis.limits import LIMITS
 from analysis.loading.run import Ints, Run, Window, ints
-from analysis.record.around import COLUMNS
+from analysis.record.schemas import AROUND
 from analysis.verdict.findings import Finding
 
 _ALLOWANCES = ("bw_in", "bw_out", "pps", "conntrack", "linklocal")
@@ -78,7 +78,7 @@ def cpu_share(cpu_ns: Ints, interval_ns: Ints, allowed_ns: Ints) -> Floats:
 
 def summarise(run: Run, window: Window) -> list[Surroundings]:
     """Return what was around the workers in the measurement; nothing for a record that does not tell."""
-    names = ("worker", "time_ns", "interval_ns", *COLUMNS)
+    names = ("worker", "time_ns", "interval_ns", *AROUND)
     table = run.table("health", names)
     columns = {name: ints(table, name) for name in names}
     time_ns = columns["time_ns"]
@@ -88,7 +88,7 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
     hosts: dict[tuple[str, int], Mapping[str, Any]] = {}
     for entry in run.manifest["workers"]:
         its = columns["worker"] == entry["worker"]
-        if not any((columns[name][its] >= 0).any() for name in COLUMNS):
+        if not any((columns[name][its] >= 0).any() for name in AROUND):
             continue
         # A quota may be lifted before the end: what it was until then is what the worker was under.
         limited = its & (columns["quota_ns"] >= 0)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from analysis.record import schemas
 from loadgen import native
 from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
@@ -16,7 +17,7 @@ from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffe
 from loadgen.measure.health import HealthSample, HealthSampler
 from loadgen.measure.live import LiveInterval, LiveReports, Report
 from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, SubscriptionRow, answer_times_ns
-from loadgen.measure.spool import SpoolWriter, spool_schema
+from loadgen.measure.spool import SpoolWriter
 from loadgen.measure.undecodable import Undecodable
 
 _AT = {name: index for index, name in enumerate(COLUMNS)}
@@ -208,7 +209,7 @@ class Recorder:
         return columns if keep.all() else columns[:, keep]
 
     def _batch(self, columns: Values) -> pa.RecordBatch:
-        schema = spool_schema("deliveries")
+        schema = schemas.plain("deliveries")
         arrays = [pa.array(np.full(columns.shape[1], self._spool.worker, dtype=np.int16))]
         for field in list(schema)[1:]:
             # Raises where a number does not fit; a cast of Arrow's own would load all of its functions for it.

@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.record import files
+from analysis.record.schemas import SCHEMAS
 from loadgen import __version__
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.measure import histograms
 from loadgen.measure.clock import boot_id
-from loadgen.measure.spool import MARKER, SCHEMAS, read_batches, spool_name
+from loadgen.measure.spool import MARKER, read_batches, spool_name
 
 FORMAT = 3
 #: Tables of lives, and what numbers a life of the thing that lives.

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from analysis.record.schemas import SCHEMAS
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
 from loadgen.measure.live import BOUNDS_NS
-from loadgen.measure.spool import SCHEMAS, spool_name
+from loadgen.measure.spool import spool_name
 from loadgen.run import messages
 
 #: Of texts that a worker cuts before it sends them.

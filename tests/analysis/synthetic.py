@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.record import around
+from analysis.record import schemas
 
 SECOND = 1_000_000_000
 T0 = 1_795_490_000 * SECOND
@@ -106,7 +106,7 @@ TYPES: dict[str, dict[str, pa.DataType]] = {
         "paused_ns": _INT64,
         "paused_until_ns": _INT64,
         "suspended_ns": _INT64,
-        **dict.fromkeys(around.COLUMNS, _INT64),
+        **dict.fromkeys(schemas.AROUND, _INT64),
     },
 }
 #: Columns that older records do not have: written where a row has one.

@@ -6,11 +6,12 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from analysis.record import files
+from analysis.record.schemas import SCHEMAS
 from loadgen import native
 from loadgen.measure import recorder as recorders
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import EventRow
-from loadgen.measure.spool import SCHEMAS, SpoolWriter, read_batches
+from loadgen.measure.spool import SpoolWriter, read_batches
 from tests.paths import REPO
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import analysis
-from analysis.record import around
+from analysis.record import schemas
 from analysis.report.page import render
 from analysis.verdict import causes, surroundings
 from analysis.verdict.findings import Finding
@@ -52,7 +52,7 @@ def workers(count: int, **more: Any) -> list[dict[str, Any]]:
 
 
 def test_the_columns_are_those_that_workers_write() -> None:
-    assert Around._fields == around.COLUMNS
+    assert Around._fields == schemas.AROUND
 
 
 def test_a_quota_that_holds_everything_back_is_named_with_its_size_beside_the_p99(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_what_is_not_known_is_null_and_not_zero(tmp_path: Path) -> None:
 def test_each_is_a_finding_of_its_own(
     tmp_path: Path, changes: Row, expected: list[tuple[str, str]], said: str
 ) -> None:
-    nothing = dict.fromkeys(around.COLUMNS[9:], 0)
+    nothing = dict.fromkeys(schemas.AROUND[9:], 0)
     row = health(4.5, **{**nothing, **changes})
     phases: list[Row] = [
         {"name": "measure", "start_ns": LONG[0]["start_ns"], "end_ns": LONG[0]["start_ns"] + 20 * SECOND}

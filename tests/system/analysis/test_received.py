@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 import analysis
 from analysis.loading.run import RunError, codes
-from analysis.record import tables
+from analysis.record import schemas, tables
 from analysis.report.page import render
 from loadgen.cli import verify as verify_command  # noqa: F401
 from loadgen.cli.app import app
@@ -161,7 +161,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @given(
-    st.sampled_from(sorted(tables._INTEGERS.keys() - {"echo"})), st.integers(0, 3_000), st.binary(max_size=8)
+    st.sampled_from(sorted({*schemas.TABLES} - {"echo"})), st.integers(0, 3_000), st.binary(max_size=8)
 )
 @settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_torn_and_overwritten_tables_are_a_sentence(
@@ -194,7 +194,7 @@ def test_another_type_of_column_is_named(folder: Path, kind: pa.DataType) -> Non
 
 def bomb(path: Path, rows: int, group_rows: int = 1_000_000) -> None:
     """Write a table whose rows are all alike: hardly anything on disk."""
-    names = tables._INTEGERS[path.stem].split()
+    names = list(schemas.integers(path.stem))
     alike = pa.array(np.zeros(group_rows, dtype=np.int64))
     group = pa.table(dict.fromkeys(names, alike))
     with pq.ParquetWriter(path, group.schema, compression="zstd") as writer:
@@ -228,7 +228,7 @@ def test_one_row_group_of_everything_is_refused_and_many_are_not(folder: Path) -
         analysis.load(folder)
     # As a long run has it: row groups of a million, larger together than the memory.
     rng = np.random.default_rng(1)
-    names = tables._INTEGERS["deliveries"].split()
+    names = list(schemas.integers("deliveries"))
     group = pa.table({name: pa.array(rng.integers(0, 1 << 62, 200_000)) for name in names})
     with pq.ParquetWriter(folder / "deliveries.parquet", group.schema) as writer:
         for _ in range(5):

@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 import analysis
+from analysis.record.schemas import SCHEMAS
 from analysis.verify.check import verify
-from loadgen.measure.spool import SCHEMAS
 from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
 from loadgen.resolve.resolver import resolve
