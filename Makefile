@@ -41,10 +41,11 @@ setup: .venv/ready ## Make .venv with those of the checks as well
 	$(PIP) -e '.[dev,mutation,test]'
 	touch $@ .venv/installed .venv/ready
 
-check: setup ## Look at format, style and types
+check: setup ## Look at format, style, types, and what imports what
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 test: setup ## Run the fast layer: what is computed, on all cores
 	$(PYTEST) -n $(JOBS) --dist loadgroup tests --ignore=tests/system
