@@ -17,7 +17,7 @@ from analysis.figures.outages import find_outages, find_silences
 from analysis.figures.percentiles import Percentiles
 from analysis.ledger.breakdown import DIMENSIONS
 from analysis.ledger.matching import RANKS
-from analysis.ledger.reconcile import settle
+from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Ints, Run, Window, codes, ints, target_of
 from analysis.record import revisions
 from analysis.verdict import checks, clockbound, disturbances, surroundings, throttling, workers
@@ -76,7 +76,7 @@ def summarise(run: Run) -> dict[str, Any]:
         return _judged(run, None, summary)
     # Before the ledger, whose arrays stay in memory: in a large run each of the two takes much for a while.
     delivery = _delivery(run)
-    settled = settle(run, window)
+    settled = reconcile(run, window)
     ledger = settled.ledger
     summary["workers"] = workers.summarise(run, window, settled)
     summary["ledger"] = ledger.to_dict()

@@ -15,7 +15,7 @@ import numpy as np
 from analysis.figures import fanout, latencies
 from analysis.figures.bounds import Bounded
 from analysis.figures.percentiles import nearest_rank
-from analysis.ledger.reconcile import settle
+from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Ints, Run, RunError, Window, ints, load, target_of
 from analysis.record import files
 
@@ -70,7 +70,7 @@ class Profile:
         samples = _samples(run, window)
         bounded = {
             "delivery.latency": latencies.samples(run, window, "delivery.latency"),
-            "fanout.last": fanout.ranks(settle(run, window), "last_ns"),
+            "fanout.last": fanout.ranks(reconcile(run, window), "last_ns"),
         }
         edges = _edges(window)
         blocks = {name: _histograms(at_ns, values, edges) for name, (at_ns, values) in samples.items()}
@@ -167,7 +167,7 @@ def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:
     """Return (intended time, value) of each sample of each distribution."""
     table = run.table("deliveries", ("intended_ns", "arrival_ns"), window)
     intended_ns = ints(table, "intended_ns")
-    frame = fanout.by_event(settle(run, window))[["intended_ns", "last_ns"]].dropna()
+    frame = fanout.by_event(reconcile(run, window))[["intended_ns", "last_ns"]].dropna()
     names = ("publisher", "batch", "intended_ns", "sent_ns", "acked_ns")
     events = run.table("events", names, window)
     publisher, batch, due_ns, sent_ns, acked_ns = (ints(events, name) for name in names)

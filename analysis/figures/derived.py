@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from analysis.figures import fanout
 from analysis.ledger.breakdown import Breakdown
-from analysis.ledger.reconcile import settle
+from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.record import files
 from analysis.record.tables import TableError, check_made
@@ -24,7 +24,7 @@ def tables(run: Run) -> dict[str, pa.Table]:
     window = run.measure
     if window is None or window.seconds <= 0:
         return {}
-    settled = settle(run, window)
+    settled = reconcile(run, window)
     return {"fanout": of_fanout(fanout.Fanout.of(settled)), "ledger": of_ledger(settled.breakdown)}
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from analysis.figures.bounds import Bounded
 from analysis.ledger.matching import RANKS
-from analysis.ledger.reconcile import Settled
+from analysis.ledger.reconcile import Reconciled
 from analysis.loading.run import Ints, Window
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Fanout:
 
     @classmethod
     @lru_cache(maxsize=1)
-    def of(cls, settled: Settled) -> "Fanout":
+    def of(cls, settled: Reconciled) -> "Fanout":
         """Return the rows; those of the last ledger are kept."""
         events = settled.events
         wanted = np.flatnonzero(settled.expected > 0)
@@ -86,7 +86,7 @@ class Fanout:
         return frame
 
 
-def by_event(settled: Settled) -> "pd.DataFrame":
+def by_event(settled: Reconciled) -> "pd.DataFrame":
     """Return one row an event that somebody should receive, by intended time.
 
     Columns: publisher, sequence, channel, intended_ns, expected, arrived, first_ns, median_ns, p99_ns, last_ns; see
@@ -95,7 +95,7 @@ def by_event(settled: Settled) -> "pd.DataFrame":
     return Fanout.of(settled).frame
 
 
-def ranks(settled: Settled, name: str, window: Window | None = None) -> Bounded:
+def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bounded:
     """Return one rank's latencies (a name of `RANKS`) of all events, or of those of a window."""
     rows = Fanout.of(settled)
     inside = rows.reached
@@ -113,7 +113,7 @@ def ranks(settled: Settled, name: str, window: Window | None = None) -> Bounded:
     )
 
 
-def summarise(settled: Settled) -> dict[str, Any]:
+def summarise(settled: Reconciled) -> dict[str, Any]:
     """Return the figures over all events: percentiles of each rank, and how many reached everybody."""
     rows = Fanout.of(settled)
     count = len(rows.expected)
@@ -125,5 +125,5 @@ def summarise(settled: Settled) -> dict[str, Any]:
     }
 
 
-def _inexact(settled: Settled) -> bool:
+def _inexact(settled: Reconciled) -> bool:
     return settled.ranks_low_ns is not settled.ranks_ns

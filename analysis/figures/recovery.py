@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from analysis.figures.percentiles import nearest_rank
-from analysis.ledger.reconcile import settle
+from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Ints, Run, codes, ints
 
 NEVER = np.iinfo(np.int64).max
@@ -228,7 +228,7 @@ def _missed(run: Run) -> dict[str, Any] | None:
     lives = _lives_of_subscriptions(run)
     cut = np.array([bool(_DROP.fullmatch(text or "")) for text in lives.intents], dtype=bool)
     dropped = np.unique(lives.subscription[cut[lives.intent] & (lives.ready_ns >= 0)])
-    rows = settle(run, window).breakdown.rows["subscription"]
+    rows = reconcile(run, window).breakdown.rows["subscription"]
     missed = rows.counts["missed_in_gap"]
     missed_by = dict(zip(rows.keys, missed.tolist(), strict=True))
     values = np.sort(np.array([missed_by.get(str(number), 0) for number in dropped.tolist()], dtype=np.int64))

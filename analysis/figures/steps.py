@@ -9,11 +9,11 @@ import numpy as np
 
 from analysis.figures import offered
 from analysis.figures.latencies import samples
-from analysis.ledger.reconcile import Settled
+from analysis.ledger.reconcile import Reconciled
 from analysis.loading.run import Run, ints, taken, unanswering
 
 
-def summarise(run: Run, settled: Settled) -> list[dict[str, Any]]:
+def summarise(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
     """Return the figures of each step, in the order of time; none where the load is no staircase."""
     found, window = offered.steps(run), run.measure
     if not found or window is None:

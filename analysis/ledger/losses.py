@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.ledger import windows as presence
+from analysis.ledger import windows
 from analysis.ledger.events import Events, Reach
 from analysis.ledger.matching import Through
 from analysis.ledger.windows import Segments
@@ -18,12 +18,12 @@ MISSED = (MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED)
 CLASSES = (*LOST, *MISSED)
 
 _CLASS_OF_KIND = {
-    presence.LIVE: OTHERWISE,
-    presence.BEFORE_READY: BEFORE_READY,
-    presence.IN_RECONNECT: IN_RECONNECT,
-    presence.DROPPED: MISSED_IN_GAP,
-    presence.AWAY: MISSED_AWAY,
-    presence.UNOBSERVED: UNOBSERVED,
+    windows.LIVE: OTHERWISE,
+    windows.BEFORE_READY: BEFORE_READY,
+    windows.IN_RECONNECT: IN_RECONNECT,
+    windows.DROPPED: MISSED_IN_GAP,
+    windows.AWAY: MISSED_AWAY,
+    windows.UNOBSERVED: UNOBSERVED,
 }
 _CLASSES = 1 + len(CLASSES)
 #: Cells of (subscription, event) looked at in one turn: bounds the memory.
@@ -138,7 +138,7 @@ def _classes(
         if endings[place] and last.start < last.stop:
             of_ending = _CLASS_OF_KIND[int(endings[place])]
             # Of a failure of ours any that did not, as it may have come.
-            if endings[place] == presence.UNOBSERVED:
+            if endings[place] == windows.UNOBSERVED:
                 row[last] = of_ending
             else:
                 through_ns = through.last_ns(int(members[place]), publisher[last])
@@ -149,7 +149,7 @@ def _classes(
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
     """Return from what sending time on an event was not yet overdue at the break at the end of each segment."""
-    begins_ns = np.full(len(present), presence.FOREVER, dtype=np.int64)
+    begins_ns = np.full(len(present), windows.FOREVER, dtype=np.int64)
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.ledger import windows as presence
+from analysis.ledger import windows
 from analysis.ledger.breakdown import Breakdown
 from analysis.ledger.events import Events, events_in, expected_of, reach_of
 from analysis.ledger.losses import (
@@ -34,7 +34,7 @@ from analysis.ledger.windows import pattern_matches
 from analysis.loading.doubts import Doubts
 from analysis.loading.run import Ints, Run, Window
 
-__all__ = ["Events", "Ledger", "Settled", "pattern_matches", "settle"]
+__all__ = ["Events", "Ledger", "Reconciled", "pattern_matches", "reconcile"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Ledger:
 
 
 @dataclass(frozen=True, eq=False)
-class Settled:
+class Reconciled:
     """A ledger and what it was made from. Arrays are of one length and stand for the events."""
 
     ledger: Ledger
@@ -140,9 +140,9 @@ class Settled:
 
 
 @lru_cache(maxsize=1)
-def settle(run: Run, window: Window) -> Settled:
+def reconcile(run: Run, window: Window) -> Reconciled:
     """Return the ledger of a window and what it was made from; the last one is kept, as several figures need it."""
-    events, present = events_in(run, window), presence.segments(run)
+    events, present = events_in(run, window), windows.segments(run)
     reach = reach_of(events, present)
     expected, expected_by_segment = expected_of(events, present, reach)
     found = match(run, window, events, present, reach, expected)
@@ -197,7 +197,7 @@ def settle(run: Run, window: Window) -> Settled:
     )
     if not breakdown.agrees_with(asdict(ledger)):
         ledger = replace(ledger, breakdown_agrees=False)
-    return Settled(
+    return Reconciled(
         ledger,
         events,
         expected,

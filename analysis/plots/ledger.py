@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.ledger.reconcile import settle
+from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.plots import style
 from analysis.plots.axes import SECOND_NS, label_time, origin_of, shade_phases
@@ -18,7 +18,7 @@ def ledger(run: Run) -> Figure | None:
     window = run.measure
     if window is None or window.seconds <= 0:
         return None
-    settled = settle(run, window)
+    settled = reconcile(run, window)
     if not settled.ledger.expected or not (settled.ledger.lost or settled.ledger.late):
         return None
     seconds = int(np.ceil(window.seconds))

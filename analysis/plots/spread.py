@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from analysis import text
 from analysis.figures import fanout
 from analysis.figures.latencies import SHARES, Group, latencies
-from analysis.ledger.reconcile import settle
+from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.plots import style
 from analysis.plots.axes import label_milliseconds, label_time, milliseconds_tick, nines_tick, origin_of
@@ -55,7 +55,7 @@ def fan_out(run: Run) -> Figure | None:
     window = run.measure
     if window is None or window.seconds <= 0:
         return None
-    frame = fanout.by_event(settle(run, window))
+    frame = fanout.by_event(reconcile(run, window))
     frame = frame[frame["arrived"] > 0]
     if not len(frame):
         return None

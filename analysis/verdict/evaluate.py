@@ -20,7 +20,7 @@ from analysis.figures.latencies import KINDS, samples
 from analysis.figures.percentiles import nearest_rank
 from analysis.gates.grammar import Gate, duration_ns, parse
 from analysis.gates.metrics import Kind, Metric
-from analysis.ledger.reconcile import Settled, settle
+from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading.run import Ints, Run, Window, ints
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
@@ -309,8 +309,8 @@ class _Figures:
         return intended_ns[known], (sent_ns - intended_ns)[known]
 
     @cached_property
-    def _settled(self) -> Settled:
-        return settle(self._run, self._whole)
+    def _settled(self) -> Reconciled:
+        return reconcile(self._run, self._whole)
 
     def _number(self, name: str, window: Window) -> Between | None:
         if name.startswith("checks."):

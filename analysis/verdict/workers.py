@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.ledger.reconcile import Settled
+from analysis.ledger.reconcile import Reconciled
 from analysis.ledger.windows import FOREVER, matching_patterns
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.verdict.surroundings import cpu_share
@@ -21,7 +21,7 @@ _ODD = ("foreign", "undecodable", "unknown_subscription")
 _SAID = ("address", "weight", "clients", "subscriptions", "deliveries", "events", "gathered_by", "left")
 
 
-def summarise(run: Run, window: Window | None, settled: Settled | None) -> dict[str, Any]:
+def summarise(run: Run, window: Window | None, settled: Reconciled | None) -> dict[str, Any]:
     """Return the summary's `workers`."""
     workers = run.manifest["workers"]
     gone = [] if settled is None else _gone(run, settled)
@@ -90,7 +90,7 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
     return rows
 
 
-def _gone(run: Run, settled: Settled) -> list[dict[str, Any]]:
+def _gone(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
     """Return of each worker that ended before the run did what would have reached its subscriptions after that."""
     if not run.broken_off_ns:
         return []
@@ -123,7 +123,7 @@ def _gone(run: Run, settled: Settled) -> list[dict[str, Any]]:
     return rows
 
 
-def _sent_by_pattern(settled: Settled, patterns: list[str | None]) -> dict[int, Ints]:
+def _sent_by_pattern(settled: Reconciled, patterns: list[str | None]) -> dict[int, Ints]:
     """Return when the accepted events were sent that each pattern receives, ascending."""
     events = settled.events
     found: dict[int, list[Ints]] = {}

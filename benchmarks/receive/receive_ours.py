@@ -27,7 +27,7 @@ from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
 from loadgen.resolve import ClientPlan, SubscriptionPlan  # noqa: E402
 from loadgen.run import worker_process  # noqa: E402
-from loadgen.run.cadence import FLUSH_INTERVAL_S, every  # noqa: E402
+from loadgen.run.periodic import FLUSH_INTERVAL_S, every  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
 from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
@@ -44,7 +44,7 @@ class ThrownAway(Recorder):
         """Throw away what came in since the last call."""
         self.deliveries += sum(map(len, self._buffer.take()))
 
-    def _relieve(self) -> None:
+    def _on_backpressure(self) -> None:
         self.deliveries += sum(map(len, self._buffer.take_oldest()))
 
 
@@ -65,7 +65,7 @@ def main() -> None:
         progress=Progress(),
         publishing_over=False,
         stopping=False,
-        complain=lambda reason, fatal: print(reason, file=sys.stderr),
+        report_error=lambda reason, fatal: print(reason, file=sys.stderr),
     )
     plans = [
         ClientPlan(number, "g", number, (SubscriptionPlan(number, "/default/bench"),), None, 0)

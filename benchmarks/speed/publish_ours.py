@@ -25,7 +25,7 @@ from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
 from loadgen.resolve import ClientPlan, Clients  # noqa: E402
 from loadgen.resolve.resolver import resolve  # noqa: E402
-from loadgen.run.cadence import FLUSH_INTERVAL_S, every  # noqa: E402
+from loadgen.run.periodic import FLUSH_INTERVAL_S, every  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
 from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.run.worker_clock import WorkerClock  # noqa: E402
@@ -79,7 +79,7 @@ class Worker:
     def local_ns(self, master_ns: int) -> int:
         return self._clock.local_ns(master_ns)
 
-    def complain(self, reason: str, fatal: bool) -> None:
+    def report_error(self, reason: str, fatal: bool) -> None:
         print(reason, file=sys.stderr)
 
 

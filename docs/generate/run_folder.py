@@ -27,7 +27,9 @@ def page() -> str:
     names = [field.name for field in fields(Manifest)]
     _agree("manifest.json", names, meanings)
     parts = [
-        head("A run's folder", "`analysis/record/schemas.py`, `loadgen/run/record.py` and `results/README.md`"),
+        head(
+            "A run's folder", "`analysis/record/schemas.py`, `loadgen/run/record.py` and `results/README.md`"
+        ),
         f"Format {FORMAT}. One folder a run, below `results/`. All times are integer nanoseconds since the Unix epoch"
         " (`*_ns`). Null means that it did not happen or is not known, never zero. `analysis.load(FOLDER)` reads it;"
         " so does whatever reads Parquet.\n",

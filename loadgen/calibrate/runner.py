@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import analysis
-from loadgen import children
+from loadgen import subprocesses as children
 from loadgen.calibrate.cases import Case
 from loadgen.calibrate.checks import Line
 from loadgen.calibrate.truth import Truth

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.ledger.reconcile import Settled, settle
+from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading.run import Run
 from loadgen.server.journal_reader import Journal
 
@@ -25,7 +25,7 @@ class Truth:
     have publisher, sequence and subscription (the harness's number); `copy` counts the rows of a pair from 0.
     """
 
-    settled: Settled
+    settled: Reconciled
     received: pd.DataFrame
     written: pd.DataFrame
     withheld: pd.DataFrame
@@ -61,7 +61,7 @@ class Truth:
         written = deliveries[is_written].copy()
         written["written_ns"] = written["written_ns"].astype(np.int64)
         return cls(
-            settle(run, window),
+            reconcile(run, window),
             _numbered(received),
             _numbered(written),
             deliveries[~is_written],

@@ -11,7 +11,7 @@ from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
 from analysis.loading.run import RunError, ints, load
 from analysis.record import files
-from loadgen import children
+from loadgen import subprocesses as children
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.search import Status, Trial, Vote
 from loadgen.config.units import format_duration

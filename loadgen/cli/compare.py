@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from loadgen import children
+from loadgen import subprocesses as children
 from loadgen.cli.app import app, fail
 from loadgen.exits import ExitCode
 

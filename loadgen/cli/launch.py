@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadgen import children
+from loadgen import subprocesses as children
 from loadgen.cli.passing import passed_on
 from loadgen.cli.request import Request
 from loadgen.console import say

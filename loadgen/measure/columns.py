@@ -65,7 +65,7 @@ class RowBuffer:
 
         return add
 
-    def relieve_by(self, most: int, relief: Callable[[], object]) -> None:
+    def on_backpressure(self, most: int, relief: Callable[[], object]) -> None:
         """Call something as often as a buffer is full while there are so many, which should take the oldest."""
         self._most, self._relief = most, relief
 
@@ -147,7 +147,7 @@ class NativeDeliveryBuffer:
     def __init__(self, rows: int = 65_536) -> None:
         self.rows = native.Rows(len(COLUMNS), rows)
         self.add: Callable[[int, int, int, Stamp], None] = self.rows.add
-        self.relieve_by = self.rows.relieve_by
+        self.on_backpressure = self.rows.on_backpressure
 
     def take(self) -> Iterator[Rows]:
         """Set aside what was added since the last call, as :meth:`RowBuffer.take` does."""

@@ -79,7 +79,7 @@ class Recorder:
         self._spool = spool
         self._run_in_thread = run_in_thread
         self._buffer = NativeDeliveryBuffer() if native.available else DeliveryBuffer()
-        self._buffer.relieve_by(MOST_WAITING, self._relieve)
+        self._buffer.on_backpressure(MOST_WAITING, self._on_backpressure)
         self.deliver = self._buffer.add
         #: Where native lanes write deliveries to; None: there are none.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
@@ -178,7 +178,7 @@ class Recorder:
         live = self.live.begin(self.clock_offset_ns) if self.live is not None else None
         return _Seen(self.clock_offset_ns, list(self.slow), live, self.tally, self.tells_shortest)
 
-    def _relieve(self) -> None:
+    def _on_backpressure(self) -> None:
         """Write a buffer here and now, in the event loop: more come in than are written."""
         if self._seen is None:
             self._seen = self._begin()

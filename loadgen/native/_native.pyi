@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from loadgen.transport.inlet import Source
+from loadgen.transport.poller import Source
 
 def now_ns() -> int:
     """Return what a read is stamped with here: nanoseconds since the Unix epoch."""
@@ -26,7 +26,7 @@ class Rows:
     def take_oldest(self) -> list[tuple[bytearray, int]]:
         """Return the buffer of these that was full first, where there is one."""
 
-    def relieve_by(self, most: int, relief: Callable[[], object], /) -> None:
+    def on_backpressure(self, most: int, relief: Callable[[], object], /) -> None:
         """Call ``relief`` for each buffer that fills while at least ``most`` are full; what it raises is only printed.
 
         It is called after the read that filled them, never from within itself, and may change anything.

@@ -224,7 +224,7 @@ static PyObject *rows_take_oldest(PyObject *object, PyObject *Py_UNUSED(ignored)
     return take_oldest(self, PyList_GET_SIZE(self->full) > 0);
 }
 
-static PyObject *rows_relieve_by(PyObject *object, PyObject *args) {
+static PyObject *rows_on_backpressure(PyObject *object, PyObject *args) {
     Rows *self = (Rows *)object;
     Py_ssize_t most;
     PyObject *relief;
@@ -268,7 +268,7 @@ static PyMethodDef rows_methods[] = {
     {"add", (PyCFunction)(void (*)(void))rows_add, METH_FASTCALL, NULL},
     {"take", rows_take, METH_NOARGS, NULL},
     {"take_oldest", rows_take_oldest, METH_NOARGS, NULL},
-    {"relieve_by", rows_relieve_by, METH_VARARGS, NULL},
+    {"on_backpressure", rows_on_backpressure, METH_VARARGS, NULL},
     {"give_back", rows_give_back, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

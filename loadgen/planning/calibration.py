@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.record import files
-from loadgen import __version__, children, native
+from loadgen import __version__, native
+from loadgen import subprocesses as children
 from loadgen.measure.surroundings import allowed_here
 
 FORMAT = 2

@@ -13,7 +13,7 @@ from math import ceil, prod
 
 from loadgen.pacing import Arrival, Pace, request_count
 from loadgen.resolve import Clients, ResolvedRun, Variable
-from loadgen.resolve.draws import fixed_value, shares_of
+from loadgen.resolve.sampling import fixed_value, shares_of
 from loadgen.scenario.template import Template
 
 #: Up to so many subscriptions are spelled out: about a second.

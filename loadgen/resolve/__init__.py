@@ -12,8 +12,8 @@ from loadgen.resolve.behaviour import (
     SubscriptionChurnPlan,
 )
 from loadgen.resolve.clients import ClientPlan, Clients, PublishPlan, SubscriptionPlan
-from loadgen.resolve.draws import ChannelDraw
 from loadgen.resolve.run import Group, Publishing, ResolvedRun, Role, Variable
+from loadgen.resolve.sampling import ChannelDraw
 from loadgen.resolve.totals import Totals
 
 __all__ = [

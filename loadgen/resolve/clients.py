@@ -11,8 +11,8 @@ from random import Random
 
 from loadgen.pacing import Pace, offsets_ns
 from loadgen.resolve.behaviour import ORDINARY, Behaviour, behaviour_of
-from loadgen.resolve.draws import ChannelDraw, ChannelTable, draw_channel
 from loadgen.resolve.run import Group, ResolvedRun
+from loadgen.resolve.sampling import ChannelDraw, ChannelTable, draw_channel
 from loadgen.resolve.totals import ramp_offset_ns
 from loadgen.scenario.template import Template
 

@@ -30,12 +30,13 @@ from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan, Clients, ResolvedRun
-from loadgen.run import gather, locust_stats, messages, worker_process
+from loadgen.run import locust_stats, messages, worker_process
+from loadgen.run import spool_transfer as gather
 from loadgen.run.account import show_failure
-from loadgen.run.cadence import FLUSH_INTERVAL_S, every, wait_for_status
 from loadgen.run.echo import EchoLane, plan_echo
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.messages import Link, Payload
+from loadgen.run.periodic import FLUSH_INTERVAL_S, every, wait_for_status
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.shared_folder import spool_folder
 from loadgen.run.target import Target
@@ -46,7 +47,7 @@ from loadgen.transport import proxy
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
-from loadgen.transport.inlet import is_native
+from loadgen.transport.poller import is_native
 from loadgen.transport.timer import PreciseTimer
 from loadgen.users.worker import Progress, Readiness, Timeline
 
@@ -156,7 +157,7 @@ class Agent:
                 begin["token"],
                 worker,
                 self._ramp_over,
-                self.complain,
+                self.report_error,
                 partial(self.failures.add, HARNESS, "a readiness probe"),
                 self.dialer,
             )
@@ -233,7 +234,7 @@ class Agent:
         """Wait until the run is over."""
         self._over.wait()
 
-    def complain(self, reason: str, fatal: bool) -> None:
+    def report_error(self, reason: str, fatal: bool) -> None:
         """Report why a client failed."""
         if reason in self._complaints or len(self._complaints) < _MOST_COMPLAINTS:
             self._complaints[reason] += 1
@@ -435,7 +436,7 @@ class Agent:
             while self._living:
                 gevent.sleep(0.02)
         except gevent.Timeout:
-            self.complain(f"worker {self.worker}: some connections did not close in time", fatal=False)
+            self.report_error(f"worker {self.worker}: some connections did not close in time", fatal=False)
         finally:
             deadline.cancel()
         self._health.running = self._pauses.running = False

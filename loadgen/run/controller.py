@@ -28,7 +28,8 @@ from loadgen.measure.failures import message_of
 from loadgen.planning import limits, room
 from loadgen.resolve import ResolvedRun
 from loadgen.run import agent as agents
-from loadgen.run import ending, handover, joining, messages, target, worker_messages
+from loadgen.run import ending, handover, messages, target, worker_messages
+from loadgen.run import registration as joining
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.coordinator import FINISHING, Coordinator
@@ -103,9 +104,9 @@ class Controller:
         self.server: ServerProcess | None = None
         self.live: LiveService | None = None
         #: On a master: whom it lets in.
-        self.door = joining.Door(self.runner, self.options, self.to_agents)
+        self.registry = joining.Registry(self.runner, self.options, self.to_agents)
         if isinstance(self.runner, MasterRunner):
-            faults.name_of = self.door.name_of
+            faults.name_of = self.registry.name_of
         self._display: ProgressDisplay | None = None
         #: What Locust is asked for: one user a client of the scenario.
         self.total_users = 0
@@ -176,7 +177,7 @@ class Controller:
         """Hand a worker's message to the coordinator; raises what it raises."""
         coordinator = self.coordinator
         if kind == messages.HELLO:
-            self.door.meet(worker_id, message, coordinator if not self.over else None, address)
+            self.registry.meet(worker_id, message, coordinator if not self.over else None, address)
         elif kind == messages.INTERRUPTED:
             if not getattr(self.options, "processes", None):
                 raise ValueError("only a worker that this process has forked may end the run")
@@ -388,7 +389,7 @@ class Controller:
         try:
             workers = [joining.local()]
             if isinstance(self.runner, MasterRunner):
-                workers = self.door.those_who_take_part(embedded=self.target.embedded)
+                workers = self.registry.admitted(embedded=self.target.embedded)
             coordinator = Coordinator(
                 self,
                 self.given.run,
@@ -409,10 +410,10 @@ class Controller:
             coordinator.refused = refused
         if self.live is not None:
             self.live.begin(coordinator)
-        for member in workers:
-            begin = coordinator.begin_payload(member.worker_id)
+        for info in workers:
+            begin = coordinator.begin_payload(info.worker_id)
             if isinstance(self.runner, MasterRunner):
-                self.to_agents(messages.BEGIN, begin, member.worker_id)
+                self.to_agents(messages.BEGIN, begin, info.worker_id)
             else:
                 self._begin_agent(begin)
         self._display = ProgressDisplay(coordinator)
@@ -506,7 +507,7 @@ class Controller:
         """On a master without a screen: do not wait for ever for workers that do not come."""
         gevent.sleep(self.options.workers_timeout)
         if self.coordinator is None:
-            self.stop_process(self.door.too_few(), ExitCode.INCONCLUSIVE)
+            self.stop_process(self.registry.too_few(), ExitCode.INCONCLUSIVE)
 
     def watch_workers(self) -> None:
         """Tell the coordinator of workers that quit or fell silent; runs for ever, on the master."""

@@ -24,18 +24,18 @@ from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ResolvedRun
 from loadgen.run import echo, messages
 from loadgen.run.account import Account
-from loadgen.run.cadence import lead_ns
-from loadgen.run.gather import SpoolReceiver
 from loadgen.run.kills import KillWatch, killed_here
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.master_pauses import MasterPauses
-from loadgen.run.member import Member
 from loadgen.run.messages import Link, Payload
 from loadgen.run.offered import offered
+from loadgen.run.periodic import lead_ns
 from loadgen.run.record import RunFolder
 from loadgen.run.shares import Share, shares
+from loadgen.run.spool_transfer import SpoolReceiver
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
+from loadgen.run.worker_info import WorkerInfo
 from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 from loadgen.users.worker import Timeline
 
@@ -57,7 +57,7 @@ _SPARE_SECONDS = 60
 class WorkerState:
     """What the coordinator knows of one agent."""
 
-    member: Member
+    info: WorkerInfo
     share: Share
     progress: Counter[str] = field(default_factory=Counter)
     deliveries: int = 0
@@ -129,7 +129,7 @@ class Coordinator:
         run: ResolvedRun,
         target: Target,
         results: Path,
-        workers: Sequence[Member],
+        workers: Sequence[WorkerInfo],
         prices: dict[str, Any],
         budget: Budget | None = None,
         live: bool = False,
@@ -151,13 +151,13 @@ class Coordinator:
         self._connected_s = 0.0
         self._counted_ns = self._begun_ns
         self.workers: dict[str, WorkerState] = {}
-        dealt = shares(run, [member.weight for member in workers])
-        for member, share in zip(workers, dealt, strict=True):
-            self.workers[member.worker_id] = WorkerState(member, share)
+        dealt = shares(run, [info.weight for info in workers])
+        for info, share in zip(workers, dealt, strict=True):
+            self.workers[info.worker_id] = WorkerState(info, share)
         self._counts = {worker_id: state.share.counts() for worker_id, state in self.workers.items()}
         self._receiver = SpoolReceiver(self.folder.spool)
         self._progressed_ns = 0
-        self._lead_ns = lead_ns(run.totals.clients, elsewhere=not all(member.in_master for member in workers))
+        self._lead_ns = lead_ns(run.totals.clients, elsewhere=not all(info.in_master for info in workers))
         #: Clients that have their user.
         self._granted = 0
         self._ramp_ns = 0
@@ -172,7 +172,7 @@ class Coordinator:
         self._recent: deque[tuple[int, HdrHistogram]] = deque(maxlen=20 * max(1, len(workers)))
         #: What live displays read; None: there are none.
         self.live = (
-            LiveState(self.manifest.run, run, target.describe(), [member.worker for member in workers])
+            LiveState(self.manifest.run, run, target.describe(), [info.worker for info in workers])
             if live
             else None
         )
@@ -205,15 +205,15 @@ class Coordinator:
             state.gone = not here
             self._changed.set()
 
-    def worker_late(self, member: Member) -> None:
+    def worker_late(self, info: WorkerInfo) -> None:
         """A worker has come when the run had begun: it stands by."""
         self.manifest.late_workers.append(
             {
-                "worker": member.worker,
-                "id": member.worker_id,
-                "hostname": member.hostname,
-                "address": member.address,
-                "pid": member.pid,
+                "worker": info.worker,
+                "id": info.worker_id,
+                "hostname": info.hostname,
+                "address": info.address,
+                "pid": info.pid,
                 "at_ns": now_ns(),
                 "phase": self.phase,
             }
@@ -230,12 +230,12 @@ class Coordinator:
             "target": self._target.to_payload(),
             "token": self.manifest.token,
             "folder": str(self.folder.path),
-            "worker": self.workers[worker_id].member.worker,
+            "worker": self.workers[worker_id].info.worker,
             "sockets": self.workers[worker_id].share.sockets,
             "websockets": self.workers[worker_id].share.websockets,
             "workers": len(self.workers),
             "echo_ns": echo.interval_ns(
-                self._resolved, (state.member.boot_id for state in self.workers.values())
+                self._resolved, (state.info.boot_id for state in self.workers.values())
             ),
             "boot_id": boot_id(),
             "live": self.live is not None,
@@ -297,17 +297,17 @@ class Coordinator:
             self._live_gates.observe(received_ns, histogram, status.shortest)
         if self.live is not None:
             for report in status.live:
-                self.live.observe(state.member.worker, report.plain(), now_ns())
+                self.live.observe(state.info.worker, report.plain(), now_ns())
 
     def on_spool(self, worker_id: str, piece: Piece) -> None:
         """Write a piece of a spool file of a worker that cannot write here itself; raises ValueError if not its own."""
         state = self.workers[worker_id]
         self._progressed_ns = now_ns()
         try:
-            answer = self._receiver.take(state.member.worker, piece)
+            answer = self._receiver.take(state.info.worker, piece)
         except OSError as error:
             state.broken = state.broken or (
-                f"the master cannot write the record of {state.member.name}: {why(error)}"
+                f"the master cannot write the record of {state.info.name}: {why(error)}"
             )
             self._changed.set()
             return
@@ -318,7 +318,7 @@ class Coordinator:
         state = self.workers[worker_id]
         if state.finished is not None:
             raise ValueError("it has handed over its record already")
-        state.missing_bytes = self._receiver.missing(state.member.worker, finished.files or {})
+        state.missing_bytes = self._receiver.missing(state.info.worker, finished.files or {})
         state.finished, state.left = finished, finished.left
         self._changed.set()
 
@@ -357,8 +357,8 @@ class Coordinator:
             subscriptions=self._resolved.totals.subscriptions,
             totals=self._totals(),
             complaints=tuple(self._complaints()),
-            workers={state.member.worker: state.member.hostname for state in states},
-            gone=frozenset(state.member.worker for state in states if state.gone and state.finished is None),
+            workers={state.info.worker: state.info.hostname for state in states},
+            gone=frozenset(state.info.worker for state in states if state.gone and state.finished is None),
             warmup_ns=None if timeline is None else timeline.warmup_ns,
             measure_ns=None if timeline is None else timeline.measure_ns,
         )
@@ -368,7 +368,7 @@ class Coordinator:
     def run(self) -> None:
         """Go through the phases; always ends with a record, a report and :attr:`done`."""
         manifest = self.manifest
-        if not any(state.member.in_master for state in self.workers.values()):
+        if not any(state.info.in_master for state in self.workers.values()):
             self._pauses.start()
         try:
             self._ramp()
@@ -509,9 +509,7 @@ class Coordinator:
                 raise RunError(f"the target refused: {state.fatal}", ExitCode.TARGET)
             if state.gone or state.left is not None:
                 how = "was lost" if state.left is None else f"left ({state.left})"
-                raise RunError(
-                    f"{state.member.name} {how} before the measurement began", ExitCode.INCONCLUSIVE
-                )
+                raise RunError(f"{state.info.name} {how} before the measurement began", ExitCode.INCONCLUSIVE)
 
     def _check_workers(self) -> None:
         """End the run where a worker cannot do its part; one that is merely lost does not end it for the others."""
@@ -589,19 +587,19 @@ class Coordinator:
         """Return the manifest's `workers`."""
         described = []
         for state in self.workers.values():
-            member, share = state.member, state.share
+            info, share = state.info, state.share
             described.append(
                 {
                     # First: whatever a worker says, who it is says the master.
                     **(state.finished.described() if state.finished is not None else {}),
-                    "worker": member.worker,
-                    "id": member.worker_id,
-                    "hostname": member.hostname,
-                    "address": member.address,
-                    "pid": member.pid,
-                    "boot_id": member.boot_id,
-                    "cpus": member.cpus,
-                    "weight": float(member.weight),
+                    "worker": info.worker,
+                    "id": info.worker_id,
+                    "hostname": info.hostname,
+                    "address": info.address,
+                    "pid": info.pid,
+                    "boot_id": info.boot_id,
+                    "cpus": info.cpus,
+                    "weight": float(info.weight),
                     "clients": share.clients,
                     "subscriptions": share.subscriptions,
                     "finished": state.whole,
@@ -613,8 +611,8 @@ class Coordinator:
 
 def _how_lost(state: WorkerState) -> str:
     """Return what became of a worker that did not do its part to the end."""
-    member = state.member
-    which = f"worker {member.worker} ({member.hostname}, pid {member.pid})"
+    info = state.info
+    which = f"worker {info.worker} ({info.hostname}, pid {info.pid})"
     if state.left is not None:
         return f"{which} left before the end: {state.left}"
     if state.missing_bytes:

@@ -179,14 +179,14 @@ class _EchoReadiness:
 class _EchoRun:
     """The run as the lane's connections see it: what they count and record stays in the lane."""
 
-    def __init__(self, run: WorkerRun, recorder: Recorder, complain: Callable[[str, bool], None]) -> None:
+    def __init__(self, run: WorkerRun, recorder: Recorder, report_error: Callable[[str, bool], None]) -> None:
         self._run = run
         self.recorder = recorder
         self.progress = Progress()
         self.readiness = _EchoReadiness()
-        self.complain = complain
+        self.report_error = report_error
         # A defect in the lane is named and makes no run invalid.
-        self.failures = Failures(lambda failure: complain(f"{failure.where}: {failure.message}", False))
+        self.failures = Failures(lambda failure: report_error(f"{failure.where}: {failure.message}", False))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)

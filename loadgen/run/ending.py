@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen import children
+from loadgen import subprocesses as children
 from loadgen.exits import ExitCode
 from loadgen.run.kills import KillWatch, limit_here
 

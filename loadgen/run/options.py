@@ -3,7 +3,8 @@
 from argparse import ArgumentParser
 
 from loadgen.credentials.help import HELP as LOGIN_HELP
-from loadgen.run import joining, runners
+from loadgen.run import registration as joining
+from loadgen.run import runners
 from loadgen.run.join import MASTER_VARIABLE, WORKER_VARIABLE
 
 

@@ -101,7 +101,7 @@ class ProbedReadiness:
         token: int,
         worker: int,
         may_probe: Callable[[], bool],
-        complain: Callable[[str, bool], None],
+        report_error: Callable[[str, bool], None],
         on_failed: OnFailed,
         dialer: Dialer | None = None,
     ) -> None:
@@ -111,7 +111,7 @@ class ProbedReadiness:
         # Publishers' numbers are not negative, so a negative one marks a probe.
         self._publisher = -1 - worker
         self._may_probe = may_probe
-        self._complain = complain
+        self._complain = report_error
         self._awaited: Counter[str] = Counter()
         self._watched = 0
         self._wanted = Event()

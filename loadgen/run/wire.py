@@ -90,7 +90,7 @@ class MasterSocket(BaseSocket):
         port: int,
         key: MasterKey | None,
         decode: Decode,
-        complain: Complain,
+        report_error: Complain,
         connections: Connections,
     ) -> None:
         """Bind.
@@ -99,7 +99,7 @@ class MasterSocket(BaseSocket):
             RPCError: the port is taken.
         """
         super().__init__(zmq.ROUTER, self.ipv4_only(host, port))  # type: ignore[no-untyped-call]
-        self._decode, self._complain, self._connections = decode, complain, connections
+        self._decode, self._complain, self._connections = decode, report_error, connections
         self._in_a_row = 0
         self._zap: Any = None
         _bound(self.socket, FROM_WORKER_BYTES, _WAITING)
@@ -173,12 +173,12 @@ class WorkerSocket(BaseSocket):
         identity: str,
         key: WorkerKey | None,
         decode: Decode,
-        complain: Complain,
+        report_error: Complain,
         gate: "Gate",
         cut: Callable[[str, Any], Any],
     ) -> None:
         super().__init__(zmq.DEALER, self.ipv4_only(host, port))  # type: ignore[no-untyped-call]
-        self._decode, self._complain, self._cut = decode, complain, cut
+        self._decode, self._complain, self._cut = decode, report_error, cut
         self._shed: set[str] = set()
         _bound(self.socket, FROM_MASTER_BYTES, None)
         self.socket.setsockopt(zmq.IDENTITY, identity.encode())

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from loadgen import children
+from loadgen import subprocesses as children
 
 _KEY_VARIABLE: Final = "LOADGEN_SERVER_API_KEY"
 _EOF_TIMEOUT_S: Final = 5.0

@@ -94,7 +94,7 @@ class TextFrames:
         within_ns: int = 0,
         end_ns: int = 0,
     ) -> None:
-        """Take what was read: any number of frames, and a part of one. Times as in `inlet.Source`."""
+        """Take what was read: any number of frames, and a part of one. Times as in `poller.Source`."""
         if self._given_up:
             self._library(bytes(data), arrival(arrival_ns, within_ns), read_ns)
             return

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 
 from loadgen.transport import isolation
-from loadgen.transport.inlet import FILLED
+from loadgen.transport.poller import FILLED
 from loadgen.transport.stream import SocketStream
 
 #: Turns a second: each takes this part of a second's bytes, and at least so many that a small frame fits.
@@ -29,7 +29,7 @@ class SlowReading:
         self._waiting: Any = None
         read: Any = self._read
         socket.recvmsg_into = read
-        # The native inlet reads by itself: over to the one that reads by what is there now.
+        # The native poller reads by itself: over to the one that reads by what is there now.
         socket.pause_reading()
         socket.resume_reading()
 

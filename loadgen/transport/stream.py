@@ -1,6 +1,6 @@
 """A connection on the gevent hub below its protocol: the socket, TLS, and what is yet to be sent.
 
-The process's `Inlet` reads the socket, and so the kernel's receive timestamp comes along; TLS is done over memory
+The process's `Poller` reads the socket, and so the kernel's receive timestamp comes along; TLS is done over memory
 buffers, so that the raw socket stays ours. There is no greenlet a connection. What the bytes mean is for the
 subclasses: `WebSocket` takes them for messages, `ByteStream` as they come.
 """
@@ -20,8 +20,8 @@ from loadgen.transport.address import Address
 from loadgen.transport.dialing import DialError, remote_of
 from loadgen.transport.errors import TransportError, UnreadableError, describe
 from loadgen.transport.framing import OnText
-from loadgen.transport.inlet import Inlet, NativeInlet, inlet, python_inlet
 from loadgen.transport.isolation import OnFailed, OurFailureError
+from loadgen.transport.poller import NativePoller, Poller, poller, python_poller
 from loadgen.transport.records import RecordBoundary
 from loadgen.transport.silence import OnSilent, Silence, last_data_ns, silence_watch, unread_bytes
 
@@ -46,11 +46,11 @@ class SocketStream:
         "_descriptor",
         "_early",
         "_incoming",
-        "_inlet",
         "_on_closed",
         "_on_failed",
         "_opening",
         "_outgoing",
+        "_poller",
         "_records",
         "_silence",
         "_socket",
@@ -78,7 +78,7 @@ class SocketStream:
         self._on_closed = on_closed
         self._on_failed = on_failed
         self._socket: socket.socket | None = None
-        self._inlet: Inlet | NativeInlet | None = None
+        self._poller: Poller | NativePoller | None = None
         self._descriptor = -1
         self._writer: Any = None
         self._unsent: bytearray | None = None
@@ -90,7 +90,7 @@ class SocketStream:
         self._silence: Silence | None = None
         #: What went wrong after the handshake and before `open` had its turn again.
         self._early: TransportError | None = None
-        #: See `inlet.Source`.
+        #: See `poller.Source`.
         self.whole: OnText | None = None
         self.since_ns = self.stamp_ns = 0
         self.kernel_timestamps = False
@@ -127,8 +127,8 @@ class SocketStream:
         self._opening = opening = AsyncResult()
         self.recvmsg_into = self._socket.recvmsg_into
         self._descriptor = self._socket.fileno()
-        self._inlet = inlet()
-        self._inlet.add(self._descriptor, self)
+        self._poller = poller()
+        self._poller.add(self._descriptor, self)
         try:
             if self._address.ssl_context is not None:
                 self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -178,15 +178,15 @@ class SocketStream:
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel's buffer until :meth:`resume_reading`; costs the other connections nothing."""
-        if self._inlet is not None:
-            self.since_ns = self._inlet.remove(self._descriptor)
-            self._inlet = None
+        if self._poller is not None:
+            self.since_ns = self._poller.remove(self._descriptor)
+            self._poller = None
 
     def resume_reading(self) -> None:
         """Read again, by :attr:`recvmsg_into`; nothing happens where the connection has ended meanwhile."""
-        if self._socket is not None and self._inlet is None:
-            self._inlet = python_inlet()
-            self._inlet.add(self._descriptor, self)
+        if self._socket is not None and self._poller is None:
+            self._poller = python_poller()
+            self._poller.add(self._descriptor, self)
 
     def watch_silence(self, timeout_ns: int, on_silent: OnSilent) -> None:
         """Call ``on_silent`` once with when data last came (wall clock, ns) if none comes for so long.
@@ -200,7 +200,7 @@ class SocketStream:
     def quiet_ns(self) -> int:
         """Return for how long nothing has come."""
         known_ns = last_data_ns(self._socket) if self._socket is not None else 0
-        # Without the kernel's word (macOS): since what the Python inlet has read last.
+        # Without the kernel's word (macOS): since what the Python poller has read last.
         return max(0, now_ns() - max(self.since_ns, self.stamp_ns)) if known_ns is None else known_ns
 
     def has_unread(self) -> bool:
@@ -220,10 +220,10 @@ class SocketStream:
     def _step(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """Take what came, decrypted; the bytes are only there until this returns. Times as in `inlet.Source`."""
+        """Take what came, decrypted; the bytes are only there until this returns. Times as in `poller.Source`."""
         raise NotImplementedError
 
-    # The receive path, from `Inlet`.
+    # The receive path, from `Poller`.
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -239,7 +239,7 @@ class SocketStream:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Take what the inlet has decrypted."""
+        """Take what the poller has decrypted."""
         if data:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
         else:
@@ -248,7 +248,7 @@ class SocketStream:
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """The inlet found nothing more to decrypt, or TLS has failed."""
+        """The poller found nothing more to decrypt, or TLS has failed."""
         if isinstance(error, ssl.SSLWantReadError):
             if self._outgoing.pending:
                 self._transmit(self._outgoing.read())
@@ -410,8 +410,8 @@ class SocketStream:
             self._writer.close()
             self._writer = None
         if self._socket is not None:
-            if self._inlet is not None:
-                self._inlet.remove(self._descriptor)
-                self._inlet = None
+            if self._poller is not None:
+                self._poller.remove(self._descriptor)
+                self._poller = None
             self._socket.close()
             self._socket = None

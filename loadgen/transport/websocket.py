@@ -98,7 +98,7 @@ class WebSocket(SocketStream):
         self._max_message_bytes = max_message_bytes
         #: Takes over from the library once the upgrade is done.
         self._frames: TextFrames | None = None
-        #: Whether the inlet decrypts.
+        #: Whether the poller decrypts.
         self._tls_direct = False
 
     @property
@@ -142,19 +142,19 @@ class WebSocket(SocketStream):
 
     def resume_reading(self) -> None:
         """Read again, by `recvmsg_into`; nothing happens where the connection has ended meanwhile."""
-        if self._socket is not None and self._inlet is None:
+        if self._socket is not None and self._poller is None:
             super().resume_reading()
             self._tls_direct = False
             self._route()
 
-    # The receive path, from `Inlet`.
+    # The receive path, from `Poller`.
 
     def _route(self) -> None:
-        if self._inlet is None:
+        if self._poller is None:
             return
         if self._tls is None:
             # Of a stream that is in the midst of a frame every byte is to be seen.
-            self._inlet.route(self._descriptor, self.whole, self._lane if self.whole is not None else None)
+            self._poller.route(self._descriptor, self.whole, self._lane if self.whole is not None else None)
             return
         direct = (
             self._lane is not None
@@ -167,7 +167,7 @@ class WebSocket(SocketStream):
         if direct or self._tls_direct:
             self._tls_direct = direct
             ends = (self._incoming.write, cast(Any, _innermost(self._tls).read)) if direct else None
-            self._inlet.route(self._descriptor, None, self._lane if direct else None, ends)
+            self._poller.route(self._descriptor, None, self._lane if direct else None, ends)
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -188,7 +188,7 @@ class WebSocket(SocketStream):
                 self._route()
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Take what the inlet has decrypted."""
+        """Take what the poller has decrypted."""
         if data:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
             self._route()

@@ -17,7 +17,7 @@ from loadgen.users.worker import Timeline, WorkerRun
 CLOSE_TIMEOUT_S = 3.0
 
 
-def doings(run: WorkerRun, client: ClientPlan, connection: ClientConnection) -> Iterator[Callable[[], None]]:
+def tasks(run: WorkerRun, client: ClientPlan, connection: ClientConnection) -> Iterator[Callable[[], None]]:
     """Yield what is to be run beside the client's role; nothing for one that only stays connected."""
     behaviour = client.behaviour
     if behaviour.drops:

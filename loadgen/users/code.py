@@ -58,7 +58,7 @@ class UserCode:
     def start(self) -> None:
         """Call on_start(); where it takes long, say so: the client connects only then."""
         what = f"on_start() has not returned after {SLOW_START_S:g} s, and its client connects only then"
-        late = gevent.spawn_later(SLOW_START_S, self._run.complain, what, False)
+        late = gevent.spawn_later(SLOW_START_S, self._run.report_error, what, False)
         try:
             with suppress(HookError):
                 self._call("on_start()", self._user.on_start)

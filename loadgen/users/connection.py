@@ -363,7 +363,7 @@ class ClientConnection:
     def on_service_error(self, reason: str) -> None:
         """The service reported an error that belongs to no request."""
         self._life.error = reason
-        self._run.complain(f"the service reported: {reason}", fatal=False)
+        self._run.report_error(f"the service reported: {reason}", fatal=False)
 
     def on_reply(self, message: bytes) -> None:
         """The protocol wants this sent in answer to what was received."""

@@ -9,11 +9,11 @@ from loadgen.measure.failures import HARNESS
 from loadgen.resolve import ClientPlan
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
-from loadgen.users.behaving import CLOSE_TIMEOUT_S, doings
+from loadgen.users.behaving import CLOSE_TIMEOUT_S, tasks
 from loadgen.users.code import UserCode
 from loadgen.users.connection import ClientConnection
 from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender
-from loadgen.users.reconnect import Returning
+from loadgen.users.reconnect import ReconnectPolicy
 from loadgen.users.worker import WorkerRun
 
 CONNECT_TIMEOUT_S = 15.0
@@ -26,8 +26,8 @@ class Client:
         self._run = run
         self._plan = plan
         self._code = code
-        self._returning = Returning(plan.behaviour)
-        self._doings: list[Greenlet] = []
+        self._reconnects = ReconnectPolicy(plan.behaviour)
+        self._tasks: list[Greenlet] = []
         self._connecting: Greenlet | None = None
         self._connection: ClientConnection | None = None
         self._publisher: OpenLoopPublisher | None = None
@@ -60,7 +60,7 @@ class Client:
             connection = ClientConnection(run, plan, self._code.on_delivery, self._come_back)
             self._connection = connection
             self._connecting = gevent.spawn(self._connect, connection)
-            self._doings.extend(map(gevent.spawn, doings(run, plan, connection)))
+            self._tasks.extend(map(gevent.spawn, tasks(run, plan, connection)))
 
     def _publish(self) -> None:
         """Publish all that is due, if this client publishes."""
@@ -104,12 +104,14 @@ class Client:
             try:
                 connection.open(CONNECT_TIMEOUT_S)
             except HandshakeRefusedError as error:
-                run.complain(f"{error}; {error.refusal.advice}" if error.refusal else str(error), fatal=True)
+                run.report_error(
+                    f"{error}; {error.refusal.advice}" if error.refusal else str(error), fatal=True
+                )
             except TransportError as error:
-                run.complain(str(error), fatal=False)
+                run.report_error(str(error), fatal=False)
                 refusal = error.refusal
             else:
-                self._returning.connected()
+                self._reconnects.connected()
                 return
             if not self._wait_to_return(None, None if refusal is None else refusal.retry_after_s):
                 return
@@ -127,7 +129,7 @@ class Client:
 
     def _wait_to_return(self, intent: str | None, least_s: float | None = None) -> bool:
         """Wait as the policy has it, and so long at least; false: the client is not to come back."""
-        wait_s = self._returning.wait_s(intent, least_s)
+        wait_s = self._reconnects.wait_s(intent, least_s)
         if wait_s is None:
             return False
         gevent.sleep(wait_s)
@@ -138,4 +140,4 @@ class Client:
             self._connection.close()
             if not self._connection.ended.wait(CLOSE_TIMEOUT_S):
                 self._connection.abort()
-        gevent.killall([each for each in (self._connecting, *self._doings) if each is not None], block=False)
+        gevent.killall([each for each in (self._connecting, *self._tasks) if each is not None], block=False)

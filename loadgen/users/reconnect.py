@@ -13,7 +13,7 @@ _DOUBLINGS_MAX = 40
 _SPREAD = 0.25
 
 
-class Returning:
+class ReconnectPolicy:
     """One client's waits: exponential backoff with full jitter or none, begun anew after each success.
 
     Full jitter draws the whole wait: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.

@@ -15,7 +15,7 @@ from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.transport import isolation
 from loadgen.users.life import Life
-from loadgen.users.reconnect import UNSUBSCRIBE, Returning
+from loadgen.users.reconnect import UNSUBSCRIBE, ReconnectPolicy
 from loadgen.users.worker import WorkerRun
 
 
@@ -115,7 +115,7 @@ class Subscriptions:
         self._by_id: dict[str, Subscription] = {}
         self._turns: dict[int, int] = {}
         #: Waits of those that the service has refused for now, by number.
-        self._throttled: dict[int, Returning] = {}
+        self._throttled: dict[int, ReconnectPolicy] = {}
         self._stopped = self._ended = False
         #: Ids of those of which it is not known yet whether they deliver.
         self.unready: set[str] = set()
@@ -195,7 +195,7 @@ class Subscriptions:
         told = f"subscription to {subscription.plan.channel} refused: {reason}"
         if refusal is not None and refusal.again and subscription.acknowledged_ns is None:
             self._run.progress.throttled += 1
-            self._run.complain(told, fatal=False)
+            self._run.report_error(told, fatal=False)
             self._ask_later(subscription_id, subscription)
             return
         self._withdraw(subscription)
@@ -203,7 +203,7 @@ class Subscriptions:
         self.unready.discard(subscription_id)
         self._on_watch()
         self._run.progress.failed += 1
-        self._run.complain(told if refusal is None else f"{told}; {refusal.advice}", fatal=True)
+        self._run.report_error(told if refusal is None else f"{told}; {refusal.advice}", fatal=True)
 
     def on_delivery(self, subscription_id: str, arrival_ns: int, stamp: Stamp) -> None:
         """An event of a load test has come for a subscription that is not ready."""
@@ -246,7 +246,7 @@ class Subscriptions:
         self._numbers.pop(subscription_id, None)
         self._end(subscription_id, subscription, now_ns(), None)
         self._on_watch()
-        waits = self._throttled.setdefault(plan.number, Returning(self._client.behaviour))
+        waits = self._throttled.setdefault(plan.number, ReconnectPolicy(self._client.behaviour))
         gevent.spawn_later(waits.wait_s(None) or 0.0, isolation.run, self._link, self._ask_again, plan, turn)
 
     def _ask_again(self, plan: SubscriptionPlan, turn: int) -> None:

@@ -109,5 +109,5 @@ class WorkerRun(Protocol):
     def stopping(self) -> bool:
         """Whether the run is over or was interrupted."""
 
-    def complain(self, reason: str, fatal: bool) -> None:
+    def report_error(self, reason: str, fatal: bool) -> None:
         """Report why a client failed; fatal: trying again cannot help."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen import children
+from loadgen import subprocesses as children
 from loadgen.cli.app import app
 from loadgen.exits import ExitCode
 from loadgen.protocol_file import text_at

@@ -147,7 +147,7 @@ class World:
             progress=Progress(),
             failures=Failures(),
             address=None,
-            complain=lambda reason, fatal: None,
+            report_error=lambda reason, fatal: None,
             service=SimpleNamespace(
                 session=lambda handler, name: Session(handler),
                 handshake=lambda channels: None,

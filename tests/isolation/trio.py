@@ -31,7 +31,7 @@ from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.service import MqttService
 from loadgen.resolve import ClientPlan, SubscriptionPlan
 from loadgen.run.readiness import SettledReadiness
-from loadgen.transport import inlet as inlets
+from loadgen.transport import poller as pollers
 from loadgen.transport.address import Address
 from loadgen.users.connection import ClientConnection
 from loadgen.users.worker import Progress
@@ -180,12 +180,12 @@ def poller(kind: str) -> Iterator[None]:
     """Have sockets read by the native poller, or by the one in Python."""
     was = native.available
     native.available = kind == "native"
-    inlets._inlets.clear()
+    pollers._pollers.clear()
     try:
         yield
     finally:
         native.available = was
-        inlets._inlets.clear()
+        pollers._pollers.clear()
 
 
 def meet(
@@ -214,7 +214,7 @@ def meet(
             readiness=SettledReadiness(0),
             progress=Progress(),
             failures=failures,
-            complain=lambda reason, fatal: None,
+            report_error=lambda reason, fatal: None,
         )
         connections = [
             ClientConnection(run, ClientPlan(n, "g", n, (SubscriptionPlan(n, CHANNEL),), None, 0))

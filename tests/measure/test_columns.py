@@ -113,7 +113,7 @@ def test_relief_is_asked_for_whenever_as_many_are_full(
         full.append(added)
         taken.extend(piece[:, 0].tolist() for piece in buffer.take_oldest())
 
-    buffer.relieve_by(3, relieve)
+    buffer.on_backpressure(3, relieve)
     for added in range(12):
         buffer.add(added, 1, 1, (1, 1, 1, 1, 1))
     # With the sixth row three are full, and with each second one after it again.

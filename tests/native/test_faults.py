@@ -114,7 +114,7 @@ def test_a_relief_is_callable_and_is_not_called_within_itself() -> None:
     rows = native.Rows(9, 1)
     not_callable: Any = None
     with pytest.raises(TypeError, match="callable"):
-        rows.relieve_by(1, not_callable)
+        rows.on_backpressure(1, not_callable)
     depth, deepest, calls = 0, 0, 0
 
     def relief() -> None:
@@ -125,7 +125,7 @@ def test_a_relief_is_callable_and_is_not_called_within_itself() -> None:
         rows.add(calls, 1, 1, STAMP)
         depth -= 1
 
-    rows.relieve_by(1, relief)
+    rows.on_backpressure(1, relief)
     for _ in range(5):
         rows.add(0, 1, 1, STAMP)
     assert deepest == 1
@@ -205,7 +205,7 @@ def test_a_cycle_through_each_type_is_collected(kind: str) -> None:
         owner.held = native.Poller(owner.act)
     else:
         rows = native.Rows(9, 10)
-        rows.relieve_by(1, owner.act)
+        rows.on_backpressure(1, owner.act)
         owner.held = rows if kind == "rows" else native.DeliveryLane(rows)
         del rows
     gone = weakref.ref(owner)
@@ -223,7 +223,7 @@ def test_a_route_is_part_of_a_cycle_that_is_collected() -> None:
                 self.poller = native.Poller(self.take)
                 self.poller.add(ours.fileno(), self, 1)  # type: ignore[arg-type]
                 rows = native.Rows(9, 10)
-                rows.relieve_by(1, self.take)
+                rows.on_backpressure(1, self.take)
                 self.poller.route(ours.fileno(), None, native.DeliveryLane(rows), self.take, self.take)  # type: ignore[arg-type]
 
             def take(self, *_: object) -> None: ...

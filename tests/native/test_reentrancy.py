@@ -19,7 +19,7 @@ from loadgen import native
 from loadgen.measure.stamp import encode_event
 from loadgen.protocol.appsync import messages
 from loadgen.server import frames
-from loadgen.transport.inlet import Source
+from loadgen.transport.poller import Source
 
 pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
 
@@ -128,7 +128,7 @@ class World:
         self.seen: Counter[tuple[int, int]] = Counter()
         self.contained: list[BaseException] = []
         self.poller = native.Poller(self.contain)
-        self.rows.relieve_by(1, self.relief)
+        self.rows.on_backpressure(1, self.relief)
         self.extra: list[socket.socket] = []
         tls = kind in ("tls_write", "tls_read", "take_plaintext", "tls_stopped")
         self.connections = [Connection(self, number, tls) for number in range(SOCKETS)]
@@ -255,7 +255,7 @@ def take_frames(world: World, connection: Connection) -> None:
 
 
 def relieve_by_another(world: World, connection: Connection) -> None:
-    world.rows.relieve_by(1, world.collect)
+    world.rows.on_backpressure(1, world.collect)
 
 
 def read(world: World, connection: Connection) -> None:

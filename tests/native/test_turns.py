@@ -7,7 +7,7 @@ import gevent
 import pytest
 
 from loadgen import native
-from loadgen.transport import inlet as inlets
+from loadgen.transport import poller as pollers
 
 READ_TAKES_S = 0.02
 
@@ -40,9 +40,9 @@ class Slow:
     "kind",
     [
         pytest.param(
-            inlets.NativeInlet, marks=pytest.mark.skipif(not native.available, reason="it was not built")
+            pollers.NativePoller, marks=pytest.mark.skipif(not native.available, reason="it was not built")
         ),
-        inlets.Inlet,
+        pollers.Poller,
     ],
 )
 def test_the_loop_has_its_turn_while_a_connection_is_flooded(kind: type) -> None:
@@ -59,13 +59,13 @@ def test_the_loop_has_its_turn_while_a_connection_is_flooded(kind: type) -> None
         except BlockingIOError:
             pass
         source = Slow(ours)
-        inlet = kind()
-        inlet.add(ours.fileno(), source)
+        poller = kind()
+        poller.add(ours.fileno(), source)
         deadline = time.monotonic() + 10
         while len(source.takes) < 6 and time.monotonic() < deadline:
             source.turn += 1
             gevent.sleep(0.001)
-        inlet.remove(ours.fileno())
+        poller.remove(ours.fileno())
     assert not source.errors
     assert len(source.takes) >= 6, f"{sent} bytes were not enough"
     # 50 ms a turn are three reads of 20 ms; it would have been all of them.

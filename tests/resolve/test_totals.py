@@ -77,7 +77,7 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun) -> Opened:
 
     monkeypatch.setattr(playing, "ClientConnection", connection)
     monkeypatch.setattr(playing, "GeventHttpClient", http_client)
-    monkeypatch.setattr(playing, "doings", lambda *_: ())
+    monkeypatch.setattr(playing, "tasks", lambda *_: ())
     monkeypatch.setattr(playing, "OpenLoopPublisher", lambda *_: SimpleNamespace())
     worker = cast(
         WorkerRun,

@@ -12,9 +12,9 @@ from loadgen.resolve import Clients, ResolvedRun
 from loadgen.resolve.resolver import resolve
 from loadgen.run import master_messages, messages
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.member import Member
 from loadgen.run.messages import Payload
 from loadgen.run.target import Target
+from loadgen.run.worker_info import WorkerInfo
 from loadgen.scenario import load
 
 
@@ -33,7 +33,7 @@ def begins(tmp_path: Path) -> list[Payload]:
     """What two workers are sent of `chat` on a target that takes publishes by HTTP only."""
     url = "nchan+ws://127.0.0.1:1"
     run = resolve(load("chat", target=url), url)
-    members = [Member("one", 0, pid=1), Member("two", 1, pid=2)]
+    members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
     made = Coordinator(Line(), run, Target(url), tmp_path, members, load_prices(None).snapshot())
     return [made.begin_payload(member.worker_id) for member in members]
 

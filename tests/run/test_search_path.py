@@ -13,7 +13,8 @@ from locust import argument_parser
 
 from analysis import notebooks
 from analysis.plots import style
-from loadgen import children, search_path
+from loadgen import search_path
+from loadgen import subprocesses as children
 from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
 from loadgen.exits import ExitCode, RunError
 from loadgen.run import install, locust_settings

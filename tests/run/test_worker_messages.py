@@ -25,10 +25,10 @@ from loadgen.resolve.resolver import resolve
 from loadgen.run import locust_messages, master_messages, messages, worker_messages
 from loadgen.run.agent import failed_status
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.member import Member
 from loadgen.run.messages import Payload
 from loadgen.run.shares import weight_of
 from loadgen.run.target import Target
+from loadgen.run.worker_info import WorkerInfo
 from loadgen.scenario import load, overrides_of
 
 SECOND = 1_000_000_000
@@ -255,7 +255,7 @@ class Line:
 def coordinator(tmp_path: Path) -> Coordinator:
     run = resolve(load("comments", overrides_of(["clients.readers.count=4", "clients.commenters.count=2"])))
     target = Target("http://127.0.0.1:1/event", api_key="da2-" + "k" * 26)
-    members = [Member("one", 0, pid=1), Member("two", 1, pid=2)]
+    members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
     return Coordinator(Line(), run, target, tmp_path, members, load_prices(None).snapshot(), live=True)
 
 

@@ -1,19 +1,19 @@
-"""Tests that run by either inlet: `loadgen.native`'s and the one in Python."""
+"""Tests that run by either poller: `loadgen.native`'s and the one in Python."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from loadgen import native
-from loadgen.transport import inlet as inlets
+from loadgen.transport import poller as pollers
 
 
 @pytest.fixture(params=["native", "python"])
 def inlet_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Which inlet reads the sockets of this test."""
+    """Which poller reads the sockets of this test."""
     if request.param == "native" and not native.available:
         pytest.skip("the native receive path was not built")
     monkeypatch.setattr(native, "available", request.param == "native")
-    inlets._inlets.clear()
+    pollers._pollers.clear()
     yield request.param
-    inlets._inlets.clear()
+    pollers._pollers.clear()

@@ -81,7 +81,7 @@ def test_a_connection_that_ends_between_its_turns_is_not_read_again(server: str)
     SlowReading(slow, 1_000.0)
     slow.send(b"go")
     # Two frames' bytes are read by now and a pause of half a second and more has begun.
-    wait_for(lambda: slow._inlet is None)
+    wait_for(lambda: slow._poller is None)
     slow.abort()
     assert closed == [None]
     before = len(lengths)

@@ -49,7 +49,7 @@ class Wrong(Quiet):
 def code_of(user: Quiet, stopping: bool = False) -> tuple[UserCode, Any]:
     complaints: list[str] = []
     run = SimpleNamespace(
-        failures=Failures(), stopping=stopping, complain=lambda reason, fatal: complaints.append(reason)
+        failures=Failures(), stopping=stopping, report_error=lambda reason, fatal: complaints.append(reason)
     )
     run.complaints = complaints
     return UserCode(user, Quiet, cast(WorkerRun, run)), run

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.resolve import Behaviour, LifetimePlan, ReconnectPlan
-from loadgen.users.reconnect import LEAVE, Returning
+from loadgen.users.reconnect import LEAVE, ReconnectPolicy
 
 MS = 1_000_000
 
 
 def returning(
     first_ms: int = 100, most_ms: int = 5_000, jitter: bool = False, again: bool = True
-) -> Returning:
-    return Returning(Behaviour(ReconnectPlan(first_ms * MS, most_ms * MS, jitter, again, "seed")))
+) -> ReconnectPolicy:
+    return ReconnectPolicy(Behaviour(ReconnectPlan(first_ms * MS, most_ms * MS, jitter, again, "seed")))
 
 
 def test_without_jitter_waits_double_up_to_the_most_and_begin_anew_after_a_success() -> None:
@@ -58,7 +58,7 @@ def test_never_is_about_coming_back_and_not_about_the_first_connection() -> None
 
 def test_who_left_comes_back_when_it_said_so_whatever_the_policy() -> None:
     churn = LifetimePlan(1_000 * MS, True, 250 * MS, 0, "seed")
-    client = Returning(Behaviour(ReconnectPlan(MS, MS, False, False, "seed"), churn=churn))
+    client = ReconnectPolicy(Behaviour(ReconnectPlan(MS, MS, False, False, "seed"), churn=churn))
     client.connected()
     assert client.wait_s(LEAVE) == 0.25
 

@@ -25,7 +25,7 @@ def _sockets() -> Iterator[None]:
 
 def world_with_complaints() -> tuple[World, list[tuple[str, bool]]]:
     world, told = World(), []
-    world.run.complain = lambda reason, fatal: told.append((reason, fatal))
+    world.run.report_error = lambda reason, fatal: told.append((reason, fatal))
     return world, told
 
 

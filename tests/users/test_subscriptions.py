@@ -72,7 +72,7 @@ class Case:
             readiness=self.readiness,
             recorder=self.rows,
             service=SimpleNamespace(answers_subscribes=answers),
-            complain=lambda reason, fatal: self.told.append((reason, fatal)),
+            report_error=lambda reason, fatal: self.told.append((reason, fatal)),
         )
         session: Any = SimpleNamespace(
             subscribe=lambda subscription_id, channel: message,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 import analysis
 from analysis.figures import derived
 from analysis.figures.fanout import Fanout, by_event
-from analysis.ledger.reconcile import Settled, settle
+from analysis.ledger.reconcile import Reconciled, reconcile
 from tests.analysis.ledger.test_reconcile import LATE_NS, Situation, situations
 from tests.analysis.synthetic import write_run
 from tests.paths import REPO
@@ -25,10 +25,10 @@ def frames_of(folder: Path) -> dict[str, pd.DataFrame]:
     return {"fanout": by_event(settled), "ledger": settled.breakdown.frame}
 
 
-def settled_of(folder: Path) -> Settled:
+def settled_of(folder: Path) -> Reconciled:
     run = analysis.load(folder)
     assert run.measure is not None
-    return settle(run, run.measure)
+    return reconcile(run, run.measure)
 
 
 def check(folder: Path, written: Path) -> None:

@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.ledger import matching
-from analysis.ledger import windows as presence
+from analysis.ledger import matching, windows
 from analysis.ledger.events import events_in, expected_of, reach_of
 from analysis.ledger.matching import RANKS, Found, Through, match
-from analysis.ledger.reconcile import Settled, settle
+from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading import slices
 from analysis.loading.run import Run
 from tests.analysis.synthetic import SECOND, T0, TYPES, Row, delivery, event, subscription, write_run
@@ -28,14 +27,14 @@ LATE_NS = 60 * MS
 def found_in(run: Run) -> Found:
     window = run.measure
     assert window is not None
-    events, present = events_in(run, window), presence.segments(run)
+    events, present = events_in(run, window), windows.segments(run)
     reach = reach_of(events, present)
     return match(run, window, events, present, reach, expected_of(events, present, reach)[0])
 
 
-def settled_in(run: Run) -> Settled:
+def settled_in(run: Run) -> Reconciled:
     assert run.measure is not None
-    return settle(run, run.measure)
+    return reconcile(run, run.measure)
 
 
 def run_of(folder: Path, events: list[Row], subscriptions: list[Row], deliveries: list[Row]) -> Run:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis.ledger.breakdown import Breakdown
-from analysis.ledger.reconcile import Ledger, Settled, pattern_matches, settle
+from analysis.ledger.reconcile import Ledger, Reconciled, pattern_matches, reconcile
 from tests.analysis.synthetic import T0, Row, connection, delivery, event, subscription, write_run
 
 MS = 1_000_000
@@ -25,7 +25,7 @@ def settled_of(
     subscriptions: list[Row],
     deliveries: list[Row],
     connections: list[Row] | None = None,
-) -> Settled:
+) -> Reconciled:
     tables = {
         "events": events,
         "subscriptions": subscriptions,
@@ -35,7 +35,7 @@ def settled_of(
     write_run(folder, tables, late_after_ns=LATE_NS)
     run = analysis.load(folder)
     assert run.measure is not None
-    return settle(run, run.measure)
+    return reconcile(run, run.measure)
 
 
 def ledger_of(
@@ -189,7 +189,7 @@ def test_a_worker_whose_record_breaks_off_owes_nothing_after_its_last_sign(tmp_p
     )
     run = analysis.load(tmp_path)
     assert run.measure is not None
-    ledger = settle(run, run.measure).ledger
+    ledger = reconcile(run, run.measure).ledger
     assert (ledger.expected, ledger.delivered, ledger.lost) == (2, 2, 0)
 
 
@@ -389,7 +389,7 @@ def test_it_is_settled_once_for_several_figures_and_cannot_be_altered(tmp_path: 
     settled = settled_of(tmp_path, [event(1, 0, "/default/a", 0)], [subscription(7, "/default/a")], [])
     run = analysis.load(tmp_path)
     assert run.measure is not None
-    assert settle(run, run.measure) is settle(run, run.measure)
+    assert reconcile(run, run.measure) is reconcile(run, run.measure)
     for record in (settled, settled.ledger, settled.events):
         with pytest.raises(FrozenInstanceError):
             setattr(record, fields(record)[0].name, None)

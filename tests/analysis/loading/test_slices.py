@@ -18,7 +18,7 @@ from analysis.figures import bounds, latencies, shared_stamps
 from analysis.figures.intervals import by_second
 from analysis.figures.latencies import Latencies
 from analysis.ledger import matching
-from analysis.ledger.reconcile import settle
+from analysis.ledger.reconcile import reconcile
 from analysis.loading import slices
 from analysis.loading.lookup import EventPlaces, Places, grouping
 from analysis.loading.run import Run, ints
@@ -60,7 +60,7 @@ def of(folder: Path) -> tuple[Any, pd.DataFrame, pd.DataFrame]:
 
     run = analysis.load(folder)
     assert run.measure is not None
-    settled = settle(run, run.measure)
+    settled = reconcile(run, run.measure)
     return settled.ledger, settled.breakdown.frame, fanout.by_event(settled)
 
 

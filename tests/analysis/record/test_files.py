@@ -19,8 +19,8 @@ from analysis.report import pdf
 from loadgen.cli import launch
 from loadgen.exits import RunError
 from loadgen.measure.spool import SpoolWriter
-from loadgen.run.gather import SpoolReceiver
 from loadgen.run.record import RunFolder
+from loadgen.run.spool_transfer import SpoolReceiver
 from loadgen.run.worker_messages import Piece
 from tests.paths import REPO
 

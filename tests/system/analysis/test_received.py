@@ -160,9 +160,7 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SAMPLE, tmp_path / "run"))
 
 
-@given(
-    st.sampled_from(sorted({*schemas.TABLES} - {"echo"})), st.integers(0, 3_000), st.binary(max_size=8)
-)
+@given(st.sampled_from(sorted({*schemas.TABLES} - {"echo"})), st.integers(0, 3_000), st.binary(max_size=8))
 @settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_torn_and_overwritten_tables_are_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, name: str, at: int, over: bytes

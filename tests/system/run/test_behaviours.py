@@ -126,10 +126,10 @@ def test_plans_of_a_storm_differ_in_jitter_alone(jitter: str) -> None:
     from loadgen.resolve import Clients
     from loadgen.resolve.resolver import resolve
     from loadgen.scenario import load
-    from loadgen.users.reconnect import Returning
+    from loadgen.users.reconnect import ReconnectPolicy
 
     plan = Clients(resolve(load("reconnect-storm", {"clients.readers.reconnect.jitter": jitter})))
-    waits = [Returning(plan.client(number).behaviour).wait_s(None) for number in range(200)]
+    waits = [ReconnectPolicy(plan.client(number).behaviour).wait_s(None) for number in range(200)]
     busiest = max(
         sum(at <= other < at + 1 for other in waits if other is not None) for at in (0.0, 1.0, 2.0, 3.0)
     )

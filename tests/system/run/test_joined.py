@@ -17,7 +17,7 @@ import psutil
 import zmq
 
 from loadgen.run import join
-from loadgen.run.joining import introduction
+from loadgen.run.registration import introduction
 from tests.system.harness import Finished, free_port, only_run, overrides, read, start
 from tests.system.run.waiting import until
 from tests.system.service import Service

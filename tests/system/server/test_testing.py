@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadgen import children
+from loadgen import subprocesses as children
 from loadgen.server.process import Announcement
 from loadgen.server.testing import LocalEventApi, Namespace, event_api  # noqa: F401
 from tests.paths import REPO

@@ -19,8 +19,8 @@ from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.transport import inlet as inlets
 from loadgen.transport import kernel_time
+from loadgen.transport import poller as pollers
 from loadgen.transport.address import Address
 from loadgen.transport.byte_stream import ByteStream
 from loadgen.transport.slow_reading import SlowReading
@@ -132,7 +132,7 @@ def receive(
 ) -> Seen:
     """Receive what is ordered over one of the paths, and capture it."""
     monkeypatch.setattr(native, "available", path == "native")
-    inlets._inlets.clear()
+    pollers._pollers.clear()
     buffer = NativeDeliveryBuffer() if path == "native" else DeliveryBuffer()
     service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("k"))
     sender = Sender(host, CONNECTIONS, certificate, order.lines, order.cut_answer)
@@ -181,7 +181,7 @@ def receive(
     for burner in burners:
         burner.kill()
         burner.wait()
-    inlets._inlets.clear()
+    pollers._pollers.clear()
     found = []
     for number, port in enumerate(ports):
         mine = rows[rows[:, 0] == number]

@@ -20,7 +20,7 @@ import locust.env
 import loadgen.run.account
 import loadgen.run.own_code
 import loadgen.users
-from loadgen import children
+from loadgen import subprocesses as children
 from loadgen.lifeline import STARTER
 
 #: What commands need besides, imported where the command line says so.

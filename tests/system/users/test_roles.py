@@ -46,7 +46,7 @@ def run_of(environment, **more):
         failures=Failures(), checks=Checks(), stopping=False, log=log,
         claim=lambda role: (log.append("claim"), plan)[1],
         wait_for_ramp=lambda plan: True, joined=lambda: log.append("joined"), left=lambda: log.append("left"),
-        wait_for_timeline=lambda: None, wait_for_end=lambda: log.append("end"), complain=lambda *a: None,
+        wait_for_timeline=lambda: None, wait_for_end=lambda: log.append("end"), report_error=lambda *a: None,
     )
     vars(run).update(more)
     attach(environment, run)

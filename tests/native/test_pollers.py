@@ -1,4 +1,4 @@
-"""Both inlets make the same of the same stream, whatever it is cut into."""
+"""Both pollers make the same of the same stream, whatever it is cut into."""
 
 import contextlib
 import socket
@@ -25,7 +25,7 @@ from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.transport import inlet as inlets
+from loadgen.transport import poller as pollers
 from loadgen.transport.address import Address
 from loadgen.transport.websocket import WebSocket
 
@@ -201,7 +201,7 @@ def receive(
 ) -> tuple[list[list[int]], list[tuple[str, Any]], int]:
     """Return (rows without their times, what else the handler was told, how many deliveries it was told)."""
     native.available = kind == "native"
-    inlets._inlets.clear()
+    pollers._pollers.clear()
     buffer = NativeDeliveryBuffer() if kind == "native" else DeliveryBuffer()
     handler = Handler(buffer)
     service = AppSyncEvents(Endpoints.from_url("http://127.0.0.1:1/event"), ApiKey("k"))
@@ -247,7 +247,7 @@ def test_the_same_stream_gives_the_same_record(
         assert natively[:2] == in_python[:2]
     finally:
         native.available = was
-        inlets._inlets.clear()
+        pollers._pollers.clear()
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -262,4 +262,4 @@ def test_deliveries_take_the_lane_however_reads_cut_them(
     assert [row[3] for row in rows] == list(range(40))
     assert calls == []
     assert told == 0
-    inlets._inlets.clear()
+    pollers._pollers.clear()

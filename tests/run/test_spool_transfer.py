@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.run import gather
-from loadgen.run.gather import SpoolReceiver, SpoolSender
+from loadgen.run import spool_transfer as gather
+from loadgen.run.spool_transfer import SpoolReceiver, SpoolSender
 from loadgen.run.worker_messages import PIECE_BYTES, Piece
 
 DELIVERIES, HEALTH = "deliveries-0003.arrows", "health-0003.arrows"
@@ -59,8 +59,8 @@ def test_what_arrives_is_what_was_written_whatever_was_lost_damaged_doubled_or_l
     source.mkdir()
     sink.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loadgen.run.gather.PIECE_BYTES", 100)
-        patch.setattr("loadgen.run.gather.WINDOW_BYTES", 400)
+        patch.setattr("loadgen.run.spool_transfer.PIECE_BYTES", 100)
+        patch.setattr("loadgen.run.spool_transfer.WINDOW_BYTES", 400)
         line = Line(source, sink)
         for number, size in enumerate(sizes):
             for name in (DELIVERIES, HEALTH):

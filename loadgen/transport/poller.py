@@ -7,7 +7,7 @@ the kernel's receive timestamp comes along; what is left is there again in the n
 
 What a source raises ends at that source (see `isolation`): the others are read on.
 
-There are two that do the same: `NativeInlet` by `loadgen.native`, and `Inlet` in Python where that was not built.
+There are two that do the same: `NativePoller` by `loadgen.native`, and `Poller` in Python where that was not built.
 
 When a message arrived. One read has one kernel stamp, that of its last segment, and the kernel merges segments that
 wait in a socket. So only what ends with a read that emptied the socket has a stamp of its own. All else that a read
@@ -77,7 +77,7 @@ class Source(Protocol):
         """The socket cannot be read any more."""
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Take what the native inlet has decrypted and its lane has not taken; nothing: TLS is at its end."""
+        """Take what the native poller has decrypted and its lane has not taken; nothing: TLS is at its end."""
 
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -92,7 +92,7 @@ class Source(Protocol):
 TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
 
 
-class NativeInlet:
+class NativePoller:
     """Reads the sockets of one hub by way of `loadgen.native`."""
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class NativeInlet:
         self._poller.route(descriptor, whole, lane, *(tls or ()))
 
 
-class Inlet:
+class Poller:
     """Reads the sockets of one hub."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class Inlet:
     def route(
         self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
     ) -> None:
-        """Do nothing: ``whole`` is asked of the source at each read, and lanes are the native inlet's."""
+        """Do nothing: ``whole`` is asked of the source at each read, and lanes are the native poller's."""
 
     def _on_readable(self) -> None:
         assert self._epoll is not None
@@ -291,9 +291,9 @@ class Inlet:
         return arrival_ns, read_ns, within_ns, 0 if emptied and control else within_ns
 
 
-_Kind = TypeVar("_Kind", Inlet, NativeInlet)
-_inlets: "WeakKeyDictionary[Any, NativeInlet]" = WeakKeyDictionary()
-_python_inlets: "WeakKeyDictionary[Any, Inlet]" = WeakKeyDictionary()
+_Kind = TypeVar("_Kind", Poller, NativePoller)
+_pollers: "WeakKeyDictionary[Any, NativePoller]" = WeakKeyDictionary()
+_python_inlets: "WeakKeyDictionary[Any, Poller]" = WeakKeyDictionary()
 
 
 def is_native() -> bool:
@@ -309,14 +309,14 @@ def _same_clock() -> bool:
     return before_ns <= between_ns <= now_ns()
 
 
-def inlet() -> Inlet | NativeInlet:
+def poller() -> Poller | NativePoller:
     """Return the one of the calling thread's hub; a forked process gets its own."""
-    return _of_hub(_inlets, NativeInlet) if is_native() else python_inlet()
+    return _of_hub(_pollers, NativePoller) if is_native() else python_poller()
 
 
-def python_inlet() -> Inlet:
+def python_poller() -> Poller:
     """Return the hub's one in Python: it reads by the source's own ``recvmsg_into``, which may be another's."""
-    return _of_hub(_python_inlets, Inlet)
+    return _of_hub(_python_inlets, Poller)
 
 
 def _of_hub(known: "WeakKeyDictionary[Any, _Kind]", kind: type[_Kind]) -> _Kind:

@@ -4,7 +4,7 @@ import msgspec
 from typer.testing import CliRunner
 
 from loadgen.cli.app import app
-from loadgen.run.joining import introduction, refusal
+from loadgen.run.registration import introduction, refusal
 from loadgen.run.worker_messages import Hello
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.run.cadence import STATUS_INTERVAL_S, lead_ns, wait_for_status
+from loadgen.run.periodic import STATUS_INTERVAL_S, lead_ns, wait_for_status
 
 
 def waited_s(counts: Sequence[int], starting: Callable[[], bool] = lambda: True) -> float:

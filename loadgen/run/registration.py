@@ -18,9 +18,9 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.measure.clock import boot_id
 from loadgen.run import messages
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.member import LOCAL, Member
 from loadgen.run.messages import FORMAT, Payload
 from loadgen.run.shares import weight_of
+from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
 
 #: Environment variable for `--weight`, as container platforms set it.
@@ -31,9 +31,9 @@ WEIGHT = "LOADGEN_WEIGHT"
 _HELLO_TIMEOUT_S = 10.0
 
 
-def local() -> Member:
+def local() -> WorkerInfo:
     """Return the worker that is the master's own process."""
-    return Member(
+    return WorkerInfo(
         LOCAL, 0, hostname=socket.gethostname(), pid=os.getpid(), boot_id=boot_id(), cpus=os.cpu_count()
     )
 
@@ -81,14 +81,14 @@ def refusal(hello: Hello) -> str | None:
     return None
 
 
-class Door:
+class Registry:
     """On the master: lets workers in. ``to_worker`` sends a message to one."""
 
     def __init__(self, runner: Any, options: Any, to_worker: Callable[[str, Payload, str], None]) -> None:
         self._runner = runner
         self._options = options
         self._to_worker = to_worker
-        self._known: dict[str, Member] = {}
+        self._known: dict[str, WorkerInfo] = {}
         self._refused: set[str] = set()
         self._changed = Event()
 
@@ -108,7 +108,7 @@ class Door:
         if reason is not None:
             self._refuse(worker_id, reason)
             return
-        member = Member(
+        info = WorkerInfo(
             worker_id=worker_id,
             worker=len(self._known),
             weight=weight_of(hello.weight),
@@ -119,24 +119,24 @@ class Door:
             boot_id=hello.boot_id,
             cpus=hello.cpus,
         )
-        self._known[worker_id] = member
+        self._known[worker_id] = info
         self._changed.set()
         if running is not None:
             if worker_id not in running.workers:
-                running.worker_late(member)
-                reason = f"{member.name} came when the run had begun: it stands by and takes no part in it"
+                running.worker_late(info)
+                reason = f"{info.name} came when the run had begun: it stands by and takes no part in it"
                 say(reason)
                 self._to_worker(messages.STAND_BY, {"reason": reason}, worker_id)
         elif not getattr(self._options, "processes", None):
             of = f" of {self._options.expect_workers}" if self._options.headless else ""
-            say(f"{member.name} is here with weight {float(member.weight):g}: {len(self._known)}{of}")
+            say(f"{info.name} is here with weight {float(info.weight):g}: {len(self._known)}{of}")
 
     def name_of(self, worker_id: str) -> str:
         """Return what a worker is called in a sentence."""
-        member = self._known.get(worker_id)
-        return f"worker {worker_id}" if member is None else member.name
+        info = self._known.get(worker_id)
+        return f"worker {worker_id}" if info is None else info.name
 
-    def those_who_take_part(self, embedded: bool) -> list[Member]:
+    def admitted(self, embedded: bool) -> list[WorkerInfo]:
         """Return the workers of the run that begins, once all have introduced themselves; raises RunError.
 
         The embedded server listens on loopback: a worker elsewhere cannot reach it.
@@ -160,14 +160,14 @@ class Door:
                 f"only {len(taking)} of {self._options.expect_workers} workers can take part", ExitCode.USAGE
             )
         here = boot_id()
-        for member in taking if embedded else ():
-            if member.boot_id != here:
+        for info in taking if embedded else ():
+            if info.boot_id != here:
                 raise RunError(
-                    f"{member.name} is on another machine and cannot reach the embedded server, which listens on"
+                    f"{info.name} is on another machine and cannot reach the embedded server, which listens on"
                     " loopback: start `loadgen serve --host ADDRESS` and name it with --target",
                     ExitCode.USAGE,
                 )
-        return sorted(taking, key=lambda member: member.worker)
+        return sorted(taking, key=lambda info: info.worker)
 
     def too_few(self) -> str:
         """Return what to say when the expected workers did not come in time."""

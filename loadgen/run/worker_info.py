@@ -9,7 +9,7 @@ LOCAL: Final = "local"
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class WorkerInfo:
     """One worker process, by its own word."""
 
     worker_id: str
