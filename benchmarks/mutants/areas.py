@@ -62,7 +62,7 @@ AREAS = (
         ("tests/pacing/test_curve.py", "tests/pacing/test_schedule.py", "tests/pacing/test_shapes.py"),
     ),
     Area(
-        "lane",
+        "fast_path",
         (
             "loadgen/transport/framing.py",
             "loadgen/measure/columns.py",
@@ -70,12 +70,12 @@ AREAS = (
             "loadgen/native/__init__.py",
         ),
         (
-            "tests/transport/test_framing_lane.py",
+            "tests/transport/test_framing_fast_path.py",
             "tests/transport/test_framing.py",
             "tests/measure/test_columns.py",
             "tests/measure/test_stamp.py",
             "tests/native/test_available.py",
-            "tests/native/test_lane.py",
+            "tests/native/test_fast_path.py",
         ),
     ),
 )

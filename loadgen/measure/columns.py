@@ -142,7 +142,7 @@ class DeliveryBuffer(RowBuffer):
 
 
 class NativeDeliveryBuffer:
-    """The same over `loadgen.native`'s rows, which its lanes write to as well."""
+    """The same over `loadgen.native`'s rows, which its fast paths write to as well."""
 
     def __init__(self, rows: int = 65_536) -> None:
         self.rows = native.Rows(len(COLUMNS), rows)

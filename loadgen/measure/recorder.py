@@ -81,7 +81,7 @@ class Recorder:
         self._buffer = NativeDeliveryBuffer() if native.available else DeliveryBuffer()
         self._buffer.on_backpressure(MOST_WAITING, self._on_backpressure)
         self.deliver = self._buffer.add
-        #: Where native lanes write deliveries to; None: there are none.
+        #: Where native fast paths write deliveries to; None: there are none.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
         self._event_rows: list[EventRow] = []
         self._subscription_rows: list[SubscriptionRow] = []

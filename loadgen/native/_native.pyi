@@ -38,7 +38,7 @@ class Rows:
         Raises ValueError where it is not one of theirs, or was given back already.
         """
 
-class Lane:
+class FastPath:
     """Takes the messages that it knows for sure."""
 
     def take_frames(
@@ -55,7 +55,7 @@ class Lane:
         Times as in `Source.take`.
         """
 
-class DeliveryLane(Lane):
+class DeliveryFastPath(FastPath):
     """Takes AppSync Events' deliveries that carry our stamp; for one connection."""
 
     def __init__(self, rows: Rows) -> None:
@@ -92,14 +92,14 @@ class Poller:
         self,
         descriptor: int,
         whole: Callable[..., Any] | None,
-        lane: Lane | None,
+        fast_path: FastPath | None,
         tls_write: Callable[[bytes], Any] | None = None,
         tls_read: Callable[[int, bytearray], int] | None = None,
         /,
     ) -> None:
-        """Say who takes what: first the lane, then, if a read left just one whole text frame, `whole`, else `take`.
+        """Say who takes what: the fast path first, then `whole` if a read left one whole text frame, else `take`.
 
-        With the last two (of a TLS object that is at a record's beginning) a lane's frames are those within whole
+        With the last two (of a TLS object that is at a record's beginning) a fast path's frames are those within whole
         records; what it leaves goes to `take_plaintext`, and what `tls_read` raises to `tls_stopped`. Raises
         ValueError where only one of them is given, or `whole` as well.
         """

@@ -1,11 +1,11 @@
-/* The lane of AppSync Events' deliveries that carry our stamp.
+/* The fast path of AppSync Events' deliveries that carry our stamp.
 
    It takes a message only in the very form that `encode_event` gives an event and that a service gives a delivery:
 
        {"type":"data","id":"s12","event":"{\"_lg\":[token,publisher,sequence,intended_ns,sent_ns],\"pad\":\"xx\"}"}
 
    with the members in any order, the pad or none, and nothing else. Whatever differs by a byte is left to the Python path,
-   which decides what it is: so the lane never has to say no, and can't take for ours what Python would not. */
+   which decides what it is: so the fast path never has to say no, and can't take for ours what Python would not. */
 #include <string.h>
 
 #include "native.h"
@@ -21,12 +21,12 @@ typedef struct {
 } Subscription;
 
 typedef struct {
-    Lane lane;
+    FastPath fast_path;
     /* Of most connections the only one: found without the table. */
     Subscription first;
     Subscription *table;
     size_t size, used; /* of the table; the size is a power of two */
-} DeliveryLane;
+} DeliveryFastPath;
 
 /* FNV-1a, 64 bits: draft-eastlake-fnv. */
 static size_t hash_of(const char *id, size_t length) {
@@ -45,7 +45,7 @@ static Subscription *place_of(Subscription *table, size_t size, const char *id, 
     return &table[at];
 }
 
-static const Subscription *find(DeliveryLane *self, const char *id, size_t length) {
+static const Subscription *find(DeliveryFastPath *self, const char *id, size_t length) {
     if (is(&self->first, id, length)) return &self->first;
     if (self->table == NULL) return NULL;
     Subscription *entry = place_of(self->table, self->size, id, length);
@@ -99,9 +99,9 @@ static const unsigned char *stamp(const unsigned char *at, const unsigned char *
 }
 
 static int deliveries_take(
-    Lane *lane, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
+    FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns
 ) {
-    DeliveryLane *self = (DeliveryLane *)lane;
+    DeliveryFastPath *self = (DeliveryFastPath *)fast_path;
     const unsigned char *at = text, *end = text + length;
     int type = 0, event = 0;
     const Subscription *subscription = NULL;
@@ -125,18 +125,18 @@ static int deliveries_take(
         if (member == 2) break;
     }
     if (at != end) return 0;
-    int64_t *row = rows_place(lane->rows);
+    int64_t *row = rows_place(fast_path->rows);
     row[0] = subscription->number;
     row[1] = times->arrival_ns;
     row[2] = times->read_ns;
     row[3] = uncertain_ns;
     memcpy(row + 4, values, sizeof values);
-    return rows_advance(lane->rows) ? -1 : 1;
+    return rows_advance(fast_path->rows) ? -1 : 1;
 }
 
 /* --- as Python sees it --- */
 
-static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rows", NULL};
     PyObject *rows;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!", names, &RowsType, &rows)) return NULL;
@@ -144,29 +144,29 @@ static PyObject *lane_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) 
         PyErr_SetString(PyExc_ValueError, "a delivery has 9 columns");
         return NULL;
     }
-    DeliveryLane *self = (DeliveryLane *)type->tp_alloc(type, 0);
+    DeliveryFastPath *self = (DeliveryFastPath *)type->tp_alloc(type, 0);
     if (self == NULL) return NULL;
-    self->lane.take = deliveries_take;
-    self->lane.rows = (Rows *)Py_NewRef(rows);
+    self->fast_path.take = deliveries_take;
+    self->fast_path.rows = (Rows *)Py_NewRef(rows);
     self->first.length = FREE;
     return (PyObject *)self;
 }
 
-/* Without a tp_clear: whatever cycle a lane is part of goes through its rows, which break it. */
-static int lane_traverse(PyObject *object, visitproc visit, void *arg) {
-    Py_VISIT(((DeliveryLane *)object)->lane.rows);
+/* Without a tp_clear: whatever cycle a fast path is part of goes through its rows, which break it. */
+static int fast_path_traverse(PyObject *object, visitproc visit, void *arg) {
+    Py_VISIT(((DeliveryFastPath *)object)->fast_path.rows);
     return 0;
 }
 
-static void lane_dealloc(PyObject *object) {
-    DeliveryLane *self = (DeliveryLane *)object;
+static void fast_path_dealloc(PyObject *object) {
+    DeliveryFastPath *self = (DeliveryFastPath *)object;
     PyObject_GC_UnTrack(object);
-    Py_XDECREF(self->lane.rows);
+    Py_XDECREF(self->fast_path.rows);
     PyMem_Free(self->table);
     Py_TYPE(object)->tp_free(object);
 }
 
-static int grow(DeliveryLane *self) {
+static int grow(DeliveryFastPath *self) {
     size_t size = self->size ? self->size * 2 : 8;
     Subscription *table = PyMem_Calloc(size, sizeof(Subscription));
     if (table == NULL) {
@@ -184,8 +184,8 @@ static int grow(DeliveryLane *self) {
     return 0;
 }
 
-static PyObject *lane_add(PyObject *object, PyObject *args) {
-    DeliveryLane *self = (DeliveryLane *)object;
+static PyObject *fast_path_add(PyObject *object, PyObject *args) {
+    DeliveryFastPath *self = (DeliveryFastPath *)object;
     const char *id;
     Py_ssize_t length;
     long long number;
@@ -213,8 +213,8 @@ static PyObject *lane_add(PyObject *object, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-static PyObject *lane_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
-    DeliveryLane *self = (DeliveryLane *)object;
+static PyObject *fast_path_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
+    DeliveryFastPath *self = (DeliveryFastPath *)object;
     PyMem_Free(self->table);
     self->table = NULL;
     self->size = self->used = 0;
@@ -222,20 +222,20 @@ static PyObject *lane_clear(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     Py_RETURN_NONE;
 }
 
-static PyMethodDef lane_methods[] = {
-    {"add", lane_add, METH_VARARGS, NULL},
-    {"clear", lane_clear, METH_NOARGS, NULL},
+static PyMethodDef fast_path_methods[] = {
+    {"add", fast_path_add, METH_VARARGS, NULL},
+    {"clear", fast_path_clear, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject DeliveryLaneType = {
+PyTypeObject DeliveryFastPathType = {
     PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "loadgen.native._native.DeliveryLane",
-    .tp_basicsize = sizeof(DeliveryLane),
+    .tp_name = "loadgen.native._native.DeliveryFastPath",
+    .tp_basicsize = sizeof(DeliveryFastPath),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
-    .tp_base = &LaneType,
-    .tp_new = lane_new,
-    .tp_dealloc = lane_dealloc,
-    .tp_traverse = lane_traverse,
-    .tp_methods = lane_methods,
+    .tp_base = &FastPathType,
+    .tp_new = fast_path_new,
+    .tp_dealloc = fast_path_dealloc,
+    .tp_traverse = fast_path_traverse,
+    .tp_methods = fast_path_methods,
 };

@@ -26,8 +26,8 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL) return NULL;
-    if (poller_names() || PyModule_AddType(module, &RowsType) || PyModule_AddType(module, &LaneType) ||
-        PyModule_AddType(module, &DeliveryLaneType) || PyModule_AddType(module, &PollerType)) {
+    if (poller_names() || PyModule_AddType(module, &RowsType) || PyModule_AddType(module, &FastPathType) ||
+        PyModule_AddType(module, &DeliveryFastPathType) || PyModule_AddType(module, &PollerType)) {
         Py_DECREF(module);
         return NULL;
     }

@@ -50,18 +50,18 @@ typedef struct {
 /* Takes the text of a whole message that it knows for sure; the seam between transport and protocol.
 
    Taking runs no Python code. Call `rows_relieve` where `rows->due` is set, once nothing of the read is held any more. */
-typedef struct Lane {
+typedef struct FastPath {
     PyObject_HEAD
-    /* 1: taken; 0: not for this lane, nothing was done; -1: an exception is set. */
+    /* 1: taken; 0: not for this fast path, nothing was done; -1: an exception is set. */
     int (*take)(
-        struct Lane *lane, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
+        struct FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
     Rows *rows; /* where it writes; never NULL */
-} Lane;
+} FastPath;
 
-/* Gives a lane the whole, unmasked text frames at the beginning of the data, as far as it takes them (RFC 6455, 5.2).
+/* Gives a fast path the whole, unmasked text frames at the beginning of the data, as far as it takes them (RFC 6455, 5.2).
    The data ends where what `times` speaks of ends. Returns how many bytes were taken, -1 with an exception. */
-Py_ssize_t lane_take_frames(Lane *lane, const unsigned char *data, Py_ssize_t length, const Times *times);
+Py_ssize_t fast_path_take_frames(FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times);
 
-extern PyTypeObject RowsType, LaneType, DeliveryLaneType, PollerType;
+extern PyTypeObject RowsType, FastPathType, DeliveryFastPathType, PollerType;
 
 #endif

@@ -1,5 +1,5 @@
 /* Reads sockets: an epoll set, a receive with the kernel's timestamp for each socket that is readable, and the frames that a
-   lane takes without any Python. What is left goes to Python when all have been read: the kernel's code and the
+   fast path takes without any Python. What is left goes to Python when all have been read: the kernel's code and the
    interpreter's would otherwise drive each other out of the processor's caches with every frame.
 
    Whatever fails on account of one source ends at that source: `contain(source, error)` is called, and the others are
@@ -38,8 +38,8 @@
 
 typedef struct {
     PyObject *source, *whole; /* NULL: no socket; every byte goes to the source's `take` */
-    Lane *lane;
-    /* Of TLS, whose plaintext is then the lane's: what takes ciphertext, and what gives plaintext. */
+    FastPath *fast_path;
+    /* Of TLS, whose plaintext is then the fast path's: what takes ciphertext, and what gives plaintext. */
     PyObject *tls_write, *tls_read;
     /* What is read next came after this, which follows from the last read that emptied the socket. */
     int64_t since_ns;
@@ -204,10 +204,10 @@ static int read_one(Poller *self, int descriptor) {
     Rows *rows = NULL;
     int is_whole = slot->tls_read == NULL && whole_text(data, size);
     if (!is_whole && !times.end_ns && is_one_segment(self, descriptor, slot)) times.within_ns = 0;
-    if (slot->lane != NULL && slot->tls_read == NULL) {
-        Py_ssize_t taken = lane_take_frames(slot->lane, data, size, &times);
+    if (slot->fast_path != NULL && slot->tls_read == NULL) {
+        Py_ssize_t taken = fast_path_take_frames(slot->fast_path, data, size, &times);
         if (taken < 0) return -1;
-        rows = slot->lane->rows;
+        rows = slot->fast_path->rows;
         if (taken == size && size > 0) return relieved(rows);
         data += taken;
         size -= taken;
@@ -251,12 +251,12 @@ static int call_source(PyObject *source, PyObject *name, PyObject *what, const T
     return 0;
 }
 
-/* Decrypts whole records and gives the lane what they hold; what it does not take goes to the source as plaintext. */
+/* Decrypts whole records and gives the fast path what they hold; what it does not take goes to the source as plaintext. */
 static int tell_tls(Poller *self, Later *one, int count) {
     /* Held, since the source may say that it is routed otherwise. */
     Slot *slot = &self->slots[one->descriptor];
     PyObject *write = Py_NewRef(slot->tls_write), *read = Py_NewRef(slot->tls_read);
-    Lane *lane = (Lane *)Py_NewRef(slot->lane);
+    FastPath *fast_path = (FastPath *)Py_NewRef(slot->fast_path);
     PyObject *written = PyObject_CallOneArg(write, one->data);
     int failed = written == NULL;
     Py_XDECREF(written);
@@ -287,7 +287,7 @@ static int tell_tls(Poller *self, Later *one, int count) {
             break;
         }
         /* Once the source has had something it may be in the midst of a frame. */
-        if (direct) taken = lane_take_frames(lane, data, length, &times);
+        if (direct) taken = fast_path_take_frames(fast_path, data, length, &times);
         if (taken < 0) {
             failed = 1;
         } else if (taken < length || length == 0) {
@@ -297,12 +297,12 @@ static int tell_tls(Poller *self, Later *one, int count) {
             Py_XDECREF(rest);
             if (length == 0) break;
         }
-        if (!failed) relieved(lane->rows);
+        if (!failed) relieved(fast_path->rows);
         if (!is_still_there(self, one)) break;
     }
     Py_DECREF(write);
     Py_DECREF(read);
-    Py_DECREF(lane);
+    Py_DECREF(fast_path);
     return failed ? -1 : 0;
 }
 
@@ -426,7 +426,7 @@ static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
     for (int at = 0; at < self->count; at++) {
         Py_VISIT(self->slots[at].source);
         Py_VISIT(self->slots[at].whole);
-        Py_VISIT(self->slots[at].lane);
+        Py_VISIT(self->slots[at].fast_path);
         Py_VISIT(self->slots[at].tls_write);
         Py_VISIT(self->slots[at].tls_read);
     }
@@ -438,7 +438,7 @@ static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
 static void drop(Slot slot) {
     Py_XDECREF(slot.source);
     Py_XDECREF(slot.whole);
-    Py_XDECREF(slot.lane);
+    Py_XDECREF(slot.fast_path);
     Py_XDECREF(slot.tls_write);
     Py_XDECREF(slot.tls_read);
 }
@@ -527,21 +527,21 @@ static Slot *slot_of(Poller *self, long descriptor) {
 
 static PyObject *poller_route(PyObject *object, PyObject *args) {
     int descriptor;
-    PyObject *whole, *lane, *write = Py_None, *read = Py_None;
-    if (!PyArg_ParseTuple(args, "iOO|OO", &descriptor, &whole, &lane, &write, &read)) return NULL;
-    if ((write == Py_None) != (read == Py_None) || (read != Py_None && (lane == Py_None || whole != Py_None))) {
-        PyErr_SetString(PyExc_ValueError, "TLS has both a write and a read, and a lane for all that it brings");
+    PyObject *whole, *fast_path, *write = Py_None, *read = Py_None;
+    if (!PyArg_ParseTuple(args, "iOO|OO", &descriptor, &whole, &fast_path, &write, &read)) return NULL;
+    if ((write == Py_None) != (read == Py_None) || (read != Py_None && (fast_path == Py_None || whole != Py_None))) {
+        PyErr_SetString(PyExc_ValueError, "TLS has both a write and a read, and a fast_path for all that it brings");
         return NULL;
     }
-    if (lane != Py_None && !PyObject_TypeCheck(lane, &LaneType)) {
-        PyErr_SetString(PyExc_TypeError, "not a lane");
+    if (fast_path != Py_None && !PyObject_TypeCheck(fast_path, &FastPathType)) {
+        PyErr_SetString(PyExc_TypeError, "not a fast_path");
         return NULL;
     }
     Slot *slot = slot_of((Poller *)object, descriptor);
     if (slot == NULL) return NULL;
-    Slot was = {.whole = slot->whole, .lane = slot->lane, .tls_write = slot->tls_write, .tls_read = slot->tls_read};
+    Slot was = {.whole = slot->whole, .fast_path = slot->fast_path, .tls_write = slot->tls_write, .tls_read = slot->tls_read};
     slot->whole = whole == Py_None ? NULL : Py_NewRef(whole);
-    slot->lane = lane == Py_None ? NULL : (Lane *)Py_NewRef(lane);
+    slot->fast_path = fast_path == Py_None ? NULL : (FastPath *)Py_NewRef(fast_path);
     slot->tls_write = write == Py_None ? NULL : Py_NewRef(write);
     slot->tls_read = read == Py_None ? NULL : Py_NewRef(read);
     drop(was);

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from loadgen.native import Lane, Rows
+from loadgen.native import FastPath, Rows
 from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.rules import ProtocolRules
 
@@ -162,7 +162,7 @@ class Session(Protocol):
         Raises nothing but what the handler does, whatever the bytes are.
         """
 
-    def lane(self, rows: Rows, numbers: Mapping[str, int]) -> Lane | None:
+    def fast_path(self, rows: Rows, numbers: Mapping[str, int]) -> FastPath | None:
         """Return what takes stamped deliveries in `receive`'s stead and writes them to ``rows``.
 
         ``numbers`` says which number each subscription id has there. None: everything goes to `receive`.

@@ -5,7 +5,7 @@ import ssl
 from contextlib import suppress
 
 from loadgen.measure.arrival import of_bytes
-from loadgen.native import Lane
+from loadgen.native import FastPath
 from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
 from loadgen.transport.framing import OnText
@@ -55,8 +55,8 @@ class ByteStream(SocketStream):
             self._transmit(self._outgoing.read())
         self._shut_down()
 
-    def express(self, lane: Lane | None) -> None:
-        """Do nothing: lanes know the frames of a WebSocket."""
+    def use_fast_path(self, fast_path: FastPath | None) -> None:
+        """Do nothing: fast paths know the frames of a WebSocket."""
 
     def _secured(self) -> None:
         assert self._opening is not None

@@ -9,7 +9,7 @@ always at a frame's beginning when the next text frame is taken past it.
 from collections.abc import Callable
 
 from loadgen.measure.arrival import arrival
-from loadgen.native import Lane
+from loadgen.native import FastPath
 
 _TEXT_AND_FINAL, _BINARY_AND_FINAL = 0x81, 0x82
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
@@ -51,7 +51,7 @@ class TextFrames:
         "_on_whole",
         "_partial",
         "_wanted",
-        "lane",
+        "fast_path",
         "whole",
     )
 
@@ -82,7 +82,7 @@ class TextFrames:
         #: Bytes of the frame that has begun, as far as its header tells.
         self._wanted = 0
         #: Takes what it knows of whole text frames before anything else does.
-        self.lane: Lane | None = None
+        self.fast_path: FastPath | None = None
         #: Where the stream is at a frame's beginning: takes the text of a frame that was read alone. Else None.
         self.whole = self._on_whole
 
@@ -106,8 +106,8 @@ class TextFrames:
                 return
             self._partial = None
             if missing > 0:
-                # Just the frame that had begun, so that what follows is at a frame's beginning and the lane's: of a
-                # service that sends more than can be read, every read begins and ends within a frame.
+                # Take only the rest of the begun frame: what follows starts at a frame boundary, which the fast path
+                # needs. A service that sends faster than we read would otherwise split a frame at every read.
                 partial += data[:missing]
                 rest = data[missing:]
                 ends_ns = within_ns if len(rest) else end_ns
@@ -116,15 +116,15 @@ class TextFrames:
                 return
             partial += data
             data = memoryview(partial)
-        if self.lane is not None and self._direct:
-            taken = self.lane.take_frames(data, arrival_ns, read_ns, within_ns, end_ns)
+        if self.fast_path is not None and self._direct:
+            taken = self.fast_path.take_frames(data, arrival_ns, read_ns, within_ns, end_ns)
             data = data[taken:]
         self._walk(data, arrival_ns, read_ns, within_ns, end_ns)
 
     def end(self) -> None:
         """Take nothing more, not even the rest of what is being taken."""
         self._on_text, self._library, self._judge = _ignore, _ignore_all, _no_objection
-        self._on_whole = self.whole = self.lane = None
+        self._on_whole = self.whole = self.fast_path = None
 
     def _walk(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int

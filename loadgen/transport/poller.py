@@ -77,7 +77,7 @@ class Source(Protocol):
         """The socket cannot be read any more."""
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Take what the native poller has decrypted and its lane has not taken; nothing: TLS is at its end."""
+        """Take what the native poller has decrypted and its fast path has not taken; nothing: TLS is at its end."""
 
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -117,10 +117,14 @@ class NativePoller:
         return since_ns
 
     def route(
-        self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
+        self,
+        descriptor: int,
+        whole: OnText | None,
+        fast_path: native.FastPath | None,
+        tls: TlsEnds | None = None,
     ) -> None:
-        """Tell that the source's ``whole`` has changed, and which lane takes what it knows before that."""
-        self._poller.route(descriptor, whole, lane, *(tls or ()))
+        """Tell that the source's ``whole`` has changed, and which fast path takes what it knows before that."""
+        self._poller.route(descriptor, whole, fast_path, *(tls or ()))
 
 
 class Poller:
@@ -170,9 +174,13 @@ class Poller:
         return since_ns
 
     def route(
-        self, descriptor: int, whole: OnText | None, lane: native.Lane | None, tls: TlsEnds | None = None
+        self,
+        descriptor: int,
+        whole: OnText | None,
+        fast_path: native.FastPath | None,
+        tls: TlsEnds | None = None,
     ) -> None:
-        """Do nothing: ``whole`` is asked of the source at each read, and lanes are the native poller's."""
+        """Do nothing: ``whole`` is asked of the source at each read, and fast paths are the native poller's."""
 
     def _on_readable(self) -> None:
         assert self._epoll is not None

@@ -14,7 +14,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from loadgen.measure.clock import now_ns
-from loadgen.native import Lane
+from loadgen.native import FastPath
 from loadgen.transport import bounds, isolation, kernel_time
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import DialError, remote_of
@@ -172,8 +172,8 @@ class SocketStream:
         """Drop the connection without ceremony; ``on_closed`` is called before this returns."""
         self._ended()
 
-    def express(self, lane: Lane | None) -> None:
-        """Let a lane of `loadgen.native` take what it knows; None: no more."""
+    def use_fast_path(self, fast_path: FastPath | None) -> None:
+        """Let a fast path of `loadgen.native` take what it knows; None: no more."""
         raise NotImplementedError
 
     def pause_reading(self) -> None:

@@ -16,7 +16,7 @@ from websockets.http11 import Response
 from websockets.protocol import CONNECTING, OPEN, Protocol, Side
 
 from loadgen.measure.arrival import arrival
-from loadgen.native import Lane
+from loadgen.native import FastPath
 from loadgen.transport import bounds, handshake, isolation, refused, violations
 from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, UnreadableError
@@ -39,10 +39,10 @@ class WebSocket(SocketStream):
 
     __slots__ = (
         "_answer",
+        "_fast_path",
         "_fragments",
         "_frames",
         "_headers",
-        "_lane",
         "_max_message_bytes",
         "_on_text",
         "_opcode",
@@ -93,7 +93,7 @@ class WebSocket(SocketStream):
         self._pong_due = False
         #: The library's part, while it has something to remember.
         self._protocol: Protocol | None = None
-        self._lane: Lane | None = None
+        self._fast_path: FastPath | None = None
         self._fragments: bytearray | None = None
         self._max_message_bytes = max_message_bytes
         #: Takes over from the library once the upgrade is done.
@@ -132,12 +132,12 @@ class WebSocket(SocketStream):
             protocol.send_close(CloseCode.NORMAL_CLOSURE)
             self._write_pending(protocol)
 
-    def express(self, lane: Lane | None) -> None:
-        """Let a lane of `loadgen.native` take what it knows, past ``on_text``; None: no more."""
-        if lane is not self._lane:
-            self._lane = lane
+    def use_fast_path(self, fast_path: FastPath | None) -> None:
+        """Let a fast path of `loadgen.native` take what it knows, past ``on_text``; None: no more."""
+        if fast_path is not self._fast_path:
+            self._fast_path = fast_path
             if self._frames is not None:
-                self._frames.lane = lane
+                self._frames.fast_path = fast_path
             self._route()
 
     def resume_reading(self) -> None:
@@ -154,10 +154,12 @@ class WebSocket(SocketStream):
             return
         if self._tls is None:
             # Of a stream that is in the midst of a frame every byte is to be seen.
-            self._poller.route(self._descriptor, self.whole, self._lane if self.whole is not None else None)
+            self._poller.route(
+                self._descriptor, self.whole, self._fast_path if self.whole is not None else None
+            )
             return
         direct = (
-            self._lane is not None
+            self._fast_path is not None
             and self._frames is not None
             and self._frames.whole is not None
             and self._records.reached
@@ -167,7 +169,7 @@ class WebSocket(SocketStream):
         if direct or self._tls_direct:
             self._tls_direct = direct
             ends = (self._incoming.write, cast(Any, _innermost(self._tls).read)) if direct else None
-            self._poller.route(self._descriptor, None, self._lane if direct else None, ends)
+            self._poller.route(self._descriptor, None, self._fast_path if direct else None, ends)
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -179,7 +181,7 @@ class WebSocket(SocketStream):
             self._records.follow(data)
             self._incoming.write(data)
             self._on_ciphertext(self._tls, arrival_ns, read_ns, within_ns, end_ns)
-            if self._lane is not None:
+            if self._fast_path is not None:
                 self._route()
         else:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
@@ -240,7 +242,7 @@ class WebSocket(SocketStream):
             binary=self._opcode is _BINARY,
             judge=self._judge,
         )
-        self._frames.lane = self._lane
+        self._frames.fast_path = self._fast_path
         return self._frames
 
     def _library(self) -> Protocol:

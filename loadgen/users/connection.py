@@ -425,7 +425,9 @@ class ClientConnection:
         self._watching = unready or self._on_delivery is not None
         rows = self._run.recorder.native_rows
         if self._socket is not None and rows is not None:
-            self._socket.express(None if self._watching else self._session.lane(rows, self._numbers))
+            self._socket.use_fast_path(
+                None if self._watching else self._session.fast_path(rows, self._numbers)
+            )
 
     def _on_closed(self, code: int | None, reason: str) -> None:
         socket, self._socket = self._socket, None

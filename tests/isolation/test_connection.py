@@ -52,7 +52,7 @@ class Socket:
             self.is_open = self.there = False
             self.on_closed(None, "")
 
-    def express(self, lane: object) -> None:
+    def use_fast_path(self, fast_path: object) -> None:
         pass
 
     def failed(self, error: BaseException) -> None:
@@ -87,7 +87,7 @@ class Session:
     def closing(self) -> bytes:
         return b""
 
-    def lane(self, rows: object, numbers: object) -> None:
+    def fast_path(self, rows: object, numbers: object) -> None:
         return None
 
 

@@ -149,7 +149,7 @@ def test_an_error_of_ours_ends_the_connection_that_it_came_up_in(
             took(*arguments)
 
         connection.on_event = on_event
-        # Watched, so that no lane takes deliveries past this.
+        # Watched, so that no fast path takes deliveries past this.
         connection._on_delivery = lambda channel, event: None
 
     with poller(kind):

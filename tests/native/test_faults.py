@@ -38,21 +38,21 @@ def numbers(rows: native.Rows) -> list[int]:
 @pytest.mark.parametrize("state", ["new", "one", "many", "cleared", "cleared of many", "refilled"])
 def test_an_empty_id_is_no_subscription(state: str) -> None:
     rows = native.Rows(9, 100)
-    lane = native.DeliveryLane(rows)
+    fast_path = native.DeliveryFastPath(rows)
     count = {"new": 0, "one": 1, "cleared": 1, "refilled": 3}.get(state, 50)
     for number in range(count):
-        lane.add(f"s{number}", 7 + number)
+        fast_path.add(f"s{number}", 7 + number)
     if state.startswith(("cleared", "refilled")):
-        lane.clear()
+        fast_path.clear()
     if state == "refilled":
-        lane.add("again", 3)
-    assert lane.take_frames(frame(""), 1, 1) == 0
+        fast_path.add("again", 3)
+    assert fast_path.take_frames(frame(""), 1, 1) == 0
     known = {"one": ["s0"], "many": [f"s{number}" for number in range(50)], "refilled": ["again"]}.get(
         state, []
     )
     for subscription_id in ["s0", "s1", "s49", "again", "s"]:
         text = frame(subscription_id)
-        assert lane.take_frames(text, 1, 1) == (len(text) if subscription_id in known else 0)
+        assert fast_path.take_frames(text, 1, 1) == (len(text) if subscription_id in known else 0)
     wanted = {"one": [7], "many": [7, 8, 56], "refilled": [3]}.get(state, [])
     assert numbers(rows) == wanted
 
@@ -134,9 +134,9 @@ def test_a_relief_is_callable_and_is_not_called_within_itself() -> None:
     assert len(numbers(rows)) == 5 + calls
 
 
-def test_a_lane_cannot_be_derived_from() -> None:
+def test_a_fast_path_cannot_be_derived_from() -> None:
     with pytest.raises(TypeError, match="not an acceptable base type"):
-        type("Mine", (native.Lane,), {})
+        type("Mine", (native.FastPath,), {})
 
 
 class Source:
@@ -191,7 +191,7 @@ def test_removing_a_socket_that_was_closed_says_so_and_forgets_it() -> None:
     assert sys.getrefcount(source) == count - 1
 
 
-@pytest.mark.parametrize("kind", ["rows", "lane", "poller"])
+@pytest.mark.parametrize("kind", ["rows", "fast_path", "poller"])
 def test_a_cycle_through_each_type_is_collected(kind: str) -> None:
     class Owner:
         """Stands for a recorder or a connection: has the object, which has a method of it."""
@@ -206,7 +206,7 @@ def test_a_cycle_through_each_type_is_collected(kind: str) -> None:
     else:
         rows = native.Rows(9, 10)
         rows.on_backpressure(1, owner.act)
-        owner.held = rows if kind == "rows" else native.DeliveryLane(rows)
+        owner.held = rows if kind == "rows" else native.DeliveryFastPath(rows)
         del rows
     gone = weakref.ref(owner)
     del owner
@@ -224,7 +224,7 @@ def test_a_route_is_part_of_a_cycle_that_is_collected() -> None:
                 self.poller.add(ours.fileno(), self, 1)  # type: ignore[arg-type]
                 rows = native.Rows(9, 10)
                 rows.on_backpressure(1, self.take)
-                self.poller.route(ours.fileno(), None, native.DeliveryLane(rows), self.take, self.take)  # type: ignore[arg-type]
+                self.poller.route(ours.fileno(), None, native.DeliveryFastPath(rows), self.take, self.take)  # type: ignore[arg-type]
 
             def take(self, *_: object) -> None: ...
 

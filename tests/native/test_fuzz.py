@@ -1,6 +1,6 @@
-"""The lane against the Python path, on a fixed number of frames from a fixed seed.
+"""The fast path against the Python path, on a fixed number of frames from a fixed seed.
 
-A frame that the lane takes must give the row that Python makes of it; a frame that it leaves must change nothing.
+A frame that the fast path takes must give the row that Python makes of it; a frame that it leaves must change nothing.
 ``LOADGEN_FUZZ_FRAMES`` sets the number of frames, ``LOADGEN_FUZZ_SEED`` the seed.
 """
 
@@ -24,7 +24,7 @@ FRAMES = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "100000"))
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "20"))
 A_BATCH = 1000
 ARRIVAL_NS, READ_NS = 1_790_000_000_000_000_001, 1_790_000_000_000_000_777
-#: One is the lane's first, the others are in its table; the longest has the most bytes an id may have.
+#: One is the fast path's first, the others are in its table; the longest has the most bytes an id may have.
 NUMBERS = {"s1": 5, "s12": -1, "S1": 2**63 - 1, "a" * 23: 0, "0123-_+": -(2**63)}
 IDS = [*NUMBERS, "s2", "", "a" * 24, "s", "s1 "]
 EDGES = [0, 1, -1, 9, 10, 2**31, 10**18, 2**63 - 1, -(2**63) + 1, -(2**63), 2**63, 2**64 + 1, 10**19, 10**30]
@@ -149,13 +149,13 @@ def by_python(text: bytes) -> Row | None:
     return row if all(-(2**63) <= value < 2**63 for value in stamp) else None
 
 
-def new_lane() -> tuple[native.DeliveryLane, native.Rows]:
+def new_fast_path() -> tuple[native.DeliveryFastPath, native.Rows]:
     # A size at which buffers fill within a batch.
     rows = native.Rows(9, 61)
-    lane = native.DeliveryLane(rows)
+    fast_path = native.DeliveryFastPath(rows)
     for subscription_id, value in NUMBERS.items():
-        lane.add(subscription_id, value)
-    return lane, rows
+        fast_path.add(subscription_id, value)
+    return fast_path, rows
 
 
 def written(rows: native.Rows) -> list[Row]:
@@ -164,14 +164,14 @@ def written(rows: native.Rows) -> list[Row]:
 
 
 def check_singly(texts: list[bytes]) -> tuple[int, int]:
-    """Return (messages that the lane took, messages that only Python makes a row of)."""
-    lane, rows = new_lane()
+    """Return (messages that the fast path took, messages that only Python makes a row of)."""
+    fast_path, rows = new_fast_path()
     taken: list[bytes] = []
     wanted: list[Row | None] = []
     left = 0
     for text in texts:
         frame = frames.text_frame(text)
-        size = lane.take_frames(frame, ARRIVAL_NS, READ_NS)
+        size = fast_path.take_frames(frame, ARRIVAL_NS, READ_NS)
         if size:
             assert size == len(frame), text
             taken.append(text)
@@ -194,8 +194,8 @@ def whole_frame(data: bytes) -> tuple[bytes, int] | None:
 
 
 def check_stream(texts: list[bytes], random: Random) -> None:
-    """The same bytes in random pieces: the lane where a frame begins, Python until the next does."""
-    lane, rows = new_lane()
+    """The same bytes in random pieces: the fast path where a frame begins, Python until the next does."""
+    fast_path, rows = new_fast_path()
     stream = b"".join(map(frames.text_frame, texts))
     found: list[Row] = []
     rest, at = b"", 0
@@ -203,7 +203,7 @@ def check_stream(texts: list[bytes], random: Random) -> None:
         piece = stream[at : at + random.choice((1, 3, 100, 700, 5_000))]
         at += len(piece)
         if not rest:
-            taken = lane.take_frames(bytearray(piece), ARRIVAL_NS, READ_NS)
+            taken = fast_path.take_frames(bytearray(piece), ARRIVAL_NS, READ_NS)
             found += written(rows)
             piece = piece[taken:]
         rest += piece
@@ -225,7 +225,7 @@ def test_a_frame_is_taken_as_python_takes_it_or_left() -> None:
         took += counts[0]
         left += counts[1]
         check_stream(texts, random)
-    # The fuzz reaches both sides: what the lane takes, and what is a delivery in a form that it does not know.
+    # The fuzz reaches both sides: what the fast path takes, and what is a delivery in a form that it does not know.
     assert took > FRAMES / 10
     assert left > FRAMES / 100
 
@@ -242,8 +242,8 @@ def test_what_is_not_changed_is_taken_whenever_python_makes_a_row_that_fits() ->
     random = Random(SEED)
     texts = [valid(random) for _ in range(2_000)]
     for text in texts:
-        lane, _ = new_lane()
+        fast_path, _ = new_fast_path()
         row = by_python(text)
         # The smallest number of all is the one that fits and is left to Python.
         wanted = row is not None and -(2**63) not in row[4:]
-        assert bool(lane.take_frames(frames.text_frame(text), ARRIVAL_NS, READ_NS)) == wanted, text
+        assert bool(fast_path.take_frames(frames.text_frame(text), ARRIVAL_NS, READ_NS)) == wanted, text

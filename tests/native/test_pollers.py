@@ -220,7 +220,7 @@ def receive(
         )
         connection.open(60)
         if isinstance(buffer, NativeDeliveryBuffer):
-            connection.express(session.lane(buffer.rows, {"s1": 5}))
+            connection.use_fast_path(session.fast_path(buffer.rows, {"s1": 5}))
         ready.set()
         with gevent.Timeout(60):
             while not closed:
@@ -252,7 +252,7 @@ def test_the_same_stream_gives_the_same_record(
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("shift", [0, 1, 2, 3, 100])
-def test_deliveries_take_the_lane_however_reads_cut_them(
+def test_deliveries_take_the_fast_path_however_reads_cut_them(
     context: ssl.SSLContext, tls: bool, shift: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "available", True)

@@ -34,7 +34,7 @@ def delivery(sequence: int) -> bytes:
     return frames.text_frame(messages.data("s1", encode_event(7, 1, sequence, 3, 4, 90)))
 
 
-#: A message that no lane takes, with a number of its own.
+#: A message that no fast path takes, with a number of its own.
 def other(sequence: int) -> bytes:
     return frames.text_frame(messages.data("s2", encode_event(7, 1, sequence, 3, 4, 90)))
 
@@ -59,8 +59,8 @@ class Connection:
             self.socket, _ = listener.accept()
         self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.descriptor = self.socket.fileno()
-        self.lane: native.DeliveryLane | None = native.DeliveryLane(world.rows)
-        self.lane.add("s1", number)
+        self.fast_path: native.DeliveryFastPath | None = native.DeliveryFastPath(world.rows)
+        self.fast_path.add("s1", number)
         self.tls = tls
         self.incoming = bytearray()
         self.bytes = bytearray()
@@ -111,11 +111,11 @@ class Connection:
         del self.incoming[: 5 + length]
         return length
 
-    def route(self, lane: native.DeliveryLane | None) -> None:
+    def route(self, fast_path: native.DeliveryFastPath | None) -> None:
         if self.tls:
-            self.world.poller.route(self.descriptor, None, lane, self.tls_write, self.tls_read)
+            self.world.poller.route(self.descriptor, None, fast_path, self.tls_write, self.tls_read)
         else:
-            self.world.poller.route(self.descriptor, self.whole, lane)
+            self.world.poller.route(self.descriptor, self.whole, fast_path)
 
 
 class World:
@@ -134,7 +134,7 @@ class World:
         self.connections = [Connection(self, number, tls) for number in range(SOCKETS)]
         for connection in self.connections:
             self.poller.add(connection.descriptor, as_source(connection), 1)
-            connection.route(connection.lane)
+            connection.route(connection.fast_path)
 
     def called(self, kind: str, connection: Connection) -> None:
         if kind == self.kind and not self.changes:
@@ -200,14 +200,14 @@ def remove_and_add_again(world: World, connection: Connection) -> None:
     since_ns = world.poller.remove(connection.descriptor)
     add_many(world, connection)
     world.poller.add(connection.descriptor, as_source(connection), since_ns)
-    connection.route(connection.lane)
+    connection.route(connection.fast_path)
 
 
-def give_another_lane(world: World, connection: Connection) -> None:
+def give_another_fast_path(world: World, connection: Connection) -> None:
     """With the old one's last reference."""
-    connection.lane = native.DeliveryLane(world.rows)
-    connection.lane.add("s1", connection.number)
-    connection.route(connection.lane)
+    connection.fast_path = native.DeliveryFastPath(world.rows)
+    connection.fast_path.add("s1", connection.number)
+    connection.route(connection.fast_path)
     gc.collect()
 
 
@@ -215,9 +215,9 @@ def route_by_an_end_that_adds(world: World, connection: Connection) -> None:
     """What `route` lets go of has a finalizer that moves the poller's table."""
     if not connection.tls:
         world.poller.route(
-            connection.descriptor, Finalized(lambda: add_many(world, connection)), connection.lane
+            connection.descriptor, Finalized(lambda: add_many(world, connection)), connection.fast_path
         )
-    connection.route(connection.lane)
+    connection.route(connection.fast_path)
 
 
 def remove_by_an_end_that_adds(world: World, connection: Connection) -> None:
@@ -228,15 +228,15 @@ def remove_by_an_end_that_adds(world: World, connection: Connection) -> None:
     world.poller.remove(ours.fileno())
 
 
-def clear_the_lane(world: World, connection: Connection) -> None:
-    assert connection.lane is not None
-    connection.lane.clear()
+def clear_the_fast_path(world: World, connection: Connection) -> None:
+    assert connection.fast_path is not None
+    connection.fast_path.clear()
 
 
-def fill_the_lane(world: World, connection: Connection) -> None:
-    assert connection.lane is not None
+def fill_the_fast_path(world: World, connection: Connection) -> None:
+    assert connection.fast_path is not None
     for number in range(300):
-        connection.lane.add(f"more{number}", number)
+        connection.fast_path.add(f"more{number}", number)
 
 
 def add_rows(world: World, connection: Connection) -> None:
@@ -249,9 +249,9 @@ def take_rows(world: World, connection: Connection) -> None:
 
 
 def take_frames(world: World, connection: Connection) -> None:
-    assert connection.lane is not None
+    assert connection.fast_path is not None
     frame = delivery(1000)
-    assert connection.lane.take_frames(frame, 1, 1) == len(frame)
+    assert connection.fast_path.take_frames(frame, 1, 1) == len(frame)
 
 
 def relieve_by_another(world: World, connection: Connection) -> None:
@@ -286,8 +286,8 @@ def fail(world: World, connection: Connection) -> None:
 
 
 CHANGES = [
-    remove_itself, remove_another, remove_all, add_many, remove_and_add_again, give_another_lane,
-    route_by_an_end_that_adds, remove_by_an_end_that_adds, clear_the_lane, fill_the_lane, add_rows, take_rows,
+    remove_itself, remove_another, remove_all, add_many, remove_and_add_again, give_another_fast_path,
+    route_by_an_end_that_adds, remove_by_an_end_that_adds, clear_the_fast_path, fill_the_fast_path, add_rows, take_rows,
     take_frames, relieve_by_another, read, shrink_the_spare_buffers, lose_the_poller, fail,
 ]  # fmt: skip
 KINDS = [
@@ -408,8 +408,8 @@ def test_whatever_a_callback_does_each_message_is_seen_once(
 @pytest.mark.parametrize("nested", ["add", "take", "take_oldest", "clear"])
 def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
     rows = native.Rows(9, 1)
-    lane = native.DeliveryLane(rows)
-    lane.add("s1", 5)
+    fast_path = native.DeliveryFastPath(rows)
+    fast_path.add("s1", 5)
     seen: list[int] = []
     expected: list[int] = []
     busy = False
@@ -428,8 +428,8 @@ def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
             expected.append(10_000 + len(expected))
             rows.add(1, 2, 3, (7, 1, expected[-1], 3, 4))
         elif nested == "clear":
-            lane.clear()
-            lane.add("s1", 5)
+            fast_path.clear()
+            fast_path.add("s1", 5)
         else:
             collect(rows.take() if nested == "take" else rows.take_oldest())
         busy = False
@@ -446,7 +446,7 @@ def test_a_collection_amid_the_writing_of_rows_loses_none(nested: str) -> None:
                 rows.add(1, 2, 3, (7, 1, number, 3, 4))
             else:
                 frame = delivery(number)
-                assert lane.take_frames(frame, 1, 1) == len(frame)
+                assert fast_path.take_frames(frame, 1, 1) == len(frame)
             if number % 50 == 0:
                 collect(rows.take())
     finally:

@@ -139,12 +139,12 @@ class AppSyncSession:
         """Return nothing: the WebSocket's close frame says it all."""
         return b""
 
-    def lane(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.Lane | None:
-        """Return a lane for stamped deliveries to these subscriptions."""
-        lane = native.DeliveryLane(rows)
+    def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
+        """Return a fast path for stamped deliveries to these subscriptions."""
+        fast_path = native.DeliveryFastPath(rows)
         for subscription_id, number in numbers.items():
-            lane.add(subscription_id, number)
-        return lane
+            fast_path.add(subscription_id, number)
+        return fast_path
 
     def _make_receive(self) -> OnMessage:
         # The hot path: a closure finds what it needs in fewer steps than a method.

@@ -124,8 +124,8 @@ class GenericSession:
         number = self._requests.add(exchange, "publish", publish_id, channel)
         return frame.render(publish_id, number, channel, events)
 
-    def lane(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.Lane | None:
-        """Return None: a protocol that is known only at run time has no lane in C."""
+    def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
+        """Return None: a protocol that is known only at run time has no fast path in C."""
         return None
 
     # Everything but deliveries.

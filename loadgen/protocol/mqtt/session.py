@@ -16,7 +16,7 @@ from typing import Any, Final
 import mqtt5
 
 from loadgen.measure.arrival import end_of
-from loadgen.native import Lane, Rows
+from loadgen.native import FastPath, Rows
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer, SessionHandler
 from loadgen.protocol.mqtt import limits
@@ -166,7 +166,7 @@ class MqttSession:
         """Return the DISCONNECT."""
         return mqtt5.DisconnectPacket().write()
 
-    def lane(self, rows: Rows, numbers: Mapping[str, int]) -> Lane | None:
+    def fast_path(self, rows: Rows, numbers: Mapping[str, int]) -> FastPath | None:
         """Return none: `loadgen.native` does not know MQTT."""
         return None
 

@@ -160,7 +160,7 @@ def receive(
             opened.get()
             connections.append(connection)
             if isinstance(buffer, NativeDeliveryBuffer):
-                connection.express(session.lane(buffer.rows, {"s1": number}))
+                connection.use_fast_path(session.fast_path(buffer.rows, {"s1": number}))
             if bytes_per_s is not None:
                 slow.append(SlowReading(connection, bytes_per_s))
         sender.begin(order)

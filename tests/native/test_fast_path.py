@@ -1,4 +1,4 @@
-"""The lane takes only what the Python path takes too, and then writes the same row."""
+"""The fast path takes only what the Python path takes too, and then writes the same row."""
 
 import json
 import struct
@@ -23,12 +23,12 @@ NUMBERS = st.tuples(INT63, INT63, INT63, INT63, INT63)
 ARRIVAL_NS, READ_NS = 1_790_000_000_000_000_001, 1_790_000_000_000_000_777
 
 
-def lane_of(numbers: dict[str, int]) -> tuple[native.DeliveryLane, NativeDeliveryBuffer]:
+def fast_path_of(numbers: dict[str, int]) -> tuple[native.DeliveryFastPath, NativeDeliveryBuffer]:
     buffer = NativeDeliveryBuffer(rows=16)
-    lane = native.DeliveryLane(buffer.rows)
+    fast_path = native.DeliveryFastPath(buffer.rows)
     for subscription_id, number in numbers.items():
-        lane.add(subscription_id, number)
-    return lane, buffer
+        fast_path.add(subscription_id, number)
+    return fast_path, buffer
 
 
 def rows_of(buffer: NativeDeliveryBuffer | DeliveryBuffer) -> npt.NDArray[np.int64]:
@@ -47,10 +47,10 @@ def by_python(text: bytes, numbers: dict[str, int]) -> list[list[int]]:
     return rows
 
 
-def by_lane(text: bytes, numbers: dict[str, int]) -> tuple[bool, list[list[int]]]:
-    lane, buffer = lane_of(numbers)
+def by_fast_path(text: bytes, numbers: dict[str, int]) -> tuple[bool, list[list[int]]]:
+    fast_path, buffer = fast_path_of(numbers)
     frame = frames.text_frame(text)
-    taken = lane.take_frames(frame, ARRIVAL_NS, READ_NS)
+    taken = fast_path.take_frames(frame, ARRIVAL_NS, READ_NS)
     assert taken in (0, len(frame))
     rows: list[list[int]] = rows_of(buffer).tolist()
     return bool(taken), rows
@@ -64,14 +64,14 @@ def test_every_event_of_ours_is_taken_in_whatever_order_its_members_are(
 ) -> None:
     members = {"type": "data", "id": "s12", "event": encode_event(*stamp, size)}
     text = json.dumps({name: members[name] for name in order}, separators=(",", ":")).encode()
-    taken, rows = by_lane(text, {"s12": 34})
+    taken, rows = by_fast_path(text, {"s12": 34})
     assert taken
     assert rows == by_python(text, {"s12": 34}) == [[34, ARRIVAL_NS, READ_NS, 0, *stamp]]
 
 
 def test_what_the_embedded_server_sends_is_taken() -> None:
     text = messages.data("s1", encode_event(7, 3, 2, 1, 0, 200))
-    assert by_lane(text, {"s1": 5}) == (True, [[5, ARRIVAL_NS, READ_NS, 0, 7, 3, 2, 1, 0]])
+    assert by_fast_path(text, {"s1": 5}) == (True, [[5, ARRIVAL_NS, READ_NS, 0, 7, 3, 2, 1, 0]])
 
 
 def nearly(stamp: tuple[int, int, int, int, int], size: int) -> bytearray:
@@ -105,7 +105,7 @@ def test_what_is_changed_by_a_few_bytes_is_taken_only_if_python_takes_it_and_as_
                 text[at] = value
             else:
                 del text[at]
-    taken, rows = by_lane(bytes(text), {"s1": 5})
+    taken, rows = by_fast_path(bytes(text), {"s1": 5})
     if taken:
         assert rows == by_python(bytes(text), {"s1": 5})
         assert len(rows) == 1
@@ -132,7 +132,7 @@ def test_what_is_changed_by_a_few_bytes_is_taken_only_if_python_takes_it_and_as_
     ],
 )
 def test_events_of_another_form_are_left_to_python(event: str) -> None:
-    assert by_lane(messages.data("s1", event), {"s1": 5}) == (False, [])
+    assert by_fast_path(messages.data("s1", event), {"s1": 5}) == (False, [])
 
 
 @pytest.mark.parametrize(
@@ -157,31 +157,31 @@ def test_events_of_another_form_are_left_to_python(event: str) -> None:
     ],
 )
 def test_messages_of_another_form_are_left_to_python(text: bytes) -> None:
-    assert by_lane(text, {"s1": 5}) == (False, [])
+    assert by_fast_path(text, {"s1": 5}) == (False, [])
 
 
 @given(st.dictionaries(st.from_regex(r"s[0-9]{1,22}", fullmatch=True), INT63, min_size=1, max_size=200))
 def test_each_of_many_subscriptions_has_its_own_number(numbers: dict[str, int]) -> None:
-    lane, buffer = lane_of(numbers)
+    fast_path, buffer = fast_path_of(numbers)
     event = encode_event(1, 2, 3, 4, 5, 10)
     for subscription_id in numbers:
         frame = frames.text_frame(messages.data(subscription_id, event))
-        assert lane.take_frames(frame, 0, 0) == len(frame)
+        assert fast_path.take_frames(frame, 0, 0) == len(frame)
     assert rows_of(buffer)[:, 0].tolist() == list(numbers.values())
-    lane.clear()
+    fast_path.clear()
     for subscription_id in numbers:
-        assert lane.take_frames(frames.text_frame(messages.data(subscription_id, event)), 0, 0) == 0
+        assert fast_path.take_frames(frames.text_frame(messages.data(subscription_id, event)), 0, 0) == 0
 
 
 @pytest.mark.parametrize("subscription_id", ["", "s" * 24, 's"', "s\\", "é", "a\n"])
 def test_an_id_that_could_not_be_found_in_a_message_is_refused(subscription_id: str) -> None:
-    lane, _ = lane_of({})
+    fast_path, _ = fast_path_of({})
     with pytest.raises(ValueError, match="an id"):
-        lane.add(subscription_id, 1)
+        fast_path.add(subscription_id, 1)
 
 
-def test_frames_are_taken_up_to_the_first_that_is_not_for_the_lane() -> None:
-    lane, buffer = lane_of({"s1": 5})
+def test_frames_are_taken_up_to_the_first_that_is_not_for_the_fast_path() -> None:
+    fast_path, buffer = fast_path_of({"s1": 5})
     ours = [
         frames.text_frame(messages.data("s1", encode_event(1, 2, n, 4, 5, size)))
         for n, size in enumerate((20, 200))
@@ -189,20 +189,20 @@ def test_frames_are_taken_up_to_the_first_that_is_not_for_the_lane() -> None:
     other = frames.text_frame(messages.KEEPALIVE)
     whole = b"".join(ours)
     for cut in range(len(whole)):
-        taken = lane.take_frames(whole[:cut], 0, 0)
+        taken = fast_path.take_frames(whole[:cut], 0, 0)
         assert taken == (0 if cut < len(ours[0]) else len(ours[0]))
         assert len(rows_of(buffer)) == (1 if taken else 0)
-    assert lane.take_frames(whole + other + whole, 0, 0) == len(whole)
+    assert fast_path.take_frames(whole + other + whole, 0, 0) == len(whole)
     assert rows_of(buffer)[:, 6].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("first_bytes", [b"\x01", b"\x82", b"\x89", b"\xc1", b"\x88"])
 def test_frames_of_another_kind_are_left_to_python(first_bytes: bytes) -> None:
-    lane, _ = lane_of({"s1": 5})
+    fast_path, _ = fast_path_of({"s1": 5})
     frame = frames.text_frame(messages.data("s1", encode_event(1, 2, 3, 4, 5, 20)))
-    assert lane.take_frames(first_bytes + frame[1:], 0, 0) == 0
+    assert fast_path.take_frames(first_bytes + frame[1:], 0, 0) == 0
     masked = bytes((frame[0], frame[1] | 0x80)) + frame[2:]
-    assert lane.take_frames(masked, 0, 0) == 0
+    assert fast_path.take_frames(masked, 0, 0) == 0
 
 
 def test_what_is_not_a_buffer_of_rows_is_refused() -> None:
@@ -212,6 +212,6 @@ def test_what_is_not_a_buffer_of_rows_is_refused() -> None:
     with pytest.raises(TypeError):
         rows.add(1, 2, 3, (4,))
     with pytest.raises(ValueError, match="9 columns"):
-        native.DeliveryLane(native.Rows(5, 4))
+        native.DeliveryFastPath(native.Rows(5, 4))
     with pytest.raises(TypeError):
-        native.Lane()
+        native.FastPath()

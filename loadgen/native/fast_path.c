@@ -1,8 +1,8 @@
 /* The seam between transport and protocol: what takes whole text messages without any Python. */
 #include "native.h"
 
-Py_ssize_t lane_take_frames(
-    Lane *lane, const unsigned char *data, Py_ssize_t length, const Times *times
+Py_ssize_t fast_path_take_frames(
+    FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times
 ) {
     Py_ssize_t place = 0;
     while (length - place >= 2 && data[place] == 0x81) {
@@ -16,7 +16,7 @@ Py_ssize_t lane_take_frames(
         }
         if (begin + size > length) break;
         int64_t uncertain_ns = begin + size == length ? times->end_ns : times->within_ns;
-        int taken = lane->take(lane, data + begin, size, times, uncertain_ns);
+        int taken = fast_path->take(fast_path, data + begin, size, times, uncertain_ns);
         if (taken < 0) return -1;
         if (!taken) break;
         place = begin + size;
@@ -24,29 +24,29 @@ Py_ssize_t lane_take_frames(
     return place;
 }
 
-static PyObject *lane_frames(PyObject *object, PyObject *args) {
+static PyObject *fast_path_frames(PyObject *object, PyObject *args) {
     Py_buffer data;
     long long arrival_ns, read_ns, within_ns = 0, end_ns = 0;
     if (!PyArg_ParseTuple(args, "y*LL|LL", &data, &arrival_ns, &read_ns, &within_ns, &end_ns)) return NULL;
     const Times times = {arrival_ns, read_ns, within_ns, end_ns};
-    Py_ssize_t taken = lane_take_frames((Lane *)object, data.buf, data.len, &times);
+    Py_ssize_t taken = fast_path_take_frames((FastPath *)object, data.buf, data.len, &times);
     PyBuffer_Release(&data);
     if (taken < 0) return NULL;
-    Rows *rows = ((Lane *)object)->rows;
+    Rows *rows = ((FastPath *)object)->rows;
     if (rows->due) rows_relieve(rows);
     return PyLong_FromSsize_t(taken);
 }
 
-static PyMethodDef lane_methods[] = {
-    {"take_frames", lane_frames, METH_VARARGS, NULL},
+static PyMethodDef fast_path_methods[] = {
+    {"take_frames", fast_path_frames, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
-PyTypeObject LaneType = {
+PyTypeObject FastPathType = {
     PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "loadgen.native._native.Lane",
-    .tp_basicsize = sizeof(Lane),
+    .tp_name = "loadgen.native._native.FastPath",
+    .tp_basicsize = sizeof(FastPath),
     /* Not for Python classes to derive from: theirs would have no `take`. */
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_methods = lane_methods,
+    .tp_methods = fast_path_methods,
 };

@@ -1,4 +1,4 @@
-"""What `TextFrames` hands to whom: the lane, the judge, the library, and the reader of whole frames."""
+"""What `TextFrames` hands to whom: the fast path, the judge, the library, and the reader of whole frames."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ BEGUN = Frame(Opcode.TEXT, b"frag", fin=False).serialize(mask=False)
 ENDED = Frame(Opcode.CONT, b"ment").serialize(mask=False)
 
 
-class Lane:
+class FastPath:
     """Takes so many bytes of each call and keeps what it was given."""
 
     def __init__(self, *takes: int) -> None:
@@ -117,33 +117,33 @@ def test_a_frame_is_taken_whole_only_at_a_frames_beginning_and_outside_a_message
     assert [data for data, _, _ in world.library] == [BEGUN, text(b"x"), ENDED, PING]
 
 
-def test_the_lane_is_asked_first_and_the_rest_is_walked() -> None:
+def test_the_fast_path_is_asked_first_and_the_rest_is_walked() -> None:
     world = World()
     first, second = text(b"one"), text(b"two")
-    world.frames.lane = lane = Lane(len(first), 0, 0)  # type: ignore[assignment]
+    world.frames.fast_path = fast_path = FastPath(len(first), 0, 0)  # type: ignore[assignment]
     world.frames.feed(first + second + first[:2], 10, 20, 3, 4)
-    assert lane.calls == [(first + second + first[:2], 10, 20, 3, 4)]
+    assert fast_path.calls == [(first + second + first[:2], 10, 20, 3, 4)]
     assert world.messages == [b"two"]
     # What had begun is completed alone, and then what follows: both from a frame's beginning on.
     world.frames.feed(first[2:] + second, 30, 40, 5, 6)
-    assert lane.calls[1:] == [(first, 30, 40, 5, 5), (second, 30, 40, 5, 6)]
+    assert fast_path.calls[1:] == [(first, 30, 40, 5, 5), (second, 30, 40, 5, 6)]
     assert world.messages == [b"two", b"one", b"two"]
 
 
-def test_what_completes_a_frame_and_ends_with_it_is_the_lanes_with_the_reads_own_end() -> None:
+def test_what_completes_a_frame_and_ends_with_it_is_the_fast_paths_with_the_reads_own_end() -> None:
     world = World()
     data = text(b"one")
-    world.frames.lane = lane = Lane(0, len(data), 0)  # type: ignore[assignment]
+    world.frames.fast_path = fast_path = FastPath(0, len(data), 0)  # type: ignore[assignment]
     world.frames.feed(data[:3], 10, 20)
     world.frames.feed(data[3:], 30, 40, 5, 6)
     # And of the nothing that follows it, which costs a call that takes nothing.
-    assert lane.calls == [(data[:3], 10, 20, 0, 0), (data, 30, 40, 5, 6), (b"", 30, 40, 5, 6)]
+    assert fast_path.calls == [(data[:3], 10, 20, 0, 0), (data, 30, 40, 5, 6), (b"", 30, 40, 5, 6)]
     assert world.messages == []
 
 
-def test_within_a_message_in_parts_the_lane_is_not_asked() -> None:
+def test_within_a_message_in_parts_the_fast_path_is_not_asked() -> None:
     world = World()
-    world.frames.lane = lane = Lane(0, 0)  # type: ignore[assignment]
+    world.frames.fast_path = fast_path = FastPath(0, 0)  # type: ignore[assignment]
     world.frames.feed(BEGUN, 1, 2)
     world.frames.feed(text(b"x"), 1, 2)
     # Begun, and not to be taken: it is judged before the rest is waited for.
@@ -151,7 +151,7 @@ def test_within_a_message_in_parts_the_lane_is_not_asked() -> None:
     world.frames.feed(text(b"xyz")[:3], 1, 2)
     assert world.judged == [(0x81, 3, 3)]
     # It was asked of the first part, when nothing was open, and takes no such frame.
-    assert [call[0] for call in lane.calls] == [BEGUN]
+    assert [call[0] for call in fast_path.calls] == [BEGUN]
     assert [data for data, _, _ in world.library] == [BEGUN, text(b"x")]
 
 
@@ -219,9 +219,9 @@ def test_lengths_of_one_three_and_nine_bytes(size: int) -> None:
 
 def test_after_the_end_nothing_is_taken_not_even_the_rest_of_a_read() -> None:
     world = World(judge=lambda *_: True)
-    world.frames.lane = Lane()  # type: ignore[assignment]
+    world.frames.fast_path = FastPath()  # type: ignore[assignment]
     world.frames.end()
-    assert (world.frames.whole, world.frames.lane) == (None, None)
+    assert (world.frames.whole, world.frames.fast_path) == (None, None)
     world.frames.feed(text(b"a") + PING + bytes([0x81, 0xFF]), 1, 2)
     assert (world.texts, world.library, world.judged) == ([], [], [])
     assert not world.taken_whole
