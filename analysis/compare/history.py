@@ -3,7 +3,7 @@
 Killick, Fearnhead, Eckley 2012: the segmentation with the least squared deviation plus a penalty for each change. It
 works on logarithms, so that a change is a ratio. The noise is estimated from neighbouring runs, which a change of level
 does not touch; the penalty is set so that a history without any change shows one in at most 5 % of cases (by
-simulation, `tests/analysis/test_history.py`).
+simulation, `tests/analysis/compare/test_history.py`).
 """
 
 from collections.abc import Sequence

@@ -19,41 +19,45 @@ class Area:
 AREAS = (
     Area(
         "ledger",
-        ("analysis/ledger.py",),
-        ("tests/analysis/test_ledger.py",),
-        ("tests/analysis/test_ledger.py::test_it_agrees_with_counting_one_by_one_and_always_balances",),
+        ("analysis/ledger/reconcile.py",),
+        ("tests/analysis/ledger/test_reconcile.py",),
+        (
+            "tests/analysis/ledger/test_reconcile.py::test_it_agrees_with_counting_one_by_one_and_always_balances",
+        ),
     ),
     Area(
         "matching",
-        ("analysis/matching.py",),
-        ("tests/analysis/test_matching.py", "tests/analysis/test_ledger.py"),
-        ("tests/analysis/test_ledger.py::test_it_agrees_with_counting_one_by_one_and_always_balances",),
+        ("analysis/ledger/matching.py",),
+        ("tests/analysis/ledger/test_matching.py", "tests/analysis/ledger/test_reconcile.py"),
+        (
+            "tests/analysis/ledger/test_reconcile.py::test_it_agrees_with_counting_one_by_one_and_always_balances",
+        ),
     ),
     Area(
         "clocks",
-        ("analysis/clocks.py", "analysis/clock_bounds.py", "analysis/envelope.py"),
+        ("analysis/clocks/fit.py", "analysis/clocks/bounds.py", "analysis/clocks/envelope.py"),
         (
-            "tests/analysis/test_envelope.py",
-            "tests/analysis/test_clock_bounds.py",
-            "tests/analysis/test_clocks.py",
+            "tests/analysis/clocks/test_envelope.py",
+            "tests/analysis/clocks/test_bounds.py",
+            "tests/analysis/clocks/test_fit.py",
         ),
         (
-            "tests/analysis/test_clocks.py"
+            "tests/analysis/clocks/test_fit.py"
             "::test_of_ten_thousand_clocks_the_truth_is_within_the_error_and_the_error_as_narrow_as_pings_allow",
         ),
     ),
     Area(
         "gates",
         (
-            "analysis/gates/evaluate.py",
+            "analysis/verdict/evaluate.py",
             "analysis/gates/grammar.py",
             "analysis/gates/metrics.py",
-            "analysis/gates/outputs.py",
+            "analysis/report/outputs.py",
         ),
         (
-            "tests/analysis/gates/test_outputs.py",
-            "tests/analysis/gates/test_evaluate.py",
-            "tests/analysis/test_gates.py",
+            "tests/analysis/report/test_outputs.py",
+            "tests/analysis/verdict/test_evaluate.py",
+            "tests/analysis/verdict/test_gates.py",
         ),
     ),
     Area(

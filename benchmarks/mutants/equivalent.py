@@ -13,7 +13,7 @@ class Equivalent:
     reason: str
 
 
-_LEDGER, _MATCHING = "analysis/ledger.py", "analysis/matching.py"
+_LEDGER, _MATCHING = "analysis/ledger/reconcile.py", "analysis/ledger/matching.py"
 _CURVE = "loadgen/pacing/curve.py"
 _NO_CHANNEL = "any number that is no channel's stands for none: only those from 0 on are asked for"
 _ACCEPTED = (
@@ -65,13 +65,13 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "a subscription's number has 31 bits",
     ),
     Equivalent(
-        "analysis/gates/evaluate.py",
+        "analysis/verdict/evaluate.py",
         "_, first = np.unique((publisher << 32) | batch, return_index=True)",
         "_, first = np.unique((publisher << 33) | batch, return_index=True)",
         "apart as before",
     ),
     Equivalent(
-        "analysis/clock_bounds.py",
+        "analysis/clocks/bounds.py",
         "inside = (at >= begin) & (at <= end)",
         "inside = (at >= begin) * (at <= end)",
         "of booleans both are one",
@@ -89,13 +89,13 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "numpy takes any negative number for the length that is left",
     ),
     Equivalent(
-        "analysis/gates/evaluate.py",
+        "analysis/verdict/evaluate.py",
         "known = (begin_ns >= 0) & (end_ns >= 0)",
         "known = (begin_ns >= 0) & (end_ns >= 1)",
         "no time is 0: they count from 1970",
     ),
     Equivalent(
-        "analysis/gates/evaluate.py",
+        "analysis/verdict/evaluate.py",
         "known = (sent_ns >= 0) & (acked_ns >= 0)",
         "known = (sent_ns >= 1) & (acked_ns >= 0)",
         "no time is 0: they count from 1970",
@@ -113,7 +113,7 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "less than what came is all that is asked of it",
     ),
     Equivalent(
-        "analysis/clock_bounds.py",
+        "analysis/clocks/bounds.py",
         "@dataclass(frozen=True, slots=True)",
         "@dataclass(frozen=True, slots=False)",
         "memory only",

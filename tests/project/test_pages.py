@@ -37,16 +37,25 @@ def test_the_table_of_imports_is_that_of_the_code() -> None:
     assert behind.split("\n\n", 1)[0] == imports.table(imports.graph())
 
 
-def test_the_rules_that_the_page_calls_kept_are() -> None:
-    now = imports.graph()
-    assert now["analysis"] == now["pacing"] == now["native"] == frozenset()
-    assert now["measure"] == {"analysis", "native"}
-    assert "users" not in now["transport"] | now["protocol"]
-    assert "transport" not in now["protocol"]
-    assert [set(circle) for circle in imports.circles(now)] == [
-        {"aws", "live", "planning", "run"},
-        {"protocol", "protocol_file", "scenario"},
+def test_the_walk_of_an_event_leads_to_functions_that_are_there() -> None:
+    walk = _text("docs/architecture.md").split("<!-- walk -->\n", 1)[1].split("\n\n", 1)[0]
+    steps = re.findall(r"^\| (\d+) \|.*\| `([^`]+)` \| `([^`]+)` \|$", walk, re.MULTILINE)
+    assert [int(number) for number, _, _ in steps] == list(range(1, len(steps) + 1))
+    assert 8 <= len(steps) <= 12
+    defined = r"(?:def |^[\w ]*\b[\w*]+ \*?){}\("
+    missing = [
+        (file, function)
+        for _, file, function in steps
+        if not re.search(defined.format(function), _text(file), re.MULTILINE)
     ]
+    assert missing == []
+
+
+def test_no_part_is_in_a_circle_and_the_contracts_name_all_parts() -> None:
+    now = imports.graph()
+    assert imports.circles(now) == []
+    contracts = _text(".importlinter")
+    assert [part for part in now if not re.search(rf"\b{part}\b", contracts)] == []
 
 
 def test_imports_are_found_wherever_they_stand() -> None:

@@ -1,4 +1,4 @@
-"""`loadgen verify` as a process. What it finds is tested in tests/analysis/test_verify.py, notebooks beside this."""
+"""`loadgen verify` as a process; what it finds is tested in tests/analysis/verify/test_check.py, notebooks beside this."""
 
 import json
 from pathlib import Path

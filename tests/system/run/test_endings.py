@@ -294,7 +294,7 @@ def test_a_disk_that_fills_up_while_the_report_is_made_is_never_green(tmp_path: 
         f" rm {results}/filler; cp -r {results} {tmp_path}/kept; exit $code",
         "sh",
     ]
-    # That each file for which there is no room is said: tests/analysis/test_files.py.
+    # That each file for which there is no room is said: tests/analysis/record/test_files.py.
     finished = loadgen("run", "comments", "--results", str(results), *overrides(FAILING), prefix=prefix)
     assert finished.code in (1, 3), finished.said
     assert "No space left on device" in finished.err, finished.said

@@ -105,7 +105,7 @@ def check(paused: Paused) -> None:
     assert paused.least_s <= longest / 1e9 <= paused.most_s
     assert "paused for" in finished.out
     # No advice on the load for what is no fault of the load. What is larger than the pause has more causes than it; how
-    # much larger a symptom may be is computed in tests/analysis/test_causes.py.
+    # much larger a symptom may be is computed in tests/analysis/verdict/test_causes.py.
     for finding in summary["verdict"]["findings"]:
         if finding["subject"] in ("schedule", "loop") and 1e9 < (finding["size_ns"] or 0) <= 1.2 * longest:
             assert finding["advice"] == "the pause named above explains this: see to that first"

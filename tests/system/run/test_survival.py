@@ -158,7 +158,7 @@ def test_a_target_that_is_killed_and_comes_back_is_an_outage_with_its_window(tmp
     assert again[again["ready_ns"].notna()]["subscription"].nunique() == 40
     deliveries = pd.read_parquet(run / "deliveries.parquet")
     assert (deliveries["arrival_ns"] > outage["end_ns"]).sum() > 100
-    # An invalid run says that first; the sentence is computed in tests/analysis/test_judgement.py.
+    # An invalid run says that first; the sentence is computed in tests/analysis/verdict/test_judgement.py.
     assert "The target was away for" in finished.out or summary["verdict"]["kind"] == "invalid"
 
 

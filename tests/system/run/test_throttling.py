@@ -48,7 +48,7 @@ def test_clients_that_are_told_to_come_later_come_and_the_rate_of_admission_is_t
     assert "HTTP 429" in answer
     assert answer.endswith("LimitExceededError")
     # No faster than the server lets in. How much slower is the machine's affair; what makes the rate is computed in
-    # tests/analysis/test_outages.py.
+    # tests/analysis/figures/test_outages.py.
     assert its["admitted"] > 0, done.said
     if its["admitted_per_s"] is not None:
         seconds = (its["last_ns"] - its["first_ns"]) / 1e9
