@@ -12,6 +12,7 @@ import typer
 from writing import attribute_docs, code, head, prose, table
 
 import loadgen.cli
+from loadgen.cli.app import app
 from loadgen.exits import ExitCode
 
 
@@ -39,7 +40,7 @@ def command() -> Any:
     """Return the whole command line, every module of it imported."""
     for module in pkgutil.iter_modules(loadgen.cli.__path__):
         importlib.import_module(f"loadgen.cli.{module.name}")
-    return typer.main.get_command(loadgen.cli.app.app)
+    return typer.main.get_command(app)
 
 
 _MEANINGS = attribute_docs(ExitCode)
@@ -64,8 +65,8 @@ def _section(name: str, each: Any, parent: Any) -> list[str]:
     parts = [f"## {name}\n", f"```text\n{' '.join(filter(None, usage))}\n```\n"]
     parts += [prose(paragraph) + "\n" for paragraph in (each.help or "").split("\n\n")]
     if arguments:
-        rows = [(code(p.name.upper()), _help(p, known[p.name].annotation)) for p in arguments]
-        parts.append(table(("argument", "meaning"), rows))
+        meanings = [(code(p.name.upper()), _help(p, known[p.name].annotation)) for p in arguments]
+        parts.append(table(("argument", "meaning"), meanings))
     if options:
         found = [(p, known[p.name].annotation) for p in options if p.name in known]
         rows = [

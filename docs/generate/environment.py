@@ -43,6 +43,8 @@ _MEANINGS = {
     "OTEL_METRIC_EXPORT_INTERVAL": "Milliseconds between two exports of `--otel`, default 5000.",
     "OTEL_SERVICE_NAME": "`service.name` of what `--otel` sends, default `loadgen`.",
     "XDG_CACHE_HOME": "Where `loadgen plan --calibrate` keeps its figures, in `loadgen/`; default `~/.cache`.",
+    "FORCE_COLOR": "Set and not empty: the progress line is drawn even if the output is no terminal; empty: it never is.",
+    "TTY_COMPATIBLE": "`1`: the same, and goes before it; `0`: nothing is drawn, not even on a terminal.",
     "TMPDIR": "Where `loadgen calibrate` keeps its runs when `--results` is left out.",
 }
 #: Between processes of the program: nothing for people to set.
@@ -50,6 +52,9 @@ _INTERNAL = {
     "LOADGEN_QUIET",
     "LOADGEN_STARTER",
     "LOADGEN_STATUS_FD",
+    "LOADGEN_RUN_FD",
+    # For Locust, while it is loaded.
+    "LOCUST_SKIP_URLLIB3_PATCH",
     "LOADGEN_SERVER_API_KEY",
     "LOADGEN_CALIBRATION_KEY",
     "LOADGEN_WEB_TOKEN",

@@ -1,6 +1,6 @@
 """The price file: its keys, and what the one that comes with the program says."""
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from writing import REPO, attribute_docs, code, head, prose, table
@@ -27,7 +27,7 @@ def page() -> str:
             f" dollars. Copy [the file](../../{source}), edit it and give it with `--prices FILE`. A value that is left"
             " out is not known, and is shown as such. [What a load costs](../prices.md) says what is reckoned from"
             " it.\n",
-            f"How sure a figure is: {', '.join(code(each) for each in Certainty.__args__)}.\n",
+            f"How sure a figure is: {', '.join(code(each) for each in get_args(Certainty))}.\n",
             "## Prices\n",
             _figures(known.prices, MoneyPrices),
             "## What is an operation\n",

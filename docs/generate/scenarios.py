@@ -13,7 +13,7 @@ def page() -> str:
         (
             f"[{each.scenario.name}](#{anchor(each.scenario.name)})",
             prose(each.question or each.scenario.description),
-            f"{each.census.clients:,}",
+            f"{each.run.totals.clients:,}",
             _rate(each.events),
             _rate(each.deliveries),
             f"{each.seconds:,.0f} s",
