@@ -72,11 +72,11 @@ PROCESSES = {
     ),
     "locust": (
         _LOCUST.format(options=["--headless"]),
-        {"locust", "numpy", "pyarrow", "pydantic"},
+        {"locust", "numpy", "pyarrow"},
     ),
     "locust, a worker": (
         _LOCUST.format(options=["--worker"]),
-        {"locust", "numpy", "pyarrow", "pydantic"},
+        {"locust", "numpy", "pyarrow"},
     ),
     "server": ("import loadgen.server.__main__", {"aiohttp", "asyncio"}),
     # All of it, as pyarrow loads pandas when it is first used.
