@@ -1,4 +1,4 @@
-"""`loadgen verify` as a process; what it finds is tested in tests/analysis/verify/test_check.py, notebooks beside this."""
+"""Run `loadgen verify` as a process. See tests/analysis/verify/test_check.py for what it finds."""
 
 import json
 from pathlib import Path
