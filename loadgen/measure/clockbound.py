@@ -100,7 +100,7 @@ def wider(one_ns: int | None, other_ns: int | None) -> int | None:
 
 
 def _consistent(path: Path) -> tuple[int, ...] | None:
-    """Return the fields of one complete update, or None if the file is missing, too short or always being written.
+    """Return the fields of one complete update, or None if the file is missing, too short or changes in every read.
 
     The daemon makes the generation odd before it writes and even afterwards, so two equal reads in a row with an even
     generation saw no update in progress.

@@ -98,7 +98,7 @@ def place_of(error: BaseException, kind: str = USER_CODE) -> str:
     """Return `file:line` of the place where an exception was raised; paths are relative to the working directory.
 
     If a library raised it, the line of the user's code that called the library goes first, as in
-    `users.py:12 (in json/encoder.py:257)`. For other kinds than `USER_CODE` it is the line of the harness' code.
+    `users.py:12 (in json/encoder.py:257)`. For other kinds than `USER_CODE` it is the line of the harness's code.
     """
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     if not frames:

@@ -28,7 +28,8 @@ BOUNDS_NS: Final = tuple(
     int(ms * _MS)
     for ms in (0.5, 1, 2.5, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 500, 750, 1_000, 2_500, 5_000, 7_500, 10_000)
 )  # fmt: skip
-#: Values of a report's `measured` that save a second histogram: all or none of the latencies are of the measure phase.
+#: Values of a report's `measured` if all or none of the latencies belong to the measure phase; they save sending a
+#: second histogram.
 ALL, NONE = "all", "none"
 #: Statuses of events that the generator itself failed to send. `error` is not one: the target may refuse connections.
 _UNSENT: Final = ("unsent", "unmade")
@@ -153,7 +154,7 @@ class LiveInterval:
         return report
 
     def _measured(self, delivery: HdrHistogram) -> str:
-        """Return the measure phase's encoded histogram, or the usual `ALL` or `NONE` if the interval is not mixed."""
+        """Return the encoded histogram of the measure phase's latencies, or `ALL` or `NONE` if all or none are."""
         if self._measure_ns is None or self._outside_count == self._deliveries:
             return NONE
         if not self._outside_count:

@@ -70,7 +70,7 @@ def encode_members(payload: Any) -> str:
 
 
 def _unjson(value: Any) -> str | None:
-    """Return why a value would change on its way through JSON, or None if it would not."""
+    """Return why JSON cannot represent a value faithfully, or None if it can."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"returned {value}, which JSON cannot hold"
     if isinstance(value, bytes | bytearray | memoryview):

@@ -9,7 +9,8 @@ from random import Random
 from loadgen.pacing import Arrival, Pace, offsets_ns
 from loadgen.resolve.run import Drop, Group
 
-#: Number of random orders to cache, one per drop and group; a group has at most this many drops.
+#: Number of random orders to cache: one per drop, and one for a group's slow clients. A group has at most this many
+#: drops.
 _ORDERS_KEPT = 1_000
 
 

@@ -116,7 +116,7 @@ class Slow(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """A group of clients with the same plan and the numbers ``first`` to ``first + count - 1``."""
+    """A group of clients with the same settings; their numbers are ``first`` to ``first + count - 1``."""
 
     name: _Name
     first: _Count

@@ -106,7 +106,9 @@ class ClientConnection:
     # Actions of the client.
 
     def open(self, timeout_s: float) -> None:
-        """Connect, log in and request every subscription; return without waiting for the subscriptions' answers.
+        """Connect, wait until the service accepts the connection, and request every subscription.
+
+        Return without waiting for the answers to the subscriptions.
 
         Raises:
             TransportError: the service could not be reached, or did not answer in time.
@@ -220,7 +222,9 @@ class ClientConnection:
         return self._session.most_unanswered
 
     def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
-        """Publish over this connection; ``on_answer`` gets the answer, or None if the connection was lost, and a time.
+        """Publish over this connection.
+
+        ``on_answer`` gets the answer and its arrival (ns), or None and the current time if the connection was lost.
 
         Raises:
             TransportError: the connection is not open.

@@ -128,7 +128,7 @@ class Client:
             self._connecting = gevent.spawn(again)
 
     def _wait_to_return(self, intent: str | None, least_s: float | None = None) -> bool:
-        """Wait before the next attempt, as the reconnect policy says; return False if there shall be none.
+        """Wait before the next attempt, as the reconnect policy says; return False at once if there is to be none.
 
         ``least_s`` is the service's request for a minimum wait.
         """

@@ -33,7 +33,7 @@ OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
 #: and the remote address, or None if it is unknown.
 MakeEvents = Callable[[int, str | None], Sequence[str]]
 
-#: Requests that one client sends in a row before it yields to the hub.
+#: Overdue requests that one client sends in a row before it yields to the hub.
 _LATE_IN_A_ROW = 64
 #: The event loop's highest priority.
 _FIRST = 2

@@ -60,7 +60,7 @@ class Readiness(Protocol):
         """Stop waiting for a subscription to ``channel``, because it has received an event."""
 
     def probed_since_ns(self, channel: str) -> int | None:
-        """Return the sending time of the first probe that a subscription to ``channel`` could receive, if any."""
+        """Return when the first probe for subscriptions to ``channel`` was sent, or None if none was."""
 
     def withdraw(self, channel: str) -> None:
         """Stop waiting for a subscription to ``channel``, because it has ended or was refused."""
