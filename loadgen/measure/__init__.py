@@ -1,1 +1,1 @@
-"""What is measured and how it is kept; knows nothing of Locust or of sockets."""
+"""Takes measurements and stores them; independent of Locust and of sockets."""

@@ -1,24 +1,26 @@
-"""When a message arrived: exactly, or between two moments.
+"""The arrival time of a message: a moment, or an interval where the exact moment is unknown.
 
-One read of a socket has one kernel stamp, that of its last segment. What the read's last segment has completed arrived
-at the stamp; what else the read brought arrived before, and after the socket was last seen empty.
+One read of a socket yields one kernel timestamp, that of its last segment. A message that this segment completes
+arrived at the timestamp. Every other message of the same read arrived earlier, but after the socket was last seen
+empty.
 """
 
 
 class Arrival(int):
-    """An arrival that is known as an interval; as a number its later end, in ns. An exact arrival is a plain int.
+    """An arrival known only as an interval; its integer value is the interval's end, in ns.
 
-    Arithmetic gives plain ints: hand an arrival on as it is.
+    An exact arrival is a plain int. Arithmetic on an `Arrival` returns a plain int and loses the interval, so pass
+    arrivals on unchanged.
     """
 
-    #: The arrival may be earlier than the number by up to this.
+    #: The arrival may be up to this much earlier than the integer value.
     uncertain_ns: int
-    #: Of bytes that may hold several messages: the arrival of a message that ends where they end.
+    #: For bytes that may hold several messages: the arrival of the message that ends with the last byte.
     end: int | None = None
 
 
 def arrival(latest_ns: int, uncertain_ns: int) -> int:
-    """Return an arrival in (latest - uncertain, latest]: a plain int where it is exact."""
+    """Return an arrival within (latest - uncertain, latest]; a plain int if ``uncertain_ns`` is 0."""
     if not uncertain_ns:
         return latest_ns
     found = Arrival(latest_ns)
@@ -27,9 +29,10 @@ def arrival(latest_ns: int, uncertain_ns: int) -> int:
 
 
 def of_bytes(latest_ns: int, within_ns: int, end_ns: int) -> int:
-    """Return the arrival of bytes that may hold several messages: see `end_of`.
+    """Return the arrival of bytes that may hold several messages.
 
-    A message that ends within the bytes is uncertain by ``within_ns``, one that ends with them by ``end_ns``.
+    A message that ends before the last byte is uncertain by ``within_ns``. The message that ends with the last byte is
+    uncertain by ``end_ns``; `end_of` returns its arrival.
     """
     if not within_ns:
         return latest_ns
@@ -39,7 +42,7 @@ def of_bytes(latest_ns: int, within_ns: int, end_ns: int) -> int:
 
 
 def end_of(arrival_ns: int) -> int:
-    """Return the arrival of a message that ends where the bytes of this arrival end."""
+    """Return the arrival of the message that ends with the last of the bytes that arrived."""
     if isinstance(arrival_ns, Arrival) and arrival_ns.end is not None:
         return arrival_ns.end
     return arrival_ns

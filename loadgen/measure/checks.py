@@ -1,15 +1,15 @@
-"""Checks: what the user's own code has asserted, counted by name."""
+"""Counts, by name, the checks that a user's code makes: how many passed and failed."""
 
 from typing import Final
 
-#: Distinct names that are kept apart; checks of further ones are counted together.
+#: Distinct names that are counted separately; checks with further names share `OTHER_CHECKS`.
 MOST_NAMES: Final = 1_000
 MOST_NAME_CHARACTERS: Final = 200
 OTHER_CHECKS: Final = "(other checks)"
 
 
 class Checks:
-    """The checks of one process: how often each passed and failed."""
+    """How often each check of one process passed and failed."""
 
     def __init__(self) -> None:
         self._counts: dict[str, list[int]] = {}
@@ -22,7 +22,7 @@ class Checks:
         counts[passed] += 1
 
     def take(self, other: "Checks") -> None:
-        """Move the checks of another here."""
+        """Add the counts of ``other`` to these and empty it."""
         for name, (failed, passed) in other._counts.items():
             counts = self._counts.get(name) or self._first(name)
             counts[False] += failed
@@ -30,11 +30,11 @@ class Checks:
         other._counts = {}
 
     def to_dict(self) -> dict[str, dict[str, int]]:
-        """Return `{name: {"passed": int, "failed": int}}`, as the manifest has them."""
+        """Return `{name: {"passed": int, "failed": int}}`, the form used in the manifest."""
         return {name: {"passed": passed, "failed": failed} for name, (failed, passed) in self._counts.items()}
 
     def _first(self, name: str) -> list[int]:
-        """Return the counts of a name that was not found as it is: it may be too long, or one too many."""
+        """Return the counts for an unknown name, shortened if too long and `OTHER_CHECKS` if there are too many."""
         name = name if len(name) <= MOST_NAME_CHARACTERS else name[: MOST_NAME_CHARACTERS - 1] + "…"
         if name not in self._counts and len(self._counts) >= MOST_NAMES:
             name = OTHER_CHECKS

@@ -1,7 +1,7 @@
-"""The clock that everything is stamped with.
+"""The clock of all timestamps: CLOCK_REALTIME, because the kernel's receive timestamps use it.
 
-Kernel receive timestamps are CLOCK_REALTIME, so that is the clock of every stamp. A step of it during a run would
-shift every figure, so the offset to the monotonic clock is watched (see :class:`ClockWatch`).
+A step of this clock during a run would shift every figure, so :class:`ClockWatch` watches its offset from the monotonic
+clock.
 """
 
 import time
@@ -12,22 +12,22 @@ from typing import Final, NamedTuple
 #: Nanoseconds since the Unix epoch (CLOCK_REALTIME).
 now_ns: Callable[[], int] = time.time_ns
 
-#: Two clocks were read together if it took no longer than this. The analysis believes it: analysis.clocks.bounds.
+#: Longest time that reading both clocks together may take. analysis.clocks.bounds relies on it.
 TOGETHER_NS: Final = 5_000
 _READINGS: Final = 20
 _RAW: Final[int | None] = getattr(time, "CLOCK_MONOTONIC_RAW", None)
 
 
 class Reading(NamedTuple):
-    """The wall clock, and the steady clock that nothing slews (CLOCK_MONOTONIC_RAW) at the same moment."""
+    """The wall clock and, at the same moment, CLOCK_MONOTONIC_RAW, which is never slewed."""
 
     real_ns: int
-    #: None if the system has no such clock, or the process was put aside at each of several readings.
+    #: None if the system lacks this clock, or if the process was interrupted during every attempt to read both.
     raw_ns: int | None
 
 
 def read_both() -> Reading:
-    """Read the wall clock and the steady clock together, to within half of `TOGETHER_NS`."""
+    """Read the wall clock and CLOCK_MONOTONIC_RAW at the same moment, to within half of `TOGETHER_NS`."""
     if _RAW is None:
         return Reading(now_ns(), None)
     for _ in range(_READINGS):
@@ -40,7 +40,7 @@ def read_both() -> Reading:
 
 
 def boot_id() -> str | None:
-    """Return what identifies the running kernel, whose clock its processes share; None where it is not known."""
+    """Return the running kernel's boot ID, or None if it is unknown; processes with the same ID share a clock."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -60,7 +60,7 @@ class ClockWatch:
         self._offset_ns = self._read_offset_ns()
 
     def _read_offset_ns(self) -> int:
-        """Realtime minus monotonic; of three readings the one with the narrowest bracket."""
+        """Return realtime minus monotonic, from the fastest of three readings."""
         best_width = best_offset = -1
         for _ in range(3):
             before = self._monotonic_ns()
@@ -71,7 +71,7 @@ class ClockWatch:
         return best_offset
 
     def moved_ns(self) -> int:
-        """How far the wall clock moved against the monotonic one since the last call, signed."""
+        """Return how far the wall clock has moved against the monotonic clock since the last call, in ns, signed."""
         offset_ns = self._read_offset_ns()
         moved, self._offset_ns = offset_ns - self._offset_ns, offset_ns
         return moved

@@ -1,12 +1,15 @@
 """The error bound that AWS's ClockBound daemon publishes for this host's clock.
 
 The daemon (github.com/aws/clock-bound) follows chrony and writes to shared memory how far CLOCK_REALTIME may be from
-true time. The layout is documented: "ClockBound Shared Memory Protocol Version 2" (docs/PROTOCOL.md there). The PyPI
-package `clockbound` reads it too; it needs Python 3.13, takes any file for the daemon's, and maps the file, so that a
-file that is cut short ends the process (SIGBUS). So the 80 bytes are read here, with a plain `read`.
+true time. The layout is documented in "ClockBound Shared Memory Protocol Version 2" (docs/PROTOCOL.md in that
+repository).
 
-One check of the daemon's own client library is left out: the comparison with the VMClock (/dev/vmclock0), which shows
-that a virtual machine was migrated before the daemon has noticed.
+This module reads the 80 bytes itself, with a plain `pread`. The PyPI package `clockbound` reads them too, but it needs
+Python 3.13, does not check that the file is the daemon's, and maps the file, so that a truncated file kills the process
+(SIGBUS).
+
+One check of the daemon's own client library is left out: the comparison with the VMClock (/dev/vmclock0), which reveals
+that a virtual machine was migrated before the daemon notices.
 """
 
 import os
@@ -17,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-#: Where the daemon writes by default.
+#: The file that the daemon writes by default.
 DEFAULT_PATH: Final = Path("/var/run/clockbound/shm0")
-#: Names another file than `DEFAULT_PATH`.
+#: Environment variable that replaces `DEFAULT_PATH`.
 ENVIRONMENT: Final = "LOADGEN_CLOCKBOUND"
 
 SYNCHRONIZED: Final = "synchronized"
@@ -28,15 +31,15 @@ UNKNOWN: Final = "unknown"
 DISRUPTED: Final = "disrupted"
 _STATUSES = {0: UNKNOWN, 1: SYNCHRONIZED, 2: FREE_RUNNING, 3: DISRUPTED}
 
-#: Magic number (2), size, version, generation, as-of (s, ns), void-after (s, ns), bound, disruption marker, max drift,
-#: status, disruption support; native byte order.
+#: Fields in native byte order: magic number (2), size, version, generation, as-of (s, ns), void-after (s, ns), bound,
+#: disruption marker, max drift, status, disruption support.
 LAYOUT: Final = struct.Struct("=2I I H H 2q 2q q Q I i B 7x")
 MAGIC: Final = (0x414D5A4E, 0x43420200)
 VERSION: Final = 2
 
 _SECOND_NS = 1_000_000_000
-#: The client library's constants: how long a status holds without an update, and by how much the coarse clock of the
-#: as-of time may be ahead.
+#: The client library's constants: how long a status stays valid without an update, and how far the as-of time may be
+#: ahead, since it comes from a coarse clock.
 _GRACE_NS = 5 * _SECOND_NS
 _BLUR_NS = 1_000
 _READS = 5
@@ -44,18 +47,19 @@ _READS = 5
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What the daemon says of the clock now."""
+    """The clock's current error bound and status, according to the daemon."""
 
-    #: True time is within this of the clock, in ns; None where the daemon does not vouch for it.
+    #: Largest difference between the clock and true time, in ns; None if the daemon guarantees nothing.
     error_ns: int | None
-    #: `synchronized`, `free running` (not followed by chrony now; the bound grows and holds), `unknown`, `disrupted`.
+    #: `synchronized`, `free running` (chrony does not follow a source now; the bound grows and still holds), `unknown`
+    #: or `disrupted`.
     status: str
 
 
 def bound(path: Path | None = None, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> Bound | None:
-    """Return the bound that holds now, or None where there is no daemon of a version that is known; never raises.
+    """Return the current bound, or None if no daemon of a known version runs; never raises.
 
-    Takes some 10 µs. ``path`` None: `LOADGEN_CLOCKBOUND`, or the daemon's default.
+    Takes some 10 µs. ``path`` defaults to the value of `LOADGEN_CLOCKBOUND`, then to `DEFAULT_PATH`.
     """
     segment = _consistent(path or Path(os.environ.get(ENVIRONMENT) or DEFAULT_PATH))
     if segment is None:
@@ -73,33 +77,33 @@ def bound(path: Path | None = None, monotonic_ns: Callable[[], int] = time.monot
     void_ns += void_s * _SECOND_NS
     since_ns = monotonic_ns() - as_of_ns
     if since_ns < -_BLUR_NS or bound_ns < 0 or drift_ppb >= _SECOND_NS:
-        # Of another boot, or no bound at all.
+        # The segment is from another boot, or holds no usable bound.
         return Bound(None, UNKNOWN)
     if since_ns >= _GRACE_NS:
         if as_of_ns + since_ns >= void_ns:
             return Bound(None, UNKNOWN)
         named = FREE_RUNNING
-    # Rounded up: it is a bound.
+    # Round up: a bound must not be too small.
     grown_ns = -(-max(0, since_ns) * drift_ppb // _SECOND_NS)
     return Bound(bound_ns + grown_ns, named)
 
 
 def error_ns() -> int | None:
-    """Return the bound that holds now, or None where nobody vouches for the clock."""
+    """Return the clock's current error bound in ns, or None if it is unknown."""
     found = bound()
     return None if found is None else found.error_ns
 
 
 def wider(one_ns: int | None, other_ns: int | None) -> int | None:
-    """Return the larger of two bounds; None where one of them is unknown."""
+    """Return the larger of two bounds, or None if either is unknown."""
     return None if one_ns is None or other_ns is None else max(one_ns, other_ns)
 
 
 def _consistent(path: Path) -> tuple[int, ...] | None:
-    """Return the fields of one update of the daemon's; None where there is no file, or none that can be read whole.
+    """Return the fields of one complete update, or None if the file is missing, too short or changes in every read.
 
-    The daemon makes the generation odd before it writes and even afterwards. Two reads in a row with the same even
-    generation had no update between them.
+    The daemon makes the generation odd before it writes and even afterwards, so two equal reads in a row with an even
+    generation saw no update in progress.
     """
     before = None
     try:

@@ -1,6 +1,6 @@
-"""The buffer that the receive path writes a delivery into: one `pack_into` a delivery, no object kept.
+"""The buffer that the receive path writes deliveries into: one `pack_into` per delivery, no object kept.
 
-Where `loadgen.native` was built the buffer is its, so that deliveries get there without Python too.
+If `loadgen.native` was built, it provides the buffer, so that its fast paths write deliveries without running Python.
 """
 
 import struct
@@ -24,12 +24,12 @@ COLUMNS = (
     "intended_ns",
     "sent_ns",
 )
-#: A number of 64 bits. Where a native long is one, packing it takes a third of the time: CPython has a shorter way.
+#: The `struct` code of a 64-bit integer. CPython packs a native long in a third of the time that "q" takes.
 _INT64 = "l" if struct.calcsize("l") == 8 else "q"
 _ROW = struct.Struct(f"9{_INT64}")
 ROW_BYTES = _ROW.size
 
-#: Buffers that are kept for the next rows; the others go when they are written, so that memory follows the rate.
+#: Written buffers that are kept for reuse; further ones are freed, so that memory follows the rate.
 SPARES = 2
 
 Rows = npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ class RowBuffer:
     """Rows of int64 in a preallocated buffer; full buffers are set aside for the recorder, never dropped."""
 
     add: Callable[..., None]
-    """Append a row, one number a column; raises struct.error (natively OverflowError) where one does not fit int64."""
+    """Append a row, one number per column; raises struct.error (natively OverflowError) if one exceeds int64."""
 
     def __init__(self, columns: int, rows: int = 65_536) -> None:
         self._columns = columns
@@ -66,7 +66,10 @@ class RowBuffer:
         return add
 
     def on_backpressure(self, most: int, relief: Callable[[], object]) -> None:
-        """Call something as often as a buffer is full while there are so many, which should take the oldest."""
+        """Call ``relief`` each time a buffer fills up while at least ``most`` full ones wait.
+
+        ``relief`` should take the oldest (see :meth:`take_oldest`), which bounds the memory.
+        """
         self._most, self._relief = most, relief
 
     def _is_full(self) -> None:
@@ -80,9 +83,10 @@ class RowBuffer:
         self._offset = 0
 
     def take(self) -> Iterator[Rows]:
-        """Set aside what was added since the last call; return it in pieces, arrays of shape (n, columns).
+        """Remove the rows added since the last call and yield them as arrays of shape (n, columns).
 
-        A piece is valid until the next is asked for: its buffer is used again then.
+        The rows are removed at the call, not during the iteration. An array is valid only until the next one is
+        requested, since its buffer is then reused.
         """
         if self._offset:
             self._rotate()
@@ -90,7 +94,7 @@ class RowBuffer:
         return _pieces(taken, self._columns, self._give_back)
 
     def take_oldest(self) -> Iterator[Rows]:
-        """Set aside the buffer that was full first, where there is one, as :meth:`take` does."""
+        """Remove only the oldest full buffer, if there is one, and yield its rows as :meth:`take` does."""
         taken, self._full = self._full[:1], self._full[1:]
         return _pieces(taken, self._columns, self._give_back)
 
@@ -110,9 +114,9 @@ def _pieces(
 
 
 class DeliveryBuffer(RowBuffer):
-    """The buffer of the receive path: a row is (subscription, arrival_ns, read_ns, stamp), the stamp unpacked.
+    """The buffer of the receive path; ``add`` takes (subscription, arrival_ns, read_ns, stamp) and unpacks the stamp.
 
-    An arrival that is no plain int (see `Arrival`) fills the column `uncertain_ns`.
+    The column `uncertain_ns` is 0 unless the arrival is an `Arrival`.
     """
 
     add: Callable[[int, int, int, Stamp], None]
@@ -125,9 +129,9 @@ class DeliveryBuffer(RowBuffer):
 
         def add(subscription: int, arrival_ns: int, read_ns: int, stamp: Stamp) -> None:
             offset = self._offset
-            # Unpacked by name: a call with a star makes a list and a tuple first.
+            # Unpacked by name because a call with a star builds a list and a tuple first.
             token, publisher, sequence, intended_ns, sent_ns = stamp
-            # No plain int: an `Arrival`.
+            # Anything but a plain int is an `Arrival`.
             early_ns = 0 if type(arrival_ns) is int else arrival_ns.uncertain_ns  # type: ignore[attr-defined]
             pack_into(
                 self._buffer, offset,
@@ -142,7 +146,7 @@ class DeliveryBuffer(RowBuffer):
 
 
 class NativeDeliveryBuffer:
-    """The same over `loadgen.native`'s rows, which its fast paths write to as well."""
+    """A :class:`DeliveryBuffer` on top of `loadgen.native.Rows`, which the C fast paths write to directly."""
 
     def __init__(self, rows: int = 65_536) -> None:
         self.rows = native.Rows(len(COLUMNS), rows)
@@ -150,9 +154,9 @@ class NativeDeliveryBuffer:
         self.on_backpressure = self.rows.on_backpressure
 
     def take(self) -> Iterator[Rows]:
-        """Set aside what was added since the last call, as :meth:`RowBuffer.take` does."""
+        """Remove and yield the rows added since the last call, as :meth:`RowBuffer.take` does."""
         return _pieces(self.rows.take(), len(COLUMNS), self.rows.give_back)
 
     def take_oldest(self) -> Iterator[Rows]:
-        """Set aside the buffer that was full first, as :meth:`RowBuffer.take_oldest` does."""
+        """Remove and yield the oldest full buffer, as :meth:`RowBuffer.take_oldest` does."""
         return _pieces(self.rows.take_oldest(), len(COLUMNS), self.rows.give_back)

@@ -1,7 +1,7 @@
-"""What failed in this process that is not the service's doing: the user's own code, or the harness.
+"""Failures of this process that the service did not cause: in the user's code, in the harness, or in the network.
 
-A run with such a failure is invalid: what was not sent or not observed because of it must not look like the service's
-loss. Failures are counted by where they happened, so that a hook that raises a million times takes one entry.
+A run with such a failure is invalid, since events that it kept from being sent or observed must not look like the
+service's losses. Failures are counted by place, so that a hook that raises a million times takes one entry.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from loadgen.measure.clock import now_ns
 
 USER_CODE: Final = "user code"
 HARNESS: Final = "harness"
-#: The machine that makes the load cannot reach out: its resolver fails, or an address is forbidden to the run.
+#: The load generator's machine cannot reach the target: its resolver fails, or the run may not use the address.
 NETWORK: Final = "network"
-#: Distinct places that are kept apart; failures at further ones are counted together.
+#: Distinct places that are counted separately; failures at further ones share one entry.
 MOST_PLACES: Final = 20
 MOST_MESSAGE_CHARACTERS: Final = 300
 _ELSEWHERE: Final = "elsewhere"
 _OURS: Final = tuple(f"{Path(__file__).parents[2] / name}/" for name in ("loadgen", "analysis"))
-#: Where Python and installed packages are.
+#: Folders of Python's standard library and of installed packages.
 _LIBRARIES: Final = tuple(
     {
         f"{path}/"
@@ -35,20 +35,20 @@ _LIBRARIES: Final = tuple(
 
 @dataclass(slots=True)
 class Failure:
-    """Failures of one kind at one place: the first one's message, and how many there were."""
+    """Failures of one kind at one place: the message of the first and their number."""
 
     #: `USER_CODE`, `HARNESS` or `NETWORK`.
     kind: str
-    #: Where it happened, such as `payload() at locustfile.py:12`.
+    #: The place, such as `payload() at locustfile.py:12`.
     where: str
     #: Type and text of the first exception.
     message: str
     count: int
-    #: Wall clock of the first.
+    #: Wall-clock time of the first.
     first_ns: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, as the manifest has them."""
+        """Return the fields in the form used in the manifest."""
         return asdict(self)
 
 
@@ -60,9 +60,9 @@ class Failures:
         self._on_first = on_first
 
     def add(self, kind: str, hook: str, error: BaseException, place: str | None = None) -> None:
-        """Count an exception that was caught where ``hook`` (such as `payload()`) was called; never raises.
+        """Count an exception caught around a call of ``hook`` (such as `payload()`); never raises.
 
-        ``place`` says where it happened if the exception does not: what a hook has returned is found wrong later.
+        Pass ``place`` if the traceback does not lead to the cause: an invalid return value is only found later.
         """
         where = f"{hook} at {place or place_of(error, kind)}"
         known = self._by_place.get((kind, where))
@@ -77,7 +77,7 @@ class Failures:
         self._on_first(failure)
 
     def take(self, other: "Failures") -> None:
-        """Move the failures of another here; they were shown already."""
+        """Add the failures of ``other`` to these and empty it; ``on_first`` is not called, since it was before."""
         for key, failure in other._by_place.items():
             known = self._by_place.get(key)
             if known is None:
@@ -87,7 +87,7 @@ class Failures:
         other._by_place = {}
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the failures in the order in which they first happened, as the manifest has them."""
+        """Return the failures in the order of their first occurrence, in the form used in the manifest."""
         return [failure.to_dict() for failure in self._by_place.values()]
 
     def __len__(self) -> int:
@@ -95,10 +95,10 @@ class Failures:
 
 
 def place_of(error: BaseException, kind: str = USER_CODE) -> str:
-    """Return `file:line` of where an exception was raised; files below the working directory by their short name.
+    """Return `file:line` of the place where an exception was raised; paths are relative to the working directory.
 
-    Where a library raised it, the line of the user's code that called the library goes first (of the harness' code for
-    a failure of the harness), as `users.py:12 (in json/encoder.py:257)`.
+    If a library raised it, the line of the user's code that called the library goes first, as in
+    `users.py:12 (in json/encoder.py:257)`. For other kinds than `USER_CODE` it is the line of the harness's code.
     """
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
     if not frames:
@@ -114,18 +114,18 @@ def place_of(error: BaseException, kind: str = USER_CODE) -> str:
 
 
 def has_frame(error: BaseException, kind: str) -> bool:
-    """Return whether the user's code (or the harness') is anywhere in what led to an exception."""
+    """Return True if an exception's traceback has a frame in the user's code (other kinds: in the harness)."""
     responsible = is_users_file if kind == USER_CODE else _is_ours
     return any(responsible(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__))
 
 
 def is_users_file(path: str) -> bool:
-    """Return whether a source file is the user's: no library's, and not ours."""
+    """Return True if a source file belongs to the user, and not to a library or to the harness."""
     return not path.startswith(("<", *_LIBRARIES, *_OURS))
 
 
 def shown_path(path: str) -> str:
-    """Return a path as people read it: short where it lies below the working directory."""
+    """Return a path for display, relative if it lies below the working directory."""
     shown = Path(path)
     with contextlib.suppress(ValueError, OSError):
         shown = shown.relative_to(Path.cwd())
@@ -137,11 +137,11 @@ def _is_ours(path: str) -> bool:
 
 
 def message_of(error: BaseException) -> str:
-    """Return type and text of an exception on one line, cut to a length that fits a record."""
+    """Return the type and text of an exception on one line of at most `MOST_MESSAGE_CHARACTERS`."""
     try:
         text = " ".join(str(error).split())
     except Exception:
-        # An exception of the user's own whose text cannot be had.
+        # The `__str__` of a user's exception may raise.
         text = "(its text cannot be shown)"
     text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return text if len(text) <= MOST_MESSAGE_CHARACTERS else text[: MOST_MESSAGE_CHARACTERS - 1] + "…"

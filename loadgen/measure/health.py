@@ -1,4 +1,4 @@
-"""How the generator itself is doing, once a second."""
+"""Samples the health of the load generator itself, once a second."""
 
 import gc
 import os
@@ -17,7 +17,7 @@ TICK_S = 0.02
 
 
 class HealthSample(NamedTuple):
-    """One row of the record's health table, without the worker; see results/README.md."""
+    """One row of the record's health table, without the worker column; see results/README.md."""
 
     time_ns: int
     interval_ns: int
@@ -45,31 +45,31 @@ class HealthSample(NamedTuple):
         return (*own, *around)
 
     def to_dict(self) -> dict[str, int | None]:
-        """Return the values by column."""
+        """Return the values keyed by column."""
         own = self._asdict()
         around: Around = own.pop("around")
         return {**own, **around._asdict()}
 
 
 class HealthSampler:
-    """Measures hub lag, CPU and garbage collection between two calls of :meth:`sample`.
+    """Measures event-loop lag, CPU time and garbage collection between two calls of :meth:`sample`.
 
-    ``sleep`` is the cooperative sleep of the loop whose lag is measured. ``pauses`` has a thread of its own, which the
-    caller starts; without it, pauses are not known.
+    ``sleep`` is the cooperative sleep of the loop whose lag is measured. The caller runs ``pauses.watch`` in a thread;
+    without ``pauses``, pauses are unknown.
     """
 
     def __init__(self, sleep: Callable[[float], Any], pauses: PauseWatch | None = None) -> None:
         self._sleep = sleep
         self._pauses = pauses
         self._process = psutil.Process()
-        #: Cgroups, pressure and steal; its slow counters are read in a thread that the caller starts.
+        #: Cgroups, pressure and steal. The caller runs `surroundings.allowances.watch` in a thread, since it is slow.
         self.surroundings = Surroundings()
         self._lag_max_ns = 0
         self._gc_started_ns = 0
         self._gc_ns = 0
         self._cpu_ns = time.process_time_ns()
         self._since_ns = time.monotonic_ns()
-        # What is open before any connection is: the rest are sockets, each with a port of its own.
+        # Descriptors opened after this point are taken for sockets, each with its own local port.
         self._files_at_start = _open_files()
         self._open_files_limit = _open_files_limit()
         self._ports_limit = local_ports()
@@ -77,7 +77,7 @@ class HealthSampler:
         self.running = False
 
     def watch(self) -> None:
-        """Run a short timer until :attr:`running` is false; how late it fires is the lag."""
+        """Run a short timer until :attr:`running` is false; the lag is how late it fires."""
         self.running = True
         gc.callbacks.append(self._on_gc)
         tick_ns = int(TICK_S * 1e9)
@@ -98,7 +98,7 @@ class HealthSampler:
             self._gc_ns += time.monotonic_ns() - self._gc_started_ns
 
     def sample(self, published: int, late_max_ns: int | None) -> HealthSample:
-        """Return what happened since the last call; what arrived is not counted yet."""
+        """Return a sample of the time since the last call; the caller fills in `deliveries` and `queue_max_ns`."""
         cpu_ns, monotonic_ns = time.process_time_ns(), time.monotonic_ns()
         interval_ns = monotonic_ns - self._since_ns
         open_files = _open_files()
@@ -129,7 +129,7 @@ class HealthSampler:
 
 
 def _open_files() -> int:
-    """Count this process's file descriptors; -1 where the system does not tell."""
+    """Return how many file descriptors this process has open, or -1 if the system does not say."""
     try:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  no Path for each, once a second
     except OSError:
@@ -137,7 +137,7 @@ def _open_files() -> int:
 
 
 def _open_files_limit() -> int | None:
-    """Return how many descriptors this process may have; None where the system does not tell."""
+    """Return how many descriptors this process may have open, or None if there is no limit or it is unknown."""
     try:
         import resource
     except ImportError:
@@ -147,7 +147,7 @@ def _open_files_limit() -> int | None:
 
 
 def local_ports() -> int | None:
-    """Return how many local ports there are to connect from to one address and port; None: not known."""
+    """Return how many local ports connections to one address and port can use, or None if unknown."""
     try:
         low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
         return int(high) - int(low) + 1

@@ -1,7 +1,8 @@
-"""How a worker's memory is given back: rows come and go in blocks of megabytes, all through the run.
+"""Makes glibc return a worker's freed memory to the system.
 
-glibc would keep ever larger ones in the heaps of its threads, where they leave holes
-(tests/system/measure/test_heap.py shows it). See "Memory over time" in benchmarks/README.md for what that is worth.
+A worker allocates and frees rows in blocks of megabytes throughout a run. By default glibc would keep ever larger
+blocks in the heaps of its threads and fragment them (tests/system/measure/test_heap.py shows it). "Memory over time" in
+benchmarks/README.md shows the effect.
 """
 
 import ctypes
@@ -13,9 +14,9 @@ _LARGE_BYTES = 1 << 20
 
 
 def keep_small() -> bool:
-    """Have large blocks go back to the system when they are freed, and all threads share one heap.
+    """Return large blocks to the system when they are freed, and let all threads share one heap.
 
-    Call it before threads are started. False: the C library is not glibc, and nothing was changed.
+    Call it before starting threads. Returns False if it had no full effect, as with another C library than glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

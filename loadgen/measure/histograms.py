@@ -1,4 +1,4 @@
-"""HDR histograms filled in bulk from arrays, and written in the standard HDR log format."""
+"""HDR histograms that are filled in bulk from arrays and written in the standard HDR log format."""
 
 import base64
 import struct
@@ -17,29 +17,29 @@ from hdrh.histogram import HdrHistogram
 LOWEST_NS = 1_000
 HIGHEST_NS = 3_600_000_000_000
 DIGITS = 3
-#: Headers of HdrHistogram's V2 encoding: before and inside what is compressed.
+#: Headers of HdrHistogram's V2 encoding: before and inside the compressed part.
 _OUTER = struct.Struct(">II")
 _INNER = struct.Struct(">IIIIQQd")
-#: Each count takes nine bytes at most.
+#: Each count takes at most nine bytes.
 _MOST_UNPACKED = _INNER.size + 9 * 24_576
-#: Characters of an encoded histogram that cannot be compressed at all.
+#: Most characters that an encoded histogram can have, even if it cannot be compressed at all.
 MOST_TEXT = 300_000
 _MOST_COUNT = 1 << 53
 
 
 def new_histogram() -> HdrHistogram:
-    """Return an empty histogram of the range and precision that the record documents."""
+    """Return an empty histogram with the range and precision documented for the record."""
     return _uncycled(HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS))
 
 
 def decoded(text: str) -> HdrHistogram:
-    """Return a histogram from what :func:`encoded` has made of it, by whomever.
+    """Return the histogram of a text in the format of :func:`encoded`; the text may come from an untrusted source.
 
-    The library decompresses whatever it is given and makes as many counts as the text says: both are checked first, so
-    that a text of a few kilobytes takes no more memory than a histogram.
+    The library decompresses any text, and allocates as many counts as the text demands. Both sizes are checked first,
+    so that a text of a few kilobytes cannot take more memory than one histogram.
 
     Raises:
-        ValueError: it is no histogram of this range and precision.
+        ValueError: the text is not a histogram of this range and precision.
     """
     _check(text)
     try:
@@ -52,7 +52,7 @@ def decoded(text: str) -> HdrHistogram:
 
 
 def _check(text: str) -> None:
-    """Raise ValueError where decoding a text would take more than a histogram of ours does."""
+    """Raise ValueError if decoding a text would take more memory than a histogram of this range and precision."""
     if len(text) > MOST_TEXT:
         raise ValueError(f"a histogram of {len(text):,} characters is longer than any can be")
     try:
@@ -69,28 +69,28 @@ def _check(text: str) -> None:
 
 
 def _uncycled(histogram: HdrHistogram) -> HdrHistogram:
-    """Have a histogram go when it is let go of.
+    """Break the reference cycle of a histogram and its encoder, and return the histogram.
 
-    It and its encoder hold each other, so that it would wait for the collector with its 200 KB of counts; on a receive
-    path that makes few objects that is many minutes.
+    Otherwise its 200 KB of counts would stay until the next garbage collection, which can take many minutes on a
+    receive path that creates few objects.
     """
     histogram.encoder.histogram = weakref.proxy(histogram)
     return histogram
 
 
 def record(histogram: HdrHistogram, values_ns: npt.NDArray[np.int64]) -> tuple[int, int]:
-    """Add ``values_ns`` to ``histogram``; return (negative, beyond): how many a histogram cannot hold.
+    """Add ``values_ns`` to ``histogram``; return (negative, beyond), the numbers of values outside its range.
 
-    The same arithmetic as `HdrHistogram.record_value`, over a whole array: the counts array and the three totals are
-    the library's own, only the loop is numpy's. One by one it cost 3 µs a value, in a thread that the event loop had to
-    wait for.
+    The arithmetic is that of `HdrHistogram.record_value`, applied to a whole array with numpy; it updates the library's
+    counts array and its three totals. Recording values one by one took 3 µs each, in a thread that the event loop had
+    to wait for.
     """
     negative = int(np.count_nonzero(values_ns < 0))
     beyond = int(np.count_nonzero(values_ns > HIGHEST_NS))
     inside = values_ns[(values_ns >= 0) & (values_ns <= HIGHEST_NS)] if negative or beyond else values_ns
     if inside.size:
         unit, half = histogram.unit_magnitude, histogram.sub_bucket_half_count_magnitude
-        # frexp's exponent is the bit length, exactly so below 2**53.
+        # frexp's exponent is the bit length; this is exact below 2**53.
         length = np.frexp((inside | histogram.sub_bucket_mask).astype(np.float64))[1].astype(np.int64)
         bucket = length - unit - (half + 1)
         index = ((bucket + 1) << half) + (inside >> (bucket + unit)) - histogram.sub_bucket_half_count
@@ -103,15 +103,15 @@ def record(histogram: HdrHistogram, values_ns: npt.NDArray[np.int64]) -> tuple[i
 
 
 def encoded(histogram: HdrHistogram) -> str:
-    """Return a histogram as text: HdrHistogram's V2 encoding, compressed, in base64."""
+    """Return a histogram as text: HdrHistogram's V2 encoding, compressed and in base64."""
     text: str = histogram.encode().decode("ascii")
     return text
 
 
 def difference(whole: HdrHistogram, part: HdrHistogram) -> HdrHistogram:
-    """Return what remains of a histogram without another that was recorded of some of the same values.
+    """Return ``whole`` minus ``part``, a histogram of some of the same values.
 
-    Its least and greatest value are those of the whole: what is encoded does not hold them.
+    The result has the minimum and maximum of ``whole``, which may be wrong for it; the encoding does not contain them.
     """
     rest = new_histogram()
     counts = np.ctypeslib.as_array(rest.counts)
@@ -122,9 +122,9 @@ def difference(whole: HdrHistogram, part: HdrHistogram) -> HdrHistogram:
 
 
 class HistogramLog:
-    """A `histograms.hlog`: intervals of tagged histograms, HDR log format 1.2.
+    """Writes a `histograms.hlog`: intervals of tagged histograms in HDR log format 1.2.
 
-    The lines are written here because hdrhistogram's own log writer leaves the tag out.
+    The log writer of the hdrhistogram package is not used because it leaves out the tag.
     """
 
     def __init__(self, path: Path, start_ns: int, comment: str) -> None:
@@ -138,7 +138,7 @@ class HistogramLog:
         )
 
     def write(self, tag: str, start_ns: int, end_ns: int, encoded: str, max_ns: int) -> None:
-        """Append one interval of an encoded histogram; times are of the wall clock."""
+        """Append the encoded histogram of one interval; ``start_ns`` and ``end_ns`` are wall-clock times."""
         start = (start_ns - self._start_ns) / 1e9
         length = (end_ns - start_ns) / 1e9
         self._file.write(f"Tag={tag},{start:.3f},{length:.3f},{max_ns},{encoded}\n")
@@ -153,9 +153,10 @@ class HistogramLog:
 
 
 def values_at(histogram: HdrHistogram, percentiles: Sequence[float]) -> list[int]:
-    """Return the values at percentiles above 0, each the highest that its bucket holds; 0 for an empty histogram.
+    """Return the values at percentiles above 0, each the highest value of its bucket; zeros for an empty histogram.
 
-    As `HdrHistogram.get_value_at_percentile`, which walks through all counts in Python: over a millisecond each.
+    The results are those of `HdrHistogram.get_value_at_percentile`, which walks through all counts in Python and takes
+    over a millisecond per percentile.
     """
     running = np.ctypeslib.as_array(histogram.counts).cumsum()
     targets = [histogram.get_target_count_at_percentile(percentile) for percentile in percentiles]
@@ -167,9 +168,9 @@ def values_at(histogram: HdrHistogram, percentiles: Sequence[float]) -> list[int
 
 
 class Sliding:
-    """The sum of the last so many histograms, which grows at one end and shrinks at the other.
+    """The sum of the last ``most`` histograms.
 
-    Adding up ten anew took a millisecond each second.
+    It adds the newest and subtracts the oldest, since adding up ten again every second took a millisecond.
     """
 
     def __init__(self, most: int) -> None:
@@ -178,7 +179,7 @@ class Sliding:
         self._sum = new_histogram()
 
     def add(self, histogram: HdrHistogram) -> None:
-        """Add one, which must not change any more; past the most, the oldest goes."""
+        """Add a histogram, which must not change afterwards; drop the oldest if there are more than ``most``."""
         counts = np.ctypeslib.as_array(self._sum.counts)
         self._parts.append(histogram)
         counts += np.ctypeslib.as_array(histogram.counts)
@@ -190,7 +191,7 @@ class Sliding:
 
     @property
     def sum(self) -> HdrHistogram:
-        """The sum; changes with the next that is added."""
+        """The sum; the same object changes with the next :meth:`add`."""
         return self._sum
 
 

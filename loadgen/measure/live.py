@@ -1,8 +1,8 @@
-"""What a worker tells of a second while the run goes on, beside the record: counts and histograms that add up exactly.
+"""A worker's report of each second for live displays: counts and histograms that can be added up exactly.
 
-A report is a dict of plain values with text for keys, since it travels in a message. Everything in it is a sum over the
-second's rows (or an encoded HDR histogram), so that the reports of all workers add up to what one worker would have
-seen.
+A report is a dict of plain values with string keys, since it travels in a message. Each value is a sum over the rows of
+one second, or an encoded HDR histogram. So the sum of all workers' reports equals the report of a single worker that
+had seen everything.
 """
 
 from collections import Counter
@@ -22,38 +22,39 @@ Report = dict[str, Any]
 
 _MS = 1_000_000
 _SECOND_NS = 1_000_000_000
-#: Upper bounds (inclusive) of the buckets that latencies are counted in. Those of the OpenTelemetry conventions for
-#: messaging durations are among them.
+#: Inclusive upper bounds of the latency buckets. They include those of the OpenTelemetry conventions for messaging
+#: durations.
 BOUNDS_NS: Final = tuple(
     int(ms * _MS)
     for ms in (0.5, 1, 2.5, 5, 7.5, 10, 15, 25, 50, 75, 100, 150, 250, 500, 750, 1_000, 2_500, 5_000, 7_500, 10_000)
 )  # fmt: skip
-#: What a report's `measured` says where the second's histogram need not be sent twice.
+#: Values of a report's `measured` if all or none of the latencies belong to the measure phase; they save sending a
+#: second histogram.
 ALL, NONE = "all", "none"
-#: What was never sent by the generator's own doing; `error` may be that of a target which takes no connection.
+#: Statuses of events that the generator itself failed to send. `error` is not one: the target may refuse connections.
 _UNSENT: Final = ("unsent", "unmade")
 
 
 class LiveReports:
-    """Makes a worker's report of each second.
+    """Builds a worker's report of each second.
 
-    ``expected`` returns how many deliveries an event published to a channel should bring; None: not known.
-    ``sample_every``: of so many events one is followed to its first and last subscriber. Which ones follows from their
-    numbers, so that all workers choose the same.
+    ``expected`` returns how many deliveries an event published to a channel should cause, or None if unknown. One in
+    ``sample_every`` events is followed to its first and last subscriber. The choice depends only on the event's
+    numbers, so that all workers follow the same events.
     """
 
     def __init__(self, expected: Callable[[str], int | None], sample_every: int) -> None:
         self._expected = expected
         self.every = max(1, sample_every)
-        #: When the measure phase begins, on the master's clock; None: not known yet.
+        #: Start of the measure phase on the master's clock, or None until it is known.
         self.measure_ns: int | None = None
 
     def begin(self, clock_offset_ns: int) -> "LiveInterval":
-        """Begin the report of an interval; ``clock_offset_ns`` is the master's clock minus this process's."""
+        """Start the report of an interval; ``clock_offset_ns`` is the master's clock minus this process's."""
         return LiveInterval(self, clock_offset_ns)
 
     def published(self, events: Sequence[EventRow], measure_ns: int) -> Report:
-        """Return what a report says of events: those that were answered, or never will be."""
+        """Return a report's values about events; each event was answered, or never will be."""
         statuses: Counter[str] = Counter()
         accepted: Counter[tuple[int, str]] = Counter()
         own: list[int] = []
@@ -87,7 +88,7 @@ class LiveReports:
 
 
 class LiveInterval:
-    """Makes the report of one interval from its rows, which come in pieces."""
+    """Builds the report of one interval from rows that are added in pieces."""
 
     def __init__(self, of: LiveReports, clock_offset_ns: int) -> None:
         self._of = of
@@ -96,13 +97,13 @@ class LiveInterval:
         self._deliveries = self._negative = 0
         self._latency = Spread()
         self._arrived: Counter[int] = Counter()
-        #: Of what does not belong to the measure phase.
+        #: Latencies of deliveries outside the measure phase.
         self._outside = histograms.new_histogram()
         self._outside_count = 0
         self._followed: list[Values] = []
 
     def add(self, columns: Mapping[str, Values], latency_ns: Values) -> None:
-        """Take a piece: deliveries by column, and their headline latencies on the master's clock."""
+        """Add deliveries, given by column, with their headline latencies on the master's clock."""
         if not len(latency_ns):
             return
         self._deliveries += len(latency_ns)
@@ -131,10 +132,10 @@ class LiveInterval:
         delivery: HdrHistogram,
         encoded: Mapping[str, str],
     ) -> Report:
-        """Return the report.
+        """Return the report of the interval.
 
-        ``answered_ns`` is how long answers to publishes took, ``delivery`` the interval's histogram of headline
-        latencies, ``encoded`` all its HDR histograms by tag.
+        ``answered_ns`` holds the answer times of publishes, ``delivery`` is the interval's histogram of headline
+        latencies, and ``encoded`` has all its HDR histograms by tag.
         """
         answers = Spread()
         answers.add(answered_ns)
@@ -153,7 +154,7 @@ class LiveInterval:
         return report
 
     def _measured(self, delivery: HdrHistogram) -> str:
-        """Return the histogram of what belongs to the measure phase; most intervals do, wholly or not at all."""
+        """Return the encoded histogram of the measure phase's latencies, or `ALL` or `NONE` if all or none are."""
         if self._measure_ns is None or self._outside_count == self._deliveries:
             return NONE
         if not self._outside_count:
@@ -161,7 +162,7 @@ class LiveInterval:
         return histograms.encoded(histograms.difference(delivery, self._outside))
 
     def _first_and_last(self) -> list[list[int]]:
-        """Return [publisher, sequence, intended, first arrival, last arrival, arrivals] of the sampled events."""
+        """Return [publisher, sequence, intended, first arrival, last arrival, number of arrivals] per sampled event."""
         if not self._followed:
             return []
         publisher, sequence, intended_ns, arrival_ns = np.concatenate(self._followed, axis=1)
@@ -188,7 +189,7 @@ class LiveInterval:
 
 
 class Spread:
-    """How many values lie in each bucket of BOUNDS_NS, the last beyond all, and their sum, least and greatest."""
+    """Counts values in the buckets of BOUNDS_NS and one above them; keeps their sum, minimum and maximum."""
 
     _bounds = np.array(BOUNDS_NS, dtype=np.int64)
 
@@ -198,7 +199,7 @@ class Spread:
         self._range_ns: tuple[int, int] | None = None
 
     def add(self, values_ns: Values) -> None:
-        """Take values."""
+        """Add values."""
         if not len(values_ns):
             return
         places = np.searchsorted(self._bounds, values_ns, side="left")
@@ -210,7 +211,7 @@ class Spread:
         self._range_ns = least, greatest
 
     def told(self) -> dict[str, Any] | None:
-        """Return it as plain values; None: there were none."""
+        """Return the counts, sum, minimum and maximum as plain values, or None if no value was added."""
         if self._range_ns is None:
             return None
         least, greatest = self._range_ns

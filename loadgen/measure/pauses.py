@@ -1,10 +1,9 @@
-"""Notices when the whole process, or its machine, stood still.
+"""Detects pauses of the whole process or of its machine.
 
-A busy event loop uses CPU time. A starved process waits in the kernel's run queue. A call that blocks leaves the other
-threads running. A process that was stopped (SIGSTOP, a frozen container, a machine held back) does none of these: the
-thread of :meth:`PauseWatch.watch` then has a gap between two ticks that is explained neither by the CPU time of the
-process nor by the time for which its threads waited for a CPU. A suspended machine shows in CLOCK_BOOTTIME, which goes
-on meanwhile.
+A busy event loop uses CPU time. A starved process waits in the kernel's run queue. A blocking call leaves the other
+threads running. A stopped process (SIGSTOP, a frozen container, a virtual machine held back) does none of these. The
+thread of :meth:`PauseWatch.watch` then finds a gap between two ticks which neither the process's CPU time nor its
+threads' waiting time for a CPU explains. A suspended machine shows in CLOCK_BOOTTIME, which goes on during suspension.
 """
 
 import os
@@ -14,32 +13,32 @@ from typing import Any, Final, NamedTuple
 
 from loadgen.measure.clock import now_ns
 
-#: Between two ticks; far below the shortest pause that is noticed.
+#: Time between two ticks; far below the shortest pause to detect.
 TICK_S: Final = 0.05
-#: The shortest pause that is noticed.
+#: The shortest pause to detect.
 LEAST_NS: Final = 100_000_000
-#: Between two readings of how long threads waited for a CPU: a gap's own reading is compared with one so old at most.
+#: Time between two readings of the threads' waiting time; the reading before a gap is at most about this old.
 _WAITED_EVERY_NS: Final = 200_000_000
 _BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Pauses(NamedTuple):
-    """What was noticed since the last time."""
+    """The longest pause and the machine's suspension since the last :meth:`PauseWatch.take`."""
 
-    #: The longest pause; 0 if there was none.
+    #: Length of the longest pause, or 0 if there was none.
     paused_ns: int = 0
-    #: When it ended, by the wall clock.
+    #: Wall-clock time of its end.
     until_ns: int | None = None
-    #: How long the machine was suspended; None if the system does not tell.
+    #: How long the machine was suspended, or None if the system does not say.
     suspended_ns: int | None = None
 
 
 class PauseWatch:
-    """Ticks in a thread of its own, and keeps the longest pause until it is taken.
+    """Ticks in a thread that the caller starts, and keeps the longest pause until :meth:`take`.
 
-    ``sleep`` must block this thread only: under gevent, the original `time.sleep`. The readers are for tests;
-    ``waited_ns`` returns for how long the threads of this process have waited for a CPU, or None if the system does not
-    tell.
+    ``sleep`` must block only this thread: under gevent, pass the original `time.sleep`. The other parameters are for
+    tests. ``waited_ns`` returns how long the threads of this process have waited for a CPU, or None if the system does
+    not say.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class PauseWatch:
             self._found = Pauses(for_ns, now_ns())
 
     def take(self) -> Pauses:
-        """Return what was noticed since the last call."""
+        """Return the longest pause and the suspension since the last call, and reset both."""
         found, self._found = self._found, Pauses()
         before_ns, after_ns = self._suspended_before_ns, self._suspended_ns()
         self._suspended_before_ns = after_ns
@@ -91,7 +90,7 @@ class PauseWatch:
 
 
 def _suspended_ns() -> int | None:
-    """Return how long the machine was suspended since it booted; of three readings the one with the least between."""
+    """Return how long the machine was suspended since it booted, from the fastest of three readings."""
     if _BOOTTIME is None:
         return None
     best_width = found = -1
@@ -108,11 +107,11 @@ class _Waited:
     """Reads how long the threads of this process have waited for a CPU (Linux, Documentation/scheduler/sched-stats)."""
 
     def __init__(self) -> None:
-        #: Of threads that are gone, what they had waited stays in the sum: it must not fall.
+        #: Time by thread; a thread that ended stays, so that the sum never falls.
         self._of: dict[str, int] = {}
 
     def read(self) -> int | None:
-        """Return the sum over all threads, or None if the system does not tell."""
+        """Return the sum over all threads in ns, or None if the system does not say."""
         try:
             threads = os.listdir("/proc/self/task")  # noqa: PTH208  ten times a second
         except OSError:

@@ -1,4 +1,4 @@
-"""The recorder of one worker: takes what users report, keeps columns and histograms, writes the spool."""
+"""The recorder of one worker: collects the rows that users report, fills histograms and writes the spool."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,39 +21,40 @@ from loadgen.measure.spool import SpoolWriter
 from loadgen.measure.undecodable import Undecodable
 
 _AT = {name: index for index, name in enumerate(COLUMNS)}
-#: What the record's column holds; what arrives may say anything.
+#: Largest publisher number that the record's column holds; a received stamp may hold any number.
 _MOST_PUBLISHERS: Final = np.iinfo(np.int32).max
 Values = npt.NDArray[np.int64]
-#: Full buffers that may wait to be written, of 4 MB each.
+#: Full buffers, of 4 MB each, that may wait to be written.
 MOST_WAITING: Final = 8
 
 
 class Interval(NamedTuple):
-    """What one flush saw, for the progress line and for Locust's statistics."""
+    """Summary of one flush, for the progress line and for Locust's statistics."""
 
     end_ns: int
     deliveries: int
     published: int
     events: Sequence[EventRow]
-    #: How long answers to publishes took.
+    #: Answer times of publishes.
     answered_ns: Values
     late_max_ns: int | None
     queue_max_ns: int | None
-    #: The headline latencies' HDR histogram, encoded; None where nothing arrived.
+    #: Encoded HDR histogram of the headline latencies, or None if nothing arrived.
     delivery_histogram: str | None = None
-    #: The same of the shortest that they can have been; None: the same, since all arrivals are exact, or nobody asked.
+    #: Encoded HDR histogram of the shortest latencies possible, given uncertain arrivals. None if all arrivals are
+    #: exact, or if `Recorder.tells_shortest` is false.
     shortest_histogram: str | None = None
-    #: For live displays, where the recorder was told to make one.
+    #: Report for live displays, or None if `Recorder.live` is not set.
     live: Report | None = None
 
 
 class Recorder:
     """Collects the record of one worker.
 
-    :meth:`deliver` is the hot path. Everything else happens once a second in :meth:`flush`; ``run_in_thread`` runs
-    what takes time outside the event loop and waits for it cooperatively. Rows are dealt with a buffer at a time, and
-    where more come in than that thread can write, the event loop has to: so memory has a bound. ``lock`` is for both
-    and must be one of native threads where there are any.
+    :meth:`deliver` is the hot path; everything else happens once a second in :meth:`flush`. ``run_in_thread`` runs slow
+    work outside the event loop and waits for it cooperatively. That thread writes one buffer of rows at a time. If rows
+    arrive faster than it writes, the event loop writes buffers too, which bounds the memory. ``lock`` serializes the
+    two; it must be a native lock, not gevent's, if ``run_in_thread`` uses a native thread.
     """
 
     def __init__(
@@ -67,64 +68,67 @@ class Recorder:
         self.deliveries = 0
         self.events = 0
         self.foreign = 0
-        #: What the service sent that cannot be read.
+        #: Unreadable messages from the service.
         self.undecodable = Undecodable()
         self.unknown_subscription = 0
-        #: Readiness probes that arrived.
+        #: Readiness probes received.
         self.probe_deliveries = 0
-        #: What the service did otherwise than its protocol says, and how often.
+        #: How often the service deviated from its protocol, by kind of deviation.
         self.deviations: Counter[str] = Counter()
-        #: Subscriptions that are read slowly on purpose: their wait in the socket is not the generator's delay.
+        #: Subscriptions read slowly on purpose: their messages' wait in the socket is not the generator's delay.
         self.slow: set[int] = set()
         self._spool = spool
         self._run_in_thread = run_in_thread
         self._buffer = NativeDeliveryBuffer() if native.available else DeliveryBuffer()
         self._buffer.on_backpressure(MOST_WAITING, self._on_backpressure)
         self.deliver = self._buffer.add
-        #: Where native fast paths write deliveries to; None: there are none.
+        #: The buffer that C fast paths write deliveries into, or None if `loadgen.native` was not built.
         self.native_rows = self._buffer.rows if isinstance(self._buffer, NativeDeliveryBuffer) else None
         self._event_rows: list[EventRow] = []
         self._subscription_rows: list[SubscriptionRow] = []
         self._connection_rows: list[ConnectionRow] = []
         self._clock_rows: list[ClockRow] = []
         self._echo_rows: list[EchoRow] = []
-        #: The master's clock minus this process's, as far as it is known now: for the histograms only.
+        #: Current estimate of the master's clock minus this process's; used for the histograms only.
         self.clock_offset_ns = 0
-        #: Makes the reports for live displays; None: nobody looks.
+        #: Builds the reports for live displays; None if there are no live displays.
         self.live: LiveReports | None = None
-        #: Whether somebody asks for `Interval.shortest_histogram`, which costs as much as the other histograms do.
+        #: True to build `Interval.shortest_histogram`, which costs as much as the other histograms.
         self.tells_shortest = False
-        #: Told of each piece of an interval's deliveries, in the thread that writes: their subscriptions and headline
-        #: latencies.
+        #: Called in the writing thread with the subscriptions and headline latencies of each buffer of deliveries.
         self.tally: Callable[[Values, Values], None] | None = None
         self._last_flush_ns = now_ns()
         self._writing = lock if lock is not None else nullcontext()
-        #: What is known already of the interval that has not ended.
+        #: Sums of the current interval, if buffers were written before its end.
         self._seen: _Seen | None = None
         self._failed: Exception | None = None
 
     def event(self, row: EventRow) -> None:
-        """Take an event that was answered, or never will be."""
+        """Record an event once it is answered or certain never to be answered."""
         self._event_rows.append(row)
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Take a life of a subscription: when it is ready, and again, whole, when it ended."""
+        """Record a life of a subscription when it is ready, and again with all values when it ends."""
         self._subscription_rows.append(row)
 
     def connection(self, row: ConnectionRow) -> None:
-        """Take a life of a connection: when it is accepted, and again, whole, when it ended."""
+        """Record a life of a connection when it is accepted, and again with all values when it ends."""
         self._connection_rows.append(row)
 
     def clock(self, row: ClockRow) -> None:
-        """Take a ping that the master has answered."""
+        """Record a ping that the master has answered."""
         self._clock_rows.append(row)
 
     def echoes(self, rows: Sequence[EchoRow]) -> None:
-        """Take echoes that have come back, or never will."""
+        """Record echoes that have returned or never will."""
         self._echo_rows.extend(rows)
 
     def flush(self, health: HealthSampler | None = None) -> Interval:
-        """Write what came in since the last call; raises OSError where the disk does not take it."""
+        """Write everything recorded since the last call and return its summary.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
         start_ns, self._last_flush_ns = self._last_flush_ns, now_ns()
         end_ns = self._last_flush_ns
         pieces = self._buffer.take()
@@ -179,7 +183,7 @@ class Recorder:
         return _Seen(self.clock_offset_ns, list(self.slow), live, self.tally, self.tells_shortest)
 
     def _on_backpressure(self) -> None:
-        """Write a buffer here and now, in the event loop: more come in than are written."""
+        """Write the oldest buffer now, in the event loop, since buffers fill faster than the thread writes them."""
         if self._seen is None:
             self._seen = self._begin()
         try:
@@ -187,7 +191,7 @@ class Recorder:
                 with self._writing:
                     self._write(rows, self._seen)
         except Exception as error:
-            # The receive path has nobody to tell; the next flush has.
+            # The receive path cannot handle the error; the next flush raises it.
             self._failed = error
 
     def _write(self, rows: Rows, seen: "_Seen") -> None:
@@ -198,7 +202,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries as (columns, n); other runs' are counted as foreign, probes as probes."""
+        """Return this run's deliveries in shape (columns, n); count those of other runs as foreign, and the probes."""
         columns = rows.T.copy()
         publisher = columns[_AT["publisher"]]
         ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)
@@ -212,13 +216,13 @@ class Recorder:
         schema = schemas.plain("deliveries")
         arrays = [pa.array(np.full(columns.shape[1], self._spool.worker, dtype=np.int16))]
         for field in list(schema)[1:]:
-            # Raises where a number does not fit; a cast of Arrow's own would load all of its functions for it.
+            # Raises if a number does not fit. Arrow's `cast` would too, but it loads all compute functions.
             arrays.append(pa.array(columns[_AT[field.name]], type=field.type))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 class _Tagged:
-    """An HDR histogram, and how many values it could not hold."""
+    """An HDR histogram and the numbers of values that it could not hold."""
 
     def __init__(self) -> None:
         self.histogram = histograms.new_histogram()
@@ -231,7 +235,7 @@ class _Tagged:
 
 
 class _Seen:
-    """What the rows of one interval add up to, a piece at a time."""
+    """Sums and histograms over the deliveries of one interval, which are added in pieces."""
 
     def __init__(
         self,
@@ -245,12 +249,12 @@ class _Seen:
         self._tells_shortest = tells_shortest
         self.count = 0
         self.queue_max_ns: int | None = None
-        #: Headline latencies of arrivals that are uncertain, and the shortest that these can have been.
+        #: Headline latencies of uncertain arrivals, and the shortest values possible for them.
         self._uncertain: tuple[_Tagged, _Tagged] | None = None
         self.histograms = {tag: _Tagged() for tag in ("delivery", "service", "queue", "publish")}
 
     def deliveries(self, columns: Values) -> None:
-        """Take deliveries, an array of shape (columns, n)."""
+        """Add deliveries, an array of shape (columns, n)."""
         named = dict(zip(COLUMNS, columns, strict=True))
         arrival_ns = named["arrival_ns"]
         latency_ns = arrival_ns - named["intended_ns"]
@@ -283,11 +287,11 @@ class _Seen:
             self._uncertain = _Tagged(), _Tagged()
         longest, shortest = self._uncertain
         longest.record(latency_ns[uncertain])
-        # A histogram holds nothing below zero, and to leave those out would make the others' ranks higher.
+        # A histogram cannot hold negative values, and leaving them out would shift the ranks of the others.
         shortest.record(np.maximum(latency_ns[uncertain] - named["uncertain_ns"][uncertain], 0))
 
     def shortest(self) -> str | None:
-        """Return the encoded histogram of the shortest that headline latencies can have been; None: of themselves."""
+        """Return the encoded histogram of the shortest headline latencies possible, or None if none is uncertain."""
         if self._uncertain is None:
             return None
         longest, shortest = (tagged.histogram for tagged in self._uncertain)
@@ -296,11 +300,11 @@ class _Seen:
         return histograms.encoded(rest)
 
     def answers(self, times_ns: Values) -> None:
-        """Take how long publishes took to be answered."""
+        """Add the answer times of publishes."""
         self.histograms["publish"].record(times_ns)
 
     def histogram_rows(self, start_ns: int, end_ns: int) -> Iterator[tuple[Any, ...]]:
-        """Yield a row of the spool's table for each histogram that was told of anything."""
+        """Yield a row of the spool's histogram table for each histogram that received a value."""
         for tag, tagged in self.histograms.items():
             histogram = tagged.histogram
             if histogram.total_count or tagged.negative or tagged.beyond:
@@ -312,7 +316,7 @@ class _Seen:
 
 
 def _span(start_ns: int, end_ns: int, health: Sequence[HealthSample]) -> Report:
-    """Return what a report says of its second (on the master's clock) and of the process."""
+    """Return a report's start and end on the master's clock and the process's health."""
     return {
         "start_ns": start_ns,
         "end_ns": end_ns,

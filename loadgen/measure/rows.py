@@ -1,4 +1,4 @@
-"""The rows of a record that users report one by one; deliveries, which are many, are in columns.py."""
+"""Rows of the record that are reported one by one; deliveries are too many for that, so columns.py holds them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 
 class EventRow(NamedTuple):
-    """One row of the record's events table, without the worker; see results/README.md."""
+    """One row of the record's events table, without the worker column; see results/README.md."""
 
     publisher: int
     sequence: int
@@ -21,21 +21,21 @@ class EventRow(NamedTuple):
     status: str
     error: str | None
     bytes: int
-    #: How long it waited for an open connection.
+    #: How long the event waited for an open connection.
     connection_wait_ns: int | None = None
-    #: IP address and port that it was sent to, or that was tried last.
+    #: IP address and port that the event was sent to, or that was tried last.
     remote_address: str | None = None
 
     @property
     def own_lateness_ns(self) -> int | None:
-        """How late the generator itself was; None: it was not sent."""
+        """How late the generator itself sent the event, in ns; None if it was not sent or had no slot."""
         if self.sent_ns is None or self.slot_ns is None:
             return None
         return self.sent_ns - (self.connection_wait_ns or 0) - self.slot_ns
 
 
 class SubscriptionRow(NamedTuple):
-    """One row of the record's subscriptions table, without the worker; see results/README.md."""
+    """One row of the record's subscriptions table, without the worker column; see results/README.md."""
 
     subscription: int
     connection: int
@@ -50,12 +50,12 @@ class SubscriptionRow(NamedTuple):
     error: str | None
     turn: int = 0
     intent: str | None = None
-    #: What the service's refusal means (see protocol.refusals); None: it was not refused.
+    #: Meaning of the service's refusal (see protocol.refusals), or None if it was not refused.
     refusal: str | None = None
 
 
 class ConnectionRow(NamedTuple):
-    """One row of the record's connections table, without the worker; see results/README.md."""
+    """One row of the record's connections table, without the worker column; see results/README.md."""
 
     connection: int
     life: int
@@ -70,16 +70,16 @@ class ConnectionRow(NamedTuple):
     tls: bool
     intent: str | None = None
     slow: bool = False
-    #: IP address and port that it was connected to, or that was tried last.
+    #: IP address and port of the service, or those that were tried last.
     remote_address: str | None = None
-    #: When data last came, of one that was closed since none came any more.
+    #: Time of the last data received, if the client closed the connection because none came any more.
     silent_since_ns: int | None = None
-    #: What the service's refusal means (see protocol.refusals); None: it was not refused, or for what is not known.
+    #: Meaning of the service's refusal (see protocol.refusals), or None if it was not refused or the reason is unknown.
     refusal: str | None = None
 
 
 class ClockRow(NamedTuple):
-    """One row of the record's clock table, without the worker; see results/README.md."""
+    """One row of the record's clock table, without the worker column; see results/README.md."""
 
     sent_ns: int
     master_received_ns: int
@@ -88,13 +88,13 @@ class ClockRow(NamedTuple):
     sent_raw_ns: int | None = None
     master_raw_ns: int | None = None
     received_raw_ns: int | None = None
-    #: What ClockBound said of the two hosts' clocks (see measure.clockbound); None: nothing.
+    #: Error bounds of the two hosts' clocks by ClockBound (see measure.clockbound), or None if unknown.
     bound_ns: int | None = None
     master_bound_ns: int | None = None
 
 
 class EchoRow(NamedTuple):
-    """One row of the record's echo table, without the worker; see results/README.md."""
+    """One row of the record's echo table, without the worker column; see results/README.md."""
 
     sequence: int
     intended_ns: int
@@ -104,7 +104,7 @@ class EchoRow(NamedTuple):
 
 
 def answer_times_ns(events: Sequence[EventRow]) -> npt.NDArray[np.int64]:
-    """Return how long answers took, of the events that have one; nanoseconds."""
+    """Return the answer times, in ns, of the events that were answered."""
     return np.array(
         [e.acked_ns - e.sent_ns for e in events if e.acked_ns is not None and e.sent_ns is not None],
         dtype=np.int64,

@@ -1,7 +1,7 @@
-"""Append-only tables on disk while a run goes on: one Arrow IPC stream a table and worker.
+"""The spool: append-only tables on disk during a run, one Arrow IPC stream per table and worker.
 
-A stream is readable up to its last whole batch however its writer ended, so a killed process loses what it had not
-yet flushed and nothing else. At the end of the run the streams become the record's Parquet files.
+A stream is readable up to its last complete batch even if its writer was killed, so a killed process loses only the
+rows that it had not flushed yet. At the end of the run the streams become the record's Parquet files.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from analysis.record import files, schemas
 
-#: A file in the spool that holds the run's token: a worker that can read it writes where the master reads.
+#: A file in the spool that holds the run's token. A worker that can read it shares the folder with the master.
 MARKER = "shared-with"
 
 
@@ -24,7 +24,7 @@ def spool_name(table: str, worker: int) -> str:
 
 
 class SpoolWriter:
-    """Writes the tables of one worker into a folder; raises OSError where the disk does not take them."""
+    """Writes the tables of one worker into a folder; raises OSError if the disk does not take them."""
 
     def __init__(self, folder: Path, worker: int) -> None:
         self.folder = folder
@@ -44,12 +44,12 @@ class SpoolWriter:
         return self._streams[table][1]
 
     def write(self, batch: pa.RecordBatch, table: str) -> None:
-        """Append a batch; it is with the operating system when this returns."""
+        """Append a batch and hand it to the operating system before returning."""
         self._stream(table).write_batch(batch)
         self.rows[table] += batch.num_rows
 
     def write_rows(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Append rows given as tuples in the order of the schema, without the leading worker column."""
+        """Append rows: tuples in the order of the schema, without its first column, the worker."""
         if not rows:
             return
         schema = schemas.plain(table)
@@ -65,7 +65,7 @@ class SpoolWriter:
         return list(self._written.values())
 
     def close(self) -> None:
-        """End the streams; on a full disk without their end marks, which readers do not need."""
+        """Close the streams; on a full disk their end marks are missing, which readers do not need."""
         for file, stream in self._streams.values():
             with contextlib.suppress(OSError):
                 stream.close()
@@ -75,7 +75,7 @@ class SpoolWriter:
 
 
 def read_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield a stream's batches up to the last whole one; a torn end is not an error."""
+    """Yield a stream's batches up to the last complete one; a truncated stream is not an error."""
     try:
         with pa.OSFile(str(path), "rb") as file, pa.ipc.open_stream(file) as reader:
             yield from reader

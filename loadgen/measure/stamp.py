@@ -1,8 +1,8 @@
-"""The stamp that every published event carries, and that every delivery is measured by.
+"""The stamp that every published event carries and from which every delivery is measured.
 
 An event is a JSON object whose member ``_lg`` is ``[token, publisher, sequence, intended_ns, sent_ns]``: the run's
-31-bit token, the publisher's global number, the event's number among its publisher's, when the open-loop schedule
-said it was due, and when it was handed to the socket. Other members are payload.
+31-bit token, the publisher's global number, the event's number within its publisher, the time at which the open-loop
+schedule had it due, and the time at which it was handed to the socket. Other members are payload.
 """
 
 import math
@@ -14,18 +14,18 @@ import msgspec
 STAMP_KEY = "_lg"
 PADDING_KEY: Final = "pad"
 
-#: A stamp as it is decoded: token, publisher, sequence, intended_ns, sent_ns.
+#: A decoded stamp: token, publisher, sequence, intended_ns, sent_ns.
 Stamp = tuple[int, int, int, int, int]
 
 
 class StampedEvent(msgspec.Struct, gc=False):
-    """An event as far as the harness reads it; the payload is skipped, not built."""
+    """The part of an event that the harness decodes: its stamp; the payload is skipped without being built."""
 
     stamp: tuple[int, int, int, int, int] = msgspec.field(name=STAMP_KEY)
 
 
-#: Decodes an event's JSON text; raises msgspec.DecodeError where the text is no JSON and msgspec.ValidationError
-#: (a subclass) where it is JSON without a stamp.
+#: Decodes an event's JSON text. Raises msgspec.DecodeError if the text is not JSON, and its subclass
+#: msgspec.ValidationError if it is JSON without a stamp.
 decode_event: Callable[[str | bytes], StampedEvent] = msgspec.json.Decoder(StampedEvent).decode
 
 _PADDING = "x" * 262_144
@@ -33,14 +33,15 @@ _EMPTY_PAD = len(',"pad":""}')
 
 
 class PayloadError(ValueError):
-    """What was to go into an event cannot; the message goes on from `payload()`."""
+    """The user's payload cannot go into an event; the message continues a sentence that begins with `payload()`."""
 
 
 def encode_members(payload: Any) -> str:
-    """Return the JSON text of a payload's members without the braces; an empty text for None and `{}`.
+    """Return the JSON text of a payload's members, without the braces; an empty string for None and `{}`.
 
     Raises:
-        PayloadError: the payload is no mapping, has a member that the harness uses itself, or holds what JSON cannot.
+        PayloadError: the payload is not a mapping, has a member that the harness itself writes, or holds a value that
+            JSON cannot represent.
     """
     if payload is None:
         return ""
@@ -58,7 +59,7 @@ def encode_members(payload: Any) -> str:
             if isinstance(payload, Mapping)
             else f"returned {_named(payload)}, and must return a mapping or None"
         ) from None
-    # Seldom there, and then looked at closely: a member of a member may be called so.
+    # A cheap test first. The names are only forbidden at the top level, so the full check decodes the text.
     if problem is None and (f'"{STAMP_KEY}"' in text or f'"{PADDING_KEY}"' in text):
         for key in (STAMP_KEY, PADDING_KEY):
             if key in msgspec.json.decode(text, type=dict[str, msgspec.Raw]):
@@ -69,7 +70,7 @@ def encode_members(payload: Any) -> str:
 
 
 def _unjson(value: Any) -> str | None:
-    """Return why a value would arrive as something else than it is, or None if it would not."""
+    """Return why JSON cannot represent a value faithfully, or None if it can."""
     if isinstance(value, float):
         return None if math.isfinite(value) else f"returned {value}, which JSON cannot hold"
     if isinstance(value, bytes | bytearray | memoryview):
@@ -99,15 +100,15 @@ def encode_event(
     size_bytes: int,
     members: str | None = None,
 ) -> str:
-    """Return the event's JSON text, padded to ``size_bytes`` where stamp and members leave room for it.
+    """Return the event's JSON text, padded to ``size_bytes``.
 
-    ``members`` are those of the user's payload as :func:`encode_members` returns them. An event whose stamp and members
-    are longer than ``size_bytes`` keeps its natural length.
+    ``members`` is the user's payload as :func:`encode_members` returns it. If stamp and members leave no room for
+    padding, the event is not padded and may be longer than ``size_bytes``.
     """
     head = f'{{"{STAMP_KEY}":[{token},{publisher},{sequence},{intended_ns},{sent_ns}]'
     if members:
         head = f"{head},{members}"
-    # The size is of the encoded text; only a payload can hold characters longer than one byte.
+    # The size counts encoded bytes; only a payload can hold characters of more than one byte.
     natural = len(head.encode()) if members else len(head)
     room = size_bytes - natural - _EMPTY_PAD
     if room < 0:
@@ -124,13 +125,13 @@ def encode_batch(
     size_bytes: int,
     members: Sequence[str | None],
 ) -> list[str]:
-    """Return the texts of events with numbers from ``sequence`` on, one a payload; each as of :func:`encode_event`."""
+    """Return a text of :func:`encode_event` for each of ``members``, with numbers from ``sequence`` on."""
     if any(members):
         return [
             encode_event(token, publisher, sequence + k, intended_ns, sent_ns, size_bytes, each)
             for k, each in enumerate(members)
         ]
-    # All but the number is the same for the whole batch.
+    # Without payloads, the events of a batch differ only in their number.
     before = f'{{"{STAMP_KEY}":[{token},{publisher},'
     after = f",{intended_ns},{sent_ns}]"
     free = size_bytes - len(before) - len(after) - _EMPTY_PAD

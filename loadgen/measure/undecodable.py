@@ -1,17 +1,17 @@
-"""Messages that a service sent and nobody can read, by kind: the service's deviation, not a failure of the harness."""
+"""Counts unreadable messages from the service by kind; they are its deviations, not failures of the harness."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-#: Kinds that are kept apart; messages of further ones are counted together.
+#: Distinct kinds that are counted separately; messages of further kinds share `OTHER_KINDS`.
 MOST_KINDS: Final = 20
 OTHER_KINDS: Final = "other messages that cannot be read"
 
 
 @dataclass(slots=True)
 class Kind:
-    """How many messages of one kind came, and the first of them: escaped, cut, without secrets."""
+    """The number of messages of one kind, and the first of them: escaped, shortened, without secrets."""
 
     kind: str
     count: int
@@ -22,14 +22,14 @@ class Undecodable:
     """Counts the unreadable messages of one worker process."""
 
     def __init__(self) -> None:
-        #: Of all kinds.
+        #: Messages of all kinds.
         self.count = 0
         self._kinds: dict[str, Kind] = {}
 
     def add(self, kind: str, example: Callable[[], str]) -> None:
-        """Count a message; ``example`` is called for the first of a kind and returns it as people may see it.
+        """Count a message; ``example`` is called for the first of a kind and returns its text for display.
 
-        ``kind`` is one of ours and holds nothing that the service said.
+        ``kind`` is a text of the harness and must not contain anything that the service sent.
         """
         self.count += 1
         if kind not in self._kinds and len(self._kinds) >= MOST_KINDS:
@@ -41,5 +41,5 @@ class Undecodable:
             known.count += 1
 
     def to_list(self) -> list[dict[str, Any]]:
-        """Return the kinds in the order in which they first came, as the manifest has them."""
+        """Return the kinds in the order of their first message, in the form used in the manifest."""
         return [asdict(kind) for kind in self._kinds.values()]

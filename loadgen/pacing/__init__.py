@@ -1,7 +1,7 @@
-"""Open-loop schedules: when each publish request is due, as a pure function of its number.
+"""Open-loop schedules: the due time of each publish request, computed from the request's number alone.
 
-Nothing here waits or knows the time. A schedule is fixed before the run by the load, the arrival process and a
-seed, so that no answer of the target can move it, and any worker can compute the schedule of any client by itself.
+This package neither waits nor reads a clock. The load, the arrival process and a seed fix a schedule before the run. So
+the target's answers cannot shift it, and any worker can compute the schedule of any client.
 """
 
 from loadgen.pacing.curve import Curve, Point

@@ -12,7 +12,7 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A corner of the curve: the load, as a multiple of the nominal rate, at a time after the start."""
+    """A corner of the curve: at ``at_ns`` after the start, the load as a multiple of the nominal rate."""
 
     at_ns: int
     load: float
@@ -32,9 +32,9 @@ class _Segment:
 
 
 class Curve:
-    """A rate that is linear between points, and constant before the first and after the last.
+    """A rate over time that is linear between points, and constant before the first and after the last.
 
-    Two points at the same time make a step.
+    Two points at the same time form a step.
     """
 
     def __init__(self, rate_per_s: float, points: Sequence[Point]) -> None:
@@ -53,15 +53,15 @@ class Curve:
         self._before = [float(segment.before) for segment in self._segments]
 
     def requests_before(self, offset_ns: int) -> Fraction:
-        """Return the integral of the rate from 0 to ``offset_ns``, exact for the stored slopes."""
+        """Return the integral of the rate from 0 to ``offset_ns``, in requests; exact for the stored slopes."""
         segment = self._segments[bisect_right(self._segments, offset_ns, key=lambda each: each.start_ns) - 1]
         return segment.before + segment.requests_within(offset_ns - segment.start_ns)
 
     def offsets_ns(self, positions: Iterable[float]) -> Iterator[int]:
-        """Yield, for each position of a rising sequence, when that many requests lie behind.
+        """Yield, for each of the ascending ``positions``, the time (ns) at which the curve's integral passes it.
 
-        A position that is reached where a stretch of zero rate begins falls due where that stretch ends: nothing
-        is due while the rate is zero. The iterator ends at the first position that the curve never passes.
+        Nothing is due while the rate is zero: a position that is reached at the start of such a stretch is due at its
+        end. The iterator ends at the first position that the curve never passes.
         """
         last = len(self._segments) - 1
         current = -1
@@ -71,7 +71,7 @@ class Curve:
         start = 0.0
         for position in positions:
             if position >= upto:
-                # Of several segments that begin at one position the last is right: the others have no area.
+                # If several segments begin at this position, take the last; the others have no area.
                 current = bisect_right(self._before, position, lo=max(current, 0)) - 1
                 segment = self._segments[current]
                 start = self._before[current]
@@ -79,7 +79,7 @@ class Curve:
                 if segment.start_rate == 0 and segment.slope == 0:
                     return
             elapsed_ns = _time_for(position - start, segment.start_rate, segment.slope) * _NS_PER_S
-            # Rounding may carry the last position of a segment past its end, or two close ones out of order.
+            # Rounding may move the last position of a segment past its end, or swap two close positions.
             elapsed_ns = min(elapsed_ns, segment.length_ns)
             if elapsed_ns == math.inf:
                 return
@@ -90,7 +90,7 @@ class Curve:
 
 
 def _time_for(requests: float, rate: float, slope: float) -> float:
-    """Solve ``rate·t + slope·t²/2 = requests`` for the smaller ``t`` (s), in a form that loses no digits."""
+    """Solve ``rate·t + slope·t²/2 = requests`` for the smaller ``t`` (s), in a form without cancellation."""
     if requests <= 0:
         return 0.0
     if slope == 0:

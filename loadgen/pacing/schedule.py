@@ -1,4 +1,4 @@
-"""The offsets of each client's publish requests."""
+"""The due times of each client's publish requests, as offsets from the start."""
 
 import math
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ class Pace:
 
     Args:
         requests_per_s: publish requests per second of the whole group; above 0.
-        arrival: how they are spread.
+        arrival: how the requests are spread over time.
         burst: requests that one client sends at once; 1 unless ``arrival`` is bursts.
-        curve: points of a load curve relative to ``requests_per_s``; empty for a steady load.
+        curve: points of a load curve, as multiples of ``requests_per_s``; empty for a steady load.
     """
 
     requests_per_s: float
@@ -48,18 +48,19 @@ class Pace:
 
     @cached_property
     def integral(self) -> Curve:
-        """The load curve in requests per second; made once, as a long one is shared by many clients."""
+        """The load curve in requests per second; cached, because many clients share a curve that may be long."""
         return Curve(self.requests_per_s, self.curve or (Point(0, 1.0),))
 
 
 def offsets_ns(pace: Pace, *, clients: int, index: int, seed: int | str, duration_ns: int) -> Iterator[int]:
-    """Yield when each publish request of client ``index`` of ``clients`` is due, in ns after the start.
+    """Yield the due time of each publish request of client ``index`` of ``clients``, in ns after the start.
 
-    Offsets rise (bursts repeat theirs) and stay below ``duration_ns``. Requests of constant arrival are numbered
-    over the whole group, client k taking every ``clients``-th from the k-th, so that the group as a whole is
-    exactly even. Each offset is computed from the request's number, so no rounding adds up; Poisson gaps are
-    summed with compensation in units of requests, before time comes in. ``seed`` matters to Poisson only; give
-    each group its own.
+    The offsets ascend (a burst repeats its offset) and stay below ``duration_ns``.
+
+    With constant arrival, requests are numbered over the whole group: client k takes every ``clients``-th request from
+    the k-th on, so that the group's requests are exactly evenly spaced. Each offset is computed from the request's
+    number, so rounding errors do not add up. Poisson gaps are summed in units of requests, with compensation, and only
+    then converted to time. ``seed`` affects Poisson arrival only; give each group a different one.
 
     Raises:
         ValueError: ``index`` is not one of ``clients``.
@@ -76,7 +77,7 @@ def offsets_ns(pace: Pace, *, clients: int, index: int, seed: int | str, duratio
 
 
 def request_count(pace: Pace, duration_ns: int) -> int:
-    """Return how many requests the whole group has due before ``duration_ns``; for Poisson the mean."""
+    """Return how many requests of the whole group are due before ``duration_ns``; the mean for Poisson arrival."""
     if pace.curve:
         due = pace.integral.requests_before(duration_ns)
     else:
@@ -85,7 +86,7 @@ def request_count(pace: Pace, duration_ns: int) -> int:
 
 
 def _even_times(requests_per_s: float, first: int, step: int) -> Iterator[int]:
-    """Yield ``floor(number / rate)`` in ns in whole numbers only: exact at any distance from the start."""
+    """Yield ``floor(number / rate)`` in ns, computed with integers so that it is exact at any time."""
     rate = Fraction(requests_per_s)
     scale = rate.denominator * _NS_PER_S
     divisor = rate.numerator
@@ -97,12 +98,12 @@ def _timed(pace: Pace, positions: Iterator[float]) -> Iterator[int]:
 
 
 def _poisson_positions(clients: int, random: Random) -> Iterator[float]:
-    """Yield the positions, in the group's requests, of one client's share of a Poisson process."""
+    """Yield the positions of one client's share of a Poisson process, in units of the group's requests."""
     draw, log = random.random, math.log
     total = 0.0
-    lost = 0.0  # what rounding has cut off the sum so far (Kahan)
+    lost = 0.0  # rounding error of the sum so far (Kahan summation)
     while True:
-        # Not random.expovariate: its algorithm is not promised to stay the same between Python versions.
+        # Not random.expovariate: Python does not guarantee its algorithm across versions.
         gap = -log(1.0 - draw()) * clients - lost
         following = total + gap
         lost = (following - total) - gap

@@ -1,4 +1,4 @@
-"""The usual load curves as points: steps, a ramp, bursts, the rhythm of a day, and a recorded series."""
+"""Points of common load curves: steps, ramps, bursts, a daily cycle, and a recorded series."""
 
 import math
 from bisect import bisect_left
@@ -7,12 +7,12 @@ from itertools import pairwise
 
 from loadgen.pacing.curve import Point
 
-#: Points of a day's curve: one every 5 minutes of the day.
+#: Points of a daily cycle: one every 5 minutes of a day of 24 hours.
 POINTS_A_DAY = 288
 
 
 def steps(loads: Sequence[float], each_ns: int) -> tuple[Point, ...]:
-    """Return the points of flat steps of one length; two steps of one load are two steps all the same."""
+    """Return the points of flat steps of equal length; consecutive steps of equal load are not merged."""
     points = []
     for number, load in enumerate(loads):
         points += [Point(number * each_ns, load), Point((number + 1) * each_ns, load)]
@@ -20,7 +20,7 @@ def steps(loads: Sequence[float], each_ns: int) -> tuple[Point, ...]:
 
 
 def even_loads(first: float, last: float, count: int) -> tuple[float, ...]:
-    """Return ``count`` loads (2 or more) from the first to the last in even strides; both ends are exact."""
+    """Return ``count`` (2 or more) evenly spaced loads from ``first`` to ``last``; both ends are exact."""
     inner = (first + (last - first) * number / (count - 1) for number in range(1, count - 1))
     return (first, *inner, last)
 
@@ -28,7 +28,7 @@ def even_loads(first: float, last: float, count: int) -> tuple[float, ...]:
 def bursts(
     base: float, peak: float, *, every_ns: int, lasting_ns: int, first_ns: int, until_ns: int
 ) -> tuple[Point, ...]:
-    """Return the points of flat bursts from one load to another, with all that begin before ``until_ns``."""
+    """Return the points of flat bursts from ``base`` to ``peak``: every burst that begins before ``until_ns``."""
     points = [Point(0, base)] if first_ns > 0 else []
     for begin_ns in range(first_ns, until_ns, every_ns):
         end_ns = begin_ns + lasting_ns
@@ -41,18 +41,18 @@ def bursts(
 def daily(
     low: float, peak: float, *, day_ns: int, peak_at: float, starts_at: float, days: int
 ) -> tuple[Point, ...]:
-    """Return the points of a day that repeats: a raised cosine, highest once a day and lowest half a day away.
+    """Return the points of a repeated daily cycle: a raised cosine with one peak a day and its low half a day later.
 
-    ``load(t) = low + (peak − low) · (1 + cos(2π · (t/day + starts_at − peak_at))) / 2``, t from the start; ``peak_at``
-    and ``starts_at`` are shares of the day. It is sampled every 5 minutes of the day, counted from the peak, which is a
-    sample therefore, and linear between. A chord of a cosine leaves it by at most ``h²/8 · max|f''|`` [1], which is
-    ``(peak − low) · π² / (4 · 288²)``: 0.003 % of the swing.
+    ``load(t) = low + (peak − low) · (1 + cos(2π · (t/day + starts_at − peak_at))) / 2``, with t counted from the start;
+    ``peak_at`` and ``starts_at`` are fractions of the day. The curve is linear between `POINTS_A_DAY` samples a day,
+    which are counted from the peak so that the peak itself is a sample. The error of this linear interpolation is at
+    most ``h²/8 · max|f''|`` [1], here ``(peak − low) · π² / (4 · 288²)``: 0.003 % of the swing.
 
-    [1] The error of linear interpolation; K. Atkinson, An Introduction to Numerical Analysis, section 3.1.
+    [1] K. Atkinson, An Introduction to Numerical Analysis, section 3.1.
     """
     length_ns = day_ns * days
     from_peak = starts_at - peak_at
-    # The samples' numbers, from the peak on; half a sample or less from an end the end itself stands for them.
+    # Numbers of the first and last sample, counted from the peak. Both ends of the curve become points too.
     first = math.ceil(from_peak * POINTS_A_DAY)
     last = math.floor((from_peak + days) * POINTS_A_DAY)
     at_ns = {0, length_ns}
@@ -67,9 +67,10 @@ def daily(
 
 
 def series(at_ns: Sequence[int], loads: Sequence[float], *, flat: bool) -> tuple[Point, ...]:
-    """Return the points of a recorded series of two or more rows: flat from row to row, or linear between rows.
+    """Return the points of a recorded series of two or more rows.
 
-    Flat, the last row holds as long as the one before it did; linear, the series ends with its last row.
+    With ``flat``, the load stays constant from each row to the next, and the last row lasts as long as the one before
+    it. Otherwise the load is linear between rows, and the series ends at the last row.
     """
     if not flat:
         return tuple(Point(at, load) for at, load in zip(at_ns, loads, strict=True))
@@ -81,7 +82,7 @@ def series(at_ns: Sequence[int], loads: Sequence[float], *, flat: bool) -> tuple
 
 
 def load_at(points: Sequence[Point], at_ns: int) -> float:
-    """Return the load of a curve at a time; at a step the load after it."""
+    """Return the load of a curve at ``at_ns``; at a step, the load after it."""
     place = bisect_left(points, at_ns + 1, key=lambda point: point.at_ns)
     if place == 0:
         return points[0].load
@@ -94,5 +95,5 @@ def load_at(points: Sequence[Point], at_ns: int) -> float:
 
 
 def is_flat(points: Sequence[Point]) -> bool:
-    """Return whether the load changes by steps alone."""
+    """Return True if the load changes only in steps."""
     return all(a.load == b.load or a.at_ns == b.at_ns for a, b in pairwise(points))

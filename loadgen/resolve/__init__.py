@@ -1,7 +1,7 @@
-"""A run, resolved once: its groups with their transport, totals, schedule and gates, and each client by its number.
+"""The resolved run: groups with their transport, totals, schedules and gates, and the plan of each client.
 
-`loadgen.resolve.resolver.resolve` makes a :class:`ResolvedRun` of a scenario and its target. It goes from `loadgen run`
-to its Locust process and from the master to the workers, and nobody downstream asks the scenario again.
+`loadgen.resolve.resolver.resolve` makes a :class:`ResolvedRun` from a scenario and its target. `loadgen run` passes it
+to its Locust process, and the master to the workers; none of them reads the scenario again.
 """
 
 from loadgen.resolve.behaviour import (

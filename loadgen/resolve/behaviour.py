@@ -1,4 +1,4 @@
-"""What each client does to its connection, and when: seeded draws that any worker repeats."""
+"""Each client's planned behaviour: reconnects, drops, churn and slow reading, drawn from seeds that any worker has."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,43 +9,44 @@ from random import Random
 from loadgen.pacing import Arrival, Pace, offsets_ns
 from loadgen.resolve.run import Drop, Group
 
-#: Groups and drops whose random order is kept; a group has as many drops at most.
+#: Number of random orders to cache: one per drop, and one for a group's slow clients. A group has at most this many
+#: drops.
 _ORDERS_KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ReconnectPlan:
-    """The backoff of one client. Attempt n waits ``min(first · 2ⁿ, most)``, with jitter a draw from 0 up to that."""
+    """The backoff of one client: attempt n waits ``min(first · 2ⁿ, most)``, or with jitter a random part of that."""
 
     first_ns: int
     most_ns: int
     jitter: bool
     again: bool
-    """Whether it comes back at all once it was connected."""
+    """True if the client reconnects after it has once been connected."""
     _seed: str
 
     def random(self) -> Random:
-        """Return the source of the jitter, at its start."""
+        """Return a new random generator for the jitter."""
         return Random(f"{self._seed}/reconnect")
 
 
 @dataclass(frozen=True, slots=True)
 class DropPlan:
-    """One cut of the client's connection."""
+    """A planned drop of the client's connection."""
 
     number: int
-    """Of the group's drops, from 1."""
+    """Number of the drop within the group, from 1."""
     offset_ns: int
-    """When, in ns from the start of the measure phase."""
+    """Time of the drop, in ns from the start of the measure phase."""
     with_close_frame: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionChurnPlan:
-    """Subscriptions that one client gives up and makes anew."""
+    """A client's subscription churn: when it gives up a subscription, and which."""
 
     changes_per_s: float
-    """Of the whole group."""
+    """Changes per second of the whole group."""
     away_ns: int
     clients: int
     index: int
@@ -53,13 +54,13 @@ class SubscriptionChurnPlan:
     _group_seed: str
 
     def offsets_ns(self, duration_ns: int) -> Iterator[int]:
-        """Yield when the client changes a subscription, in ns from the start of the warm-up: a Poisson process."""
+        """Yield the times of the client's changes, a Poisson process, in ns from the start of the warm-up."""
         pace = Pace(self.changes_per_s, Arrival.POISSON)
         seed = f"{self._group_seed}/churn"
         return offsets_ns(pace, clients=self.clients, index=self.index, seed=seed, duration_ns=duration_ns)
 
     def choices(self, subscriptions: int) -> Iterator[int]:
-        """Yield which of its subscriptions the client changes, one after the other."""
+        """Yield the index of the subscription for each change, out of ``subscriptions``."""
         random = Random(f"{self._seed}/churn")
         while True:
             yield int(random.random() * subscriptions)
@@ -67,19 +68,20 @@ class SubscriptionChurnPlan:
 
 @dataclass(frozen=True, slots=True)
 class LifetimePlan:
-    """Lives of one client's connection."""
+    """A client's connection churn: how long it stays connected before it leaves."""
 
     lifetime_ns: int
-    """The mean, or each life where it is constant."""
+    """The length of each life if constant, else the mean."""
     constant: bool
     away_ns: int
     ramp_offset_ns: int
     _seed: str
 
     def offsets_ns(self, duration_ns: int) -> Iterator[int]:
-        """Yield when the client leaves, in ns from the start of the warm-up; it stays away for ``away_ns`` each time.
+        """Yield the times at which the client leaves, in ns from the start of the warm-up.
 
-        Constant lives end in the order in which the clients connected; the first has partly passed by then.
+        It stays away for ``away_ns`` each time. Constant lives end in the order in which the clients connected; part of
+        the first life has passed when the warm-up starts.
         """
         random = Random(f"{self._seed}/lifetime")
         at_ns = self.ramp_offset_ns % self.lifetime_ns if self.constant else self._exponential_ns(random)
@@ -89,27 +91,27 @@ class LifetimePlan:
             at_ns += self.away_ns + life_ns
 
     def _exponential_ns(self, random: Random) -> int:
-        # Not random.expovariate: its algorithm is not promised to stay the same between Python versions.
+        # Not random.expovariate: Python does not guarantee its algorithm across versions.
         return max(1, round(-log(1.0 - random.random()) * self.lifetime_ns))
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """All that a client does to its connection."""
+    """The planned behaviour of a client's connection."""
 
     reconnect: ReconnectPlan
     drops: tuple[DropPlan, ...] = ()
     churn: SubscriptionChurnPlan | LifetimePlan | None = None
     read_bytes_per_s: float | None = None
-    """None: as fast as it can."""
+    """Reading speed of a slow client, or None to read as fast as possible."""
 
 
-#: Of a client that nothing is said of.
+#: Behaviour of a client for which the scenario says nothing.
 ORDINARY = Behaviour(ReconnectPlan(100_000_000, 5_000_000_000, True, True, ""))
 
 
 def behaviour_of(group: Group, seed: str, number: int, index: int, ramp_offset_ns: int) -> Behaviour:
-    """Return what client ``index`` of a group does; ``number`` is its number in the whole run."""
+    """Return the behaviour of client ``index`` of a group; ``number`` is its number in the whole run."""
     name, own_seed = group.name, f"{seed}/{number}"
     policy = group.reconnect
     reconnect = ReconnectPlan(policy.first_ns, policy.most_ns, policy.jitter, policy.again, own_seed)
@@ -143,15 +145,15 @@ def _cut_at_ns(drop: Drop, place: int, cut: int) -> int:
 
 
 def share_of(share_percent: float, count: int) -> int:
-    """Return how many of ``count`` a share is: the nearest number, at least one."""
+    """Return ``share_percent`` of ``count``, rounded to the nearest integer, at least 1."""
     return max(1, round(count * share_percent / 100))
 
 
 @lru_cache(maxsize=_ORDERS_KEPT)
 def _places(seed: str, count: int) -> tuple[int, ...]:
-    """Return each client's place in a random order: those with the lowest places are taken."""
+    """Return each client's place in a random order; callers choose the clients with the lowest places."""
     draw = Random(seed).random
-    # Shuffled by hand: of Python's draws only random() is promised to stay the same.
+    # Not random.shuffle: Python guarantees the same sequence across versions only for `random()`.
     places = list(range(count))
     for last in range(count - 1, 0, -1):
         other = int(draw() * (last + 1))

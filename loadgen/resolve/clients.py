@@ -1,7 +1,7 @@
-"""A run spelled out: who each client is, what it subscribes to and what it publishes when.
+"""The plan of each client: its subscriptions, its publishes with their times, and its behaviour.
 
-Everything follows from the resolved run and a client's number, so that each worker computes its own clients and no
-others.
+A plan depends only on the resolved run and the client's number, so each worker computes the plans of its own clients
+only.
 """
 
 from bisect import bisect_right
@@ -19,7 +19,7 @@ from loadgen.scenario.template import Template
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionPlan:
-    """One subscription of a client; the number is unique in the whole run."""
+    """One subscription of a client; its number is unique in the whole run."""
 
     number: int
     channel: str
@@ -27,29 +27,29 @@ class SubscriptionPlan:
 
 @dataclass(frozen=True, slots=True)
 class PublishPlan:
-    """What one client publishes."""
+    """The publishes of one client."""
 
     over_http: bool
-    """Whether requests go over HTTP; else over the client's own connection, whatever that is."""
+    """True to send requests over HTTP, False to send them over the client's own connection."""
     batch: int
     """Events in one request."""
     payload_bytes: int
     in_flight: int | None
-    """Most HTTP requests under way at once; None over the client's connection."""
+    """Most HTTP requests that may be unanswered at once; None if requests go over the client's connection."""
     pace: Pace
     """The load of the whole group, in requests; the curve's times count from the start of the warm-up."""
     clients: int
     index: int
-    """Of the group's clients, which one this is."""
+    """Number of the client within the group, from 0."""
     duration_ns: int
-    """How long the schedule runs: warm-up and measurement."""
+    """Length of the schedule: warm-up plus measure phase."""
     _seed: str
     _group: str
     _number: int
     _table: ChannelTable
 
     def offsets_ns(self, duration_ns: int | None = None) -> Iterator[int]:
-        """Yield when each request is due, in ns from the start of the warm-up."""
+        """Yield the due time of each request, in ns from the start of the warm-up."""
         return offsets_ns(
             self.pace,
             clients=self.clients,
@@ -59,28 +59,28 @@ class PublishPlan:
         )
 
     def channels(self) -> ChannelDraw:
-        """Return the channels of the requests in the order of their schedule, from the first on."""
+        """Return the channels of the requests, in the order of the schedule and beginning with the first."""
         return ChannelDraw(self._table, self.index, Random(f"{self._seed}/publish/{self._number}"))
 
 
 @dataclass(frozen=True, slots=True)
 class ClientPlan:
-    """One client."""
+    """The plan of one client."""
 
     number: int
     """Unique in the whole run, from 0."""
     group: str
     index: int
-    """Its number within the group, from 0."""
+    """Number of the client within the group, from 0."""
     subscriptions: tuple[SubscriptionPlan, ...]
     publish: PublishPlan | None
     ramp_offset_ns: int
-    """When it connects, in ns from the start of the ramp."""
+    """Time at which the client connects, in ns from the start of the ramp."""
     behaviour: Behaviour = ORDINARY
 
 
 class Clients:
-    """The clients of a run, computed by their numbers; groups are numbered in the order in which they are written."""
+    """The clients of a run, computed by number; numbers follow the order of the groups in the scenario."""
 
     def __init__(self, run: ResolvedRun) -> None:
         self._run = run
@@ -99,7 +99,7 @@ class Clients:
         return self._run.totals.clients
 
     def client(self, number: int) -> ClientPlan:
-        """Return the client of that global number.
+        """Return the client with the global number ``number``.
 
         Raises:
             IndexError: there is no such client.

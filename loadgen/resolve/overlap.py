@@ -1,19 +1,19 @@
-"""Whether a client has two subscriptions that receive the same event, where the protocol cannot tell them apart."""
+"""Refuses clients with two subscriptions that receive the same event, if the protocol cannot tell them apart."""
 
 from loadgen.config.problems import ScenarioError
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve.clients import Clients, SubscriptionPlan
 from loadgen.resolve.run import ResolvedRun
 
-#: Stands for whatever a wildcard may stand for.
+#: Replaces a wildcard in an example channel.
 _ANYTHING = "anything"
 
 
 def check_overlaps(run: ResolvedRun, rules: ProtocolRules) -> None:
-    """Check every client's subscriptions, where the rules of the run's target want it.
+    """Check every client's subscriptions, unless the target's protocol allows overlapping ones.
 
     Raises:
-        ScenarioError: some client has two that overlap.
+        ScenarioError: a client has two subscriptions that overlap.
     """
     if rules.overlapping_subscriptions:
         return
@@ -37,7 +37,10 @@ def check_overlaps(run: ResolvedRun, rules: ProtocolRules) -> None:
 
 
 def _overlapping(rules: ProtocolRules, subscriptions: tuple[SubscriptionPlan, ...]) -> tuple[str, str] | None:
-    """Return two overlapping patterns: of two with wildcards at their ends one holds all of the other."""
+    """Return two overlapping patterns, or None if there are none.
+
+    Wildcards stand only at the end, so one of two overlapping patterns contains the other.
+    """
     matches = rules.matches
     patterns = [subscription.channel for subscription in subscriptions]
     for place, first in enumerate(patterns):
@@ -48,5 +51,5 @@ def _overlapping(rules: ProtocolRules, subscriptions: tuple[SubscriptionPlan, ..
 
 
 def _some(pattern: str) -> str:
-    """Return a channel that the pattern receives."""
+    """Return an example of a channel that the pattern matches."""
     return pattern[:-1] + _ANYTHING if pattern.endswith("/*") else pattern

@@ -1,4 +1,4 @@
-"""From a scenario and its target to the run: the one place that decides how each group's clients reach the service."""
+"""Resolves a scenario and its target into a run; only this module decides how a group's clients reach the service."""
 
 from collections.abc import Iterable, Iterator
 
@@ -18,17 +18,17 @@ from loadgen.targets import protocol_of
 
 
 def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:
-    """Return the protocol of the target of that URL, or else of the scenario's own, or of the embedded server."""
+    """Return the protocol of ``target`` (a URL), else of the scenario's target, else of the embedded server."""
     return protocol_of(target or (scenario.target.url if scenario.target is not None else None))
 
 
 def run_of(name_or_path: str, overrides: Iterable[str] = (), target: str | None = None) -> ResolvedRun:
-    """Read a scenario, resolve it, and check every client's subscriptions: all that is asked before a run.
+    """Load a scenario, resolve it and check every client's subscriptions; return the run.
 
-    ``overrides`` are written as `--set` takes them, ``target`` is the URL of another target than the scenario's own.
+    ``overrides`` have the form of `--set`. ``target`` is a URL that replaces the scenario's own target.
 
     Raises:
-        ScenarioError: it cannot be read or run; a line for each problem.
+        ScenarioError: the scenario cannot be read or run; it has a line for each problem.
     """
     scenario = load(name_or_path, overrides_of(overrides), target=target)
     run = resolve(scenario, target)
@@ -37,9 +37,9 @@ def run_of(name_or_path: str, overrides: Iterable[str] = (), target: str | None 
 
 
 def resolve(scenario: Scenario, target: str | None = None) -> ResolvedRun:
-    """Resolve a scenario for the target of that URL in place of its own.
+    """Resolve a scenario; ``target`` is a URL that replaces the scenario's own target.
 
-    The scenario was loaded, and so checked, for the same target.
+    The scenario must have been loaded, and thereby checked, for the same target.
     """
     rules = protocol_for(scenario, target).rules
     said = scenario.target

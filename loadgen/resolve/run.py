@@ -1,9 +1,9 @@
-"""A run, resolved: everything that the run's code asks of a scenario and of its target's rules, as one value.
+"""The resolved run: all that a run needs to know of a scenario and of its target's rules, as one value.
 
-`loadgen.resolve.resolver` makes it once. It is frozen and msgspec encodes it, so that it goes as it is from `loadgen
-run` to its Locust process and from the master to the workers. It holds no secret: a login is named, never given.
+`loadgen.resolve.resolver` makes it once. It is immutable and encoded with msgspec, so that `loadgen run` can pass it to
+its Locust process and the master to the workers. It holds no secrets: a login only names where its secrets are found.
 
-Decoding checks every bound that the code relies on, since a worker trusts no master.
+Decoding checks every bound that the code relies on, since a worker does not trust its master.
 """
 
 from functools import cached_property
@@ -20,7 +20,7 @@ from loadgen.scenario.template import Template
 
 Role = Literal["subscriber", "publisher", "participant"]
 
-#: A century, in ns: no time of a scenario is longer.
+#: A duration in ns of at most a century.
 _Ns = Annotated[int, Meta(ge=0, le=3_155_760_000_000_000_000)]
 _MOST_RATE = 1e15
 _MOST_LOAD = 1e12
@@ -42,12 +42,12 @@ class Variable(Struct, frozen=True):
 
 
 class Publishing(Struct, frozen=True, kw_only=True):
-    """What a group publishes."""
+    """The publishes of a group."""
 
     over_http: bool
-    """Whether requests go over HTTP; else each client sends them over its own connection, whatever carries that.
+    """True to send requests over HTTP, False to send them over each client's own connection.
 
-    Resolved by the target's rules: a service may have one of the two ways only.
+    The target's rules decide it, since a service may support only one of the two.
     """
     channel: _Channel
     """Template in the protocol's normal form."""
@@ -56,13 +56,13 @@ class Publishing(Struct, frozen=True, kw_only=True):
     payload_bytes: Annotated[int, Meta(ge=1, le=1 << 24)]
     """Bytes of one event's JSON text."""
     in_flight: Annotated[int, Meta(ge=1, le=100_000)] | None
-    """HTTP requests that one client may have under way at once; None over its connection."""
+    """Most HTTP requests of one client that may be unanswered at once; None if requests go over its connection."""
     events_per_s: _Positive
     """Offered load of the whole group at 100 % of its curve."""
     each_client: bool
-    """Whether the rate was given for each client, so that more clients publish more."""
+    """True if the rate was given per client, so that more clients publish more."""
     pace: Pace
-    """The same in requests; the curve's times count from the start of the warm-up."""
+    """Offered load in requests; the curve's times count from the start of the warm-up."""
 
     def __post_init__(self) -> None:
         points = self.pace.curve
@@ -75,17 +75,17 @@ class Publishing(Struct, frozen=True, kw_only=True):
 
 
 class Reconnecting(Struct, frozen=True):
-    """How a group's clients come back after a lost connection."""
+    """How a group's clients reconnect after a lost connection; see `loadgen.resolve.behaviour.ReconnectPlan`."""
 
     first_ns: _Ns
     most_ns: _Ns
     jitter: bool
     again: bool
-    """Whether they come back at all once they were connected."""
+    """True if clients reconnect after they have once been connected."""
 
 
 class Drop(Struct, frozen=True):
-    """Connections of a group that its clients cut; times count from the start of the measure phase."""
+    """A planned drop of a share of a group's connections; ``at_ns`` counts from the start of the measure phase."""
 
     at_ns: _Ns
     share_percent: _Percent
@@ -94,14 +94,14 @@ class Drop(Struct, frozen=True):
 
 
 class Churn(Struct, frozen=True):
-    """Clients that come and go; exactly one of ``changes_per_s`` and ``lifetime_ns`` is set."""
+    """Churn of a group's subscriptions (``changes_per_s`` is set) or connections (``lifetime_ns`` is set)."""
 
     away_ns: _Ns
     changes_per_s: _Positive | None = None
-    """Subscriptions of the whole group that are given up and made anew."""
+    """Subscriptions of the whole group that are given up and requested again, per second."""
     lifetime_ns: Annotated[int, Meta(gt=0, le=3_155_760_000_000_000_000)] | None = None
     constant: bool = False
-    """Whether each connection lives as long; else ``lifetime_ns`` is the mean of an exponential distribution."""
+    """True if every life lasts ``lifetime_ns``, False if that is the mean of an exponential distribution."""
 
     def __post_init__(self) -> None:
         if (self.changes_per_s is None) == (self.lifetime_ns is None):
@@ -109,14 +109,14 @@ class Churn(Struct, frozen=True):
 
 
 class Slow(Struct, frozen=True):
-    """Clients that read slowly."""
+    """A share of a group's clients that read slowly."""
 
     share_percent: _Percent
     read_bytes_per_s: _Positive
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """Clients that do the same. They have the numbers ``first`` to ``first + count - 1``."""
+    """A group of clients with the same settings; their numbers are ``first`` to ``first + count - 1``."""
 
     name: _Name
     first: _Count
@@ -125,7 +125,7 @@ class Group(Struct, frozen=True, kw_only=True):
     """Connects per second."""
     first_subscription: _Count
     subscribe: Annotated[tuple[_Channel, ...], Meta(max_length=1_000)] = ()
-    """Templates in the protocol's normal form: a subscription of each client for each."""
+    """Channel templates in the protocol's normal form; each client makes one subscription for each of them."""
     publish: Publishing | None = None
     reconnect: Reconnecting
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
@@ -138,34 +138,34 @@ class Group(Struct, frozen=True, kw_only=True):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """What it subscribes to, and publishes to."""
+        """Templates of the channels that the group subscribes to or publishes to."""
         return self.subscribe if self.publish is None else (*self.subscribe, self.publish.channel)
 
     @property
     def role(self) -> Role:
-        """What the clients do; a participant subscribes and publishes."""
+        """Role of the clients; a participant both subscribes and publishes."""
         if self.publish is None:
             return "subscriber"
         return "participant" if self.subscribe else "publisher"
 
     @property
     def holds_connections(self) -> bool:
-        """Whether each client opens a connection of its own: to subscribe, or to publish over it."""
+        """True if each client opens its own connection, to subscribe or to publish over it."""
         return bool(self.subscribe) or (self.publish is not None and not self.publish.over_http)
 
     @property
     def uses_http(self) -> bool:
-        """Whether each client opens HTTP connections to publish."""
+        """True if each client publishes over HTTP."""
         return self.publish is not None and self.publish.over_http
 
     @property
     def sockets_per_client(self) -> int:
-        """Sockets of one client: its connection, and one for HTTP while answers are quick."""
+        """Sockets of one client: its connection, and one for HTTP as long as answers come quickly."""
         return self.holds_connections + self.uses_http
 
     @property
     def connects_per_s(self) -> float:
-        """The most clients that connect in one second."""
+        """Most clients that connect in one second."""
         return min(self.ramp_per_s, self.count)
 
     @property
@@ -175,35 +175,35 @@ class Group(Struct, frozen=True, kw_only=True):
 
 
 class Phases(Struct, frozen=True, kw_only=True):
-    """How long each part of the run takes."""
+    """The durations of the run's phases."""
 
     settle_ns: _Ns | None
-    """How long after its acknowledgement a subscription counts as ready; None: once a probe has come through it."""
+    """Time from a subscription's acknowledgement until it counts as ready; None if a probe must arrive instead."""
     ready_timeout_ns: Annotated[int, Meta(gt=0, le=3_155_760_000_000_000_000)]
     warmup_ns: _Ns
     measure_ns: Annotated[int, Meta(gt=0, le=3_155_760_000_000_000_000)]
     drain_ns: _Ns
     echo_ns: _Ns | None
-    """How often workers echo; 0: never; None: where they run on several hosts."""
+    """Interval of the workers' echoes, or 0 for none; None to echo by default if workers run on several hosts."""
 
     @property
     def publishing_ns(self) -> int:
-        """How long the schedules run: warm-up and measurement."""
+        """Length of the publish schedules: warm-up plus measure phase."""
         return self.warmup_ns + self.measure_ns
 
 
 class GateText(Struct, frozen=True):
-    """A gate as it is written, with its options."""
+    """A gate as written in the scenario, with its options."""
 
     check: Annotated[str, Meta(max_length=10_000)]
     over_ns: _Ns | None = None
     abort_early: bool = False
 
     def gate(self) -> Gate:
-        """Return the gate.
+        """Return the parsed gate.
 
         Raises:
-            GateError: it is none.
+            GateError: the text is not a gate.
         """
         return parse(self.check).with_options(self.over_ns, self.abort_early)
 
@@ -215,14 +215,14 @@ class GateText(Struct, frozen=True):
 
 
 class NamedTarget(Struct, frozen=True):
-    """The target that a scenario names, and the login as it names it: variables and files, no secrets."""
+    """The scenario's own target; its login holds the names of variables and files, no secrets."""
 
     url: str
     login: dict[str, Any] | None = None
 
 
 class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
-    """A scenario with its overrides, resolved by the rules of the target that it runs against."""
+    """A scenario with its overrides, resolved by the rules of its target."""
 
     name: str
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -231,13 +231,13 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
     phases: Phases
     gates: tuple[GateText, ...]
     event_bytes: _Count | None
-    """Bytes of the largest event that the target takes; None: it has no such limit."""
+    """Bytes of the largest event that the target takes, or None if it has no such limit."""
     target: NamedTarget | None
-    """The scenario's own target; the command line's goes before it."""
+    """The scenario's own target, if any; a target on the command line takes precedence."""
     warnings: tuple[str, ...] = ()
-    """Sentences on what is allowed but beyond the service's quotas or probably not meant."""
+    """Sentences about settings that are allowed, but exceed the service's quotas or are probably unintended."""
     document: dict[str, Any]
-    """The scenario in the YAML's terms with its defaults filled in, for the manifest; empty on a worker."""
+    """The scenario in the form of its YAML with defaults filled in, for the manifest; empty on a worker."""
 
     def __post_init__(self) -> None:
         first = first_subscription = 0
@@ -255,30 +255,30 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def totals(self) -> Totals:
-        """What the groups add up to."""
+        """Totals over all groups."""
         return totals_of(self.groups)
 
     @property
     def publishing(self) -> dict[str, Publishing]:
-        """What each publishing group publishes, by the group's name."""
+        """The publishes of each group that has any, by the group's name."""
         return {group.name: group.publish for group in self.groups if group.publish is not None}
 
     def group(self, name: str) -> Group:
-        """Return the group of that name; raises KeyError."""
+        """Return the group with the given name; raises KeyError if there is none."""
         for group in self.groups:
             if group.name == name:
                 return group
         raise KeyError(name)
 
     def counts_by_role(self) -> dict[Role, int]:
-        """Return how many clients have each role; a participant is not counted as the other two."""
+        """Return how many clients have each role; a participant counts only as a participant."""
         counts: dict[Role, int] = {"subscriber": 0, "publisher": 0, "participant": 0}
         for group in self.groups:
             counts[group.role] += group.count
         return counts
 
     def for_worker(self) -> dict[str, Any]:
-        """Return it as plain data for a message to a worker, without what only a master needs."""
+        """Return the run as plain data for a message to a worker, without the values that only a master needs."""
         plain: dict[str, Any] = msgspec.to_builtins(
             msgspec.structs.replace(self, document={}, warnings=(), target=None)
         )
@@ -289,14 +289,14 @@ _decoder = msgspec.msgpack.Decoder(ResolvedRun)
 
 
 def encoded(run: ResolvedRun) -> bytes:
-    """Return the run as bytes (MessagePack)."""
+    """Return the run encoded as MessagePack."""
     return msgspec.msgpack.encode(run)
 
 
 def decoded(data: bytes) -> ResolvedRun:
-    """Return the run of :func:`encoded`.
+    """Return the run that :func:`encoded` has encoded.
 
     Raises:
-        ValueError: these bytes are none.
+        ValueError: the bytes are not a valid run.
     """
     return _decoder.decode(data)

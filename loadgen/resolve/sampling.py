@@ -1,7 +1,7 @@
-"""Which channels a client subscribes to and publishes to: seeded draws that any worker repeats.
+"""Draws the channels that a client subscribes to and publishes to, from seeds that any worker has.
 
-Only ``Random.random()`` is drawn from, seeded with text: both are promised to stay the same between Python versions
-and platforms, as ``choice`` and ``hash`` are not.
+Only ``Random.random()`` with a text as seed is used, because Python guarantees the same sequence for it across versions
+and platforms, unlike for ``choice`` and ``hash``.
 """
 
 from bisect import bisect_right
@@ -14,32 +14,32 @@ from random import Random
 from loadgen.resolve.run import Variable
 from loadgen.scenario.template import Template
 
-#: Up to so many channels of a template are rendered ahead and drawn in one step.
+#: Up to this many channels of a template are rendered in advance, so that a draw takes one step.
 _TABLE_MAX = 16_384
 
 
 @lru_cache(maxsize=64)
 def _cumulative(variable: Variable) -> tuple[float, ...]:
-    """Return the running share of values up to each one; the last is 1."""
+    """Return the cumulative probability of each Zipf-distributed value; the last is 1."""
     exponent = variable.exponent or 1.0
     sums = list(accumulate((value + 1) ** -exponent for value in range(variable.count)))
     return tuple(each / sums[-1] for each in sums)
 
 
 def draw_value(variable: Variable, random: Random) -> int:
-    """Return a random value of the variable, 0 to count-1, by its popularity; takes one number from ``random``."""
+    """Draw a value of the variable, 0 to count-1, by its popularity; consumes one number of ``random``."""
     if variable.popularity == "zipf":
         return bisect_right(_cumulative(variable), random.random())
     return int(random.random() * variable.count)
 
 
 def fixed_value(variable: Variable, index: int) -> int | None:
-    """Return the value that the variable has for client ``index`` of its group; None where it is drawn."""
+    """Return the variable's fixed value for client ``index`` of its group, or None if the value is drawn."""
     return index % variable.count if variable.assign == "by-client" else None
 
 
 def draw_channel(template: Template, variables: Mapping[str, Variable], index: int, random: Random) -> str:
-    """Return one channel for client ``index`` of its group; a variable that stands twice has one value."""
+    """Draw a channel for client ``index`` of its group; a variable that occurs twice has the same value in both."""
     values: dict[str, int] = {}
     for name in dict.fromkeys(template.names):
         fixed = fixed_value(variables[name], index)
@@ -48,7 +48,7 @@ def draw_channel(template: Template, variables: Mapping[str, Variable], index: i
 
 
 class ChannelTable:
-    """The channels of one publish template: what all clients of a group share of their draws."""
+    """The channels of one publish template and their probabilities, shared by all clients of a group."""
 
     def __init__(self, template: Template, variables: Mapping[str, Variable]) -> None:
         self._template = template
@@ -59,11 +59,11 @@ class ChannelTable:
         self._fixed = [name for name in self._variables if name not in self._random]
         self._size = prod(variable.count for variable in self._random.values())
         self._cumulative = self._joint() if self._size <= _TABLE_MAX else None
-        # Clients that share their fixed values share the rendered channels too.
+        # Clients with the same fixed values share the rendered channels.
         self._channels = lru_cache(maxsize=256)(self._render)
 
     def draw(self, index: int, random: Random) -> Callable[[], str]:
-        """Return the function that gives one channel after the other to client ``index`` of its group."""
+        """Return a function that draws the next channel for client ``index`` of its group."""
         if self._size > _TABLE_MAX:
             return lambda: draw_channel(self._template, self._variables, index, random)
         fixed = tuple(fixed_value(self._variables[name], index) or 0 for name in self._fixed)
@@ -87,7 +87,7 @@ class ChannelTable:
         )
 
     def _joint(self) -> tuple[float, ...] | None:
-        """Return the running share of all combinations in their order; None where all are alike."""
+        """Return the cumulative probabilities of all combinations in order, or None if all are equally likely."""
         if all(variable.popularity == "uniform" for variable in self._random.values()):
             return None
         shares = [shares_of(variable) for variable in self._random.values()]

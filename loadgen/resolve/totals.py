@@ -1,4 +1,4 @@
-"""What a run's groups add up to: the totals that phases wait for and limits are checked against."""
+"""Totals over a run's groups: phases wait for them, and limits are checked against them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ _NS_PER_S = 1_000_000_000
 
 
 class Counted(Protocol):
-    """A group of clients, as far as totals go by it: see `loadgen.resolve.run.Group`."""
+    """The properties of a group that totals need; see `loadgen.resolve.run.Group`."""
 
     @property
     def count(self) -> int:
-        """How many clients it has."""
+        """Number of clients."""
 
     @property
     def ramp_per_s(self) -> float:
@@ -21,19 +21,19 @@ class Counted(Protocol):
 
     @property
     def channels(self) -> Sequence[str]:
-        """What it subscribes to, and publishes to."""
+        """Templates of the channels that the group subscribes to or publishes to."""
 
     @property
     def holds_connections(self) -> bool:
-        """Whether each client holds a connection of its own."""
+        """True if each client opens its own connection."""
 
     @property
     def uses_http(self) -> bool:
-        """Whether each client publishes over HTTP."""
+        """True if each client publishes over HTTP."""
 
     @property
     def subscriptions(self) -> int:
-        """Subscriptions of all its clients."""
+        """Subscriptions of all clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +41,24 @@ class Totals:
     """Totals over all clients."""
 
     clients: int
-    #: Clients that hold a connection of their own, over WebSocket or whatever else carries the protocol.
+    #: Clients that have their own connection, over WebSocket or another transport of the protocol.
     websockets: int
     #: Clients that publish over HTTP.
     http: int
     subscriptions: int
     #: From the first connect to the last.
     ramp_ns: int
-    #: First segments of all channels, in the order in which they are written.
+    #: First segments of all channels, without duplicates, in the order of the scenario.
     namespaces: tuple[str, ...]
 
     @property
     def sockets(self) -> int:
-        """Connections of the clients' own, and one HTTP connection for each client that publishes by HTTP."""
+        """The clients' own connections, plus one HTTP connection for each client that publishes over HTTP."""
         return self.websockets + self.http
 
 
 def totals_of(groups: Sequence[Counted]) -> Totals:
-    """Add up groups."""
+    """Return the totals over ``groups``."""
     channels = [channel for group in groups for channel in group.channels]
     return Totals(
         clients=sum(group.count for group in groups),
@@ -71,5 +71,5 @@ def totals_of(groups: Sequence[Counted]) -> Totals:
 
 
 def ramp_offset_ns(index: int, ramp_per_s: float) -> int:
-    """Return when client ``index`` of a group connects, in ns from the start of the ramp."""
+    """Return the time at which client ``index`` of a group connects, in ns from the start of the ramp."""
     return int(index * _NS_PER_S / Fraction(ramp_per_s))

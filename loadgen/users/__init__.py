@@ -1,6 +1,6 @@
-"""The Locust users: subscribers, publishers, and participants that are both.
+"""The Locust user classes: subscribers, publishers, and participants, which are both.
 
-Subclass them in a locustfile of your own; see docs/cookbook/users.md.
+Subclass them in your own locustfile; see docs/cookbook/users.md.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ __all__ = ["Participant", "Publisher", "Subscriber"]
 
 
 def __getattr__(name: str) -> Any:
-    # Not before it is asked for: Locust patches the whole process for gevent when it is imported, which the other
-    # modules of this package do without.
+    # Imported on first use: importing Locust patches the whole process for gevent, and this package's other modules
+    # do not need that.
     if name in __all__:
         from loadgen.users import roles
 

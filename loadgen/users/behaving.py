@@ -1,6 +1,6 @@
-"""What a client does to its connection of its own accord: drops, leaves, changes of subscriptions.
+"""A client's planned behaviour: it drops its connection, leaves and returns, or changes its subscriptions.
 
-Each runs in a greenlet of its own from the barrier on, by the absolute times of the client's plan.
+Each kind runs in a separate greenlet from the barrier on, at the absolute times of the client's plan.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ CLOSE_TIMEOUT_S = 3.0
 
 
 def tasks(run: WorkerRun, client: ClientPlan, connection: ClientConnection) -> Iterator[Callable[[], None]]:
-    """Yield what is to be run beside the client's role; nothing for one that only stays connected."""
+    """Yield the functions to run beside the client's role; none for a client that only stays connected."""
     behaviour = client.behaviour
     if behaviour.drops:
         yield lambda: _guarded(run, _drop, run, behaviour.drops, connection)
@@ -30,7 +30,7 @@ def tasks(run: WorkerRun, client: ClientPlan, connection: ClientConnection) -> I
 
 
 def _guarded(run: WorkerRun, action: Callable[..., None], *args: Any) -> None:
-    """Run what a greenlet does for one client; its errors are the harness's failures and end there."""
+    """Call ``action`` for one client; record any error as a failure of the harness instead of raising it."""
     try:
         action(*args)
     except Exception as error:
@@ -73,7 +73,7 @@ def _change(
             return
         again = connection.unsubscribe(subscription)
         if again is None:
-            # Not there to be given up: being subscribed to, or without a connection.
+            # Nothing to give up: the subscription is not ready, or there is no connection.
             continue
         if plan.away_ns:
             gevent.spawn_later(plan.away_ns / 1e9, _guarded, run, again)
@@ -86,7 +86,7 @@ def _publishing_ns(timeline: Timeline) -> int:
 
 
 def _cut(connection: ClientConnection, intent: str, with_close_frame: bool) -> None:
-    """End the connection; where the other side does not answer the close frame in time, without it."""
+    """End the connection; if the service does not answer the close frame in time, end it without one."""
     life = connection.life
     answered = not connection.cut(intent, with_close_frame) or connection.ended.wait(CLOSE_TIMEOUT_S)
     if not answered and connection.life == life:

@@ -1,6 +1,6 @@
-"""The only place from which the user's own methods are called.
+"""Calls the hooks, the methods that users override; no other module calls them.
 
-Whatever a hook raises ends here: it is counted by hook and line, the run is invalid, and the client goes on.
+An exception of a hook is caught here and counted by hook and line. It makes the run invalid, and the client goes on.
 """
 
 from collections.abc import Callable
@@ -16,47 +16,47 @@ from loadgen.users.connection import OnDelivery
 from loadgen.users.declared import place_of_function
 from loadgen.users.worker import WorkerRun
 
-#: So long may on_start() take before it is said why the client does not connect.
+#: Time after which a running on_start() is reported as the reason why the client does not connect yet.
 SLOW_START_S: Final = 5.0
 _MOST_CHARACTERS: Final = 200
 T = TypeVar("T")
 
 
 class Hooks(Protocol):
-    """A user object, as far as it is called."""
+    """The methods of a user object that the harness calls."""
 
     def on_start(self) -> object:
-        """The client's turn to connect has come."""
+        """Called when it is the client's turn to connect, before it does."""
 
     def on_stop(self) -> object:
-        """The client has hung up."""
+        """Called after the client has closed its connection at the end of the run."""
 
     def payload(self) -> Any:
         """Return the members of the next event."""
 
     def on_delivery(self, channel: str, event: str) -> object:
-        """Look at a delivery."""
+        """Called after each delivery."""
 
 
 class UnmadeError(Exception):
-    """The user's code did not make what was due; it is counted already. The text is for the record."""
+    """The user's code failed to make an event that was due; already counted. The text goes into the record."""
 
 
 class HookError(Exception):
-    """A hook raised; it is counted already."""
+    """A hook raised an exception; already counted."""
 
 
 class UserCode:
     """Calls the hooks of one user."""
 
     def __init__(self, user: Hooks, base: type, run: WorkerRun) -> None:
-        """``base`` has the hooks that do nothing."""
+        """``base`` is the class whose hooks do nothing."""
         self._user = user
         self._run = run
         self._no_payload, self._no_on_delivery = vars(base)["payload"], vars(base)["on_delivery"]
 
     def start(self) -> None:
-        """Call on_start(); where it takes long, say so: the client connects only then."""
+        """Call on_start(), and report it if it takes long, since the client does not connect before it returns."""
         what = f"on_start() has not returned after {SLOW_START_S:g} s, and its client connects only then"
         late = gevent.spawn_later(SLOW_START_S, self._run.report_error, what, False)
         try:
@@ -72,7 +72,7 @@ class UserCode:
 
     @property
     def on_delivery(self) -> OnDelivery | None:
-        """What to call after each delivery, or None if the user does not look at them; never raises."""
+        """The function to call after each delivery, which never raises; None if the user does not override it."""
         hook = self._user.on_delivery
         if getattr(hook, "__func__", None) is self._no_on_delivery:
             return None
@@ -85,10 +85,10 @@ class UserCode:
         return on_delivery
 
     def members(self) -> str:
-        """Return the JSON text of the next event's own members, without braces.
+        """Return the JSON text of the members that payload() adds to the next event, without braces.
 
         Raises:
-            UnmadeError: payload() raised, or returned what cannot go into an event.
+            UnmadeError: payload() raised, or returned a value that cannot go into an event.
         """
         hook = self._user.payload
         if getattr(hook, "__func__", None) is self._no_payload:
@@ -104,24 +104,24 @@ class UserCode:
             raise UnmadeError(f"payload() {error}"[:_MOST_CHARACTERS]) from None
 
     def too_large(self, size_bytes: int, most_bytes: int) -> None:
-        """Count an event that the service refused and that payload() has made larger than the service takes."""
+        """Count a refused event that payload() made larger than the service takes."""
         error = PayloadError(
             f"made an event of {size_bytes:,} bytes, and the service takes at most {most_bytes:,}"
         )
         self._failed("payload()", error, place_of_function(self._user.payload))
 
     def _call(self, name: str, hook: Callable[..., T], *arguments: object) -> T:
-        """Call a hook; raises HookError where it raised."""
+        """Call a hook and return its result; raises HookError if the hook raises."""
         try:
             return hook(*arguments)
         except GreenletExit as error:
             if self._run.stopping and gevent.getcurrent() is not gevent.get_hub():
-                # Locust ends its users when the run is over. Otherwise only the hook itself can have raised it.
+                # Locust ends its users this way after the run. In any other case the hook itself raised it.
                 raise
             caught: BaseException = error
         except BaseException as error:
-            # All of them: StopUser would end the client, SystemExit and KeyboardInterrupt the process. A real Ctrl-C
-            # does not come this way: gevent takes the signal.
+            # Catch everything: StopUser would end the client, SystemExit and KeyboardInterrupt the process. A real
+            # Ctrl-C is not raised here, since gevent handles the signal.
             caught = error
         self._failed(name, caught, None)
         raise HookError from caught

@@ -1,4 +1,4 @@
-"""One client's connection: its subscriptions, their readiness, its publishes, and what is recorded of each."""
+"""One client's connection: its subscriptions and their readiness, its publishes, and the rows recorded for them."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ from loadgen.users.worker import WorkerRun
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeError, struct.error, OverflowError, RecursionError)
 
-#: A deviation of any protocol.
+#: A deviation that any protocol's service may show.
 DELIVERY_UNASKED = "an event came for a subscription that nobody asked for"
 
 OnAnswer = Callable[[PublishAnswer | None, int], None]
@@ -39,13 +39,16 @@ OnEvent = Callable[[str, str, int, int], None]
 
 
 class ClientConnection:
-    """Implements `SessionHandler` for one client; `open` may be called again after a loss and begins a new life.
+    """One client's connection, which implements `SessionHandler`.
 
-    ``on_delivery`` is called with (channel pattern, event text) after a delivery was recorded, if given; ``on_ended``
-    from the hub, with this connection, when a life has ended that :meth:`open` had begun and nobody has asked to close.
+    :meth:`open` begins a life of the connection and may be called again after that life has ended.
 
-    A service may say anything at any time: an answer to a request that was never made or was given up, a message of a
-    subscription that is gone, or one before the login or after the end. None of these changes anything but counts.
+    ``on_delivery``, if given, is called with (channel pattern, event text) after a delivery was recorded. ``on_ended``,
+    if given, is called from the hub with this connection when a life that :meth:`open` had established ends without
+    :meth:`close` or :meth:`abort`.
+
+    A service may send anything at any time: an answer to a request that was never made or was given up, a message for a
+    subscription that has ended, a message before the login or after the end. These change nothing but counts.
     """
 
     __slots__ = (
@@ -69,7 +72,7 @@ class ClientConnection:
     )
 
     on_event: OnEvent
-    """Records a delivery: see `SessionHandler`."""
+    """Record a delivery; see `SessionHandler`."""
 
     def __init__(
         self,
@@ -81,34 +84,37 @@ class ClientConnection:
         self._run = run
         self._client = client
         self._on_delivery = on_delivery
-        #: The latest.
+        #: The current life, or the last one.
         self._life = Life()
         self._socket: SocketStream | None = None
         self._keepalive: Any = None
         self._numbers: dict[str, int] = {}
-        #: Of the latest life.
+        #: Subscriptions of the latest life.
         self._subscriptions: Subscriptions | None = None
         self._slow: SlowReading | None = None
-        #: Whether deliveries are looked at beyond being recorded: until all is ready, or for a user's own method.
+        #: True while deliveries must be examined after recording: until all subscriptions are ready, or for the user's
+        #: on_delivery().
         self._watching = True
         self._answers: dict[str, OnAnswer] = {}
         self.on_event = self._make_on_event()
         self._closing = False
         self._on_ended = on_ended
-        #: Set while there is no connection; cleared by :meth:`open`.
+        #: Set while there is no connection; :meth:`open` clears it.
         self.ended = Event()
         self.ended.set()
 
-    # What the user does.
+    # Actions of the client.
 
     def open(self, timeout_s: float) -> None:
-        """Connect, log in and ask for every subscription; returns when the service has accepted the connection.
+        """Connect, wait until the service accepts the connection, and request every subscription.
+
+        Return without waiting for the answers to the subscriptions.
 
         Raises:
-            TransportError: it could not be reached, or did not answer in time.
-            HandshakeRefusedError: it answered no; trying again cannot help.
-            NotNowError: it answered no; trying again later may help.
-            OurFailureError: the harness failed, which is on record.
+            TransportError: the service could not be reached, or did not answer in time.
+            HandshakeRefusedError: the service refused the connection; trying again cannot help.
+            NotNowError: the service refused the connection for now; trying again later may help.
+            OurFailureError: the harness failed; the failure is already recorded.
         """
         try:
             self._open(timeout_s)
@@ -116,7 +122,7 @@ class ClientConnection:
             ours = not isinstance(error, TransportError)
             if ours:
                 self.failed(error)
-            # Nothing of this life may be told to the next.
+            # No event of this life may reach the next one.
             if self._socket is not None:
                 self._socket.abort()
             self.ended.set()
@@ -150,7 +156,7 @@ class ClientConnection:
         life.established = True
 
     def _dial(self, socket: SocketStream, timeout_s: float) -> None:
-        """Connect, and do the handshakes of the transport."""
+        """Connect and complete the transport's handshakes."""
         life = self._life
         try:
             socket.open(timeout_s)
@@ -158,7 +164,7 @@ class ClientConnection:
             self._socket = None
             life.error = str(error)
             if isinstance(error, DialingError):
-                # A resolver that fails here, say: told by the dialer, and no error of the service.
+                # A failure on our side, such as of the resolver. The dialer reports it; the service is not to blame.
                 life.intent = HARNESS_FAILURE
             self._refuse(error.refusal)
             at_ns = now_ns()
@@ -172,7 +178,7 @@ class ClientConnection:
             self._run.recorder.slow.update(plan.number for plan in self._client.subscriptions)
 
     def _log_in(self, socket: SocketStream, timeout_s: float) -> None:
-        """Say what the protocol opens with, and wait for the service to accept the connection."""
+        """Send the protocol's opening messages and wait for the service to accept the connection."""
         life = self._life
         assert life.opened_ns is not None
         for message in self._session.opening():
@@ -197,26 +203,28 @@ class ClientConnection:
 
     @property
     def intent(self) -> str | None:
-        """Why the client has ended the latest life itself (see `reconnect`); None: it has not."""
+        """Why the client itself ended the latest life (see `reconnect`), or None if it did not."""
         return self._life.intent
 
     @property
     def has_socket(self) -> bool:
-        """Whether there is a connection that can be written to, or one that is being opened."""
+        """True while the connection is open or being opened."""
         return self._socket is not None
 
     @property
     def remote_address(self) -> str | None:
-        """The IP address and port of this life; None: there is no connection."""
+        """IP address and port of the service, or None if there is no connection."""
         return None if self._socket is None else self._socket.remote_address
 
     @property
     def most_unanswered(self) -> int:
-        """How many events the service lets us have unanswered at once; 0: any number."""
+        """Most events that the service allows to be unanswered at once; 0 for no limit."""
         return self._session.most_unanswered
 
     def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
-        """Publish over this connection; ``on_answer`` gets the answer and its arrival, or None if it was lost.
+        """Publish over this connection.
+
+        ``on_answer`` gets the answer and its arrival (ns), or None and the current time if the connection was lost.
 
         Raises:
             TransportError: the connection is not open.
@@ -233,9 +241,10 @@ class ClientConnection:
             self.on_published(publish_id, UNACKNOWLEDGED, now_ns())
 
     def unsubscribe(self, plan: SubscriptionPlan) -> Callable[[], None] | None:
-        """Give up a subscription; returns what makes it anew if the connection still lives then.
+        """Give up a subscription and return a function that subscribes again.
 
-        None: it is not ready, or there is no connection, and nothing was done.
+        The returned function does nothing if the connection has ended by then. If the subscription is not ready or
+        there is no connection, do nothing and return None.
         """
         subscriptions = self._subscriptions
         if subscriptions is None or self._socket is None or not self._socket.is_open:
@@ -243,7 +252,7 @@ class ClientConnection:
         return None if self._life.intent is not None else subscriptions.give_up(plan)
 
     def cut(self, intent: str, with_close_frame: bool) -> bool:
-        """End this life as the client's own doing; ``intent`` goes on record. False: there is none to end."""
+        """End this life as an action of the client and record ``intent``; return False if there is no life to end."""
         if self._socket is None or self._life.connected_ns is None or self._closing:
             return False
         self._life.intent = intent
@@ -255,14 +264,14 @@ class ClientConnection:
         return True
 
     def close(self) -> None:
-        """Begin to close; :attr:`ended` is set when the other side has agreed."""
+        """Begin to close the connection; :attr:`ended` is set when the service has closed it too."""
         self._begin_closing()
         self._read_on()
         if self._socket is not None:
             self._say_goodbye(self._socket)
 
     def abort(self) -> None:
-        """End at once."""
+        """Close the connection at once, without a close frame."""
         self._begin_closing()
         if self._socket is not None:
             self._socket.abort()
@@ -273,7 +282,7 @@ class ClientConnection:
             self._subscriptions.stop()
 
     def _make_on_event(self) -> OnEvent:
-        # The hot path: a closure finds what it needs in fewer steps than a method.
+        # The hot path: a closure's variables are faster than a method's attributes.
         numbers, deliver, decode, recorder = (
             self._numbers,
             self._run.recorder.deliver,
@@ -290,7 +299,7 @@ class ClientConnection:
                 self.on_deviation(DELIVERY_UNASKED)
                 return
             except _NOT_OURS:
-                # Somebody else's event, or one that is no JSON at all: the channel is not ours alone.
+                # Another publisher uses the channel too: the event has no stamp, or is not JSON at all.
                 recorder.foreign += 1
                 self._on_foreign_event(subscription_id)
                 return
@@ -299,7 +308,7 @@ class ClientConnection:
 
         return on_event
 
-    # What the session tells (from the hub).
+    # Called by the session, from the hub.
 
     def _on_watched_event(self, subscription_id: str, event: str, arrival_ns: int, stamp: Stamp) -> None:
         subscriptions = self._subscriptions
@@ -318,74 +327,78 @@ class ClientConnection:
             subscriptions.note_early(subscription_id)
 
     def on_connected(self, arrival_ns: int) -> None:
-        """The service accepted the connection."""
+        """Handle the service's acceptance of the connection."""
         if self._life.connected_ns is not None or self._socket is None:
             return
         self._life.connected_ns = arrival_ns
         self._run.progress.connected += 1
-        # On record from now on, should this process be killed: the row at the end takes this one's place.
+        # Recorded now in case this process is killed; the row at the end replaces this one.
         self._record_connection(self._socket, None, None)
         if (timeout_ns := self._session.timeout_ns) is not None:
             self._socket.watch_silence(timeout_ns, partial(self._on_silent, self._socket, timeout_ns))
         self._login.set()
 
     def on_refused(self, reason: str, refusal: Refusal | None = None) -> None:
-        """The service refused the connection."""
+        """Handle the service's refusal of the connection."""
         self._life.error = reason
         self._life.refused = True
         self._refuse(refusal)
         self._login.set()
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
-        """The service acknowledged a subscription."""
+        """Handle the service's acknowledgement of a subscription."""
         if self._subscriptions is not None:
             self._subscriptions.on_subscribed(subscription_id, arrival_ns)
 
     def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None = None) -> None:
-        """The service refused a subscription."""
+        """Handle the service's refusal of a subscription."""
         if self._subscriptions is not None:
             self._subscriptions.on_subscribe_failed(subscription_id, reason, refusal)
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
-        """A publish over this connection was answered."""
+        """Handle the answer to a publish over this connection."""
         on_answer = self._answers.pop(publish_id, None)
         if on_answer is not None:
             on_answer(answer, arrival_ns)
 
     def on_undecodable(self, kind: str, example: Callable[[], str]) -> None:
-        """A message cannot be read."""
+        """Count an unreadable message."""
         self._run.recorder.undecodable.add(kind, example)
 
     def on_deviation(self, what: str) -> None:
-        """The service did something else than its protocol says."""
+        """Count a deviation of the service from its protocol."""
         self._run.recorder.deviations[what] += 1
 
     def on_service_error(self, reason: str) -> None:
-        """The service reported an error that belongs to no request."""
+        """Report an error message of the service that belongs to no request."""
         self._life.error = reason
         self._run.report_error(f"the service reported: {reason}", fatal=False)
 
     def on_reply(self, message: bytes) -> None:
-        """The protocol wants this sent in answer to what was received."""
+        """Send a message that the protocol requires in reply to a received one."""
         if self._socket is not None and self._socket.is_open:
             self._socket.send(message)
 
     def on_broken(self, reason: str) -> None:
-        """Nothing that follows can be understood."""
+        """Report an error after which no further message can be understood, and close the connection."""
         self.on_service_error(reason)
         if self._socket is not None:
             self._socket.abort()
 
-    # What the connection tells.
+    # Called by the transport.
 
     def failed(self, error: BaseException) -> None:
-        """The harness has failed in what it does for this connection: what it does not observe now is nobody's loss."""
+        """Count a failure of the harness on this connection.
+
+        The life's intent becomes `HARNESS_FAILURE`, so that later deliveries, which the harness cannot observe, do not
+        count as lost.
+        """
         if not isinstance(error, isolation.OF_THE_PROCESS):
             self._run.failures.add(HARNESS, "serving a connection", error)
         if self._life.intent is None and not self._closing:
             self._life.intent = HARNESS_FAILURE
 
-    # Inside.
+    # Internals.
 
     def _refuse(self, refusal: Refusal | None) -> None:
         self._life.refusal = refusal
@@ -403,7 +416,7 @@ class ClientConnection:
             socket.send(message)
 
     def _on_silent(self, socket: SocketStream, timeout_ns: int, heard_ns: int) -> None:
-        """Nothing at all has come for as long as the service may be silent."""
+        """Close the connection, because no data has come for longer than the service may be silent."""
         self._life.error, self._life.silent_since_ns = silent(timeout_ns), heard_ns
         socket.abort()
 
@@ -414,13 +427,16 @@ class ClientConnection:
         socket.close()
 
     def _read_on(self) -> None:
-        """Read at full speed what a slow client has left: the answer to a close frame stands behind it."""
+        """Let a slow client read at full speed, since the answer to its close frame comes after the unread data."""
         slow, self._slow = self._slow, None
         if slow is not None:
             slow.stop()
 
     def _watch(self) -> None:
-        """Look at deliveries while one may make a subscription ready, or the user wants to; else just record them."""
+        """Update whether deliveries are examined, and use the fast path if they need not be.
+
+        They are examined while a subscription is not ready or if the user overrides on_delivery().
+        """
         unready = self._subscriptions is not None and bool(self._subscriptions.unready)
         self._watching = unready or self._on_delivery is not None
         rows = self._run.recorder.native_rows
@@ -475,7 +491,7 @@ class ClientConnection:
         self._record_connection(socket, code, at_ns)
 
     def _record_unasked(self, at_ns: int) -> None:
-        """Where the harness has failed, record the subscriptions too that were never asked for."""
+        """If the harness has failed, also record the subscriptions that were never requested."""
         if self._life.intent == HARNESS_FAILURE and self._subscriptions is not None:
             self._subscriptions.record_unasked(at_ns, self._life.intent)
 
@@ -488,5 +504,5 @@ class ClientConnection:
 
 
 def silent(timeout_ns: int) -> str:
-    """Return what is said of a connection that was closed since nothing came on it."""
+    """Return the error text of a connection that was closed because no data came for ``timeout_ns``."""
     return f"silent for {timeout_ns / 1e9:g} s: nothing at all came, and the service must be heard within that time"

@@ -1,8 +1,8 @@
-"""What a user class may declare. What our classes do not honour is refused when the class is made, with one sentence.
+"""Checks the attributes of user classes, and refuses unsupported ones with one sentence when the class is created.
 
-Locust's users choose their tasks, their pace and their number; ours play the clients of a scenario, which says all of
-that. A `@task` or a `wait_time` that is accepted and has no effect would make figures of another load than its author
-believes.
+Users of plain Locust choose their tasks, pace and number. Users here play the clients of a scenario, which sets all of
+these. If a `@task` or a `wait_time` were accepted and had no effect, the results would be those of another load than
+its author intended.
 """
 
 import inspect
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from loadgen.measure.failures import is_users_file, shown_path
 
-#: The user's own methods that the harness calls, with what they are called with.
+#: Methods that users may override, with the arguments that they are called with.
 HOOKS: Final[dict[str, tuple[str, ...]]] = {
     "__init__": ("environment",),
     "on_start": (),
@@ -29,7 +29,7 @@ _NO_TASKS: Final = (
 _PACE: Final = "the scenario's rate says when an event is due (clients.NAME.publish.rate)"
 _NUMBER: Final = "the scenario says how many clients there are (clients.NAME.count)"
 _HARNESS: Final = "the harness runs its users itself"
-#: Attributes of Locust's users, and why ours do not honour them.
+#: Attributes of Locust's users that are not supported here, with the reason.
 _REFUSED: Final = {
     "tasks": _NO_TASKS,
     "wait_time": _PACE,
@@ -48,20 +48,20 @@ _REFUSED: Final = {
     "live": _HARNESS,
     "role": "subclass Subscriber, Publisher or Participant to choose it",
 }
-#: Locust sets these on classes itself.
+#: Attributes that Locust itself sets on user classes.
 _LOCUSTS: Final = frozenset({"weight", "fixed_count", "host"})
 _DEFAULTS: Final[dict[str, Any]] = {"weight": 1, "fixed_count": 0}
 
 
 class UserClassError(TypeError):
-    """A user class declares what is not honoured; the text is one sentence with class, file and line."""
+    """A user class declares an unsupported attribute; the text is one sentence with class, file and line."""
 
 
 def demand_honoured(made: type, base: type) -> None:
-    """Look at a class that was just made; ``base`` is what all of our user classes have in common.
+    """Check a user class that was just created; ``base`` is the common base of the harness's user classes.
 
     Raises:
-        UserClassError: it declares what is not honoured.
+        UserClassError: the class declares an unsupported attribute, or a hook that cannot be called.
     """
     for declaring in _foreign(made):
         for name, value in list(vars(declaring).items()):
@@ -76,7 +76,7 @@ def demand_honoured(made: type, base: type) -> None:
 
 
 def demand_settable(of: type, name: str, value: Any, base: type) -> None:
-    """Look at an attribute that is set on a class after it was made; raises UserClassError as `demand_honoured`."""
+    """Check an attribute that is being set on an existing class; raises UserClassError like `demand_honoured`."""
     if name in _LOCUSTS:
         return
     reason = _reason(of, name, value, base)
@@ -87,30 +87,34 @@ def demand_settable(of: type, name: str, value: Any, base: type) -> None:
 
 
 def demand_unchanged(of: type) -> None:
-    """Look at what Locust sets on classes itself, before it does; raises UserClassError as `demand_honoured`."""
+    """Check the attributes that Locust itself sets on classes; call it before Locust does.
+
+    Raises:
+        UserClassError: one has another value than the default.
+    """
     for name, default in _DEFAULTS.items():
         if getattr(of, name) != default:
             raise UserClassError(f"class {of.__name__}: {name} is not honoured: {_REFUSED[name]}")
 
 
 def _foreign(made: type) -> Iterator[type]:
-    """Yield the classes of the user's own that a class is made from."""
+    """Yield the user's own classes among a class and its bases."""
     for each in made.__mro__:
         if each.__module__.partition(".")[0] not in ("loadgen", "locust", "builtins", "typing", "abc"):
             yield each
 
 
 def _reason(made: type, name: str, value: Any, base: type) -> str | None:
-    """Return why an attribute is not honoured, or None if it is."""
+    """Return why an attribute is not supported, or None if it is."""
     if "locust_task_weight" in dir(value):
         return f"@task {name} is not honoured: {_NO_TASKS}"
     if name == "tasks" and not value:
-        # Locust gives every class a list.
+        # Locust gives every class an empty list.
         return None
     if name == "host" and any(
         each.__module__.startswith("locust.") and hasattr(each, "rest") for each in made.__mro__
     ):
-        # Honoured by the HTTP client of Locust's own class.
+        # The HTTP client of a Locust class among the bases uses it.
         return None
     if name in _REFUSED:
         return f"{name} is not honoured: {_REFUSED[name]}"
@@ -120,7 +124,7 @@ def _reason(made: type, name: str, value: Any, base: type) -> str | None:
 
 
 def _hidden(made: type, declaring: type, name: str, base: type) -> str | None:
-    """Return that a hook would never be called since our own, which does nothing, stands before it."""
+    """Return an error text if the harness's empty hook comes before the user's in the method resolution order."""
     order = made.__mro__
     if name not in vars(base) or order.index(declaring) < order.index(base):
         return None
@@ -129,14 +133,14 @@ def _hidden(made: type, declaring: type, name: str, base: type) -> str | None:
 
 
 def _own_names(base: type) -> set[str]:
-    """Return the names that our classes have for themselves."""
+    """Return the names of attributes that the harness's user classes define."""
     ours = (each for each in base.__mro__ if each.__module__.startswith("loadgen."))
     names = {name for each in ours for name in (*vars(each), *inspect.get_annotations(each))}
     return {name for name in names if not (name.startswith("__") and name.endswith("__"))} - {"abstract"}
 
 
 def _misfit(name: str, value: Any) -> str | None:
-    """Return why a hook cannot be called as it is, or None if it can."""
+    """Return why a hook cannot be called with its arguments, or None if it can."""
     arguments = HOOKS[name]
     wanted = f"write def {name}({', '.join(('self', *arguments))})"
     if isinstance(value, property | cached_property):
@@ -152,12 +156,12 @@ def _misfit(name: str, value: Any) -> str | None:
         return f"{name}() is async, and would never run: {wanted}"
     if inspect.isgeneratorfunction(plain):
         return f"{name}() has a yield, and would never run: {wanted}"
-    # A function by itself: bound to an object, one without `self` has no signature.
+    # Use a plain function unbound: once bound, a function without `self` has no signature.
     alone = isinstance(value, FunctionType)
     try:
         signature = inspect.signature(value if alone else bound)
     except (TypeError, ValueError):
-        # Not known, as of some functions that are written in C.
+        # Unknown, as for some functions written in C.
         return None
     try:
         signature.bind(*(("self",) if alone else ()), *arguments)
@@ -168,7 +172,7 @@ def _misfit(name: str, value: Any) -> str | None:
 
 
 def place_of_function(function: Any) -> str | None:
-    """Return `file:line` of where a function or method is written, or None if that is not known."""
+    """Return `file:line` of a function's or method's definition, or None if it is unknown."""
     plain = getattr(function, "__func__", function)
     plain = inspect.unwrap(plain) if callable(plain) else plain
     if not isinstance(plain, FunctionType):
@@ -177,7 +181,7 @@ def place_of_function(function: Any) -> str | None:
 
 
 def _place(value: Any) -> str:
-    """Return `file:line` of an attribute where that is known, else of the statement that is being executed."""
+    """Return `file:line` of an attribute's definition if known, else of the user's statement being executed."""
     if isinstance(value, FunctionType) and is_users_file(value.__code__.co_filename):
         return f"{shown_path(value.__code__.co_filename)}:{value.__code__.co_firstlineno}"
     frame = sys._getframe(1)
@@ -190,9 +194,10 @@ def _place(value: Any) -> str:
 
 
 def say_and_end(say: Callable[[str], object], code: int) -> None:
-    """Have a locustfile that cannot be loaded end this process with ``code``; a refused class with its sentence only.
+    """Make this process exit with ``code`` if a locustfile cannot be loaded or a user class is refused.
 
-    Python ends with 1 otherwise, which says that a gate failed.
+    For a refused class, ``say`` gets its one sentence and no traceback is printed. Python would exit with 1 instead,
+    which means that a gate failed.
     """
     before = sys.excepthook
 
@@ -202,14 +207,14 @@ def say_and_end(say: Callable[[str], object], code: int) -> None:
         else:
             before(kind, error, traceback)
         if isinstance(error, UserClassError) or _while_loading(traceback):
-            # A hook that raises this is how Python is told another code.
+            # Python takes the exit code from a SystemExit that its excepthook raises.
             raise SystemExit(code)
 
     sys.excepthook = excepthook
 
 
 def _while_loading(traceback: Any) -> bool:
-    """Return whether an error comes from Locust's loading of a locustfile."""
+    """Return True if an error was raised while Locust was loading a locustfile."""
     while traceback is not None:
         if traceback.tb_frame.f_globals.get("__name__") == "locust.util.load_locustfile":
             return True

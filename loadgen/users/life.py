@@ -1,4 +1,4 @@
-"""One life of a client's connection: when it began, how far it came, why it ended, and the row that says so."""
+"""One life of a client's connection: its progress, the reason for its end, and its row in the record."""
 
 from dataclasses import dataclass, field
 
@@ -12,31 +12,32 @@ from loadgen.transport.stream import SocketStream
 
 @dataclass(slots=True)
 class Life:
-    """What is known of one life; ``number`` is its place among the client's, from 0 (before the first: -1)."""
+    """The state of one life; ``number`` counts the client's lives from 0 and is -1 before the first."""
 
     number: int = -1
     started_ns: int = field(default_factory=now_ns)
-    #: When the transport's handshake was done.
+    #: End of the transport's handshake.
     opened_ns: int | None = None
-    #: When the service accepted the connection.
+    #: Time at which the service accepted the connection.
     connected_ns: int | None = None
-    #: Whether everything was asked for that the client asks for when it connects.
+    #: True once all subscriptions that belong to connecting have been requested.
     established: bool = False
-    #: Why the client has ended it itself (see `reconnect`); None: it has not.
+    #: Why the client itself ended the life (see `reconnect`), or None if it did not.
     intent: str | None = None
     error: str | None = None
-    #: Whether the service itself said no, and what that means, where it or its answer says so.
+    #: True if the service answered and refused the connection.
     refused: bool = False
+    #: Meaning of the refusal, or None if there was none or it is unknown.
     refusal: Refusal | None = None
-    #: When the service was last heard, of a connection that has fallen silent.
+    #: Time of the last data received, if the connection was closed for its silence.
     silent_since_ns: int | None = None
 
     def next(self) -> "Life":
-        """Return the client's next life, which begins now and knows nothing of this one."""
+        """Return the client's next life, which begins now with a fresh state."""
         return Life(self.number + 1)
 
     def failure(self) -> TransportError:
-        """Return what to raise for a connection that was not accepted."""
+        """Return the error to raise for a connection that was not accepted."""
         kind: type[TransportError] = HandshakeRefusedError if self.refused else TransportError
         if self.refusal is not None and self.refusal.again:
             kind = NotNowError
@@ -51,7 +52,7 @@ class Life:
         closed_ns: int | None = None,
         on_purpose: bool = False,
     ) -> ConnectionRow:
-        """Return its row; ``on_purpose``: the client has closed it, so that no error has ended it."""
+        """Return the life's row in the record; with ``on_purpose`` the client closed it, so the row has no error."""
         return ConnectionRow(
             connection=client.number,
             life=self.number,

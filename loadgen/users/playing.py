@@ -1,4 +1,4 @@
-"""One client of the scenario, as one Locust user plays it: its connection, its publisher, and the user's own code."""
+"""Plays one client of the scenario for one Locust user: its connection, its publisher and the user's code."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ CONNECT_TIMEOUT_S = 15.0
 
 
 class Client:
-    """Plays its client from its turn in the ramp to the end of the run, once."""
+    """Plays one client, once, from its turn in the ramp to the end of the run."""
 
     def __init__(self, run: WorkerRun, plan: ClientPlan, code: UserCode) -> None:
         self._run = run
@@ -33,7 +33,7 @@ class Client:
         self._publisher: OpenLoopPublisher | None = None
 
     def play(self) -> None:
-        """Connect, publish and receive; returns when the run is over and everything is recorded."""
+        """Connect, publish and receive; return when the run is over and everything is recorded."""
         run = self._run
         if not run.wait_for_ramp(self._plan):
             return
@@ -44,7 +44,7 @@ class Client:
             try:
                 self._publish()
             except Exception as error:
-                # The client stays and receives; what it was to publish is missing, and the run is invalid.
+                # The client stays and receives; its publishes are missing, so the run is invalid.
                 run.failures.add(HARNESS, "a publisher", error)
             run.wait_for_end()
         finally:
@@ -63,7 +63,7 @@ class Client:
             self._tasks.extend(map(gevent.spawn, tasks(run, plan, connection)))
 
     def _publish(self) -> None:
-        """Publish all that is due, if this client publishes."""
+        """Publish every event of the schedule, if this client publishes."""
         plan = self._plan
         if plan.publish is None:
             return
@@ -94,10 +94,10 @@ class Client:
             sender = HttpSender(run.service, client, run.recorder.undecodable)
         return OpenLoopPublisher(run, plan, sender, in_flight, self._code)
 
-    # There is a greenlet for connecting only while it is needed: each costs some 8 KB, its stack and Python's.
+    # The greenlet for connecting exists only while needed: each costs some 8 KB, for its own and Python's stack.
 
     def _connect(self, connection: ClientConnection) -> None:
-        """Connect, by the client's policy as often as it takes; return once it is or is not to be connected."""
+        """Try to connect as often as the reconnect policy allows; return when connected or not to try again."""
         run = self._run
         while not run.stopping:
             refusal = None
@@ -117,7 +117,7 @@ class Client:
                 return
 
     def _come_back(self, connection: ClientConnection) -> None:
-        """The connection has ended; from the hub."""
+        """Connect again after the connection has ended; called from the hub, so it must not block."""
         run, intent = self._run, connection.intent
 
         def again() -> None:
@@ -128,7 +128,10 @@ class Client:
             self._connecting = gevent.spawn(again)
 
     def _wait_to_return(self, intent: str | None, least_s: float | None = None) -> bool:
-        """Wait as the policy has it, and so long at least; false: the client is not to come back."""
+        """Wait before the next attempt, as the reconnect policy says; return False at once if there is to be none.
+
+        ``least_s`` is the service's request for a minimum wait.
+        """
         wait_s = self._reconnects.wait_s(intent, least_s)
         if wait_s is None:
             return False

@@ -1,6 +1,6 @@
-"""Publishing on an open-loop schedule: a publish is due when the schedule says, whatever became of the one before.
+"""Publishing on an open-loop schedule: a publish is due at its scheduled time, whatever happened to the one before.
 
-How an event travels (`Sender`) is apart from when it is due (`OpenLoopPublisher`).
+`OpenLoopPublisher` decides when an event is sent, and a `Sender` how.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,13 +27,13 @@ from loadgen.users.code import UnmadeError, UserCode
 from loadgen.users.connection import ClientConnection
 from loadgen.users.worker import Timeline, WorkerRun
 
-#: Told the answer (None: there was none), its arrival, and the transport's error if there was one.
+#: Takes the answer or None if there was none, its arrival in ns, and the transport's error, if any.
 OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
-#: Makes the events when the socket takes them. Gets the time of that (ns), which goes into each, and the address that
-#: they go to, None where it is not known.
+#: Makes the texts of the events when a connection takes them. Takes the sending time in ns, which goes into each event,
+#: and the remote address, or None if it is unknown.
 MakeEvents = Callable[[int, str | None], Sequence[str]]
 
-#: Requests that one client sends without a pause before the hub has its turn.
+#: Overdue requests that one client sends in a row before it yields to the hub.
 _LATE_IN_A_ROW = 64
 #: The event loop's highest priority.
 _FIRST = 2
@@ -44,27 +44,27 @@ class Sender(Protocol):
     """Sends one publish request."""
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
-        """Send without waiting for the answer; ``make`` and ``on_outcome`` are called now or later and must not block.
+        """Send a request without waiting for its answer.
 
-        ``on_outcome`` is called once. ``make`` is called when an open connection takes the events, so never where none
-        is to be had.
+        ``make`` and ``on_outcome`` are called now or later, and must not block. ``make`` is called when an open
+        connection takes the events, so never if there is no connection. ``on_outcome`` is called once.
         """
 
     def close(self) -> None:
-        """Nothing more will be sent."""
+        """Free the sender's resources; nothing may be sent afterwards."""
 
 
 class HttpSender:
-    """Over HTTP."""
+    """Sends publish requests over HTTP."""
 
     def __init__(self, service: Service, client: HttpClient, undecodable: Undecodable) -> None:
-        """``undecodable`` counts the answers that cannot be read."""
+        """``undecodable`` counts the unreadable answers."""
         self._service = service
         self._client = client
         self._undecodable = undecodable
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
-        """Send over the first connection that is free; the answer is told when it comes."""
+        """Send a request over the first free connection; see `Sender.send`."""
         service = self._service
 
         def on_response(status: int, body: bytes, error: TransportError | None) -> None:
@@ -84,18 +84,18 @@ class HttpSender:
         )
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the HTTP client."""
         self._client.close()
 
 
 class ConnectionSender:
-    """Over the client's own connection."""
+    """Sends publish requests over the client's own connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
     def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
-        """Send; the answer is told when it comes."""
+        """Send a request over the client's connection; see `Sender.send`."""
 
         def on_answer(answer: PublishAnswer | None, arrival_ns: int) -> None:
             on_outcome(
@@ -114,32 +114,34 @@ class ConnectionSender:
             on_outcome(None, now_ns(), error)
 
     def close(self) -> None:
-        """Nothing to do: the connection is the client's."""
+        """Do nothing: the client closes its connection itself."""
 
 
 @dataclass(slots=True)
 class _Request:
-    """A request under way, as far as it goes into the record."""
+    """A request without an answer yet, with the values that go into the record."""
 
-    #: The number of each event: consecutive, but for those that payload() could not make.
+    #: The number of each event. Consecutive, except that events which payload() failed to make are missing.
     sequences: Sequence[int]
     channel: str
     intended_ns: int
     slot_ns: int
-    #: When it was ready to be sent.
+    #: Time from which the request waits for a connection.
     ready_ns: int
     sizes: Sequence[int]
-    #: When an open connection took it, and where to; None: none has yet, or it is not known.
+    #: Time at which an open connection took the request, or None if none has yet.
     sent_ns: int | None = None
+    #: The remote address, or None if it is unknown.
     remote: str | None = None
 
 
 class OpenLoopPublisher:
     """Runs one client's schedule.
 
-    ``in_flight`` bounds how many requests may be under way at once (0: nothing does). When all are, the next waits for
-    a slot: slot − intended is on record as the target's doing. From then to when it asks for a connection is our own
-    lateness, and from there to when an open one takes it the wait for a connection.
+    ``in_flight`` is the most requests that may be unanswered at once (0 for no limit). If that many are, the next
+    request waits for a free slot. The record splits a publish's lateness into three parts: from the intended time to
+    the slot, caused by the target; from the slot until the request is ready, the generator's own lateness; and from
+    there until an open connection takes it, the connection wait.
     """
 
     def __init__(
@@ -163,9 +165,9 @@ class OpenLoopPublisher:
         self._open: dict[int, _Request] = {}
 
     def limit(self, events: int) -> None:
-        """Have at most so many events unanswered at once, as the service wants it; 0: nothing is wanted.
+        """Limit the events that are unanswered at once to the service's limit; 0 means that it has none.
 
-        Of a request that is larger than that the service is given a part at a time (see the protocol's session).
+        A request with more events than that is sent in parts (see the protocol's session).
         """
         if events:
             self._in_flight = max(1, events // self._plan.batch)
@@ -182,8 +184,8 @@ class OpenLoopPublisher:
                 run.wait_until(intended_ns)
                 late_in_a_row = 0
             elif (late_in_a_row := late_in_a_row + 1) == _LATE_IN_A_ROW:
-                # A burst, or behind the schedule: the hub must read what is answered. `sleep(0)` would come back fifty
-                # times before it does; at the highest priority, idle comes back once it has.
+                # In a burst or behind schedule, let the hub read answers. `sleep(0)` would return fifty times before
+                # the hub polls its sockets; `idle` at the highest priority returns once it has.
                 gevent.idle(_FIRST)
                 late_in_a_row = 0
             if in_flight and len(self._open) >= in_flight and not run.publishing_over:
@@ -192,22 +194,22 @@ class OpenLoopPublisher:
             channel = self._draw.next()
             sequence, self._sequence = self._sequence, self._sequence + self._plan.batch
             if run.publishing_over:
-                # Due, and too late now: on record, so that it is not taken for never offered.
+                # It was due but is too late now. Record it, so that it counts as offered load.
                 self._record_unsent(
                     number, self._sequences(sequence), channel, intended_ns, None, "unsent", None
                 )
                 continue
-            # A wait for a free request slot is the target's doing; what comes after it is ours.
+            # The target causes the wait for a free slot; any delay after it is the generator's.
             slot_ns = max(run.local_ns(intended_ns), free_ns)
             try:
                 self._publish(number, self._sequences(sequence), channel, intended_ns, slot_ns)
             except Exception as error:
-                # One event's failure; the schedule goes on.
+                # Only this publish has failed; the schedule goes on.
                 run.failures.add(HARNESS, "a publish", error)
                 self._give_up_one(number, sequence, channel, intended_ns, slot_ns)
 
     def give_up(self) -> None:
-        """Record as unanswered what has no answer yet; call when the drain is over."""
+        """Record the requests without an answer as unanswered, or as errors if never sent; call after the drain."""
         self._sender.close()
         for number, request in list(self._open.items()):
             if request.sent_ns is None:
@@ -231,7 +233,7 @@ class OpenLoopPublisher:
         plan, run = self._plan, self._run
         members: list[str] = []
         unmade: dict[int, str] = {}
-        # Before the time of sending is taken: what the user's code takes is our lateness, not the service's latency.
+        # Run the user's code before taking the sending time: its duration is our lateness, not the service's latency.
         for sequence in sequences:
             try:
                 members.append(self._code.members())
@@ -244,7 +246,7 @@ class OpenLoopPublisher:
         if not members:
             return
         token, publisher, size = run.recorder.token, self._client.number, plan.payload_bytes
-        # Until they are made they are of the size that is planned.
+        # Until the events are made, use the planned size.
         request = _Request(
             sequences, channel, intended_ns, slot_ns, now_ns(), (plan.payload_bytes,) * len(members)
         )
@@ -265,7 +267,7 @@ class OpenLoopPublisher:
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
             if answer is None:
-                # Where nothing was sent for a reason of our own, the service has done nothing wrong.
+                # If our own failure kept it from being sent, it must not count as the service's error.
                 ours = request.sent_ns is None and isinstance(error, OurFailureError)
                 if isinstance(error, DialError):
                     request.remote = error.remote
@@ -280,7 +282,7 @@ class OpenLoopPublisher:
     def _settle(
         self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
     ) -> None:
-        """Record what became of a request, unless it was given up before."""
+        """Record the outcome of a request, unless it was already recorded."""
         request = self._open.pop(number, None)
         if request is None:
             return
@@ -302,7 +304,7 @@ class OpenLoopPublisher:
             status,
             error,
             refused,
-            # One that never got a connection has waited until now.
+            # A request that never got a connection has waited until now.
             (now_ns() if sent_ns is None else sent_ns) - request.ready_ns,
             request.remote,
         )
@@ -315,7 +317,7 @@ class OpenLoopPublisher:
             progress.rejected += count
 
     def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
-        """Name the user's code where it made an event larger than the service takes and the service refused it."""
+        """Count a failure of the user's code for each refused event that it made larger than the service takes."""
         most = self._run.most_event_bytes
         if most is None or self._plan.payload_bytes > most:
             return
@@ -324,7 +326,7 @@ class OpenLoopPublisher:
                 self._code.too_large(sizes[index], most)
 
     def _give_up_one(self, number: int, sequence: int, channel: str, intended_ns: int, slot_ns: int) -> None:
-        """Record a request that the harness failed at: as an error if it was on its way, else as not made."""
+        """Record a request whose publishing failed in the harness: as an error if it was begun, else as unmade."""
         reason = "the harness failed at it"
         if number in self._open:
             self._settle(number, None, None, "error", reason)
@@ -343,7 +345,7 @@ class OpenLoopPublisher:
         status: str,
         error: str | None,
     ) -> None:
-        """Record events that were due and not sent, of the size that was planned."""
+        """Record events that were due but not sent, with their planned size."""
         sizes = (self._plan.payload_bytes,) * len(sequences)
         self._record(number, sequences, channel, intended_ns, slot_ns, None, sizes, None, status, error)
 
@@ -363,14 +365,14 @@ class OpenLoopPublisher:
         connection_wait_ns: int | None = None,
         remote: str | None = None,
     ) -> int:
-        """Record each event of a request; return how many the service has refused."""
+        """Record each event of a request; return how many the service refused."""
         add, publisher = self._run.recorder.event, self._client.number
         rejected = 0
         for index, size in enumerate(sizes):
             reason = refused.get(index) if refused else None
             if reason is not None:
                 rejected += 1
-            # By position: names would cost as much as the row.
+            # Positional arguments: keywords would cost as much time as the row itself.
             add(
                 EventRow(
                     publisher,

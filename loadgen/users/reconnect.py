@@ -1,43 +1,44 @@
-"""When a client connects again after its connection ended."""
+"""The reconnect policy: when a client connects again after its connection has ended."""
 
 from random import Random
 
 from loadgen.resolve import Behaviour, LifetimePlan
 
-#: Why a client ended its connection or subscription itself, as it stands in the record; of a drop with its number.
+#: Record values for why a client itself ended its connection or subscription; a drop's number follows `DROP`.
 LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
-#: Stands there too where a failure of the harness has ended it: nobody observed what was delivered after that.
+#: Record value for a connection that a failure of the harness ended: deliveries after that were not observed.
 HARNESS_FAILURE = "harness failure"
 _DOUBLINGS_MAX = 40
-#: Part of the time that a service asks to be left alone for, over which those that it told so are spread.
+#: Clients that the service tells to wait are spread over this fraction of the requested time, added to it.
 _SPREAD = 0.25
 
 
 class ReconnectPolicy:
-    """One client's waits: exponential backoff with full jitter or none, begun anew after each success.
+    """One client's waits between attempts: exponential backoff with or without full jitter, reset by each success.
 
-    Full jitter draws the whole wait: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    Full jitter draws the wait between 0 and the backoff: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture
+    Blog, 2015.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._plan = behaviour.reconnect
         self._away_s = behaviour.churn.away_ns / 1e9 if isinstance(behaviour.churn, LifetimePlan) else 0.0
-        # Made when it is needed: its state is 2.5 KB, and most clients never wait.
+        # Created on first use: its state takes 2.5 KB, and most clients never wait.
         self._random: Random | None = None
         self._failed = 0
         self._was_connected = False
 
     def connected(self) -> None:
-        """An attempt has succeeded."""
+        """Reset the backoff after a successful attempt."""
         self._failed = 0
         self._was_connected = True
 
     def wait_s(self, intent: str | None, least_s: float | None = None) -> float | None:
-        """Return how long to wait before the next attempt; None: there is none.
+        """Return how long to wait before the next attempt, in seconds, or None if there is to be none.
 
-        ``intent`` says why the connection that just ended was ended by the client; None: it was lost, or an attempt
-        has failed. ``least_s`` is when the service wants to be asked again, where it has said so: all clients that it
-        has told so must not come at once.
+        ``intent`` is why the client itself ended the connection, or None if it was lost or an attempt failed.
+        ``least_s`` is the minimum wait that the service asked for, if any; a random part is added to it, so that the
+        clients that were told the same do not all return at once.
         """
         if intent == LEAVE:
             return self._away_s
@@ -51,5 +52,5 @@ class ReconnectPolicy:
     def _draw(self) -> float:
         if self._random is None:
             self._random = self._plan.random()
-        # Of random draws only this one is promised to stay the same between Python versions.
+        # Python guarantees the same sequence across versions only for `random()`.
         return self._random.random()

@@ -1,7 +1,7 @@
 """The Locust user classes.
 
-A user takes its identity from the run's plan: which client of the scenario it is, to what it subscribes, what it
-publishes and when. So the same scenario gives the same clients, however many processes share them.
+A user takes its identity from the run's plan: which client of the scenario it plays, its subscriptions, and the content
+and times of its publishes. So a scenario yields the same clients regardless of the number of worker processes.
 """
 
 from collections.abc import Mapping
@@ -23,14 +23,14 @@ from loadgen.users.playing import Client
 from loadgen.users.worker import WorkerRun
 
 _RUN = "loadgen_run"
-#: `ExitCode.USAGE`: users do not depend on `loadgen.run`.
+#: The value of `ExitCode.USAGE`, repeated because users must not depend on `loadgen.run`.
 _USAGE = 2
 
 declared.say_and_end(say, _USAGE)
 
 
 def attach(environment: Environment, run: WorkerRun) -> None:
-    """Make the run known to the users that Locust will start in this environment."""
+    """Give the run to the users that Locust will start in this environment."""
     setattr(environment, _RUN, run)
 
 
@@ -40,10 +40,10 @@ def _run_of(environment: Environment) -> WorkerRun | None:
 
 
 class LoadUserMeta(UserMeta):
-    """Makes user classes and users: what is not honoured is refused, what `__init__` raises ends no client."""
+    """Creates user classes and users: refuses unsupported attributes, and survives an exception of `__init__`."""
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:  # noqa: N805  a metaclass
-        """Make a user; Locust's spawning would end with what `__init__` raises."""
+        """Create a user; if its `__init__` fails in a run, count that and use Locust's, so that spawning goes on."""
         environment = arguments[0] if arguments else named.get("environment")
         run = _run_of(environment) if isinstance(environment, Environment) else None
         made: Any = cls
@@ -65,33 +65,34 @@ class LoadUserMeta(UserMeta):
         return user
 
     def __setattr__(cls, name: str, value: Any) -> None:  # noqa: N805  a metaclass
-        """Set an attribute of a class; raises UserClassError where it would not be honoured."""
+        """Set an attribute of a class; raises UserClassError if it is not supported."""
         declared.demand_settable(cls, name, value, LoadUser)
         super().__setattr__(name, value)
 
 
 class LoadUser(User, metaclass=LoadUserMeta):
-    """What the three roles share; not for direct use.
+    """Base of the three roles; do not subclass it directly.
 
-    Locust starts one user for each client and calls :meth:`run` once. Its task machinery takes no part: nothing that is
-    raised can make it play a client a second time.
+    Locust starts one user for each client and calls :meth:`run` once. Locust's task machinery is not used, so no
+    exception can make it play a client a second time.
     """
 
     abstract = True
-    #: Which clients of the scenario this class plays.
+    #: The role of the scenario's clients that this class plays.
     role: ClassVar[str]
 
-    #: The worker's part in the run, and the client that this user plays; from on_start() on.
+    #: The worker's part in the run; set before on_start() is called.
     run_of_worker: WorkerRun
+    #: The client that this user plays; set before on_start() is called.
     client_plan: ClientPlan
 
     def __init_subclass__(cls, **named: Any) -> None:
-        """Refuse what is not honoured; raises UserClassError."""
+        """Check a new user class; raises UserClassError for an unsupported attribute."""
         super().__init_subclass__(**named)
         declared.demand_honoured(cls, LoadUser)
 
     def run(self) -> None:  # type: ignore[misc]  # final for users of Locust, whose tasks are not ours
-        """Take an identity from the plan and play that client until the run is over."""
+        """Take the next client of this role from the plan and play it until the run is over."""
         self._state = LOCUST_STATE_RUNNING
         run = _run_of(self.environment)
         if run is None:
@@ -104,32 +105,35 @@ class LoadUser(User, metaclass=LoadUserMeta):
             self.run_of_worker, self.client_plan = run, client
             Client(run, client, UserCode(self, LoadUser, run)).play()
         except GreenletExit:
-            # Locust ends its users with it when the run is over.
+            # Locust ends its users this way when the run is over.
             return
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
-            # A panic of the codec is no Exception.
+            # BaseException, because a panic of the codec is not an Exception.
             run.failures.add(HARNESS, "a client", error)
 
     def on_start(self) -> None:
-        """Override to prepare a client: called once, when its turn to connect has come and before it does."""
+        """Override to prepare a client. Called once, when it is the client's turn to connect and before it does."""
 
     def on_stop(self) -> None:
-        """Override to wind up a client: called once, when the run is over and the connection is closed."""
+        """Override to clean up after a client. Called once, when the run is over and the connection is closed."""
 
     def on_delivery(self, channel: str, event: str) -> None:
-        """Override to look at each delivery after it was recorded; costs CPU on the receive path, must not block.
+        """Override to look at each delivery after it was recorded. Must not block; costs CPU on the receive path.
 
-        ``channel`` is what was subscribed to, ``event`` the event's JSON text.
+        ``channel`` is the subscribed channel or pattern, ``event`` the event's JSON text.
         """
 
     def payload(self) -> Mapping[str, Any] | None:
-        """Override to give events members of your own; None: only padding up to the scenario's payload size."""
+        """Override to add members to each event; return None for padding only, up to the scenario's payload size."""
         return None
 
     def check(self, name: str, ok: object) -> bool:
-        """Count whether something holds, under a name; return it. The gate metric `checks.failed` counts the others."""
+        """Count a check under ``name``, as passed if ``ok`` is true, else as failed; return ``ok`` as a bool.
+
+        The gate metric `checks.failed` counts the failed ones.
+        """
         passed = bool(ok)
         run = _run_of(self.environment)
         if run is not None:
@@ -138,18 +142,18 @@ class LoadUser(User, metaclass=LoadUserMeta):
 
 
 class Subscriber(LoadUser):
-    """Subscribes over one connection to one or many channels."""
+    """Subscribes to one or more channels over one connection."""
 
     role = "subscriber"
 
 
 class Publisher(LoadUser):
-    """Publishes on an open-loop schedule, over HTTP or WebSocket."""
+    """Publishes on an open-loop schedule, over HTTP or over its own connection."""
 
     role = "publisher"
 
 
 class Participant(LoadUser):
-    """Subscribes and publishes over the same connection, as the members of a room do."""
+    """Subscribes and publishes over the same connection, like a member of a chat room."""
 
     role = "participant"

@@ -1,4 +1,4 @@
-"""The subscriptions of one life of a client's connection: how far each has come, what is counted and recorded of it."""
+"""The subscriptions of one life of a client's connection: their states, counts and rows in the record."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from loadgen.users.worker import WorkerRun
 
 
 class State(Enum):
-    """How far a subscription has come; see `_NEXT` for what may follow what."""
+    """The state of a subscription; `_NEXT` has the allowed transitions."""
 
     REQUESTED = "asked for, and not answered yet"
     ASSUMED = "asked for, of a service that answers no subscribe"
@@ -38,13 +38,13 @@ _NEXT: Final[Mapping[State, frozenset[State]]] = {
     State.REFUSED: frozenset({State.ENDED}),
     State.ENDED: frozenset(),
 }
-#: Those that the ramp has not to wait for any more.
+#: States for which the ramp no longer waits.
 _ACKNOWLEDGED: Final = frozenset({State.ASSUMED, State.ACKNOWLEDGED, State.READY})
 
 
 @dataclass(slots=True)
 class Subscription:
-    """One subscription of this life; ``turn`` is how often it was given up and made anew before."""
+    """One subscription of this life; ``turn`` counts how often it was already requested again in this life."""
 
     plan: SubscriptionPlan
     turn: int
@@ -54,29 +54,30 @@ class Subscription:
     ready_ns: int | None = None
     error: str | None = None
     refusal: Refusal | None = None
-    #: Whether a probe, or the end of the settle time, is waited for.
+    #: True while waiting for a probe or for the end of the settle time.
     awaited: bool = False
 
 
 class Link(isolation.Contained, Protocol):
-    """The connection, as far as subscriptions use it."""
+    """The part of a connection that subscriptions use."""
 
     @property
     def is_open(self) -> bool:
-        """Whether something may be sent."""
+        """True while messages can be sent."""
 
     def send(self, message: bytes) -> None:
-        """Send a message; raises TransportError where the connection is not open."""
+        """Send a message; raises TransportError if the connection is not open."""
 
 
 class Subscriptions:
-    """What a client subscribes to over one connection, from the first request to the connection's end.
+    """The subscriptions of a client over one connection, from the first request to the connection's end.
 
-    A service may answer what nobody asked or what was given up: each subscription has an id of its own for each turn,
-    and an answer to an id that is not there changes nothing.
+    A service may answer requests that were never made or were given up. So each turn of each subscription has its own
+    id, and an answer to an unknown id changes nothing.
 
-    ``numbers`` is filled with the number that deliveries are recorded under, by id. ``on_watch`` is called whenever it
-    may have changed whether deliveries have to be looked at to see a subscription become ready.
+    ``numbers`` is a dict that this class fills: it maps an id to the subscription number under which deliveries are
+    recorded. ``on_watch`` is called whenever `unready` may have changed, since deliveries must be examined until all
+    subscriptions are ready.
     """
 
     __slots__ = (
@@ -114,16 +115,16 @@ class Subscriptions:
         self._on_watch = on_watch
         self._by_id: dict[str, Subscription] = {}
         self._turns: dict[int, int] = {}
-        #: Waits of those that the service has refused for now, by number.
+        #: Backoff of the subscriptions that the service refused for now, by number.
         self._throttled: dict[int, ReconnectPolicy] = {}
         self._stopped = self._ended = False
-        #: Ids of those of which it is not known yet whether they deliver.
+        #: Ids of the subscriptions that are not ready yet.
         self.unready: set[str] = set()
 
-    # What the client does.
+    # Actions of the client.
 
     def ask(self, plan: SubscriptionPlan, turn: int = 0) -> None:
-        """Ask for a subscription; raises TransportError."""
+        """Request a subscription; raises TransportError if the connection is not open."""
         subscription_id = id_of(plan, turn)
         self._turns[plan.number] = turn
         self._numbers[subscription_id] = plan.number
@@ -133,19 +134,22 @@ class Subscriptions:
         self._run.progress.requested += 1
         message = self._session.subscribe(subscription_id, plan.channel)
         if not message:
-            # The connection's URL has asked, and the upgrade was the answer.
+            # The connection's URL was the request, and the upgrade the answer.
             assert self._life.opened_ns is not None
             subscription.requested_ns = self._life.started_ns
             self.on_subscribed(subscription_id, self._life.opened_ns)
             return
         self._link.send(message)
         if not self._run.service.answers_subscribes:
-            # To have asked is all that the ramp can wait for.
+            # The service does not answer, so the ramp can wait for no more than the request.
             self._move(subscription, State.ASSUMED)
             self._await_readiness(subscription_id, subscription)
 
     def give_up(self, plan: SubscriptionPlan) -> Callable[[], None] | None:
-        """Unsubscribe; return what subscribes anew if the connection still lives then. None: it is not ready."""
+        """Unsubscribe and return a function that subscribes again, or None if the subscription is not ready.
+
+        The returned function does nothing if the connection has ended by then.
+        """
         turn = self._turns.get(plan.number, 0)
         subscription_id = id_of(plan, turn)
         subscription = self._by_id.get(subscription_id)
@@ -153,32 +157,32 @@ class Subscriptions:
             return None
         ended_ns = now_ns()
         self._link.send(self._session.unsubscribe(subscription_id))
-        # What is still under way comes under this id; what came under the one before has come long ago.
+        # Keep this id for deliveries still under way; those of the turn before have long arrived, so drop its id.
         self._numbers.pop(id_of(plan, turn - 1), None)
         self._end(subscription_id, subscription, ended_ns, UNSUBSCRIBE)
         self._on_watch()
         return lambda: self._ask_again(plan, turn + 1)
 
     def stop(self) -> None:
-        """Ask for nothing more: the client is closing its connection."""
+        """Request nothing more, since the client is closing its connection."""
         self._stopped = True
 
     def end(self, at_ns: int, intent: str | None) -> None:
-        """The connection has ended, and all subscriptions with it."""
+        """End and record all subscriptions, because the connection has ended."""
         self._stopped = self._ended = True
         for subscription_id, subscription in list(self._by_id.items()):
             self._end(subscription_id, subscription, at_ns, intent)
 
     def record_unasked(self, at_ns: int, intent: str | None) -> None:
-        """Record the subscriptions that were not even asked for since the harness failed before."""
+        """Record the subscriptions that were never requested because the harness failed first."""
         for plan in self._client.subscriptions:
             if plan.number not in self._turns:
                 self._record(Subscription(plan, 0, self._life.started_ns), at_ns, intent)
 
-    # What the service does.
+    # Messages of the service.
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
-        """The service acknowledged a subscription."""
+        """Handle the service's acknowledgement of a subscription."""
         subscription = self._by_id.get(subscription_id)
         if subscription is None or subscription.state is not State.REQUESTED:
             return
@@ -187,7 +191,7 @@ class Subscriptions:
         self._await_readiness(subscription_id, subscription)
 
     def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None) -> None:
-        """The service refused a subscription, at once or later."""
+        """Handle the service's refusal of a subscription, at once or later; a temporary one is retried."""
         subscription = self._by_id.get(subscription_id)
         if subscription is None or subscription.state is State.REFUSED:
             return
@@ -206,13 +210,13 @@ class Subscriptions:
         self._run.report_error(told if refusal is None else f"{told}; {refusal.advice}", fatal=True)
 
     def on_delivery(self, subscription_id: str, arrival_ns: int, stamp: Stamp) -> None:
-        """An event of a load test has come for a subscription that is not ready."""
+        """Handle a stamped event for a subscription that is not ready; an event of this run makes it ready."""
         self.note_early(subscription_id)
         if stamp[0] == self._run.recorder.token:
             self._ready(subscription_id, arrival_ns)
 
     def note_early(self, subscription_id: str) -> None:
-        """Name an event that came before the service had answered its subscribe, where the protocol forbids that."""
+        """Count a deviation if an event came before the answer to the subscribe and the protocol forbids that."""
         deviation = self._session.early_delivery
         if (
             deviation is not None
@@ -222,17 +226,17 @@ class Subscriptions:
             self._run.recorder.deviations[deviation] += 1
 
     def channel_of(self, subscription_id: str) -> str:
-        """Return the pattern of a subscription of this life: what was given up may still have events under way."""
+        """Return the channel pattern of a subscription, even a given-up one that still receives events."""
         subscription = self._by_id.get(subscription_id)
         if subscription is not None:
             return subscription.plan.channel
         number = self._numbers[subscription_id]
         return next(plan.channel for plan in self._client.subscriptions if plan.number == number)
 
-    # Inside.
+    # Internals.
 
     def _move(self, subscription: Subscription, state: State) -> None:
-        """Change a subscription's state, and the counts of what is there now."""
+        """Change a subscription's state and update the gauges of `Progress`."""
         before = subscription.state
         assert state in _NEXT[before], (before, state)
         progress = self._run.progress
@@ -241,7 +245,7 @@ class Subscriptions:
         subscription.state = state
 
     def _ask_later(self, subscription_id: str, subscription: Subscription) -> None:
-        """Ask again as the client's policy has it: this attempt is over, and the next one has an id of its own."""
+        """End this attempt and request the subscription again, with a new id, after the reconnect policy's wait."""
         plan, turn = subscription.plan, subscription.turn + 1
         self._numbers.pop(subscription_id, None)
         self._end(subscription_id, subscription, now_ns(), None)
@@ -268,7 +272,7 @@ class Subscriptions:
             return
         subscription = self._by_id[subscription_id]
         if subscription.acknowledged_ns is None and self._run.service.answers_subscribes:
-            # Delivered before it was acknowledged.
+            # The event came before the acknowledgement.
             subscription.acknowledged_ns = at_ns
         subscription.ready_ns = at_ns
         self._move(subscription, State.READY)
@@ -277,7 +281,7 @@ class Subscriptions:
         if subscription.awaited:
             subscription.awaited = False
             self._run.readiness.proven(subscription.plan.channel)
-        # As with the connection: what is ready is on record before it ends.
+        # Recorded now in case this process is killed; the row at the end replaces this one, as for connections.
         self._record(subscription, None, None)
 
     def _end(self, subscription_id: str, subscription: Subscription, at_ns: int, intent: str | None) -> None:
@@ -313,7 +317,7 @@ class Subscriptions:
         )
 
     def _probed_ns(self, subscription: Subscription) -> int | None:
-        """From when on a probe could have reached this life of the subscription."""
+        """Return the earliest time at which a probe could have reached this subscription, or None if none could."""
         since_ns = self._run.readiness.probed_since_ns(subscription.plan.channel)
         live_ns = subscription.acknowledged_ns
         if live_ns is None and not self._run.service.answers_subscribes:
@@ -322,5 +326,5 @@ class Subscriptions:
 
 
 def id_of(plan: SubscriptionPlan, turn: int) -> str:
-    """Return the id of a subscription on its connection; each turn has its own, so that answers are not mixed up."""
+    """Return the id of a subscription on its connection; each turn has another, so that answers are not mixed up."""
     return f"s{plan.number}" if turn == 0 else f"s{plan.number}-{turn}"

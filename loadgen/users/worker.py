@@ -1,6 +1,6 @@
-"""What a user sees of the run that it is part of.
+"""The interface between users and the run that they are part of.
 
-Users depend on this and not on `loadgen.run`, which provides it: dependencies point one way.
+`loadgen.run` implements it. Users depend on this module instead, so that dependencies point one way.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from loadgen.transport.dialing import Dialer
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """When the phases after the barrier begin and end; nanoseconds of the master's wall clock."""
+    """Start and end of the phases after the barrier, in ns on the master's wall clock."""
 
     warmup_ns: int
     measure_ns: int
@@ -28,7 +28,7 @@ class Timeline:
 
 @dataclass(slots=True)
 class Progress:
-    """Counts that a worker reports to the coordinator; those that are not of what is there now are cumulative."""
+    """Counts that a worker reports. `connected`, `acknowledged` and `ready` are gauges; the rest only grow."""
 
     connected: int = 0
     acknowledged: int = 0
@@ -39,31 +39,35 @@ class Progress:
     rejected: int = 0
     lost_connections: int = 0
     opened: int = 0
-    """Connections that were opened, those that have gone included."""
+    """Connections opened so far, including those that have ended."""
     requested: int = 0
-    """Subscriptions that were asked for, those that have gone included."""
+    """Subscriptions requested so far, including those that have ended."""
     throttled: int = 0
-    """Connects and subscribes that the service has refused for now."""
+    """Connects and subscribes that the service refused for now, so that they are tried again."""
 
 
 class Readiness(Protocol):
-    """Proves that a subscription delivers."""
+    """Decides when a subscription is ready: once a probe arrives on it, or after a settle time."""
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
-        """Call ``on_ready`` with a time once the settle time has passed; with probes, the user sees it itself."""
+        """Wait for one more subscription to ``channel`` to become ready.
+
+        Without probes, ``on_ready`` is called with the time after the settle time. With probes it is never called: the
+        user sees the probe arrive and calls :meth:`proven`.
+        """
 
     def proven(self, channel: str) -> None:
-        """A subscription to ``channel`` has received an event."""
+        """Stop waiting for a subscription to ``channel``, because it has received an event."""
 
     def probed_since_ns(self, channel: str) -> int | None:
-        """When the first probe that a subscription to ``channel`` could receive was sent; None: none was."""
+        """Return when the first probe for subscriptions to ``channel`` was sent, or None if none was."""
 
     def withdraw(self, channel: str) -> None:
-        """A subscription to ``channel`` that was waiting is gone."""
+        """Stop waiting for a subscription to ``channel``, because it has ended or was refused."""
 
 
 class WorkerRun(Protocol):
-    """The run as the users of one worker process see it."""
+    """The run, as the users of one worker process see it."""
 
     recorder: Recorder
     service: Service
@@ -72,42 +76,42 @@ class WorkerRun(Protocol):
     dialer: Dialer
     readiness: Readiness
     progress: Progress
-    #: What failed in this process that is not the service's doing.
+    #: Failures of this process that the service did not cause.
     failures: Failures
-    #: What the user's own code has asserted.
+    #: Checks that the user's code makes.
     checks: Checks
     #: Bytes of the largest event that the service takes by default, or None if it has no such limit.
     most_event_bytes: int | None
-    #: No more publishes: the schedule has ended or the run was interrupted.
+    #: True once nothing more may be published: the schedule has ended or the run was interrupted.
     publishing_over: bool
 
     def claim(self, role: str) -> ClientPlan | None:
-        """Wait for the plan of the next client of that role; None: there is none left."""
+        """Wait for the plan of the next client of ``role`` and return it, or None if no client is left."""
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
-        """Wait until the client's turn to connect has come; false: the run is over."""
+        """Wait for the client's turn to connect; return False if the run is over before."""
 
     def wait_until(self, due_ns: int) -> None:
-        """Block until the master's clock shows ``due_ns``; return at once where that is past."""
+        """Block until the master's clock shows ``due_ns``; return at once if it is past."""
 
     def local_ns(self, master_ns: int) -> int:
-        """Return what this process's clock shows when the master's shows ``master_ns``."""
+        """Convert a time of the master's clock to this process's clock."""
 
     def joined(self) -> None:
-        """A user has begun to play its role."""
+        """Count a user that begins to play its client."""
 
     def left(self) -> None:
-        """A user has hung up and recorded everything."""
+        """Count a user that has closed its connection and recorded everything."""
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready; return when the phases begin and end, None if the run is over."""
+        """Wait until all subscribers are ready; return the timeline, or None if the run is over before."""
 
     def wait_for_end(self) -> None:
         """Wait until the run is over."""
 
     @property
     def stopping(self) -> bool:
-        """Whether the run is over or was interrupted."""
+        """True once the run is over or was interrupted."""
 
     def report_error(self, reason: str, fatal: bool) -> None:
-        """Report why a client failed; fatal: trying again cannot help."""
+        """Report why a client failed; ``fatal`` means that trying again cannot help."""

@@ -1,7 +1,8 @@
-"""What a process may use of its machine, and what was kept from it: containers, virtual machines, clouds.
+"""The limits on a process in its container, virtual machine or cloud, and how far they held it back.
 
-CPU quota and throttling, cpuset and affinity, memory limits and kills, pressure, steal, and EC2's network allowances,
-from cgroup v1 and v2, `/proc` and ethtool's statistics. Whatever the system does not tell is None, never zero.
+Covers CPU quota and throttling, cpuset and affinity, memory limits and OOM kills, pressure, steal, and EC2's network
+allowances, as read from cgroup v1 and v2, `/proc` and ethtool's statistics. A value that the system does not provide is
+None, never zero.
 """
 
 from loadgen.measure.surroundings.limits import Allowed, allowed_here, oom_kills

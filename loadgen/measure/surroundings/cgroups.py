@@ -1,8 +1,8 @@
-"""Finds the control groups of this process: cgroup v1, v2 and both at once, with and without a cgroup namespace.
+"""Finds the cgroups of this process: in v1, v2 and both at once, with and without a cgroup namespace.
 
-A limit of any cgroup above holds, too, so each controller has the folders from the process's own cgroup up to the
-topmost one that is mounted here. What lies above a container's own cgroup is often hidden from it: a quota there shows
-in nothing but steal and pressure.
+The limits of all cgroups above the process's own apply too, so each controller has the folders from the process's own
+cgroup up to the topmost one that is mounted here. Cgroups above a container's own are often hidden from it; a quota of
+theirs shows only in steal and pressure.
 
 The formats are those of proc_pid_cgroup(5) and proc_pid_mountinfo(5).
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-#: Controllers whose files are read here.
+#: Controllers whose files the package reads.
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
@@ -23,15 +23,15 @@ class Mount:
     """A mounted cgroup hierarchy."""
 
     root: str
-    """The cgroup that is the mount's top, as this process's cgroup namespace names it."""
+    """Path of the cgroup at the top of the mount, as seen in this process's cgroup namespace."""
     point: str
     controllers: frozenset[str] | None
-    """Of cgroup v1; None: cgroup v2, which has all that are not v1's."""
+    """Controllers of a cgroup v1 mount; None for cgroup v2, which has all controllers that v1 does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The folders of one controller, from the process's own cgroup to the topmost that is visible."""
+    """The folders of one controller, from the process's own cgroup up to the topmost visible one."""
 
     version: int
     """1 or 2."""
@@ -39,21 +39,21 @@ class Place:
 
     @property
     def own(self) -> Path:
-        """The process's own cgroup."""
+        """Folder of the process's own cgroup."""
         return self.folders[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Where a process stands in each controller's hierarchy. A controller that is missing is not visible here."""
+    """The cgroups of a process, by controller; controllers that are not visible here are missing."""
 
     places: dict[str, Place] = field(default_factory=dict)
     unified: Place | None = None
-    """In the v2 hierarchy, whichever controllers it has: pressure is there even where v1 has the controllers."""
+    """Place in the v2 hierarchy, which has the pressure files even if all controllers are in v1."""
 
 
 def parse_mounts(mountinfo: str) -> list[Mount]:
-    """Return the cgroup mounts of a `/proc/PID/mountinfo`, in its order; a line that cannot be read is left out."""
+    """Return the cgroup mounts of a `/proc/PID/mountinfo` text in its order; unreadable lines are left out."""
     found = []
     for line in mountinfo.splitlines():
         before, separator, after = line.partition(" - ")
@@ -69,7 +69,7 @@ def parse_mounts(mountinfo: str) -> list[Mount]:
 
 
 def parse_memberships(cgroup: str) -> tuple[dict[str, str], str | None]:
-    """Return of a `/proc/PID/cgroup` the path by v1 controller, and the path in v2 or None."""
+    """Return a `/proc/PID/cgroup` text's paths by v1 controller, and its path in v2 or None."""
     v1: dict[str, str] = {}
     unified = None
     for line in cgroup.splitlines():
@@ -77,7 +77,7 @@ def parse_memberships(cgroup: str) -> tuple[dict[str, str], str | None]:
         if len(parts) != 3 or not parts[2].startswith("/"):
             continue
         number, controllers, path = parts
-        # A cgroup that was removed under a process that still runs.
+        # The kernel marks a cgroup that was removed while the process still ran.
         path = path.removesuffix(" (deleted)")
         if number == "0" and not controllers:
             unified = path
@@ -87,10 +87,10 @@ def parse_memberships(cgroup: str) -> tuple[dict[str, str], str | None]:
 
 
 def find(cgroup: str, mountinfo: str, pid: int, base: Path = Path("/")) -> Groups:
-    """Return where the process stands.
+    """Return the cgroups of a process.
 
-    ``cgroup`` and ``mountinfo`` are the texts of its files in `/proc`, ``pid`` its own number, ``base`` the folder in
-    which the mount points lie (for tests).
+    ``cgroup`` and ``mountinfo`` are the texts of these files in the process's `/proc` folder, ``pid`` is its process
+    ID, and ``base`` is the folder that contains the mount points (for tests).
     """
     mounts = parse_mounts(mountinfo)
     v1, unified_path = parse_memberships(cgroup)
@@ -110,7 +110,7 @@ def find(cgroup: str, mountinfo: str, pid: int, base: Path = Path("/")) -> Group
 
 
 def _place(version: int, path: str, mounts: Iterable[Mount], pid: int, base: Path) -> Place | None:
-    """Return the folders of the mount that shows most of what is above the process."""
+    """Return the folders in the mount that shows the most levels above the process, or None if no mount shows it."""
     best: Place | None = None
     for mount in mounts:
         top = base / mount.point.lstrip("/")
@@ -123,17 +123,17 @@ def _place(version: int, path: str, mounts: Iterable[Mount], pid: int, base: Pat
                 best = Place(version, folders)
             break
         else:
-            # The mount and the process are named from different places, as in a container that was handed its
-            # host's hierarchy. If the process is listed at the top, that is its cgroup.
+            # The paths of mount and process have different origins, as in a container that was given the host's
+            # hierarchy. If the top cgroup lists the process, it is the process's own.
             if best is None and _lists(top, pid):
                 best = Place(version, (top,))
     return best
 
 
 def _below(path: str, root: str) -> Iterator[PurePosixPath]:
-    """Yield where a cgroup lies below a mount's root, if it does."""
+    """Yield a cgroup's path relative to a mount's root, if it lies below it."""
     of, under = PurePosixPath(path), PurePosixPath(root)
-    # `/../x` is beside the namespace's root: names do not tell where that is.
+    # `/../x` is outside the namespace's root, and its location cannot be told from the names.
     if ".." not in of.parts and ".." not in under.parts and of.is_relative_to(under):
         yield of.relative_to(under)
 

@@ -1,8 +1,8 @@
-"""The statistics of a network interface by which EC2 tells that an instance has used up its allowance.
+"""Reads from a network interface how often an EC2 instance exceeded its network allowances.
 
-Its driver (ENA) counts packets that were queued or dropped since the instance exceeded what its type allows. They come
-by the ioctl that `ethtool -S` uses; the layouts are those of linux/ethtool.h. A container with a network namespace of
-its own has another kind of interface, which does not have them.
+EC2's network driver (ENA) counts the packets that were queued or dropped because the instance exceeded the limits of
+its type. The counters are read with the ioctl that `ethtool -S` uses; the layouts are those of linux/ethtool.h. In a
+container with a separate network namespace the interface is of another kind and lacks these counters.
 """
 
 import array
@@ -21,15 +21,15 @@ _GET_STRINGS, _GET_STATS, _GET_SET_INFO = 0x1B, 0x1D, 0x37
 _SET_STATS: Final = 1
 _NAME_BYTES: Final = 32
 _INTERFACE_BYTES: Final = 16
-#: More than any driver has: what claims to have more is not asked.
+#: More statistics than any driver has; a larger count is not believed.
 _MOST: Final = 65_536
 
-#: Takes an interface and a command, which it answers in place; raises OSError.
+#: Takes an interface's name and a command, and writes the answer into the command; raises OSError.
 Ask = Callable[[str, bytearray], None]
 
 
 def names_in(answer: bytes | bytearray) -> list[str]:
-    """Return the names in the answer to ETHTOOL_GSTRINGS, up to where it is cut off."""
+    """Return the names in the answer to ETHTOOL_GSTRINGS, which may be truncated."""
     if len(answer) < 12:
         return []
     _, _, count = struct.unpack_from("=III", answer)
@@ -39,7 +39,7 @@ def names_in(answer: bytes | bytearray) -> list[str]:
 
 
 def values_in(answer: bytes | bytearray) -> list[int]:
-    """Return the values in the answer to ETHTOOL_GSTATS, up to where it is cut off."""
+    """Return the values in the answer to ETHTOOL_GSTATS, which may be truncated."""
     if len(answer) < 8:
         return []
     _, count = struct.unpack_from("=II", answer)
@@ -48,20 +48,20 @@ def values_in(answer: bytes | bytearray) -> list[int]:
 
 
 def ioctl(interface: str, command: bytearray) -> None:
-    """Have the kernel answer a command in place; raises OSError where it does not."""
+    """Send a command to the kernel, which writes its answer into ``command``; raises OSError if it fails."""
     import fcntl
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         buffer = array.array("B", command)
         address, _ = buffer.buffer_info()
-        # struct ifreq: the name, and a union of which this is the pointer.
+        # struct ifreq: the name, and a union that here holds the pointer.
         request = struct.pack(f"{_INTERFACE_BYTES}sP16x", interface.encode()[: _INTERFACE_BYTES - 1], address)
         fcntl.ioctl(any_socket.fileno(), _SIOCETHTOOL, request)
         command[:] = buffer.tobytes()
 
 
 def count_of_statistics(interface: str, ask: Ask = ioctl) -> int:
-    """Return how many statistics an interface has; 0 where it does not tell."""
+    """Return how many statistics an interface has, or 0 if unknown."""
     command = bytearray(struct.pack("=IIQI", _GET_SET_INFO, 0, 1 << _SET_STATS, 0))
     try:
         ask(interface, command)
@@ -72,7 +72,7 @@ def count_of_statistics(interface: str, ask: Ask = ioctl) -> int:
 
 
 def statistics(interface: str, ask: Ask = ioctl) -> dict[str, int]:
-    """Return the statistics of an interface by name; empty where it has none."""
+    """Return the statistics of an interface by name, or an empty dict if it has none."""
     count = count_of_statistics(interface, ask)
     if not count:
         return {}
@@ -87,12 +87,12 @@ def statistics(interface: str, ask: Ask = ioctl) -> dict[str, int]:
 
 
 def allowances_of(found: Mapping[str, int]) -> dict[str, int]:
-    """Return those of `ALLOWANCES` that an interface's statistics have."""
+    """Return the counters of `ALLOWANCES` found in an interface's statistics."""
     return {name: found[name + SUFFIX] for name in ALLOWANCES if name + SUFFIX in found}
 
 
 def interfaces() -> list[str]:
-    """Return the names of the interfaces of this network namespace but `lo`."""
+    """Return the names of this network namespace's interfaces, except `lo`."""
     if sys.platform != "linux":
         return []
     try:
@@ -102,7 +102,7 @@ def interfaces() -> list[str]:
 
 
 def allowances(ask: Ask = ioctl, of: Callable[[], list[str]] = interfaces) -> dict[str, int] | None:
-    """Return how often each allowance was exceeded, over all interfaces; None: no interface tells."""
+    """Return the counter of each allowance, summed over all interfaces, or None if no interface has any."""
     total: dict[str, int] = {}
     for interface in of():
         for name, count in allowances_of(statistics(interface, ask)).items():

@@ -1,4 +1,4 @@
-"""What this process is allowed now: CPUs, a CPU quota, memory; and how often the kernel killed for want of memory."""
+"""The CPUs, CPU quota and memory that this process may use now, and the number of OOM kills."""
 
 import os
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What a process may use. None: there is no such limit, or the system does not tell."""
+    """CPU and memory that a process may use; a value is None if there is no such limit or it is unknown."""
 
     cpus: frozenset[int]
-    """By affinity and cpuset; empty: not known."""
+    """CPUs allowed by affinity and cpuset, or empty if unknown."""
     machine_cpus: int | None
     quota_cores: float | None
     """The tightest CPU quota of its cgroups."""
     memory_bytes: int | None
     """The smaller of the machine's memory and the tightest limit of its cgroups."""
     memory_limited: bool
-    """Whether that is a limit of a cgroup."""
+    """True if a limit of a cgroup, not the machine's memory, determines `memory_bytes`."""
 
     @property
     def cores(self) -> float | None:
-        """For how many cores' time it may use CPU; None: not known."""
+        """How many cores' worth of CPU time the process may use, or None if unknown."""
         known = [float(len(self.cpus))] if self.cpus else []
         if self.quota_cores is not None:
             known.append(self.quota_cores)
@@ -36,12 +36,12 @@ class Allowed:
 
 
 def groups_here(proc: Path = _PROC) -> Groups:
-    """Return where this process stands; no places where the system has no cgroups."""
+    """Return the cgroups of this process, without any places if the system has no cgroups."""
     return find(read(proc / "self/cgroup") or "", read(proc / "self/mountinfo") or "", os.getpid())
 
 
 def allowed_here(groups: Groups | None = None) -> Allowed:
-    """Return what this process is allowed now."""
+    """Return the CPU and memory that this process may use now."""
     groups = groups_here() if groups is None else groups
     limit = tightest_memory(groups.places.get("memory"))
     total: int | None
@@ -61,20 +61,20 @@ def allowed_here(groups: Groups | None = None) -> Allowed:
 
 
 def cpus_here(cpuset: Place | None) -> frozenset[int]:
-    """Return the CPUs on which this thread may run; empty: not known."""
+    """Return the CPUs on which this thread may run, or an empty set if unknown."""
     if not hasattr(os, "sched_getaffinity"):
         return frozenset()
     cpus = frozenset(os.sched_getaffinity(0))
     if cpuset is not None:
         name = "cpuset.cpus.effective" if cpuset.version == 2 else "cpuset.effective_cpus"
         of_group = parsing.cpu_list(read(cpuset.own / name))
-        # The kernel has already taken the one from the other; where it is not told, nothing is taken.
+        # The kernel applies the cpuset to the affinity itself, so an empty intersection means an unknown cpuset.
         cpus = cpus & of_group or cpus
     return cpus
 
 
 def tightest_quota(cpu: Place | None) -> tuple[float, Path] | None:
-    """Return the smallest quota in cores and the cgroup that has it; None: there is none that is visible."""
+    """Return the smallest CPU quota, in cores, and the cgroup that has it; or None if no quota is visible."""
     if cpu is None:
         return None
     quotas = ((quota_of(folder, cpu.version), folder) for folder in cpu.folders)
@@ -86,14 +86,14 @@ def tightest_quota(cpu: Place | None) -> tuple[float, Path] | None:
 
 
 def quota_of(folder: Path, version: int) -> float | None:
-    """Return the cores that one cgroup allows; None: it has no quota, or it is not known."""
+    """Return the CPU quota of one cgroup, in cores, or None if it has none or it is unknown."""
     if version == 2:
         return parsing.quota_v2(read(folder / "cpu.max"))
     return parsing.quota_v1(read(folder / "cpu.cfs_quota_us"), read(folder / "cpu.cfs_period_us"))
 
 
 def tightest_memory(memory: Place | None) -> int | None:
-    """Return the smallest memory limit (`max` or `high`) of a process's cgroups in bytes; None: none is visible."""
+    """Return the smallest memory limit (`max` or `high`) of a process's cgroups in bytes; None if none is visible."""
     if memory is None:
         return None
     names = ["memory.max", "memory.high"] if memory.version == 2 else ["memory.limit_in_bytes"]
@@ -102,10 +102,10 @@ def tightest_memory(memory: Place | None) -> int | None:
 
 
 def oom_kills(groups: Groups | None = None, proc: Path = _PROC) -> int | None:
-    """Return how many processes the kernel has killed for want of memory, as far as this process can see.
+    """Return how many processes the kernel's OOM killer has killed, as far as this process can see.
 
-    Counted are those of its own cgroup (v2: and below); where no cgroup tells, those of the whole machine. None: not
-    known.
+    The count covers this process's own cgroup (in v2 also those below it), or the whole machine if the cgroup does not
+    provide one. None if neither does.
     """
     groups = groups_here() if groups is None else groups
     memory = groups.places.get("memory")
@@ -118,7 +118,7 @@ def oom_kills(groups: Groups | None = None, proc: Path = _PROC) -> int | None:
 
 
 def read(path: Path) -> str | None:
-    """Return the text of a small file of the kernel; None: it is not there or cannot be read."""
+    """Return the text of a small file of the kernel, or None if it is missing or unreadable."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Reads the texts in which the kernel tells limits and counters. What a text does not tell is None, never zero.
+"""Parses the kernel's texts for limits and counters; a missing or unreadable value is None, never zero.
 
 Formats: Linux's Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst, scheduler/sched-bwc.rst,
 accounting/psi.rst and filesystems/proc.rst.
@@ -6,12 +6,12 @@ accounting/psi.rst and filesystems/proc.rst.
 
 from collections.abc import Collection
 
-#: cgroup v1 writes "no limit" as the largest multiple of a page; no machine has half of it.
+#: cgroup v1 writes "no limit" as the largest multiple of a page; no real limit reaches half of it.
 _NO_LIMIT = 1 << 62
 
 
 def number(text: str | None) -> int | None:
-    """Return a text that is one whole number; None: it is none, such as `max`."""
+    """Return the non-negative integer that a text holds, or None if it holds something else, such as `max`."""
     try:
         value = int(text) if text is not None else None
     except ValueError:
@@ -20,13 +20,13 @@ def number(text: str | None) -> int | None:
 
 
 def memory_limit(text: str | None) -> int | None:
-    """Return a limit in bytes; None: there is no limit, or it is not known."""
+    """Return a memory limit in bytes, or None if there is no limit or it is unknown."""
     value = number(text)
     return None if value is None or value >= _NO_LIMIT else value
 
 
 def keyed(text: str | None) -> dict[str, int]:
-    """Return the numbers of a flat keyed file such as cpu.stat; a line that is none is left out."""
+    """Return the numbers of a flat keyed file such as cpu.stat; lines in another format are left out."""
     found = {}
     for line in (text or "").splitlines():
         name, _, rest = line.partition(" ")
@@ -37,7 +37,7 @@ def keyed(text: str | None) -> dict[str, int]:
 
 
 def quota_v2(text: str | None) -> float | None:
-    """Return the cores that a `cpu.max` allows; None: no quota, or not known."""
+    """Return the cores that the text of a `cpu.max` allows, or None if there is no quota or it is unknown."""
     parts = (text or "").split()
     if len(parts) != 2:
         return None
@@ -45,13 +45,13 @@ def quota_v2(text: str | None) -> float | None:
 
 
 def quota_v1(quota_us: str | None, period_us: str | None) -> float | None:
-    """Return the cores that cpu.cfs_quota_us and cpu.cfs_period_us allow; None: no quota, or not known."""
+    """Return the cores that cpu.cfs_quota_us and cpu.cfs_period_us allow, or None if no quota or unknown."""
     quota, period = number(quota_us), number(period_us)
     return quota / period if quota and period else None
 
 
 def cpu_list(text: str | None) -> frozenset[int]:
-    """Return the CPUs of a list such as `0-3,8`; empty: not known."""
+    """Return the CPUs of a list such as `0-3,8`, or an empty set if it is unreadable."""
     found: set[int] = set()
     for part in (text or "").strip().split(","):
         first, dash, last = part.partition("-")
@@ -63,7 +63,7 @@ def cpu_list(text: str | None) -> frozenset[int]:
 
 
 def pressure_ns(text: str | None) -> int | None:
-    """Return for how long some task has waited, by a pressure file, since it began to count."""
+    """Return a pressure file's total of the time in which some task waited, in ns, or None if unknown."""
     for line in (text or "").splitlines():
         kind, *fields = line.split()[:5] or [""]
         if kind == "some":
@@ -75,7 +75,7 @@ def pressure_ns(text: str | None) -> int | None:
 
 
 def pressure_average(text: str | None) -> float | None:
-    """Return the share of the last ten seconds in which some task waited, by a pressure file."""
+    """Return the share (0 to 1) of the last ten seconds in which some task waited, from a pressure file."""
     for line in (text or "").splitlines():
         kind, *fields = line.split()[:5] or [""]
         if kind == "some":
@@ -87,7 +87,10 @@ def pressure_average(text: str | None) -> float | None:
 
 
 def steal_ns(stat: str | None, cpus: Collection[int], tick_ns: int) -> int | None:
-    """Return for how long a hypervisor ran something else on these CPUs, the mean of one, by `/proc/stat`."""
+    """Return the steal time per CPU, in ns: the mean over ``cpus`` of the `/proc/stat` values, or None if unknown.
+
+    Steal is the time in which the hypervisor ran something else.
+    """
     total, seen = 0, 0
     for line in (stat or "").splitlines():
         if not line.startswith("cpu"):

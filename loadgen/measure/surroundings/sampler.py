@@ -1,4 +1,4 @@
-"""What a second was like around a process: its CPU quota, memory, pressure, steal, and EC2's network allowances."""
+"""Samples a process's surroundings each second: CPU quota, memory, pressure, steal and EC2's network allowances."""
 
 import os
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from loadgen.measure.surroundings.cgroups import Groups, Place, find
 from loadgen.measure.surroundings.limits import cpus_here, tightest_memory, tightest_quota
 
 _PROC = Path("/proc")
-#: How often EC2's counters are read: the driver asks the hypervisor for them.
+#: Interval of reading EC2's counters; not shorter, because the driver asks the hypervisor for them.
 _ALLOWANCES_EVERY_S = 1.0
 _MOST_BYTES = 1 << 20
 
 
 class Around(NamedTuple):
-    """What happened around a process in an interval; see results/README.md. None: not known, or no such limit."""
+    """Limits and events around a process in an interval; None if unknown or without limit. See results/README.md."""
 
     allowed_ns: int | None = None
     quota_ns: int | None = None
@@ -46,19 +46,19 @@ class Around(NamedTuple):
 
 
 class KernelFile:
-    """A small file of the kernel that is read again and again: opened once, and again where it went away."""
+    """A small file of the kernel that is read repeatedly: it stays open, and is reopened after an error."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
 
     def read(self) -> str | None:
-        """Return its text; None: it is not there or cannot be read."""
+        """Return the file's text, or None if it is missing or unreadable."""
         try:
             if self._file is None:
                 self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             pieces, at = [], 0
-            # /proc/stat and the like are longer than one read gives.
+            # One read may not return all of a long file such as /proc/stat.
             while at < _MOST_BYTES and (piece := os.pread(self._file, 65_536, at)):
                 pieces.append(piece)
                 at += len(piece)
@@ -68,14 +68,14 @@ class KernelFile:
             return None
 
     def close(self) -> None:
-        """Close it; the next read opens it again."""
+        """Close the file; the next read opens it again."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
 
 class Allowances:
-    """EC2's counters, read in a thread of their own: the driver may wait for the hypervisor's answer."""
+    """EC2's network counters, to be read in a separate thread because the driver may wait for the hypervisor."""
 
     def __init__(self, allowances: Callable[[], dict[str, int] | None] = ethtool.allowances) -> None:
         self._read = allowances
@@ -83,16 +83,16 @@ class Allowances:
         self.running = self.latest is not None
 
     def watch(self, sleep: Callable[[float], Any]) -> None:
-        """Read once a second until :attr:`running` is false; returns at once where there is nothing to read."""
+        """Read once a second until :attr:`running` is false; return at once if there is nothing to read."""
         while self.running:
             sleep(_ALLOWANCES_EVERY_S)
             self.latest = self._read()
 
 
 class Surroundings:
-    """Reads what is around this process, an interval at a time.
+    """Samples the surroundings of this process, one interval at a time.
 
-    ``proc`` and ``base`` are for tests: the folder that stands for `/proc`, and that in which mount points lie.
+    ``proc`` and ``base`` are for tests: the folder to use as `/proc`, and the folder that contains the mount points.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Surroundings:
         self.take(0)
 
     def take(self, interval_ns: int) -> Around:
-        """Return what happened since the last call, which was so long ago."""
+        """Return the sample of the time since the last call, ``interval_ns`` ago."""
         self._locate()
         counted = {name: value for name, value in self._counters().items() if value is not None}
         before, self._before = self._before, counted
-        # A counter that fell was another's: of a cgroup in its place, or an interface that went.
+        # A counter that fell belongs to something else: a new cgroup of the same name, or fewer interfaces.
         grown = {
             name: value - before[name]
             for name, value in counted.items()
@@ -142,7 +142,7 @@ class Surroundings:
         self.allowances.running = False
 
     def _locate(self) -> None:
-        """Find the cgroups where the process is in others than before, and read limits, which may change any time."""
+        """Find the cgroups again if the process has moved, and read the limits, which may change at any time."""
         text = self._cgroup.read()
         if text != self._text:
             self._text = text
@@ -178,7 +178,7 @@ class Surroundings:
         return parsing.number(self._read(memory.own, name))
 
     def _counters(self) -> dict[str, int | None]:
-        """Return what only grows, and what of it is known."""
+        """Return the counters that only grow; a value is None if unknown."""
         found: dict[str, int | None] = {}
         places, unified = self._groups.places, self._groups.unified
         cpu = places.get("cpu")
@@ -208,7 +208,10 @@ class Surroundings:
         found[f"{level} throttled_ns"] = throttled_ns
 
     def _cpu_time_of_quota(self, cpu: Place | None) -> int | None:
-        """Return the CPU time of all processes under the tightest quota; v1 has it in a hierarchy of its own."""
+        """Return the CPU time of all processes under the tightest quota, or None if unknown.
+
+        In cgroup v1 this counter is in another hierarchy (cpuacct) than the quota.
+        """
         if cpu is None or self._quota is None:
             return None
         if cpu.version == 2:
@@ -217,7 +220,8 @@ class Surroundings:
         accounts = self._groups.places.get("cpuacct")
         if accounts is None:
             return None
-        # The same cgroup there: as far above the process's own, and of the same name or, like it, the topmost.
+        # The matching cpuacct cgroup is as many levels above the process's own, and has the same name or is, as the
+        # cpu cgroup is, the topmost.
         above = cpu.folders.index(self._quota[1])
         if above >= len(accounts.folders):
             return None
@@ -242,7 +246,7 @@ class Surroundings:
         }
 
 
-#: Columns that are what a counter has grown by.
+#: Columns whose value is the growth of a counter during the interval.
 _COUNTERS = (
     "cgroup_cpu_ns", "memory_high_events", "memory_max_events", "oom_events", "oom_kills",
     "pressure_cpu_ns", "pressure_memory_ns", "pressure_io_ns",
@@ -252,7 +256,7 @@ _COUNTERS = (
 
 
 def _throttled(grown: dict[str, int]) -> dict[str, int | None]:
-    """Return the throttling of the cgroup, own or above, that was held back for the longest."""
+    """Return the values of the cgroup, the process's own or one above, that was throttled longest."""
     levels = {name.partition(" ")[0] for name in grown if name.endswith(" throttled_ns")}
     worst = max(levels, key=lambda level: (grown[f"{level} throttled_ns"], -int(level)), default=None)
     if worst is None:
@@ -265,7 +269,7 @@ def _throttled(grown: dict[str, int]) -> dict[str, int | None]:
 
 
 def _number_of(folder: Path) -> int | None:
-    """Return a cgroup's inode: the same for all processes of one kernel, in whatever namespace they are."""
+    """Return a cgroup's inode number, which is the same in all namespaces of one kernel; None if unknown."""
     try:
         return folder.stat().st_ino & (1 << 63) - 1
     except OSError:
