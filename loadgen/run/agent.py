@@ -222,7 +222,7 @@ class Agent:
         self._living += 1
 
     def left(self) -> None:
-        """Uncount a user that has closed its connections and recorded everything."""
+        """Stop counting a user that has closed its connections and recorded everything."""
         self._living -= 1
 
     def wait_for_timeline(self) -> Timeline | None:

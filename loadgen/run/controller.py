@@ -108,7 +108,7 @@ class Controller:
         if isinstance(self.runner, MasterRunner):
             faults.name_of = self.registry.name_of
         self._display: ProgressDisplay | None = None
-        #: Number of users that Locust shall spawn: one per client of the scenario.
+        #: Number of users for Locust to spawn: one per client of the scenario.
         self.total_users = 0
         self._interrupts = 0
         #: Set when a run is over and its exit code is decided.

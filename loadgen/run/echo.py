@@ -89,7 +89,7 @@ def plan_echo(
 ) -> EchoPlan:
     """Return a worker's lane, modelled on the group that publishes most: its namespace, payload size and transport.
 
-    The channel's name holds the run's token and the worker's number, so it is unique to both.
+    The channel's name holds the run's token and the worker's number, so no other run or worker uses it.
     """
     publishes = run.publishing
     name = max(publishes, key=lambda each: publishes[each].events_per_s)
@@ -130,8 +130,8 @@ def _refusal(run: ResolvedRun, rules: ProtocolRules, channel: str) -> str | None
 def _receives(pattern: str, channel: str) -> bool:
     """Return True if a subscription of the scenario to ``pattern`` may receive events of the lane's channel.
 
-    A ``{name}`` in the pattern stands for a number. Only a wildcard can match, as the lane's channel name has letters
-    that no pattern without one produces.
+    A ``{name}`` in the pattern stands for a number. Only a wildcard pattern can match: no number spells the name of the
+    lane's channel.
     """
     if not pattern.endswith("/*"):
         return False

@@ -126,7 +126,7 @@ def analyse(
             children.command("analysis", "finish", str(folder), *options),
             env=children.environment(),
             stdin=subprocess.DEVNULL,
-            # Ctrl-C on the terminal shall reach only this process, which then decides.
+            # In its own process group: Ctrl-C on the terminal must reach only the process that waits here.
             process_group=0,
         )
     while process.poll() is None:
