@@ -17,7 +17,7 @@ SETTLED_S: Final = 3
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
 #: Limit of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: A second that never comes.
+#: A second beyond every run, to settle all of them.
 _EVER = 1 << 62
 
 

@@ -181,7 +181,7 @@ class Coordinator:
         )
         self.phase = "starting"
         self._phase_end_ns: int | None = None
-        #: Set when the record and the report are complete.
+        #: Set when the record is complete, or could not be completed.
         self.done = Event()
         self.exit_code = ExitCode.PASSED
         #: Why the record could not be completed, or None.
@@ -589,7 +589,7 @@ class Coordinator:
         except RunError as error:
             self.exit_code, self.unwritten = error.code, str(error)
         else:
-            # `complete` changes it if it finds the record incomplete.
+            # `complete` has set it to inconclusive if rows are missing.
             self.exit_code = ExitCode(self.manifest.exit_code)
         finally:
             self.done.set()

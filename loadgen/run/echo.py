@@ -149,13 +149,13 @@ class _EchoRecorder(Recorder):
         """Drop the row: echoes are not in the ledger."""
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Drop it."""
+        """Drop the row."""
 
     def connection(self, row: ConnectionRow) -> None:
-        """Drop it."""
+        """Drop the row."""
 
     def clock(self, row: ClockRow) -> None:
-        """Drop it."""
+        """Drop the row."""
 
     def arrived(self) -> Iterable[tuple[int, int, int, int]]:
         """Yield (publisher, sequence, arrival_ns, read_ns) of this run's events since the last call."""

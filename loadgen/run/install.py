@@ -36,7 +36,7 @@ _NO_SHAPE = (
     "the locustfile has no ScenarioShape, or another load shape before it: it needs"
     " `from loadgen.run.install import ScenarioShape, install`, which starts and ends the run"
 )
-#: Locust asks a load shape once a second.
+#: Locust calls a load shape once a second.
 _TICK_S = 1.0
 #: Environment variable set by `loadgen run` to suppress Locust's closing tables.
 QUIET = "LOADGEN_QUIET"
@@ -142,7 +142,7 @@ def _tell_places(controller: Controller) -> None:
 
 
 def _on_signals(handler: Callable[[], None]) -> None:
-    """Install ``handler`` for all ending signals, and unblock them: the parent process may have blocked them."""
+    """Install ``handler`` for the ending signals that are not ignored, and unblock all that the parent had blocked."""
     for number in ENDING_SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             gevent.signal_handler(number, handler)

@@ -56,7 +56,7 @@ class WorkerKey:
 
     @property
     def public(self) -> bytes:
-        """The public key that belongs to the secret one."""
+        """The workers' public key, derived from the secret one."""
         return bytes(zmq.curve_public(self.secret))
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 #: Version of the messages, to be increased with each change: workers of another format are refused.
 FORMAT: Final = 6
 
-#: coordinator → agents: a run begins (the resolved run, target, token, folder).
+#: coordinator → agents: a run begins, with the resolved run, target, token and folder.
 BEGIN: Final = "loadgen.begin"
 #: agent → coordinator: users ask for clients of their roles. coordinator → agent: the numbers of these clients.
 CLAIM: Final = "loadgen.claim"

@@ -316,7 +316,10 @@ def _last_of_each_life(
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    """Write batches to one file atomically, in row groups of at least a million rows."""
+    """Write batches to one file atomically.
+
+    Row groups have about a million rows: enough to compress well, few enough to read one by one.
+    """
     with files.replacing(path) as temporary:
         _copy(temporary, schema, batches)
 
