@@ -27,7 +27,7 @@ from loadgen.run.worker_messages import Hello
 WEIGHT = "LOADGEN_WEIGHT"
 
 
-#: Time for a worker to introduce itself; versions from before workers did so never will.
+#: Time limit for a worker to introduce itself; early versions never do.
 _HELLO_TIMEOUT_S = 10.0
 
 

@@ -70,7 +70,7 @@ connections: Final = Connections()
 
 
 def refused() -> dict[str, Any] | None:
-    """Return the manifest's `refused` (connections by address, messages by sentence), or None if all are empty."""
+    """Return the manifest's `refused` (connections by address, messages by sentence), or None if there are none."""
     if not connections.strangers and not connections.hoards and not faults.counts:
         return None
     return {

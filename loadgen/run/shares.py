@@ -47,7 +47,7 @@ class Share:
     clients: int = 0
     subscriptions: int = 0
     sockets: int = 0
-    #: Sockets that are clients' own connections; the others are for HTTP.
+    #: Number of `sockets` that are clients' own connections; the others are for HTTP.
     websockets: int = 0
 
     def counts(self) -> dict[str, int]:

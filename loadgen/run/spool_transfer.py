@@ -97,7 +97,7 @@ class SpoolSender:
         if have > self._acknowledged[name] or payload["again"]:
             self._heard_s = self._steady_s()
         self._acknowledged[name] = max(self._acknowledged[name], have)
-        # The master dropped everything after a lost piece: go back to where it is.
+        # The master dropped everything after a lost piece: resume from the size it has reached.
         self._sent[name] = have if payload["again"] else max(self._sent[name], have)
 
     def totals(self) -> dict[str, int]:

@@ -232,7 +232,7 @@ class Gate:
 
     #: This many failures in a row are no coincidence of a master that is just starting or ending.
     PATIENCE: Final = 3
-    #: A wrong key disconnects at once; after a longer time the master was merely busy.
+    #: A disconnect within this time counts as a failed handshake: a wrong key fails at once, a busy master later.
     AT_ONCE_S: Final = 5.0
 
     def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
@@ -298,9 +298,10 @@ def _answer_zap(zap: Any, workers_public: bytes) -> None:
 
 
 def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], None] | None = None) -> None:
-    """Call ``see`` with the events of a socket's connections and ``look`` every `LOOK_MS`, in a native thread.
+    """Call ``see`` with each event of a socket's connections, and ``look`` after each `LOOK_MS` without an event.
 
-    A greenlet would be too slow: a stranger's file descriptor, and so its address, is gone within a millisecond.
+    Both are called in a native thread. A greenlet would be too slow: a stranger's file descriptor, and with it its
+    address, is gone within a millisecond.
     """
     # Imported here: it loads asyncio, which a run in one process does not need.
     from zmq.utils.monitor import parse_monitor_message

@@ -114,7 +114,7 @@ class WorkerClock:
 
     @property
     def error_ns(self) -> int:
-        """Largest error of `offset_ns` in either direction, in ns."""
+        """Largest possible error of `offset_ns` in either direction, in ns."""
         return self._current().error_ns if self.apart else 0
 
     def add(self, row: ClockRow) -> None:

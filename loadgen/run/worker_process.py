@@ -1,4 +1,4 @@
-"""Set up a worker process so that its other work disturbs the load as little as possible."""
+"""Set up a worker process so that its housekeeping disturbs the load as little as possible."""
 
 import gc
 import sys
