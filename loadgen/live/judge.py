@@ -59,7 +59,7 @@ class _Worker:
         self.clock_moved_ns = 0
         self.held_ns = self.worst_held_ns = self.span_ns = 0
         self.cgroup: int | None = None
-        #: CPU as a share of the allowed, and longest lag of the event loop in ns, in the previous second.
+        #: CPU time as a share of the allowed, and longest lag of the event loop in ns, in the previous second.
         self.before = (0.0, 0)
 
 

@@ -12,7 +12,8 @@ from loadgen.resolve import ResolvedRun
 
 #: Approximate number of events a second that are followed to their first and last subscriber.
 _SAMPLED_PER_S = 20
-#: With more distinct wildcard patterns than this, the deliveries of an event count as unknown: each channel tries all.
+#: Limit of distinct wildcard patterns, as each is tried for every channel; beyond it, an event's number of deliveries
+#: is unknown.
 _WILDCARDS_MAX = 1_000
 _CHANNELS_KEPT = 100_000
 

@@ -71,7 +71,10 @@ class LiveState:
         target: Mapping[str, Any],
         workers: Iterable[int],
     ) -> None:
-        """Begin with no reports; ``name`` is the run's, ``target`` the manifest's, ``workers`` are numbers."""
+        """Begin a run's state, without any report.
+
+        ``name`` is the run's name, ``target`` the manifest's `target`, and ``workers`` are the workers' numbers.
+        """
         self.run = name
         self.scenario = run.name
         self.begun_ns = now_ns()

@@ -142,7 +142,10 @@ def _tell_places(controller: Controller) -> None:
 
 
 def _on_signals(handler: Callable[[], None]) -> None:
-    """Install ``handler`` for the ending signals that are not ignored, and unblock all that the parent had blocked."""
+    """Install ``handler`` for the ending signals that are not ignored, and unblock them all.
+
+    The process that started this one may have blocked them until now. SIGINT is handled even if it was ignored.
+    """
     for number in ENDING_SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             gevent.signal_handler(number, handler)
