@@ -1,5 +1,5 @@
-"""What is known of a run while it goes on, and the ways to look at it: Locust's web UI, Prometheus, OpenTelemetry.
+"""Live displays of a run: Locust's web UI, Prometheus and OpenTelemetry.
 
-There is one source, `state.LiveState` on the master: the sum of what workers report once a second. Each way to look
-reads it and computes nothing of its own. What is not known is None, never 0.
+All of them read `state.LiveState` on the master, the sum of the reports that workers send once a second, and compute
+nothing themselves. An unknown value is None, never 0.
 """

@@ -1,7 +1,8 @@
-"""Who may ask a web server of a run: Locust's UI with our routes in it, and the endpoint for Prometheus.
+"""Guard the web servers of a run: Locust's UI with the harness's routes, and the endpoint for Prometheus.
 
-A browser sends requests for any page that it shows, so a port on the loopback interface is open to every website that
-the user visits. :class:`Entry` stands around the whole WSGI application: no route, file or error page is outside it.
+A browser sends requests on behalf of any page that it shows, so a port on the loopback interface is open to every
+website that the user visits. :class:`Entry` wraps the whole WSGI application: it guards every route, file and error
+page.
 """
 
 import hmac
@@ -19,13 +20,13 @@ from werkzeug.http import parse_cookie
 from loadgen.console import say
 from loadgen.exits import ExitCode, RunError
 
-#: Holds the token, for whoever must know it beforehand; without it there is a new one each time.
+#: Environment variable that sets the token in advance; without it, each process makes a new one.
 TOKEN_VARIABLE: Final = "LOADGEN_WEB_TOKEN"  # noqa: S105  a name
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,200}", re.ASCII)
 _PARAMETER: Final = "token"
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-#: Locust and gevent have these for every interface.
+#: Addresses that Locust and gevent take for all interfaces.
 WILDCARDS: Final = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104  only compared with
 _HEADERS: Final = (
     ("X-Frame-Options", "SAMEORIGIN"),
@@ -34,7 +35,7 @@ _HEADERS: Final = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Cross-Origin-Opener-Policy", "same-origin"),
 )
-#: Attempts are told at the terminal, each kind once.
+#: Number of distinct refusals that are printed on the terminal, each once.
 _TOLD_MAX: Final = 10
 
 StartResponse = Callable[..., Any]
@@ -42,13 +43,13 @@ Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 
 class Hosts:
-    """The names under which a server may be asked: against DNS rebinding, where a foreign name leads here."""
+    """The host names under which a server answers; protects against DNS rebinding, where a foreign name leads here."""
 
     def __init__(self, bound: str, given: Iterable[str] = ()) -> None:
-        """``bound`` is the address that the server listens on; ``given`` are further names.
+        """Allow the address ``bound``, on which the server listens, and the further names ``given``.
 
         Raises:
-            RunError: a given name is no host name; exit code 2.
+            RunError: a given name is not a host name; exit code 2.
         """
         bound = bound.strip("[]").lower()
         self._any_address = bound in WILDCARDS
@@ -60,26 +61,29 @@ class Hosts:
         self._names = frozenset(names)
 
     def __contains__(self, header: str) -> bool:
-        """Whether a Host header names this server; its port may be that of a forwarding."""
+        """Return True if a Host header names this server; any port is accepted, as it may be a forwarded one."""
         matched = _HOST.fullmatch(header)
         if matched is None:
             return False
         host = matched[1].lower().removesuffix(".")
-        # No name server can lead a literal address elsewhere.
+        # A literal address is safe, as DNS rebinding needs a name.
         return host in self._names or (self._any_address and _address(host.strip("[]")) is not None)
 
 
 class Entry:
-    """WSGI middleware: lets in who asks for this host, comes from no other origin, and has the token, if there is one.
+    """WSGI middleware that admits requests for this host, from no other origin, with the token if there is one.
 
-    The token is taken from the URL (`?token=`), which answers with a cookie and leads on to the URL without it; from
-    that cookie; or from `Authorization: Bearer`.
+    The token may come in the URL (`?token=`), in a cookie, or in an `Authorization: Bearer` header. A URL with it is
+    answered with the cookie and a redirect to the URL without it.
     """
 
     def __init__(
         self, application: Application, hosts: Hosts, what: str, token: str | None = None, cookie: str = ""
     ) -> None:
-        """``what`` names the server at the terminal; ``cookie`` is the cookie's name, another for each port."""
+        """Wrap ``application``; ``what`` names the server in printed messages.
+
+        ``cookie`` is the name of the cookie; it must differ between ports, as a cookie applies to all ports of a host.
+        """
         self._application = application
         self._hosts = hosts
         self._what = what
@@ -88,7 +92,7 @@ class Entry:
         self._told: set[str] = set()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Answer 403, lead on, or hand the request to the application."""
+        """Answer 403, redirect, or pass the request to the application."""
         refused = self._foreign(environ)
         if refused is not None:
             self._tell(refused)
@@ -109,7 +113,7 @@ class Entry:
         return self._serve(environ, start_response)
 
     def _foreign(self, environ: dict[str, Any]) -> str | None:
-        """Return why a request comes from elsewhere, or None."""
+        """Return why a request is refused because of its host or origin, or None if it is not."""
         host = environ.get("HTTP_HOST", "")
         if host not in self._hosts:
             return (
@@ -120,7 +124,7 @@ class Entry:
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return f"a request was refused: it came from a page of {origin[:100]!a}"
         site = environ.get("HTTP_SEC_FETCH_SITE", "none")
-        # A link in a mail may lead here; nothing else of another site's page may.
+        # Links, such as one in a mail, may lead here; other requests from another site's page may not.
         link = (
             environ["REQUEST_METHOD"] == "GET"
             and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
@@ -143,9 +147,9 @@ class Entry:
     def _admit(
         self, environ: dict[str, Any], start_response: StartResponse, rest: list[tuple[str, str]]
     ) -> Iterable[bytes]:
-        """Answer with the cookie, and lead on to the URL without the token."""
+        """Answer with the cookie and a redirect to the URL without the token."""
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-        # Two slashes at the start would be another host.
+        # Two slashes at the start would redirect to another host.
         where = f"/{quote(path.encode('latin-1', 'replace')).lstrip('/')}"
         if rest:
             where += f"?{urlencode(rest)}"
@@ -173,10 +177,11 @@ class Entry:
 
 
 def token_of_environment() -> tuple[str, bool]:
-    """Return the token and whether it was given, and take it out of the environment of later children.
+    """Return the token, and True if the environment sets it; remove it there, so that child processes do not see it.
 
     Raises:
-        RunError: the given one is too short or has other characters than a URL's; exit code 2.
+        RunError: the given token is too short or too long, or has characters other than letters, digits, - and _;
+            exit code 2.
     """
     given = os.environ.pop(TOKEN_VARIABLE, None)
     if given is None:
@@ -199,7 +204,7 @@ def _answer(
 
 
 def _parted(query: str) -> tuple[list[tuple[str, str]], str | None]:
-    """Return the query without the token, and the token."""
+    """Return the query's parameters without the token, and the token or None."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=100)
     except ValueError:

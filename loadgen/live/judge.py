@@ -1,6 +1,6 @@
-"""The verdict on the generator so far, and how the gates stand.
+"""Judge the generator and the gates during a run.
 
-The analysis judges the record when the run is over; this is what of it can be known before. The limits are the same
+The analysis judges the complete record after the run; this module judges what is known earlier, by the same limits
 (`analysis.limits`).
 """
 
@@ -22,18 +22,18 @@ _MEASURING = ("measure", "drain", "finishing")
 
 
 class Heard(Protocol):
-    """What one worker has reported, as far as the verdict goes by it."""
+    """The part of one worker's totals that the verdict needs."""
 
-    #: When it was last heard; 0: not yet.
+    #: Time of its last report, or 0 if none came yet.
     heard_ns: int
 
 
 class Observed(Protocol):
-    """What the reports of all workers add up to, as far as verdict and gates go by it."""
+    """The part of the live state that verdict and gates need."""
 
     @property
     def workers(self) -> Mapping[int, Heard]:
-        """Workers by their number."""
+        """Totals of the workers by their number."""
 
     latencies: Latencies
     loss: Loss
@@ -42,14 +42,14 @@ class Observed(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """`valid`, `degraded` or `invalid` so far, with its reasons; None: nothing was measured yet."""
+    """`valid`, `degraded` or `invalid` so far, with reasons; ``kind`` is None before anything was measured."""
 
     kind: str | None
     reasons: tuple[str, ...]
 
 
 class _Worker:
-    """What tells of a worker in the measure phase."""
+    """A worker's health in the measure phase."""
 
     def __init__(self) -> None:
         self.seconds = self.busy = 0
@@ -59,22 +59,22 @@ class _Worker:
         self.clock_moved_ns = 0
         self.held_ns = self.worst_held_ns = self.span_ns = 0
         self.cgroup: int | None = None
-        #: Of the second before: share of the CPU that it is allowed, and by how much the event loop was late.
+        #: CPU time as a share of the allowed, and longest lag of the event loop in ns, in the previous second.
         self.before = (0.0, 0)
 
 
 class Judge:
-    """Keeps what the verdict and the gates need."""
+    """Collect from reports what the verdict and the gates need."""
 
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
         self._lateness = histograms.new_histogram()
-        #: Deliveries of seconds in which none waited for longer than is good: their histograms are not looked into.
+        #: Deliveries in seconds without a doubtful wait in the receive queue; their histograms need not be decoded.
         self._quick = 0
         self._queue = histograms.new_histogram()
-        #: Whether one of those waits was the generator's doing.
+        #: True if the generator caused one of the doubtful waits.
         self._reads_too_slowly = False
-        #: By tag of the record: what gates ask for besides.
+        #: Histograms of further distributions that gates use, by their tag in the record.
         self._asked: dict[str, HdrHistogram] = {
             tag: histograms.new_histogram()
             for distribution, tag in (
@@ -98,7 +98,7 @@ class Judge:
             return
         row = report["health"]
         slow = row is None or (row["queue_max_ns"] or 0) > LIMITS.queue_doubtful_ns
-        # Of a second without a row nobody knows whether it was awake.
+        # A second without a health row may have been one in which the worker stood still.
         self._reads_too_slowly |= row is None
         if not slow:
             self._quick += report["deliveries"]
@@ -129,7 +129,7 @@ class Judge:
         known.ports_share = max(known.ports_share, row["ports"] / (row["ports_limit"] or 1e18))
 
     def verdict(self, state: Observed, view: View, at_ns: int) -> Verdict:
-        """Return the verdict so far."""
+        """Return the verdict on the generator so far."""
         invalid: list[str] = []
         degraded: list[str] = []
         for number in sorted(view.gone):
@@ -151,7 +151,7 @@ class Judge:
         )
 
     def _throttling(self, invalid: list[str], degraded: list[str]) -> None:
-        """Name a CPU quota that holds workers back, once for those that share it."""
+        """Add a reason for each CPU quota that stops workers, once for all workers that share it."""
         seen: set[int] = set()
         for number, known in self._workers.items():
             if known.worst_held_ns < LIMITS.throttled_ns or known.cgroup in seen:
@@ -191,20 +191,20 @@ class Judge:
             )
 
     def _queue_p99_ns(self) -> int:
-        """Return the p99 of the receive-queue delay where it is longer than is good; else something that is not."""
+        """Return the p99 of the receive-queue delay in ns; if it is within the limit, just some value within it."""
         total = self._quick + self._queue.total_count
         rank = int(0.99 * total + 0.5) - self._quick
         if rank <= 0:
             return 0
-        # Up to a value beyond the limit there are all the quick ones and those of the histogram.
+        # All quick deliveries rank below any value beyond the limit, so only the rank within the histogram matters.
         return histograms.values_at(self._queue, (100 * rank / self._queue.total_count,))[0]
 
     def gates(self, state: Observed) -> list[dict[str, Any]]:
-        """Return each gate with its value so far and whether it holds; None: it is known at the end."""
+        """Return each gate with its value so far; ``holds`` is None if that is only known at the end."""
         rows = []
         for gate in self._gates:
             value = self._value(gate, state)
-            # A gate over windows may have failed in one of them whatever the whole says.
+            # A gate over windows may fail in one of them even if the whole phase passes.
             holds = None if value is None or gate.over_ns is not None else gate.holds(value)
             rows.append({"text": gate.text, "value": value, "kind": gate.metric.kind.name, "holds": holds})
         return rows
@@ -229,7 +229,7 @@ class Judge:
 
 
 def statistic(histogram: HdrHistogram | None, name: str, percentile: float | None) -> float | None:
-    """Return a statistic of a histogram by a gate's name for it; None: there is nothing to take it of."""
+    """Return a statistic of a histogram by its name in gates, or None if the histogram is missing or empty."""
     if histogram is None or not histogram.total_count:
         return None
     if percentile is not None:
@@ -260,7 +260,7 @@ def _worker(number: int, known: _Worker, invalid: list[str], degraded: list[str]
 
 
 def share_of_allowed(row: Mapping[str, Any]) -> float:
-    """Return a worker's CPU time of a second as a share of what it is allowed: a core, or less."""
+    """Return a worker's CPU time in a second as a share of what it is allowed: one core, or less under a quota."""
     interval_ns, allowed_ns = max(1, row["interval_ns"]), row.get("allowed_ns")
     return float(row["cpu_ns"] / (min(interval_ns, allowed_ns) if allowed_ns else interval_ns))
 

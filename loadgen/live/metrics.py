@@ -1,8 +1,8 @@
-"""The metrics that a run has while it goes on: one list, written out for Prometheus and for OpenTelemetry.
+"""The live metrics of a run: one list for both Prometheus and OpenTelemetry.
 
-Prometheus names follow its naming practices (base units, `_total`); OpenTelemetry names are those of its semantic
-conventions for messaging clients where there is one (version 1.36 and later: `messaging.client.sent.messages`
-replaced `…published.messages`), and `loadgen.…` where there is none. What is not known has no sample.
+Prometheus names follow its naming practices (base units, `_total`). OpenTelemetry names are those of its semantic
+conventions for messaging clients if there is one (version 1.36 and later: `messaging.client.sent.messages` replaced
+`…published.messages`), and `loadgen.…` otherwise. An unknown value has no sample.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from loadgen.live.judge import share_of_allowed
 from loadgen.live.state import STATUSES, Buckets, LiveState, WorkerTotals
 from loadgen.live.view import SILENCE_NS, View
 
-#: The phases that a run is in, in their order.
+#: The phases of a run, in order.
 PHASES: Final = ("starting", "ramp", "ready", "warmup", "measure", "drain", "finishing")
 VERDICTS: Final = ("valid", "degraded", "invalid")
 _STATISTICS: Final = ("p50", "p90", "p99", "max")
@@ -23,7 +23,7 @@ Labels = Mapping[str, str]
 
 
 class Kind(Enum):
-    """What a metric is."""
+    """The kind of a metric."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -32,29 +32,29 @@ class Kind(Enum):
 
 @dataclass
 class Metric:
-    """One metric and its samples: numbers, or buckets of a histogram in seconds."""
+    """One metric and its samples, which are numbers, or the buckets of a histogram in seconds."""
 
     name: str
-    """In Prometheus, without `_total`."""
+    """Its name in Prometheus, without `_total`."""
     otel: str | None
-    """In OpenTelemetry; None: it is told there by an attribute of the resource."""
+    """Its name in OpenTelemetry, or None if an attribute of the resource replaces it there."""
     kind: Kind
     unit: str
-    """In UCUM, as OpenTelemetry wants it."""
+    """Its unit in UCUM, as OpenTelemetry requires."""
     help: str
     samples: list[tuple[Labels, float | Buckets]] = field(default_factory=list)
     otel_attributes: Labels = field(default_factory=dict)
-    """What OpenTelemetry's conventions want on each sample."""
+    """Attributes that OpenTelemetry's conventions require on each sample."""
 
     def add(self, value: float | Buckets | None, **labels: str) -> "Metric":
-        """Add a sample; None: it is not known, and there is none."""
+        """Add a sample, unless its value is None (unknown); return the metric."""
         if value is not None:
             self.samples.append((labels, value))
         return self
 
 
 def collect(state: LiveState, at_ns: int) -> Iterator[Metric]:
-    """Yield the metrics of a run at a time (of the master's clock)."""
+    """Yield the metrics of a run at ``at_ns`` on the master's clock; yield none before its first second."""
     view = state.view
     if view is None:
         return

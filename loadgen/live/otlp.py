@@ -1,9 +1,9 @@
-"""The metrics of a run, pushed as OTLP over HTTP to an OpenTelemetry collector.
+"""Push the metrics of a run to an OpenTelemetry collector, as OTLP over HTTP.
 
-Where to, with which headers and how often is told by OpenTelemetry's own environment variables
+OpenTelemetry's own environment variables set the endpoint, the headers and the interval
 (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_METRIC_EXPORT_INTERVAL`, `OTEL_RESOURCE_ATTRIBUTES`,
-…). The values are sums of what workers reported, so the data points are made here and handed to the SDK's exporter: its
-instruments take single values only. Needs the extra `live`.
+…). The values are sums over workers' reports, but the SDK's instruments take only single values, so this module makes
+the data points itself and passes them to the SDK's exporter. Needs the extra `live`.
 """
 
 import logging
@@ -22,7 +22,7 @@ from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import BOUNDS_NS
 
-#: Milliseconds; the specification's default of a minute is longer than most runs.
+#: Default interval in milliseconds; the specification's minute is longer than most runs.
 _INTERVAL_MS: Final = "5000"
 _LAST_EXPORT_S: Final = 5.0
 
@@ -30,10 +30,14 @@ Current = Callable[[], LiveState | None]
 
 
 class Exporter:
-    """Sends the metrics now and then while runs go on, and when one ends."""
+    """Send the metrics at an interval during runs, and when a run ends."""
 
     def __init__(self, current: Current) -> None:
-        """Raises RunError where the extra is missing or a variable makes no sense."""
+        """Begin to export; ``current`` returns the state to send, or None between runs.
+
+        Raises:
+            RunError: the extra `live` is not installed, or an environment variable is invalid.
+        """
         try:
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
         except ImportError:
@@ -43,10 +47,10 @@ class Exporter:
             ) from None
         self._current = current
         self._interval_s = _interval_s()
-        #: Where to, without what may be secret in it.
+        #: The collector's scheme, host and port, without parts that may be secret.
         self.endpoint = _endpoint()
         logger = logging.getLogger("opentelemetry.exporter")
-        # It would repeat the same lines with every attempt; `_export` says it once.
+        # The SDK logs every failed attempt; `_export` reports a failure once.
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
         self._exporter = OTLPMetricExporter()
@@ -54,13 +58,13 @@ class Exporter:
         self._greenlet = gevent.spawn(self._loop)
 
     def close(self) -> None:
-        """Send the last state and end."""
+        """Send the last state and stop exporting."""
         self._greenlet.kill()
         self.flush()
         self._exporter.shutdown()
 
     def flush(self) -> None:
-        """Send the state as it is; give up after some seconds."""
+        """Send the current state; give up after `_LAST_EXPORT_S`."""
         with gevent.Timeout(_LAST_EXPORT_S, False):
             self._export()
 
@@ -75,7 +79,7 @@ class Exporter:
         state = self._current()
         if state is None or state.view is None:
             return
-        # The collector's requests are cooperative here: Locust has patched the sockets.
+        # This does not block other greenlets: Locust has patched the sockets.
         result = self._exporter.export(metrics_data(state, now_ns()))
         failed = result is not MetricExportResult.SUCCESS
         if failed and not self._failed:
@@ -133,7 +137,7 @@ def _metric(metric: Metric, begun_ns: int, at_ns: int, common: dict[str, str | i
             attributes |= {**common, **metric.otel_attributes}
             status = labels.get("status")
             if status in ("unsent", "unmade"):
-                # Never sent: no operation of the client's.
+                # An event that was never sent is no operation of the messaging client.
                 continue
             if status not in (None, "accepted"):
                 attributes["error.type"] = str(status)
@@ -181,7 +185,7 @@ def _interval_s() -> float:
 
 
 def _endpoint() -> str:
-    """Return where the metrics go to; raises RunError where that is no URL."""
+    """Return the collector's scheme, host and port; raises RunError if the variable is not an HTTP URL."""
     text = (
         os.environ.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
         or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")

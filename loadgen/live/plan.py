@@ -1,4 +1,4 @@
-"""What a scenario says beforehand, for live displays: the load that is due, and how many deliveries an event brings."""
+"""Figures that a scenario predicts for live displays: the offered load, and the deliveries that an event brings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,25 @@ from loadgen.planning.fanout import audience, due, group_loads
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ResolvedRun
 
-#: Events a second that are followed to their first and last subscriber, about.
+#: Approximate number of events a second that are followed to their first and last subscriber.
 _SAMPLED_PER_S = 20
-#: So many different patterns with wildcards are tried for each channel; beyond, what an event brings is not known.
+#: Limit of distinct wildcard patterns, as each is tried for every channel; beyond it, an event's number of deliveries
+#: is unknown.
 _WILDCARDS_MAX = 1_000
 _CHANNELS_KEPT = 100_000
 
 
 def live_reports(run: ResolvedRun, rules: ProtocolRules) -> LiveReports:
-    """Return what makes a worker's reports."""
+    """Return the maker of a worker's live reports."""
     rate = sum(publish.events_per_s for publish in run.publishing.values())
     return LiveReports(expected_by_channel(run, rules), round(rate / _SAMPLED_PER_S))
 
 
 def expected_by_channel(run: ResolvedRun, rules: ProtocolRules) -> Callable[[str], int | None]:
-    """Return a function from a channel to how many deliveries an event published to it should bring.
+    """Return a function from a channel to the number of deliveries that an event published to it should bring.
 
-    It returns None where that is not known while the run goes on: subscriptions come and go, or there are more than
-    are spelled out.
+    The function returns None if that number is unknown during the run: subscriptions come and go, or there are too many
+    to be listed one by one.
     """
     seen = None if _changing(run) else audience(run)
     if seen is None or not seen.spelled_out:
@@ -57,12 +58,12 @@ class _Source:
     pace: Pace
     batch: int
     duration_ns: int
-    #: Deliveries of an event on average; None: not known.
+    #: Average number of deliveries of an event, or None if unknown.
     subscribers: float | None
 
 
 class Due:
-    """How many events, and deliveries of them, are due by a time."""
+    """Number of events that the schedule makes due by a time, and of their deliveries."""
 
     def __init__(self, run: ResolvedRun) -> None:
         seen = None if _changing(run) else audience(run)
@@ -73,11 +74,11 @@ class Due:
         ]
 
     def events(self, offset_ns: int) -> float:
-        """Return how many events are due before a time after the start of the warm-up."""
+        """Return the number of events due within ``offset_ns`` after the start of the warm-up."""
         return sum(source.batch * _requests(source, offset_ns) for source in self._sources)
 
     def deliveries(self, offset_ns: int) -> float | None:
-        """Return how many deliveries those should bring; None: not known."""
+        """Return the number of deliveries that these events should bring, or None if unknown."""
         total = 0.0
         for source in self._sources:
             if source.subscribers is None:
@@ -91,5 +92,5 @@ def _requests(source: _Source, offset_ns: int) -> float:
 
 
 def _changing(run: ResolvedRun) -> bool:
-    """Whether clients or subscriptions come and go."""
+    """Return True if clients or subscriptions come and go."""
     return any(group.churn is not None for group in run.groups)

@@ -1,6 +1,6 @@
-"""The metrics of a run in Prometheus' text format, and an endpoint of our own that serves them.
+"""Serve the metrics of a run in Prometheus' text format, on a separate port.
 
-`prometheus_client` writes the format, OpenMetrics for whoever asks for it; Locust's web UI serves the same at /metrics.
+`prometheus_client` writes the format, or OpenMetrics on request. Locust's web UI serves the same at /metrics.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,23 +22,23 @@ from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import BOUNDS_NS
 
-#: The run that is on, or was last; None: none was.
+#: Returns the state of the current or last run, or None if there was none.
 Current = Callable[[], LiveState | None]
-#: What a client has for one request, its answer included, and for the pause before the next.
+#: Time limits for one request with its answer, and for the pause before the next request.
 _REQUEST_S: Final = 10.0
 _PAUSE_S: Final = 120.0
-#: Connections at a time; more wait in the kernel.
+#: Simultaneous connections; further ones wait in the kernel.
 _CONNECTIONS_MAX: Final = 64
 
 
 class RunCollector(Collector):
-    """Reads the state when Prometheus asks."""
+    """Read the live state whenever Prometheus scrapes."""
 
     def __init__(self, current: Current) -> None:
         self._current = current
 
     def collect(self) -> Iterable[Family]:
-        """Yield the families; none before the first run."""
+        """Yield the metric families; yield none before the first run."""
         state = self._current()
         if state is not None:
             for metric in collect(state, now_ns()):
@@ -47,7 +47,7 @@ class RunCollector(Collector):
 
 
 def family(metric: Metric) -> Family:
-    """Return a metric as the library has it."""
+    """Return a metric, which must have samples, as a family of `prometheus_client`."""
     labels = list(metric.samples[0][0])
     if metric.kind is Kind.HISTOGRAM:
         histogram = HistogramMetricFamily(metric.name, metric.help, labels=labels)
@@ -64,17 +64,17 @@ def family(metric: Metric) -> Family:
 
 
 def registry(current: Current) -> CollectorRegistry:
-    """Return a registry with the run's metrics and nothing else."""
+    """Return a registry with only the run's metrics."""
     made = CollectorRegistry(auto_describe=False)
     made.register(RunCollector(current))
     return made
 
 
 def address(text: str) -> tuple[str, int]:
-    """Read `[HOST:]PORT`; without a host it is the loopback interface.
+    """Parse `[HOST:]PORT`; without a host it is 127.0.0.1.
 
     Raises:
-        RunError: it is none; exit code 2.
+        RunError: the text is not a valid address; exit code 2.
     """
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
@@ -88,12 +88,12 @@ def address(text: str) -> tuple[str, int]:
 
 
 class Endpoint:
-    """Serves /metrics on an address of its own."""
+    """Serve /metrics on a separate port."""
 
     def __init__(self, text: str, current: Current, names: Iterable[str] = ()) -> None:
-        """Bind the address; raises RunError where it is none or cannot be had.
+        """Bind the address `[HOST:]PORT` in ``text``; raises RunError if it is invalid or cannot be bound.
 
-        ``names`` are those under which it may be asked besides its address.
+        ``names`` are further host names under which it answers.
         """
         host, port = address(text)
         application = Entry(
@@ -124,7 +124,7 @@ class Endpoint:
 
 
 class _BoundedHandler(WSGIHandler):  # type: ignore[misc]
-    """Ends a connection whose request or answer takes too long."""
+    """Close a connection whose request or answer takes too long."""
 
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, "timed out")
 
@@ -141,7 +141,7 @@ class _BoundedHandler(WSGIHandler):  # type: ignore[misc]
         return read
 
     def handle_one_response(self) -> None:
-        # In gevent a socket's timeout is that of a whole `sendall`.
+        # In gevent a socket's timeout applies to a whole `sendall`.
         self.socket.settimeout(_REQUEST_S)
         super().handle_one_response()
         if self.socket is not None:
@@ -153,7 +153,7 @@ class _BoundedHandler(WSGIHandler):  # type: ignore[misc]
 
 
 class _TooSlow(BaseException):
-    """A client took too long. Not an Exception: the handler would answer it as an error of ours."""
+    """A client took too long. A BaseException, as the handler would answer an Exception like a server error."""
 
 
 def _reading_only(application: Application) -> Application:
@@ -167,7 +167,7 @@ def _reading_only(application: Application) -> Application:
 
 
 def _cumulated(buckets: Buckets) -> list[tuple[str, float]]:
-    """Return (le, count of values up to it) for each bound, the last without one."""
+    """Return (`le`, number of values up to it) for each bucket; the last `le` is +Inf."""
     total, pairs = 0, []
     for bound_ns, count in zip((*BOUNDS_NS, None), buckets.counts, strict=True):
         total += count

@@ -1,4 +1,4 @@
-"""The parts of the live state that add up over time: latencies, what did not arrive, first and last subscribers."""
+"""Cumulative parts of the live state: latencies, loss, and first and last subscribers."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from loadgen.measure.live import ALL, NONE, Report
 
 _SECOND_NS = 1_000_000_000
 _RECENT: Final = 10
-#: A second of intended times is taken for settled when it has been over for so long.
+#: Seconds after which a second of intended times counts as settled.
 SETTLED_S: Final = 3
-#: A sampled event that has not reached all its subscribers by then is given up: which is its last is not known.
+#: A sampled event that has not reached all its subscribers by then is dropped, as its last arrival is unknown.
 GIVEN_UP_NS: Final = 15 * _SECOND_NS
-#: More seconds or events than can be, unless somebody forges them.
+#: Limit of seconds or events kept; only forged reports exceed it.
 _MOST = 200_000
-#: A second that never comes.
+#: A second beyond every run, to settle all of them.
 _EVER = 1 << 62
 
 
 def percentiles(histogram: HdrHistogram | None) -> dict[str, int] | None:
-    """Return p50, p90, p99, max and the count; None where there is nothing to take them of."""
+    """Return p50, p90, p99, max and the count, or None if the histogram is missing or empty."""
     if histogram is None or not histogram.total_count:
         return None
     p50, p90, p99 = histograms.values_at(histogram, (50, 90, 99))
@@ -36,10 +36,10 @@ def percentiles(histogram: HdrHistogram | None) -> dict[str, int] | None:
 
 
 class Latencies:
-    """Headline latencies of the second, of the last ten, and of the measure phase."""
+    """Headline latencies of the current second, of the last ten seconds, and of the measure phase."""
 
     def __init__(self) -> None:
-        #: Of deliveries whose intended time lies in the measure phase.
+        #: Histogram of the deliveries whose intended time lies in the measure phase.
         self.measured = histograms.new_histogram()
         self._second: list[HdrHistogram] = []
         self._recent = histograms.Sliding(_RECENT)
@@ -57,9 +57,9 @@ class Latencies:
             self.measured.add(histograms.decoded(report["measured"]))
 
     def close_second(self, complete: bool) -> HdrHistogram | None:
-        """End the second and return its histogram; None: it is not known whole."""
+        """End the current second and return its histogram, or None if it is not ``complete``."""
         parts, self._second = self._second, []
-        # One report alone needs no sum.
+        # A single report needs no merging.
         second = parts[0] if len(parts) == 1 else histograms.merge(parts)
         self._recent.add(second)
         return second if complete else None
@@ -70,18 +70,18 @@ class Latencies:
 
 
 class Loss:
-    """What should have arrived and has, by the second in which it was intended.
+    """Expected deliveries and arrivals, by the second of the events' intended times.
 
-    A second is settled when it has been over for `SETTLED_S`; what comes later still counts, to the sums. Duplicates
-    count as arrivals, so that a loss can be negative.
+    A second is settled `SETTLED_S` after it has ended; later arrivals still count in the sums. Duplicates count as
+    arrivals, so a loss can be negative.
     """
 
     def __init__(self) -> None:
         self._arrived: dict[int, int] = {}
         self._expected: dict[int, int | None] = {}
-        #: Deliveries that arrived of events of the measure phase.
+        #: Deliveries of the measure phase's events that arrived.
         self.arrived_measured = 0
-        #: Deliveries that the accepted events of the measure phase should bring; None: not known.
+        #: Deliveries that the measure phase's accepted events should bring, or None if unknown.
         self.expected_measured: int | None = 0
         self._settled_until = 0
         self._settled_arrived = 0
@@ -106,14 +106,14 @@ class Loss:
                     self._expected[second] = _plus(self._expected.get(second, 0), count)
 
     def settle(self, offset_ns: int | None) -> float | None:
-        """Settle the seconds that are over, and return what share of their deliveries did not arrive.
+        """Settle the seconds that are over, and return the share of their expected deliveries that did not arrive.
 
-        ``offset_ns`` is now, counted from the start of the measure phase; None: nothing will come any more, all are
-        over. Returns None where nothing was expected in them, or that is not known.
+        ``offset_ns`` is the current time, counted from the start of the measure phase, or None if the run is over and
+        all seconds are to be settled. Returns None if nothing was expected in them, or if the number is unknown.
         """
         until = _EVER if offset_ns is None else offset_ns // _SECOND_NS - SETTLED_S
         if until <= self._settled_until:
-            # Points are a little less than a second apart now and then: no further second is over.
+            # No further second is over: points are sometimes slightly less than a second apart.
             return self._latest
         arrived, expected = 0, _plus(0, 0)
         for second in [known for known in self._arrived if known < until]:
@@ -127,7 +127,7 @@ class Loss:
         return self._latest
 
     def so_far(self) -> float | None:
-        """Return what share of the settled seconds' deliveries did not arrive; None: not known."""
+        """Return the share of the settled seconds' expected deliveries that did not arrive, or None if unknown."""
         return _missing(self._settled_arrived, self._settled_expected)
 
 
@@ -144,23 +144,23 @@ class _Event:
         self.intended_ns = self.first_ns = self.last_ns = self.seen_ns = 0
         self.arrivals = 0
         self.expected: int | None = None
-        #: Whether its acceptance was reported.
+        #: True if a report said that the service accepted it.
         self.known = False
 
 
 class Subscribers:
-    """First and last subscriber of sampled events that reached all of theirs."""
+    """Latencies at the first and the last subscriber, of the sampled events that reached all their subscribers."""
 
     def __init__(self) -> None:
         self.first = histograms.new_histogram()
         self.last = histograms.new_histogram()
-        #: Sampled events that reached all their subscribers, and that did not.
+        #: Number of sampled events that reached all their subscribers, and of those that did not.
         self.complete = self.incomplete = 0
         self._open: dict[tuple[int, int], _Event] = {}
         self._recent: deque[tuple[int, int, int]] = deque(maxlen=10_000)
 
     def take(self, report: Report) -> None:
-        """Add what a report says of the sampled events."""
+        """Add a report's data on sampled events."""
         for publisher, sequence, intended_ns, first_ns, last_ns, count in report["sampled"]:
             event = self._event(publisher, sequence, report["end_ns"])
             if event is None:
@@ -174,7 +174,7 @@ class Subscribers:
                 event.known, event.expected = True, expected
 
     def settle(self, at_ns: int) -> None:
-        """Take those that are complete into the figures, and give up those that will not be."""
+        """Add complete events to the histograms, and drop those that stay incomplete for `GIVEN_UP_NS`."""
         for key, event in list(self._open.items()):
             if event.known and event.expected and event.arrivals >= event.expected:
                 first_ns, last_ns = event.first_ns - event.intended_ns, event.last_ns - event.intended_ns
@@ -189,13 +189,13 @@ class Subscribers:
             del self._open[key]
 
     def recent_first(self, at_ns: int) -> HdrHistogram | None:
-        """Return the histogram of the first subscribers of the last ten seconds."""
+        """Return the histogram of latencies at the first subscriber in the last ten seconds, or None if empty."""
         return _histogram(
             first for then_ns, first, _ in self._recent if at_ns - then_ns < _RECENT * _SECOND_NS
         )
 
     def recent_last(self, at_ns: int) -> HdrHistogram | None:
-        """Return the histogram of the last subscribers of the last ten seconds."""
+        """Return the histogram of latencies at the last subscriber in the last ten seconds, or None if empty."""
         return _histogram(last for then_ns, _, last in self._recent if at_ns - then_ns < _RECENT * _SECOND_NS)
 
     def _event(self, publisher: int, sequence: int, seen_ns: int) -> _Event | None:

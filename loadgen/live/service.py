@@ -1,4 +1,4 @@
-"""Keeps the live state of the run that is on up to date, and owns what shows it; one object a Locust master."""
+"""Keep the live state of the current run up to date, and own its displays; one object per Locust master."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -10,21 +10,21 @@ from loadgen.live.state import LiveState
 from loadgen.live.view import View
 from loadgen.measure.clock import now_ns
 
-#: How often a point may be made; one is made when all workers have reported, once a second.
+#: Interval of checks for a new point; one is made when all workers have reported, about once a second.
 _TICK_S = 0.1
 
 
 class Run(Protocol):
-    """What is read of a coordinator."""
+    """The part of a coordinator that live displays read."""
 
     live: LiveState | None
 
     def view(self) -> View:
-        """Return what it knows at the moment."""
+        """Return the current view of the run."""
 
 
 class LiveService:
-    """Ticks the state, and starts and ends what shows it. Nothing is shown until a run has begun."""
+    """Update the live state periodically, and start and stop its displays. They stay empty until a run begins."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class LiveService:
         web_base_path: str,
         names: Iterable[str] = (),
     ) -> None:
-        """Start what was asked for; raises RunError where it cannot be.
+        """Start the requested displays; raises RunError if one cannot start.
 
-        ``prometheus`` is `[HOST:]PORT`; ``web_ui`` Locust's, or None; ``names`` are host names under which the two may
-        be asked besides their addresses.
+        ``prometheus`` is `[HOST:]PORT` or None, ``web_ui`` is Locust's or None, and ``names`` are further host names
+        under which these two answer.
         """
         self._web_url: str | None = None
         self._run: Run | None = None
@@ -68,7 +68,7 @@ class LiveService:
             extend(web_ui, web_base_path, self.current)
             token, given = token_of_environment()
             guard(web_ui, token, names)
-            # A token that somebody chose is a secret; one of our own is for this process alone and must be known.
+            # A token that the user chose is a secret; a generated one must be printed, as no one else knows it.
             self._web_url = (
                 f"{address_of(web_ui, web_base_path)}?token={f'${TOKEN_VARIABLE}' if given else token}"
             )
@@ -76,7 +76,7 @@ class LiveService:
 
     @property
     def shown(self) -> list[str]:
-        """Where it can be looked at, a sentence's end each."""
+        """One line for each display, with its address."""
         lines = []
         if self._web_url is not None:
             lines.append(f"web UI: {self._web_url} (press Start there; Ctrl-C here ends it)")
@@ -87,15 +87,15 @@ class LiveService:
         return lines
 
     def current(self) -> LiveState | None:
-        """Return the state of the run that is on, or was last."""
+        """Return the state of the current or last run, or None if there is none."""
         return None if self._run is None else self._run.live
 
     def begin(self, run: Run) -> None:
-        """A run begins."""
+        """Show a run that begins."""
         self._run, self._running = run, True
 
     def end(self) -> None:
-        """The run is over: show its last state."""
+        """Show and export the last state of a run that is over."""
         run = self._run
         if run is not None and run.live is not None:
             run.live.finish(now_ns(), run.view())
@@ -104,7 +104,7 @@ class LiveService:
         self._running = False
 
     def close(self) -> None:
-        """End everything; may be called again."""
+        """Stop all displays but the web UI, which Locust owns; idempotent."""
         if self._greenlet is not None:
             self._greenlet.kill()
             self._greenlet = None

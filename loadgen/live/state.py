@@ -1,8 +1,8 @@
-"""The state of a run while it goes on: the reports of all workers, added up exactly.
+"""The live state of a run: the exact sum of all workers' reports.
 
-Every second becomes a point of the time series. Percentiles come from merged HDR histograms, over the second, the last
-ten, and the measure phase so far. A second in which a worker says nothing has no rates and no percentiles: those of the
-others would look like a drop in load.
+Every second becomes a point of a time series. Percentiles come from merged HDR histograms over the second, the last ten
+seconds, and the measure phase so far. A second in which a worker is silent has no rates and no percentiles, as the sum
+of the others would look like a drop in load.
 """
 
 from collections import Counter, deque
@@ -20,38 +20,38 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.live import BOUNDS_NS, Report
 from loadgen.resolve import ResolvedRun
 
-#: Points that are kept: an hour of seconds.
+#: Number of points kept: one hour.
 POINTS_KEPT: Final = 3_600
-#: The statuses that an event of the record can have.
+#: All statuses of an event in the record.
 STATUSES: Final = ("accepted", "rejected", "error", "unanswered", "unsent", "unmade")
 
 
 @dataclass
 class WorkerTotals:
-    """What one worker has reported in all, and what it said last."""
+    """One worker's totals and its latest health."""
 
     deliveries: int = 0
     groups: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     heard_ns: int = 0
-    #: The last row of its health; None: none came yet.
+    #: Its latest health row, or None if none came yet.
     health: Mapping[str, Any] | None = None
     #: Reports since the last point.
     fresh: list[Report] = field(default_factory=list)
 
 
 class Buckets:
-    """How many values each bucket of `BOUNDS_NS` has (bounds are inclusive; the last is beyond all), and the sum."""
+    """A histogram with the buckets of `BOUNDS_NS`, whose upper bounds are inclusive, and one bucket beyond them."""
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BOUNDS_NS) + 1)
         self.sum_s = 0.0
-        #: Nanoseconds; None: there are no values.
+        #: Least and greatest value in nanoseconds, or None if there are no values.
         self.min_ns: int | None = None
         self.max_ns: int | None = None
 
     def add(self, part: Mapping[str, Any] | None) -> None:
-        """Add what a report counted; None: it had no values."""
+        """Add a report's distribution (see `measure.live.Spread.told`), or nothing if it is None."""
         if part is None:
             return
         self.sum_s += part["sum_ns"] / 1e9
@@ -62,7 +62,7 @@ class Buckets:
 
 
 class LiveState:
-    """One run's state. ``observe`` takes reports as they come; ``tick`` makes a point of what came."""
+    """The live state of one run: :meth:`observe` takes reports as they come, :meth:`tick` makes points of them."""
 
     def __init__(
         self,
@@ -71,18 +71,21 @@ class LiveState:
         target: Mapping[str, Any],
         workers: Iterable[int],
     ) -> None:
-        """``name`` is the run's; ``target`` is what the manifest says of it; ``workers`` their numbers."""
+        """Begin a run's state, without any report.
+
+        ``name`` is the run's name, ``target`` the manifest's `target`, and ``workers`` are the workers' numbers.
+        """
         self.run = name
         self.scenario = run.name
         self.begun_ns = now_ns()
         #: URL of the target, without secrets.
         self.target = str(target["url"])
         self.protocol = str(target["protocol"])
-        #: Groups that subscribe: what deliveries can be of.
+        #: Names of the groups that subscribe, and so receive deliveries.
         self.groups = tuple(group.name for group in run.groups if group.subscribe)
         self.workers = {worker: WorkerTotals() for worker in workers}
         self.latencies = Latencies()
-        #: Headline latencies and publish durations of all phases, in the buckets of `BOUNDS_NS`.
+        #: Headline latencies (`latency`) and publish durations (`publish`) of all phases.
         self.latency = Buckets()
         self.publish = Buckets()
         self.negative = 0
@@ -93,7 +96,7 @@ class LiveState:
         self.verdict = Verdict(None, ())
         #: The state of each gate: see `judge.Judge.gates`.
         self.gates: list[dict[str, Any]] = self.judge.gates(self)
-        #: The figures of the measure phase so far.
+        #: Figures of the measure phase so far.
         self.so_far: dict[str, Any] = self._so_far()
         self.points: deque[dict[str, Any]] = deque(maxlen=POINTS_KEPT)
         self.view: View | None = None
@@ -102,7 +105,7 @@ class LiveState:
         self._last_totals: Mapping[str, int] = {}
 
     def observe(self, worker: int, report: Report, received_ns: int) -> None:
-        """Take a worker's report of a second."""
+        """Add a worker's report of one second."""
         totals = self.workers[worker]
         totals.deliveries += report["deliveries"]
         counted, statuses = report["groups"], report.get("statuses", {})
@@ -120,9 +123,13 @@ class LiveState:
         self.judge.take(worker, report)
 
     def tick(self, at_ns: int, view: View) -> bool:
-        """Make a point of what came since the last one; false: a worker's report is still awaited."""
+        """Make a point of the reports since the last one; return False if there is nothing to make one of yet.
+
+        It waits up to `SILENCE_NS` for the report of each worker that is not lost. While the run finishes, it makes no
+        point without a report.
+        """
         if view.phase == "finishing" and not any(totals.fresh for totals in self.workers.values()):
-            # The last reports have come; what is silent now hands over its record.
+            # The last reports have come; silent workers are handing over their records.
             self.view = view
             return False
         living = [number for number in self.workers if number not in view.gone]
@@ -165,7 +172,7 @@ class LiveState:
         return True
 
     def finish(self, at_ns: int, view: View) -> None:
-        """Take in what came last: nothing will come any more."""
+        """Settle everything when the run is over and no more reports will come."""
         self.loss.settle(None)
         self.subscribers.settle(at_ns)
         self.view = view
@@ -174,7 +181,7 @@ class LiveState:
         self.so_far = self._so_far()
 
     def _rates(self, at_ns: int, view: View, complete: bool) -> dict[str, float | None]:
-        """Return rates a second: what was due since the last point, what was sent, and what arrived."""
+        """Return the rates per second since the last point: due, sent, accepted and delivered."""
         due = due_deliveries = sent = accepted = None
         if self._last_ns is not None and at_ns > self._last_ns:
             seconds = (at_ns - self._last_ns) / 1e9
@@ -191,7 +198,7 @@ class LiveState:
             "events_sent_per_s": sent,
             "events_accepted_per_s": accepted,
             "deliveries_due_per_s": due_deliveries,
-            # By each worker's own span: its seconds and ours do not begin together.
+            # Divided by each worker's own span, as its seconds do not align with the points.
             "deliveries_per_s": self._sum_of_rates() if complete else None,
         }
 
@@ -203,7 +210,7 @@ class LiveState:
         return total
 
     def _generator(self, complete: bool) -> dict[str, float | int | None]:
-        """Return how the worst of the workers is doing."""
+        """Return the worst value of any worker for each figure of the generator's health."""
         rows = [totals.health for totals in self.workers.values() if totals.health is not None]
         if not complete or not rows:
             return {"queue_max_ns": None, "late_max_ns": None, "cpu_max": None, "lag_max_ns": None}
@@ -229,7 +236,7 @@ class LiveState:
 
     @property
     def deliveries(self) -> int:
-        """Deliveries of all workers in all phases."""
+        """Number of deliveries of all workers in all phases."""
         return sum(totals.deliveries for totals in self.workers.values())
 
 

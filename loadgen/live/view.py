@@ -1,16 +1,16 @@
-"""What the coordinator shows of a run to live displays."""
+"""The coordinator's view of a run, for live displays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: A worker that has not reported for so long makes its part of the second unknown.
+#: After this much silence of a worker, its part of the second counts as unknown.
 SILENCE_NS: Final = 2_500_000_000
 
 
 @dataclass(frozen=True)
 class View:
-    """What the coordinator knows at a moment."""
+    """The state of a run at one moment."""
 
     phase: str
     elapsed_s: float
@@ -19,10 +19,10 @@ class View:
     subscriptions: int
     totals: Mapping[str, int]
     complaints: tuple[tuple[str, int], ...]
-    #: Worker number → host, of all workers.
+    #: Host names of all workers, by number.
     workers: Mapping[int, str]
-    #: Workers that were lost.
+    #: Numbers of the lost workers.
     gone: frozenset[int]
-    #: Start of the warm-up and of the measure phase, on the master's clock; None: not yet known.
+    #: Start of the warm-up and of the measure phase, on the master's clock, or None if not known yet.
     warmup_ns: int | None
     measure_ns: int | None

@@ -1,9 +1,9 @@
-"""The Fan-out tab of Locust's web UI, and /metrics beside it.
+"""Add the Fan-out tab and /metrics to Locust's web UI.
 
-Locust's UI takes further tabs by name (`extended_tabs`) but fills them with tables only, so its page gets one script
-more, which draws into the tab. The same content has a page of its own at /fan-out. Nothing is loaded from elsewhere.
+Locust's UI accepts further tabs (`extended_tabs`) but can fill them only with tables, so an additional script on its
+page draws into the tab. The same content is also a separate page at /fan-out. Nothing is loaded from other servers.
 
-Locust answers any origin and takes any option from its form; `Entry` and `_refuse_options` end both.
+Locust answers any origin and takes any option from its form; `Entry` and `guard` prevent both.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,11 +21,11 @@ from loadgen.live.entry import WILDCARDS, Entry, Hosts
 from loadgen.live.prometheus import registry
 from loadgen.live.state import LiveState
 
-#: The tab's key, as it stands in the URL: ?tab=fan-out.
+#: The tab's key in the URL: ?tab=fan-out.
 TAB: Final = "fan-out"
 _TYPES: Final = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
 _FILES: Final = ("page.html", "page.js", "tab.js", "live.js", "chart.js", "live.css")
-#: Fields of Locust's own form.
+#: Fields of Locust's start form.
 _FORM: Final = frozenset(
     {"user_count", "spawn_rate", "host", "run_time", "user_classes", "shape_class", "profile"}
 )
@@ -43,7 +43,7 @@ Current = Callable[[], LiveState | None]
 
 
 def extend(web_ui: Any, base_path: str, current: Current) -> None:
-    """Add the tab, its page and /metrics to Locust's web UI; call before it begins to serve."""
+    """Add the tab, its page and /metrics to Locust's web UI; call it before the UI begins to serve."""
     app: Flask = web_ui.app
     protected: Callable[[_Function], _Function] = web_ui.auth_required_if_enabled
     blueprint = Blueprint("loadgen_live", __name__, url_prefix=base_path or None)
@@ -93,11 +93,11 @@ def extend(web_ui: Any, base_path: str, current: Current) -> None:
 
 
 def _show_the_start(web_ui: Any) -> None:
-    """Tell the page the state of this moment: of a run that was asked for, that it is starting.
+    """Make Locust's page show a requested run as starting, by sending it the state of this moment.
 
-    Until a server is up and the workers have their plan, Locust's state stays "ready", as before the start; and it
-    gives an answer again for two seconds or more. Its page asks two seconds after the start. Told "ready", it would
-    show the form again and ask no more, though the run goes on.
+    Until the server is up and the workers have their plan, Locust's own state stays "ready", as before the start.
+    Locust also repeats an answer for two seconds or more. Its page polls two seconds after the start: on "ready" it
+    would show the form again and stop polling, although the run goes on.
     """
     app: Flask = web_ui.app
     fill_template = web_ui.update_template_args
@@ -113,7 +113,7 @@ def _show_the_start(web_ui: Any) -> None:
 
     @app.after_request
     def tell(answer: Response) -> Response:
-        # A new answer: the old one is given again to whoever asks next.
+        # A new object: Locust caches the old answer for the next requests.
         is_told = request.endpoint == "locust.request_stats" and answer.is_json
         return jsonify({**answer.get_json(), "state": state()}) if is_told else answer
 
@@ -121,13 +121,14 @@ def _show_the_start(web_ui: Any) -> None:
 
 
 def guard(web_ui: Any, token: str, names: Iterable[str]) -> None:
-    """Let nobody in but who has the token and asks for this host; call before the UI begins to serve.
+    """Admit only requests with the token and for this host; call it before the UI begins to serve.
 
-    ``names`` are those under which it may be asked besides the address that it listens on.
+    Its start form is restricted to Locust's fields and the options of the user's locustfile. ``names`` are host names
+    under which the UI answers, besides the address that it listens on.
     """
     app: Flask = web_ui.app
     app.config["MAX_CONTENT_LENGTH"] = _BODY_MAX_BYTES
-    # A cookie is for all ports of a host: two runs beside each other have one each.
+    # Cookies apply to all ports of a host: the port in the name keeps two runs on one machine apart.
     app.wsgi_app = Entry(  # type: ignore[method-assign]
         app.wsgi_app, Hosts(web_ui.host, names), "web UI", token, f"loadgen-{web_ui.port}"
     )
@@ -136,7 +137,7 @@ def guard(web_ui: Any, token: str, names: Iterable[str]) -> None:
     def refuse_options() -> Response | None:
         if request.endpoint != "locust.swarm":
             return None
-        # Locust would set whatever option is named; only its form's fields and those of the user's locustfile may be.
+        # Locust would set any named option: allow only its form's fields and the options of the user's locustfile.
         other = sorted(set(request.form) - _FORM - set(ui_extra_args_dict()))
         if not other:
             return None
@@ -148,14 +149,18 @@ def guard(web_ui: Any, token: str, names: Iterable[str]) -> None:
 
 
 def address_of(web_ui: Any, base_path: str) -> str:
-    """Return the UI's URL as it can be opened on this machine."""
+    """Return the UI's URL for a browser on this machine."""
     host = "127.0.0.1" if web_ui.host in WILDCARDS else web_ui.host
     shown_host = f"[{host}]" if ":" in host else host
     return f"{'https' if web_ui.tls_cert else 'http'}://{shown_host}:{web_ui.port}{base_path}/"
 
 
 def shown(state: LiveState | None, run: str | None, after: int) -> dict[str, Any]:
-    """Return what the page shows; of the points only those after a number, if it has those of this run."""
+    """Return the data for the page.
+
+    If ``run``, the run that the page shows, is still the current one, only points with numbers above ``after`` are
+    included; otherwise all.
+    """
     if state is None or state.view is None:
         return {"run": None}
     view = state.view

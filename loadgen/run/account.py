@@ -1,4 +1,4 @@
-"""What a process has to say of itself: failures that are not the service's doing, and checks of the user's code."""
+"""Failures that are not the service's fault, and the results of the user's checks, of one process."""
 
 from loadgen.console import say
 from loadgen.measure.checks import Checks
@@ -6,7 +6,7 @@ from loadgen.measure.failures import NETWORK, USER_CODE, Failure, Failures
 
 
 def show_failure(failure: Failure) -> None:
-    """Say what failed that is not the service's doing."""
+    """Print a failure that is not the service's fault and makes the run invalid."""
     if failure.kind == NETWORK:
         say(f"this machine cannot connect: {failure.message}; the run goes on, and is invalid")
         return
@@ -15,7 +15,7 @@ def show_failure(failure: Failure) -> None:
 
 
 class Account:
-    """Failures and checks of a process that belong to no worker's part in a run: a master's, or from before a run."""
+    """Failures and checks that belong to no worker: those of the master, and those from before a run."""
 
     def __init__(self) -> None:
         self.failures = Failures(show_failure)

@@ -55,18 +55,18 @@ _CLAIM_WINDOW_S = 0.005
 _PING_INTERVAL_S = 0.25
 _FIRST_PINGS_S = 0.02
 _CLOCK_TIMEOUT_S = 10.0
-#: How far ahead the offset to the master's clock is foretold: a wait that is longer looks again on its way.
+#: How far ahead the offset to the master's clock is extrapolated; longer waits recompute it on the way.
 _CLOCK_FRESH_NS = 200_000_000
-#: So long without an answer to the last pieces of a record, and the master is taken for gone.
+#: If the last pieces of a spool stay unanswered for this long, the master counts as gone.
 _HAND_OVER_PATIENCE_S = 30.0
 _MOST_COMPLAINTS = 20
 _MOST_NETWORK_NOTES = 50
 
 
 class Agent:
-    """Implements `WorkerRun` for the users of this process, and answers the coordinator.
+    """One worker process's part in one run: implements `WorkerRun` for its users and answers the coordinator.
 
-    Built when the coordinator's BEGIN arrives; one object a run.
+    Created when the coordinator's BEGIN arrives. Raises RunError if the target cannot be used from here.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Agent:
         self._clients = Clients(run)
         rules = target.protocol.rules
         self.service: Service = target.service()
-        #: What people should know of this worker's connects, and how often.
+        #: Notes about this worker's connects that users should know, counted.
         self._network: Counter[str] = Counter()
         self.dialer = Dialer(
             allow_remote=target.allow_remote,
@@ -99,9 +99,9 @@ class Agent:
         self.address = _address(self.service, self.dialer)
         self.timer = PreciseTimer()
         self.progress = Progress()
-        #: What failed here that is not the service's doing; makes the run invalid.
+        #: Failures here that are not the service's fault; they make the run invalid.
         self.failures = Failures(show_failure)
-        #: What the user's own code has asserted.
+        #: Results of the checks in the user's code.
         self.checks = Checks()
         self.most_event_bytes = run.event_bytes
         self._folder, self._shared = spool_folder(begin["folder"], begin["token"], worker)
@@ -114,7 +114,7 @@ class Agent:
             )
         )
         self._patience_s = _HAND_OVER_PATIENCE_S
-        #: Why this worker ends before the run does.
+        #: Why this worker left before the end of the run, or None.
         self._left: str | None = None
         self.recorder = Recorder(begin["token"], self._spool, run_in_thread, native_lock())
         self._tally = locust_stats.DeliveryTally(environment.stats, run)
@@ -130,13 +130,13 @@ class Agent:
         self._claims: list[tuple[str, AsyncResult]] = []
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
         self._living = 0
-        #: Set when it is known when the ramp begins, or that there will be none.
+        #: Set when the ramp's start is known, or when the run ends without one.
         self._ramping = Event()
         self._ramp_ns = 0
         self._timeline: AsyncResult = AsyncResult()
         self._over = Event()
         self._finishing = False
-        #: Set when the spool is written to its end.
+        #: Set when the spool is complete and, if necessary, transferred.
         self.finished = Event()
         self.publishing_over = False
         self._complaints: Counter[str] = Counter()
@@ -145,7 +145,7 @@ class Agent:
         self._latest: Interval | None = None
         self._histogram: str | None = None
         self._shortest: str | None = None
-        #: Reports for live displays that are still to be sent.
+        #: Reports for live displays, not sent yet.
         self._reports: list[Report] = []
         self._flushing = Semaphore()
         settle_ns = run.phases.settle_ns
@@ -176,39 +176,39 @@ class Agent:
         if self._echo is not None:
             self._echo.start()
 
-    # For the users: see users.worker.WorkerRun.
+    # Called by users: see users.worker.WorkerRun.
 
     @property
     def stopping(self) -> bool:
-        """Whether the run is over or was interrupted."""
+        """True once this worker's drain has ended: clients close their connections."""
         return bool(self._over.is_set())
 
     def claim(self, role: str) -> ClientPlan | None:
-        """Wait for the plan of the next client of that role; None: there is none left."""
+        """Wait for and return the plan of the next unclaimed client of ``role``, or None if none is left."""
         granted: AsyncResult = AsyncResult()
         if not self._claims:
-            # Users are spawned by the thousand: one message carries the claims of all that ask now.
+            # Users are spawned by the thousand: one message carries all claims of the next few milliseconds.
             gevent.spawn_later(_CLAIM_WINDOW_S, self._send_claims)
         self._claims.append((role, granted))
         number = granted.get()
         return None if number is None else self._clients.client(number)
 
     def wait_for_ramp(self, client: ClientPlan) -> bool:
-        """Wait until the client's turn to connect has come; false: the run is over."""
+        """Wait until it is the client's turn to connect; return False if the run ended before."""
         self._ramping.wait()
-        # The ramp is on the master's clock: wait until it is known here.
+        # The ramp is scheduled on the master's clock: wait for an estimate of the offset to it.
         self._clock.ready.wait(_CLOCK_TIMEOUT_S)
         if self._ramp_ns:
             self.wait_until(self._ramp_ns + client.ramp_offset_ns)
         return bool(self._ramp_ns) and not self.stopping
 
     def wait_until(self, due_ns: int) -> None:
-        """Block until the master's clock shows ``due_ns``; return at once where that is past."""
+        """Block until the master's clock shows ``due_ns``; return at once if that time is past."""
         clock = self._clock
         if not clock.apart:
             self.timer.wait_until(clock.local_ns(due_ns))
             return
-        # The clocks part while it waits, and pings tell by how much.
+        # The clocks drift apart during the wait: recompute the offset from the latest pings.
         while (left_ns := clock.local_ns(due_ns) - now_ns()) > 0:
             soon = left_ns <= _CLOCK_FRESH_NS
             self.timer.wait_until(now_ns() + (left_ns if soon else left_ns - _CLOCK_FRESH_NS // 2))
@@ -218,15 +218,15 @@ class Agent:
         return self._clock.local_ns(master_ns)
 
     def joined(self) -> None:
-        """A user has begun to play its role."""
+        """Count a user that has begun to play its role."""
         self._living += 1
 
     def left(self) -> None:
-        """A user has hung up and recorded everything."""
+        """Stop counting a user that has closed its connections and recorded everything."""
         self._living -= 1
 
     def wait_for_timeline(self) -> Timeline | None:
-        """Wait until all subscribers are ready; None if the run ended before."""
+        """Wait until all subscribers are ready and return the timeline, or None if the run ended before."""
         timeline: Timeline | None = self._timeline.get()
         return timeline
 
@@ -235,37 +235,37 @@ class Agent:
         self._over.wait()
 
     def report_error(self, reason: str, fatal: bool) -> None:
-        """Report why a client failed."""
+        """Count why a client failed; a ``fatal`` reason ends the run before the measurement."""
         if reason in self._complaints or len(self._complaints) < _MOST_COMPLAINTS:
             self._complaints[reason] += 1
         if fatal and self._fatal is None:
             self._fatal = reason
 
     def _on_network(self, sentence: str) -> None:
-        """Keep what the dialer says; the first time for the terminal, too."""
+        """Count a note of the dialer; print it the first time."""
         if sentence not in self._network:
             if len(self._network) >= _MOST_NETWORK_NOTES:
                 return
             say(f"worker {self.worker}: {sentence}")
         self._network[sentence] += 1
 
-    # From the coordinator.
+    # Called for messages of the coordinator.
 
     def on_grant(self, payload: Payload) -> None:
-        """Give claimed clients to the users that wait for them."""
+        """Handle GRANT: give claimed clients to the users that wait for them."""
         granted: dict[str, list[int]] = {role: list(numbers) for role, numbers in payload["granted"].items()}
         for role, waiting in self._asked.pop(payload["request"], ()):
             numbers = granted.get(role)
             waiting.set(numbers.pop(0) if numbers else None)
 
     def on_ramp(self, payload: Payload) -> None:
-        """Have users connect, each when its turn comes."""
+        """Handle RAMP: let users connect, each at its own time."""
         self._ramp_ns = payload["ramp_ns"]
         self._ramping.set()
 
     def on_go(self, payload: Payload) -> None:
-        """Take the timeline; publishers start by themselves."""
-        # All clients are there, and stay to the end.
+        """Handle GO: pass the timeline to the users; publishers start on it by themselves."""
+        # All clients exist by now and live to the end: the garbage collector need not scan them again.
         gc.freeze()
         timeline = Timeline(**payload)
         if self.recorder.live is not None:
@@ -273,7 +273,7 @@ class Agent:
         self._timeline.set(timeline)
 
     def on_finish(self, payload: Payload) -> None:
-        """Stop publishing, drain for so long, hang up, write what is left, hand over the record."""
+        """Handle FINISH: stop publishing, drain for ``drain_ns``, close connections, and hand over the record."""
         if self._finishing:
             return
         self._finishing = True
@@ -286,27 +286,30 @@ class Agent:
         gevent.spawn(self._finish, payload["drain_ns"])
 
     def on_spool_written(self, payload: Payload) -> None:
-        """The master says how much of a file of the spool it has."""
+        """Handle SPOOL_WRITTEN: the master acknowledges the bytes of a spool file that it has written."""
         if self._sender is not None:
             self._sender.on_answer(payload)
             self._send_spool()
 
     def leave(self, why: str, patience_s: float) -> None:
-        """End this worker's part before the run does: hang up, and hand over what there is; returns when done."""
+        """End this worker's part early and return when its record is handed over, or when patience runs out.
+
+        ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
+        """
         self._left, self._patience_s = why, patience_s
         self.on_finish({"drain_ns": 0})
         self.finished.wait(patience_s + _HAND_OVER_PATIENCE_S)
 
     def abandon(self) -> None:
-        """Write what was recorded so far and nothing more: the master's process is gone, and this one about to be."""
+        """Write what was recorded so far: the master's process is gone and this one is about to end."""
         self._finishing = True
         self._flush()
         self._spool.close()
 
     def on_pong(self, payload: Payload) -> None:
-        """The master has said what time it is there."""
+        """Handle PONG: add the answered ping to the estimate of the master's clock."""
         here = read_both()
-        # The daemon may have written anew since the ping left: the wider of the two holds for the time between.
+        # The clock daemon may have updated its bound since the ping left: the wider one covers the time between.
         bound_ns = clockbound.wider(payload["bound_ns"], clockbound.error_ns())
         known = {"received_ns": here.real_ns, "received_raw_ns": here.raw_ns, "bound_ns": bound_ns}
         row = ClockRow(**{**payload, **known})
@@ -314,7 +317,7 @@ class Agent:
         self.recorder.clock(row)
         self.recorder.clock_offset_ns = self._clock.offset_ns
 
-    # Inside.
+    # Internals.
 
     def _echo_lane(self, begin: Payload, rules: ProtocolRules) -> EchoLane | None:
         if begin["echo_ns"] is None:
@@ -324,7 +327,7 @@ class Agent:
         return EchoLane(self, plan, token, self._spool)
 
     def _ping_loop(self) -> None:
-        """Ask the master for its time: quickly at first, then all through the run."""
+        """Ping the master for its time: in quick succession at first, then throughout the run."""
         while not self._over.is_set():
             self._ping()
             gevent.sleep(_PING_INTERVAL_S if self._clock.ready.is_set() else _FIRST_PINGS_S)
@@ -362,7 +365,7 @@ class Agent:
 
     def _flush(self) -> None:
         try:
-            # One at a time: the last flush must not meet a periodic one that still writes.
+            # One at a time: the last flush must not overlap a periodic one that is still writing.
             with self._flushing:
                 if self._echo is not None:
                     self.recorder.echoes(self._echo.take())
@@ -383,7 +386,7 @@ class Agent:
             )
 
     def _send_spool(self) -> None:
-        """Send what the master cannot read itself."""
+        """Send new spool data if the master does not share the spool folder."""
         if self._sender is None:
             return
         try:
@@ -427,7 +430,7 @@ class Agent:
     def _finish(self, drain_ns: int) -> None:
         gevent.sleep(drain_ns / 1e9)
         if self._clock.apart:
-            # Bounds the clock up to the last arrival; the answer comes while connections are closed.
+            # Bounds the clock offset up to the last arrival; the answer comes while connections close.
             self._ping()
         self._over.set()
         deadline = gevent.Timeout(10)
@@ -481,7 +484,7 @@ class Agent:
         self.finished.set()
 
     def _hand_over(self, sender: gather.SpoolSender) -> None:
-        """Send what the master does not have yet, and wait for its word on all of it."""
+        """Send the rest of the spool and wait until the master has acknowledged all of it."""
         self._send_spool()
         while sender.pending() and sender.silent_s < self._patience_s and self._broken is None:
             gevent.sleep(0.02)
@@ -494,7 +497,7 @@ class Agent:
 
 
 def _address(service: Service, dialer: Dialer) -> Address:
-    """Return where to connect; raises RunError."""
+    """Return the service's address; raises RunError if it cannot be used."""
     try:
         return Address(service.connect_url, service.tls, dialer)
     except TransportError as error:
@@ -502,12 +505,12 @@ def _address(service: Service, dialer: Dialer) -> Address:
 
 
 def failed_status(reason: str, code: int) -> Payload:
-    """Return the status of an agent that could not be built."""
+    """Return the STATUS payload of an agent that could not be created; ``code`` is the exit code."""
     return _status(broken=clipped(reason), broken_code=code, absent=True)
 
 
 def _status(**known: Any) -> Payload:
-    """Return the STATUS payload: what is not given is as in an agent that has just begun."""
+    """Return a STATUS payload; fields that are not given are those of an agent that has just begun."""
     begun = {
         "progress": asdict(Progress()),
         "deliveries": 0,

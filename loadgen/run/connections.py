@@ -1,10 +1,11 @@
-"""The connections at a master's port: which were never let in, and which bring more than they ever finish.
+"""Watch the connections at a master's port: count the strangers and close those that hoard unfinished messages.
 
-ZeroMQ bounds a frame and how many messages wait, but it keeps the parts of a message until the last has come, however
-many there are. So the kernel's count of the bytes of each connection is held against what was read of it.
+ZeroMQ limits the size of a frame and the number of queued messages, but it buffers the parts of a multipart message
+until the last one arrives, however many there are. So the kernel's count of the bytes that each connection has
+received is compared with the bytes of the messages read from it.
 """
 
-import _socket  # not the one of gevent: a native thread looks here
+import _socket  # not gevent's: a native thread calls `look`
 import socket
 import struct
 from collections import Counter
@@ -13,7 +14,8 @@ from typing import Final
 
 import zmq
 
-#: Bytes that may be on their way between the kernel and the master's own reading: what may wait, and half as much.
+#: Bytes that a connection may have received ahead of the master's reading: 1.5 × the 64 messages of 2 MiB that may
+#: wait (see `wire`).
 MOST_UNREAD: Final = 192 << 20
 LOOK_MS: Final = 50
 FAILED: Final = frozenset(
@@ -23,59 +25,62 @@ FAILED: Final = frozenset(
         zmq.EVENT_HANDSHAKE_FAILED_AUTH,
     }
 )
-#: Distinct addresses that are kept apart.
+#: Addresses counted separately; further ones are counted together.
 _MOST_ADDRESSES: Final = 1_000
 _MOST_OPEN: Final = 100_000
 _UNKNOWN: Final = "an unknown address"
-#: Where `tcp_info` of linux/tcp.h has `tcpi_bytes_received`.
+#: Reads `tcpi_bytes_received` from the `struct tcp_info` of linux/tcp.h.
 _RECEIVED: Final = struct.Struct("=128xQ")
 
 
 @dataclass(slots=True)
 class _Connection:
     peer: tuple[str, int] | None
-    #: How many handshakes had succeeded when it was accepted.
+    #: Handshakes that had succeeded, on any connection, when this one was accepted.
     succeeded: int
     read: int = 0
 
 
 class Connections:
-    """Called by the thread that watches the socket, but for :meth:`took`."""
+    """Track the connections of one ZeroMQ socket.
+
+    All methods but :meth:`took` are called by the thread that watches the socket.
+    """
 
     def __init__(self) -> None:
-        #: Connections that were closed before they had proven to be a worker's, by address.
+        #: Number of connections closed before they had authenticated as a worker's, by address.
         self.strangers: Counter[str] = Counter()
-        #: Connections that were ended because of what they had brought and not finished, by address.
+        #: Number of connections closed for sending too much of a message without finishing it, by address.
         self.hoards: Counter[str] = Counter()
         self._open: dict[int, _Connection] = {}
         self._succeeded = 0
         self._failed = False
 
     def see(self, event: int, value: int) -> None:
-        """Take an event of the socket's monitor; ``value`` is a file descriptor or a code."""
+        """Handle an event of the socket's monitor; ``value`` is a file descriptor or an error code."""
         if event == zmq.EVENT_ACCEPTED:
             if len(self._open) < _MOST_OPEN:
                 self._open[value] = _Connection(_peer_of(value), self._succeeded)
         elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._succeeded += 1
         elif event in FAILED:
-            # Of the connection of which it is said next that it has gone.
+            # The event does not name its connection; the next EVENT_DISCONNECTED does.
             self._failed = True
         elif event == zmq.EVENT_DISCONNECTED:
             gone = self._open.pop(value, None)
             failed, self._failed = self._failed, False
-            # One that says nothing ZeroMQ understands is closed without a word of a handshake.
+            # ZeroMQ closes a peer that does not speak its protocol without any handshake event.
             if failed or (gone is not None and gone.succeeded == self._succeeded):
                 _count(self.strangers, gone)
 
     def took(self, descriptor: int, size: int) -> None:
-        """A message of so many bytes was read that came by a connection."""
+        """Count the ``size`` bytes of a message read from the connection with this file descriptor."""
         known = self._open.get(descriptor)
         if known is not None:
             known.read += size
 
     def look(self) -> None:
-        """End the connections that have brought too much of what is not finished."""
+        """Close the connections that have sent more than `MOST_UNREAD` bytes without finishing a message."""
         for descriptor, known in list(self._open.items()):
             if known.peer is None:
                 continue
@@ -86,7 +91,7 @@ class Connections:
             try:
                 told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.size)
                 received = _RECEIVED.unpack(told)[0] if len(told) == _RECEIVED.size else 0
-                # By now the descriptor may be another connection's.
+                # Compare the peer: the descriptor may belong to another connection by now.
                 if received - known.read > MOST_UNREAD and _name(connection.getpeername()) == known.peer:
                     _count(self.hoards, known)
                     connection.shutdown(socket.SHUT_RDWR)
@@ -104,7 +109,7 @@ def _count(counter: Counter[str], of: _Connection | None) -> None:
 
 
 def _peer_of(descriptor: int) -> tuple[str, int] | None:
-    """Return (address, port) of the other end of a connection of libzmq's, None if it has gone by now."""
+    """Return (address, port) of the peer of a libzmq connection, or None if it is closed already."""
     try:
         connection = _socket.socket(fileno=descriptor)
     except OSError:

@@ -1,4 +1,4 @@
-"""One Locust process as a part of a run: it owns the coordinator or the agent, or both, and carries their messages."""
+"""Connect one Locust process to a run: own its coordinator, its agent or both, and carry their messages."""
 
 import copy
 import os
@@ -66,64 +66,64 @@ TO_AGENTS = (
 )
 
 
-#: A master that is silent for so long is gone; it sends a heartbeat a second.
+#: A master that is silent for this long counts as gone; it sends a heartbeat every second.
 MASTER_SILENCE_S = 10.0
-#: The process that has loaded this module, and forks the workers of `--processes`.
+#: Pid of the process that loaded this module; with `--processes` it forks the workers.
 _LOADED_BY = os.getpid()
-#: What a worker whose master's process is gone has for writing what it has.
+#: Time for an orphaned worker to write what it has recorded.
 _ORPHAN_GRACE_S = 0.7
 _SERVER_INTERVAL_S = 0.1
-#: What a worker that is told to end has for handing over its record; container platforms wait 30 s by default.
+#: Time for a worker that is told to end to hand over its record; container platforms wait 30 s by default.
 _LEAVE_PATIENCE_S = 15.0
 
 
 class Controller:
-    """Owns the coordinator and the agent of one Locust process, and is the link between them."""
+    """Own the coordinator and the agent of one Locust process, and be the link between them."""
 
     def __init__(self, environment: Environment, places: Mapping[str, str] = MappingProxyType({})) -> None:
         self.environment = environment
-        #: Where options stand that are set and not on the command line, by name: see `locust_settings`.
+        #: File or environment variable of each option that is set, but not on the command line: see `locust_settings`.
         self.places = places
-        # Typed by hand: Locust's own types leave open which runner it is.
+        # Any: Locust's own types leave open which runner it is.
         self.runner: Any = environment.runner
         # A copy: Locust's web form writes into its own.
         self.options: Any = copy.copy(environment.parsed_options)
         proxy.switch_off(getattr(self.options, "no_proxy", False))
         try:
-            #: What this process's own command line allows. Taken now: later Locust puts the options of a master in the
-            #: place of a worker's own.
+            #: Permissions on this process's own command line. Read now: Locust later replaces a worker's options
+            #: with those of its master.
             self.allowed = Allowed.of_options(self.options)
         except CredentialError as error:
             say(str(error))
             os._exit(ExitCode.USAGE)
         self.coordinator: Coordinator | None = None
         self.agent: Agent | None = None
-        #: On a master: what it runs.
+        #: The run and its budget; set on a master.
         self.given: Handover | None = None
         self.target: target.Target | None = None
         self.server: ServerProcess | None = None
         self.live: LiveService | None = None
-        #: On a master: whom it lets in.
+        #: The worker registry of a master.
         self.registry = joining.Registry(self.runner, self.options, self.to_agents)
         if isinstance(self.runner, MasterRunner):
             faults.name_of = self.registry.name_of
         self._display: ProgressDisplay | None = None
-        #: What Locust is asked for: one user a client of the scenario.
+        #: Number of users for Locust to spawn: one per client of the scenario.
         self.total_users = 0
         self._interrupts = 0
-        #: Set when a run is over and how it ended is told.
+        #: Set when a run is over and its exit code is decided.
         self.ended = Event()
-        #: Of the user's code from before a run: the next one takes it.
+        #: Failures and checks of the user's code from before a run; the next run takes them over.
         self._early = Account()
 
     @property
     def over(self) -> bool:
-        """Whether the last run is over."""
+        """True if the last run is over."""
         return bool(self.ended.is_set())
 
     @property
     def account(self) -> Agent | Account:
-        """What takes failures and checks of the user's code now."""
+        """The object that takes failures and checks of the user's code now."""
         if self.agent is not None and not self.agent.finished.is_set():
             return self.agent
         if self.coordinator is not None and not self.over:
@@ -132,7 +132,7 @@ class Controller:
 
     @property
     def past(self) -> bool:
-        """Whether the run of this process is over and what it says is written."""
+        """True if the run of this process is over and its record is closed."""
         if isinstance(self.runner, WorkerRunner):
             return self.agent is not None and self.agent.finished.is_set()
         return self.coordinator is not None and (self.over or self.coordinator.done.is_set())
@@ -144,15 +144,15 @@ class Controller:
     # The link.
 
     def to_coordinator(self, kind: str, payload: Payload) -> None:
-        """Send to the coordinator: over Locust, or directly where it lives here."""
+        """Send a message to the coordinator: over Locust, or directly if it lives in this process."""
         if isinstance(self.runner, WorkerRunner):
             self.runner.send_message(kind, payload)
         else:
-            # A greenlet of its own, as a message would be: the caller must not run the coordinator's code.
+            # In another greenlet, as for a real message: the caller must not run the coordinator's code.
             gevent.spawn(self._receive_here, kind, payload)
 
     def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
-        """Send to one agent, or to all."""
+        """Send a message to one agent, or to all if ``worker_id`` is None."""
         if isinstance(self.runner, MasterRunner):
             self.runner.send_message(kind, payload, worker_id)
         else:
@@ -162,7 +162,7 @@ class Controller:
         self._from_agent("local", kind, worker_messages.converted(kind, payload))
 
     def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
-        """Take a Locust message; ``msg.node_id`` is the id of the connection that it came by. Never raises."""
+        """Handle a Locust message; ``msg.node_id`` identifies the connection that brought it. Never raises."""
         try:
             if isinstance(self.runner, MasterRunner):
                 self._from_agent(msg.node_id, msg.type, msg.data, msg.address)
@@ -174,7 +174,7 @@ class Controller:
             faults.add(sender, msg.type, told)
 
     def _from_agent(self, worker_id: str, kind: str, message: Any, address: str | None = None) -> None:
-        """Hand a worker's message to the coordinator; raises what it raises."""
+        """Pass a worker's message to the coordinator; propagates its exceptions."""
         coordinator = self.coordinator
         if kind == messages.HELLO:
             self.registry.meet(worker_id, message, coordinator if not self.over else None, address)
@@ -194,7 +194,7 @@ class Controller:
             takers[kind](worker_id, message)
 
     def _from_coordinator(self, kind: str, payload: Payload) -> None:
-        """Hand a message of the master to the agent; raises what it raises."""
+        """Pass a message of the master to the agent; propagates its exceptions."""
         agent = self.agent
         if kind == messages.BEGIN:
             self._begin_agent(payload)
@@ -217,18 +217,18 @@ class Controller:
             elif kind == messages.PONG:
                 agent.on_pong(payload)
 
-    # What Locust tells.
+    # Called by Locust.
 
     def prepare(self) -> None:
-        """Load and check everything before the first user; exits the process with a sentence where it cannot be."""
+        """Load and check everything before the first user starts; on an error, say why and exit the process."""
         options = self.options
         try:
             if isinstance(self.runner, WorkerRunner):
-                # The master says which scenario, and how many users of which role: no file of it need be here.
+                # The master sends the resolved run and the number of users per role: no scenario file is needed here.
                 self._restrict_users(None)
                 self._say_room(1, embedded=False)
                 return
-            # What `loadgen run` hands over it has checked, and asked for the cost.
+            # `loadgen run` has checked the run it hands over and had its cost confirmed; plain Locust has not.
             self.given = handover.received() or self._resolve()
             run = self.given.run
             totals = run.totals
@@ -239,7 +239,7 @@ class Controller:
             if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
                 limits.check_open_files(totals.sockets, max(1, processes))
             check_writable(Path(options.results))
-            # Before a server is started or anything sent: a port may be taken.
+            # Before a server is started or anything is sent: its port may be taken.
             self.live = LiveService(
                 options.prometheus,
                 options.live_otel or getattr(options, "otel", False),
@@ -274,7 +274,7 @@ class Controller:
                 http, given = totals.http, sources.Sources.from_environment()
                 limits.check_local_ports(connect_url, totals.websockets, http_url, http, given)
             target.check(self.target, run.phases.ready_timeout_ns / 1e9)
-            # Last: of a run that does not begin it is no news.
+            # Last: irrelevant for a run that does not begin.
             self._say_room(processes, embedded=options.target is None and run.target is None)
             for line in self.live.shown:
                 say(line)
@@ -286,14 +286,14 @@ class Controller:
             self.stop_process(str(error), ExitCode.USAGE)
 
     def _say_room(self, processes: int, *, embedded: bool) -> None:
-        """Say what of this container or machine may spoil a run; workers that a master has forked do not repeat it."""
+        """Print what on this container or machine may spoil a run; forked workers do not repeat it."""
         if os.getpid() == _LOADED_BY:
             for note in room.notes(room.room_here(), max(1, processes), embedded):
                 say(f"note: {note}")
 
     def _resolve(self) -> Handover:
-        """Resolve the scenario of plain Locust's options; raises ScenarioError and RunError as it may not be run."""
-        # Here: what `loadgen run` starts gets its run resolved, and has no use for reading scenarios.
+        """Resolve the scenario named in plain Locust's options; raises ScenarioError, or RunError if it may not run."""
+        # Imported here: a process started by `loadgen run` receives its run resolved and does not need these.
         from loadgen.planning import guard
         from loadgen.planning.prices import load_prices
         from loadgen.resolve.resolver import run_of
@@ -317,7 +317,10 @@ class Controller:
         return Handover.of(run, prices, options.max_cost)
 
     def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
-        """Start the embedded server; it ends when this process does, whichever way that is."""
+        """Start the embedded server and return it as the target; raises RunError.
+
+        It ends with this process, however that ends.
+        """
         arguments = [part for name in namespaces for part in ("--namespace", name)]
         faults = None
         if self.options.faults is not None:
@@ -335,7 +338,10 @@ class Controller:
         return target.Target(announced.http_url, api_key=announced.api_key, faults=faults)
 
     def _restrict_users(self, run: ResolvedRun | None) -> None:
-        """Let Locust spawn exactly the run's clients, of the classes that play their roles; None: any of them."""
+        """Make Locust spawn exactly the run's clients, with the user classes that play their roles.
+
+        If ``run`` is None, as on a worker, classes of any role stay. Raises RunError.
+        """
         wanted: dict[str, int] = {}
         if run is not None:
             wanted.update({role: count for role, count in run.counts_by_role().items() if count})
@@ -355,7 +361,7 @@ class Controller:
                 other is not user_class and issubclass(other, user_class)
                 for other in self.environment.user_classes
             ):
-                # Only imported to be subclassed; Locust takes every class of the file for a user.
+                # Imported only to be subclassed, but Locust takes every class in the file for a user.
                 continue
             role = user_class.role
             if role in taken:
@@ -378,7 +384,7 @@ class Controller:
         self.total_users = 0 if run is None else run.totals.clients
 
     def test_start(self) -> None:
-        """Begin a run; on workers nothing: BEGIN comes by message."""
+        """Begin a run; do nothing on a worker, which begins with the master's BEGIN."""
         if isinstance(self.runner, WorkerRunner):
             return
         assert self.given is not None
@@ -421,7 +427,7 @@ class Controller:
         gevent.spawn(self._conduct, coordinator)
 
     def users_of_workers(self) -> dict[str, dict[str, int]]:
-        """Return how many users of each class every worker of the run plays; for `dispatch`."""
+        """Return the number of users by class name, for each worker by its Locust id; for `dispatch`."""
         assert self.coordinator is not None
         classes = {
             user_class.role: user_class.__name__
@@ -449,7 +455,7 @@ class Controller:
             self.ended.set()
 
     def _conclude(self, coordinator: Coordinator) -> Ending:
-        """Make the report of a run whose record is complete, and decide how it ended."""
+        """Make the report of a run whose record is complete, and return how the run ended."""
         self._hide_displays()
         folder, manifest = coordinator.folder.path, coordinator.manifest
         if manifest.reason:
@@ -479,7 +485,7 @@ class Controller:
         worker_id = self.runner.client_id if isinstance(self.runner, WorkerRunner) else "local"
         try:
             sources.use(sources.Sources.from_environment())
-            # Of another process's command line a worker takes no secret and no command: see `credentials.allowed`.
+            # A worker takes no secret and no command from another process's command line: see `credentials.allowed`.
             is_own = not isinstance(self.runner, WorkerRunner) or self.is_forked
             login_from = None if is_own else "the master"
             self.agent = Agent(
@@ -489,7 +495,7 @@ class Controller:
             attach(self.environment, self.agent)
             limits.check_open_files(begin["sockets"], 1)
             if self.coordinator is None:
-                # Elsewhere; where the master has an agent of its own, it has looked before the run began.
+                # Only on workers: a master that has an agent itself checked its ports before the run.
                 service, http = self.agent.service, begin["sockets"] - begin["websockets"]
                 limits.check_local_ports(
                     service.connect_url,
@@ -504,13 +510,13 @@ class Controller:
             self.to_coordinator(messages.STATUS, agents.failed_status(str(error), int(ExitCode.USAGE)))
 
     def watch_for_workers(self) -> None:
-        """On a master without a screen: do not wait for ever for workers that do not come."""
+        """End a headless master that has not begun a run after ``--workers-timeout`` seconds."""
         gevent.sleep(self.options.workers_timeout)
         if self.coordinator is None:
             self.stop_process(self.registry.too_few(), ExitCode.INCONCLUSIVE)
 
     def watch_workers(self) -> None:
-        """Tell the coordinator of workers that quit or fell silent; runs for ever, on the master."""
+        """Tell the coordinator which workers are in reach; loops forever, on the master."""
         while True:
             gevent.sleep(0.5)
             coordinator = self.coordinator
@@ -524,14 +530,14 @@ class Controller:
         return client is not None and client.state != STATE_MISSING
 
     def watch_master(self) -> None:
-        """On a worker: end the run and the process when the master is silent; nobody would tell us to stop."""
+        """End a worker's part and its process when the master falls silent, as no message would end it."""
         while True:
             gevent.sleep(0.5)
             heard_s = self.runner.last_heartbeat_timestamp
             if heard_s is None or time.time() - heard_s <= MASTER_SILENCE_S:
                 continue
             if self.agent is not None and self.agent.finished.is_set():
-                # Its part is done; only the word to quit got lost.
+                # This worker's part is done; only the message to quit got lost.
                 os._exit(ExitCode.PASSED)
             say("the master is gone")
             if self.agent is not None:
@@ -539,10 +545,10 @@ class Controller:
             os._exit(ExitCode.INCONCLUSIVE)
 
     def watch_starter(self) -> None:
-        """On a worker that the master's process has forked: end within a second after that process."""
+        """End a worker forked by the master's process within a second after that process ends."""
         if os.getppid() != _LOADED_BY:
             os._exit(ExitCode.INCONCLUSIVE)
-        # The one call of an event loop that another thread may make.
+        # `send` of an async watcher is the one call of an event loop that another thread may make.
         orphaned = gevent.get_hub().loop.async_()
         orphaned.start(gevent.spawn, self._abandon)
         lifeline.watch_parent(_LOADED_BY, orphaned.send, _ORPHAN_GRACE_S)
@@ -553,7 +559,7 @@ class Controller:
         os._exit(ExitCode.INCONCLUSIVE)
 
     def watch_server(self, server: ServerProcess) -> None:
-        """End the run when the embedded server ends before we have ended it."""
+        """End the run if the embedded server ends before this process stops it."""
         while (code := server.poll()) is None and self.server is server:
             gevent.sleep(_SERVER_INTERVAL_S)
         coordinator = self.coordinator
@@ -562,7 +568,7 @@ class Controller:
         if coordinator is not None and coordinator.phase == FINISHING:
             return
         if code == 0:
-            # It was told to, by a signal: so that is meant for the run.
+            # A signal ended the server, and was meant for the run.
             self.on_interrupt()
             return
         error = RunError(ending.how_it_ended("the embedded server", code), ExitCode.INCONCLUSIVE)
@@ -572,7 +578,7 @@ class Controller:
             coordinator.end(error)
 
     def end_early(self) -> None:
-        """End the run that is on, if one is, and wait until its record is complete."""
+        """End the current run, if any, and wait until its record is complete and its exit code is decided."""
         coordinator = self.coordinator
         if coordinator is not None and not self.over:
             if isinstance(self.runner, MasterRunner):
@@ -582,7 +588,10 @@ class Controller:
             self.ended.wait()
 
     def on_interrupt(self) -> None:
-        """Ctrl-C or its like: the first ends the run, the second also the making of its report, more the process."""
+        """Handle Ctrl-C or another ending signal on a master or in a single process.
+
+        The first ends the run, the second also stops its report, the fourth kills the process.
+        """
         self._interrupts += 1
         coordinator = self.coordinator
         if self._interrupts > 3:
@@ -592,7 +601,7 @@ class Controller:
                 say("interrupted: the report is still being made; Ctrl-C once more stops that")
             coordinator.interrupt()
         elif self.environment.web_ui is not None:
-            # Nothing runs: what Ctrl-C does in plain Locust. How the last run ended, it has said.
+            # Nothing runs: do what Ctrl-C does in plain Locust. The last run has already told its exit code.
             if coordinator is None:
                 self.environment.process_exit_code = int(ExitCode.INTERRUPTED)
                 ending.tell(code=int(ExitCode.INTERRUPTED))
@@ -601,7 +610,11 @@ class Controller:
             self.stop_process("interrupted before anything was measured", ExitCode.INTERRUPTED)
 
     def on_worker_interrupt(self) -> None:
-        """A worker of the master's own machine lets the master end the run; another leaves the run."""
+        """Handle Ctrl-C or another ending signal on a worker.
+
+        A worker that the master has forked asks the master to end the run; any other leaves the run. The third signal
+        kills the process.
+        """
         self._interrupts += 1
         if self.agent is not None and self.agent.finished.is_set():
             os._exit(ExitCode.PASSED)
@@ -621,19 +634,19 @@ class Controller:
 
     @property
     def is_forked(self) -> bool:
-        """Whether this worker is a fork of the process that was started as the master: one command line is both's."""
+        """True if this worker was forked by the master's process, so that both have one command line."""
         is_worker = isinstance(self.runner, WorkerRunner)
         return is_worker and self.forked_by_master and "worker" not in self.places
 
     @property
     def forked_by_master(self) -> bool:
-        """Whether this is a worker that `--processes` has made beside the master."""
+        """True if `--processes` made this worker beside the master."""
         return bool(getattr(self.options, "processes", None)) and "--worker" not in sys.argv
 
     def close(self) -> None:
-        """Give back what was started; a worker hands over what it has first."""
+        """End the current run and stop what was started; a worker hands over its record first."""
         if isinstance(self.runner, WorkerRunner):
-            # Locust's own would be 1 where a publish has failed; how the run went, the master says.
+            # Locust would exit with 1 if a publish failed, but the master decides how the run went.
             self.environment.process_exit_code = int(ExitCode.PASSED)
             if self.agent is not None and not self.agent.finished.is_set():
                 self.environment.process_exit_code = int(ExitCode.INTERRUPTED)
@@ -648,10 +661,10 @@ class Controller:
             server.stop()
 
     def stop_process(self, reason: str, code: ExitCode) -> None:
-        """Say why and end the process; nothing has begun that needs winding up."""
+        """Print why and exit the process at once; call it only when no run has begun."""
         say(reason)
         ending.tell(code=int(code))
-        # Workers that `--processes` has forked would wait a minute for a master that is gone.
+        # Workers forked by `--processes` would wait a minute for a master that is gone.
         for child in psutil.Process().children():
             if self.server is None or child.pid != self.server.pid:
                 child.kill()
@@ -663,7 +676,7 @@ class Controller:
 
 
 def _load_ahead() -> None:
-    """Load what numpy and pyarrow load for the first flush and for the record, at a time when nothing is measured."""
+    """Import what numpy and pyarrow load lazily for the first flush and the record, before anything is measured."""
     with garbage.loading():
         import numpy.ma  # noqa: F401
         import pyarrow.compute  # noqa: F401

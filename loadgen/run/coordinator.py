@@ -1,4 +1,4 @@
-"""The coordinator: takes a run through its phases, and ends it well whatever happens."""
+"""The coordinator: takes a run through its phases and always ends it with a record."""
 
 import secrets
 from collections import Counter, deque
@@ -39,60 +39,60 @@ from loadgen.run.worker_info import WorkerInfo
 from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 from loadgen.users.worker import Timeline
 
-#: The phase in which record and report are made.
+#: Name of the phase in which the record and the report are made.
 FINISHING: Final = "finishing"
-#: File of the run's folder with the traceback of a defect that ended it.
+#: File in the run folder with the traceback of a defect of the harness that ended the run.
 DEFECT: Final = "defect.txt"
-#: Until the next users of a run are there.
+#: How long to wait for Locust to start further users.
 _USERS_TIMEOUT_S = 30.0
 _FINISH_TIMEOUT_S = 60.0
 _RECENT_SECONDS = 5
 _BUDGET_INTERVAL_S = 0.25
 _SECOND_NS = 1_000_000_000
-#: By so many seconds the reports of a worker may be ahead: they come in bunches.
+#: How many seconds a worker's reports may run ahead of the clock: they arrive in bunches.
 _SPARE_SECONDS = 60
 
 
 @dataclass
 class WorkerState:
-    """What the coordinator knows of one agent."""
+    """The coordinator's state of one worker."""
 
     info: WorkerInfo
     share: Share
     progress: Counter[str] = field(default_factory=Counter)
     deliveries: int = 0
     complaints: dict[str, int] = field(default_factory=dict)
-    #: Why the target refuses us for good.
+    #: Why the target refuses this worker for good, or None.
     fatal: str | None = None
-    #: Why this worker cannot do its part, and the exit code that says so.
+    #: Why this worker cannot do its part, or None; `broken_code` is the matching exit code.
     broken: str | None = None
     broken_code: int = int(ExitCode.INCONCLUSIVE)
     finished: Finished | None = None
-    #: Histograms and reports that came, each of a second.
+    #: Seconds covered by the histograms and live reports received so far.
     seconds: int = 0
-    #: Not there now; one that was only out of reach for a while comes back.
+    #: True while it is out of reach; a worker may come back.
     gone: bool = False
-    #: It never began, and has no record to wait for.
+    #: True if it never began, and so has no record to wait for.
     absent: bool = False
-    #: Why it ended its part before the run was over.
+    #: Why it left before the end of the run, or None.
     left: str | None = None
-    #: Bytes of its record that it wrote and that are not here.
+    #: Bytes of its record that it wrote but the master has not received.
     missing_bytes: int = 0
 
     @property
     def pending(self) -> bool:
-        """Whether its record is still to come."""
+        """True if its record is still to come."""
         return self.finished is None and not self.gone and not self.absent
 
     @property
     def whole(self) -> bool:
-        """Whether it did its part to the end and its record is here."""
+        """True if it did its part to the end and the master has its whole record."""
         return self.finished is not None and self.left is None and not self.missing_bytes
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the progress line shows."""
+    """The run's state for the progress line."""
 
     phase: str
     elapsed_s: float
@@ -113,15 +113,18 @@ class _Interrupted(Exception):  # noqa: N818  not an error
 
 
 class _GateFailedError(Exception):
-    """A gate that ends the run has failed; the message says which."""
+    """A gate that ends the run early has failed; the message names it."""
 
 
 class _BudgetError(Exception):
-    """The run has cost more than it may; the message says how much."""
+    """The run has cost more than its budget; the message says how much."""
 
 
 class Coordinator:
-    """One run. ``run`` is the greenlet; everything else is called by messages, signals and the display."""
+    """Conduct one run.
+
+    :meth:`run` is its greenlet; messages, signals and displays call the other methods.
+    """
 
     def __init__(
         self,
@@ -145,7 +148,7 @@ class Coordinator:
         self.manifest.offered = offered(run)
         if target.protocol.priced:
             self.manifest.prices = prices
-        #: Of this process, where it has no agent.
+        #: Failures and checks of this process that belong to no agent.
         self.account = Account()
         self._budget = budget
         self._connected_s = 0.0
@@ -158,19 +161,19 @@ class Coordinator:
         self._receiver = SpoolReceiver(self.folder.spool)
         self._progressed_ns = 0
         self._lead_ns = lead_ns(run.totals.clients, elsewhere=not all(info.in_master for info in workers))
-        #: Clients that have their user.
+        #: Number of clients that users have claimed.
         self._granted = 0
         self._ramp_ns = 0
         self._timeline: Timeline | None = None
         self._interrupt = Event()
         self._kills = KillWatch()
-        #: Why the run is to end, where that is no interrupt.
+        #: Why the run must end early, unless it is interrupted.
         self._ending: RunError | None = None
         self._changed = Event()
         self._live_gates = LiveGates.of(run)
         self._pauses = MasterPauses()
         self._recent: deque[tuple[int, HdrHistogram]] = deque(maxlen=20 * max(1, len(workers)))
-        #: What live displays read; None: there are none.
+        #: State that live displays read, or None if there are none.
         self.live = (
             LiveState(self.manifest.run, run, target.describe(), [info.worker for info in workers])
             if live
@@ -178,15 +181,15 @@ class Coordinator:
         )
         self.phase = "starting"
         self._phase_end_ns: int | None = None
-        #: Set when the record and the report are complete.
+        #: Set when the record is complete, or could not be completed.
         self.done = Event()
         self.exit_code = ExitCode.PASSED
-        #: Why the record could not be completed, if so.
+        #: Why the record could not be completed, or None.
         self.unwritten: str | None = None
-        #: Returns the manifest's `refused`.
+        #: Returns the manifest's `refused`, or None if no one was refused.
         self.refused: Callable[[], dict[str, Any] | None] = lambda: None
 
-    # From outside.
+    # Called from outside.
 
     def interrupt(self) -> None:
         """End the run early and keep what was recorded."""
@@ -194,19 +197,19 @@ class Coordinator:
         self._changed.set()
 
     def end(self, error: RunError) -> None:
-        """End the run for a reason that this end of it cannot see, and keep what was recorded."""
+        """End the run early with an error found elsewhere, and keep what was recorded."""
         self._ending = self._ending or error
         self.interrupt()
 
     def worker_here(self, worker_id: str, here: bool) -> None:
-        """Whether a worker is in reach, as Locust's heartbeats show."""
+        """Note if a worker is in reach, as Locust's heartbeats show."""
         state = self.workers.get(worker_id)
         if state is not None and state.gone == here:
             state.gone = not here
             self._changed.set()
 
     def worker_late(self, info: WorkerInfo) -> None:
-        """A worker has come when the run had begun: it stands by."""
+        """Record a worker that came after the run had begun and stands by."""
         self.manifest.late_workers.append(
             {
                 "worker": info.worker,
@@ -220,11 +223,11 @@ class Coordinator:
         )
 
     def counts(self, worker_id: str) -> dict[str, int]:
-        """Return how many clients of each role a worker plays."""
+        """Return the number of clients of each role that a worker plays."""
         return dict(self._counts[worker_id])
 
     def begin_payload(self, worker_id: str) -> Payload:
-        """Return what an agent needs to take part."""
+        """Return the BEGIN payload: everything an agent needs to take part."""
         return {
             "run": self._resolved.for_worker(),
             "target": self._target.to_payload(),
@@ -242,7 +245,7 @@ class Coordinator:
         }
 
     def on_ping(self, worker_id: str, ping: Ping) -> None:
-        """Tell an agent what time it is here."""
+        """Answer a worker's ping with this process's time."""
         received_ns, here = now_ns(), read_both()
         self._link.to_agents(
             messages.PONG,
@@ -259,7 +262,7 @@ class Coordinator:
         )
 
     def on_claim(self, worker_id: str, claim: Claim) -> None:
-        """Give an agent's users the next clients of their roles."""
+        """Grant the next clients of the claimed roles to a worker's users."""
         granted = {}
         share = self.workers[worker_id].share
         for role, wanted in claim.wanted.items():
@@ -272,13 +275,13 @@ class Coordinator:
         )
         self._granted += sum(map(len, granted.values()))
         if self._granted == self._resolved.totals.clients and not self._ramp_ns:
-            # Not before: users that are still being made would keep those that connect waiting.
+            # Only now: users that are still being spawned would hold up those that already connect.
             self._ramp_ns = now_ns() + self._lead_ns
             self._link.to_agents(messages.RAMP, {"ramp_ns": self._ramp_ns})
         self._changed.set()
 
     def on_status(self, worker_id: str, status: Status) -> None:
-        """Take an agent's counts; raises ValueError where it reports more seconds than have passed."""
+        """Take a worker's counts; raises ValueError if it reports more seconds than have passed."""
         state = self.workers[worker_id]
         state.seconds += max(status.histogram is not None, len(status.live))
         if state.seconds > _SPARE_SECONDS + 1.5 * (now_ns() - self._begun_ns) / _SECOND_NS:
@@ -300,7 +303,11 @@ class Coordinator:
                 self.live.observe(state.info.worker, report.plain(), now_ns())
 
     def on_spool(self, worker_id: str, piece: Piece) -> None:
-        """Write a piece of a spool file of a worker that cannot write here itself; raises ValueError if not its own."""
+        """Write a piece of a spool file of a worker that has no access to the run folder.
+
+        Raises:
+            ValueError: the file is not the worker's own.
+        """
         state = self.workers[worker_id]
         self._progressed_ns = now_ns()
         try:
@@ -314,7 +321,11 @@ class Coordinator:
         self._link.to_agents(messages.SPOOL_WRITTEN, answer, worker_id)
 
     def on_finished(self, worker_id: str, finished: Finished) -> None:
-        """An agent has handed over its record; raises ValueError where it says so twice, or of another's files."""
+        """Note that a worker has handed over its record.
+
+        Raises:
+            ValueError: it has done so before, or it names another worker's files.
+        """
         state = self.workers[worker_id]
         if state.finished is not None:
             raise ValueError("it has handed over its record already")
@@ -366,7 +377,7 @@ class Coordinator:
     # The run.
 
     def run(self) -> None:
-        """Go through the phases; always ends with a record, a report and :attr:`done`."""
+        """Go through the phases; whatever happens, complete the record and set :attr:`done`."""
         manifest = self.manifest
         if not any(state.info.in_master for state in self.workers.values()):
             self._pauses.start()
@@ -400,7 +411,7 @@ class Coordinator:
             self._finish()
 
     def _keep_traceback(self, error: Exception) -> None:
-        """Keep where a defect of ours came from, for whoever mends it."""
+        """Write the traceback of a defect of the harness to the run folder."""
         with suppress(OSError):
             files.replace(self.folder.path / DEFECT, "".join(format_exception(error)))
 
@@ -459,7 +470,7 @@ class Coordinator:
             self.manifest.end_phase(end_ns)
 
     def _wait(self, condition: Any, timeout_s: float, failure: str) -> None:
-        """Wait for a condition over the agents' counts; raises RunError where it does not come true."""
+        """Wait for a condition on the workers' counts; raises RunError if it stays false for ``timeout_s``."""
         deadline_ns = now_ns() + int(timeout_s * 1e9)
         while not condition():
             self._check()
@@ -474,7 +485,7 @@ class Coordinator:
         while (left_ns := at_ns - now_ns()) > 0:
             self._interrupt.wait(min(left_ns / 1e9, 1.0 if self._budget is None else _BUDGET_INTERVAL_S))
             self._pauses.look()
-            # Before the interrupt: Locust ends a test of itself when its last worker has gone.
+            # Before the check for interrupts: Locust interrupts a test by itself when its last worker is gone.
             if self.workers and all(state.gone or state.left for state in self.workers.values()):
                 raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
             self._check_interrupt()
@@ -484,7 +495,7 @@ class Coordinator:
             self._check_budget()
 
     def _check_budget(self) -> None:
-        """End a run that has cost more than it may."""
+        """Raise _BudgetError if the run has cost more than its budget."""
         if self._budget is None:
             return
         at_ns, total = now_ns(), self._totals()
@@ -512,7 +523,7 @@ class Coordinator:
                 raise RunError(f"{state.info.name} {how} before the measurement began", ExitCode.INCONCLUSIVE)
 
     def _check_workers(self) -> None:
-        """End the run where a worker cannot do its part; one that is merely lost does not end it for the others."""
+        """Raise RunError if a worker cannot do its part; a lost worker does not end the run for the others."""
         for state in self.workers.values():
             if state.broken is not None:
                 raise RunError(state.broken, ExitCode(state.broken_code))
@@ -545,14 +556,14 @@ class Coordinator:
     # The end.
 
     def _finish(self) -> None:
-        # Cut short while publishing: what is under way still arrives, so that it does not look lost.
+        # If the run was cut short while publishing, drain: else events in flight would look lost.
         cut_short = self.phase in ("warmup", "measure")
         drain_ns = self._resolved.phases.drain_ns if cut_short else 0
         self.phase, self._phase_end_ns = FINISHING, None
         self._link.to_agents(messages.FINISH, {"drain_ns": drain_ns})
         self._progressed_ns = now_ns() + drain_ns
         while any(state.pending for state in self.workers.values()):
-            # A large record takes its time; as long as pieces of it arrive, it comes.
+            # A large record takes long to transfer: give up only when no piece has arrived for a while.
             if now_ns() - self._progressed_ns > _FINISH_TIMEOUT_S * 1e9:
                 break
             self._changed.clear()
@@ -571,14 +582,14 @@ class Coordinator:
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
-            # Before the tables, which take room: how the run went is on record then whatever happens to them.
+            # Before the tables: if the disk is too full for them, the manifest is saved already.
             self.folder.save()
         try:
             run_in_thread(self.folder.complete)
         except RunError as error:
             self.exit_code, self.unwritten = error.code, str(error)
         else:
-            # A record that is not whole is found when it is put together.
+            # `complete` has set it to inconclusive if rows are missing.
             self.exit_code = ExitCode(self.manifest.exit_code)
         finally:
             self.done.set()
@@ -590,7 +601,7 @@ class Coordinator:
             info, share = state.info, state.share
             described.append(
                 {
-                    # First: whatever a worker says, who it is says the master.
+                    # First, so that the master's own facts override whatever the worker reports.
                     **(state.finished.described() if state.finished is not None else {}),
                     "worker": info.worker,
                     "id": info.worker_id,
@@ -610,7 +621,7 @@ class Coordinator:
 
 
 def _how_lost(state: WorkerState) -> str:
-    """Return what became of a worker that did not do its part to the end."""
+    """Return a sentence on a worker that did not do its part to the end."""
     info = state.info
     which = f"worker {info.worker} ({info.hostname}, pid {info.pid})"
     if state.left is not None:

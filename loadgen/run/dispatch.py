@@ -1,8 +1,8 @@
-"""Telling Locust how many users each worker gets: what the run's shares say, once, and never anew.
+"""Tell Locust, once per run, how many users each worker gets: its share of the run.
 
-Locust's own dispatcher gives every worker as many, and moves users about when workers come or go. Here each client
-belongs to one worker from the beginning to the end: what a lost worker held is lost with it and on record, and one that
-comes late gets nothing.
+Locust's own dispatcher gives every worker the same number of users and moves them when workers come or go. Here each
+client belongs to one worker from beginning to end: a lost worker's clients are lost with it, as the record shows, and a
+late worker gets none.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,29 +15,29 @@ Users = dict[str, dict[str, int]]
 
 
 def dispatcher_of(users: Callable[[], Users]) -> type[UsersDispatcher]:
-    """Return a dispatcher class for Locust's environment; ``users`` is asked when a run begins."""
+    """Return a dispatcher class for Locust's environment; it calls ``users`` when a run begins."""
 
     class ShareDispatcher(UsersDispatcher):
-        """Gives out the shares of a run in one go."""
+        """Hand out the shares of a run in one step."""
 
         def new_dispatch(self, *_: Any, **__: Any) -> None:
-            """Begin; target, rate and classes are the run's own."""
+            """Begin to dispatch; Locust's target count, rate and classes are ignored, as the run has its own."""
             self._dispatcher_generator = iter([users()])  # type: ignore[assignment]
 
         def __next__(self) -> Users:
-            """Return the shares, once."""
+            """Return the shares the first time; then raise StopIteration."""
             shares: Iterator[Users] = self._dispatcher_generator
             return next(shares)
 
         @property
         def dispatch_in_progress(self) -> bool:
-            """Whether Locust must not dispatch again of itself."""
+            """Always True, so that Locust does not dispatch again by itself."""
             return True
 
         def add_worker(self, *_: Any, **__: Any) -> None:
-            """A worker has come: it gets nothing in this run."""
+            """Ignore a new worker: it gets no users in this run."""
 
         def remove_worker(self, *_: Any, **__: Any) -> None:
-            """A worker has gone: its users are not given to others."""
+            """Ignore a lost worker: other workers do not get its users."""
 
     return ShareDispatcher

@@ -15,7 +15,7 @@ _PLAIN_INTERVAL_S = 5.0
 
 
 class ProgressDisplay:
-    """Redraws one line on a terminal; prints a line now and then where the output is a file or a CI log."""
+    """Redraw one line on a terminal, or print a line every few seconds to a file or a CI log."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
@@ -26,18 +26,18 @@ class ProgressDisplay:
         self._running = False
 
     def start(self) -> None:
-        """Begin to show."""
+        """Begin to show the run's state."""
         self._running = True
         self._greenlet = gevent.spawn(self._show_live if draws(self._file) else self._show_plain)
 
     def stop(self) -> None:
-        """Show the last state and end."""
+        """Stop showing, and wait up to two seconds for the display's greenlet."""
         self._running = False
         if self._greenlet is not None:
             self._greenlet.join(2)
 
     def _show_live(self) -> None:
-        # Here: a log needs none of it.
+        # Imported here: plain logs do not need it.
         from rich.console import Console
         from rich.live import Live
         from rich.text import Text
@@ -64,7 +64,7 @@ class ProgressDisplay:
         return render(snapshot, *self._rates)
 
     def _measure(self, snapshot: Snapshot) -> None:
-        """Update the rates: over a second at least, so that they can be read."""
+        """Update the rates once a second, so that they do not flicker."""
         at_s = time.monotonic()
         if self._previous is None:
             self._previous = (at_s, snapshot.sent, snapshot.deliveries)
@@ -78,7 +78,7 @@ class ProgressDisplay:
 
 
 def draws(file: TextIO) -> bool:
-    """Return whether a line can be redrawn: on a terminal, or where the environment says so. As rich decides."""
+    """Return True if a line can be redrawn: on a terminal, or if the environment says so. Decides as rich does."""
     compatible, color = os.environ.get("TTY_COMPATIBLE"), os.environ.get("FORCE_COLOR")
     if compatible in ("0", "1"):
         return compatible == "1"
@@ -86,7 +86,7 @@ def draws(file: TextIO) -> bool:
 
 
 def render(snapshot: Snapshot, sent_rate: float, delivered_rate: float) -> list[tuple[str, str]]:
-    """Return the line of one moment in pieces, each with its style."""
+    """Return the progress line as (text, rich style) pieces; rates are per second."""
     left = (
         f"{snapshot.left_s:4.0f} s left"
         if snapshot.left_s is not None

@@ -1,12 +1,12 @@
-"""The self-echo lane: a worker publishes to a channel that only it subscribes to, and times the round trip.
+"""The echo lane: a worker publishes to a channel that only it subscribes to, and times the round trip.
 
-Both ends are stamped by one clock, so the figure has no clock error: it is what the service path takes under this
-load, measured without a second clock. The lane has connections of its own and uses the code that the scenario's clients
-use: the same handshake, session, receive path and way to publish. What it sends and receives is in no figure of the
-scenario: its publisher numbers are negative, as those of readiness probes are, so that a subscription of the scenario
-that gets an echo drops it, and its own subscription writes to a buffer of its own.
+One clock stamps both ends, so the round trip has no clock error: it is the latency of the service path under this load.
+The lane has its own connections but runs the code of the scenario's clients: the same handshake, session, receive path
+and way to publish. No figure of the scenario includes its traffic: its publisher numbers are negative, like those of
+readiness probes, so a subscription of the scenario drops an echo, and the lane's subscription writes to a separate
+buffer.
 
-A lane that fails never ends or invalidates a run: it says why in `EchoLane.note`, which goes into the manifest.
+A failing lane never ends or invalidates a run: `EchoLane.note` says why it failed, and goes into the manifest.
 """
 
 import re
@@ -37,38 +37,41 @@ from loadgen.users.connection import ClientConnection
 from loadgen.users.publishing import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import Progress, Timeline, WorkerRun
 
-#: How often a worker echoes where the scenario does not say.
+#: Interval between a worker's echoes if the scenario does not set one.
 DEFAULT_INTERVAL_NS: Final = 500_000_000
-#: Publisher of worker 0's echoes; worker n has n less. Readiness probes have -1 - n.
+#: Publisher number of worker 0's echoes; worker n has n less. Readiness probes have -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
-#: The number of an echo subscription in its own buffer; the scenario's are not negative.
+#: Number of the echo subscription in the lane's buffer; the scenario's numbers are not negative.
 _SUBSCRIPTION: Final = -1
 _CONNECT_TIMEOUT_S = 15.0
 _CLOSE_TIMEOUT_S = 1.0
 _RETRY_S = 1.0
 _POLL_S = 0.02
 _HTTP_CONNECTIONS = 8
-#: Different reasons that are kept of publishes that failed.
+#: Distinct reasons kept for failed publishes.
 _MOST_ERRORS = 10
 _AT = {name: index for index, name in enumerate(COLUMNS)}
 
 
 @dataclass(frozen=True, slots=True)
 class EchoPlan:
-    """What one worker's lane does."""
+    """The settings of one worker's lane."""
 
     interval_ns: int
-    #: When the first echo is due after the warm-up's start: the workers take turns.
+    #: Time from the start of the warm-up to the first echo; staggered, so that workers take turns.
     first_ns: int
     channel: str
     over_http: bool
     payload_bytes: int
-    #: Why there is no lane after all, a sentence; None: there is one.
+    #: A sentence on why the lane cannot run, or None if it can.
     refusal: str | None = None
 
 
 def interval_ns(run: ResolvedRun, boot_ids: Iterable[str | None]) -> int | None:
-    """Return how often workers on these kernels are to echo, or None for never."""
+    """Return the interval between a worker's echoes, or None for no echoes.
+
+    By default, workers echo only if ``boot_ids`` shows that they run on more than one kernel, hence on several clocks.
+    """
     wanted = run.phases.echo_ns
     if wanted is None:
         return DEFAULT_INTERVAL_NS if len(set(boot_ids)) > 1 else None
@@ -84,16 +87,16 @@ def plan_echo(
     worker: int,
     workers: int,
 ) -> EchoPlan:
-    """Return what a worker's lane does: as the group that publishes most does, in its namespace.
+    """Return a worker's lane, modelled on the group that publishes most: its namespace, payload size and transport.
 
-    The channel has the run's token in its name: no other run and no other worker has the same.
+    The channel's name holds the run's token and the worker's number, so no other run or worker uses it.
     """
     publishes = run.publishing
     name = max(publishes, key=lambda each: publishes[each].events_per_s)
     publish = clients.client(run.group(name).first).publish
     assert publish is not None
     namespace = publish.channels().next().strip("/").split("/")[0]
-    # Letters and digits only: every protocol's channels may have those.
+    # Letters and digits only: every protocol allows them in channel names.
     channel = f"/{namespace}/loadgenecho{token:x}w{worker}"
     return EchoPlan(
         interval_ns=every_ns,
@@ -106,7 +109,7 @@ def plan_echo(
 
 
 def _refusal(run: ResolvedRun, rules: ProtocolRules, channel: str) -> str | None:
-    """Return why nothing may be published to a channel, or None."""
+    """Return why the lane may not use the channel, or None if it may."""
     try:
         rules.validate_publish(channel)
         rules.validate_subscribe(channel)
@@ -125,9 +128,10 @@ def _refusal(run: ResolvedRun, rules: ProtocolRules, channel: str) -> str | None
 
 
 def _receives(pattern: str, channel: str) -> bool:
-    """Whether a subscription to a pattern of the scenario, with {name} for numbers, may receive what goes to a channel.
+    """Return True if a subscription of the scenario to ``pattern`` may receive events of the lane's channel.
 
-    Only a wildcard can: no number makes a channel of ours.
+    A ``{name}`` in the pattern stands for a number. Only a wildcard pattern can match: no number spells the name of the
+    lane's channel.
     """
     if not pattern.endswith("/*"):
         return False
@@ -136,32 +140,32 @@ def _receives(pattern: str, channel: str) -> bool:
 
 
 class _EchoRecorder(Recorder):
-    """Takes what the lane's connections report, and keeps of it what an echo is.
+    """Record the arrivals of echoes, and drop everything else that the lane's connections report.
 
-    A recorder of its own, never flushed: so the scenario's receive path does not know of echoes.
+    It is separate and never flushed, so that no echo reaches the scenario's recorder.
     """
 
     def event(self, row: EventRow) -> None:
-        """Drop it: echoes are not in the ledger."""
+        """Drop the row: echoes are not in the ledger."""
 
     def subscription(self, row: SubscriptionRow) -> None:
-        """Drop it."""
+        """Drop the row."""
 
     def connection(self, row: ConnectionRow) -> None:
-        """Drop it."""
+        """Drop the row."""
 
     def clock(self, row: ClockRow) -> None:
-        """Drop it."""
+        """Drop the row."""
 
     def arrived(self) -> Iterable[tuple[int, int, int, int]]:
-        """Yield (publisher, sequence, arrival_ns, read_ns) of this run's events that came since the last call."""
+        """Yield (publisher, sequence, arrival_ns, read_ns) of this run's events since the last call."""
         for rows in self._buffer.take():
             for row in rows[rows[:, _AT["token"]] == self.token].tolist():
                 yield row[_AT["publisher"]], row[_AT["sequence"]], row[_AT["arrival_ns"]], row[_AT["read_ns"]]
 
 
 class _EchoReadiness:
-    """Takes a subscription for ready once it is acknowledged; nothing is measured before the warm-up."""
+    """Count a subscription as ready once it is acknowledged: the lane measures nothing before the warm-up."""
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
         on_ready(now_ns())
@@ -177,7 +181,7 @@ class _EchoReadiness:
 
 
 class _EchoRun:
-    """The run as the lane's connections see it: what they count and record stays in the lane."""
+    """A `WorkerRun` for the lane's connections that keeps their counts and records in the lane."""
 
     def __init__(self, run: WorkerRun, recorder: Recorder, report_error: Callable[[str, bool], None]) -> None:
         self._run = run
@@ -185,7 +189,7 @@ class _EchoRun:
         self.progress = Progress()
         self.readiness = _EchoReadiness()
         self.report_error = report_error
-        # A defect in the lane is named and makes no run invalid.
+        # A defect in the lane is reported but does not make the run invalid.
         self.failures = Failures(lambda failure: report_error(f"{failure.where}: {failure.message}", False))
 
     def __getattr__(self, name: str) -> Any:
@@ -193,7 +197,7 @@ class _EchoRun:
 
 
 class EchoLane:
-    """One worker's lane; :meth:`start` it, :meth:`take` what is settled, :meth:`stop` it before the record ends."""
+    """One worker's lane: :meth:`start` it, :meth:`take` finished echoes, :meth:`stop` it before the record ends."""
 
     def __init__(self, run: WorkerRun, plan: EchoPlan, token: int, spool: SpoolWriter) -> None:
         self._run = run
@@ -202,14 +206,14 @@ class EchoLane:
         self._publisher = ECHO_PUBLISHER - spool.worker
         self._recorder = _EchoRecorder(token, spool)
         self._shown = cast(WorkerRun, _EchoRun(run, self._recorder, self._complain))
-        #: Why there is no echo, or no more; None: nothing is wrong.
+        #: Why there are no echoes or no more of them, or None if all is well.
         self.note: str | None = plan.refusal
         self._refused = plan.refusal is not None
         self._errors: Counter[str] = Counter()
         self._receiver: ClientConnection | None = None
         self._publishing: ClientConnection | None = None
         self._sender: Sender | None = None
-        #: Echoes that were sent and have not come back.
+        #: Echoes that were sent and have not come back, by sequence number.
         self._open: dict[int, EchoRow] = {}
         self._sent = self._returned = self._elsewhere = 0
         self._stopping = False
@@ -220,16 +224,16 @@ class EchoLane:
 
     @property
     def sent(self) -> int:
-        """How many were published."""
+        """Number of echoes published."""
         return self._sent
 
     @property
     def returned(self) -> int:
-        """How many came back."""
+        """Number of echoes that came back."""
         return self._returned
 
     def start(self) -> None:
-        """Connect and publish beside everything else."""
+        """Connect and publish in a greenlet; do nothing if the plan refuses the lane."""
         if self._refused:
             self.over.set()
         else:
@@ -241,7 +245,7 @@ class EchoLane:
         for publisher, sequence, arrival_ns, read_ns in self._recorder.arrived():
             sent = self._open.pop(sequence, None) if publisher == self._publisher else None
             if sent is None:
-                # A second copy, or somebody else's.
+                # A duplicate, or an event of another publisher.
                 self._elsewhere += 1
                 continue
             self._returned += 1
@@ -249,7 +253,7 @@ class EchoLane:
         return rows
 
     def stop(self) -> list[EchoRow]:
-        """Close what is open; return the last echoes, those included that never came back."""
+        """Close the connections and return the last echoes, including those that never came back."""
         self._stopping = True
         if self._living is not None:
             self.over.wait(2 * _CLOSE_TIMEOUT_S + 0.5)
@@ -277,7 +281,7 @@ class EchoLane:
             "note": self.note,
         }
 
-    # Inside.
+    # Internals.
 
     def _live(self) -> None:
         try:
@@ -287,7 +291,7 @@ class EchoLane:
                     self._publish_all(timeline)
                     self._await_the_last()
         except Exception as error:
-            # Ours, and still no reason to end or doubt the run: no figure of the scenario rests on the lane.
+            # A defect of the harness, but no reason to end or doubt the run: no figure of the scenario uses the lane.
             self.note = f"the lane failed: {type(error).__name__}: {error}"
         finally:
             self._close()
@@ -298,7 +302,7 @@ class EchoLane:
         return self._stopping or self._refused or self._run.stopping
 
     def _complain(self, reason: str, fatal: bool) -> None:
-        """A connection of the lane says why it failed."""
+        """Count why a connection of the lane failed; a ``fatal`` reason ends the lane."""
         self._count(reason)
         if fatal:
             self._refuse(reason)
@@ -311,7 +315,7 @@ class EchoLane:
             self._errors[reason] += 1
 
     def _open_all(self) -> bool:
-        """Connect and subscribe; false: there will be no echo."""
+        """Connect and subscribe; return False if the lane cannot run."""
         plan, run = self._plan, self._run
         subscription = SubscriptionPlan(_SUBSCRIPTION, plan.channel)
         self._receiver = self._connection((subscription,))
@@ -326,7 +330,7 @@ class EchoLane:
             )
             self._sender = HttpSender(run.service, client, self._recorder.undecodable)
         elif connected:
-            # Apart from the subscription: some services do not send a connection what it has published itself.
+            # On its own connection: some services do not deliver events to the connection that published them.
             self._publishing = self._connection(())
             connected = self._connect(self._publishing)
             self._sender = ConnectionSender(self._publishing)
@@ -348,7 +352,7 @@ class EchoLane:
             self._returning.append(gevent.spawn_later(_RETRY_S, self._connect, connection))
 
     def _connect(self, connection: ClientConnection) -> bool:
-        """Connect, as often as it takes; false: it is refused or too late."""
+        """Connect, retrying until it succeeds; return False if the service refuses it or the lane is over."""
         while not self._over:
             try:
                 connection.open(_CONNECT_TIMEOUT_S)
@@ -373,7 +377,7 @@ class EchoLane:
         return False
 
     def _publish_all(self, timeline: Timeline) -> None:
-        """Publish from the warm-up's start to the measure phase's end, by the schedule."""
+        """Publish on schedule from the start of the warm-up to the end of the measure phase."""
         run, plan = self._run, self._plan
         for number in count():
             intended_ns = timeline.warmup_ns + plan.first_ns + number * plan.interval_ns
@@ -405,7 +409,7 @@ class EchoLane:
         self._sender.send(f"e{number}", plan.channel, make, on_outcome)
 
     def _await_the_last(self) -> None:
-        """Wait until all have come back, or the run is over; rows are taken by the flush."""
+        """Wait until all echoes are back or the run is over; the agent's flush collects them."""
         while self._open and not self._over:
             gevent.sleep(_POLL_S)
 

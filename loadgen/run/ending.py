@@ -1,7 +1,7 @@
-"""How a run ended: the one place that decides its exit code.
+"""Decide a run's exit code; no other module does.
 
-The code is *inconclusive* until a verdict has been written: without a summary nothing is green. What was printed, which
-process died and when a signal came can only make the code worse.
+The code is *inconclusive* until a verdict is written: without a summary no run passes. Messages, dead processes and
+signals can only make it worse.
 """
 
 import json
@@ -17,17 +17,17 @@ from loadgen import subprocesses as children
 from loadgen.exits import ExitCode
 from loadgen.run.kills import KillWatch, limit_here
 
-#: Environment variable with the descriptor by which `loadgen run` hears how the run that it has started ended.
+#: Environment variable with the file descriptor over which a run tells `loadgen run`, its starter, how it ended.
 STATUS_FD: Final = "LOADGEN_STATUS_FD"
 SUMMARY: Final = "summary.json"
 _POLL_S: Final = 0.01
-#: Since this process began.
+#: Counts out-of-memory kills since this process began.
 KILLS: Final = KillWatch()
 
 
 @dataclass(frozen=True)
 class Ending:
-    """An exit code and what to say with it; without arguments that of a run of which nothing is known."""
+    """An exit code and the sentences to print with it; by default, the code of a run about which nothing is known."""
 
     code: ExitCode = ExitCode.INCONCLUSIVE
     sentences: tuple[str, ...] = ()
@@ -35,11 +35,11 @@ class Ending:
 
 @dataclass(frozen=True)
 class Analysis:
-    """How the process ended that makes summary and report, and the verdict that it wrote."""
+    """The result of the process that makes the summary and the report."""
 
-    #: Its exit code, negative for the signal that ended it; None if it was not started.
+    #: Its exit code, or minus the number of the signal that ended it, or None if it was not started.
     returncode: int | None = None
-    #: The exit code in the summary that it wrote; None if it wrote none.
+    #: The exit code in the summary that it wrote, or None if it wrote no summary.
     verdict: ExitCode | None = None
 
 
@@ -48,13 +48,17 @@ def decide(
 ) -> Ending:
     """Return how a run ended.
 
-    ``own`` is how the run itself went, ``unwritten`` why its record could not be completed, ``interrupted`` whether
-    anybody has asked for its end, at whatever moment.
+    Args:
+        folder: the run folder, for the sentences.
+        own: the exit code of the run before its analysis.
+        analysis: the result of the analysis.
+        interrupted: True if the user asked for the end of the run or of its report.
+        unwritten: why the record could not be completed, or None.
     """
     later = f"`loadgen report {folder}` makes the report from the record"
     said = []
     if unwritten is not None:
-        # The record says itself what to do.
+        # That sentence already says what to do.
         said.append(unwritten)
     elif analysis.returncode is None:
         said.append(f"no report was made: {later}")
@@ -64,7 +68,7 @@ def decide(
     if interrupted or own is ExitCode.INTERRUPTED or _told_to_end(analysis.returncode):
         code = ExitCode.INTERRUPTED
     elif analysis.verdict is None:
-        # A gate that ended the run early has failed by figures that no summary holds.
+        # A gate may have ended the run early, but no summary confirms its figures.
         code = ExitCode.INCONCLUSIVE if own in (ExitCode.PASSED, ExitCode.GATE_FAILED) else own
     elif not whole and analysis.verdict is ExitCode.PASSED:
         code = ExitCode.INCONCLUSIVE
@@ -80,9 +84,10 @@ def _told_to_end(returncode: int | None) -> bool:
 
 
 def how_it_ended(what: str, returncode: int, kills: KillWatch = KILLS) -> str:
-    """Return a sentence on a process of this container that ended before its work was done.
+    """Return a sentence on a process of this container that ended early.
 
-    Who sends SIGKILL is not told to anybody, but the kernel counts those that it sends for want of memory.
+    ``returncode`` is as in `subprocess.Popen`. The sender of a SIGKILL is unknown, but the kernel counts the processes
+    that it kills for lack of memory.
     """
     if returncode >= 0:
         return f"{what} ended with exit code {returncode}"
@@ -109,10 +114,10 @@ def analyse(
     cancelled: Callable[[], bool] = lambda: False,
     sleep: Callable[[float], Any],
 ) -> Analysis:
-    """Compute a run's figures in a process whose memory goes with it, and say how that went.
+    """Compute a run's figures in a subprocess, which frees its memory when it ends, and return its result.
 
-    Without ``report`` no page is drawn, which is most of the work. While it runs ``sleep`` is called again and again;
-    once ``cancelled`` is true the process is ended.
+    Without ``report`` no page is drawn, which saves most of the work. While waiting, it calls ``sleep`` with seconds
+    again and again, and kills the subprocess once ``cancelled`` returns True.
     """
     options = [] if report else ["--no-report"]
     before = _signature(folder / SUMMARY)
@@ -121,7 +126,7 @@ def analyse(
             children.command("analysis", "finish", str(folder), *options),
             env=children.environment(),
             stdin=subprocess.DEVNULL,
-            # Ctrl-C on the terminal is for the process that waits here.
+            # In its own process group: Ctrl-C on the terminal must reach only the process that waits here.
             process_group=0,
         )
     while process.poll() is None:
@@ -135,7 +140,7 @@ def analyse(
 
 
 def verdict_of(folder: Path) -> ExitCode | None:
-    """Return the exit code in a run's summary; None where there is no summary that can be read."""
+    """Return the exit code in a run's summary, or None if there is no readable summary."""
     try:
         return ExitCode(json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["exit_code"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -150,30 +155,30 @@ def _signature(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-# Between the run and `loadgen run`, which has started it.
+# Messages from the run to `loadgen run`, its starter.
 
 
 def tell(**known: Any) -> None:
-    """Tell `loadgen run` a fact about the run, such as its folder or its exit code; nothing where nobody listens."""
+    """Tell `loadgen run` facts about the run, such as its folder or exit code; do nothing under plain Locust."""
     descriptor = os.environ.get(STATUS_FD, "")
     if descriptor.isdigit():
         try:
             os.write(int(descriptor), json.dumps(known).encode() + b"\n")
         except OSError:
-            # It has gone, and this process is about to.
+            # `loadgen run` has ended, and this process will end soon.
             return
 
 
 @dataclass(frozen=True)
 class Told:
-    """What `loadgen run` was told of the run."""
+    """The facts that a run told `loadgen run`."""
 
     code: ExitCode | None = None
     folder: Path | None = None
 
     @classmethod
     def read(cls, descriptor: int) -> "Told":
-        """Read all that was told by a process that has ended; the last word counts."""
+        """Read all facts from a process that has ended; of repeated facts the last counts."""
         os.set_blocking(descriptor, False)
         received = b""
         try:
@@ -186,7 +191,7 @@ class Told:
             try:
                 known |= json.loads(line)
             except ValueError:
-                # Cut short with the process that wrote it.
+                # The process ended while it wrote this line.
                 continue
         code, folder = known.get("code"), known.get("folder")
         return cls(None if code is None else ExitCode(code), None if folder is None else Path(folder))

@@ -1,8 +1,8 @@
-"""What `loadgen run` has resolved, on its way to the Locust process that it starts.
+"""Pass the run that `loadgen run` has resolved to the Locust process that it starts.
 
-It goes by an open file without a name, in memory where the system has that: no other user can read it, nothing of it
-stands on a command line, and nothing is left of it when both processes have ended. Plain Locust is handed nothing: its
-master resolves the scenario itself.
+It travels in an open, unnamed file, in memory where the system supports that: no other user can read it, it does not
+appear on a command line, and nothing is left when both processes have ended. The master of plain Locust receives no
+handover and resolves the scenario itself.
 """
 
 import os
@@ -25,17 +25,17 @@ RUN_FD: Final = "LOADGEN_RUN_FD"
 
 
 class Handover(msgspec.Struct, frozen=True):
-    """A run and what it may cost; no secret is in it."""
+    """A resolved run and its budget; it contains no secret."""
 
     run: ResolvedRun
     prices: dict[str, Any]
-    """What the manifest keeps of the price file: `loadgen.planning.prices.Prices.snapshot`."""
+    """The prices recorded in the manifest: `loadgen.planning.prices.Prices.snapshot`."""
     budget: Budget | None
-    """What ends the run when it has cost too much."""
+    """The budget that ends the run when it is exceeded, or None for no limit."""
 
     @classmethod
     def of(cls, run: ResolvedRun, prices: "Prices", max_usd: float | None) -> "Handover":
-        """Return all that a master needs of a run that may cost so many US dollars (None: any)."""
+        """Return the handover of a run that may cost ``max_usd`` US dollars, or any amount if None."""
         return cls(run, prices.snapshot(), Budget.of(run, prices, max_usd))
 
 
@@ -44,10 +44,12 @@ _decoder = msgspec.msgpack.Decoder(Handover)
 
 @contextmanager
 def handed(given: Handover) -> Iterator[int]:
-    """Write it and yield the descriptor that a child is to inherit, with `RUN_FD` in its environment.
+    """Write the handover to an unnamed file and yield its descriptor.
+
+    The child process inherits the descriptor and finds its number in the environment variable `RUN_FD`.
 
     Raises:
-        RunError: there is no room for it.
+        RunError: the file cannot be written.
     """
     with ExitStack() as stack:
         try:
@@ -68,10 +70,10 @@ def _nameless() -> IO[bytes]:
 
 
 def received() -> Handover | None:
-    """Return what `loadgen run` has handed to this process, once; None if it has handed nothing.
+    """Return the handover from `loadgen run`, or None if there is none; a second call returns None.
 
     Raises:
-        RunError: it cannot be read.
+        RunError: the handover cannot be read.
     """
     descriptor = os.environ.pop(RUN_FD, "")
     if not descriptor.isdigit():

@@ -1,6 +1,6 @@
-"""Hooking runs into Locust: command-line options, the load shape, events and messages.
+"""Hook runs into Locust: command-line options, the load shape, events and messages.
 
-`locustfile.py` calls :func:`install`; a locustfile of one's own does the same.
+`locustfile.py` calls :func:`install`; your own locustfile must do so too.
 """
 
 import logging
@@ -29,35 +29,35 @@ from loadgen.search_path import put_locustfile_last
 from loadgen.subprocesses import ENDING_SIGNALS
 
 without_pandas.spare()
-# Else gevent keeps for each greenlet by which stack it was spawned, and there are some for each client.
+# Otherwise gevent keeps the spawning stack of every greenlet, and each client has several.
 gevent.config.track_greenlet_tree = False
 
 _NO_SHAPE = (
     "the locustfile has no ScenarioShape, or another load shape before it: it needs"
     " `from loadgen.run.install import ScenarioShape, install`, which starts and ends the run"
 )
-#: Locust asks a load shape once a second.
+#: Locust calls a load shape once a second.
 _TICK_S = 1.0
-#: Set by `loadgen run`: leave Locust's own closing tables out.
+#: Environment variable set by `loadgen run` to suppress Locust's closing tables.
 QUIET = "LOADGEN_QUIET"
 
 
 class ScenarioShape(LoadTestShape):
-    """Asks Locust for all users at once, and for none when the run is over.
+    """Make Locust spawn all users at once, and stop it when the run is over.
 
-    The ramp is ours: each client connects at its own time of the scenario's ramp, so Locust's spawning, which works in
-    steps of a second, is not what limits or shapes it.
+    Each client connects at its own time in the scenario's ramp, so Locust's spawning, which works in steps of a second,
+    neither limits nor shapes the ramp.
     """
 
     controller: Controller | None = None
 
     def tick(self) -> tuple[int, float] | None:
-        """Return (users, users a second) as Locust asks once a second, or None to stop."""
+        """Return (users, users per second), or None to stop; Locust calls this once a second."""
         controller = type(self).controller
         if controller is None:
             return None
         if controller.coordinator is not None:
-            # Locust asks again a second after it has asked last: answer as soon as the run is over.
+            # Locust calls again only a second after this returns: wait here, to stop as soon as the run is over.
             controller.ended.wait(_TICK_S)
         if controller.over:
             return None
@@ -65,10 +65,10 @@ class ScenarioShape(LoadTestShape):
 
 
 def install() -> None:
-    """Register everything with Locust; call once, in a locustfile."""
-    # It speaks of a fixed number of files; the check before a run knows how many are needed and says what to do.
+    """Register the harness with Locust; call it once, in a locustfile."""
+    # Locust's warning assumes a fixed number of files; `limits.check_open_files` knows how many a run needs.
     logging.getLogger("locust.main").addFilter(lambda record: "open file limit" not in record.getMessage())
-    # Our users play clients of a scenario and have no tasks.
+    # Users play clients of a scenario and have no Locust tasks.
     logging.getLogger().addFilter(lambda record: "had no tasks left" not in record.getMessage())
 
     runners.install()
@@ -76,13 +76,13 @@ def install() -> None:
     parsers: list[Any] = []
 
     def on_parser(parser: Any, **_: Any) -> None:
-        # Locust has put the working directory first again for each further locustfile.
+        # For each further locustfile Locust puts the working directory first again.
         put_locustfile_last()
         add_options(parser)
         parsers.append(parser)
 
     def on_init(environment: Environment, **_: Any) -> None:
-        # The web UI makes further ones later, and parses nothing by them.
+        # The first parser: the web UI creates more later, but parses nothing with them.
         _hook(environment, own_code, locust_settings.places(parsers[0]) if parsers else {})
 
     _add_listener(events.init_command_line_parser, on_parser)
@@ -96,10 +96,10 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
     ScenarioShape.controller = controller
     runner = environment.runner
     if not isinstance(runner, WorkerRunner) and not isinstance(environment.shape_class, ScenarioShape):
-        # Locust would start one user of its own accord, and the clients that never come would look like refused ones.
+        # Locust would start just one user, and the missing clients would look like refused ones.
         controller.stop_process(_NO_SHAPE, ExitCode.USAGE)
     if os.environ.get(QUIET):
-        # `loadgen run` ends with a summary of its own; two with different rounding would only raise questions.
+        # `loadgen run` prints its own summary; a second one with other rounding would confuse.
         logging.getLogger("locust.stats_logger").disabled = True
     logging.getLogger("locust.runners").addFilter(_quiet)
     if isinstance(runner, WorkerRunner):
@@ -130,7 +130,7 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
 
 
 def _tell_places(controller: Controller) -> None:
-    """Say which options stand in a file or the environment; refuse those that permit something."""
+    """Print which options are set in a file or the environment; exit if one of them grants a permission."""
     for name, place in sorted(controller.places.items()):
         option = f"--{name.replace('_', '-')}"
         if option in PERMISSIONS:
@@ -142,7 +142,10 @@ def _tell_places(controller: Controller) -> None:
 
 
 def _on_signals(handler: Callable[[], None]) -> None:
-    """Answer what ends a run; whoever started us may have held signals back until now."""
+    """Install ``handler`` for the ending signals that are not ignored, and unblock them all.
+
+    The process that started this one may have blocked them until now. SIGINT is handled even if it was ignored.
+    """
     for number in ENDING_SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             gevent.signal_handler(number, handler)
@@ -150,7 +153,7 @@ def _on_signals(handler: Callable[[], None]) -> None:
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Drop Locust's warning about fast spawning: it is about its own spawning of active users, not about our ramp."""
+    """Drop Locust's warning about fast spawning: it does not apply, as spawned users wait for the ramp."""
     return "spawn rate is very high" not in record.getMessage()
 
 

@@ -1,8 +1,9 @@
-"""The keys of a distributed run: how they are made, written to a file or the environment, and read again.
+"""Make, write and read the keys of a distributed run, in join files or environment variables.
 
-A master has a CURVE key pair, and so have its workers, all the same one. A worker's join file holds the master's public
-key, which pins the master, and the workers' secret key, which proves that the worker may join. The master's file holds
-the reverse, so a worker's file cannot be used to play the master. Both are one line of text without special characters.
+The master has a CURVE key pair; all workers share another. A worker's join file holds the master's public key, which
+pins the master, and the workers' secret key, which proves that the worker may join. The master's file holds its secret
+key and the workers' public key, so a worker's file cannot be used to pose as the master. Each file is one line of text
+without special characters.
 """
 
 import base64
@@ -18,21 +19,21 @@ from zmq.utils import z85
 
 from loadgen.exits import ExitCode, RunError, why
 
-#: Environment variables that hold the text of a join file, as container platforms pass secrets.
+#: Environment variables that may hold the text of a join file, since container platforms pass secrets that way.
 MASTER_VARIABLE: Final = "LOADGEN_JOIN_MASTER"
 WORKER_VARIABLE: Final = "LOADGEN_JOIN_WORKER"
-#: Added to the name of the workers' join file for the master's.
+#: Suffix of the master's join file, after the name of the workers' file.
 MASTER_SUFFIX: Final = ".master"
 _MASTER: Final = "loadgen-join-master-1"
 _WORKER: Final = "loadgen-join-worker-1"
 _KEY_BYTES: Final = 32
-#: More than any join file has.
+#: Read limit; every join file is shorter.
 _MOST_BYTES: Final = 4096
 
 
 @dataclass(frozen=True)
 class MasterKey:
-    """What a master needs: its own secret key and the public key of its workers, in ZeroMQ's Z85 text."""
+    """A master's keys: its secret key and the public key of its workers, in ZeroMQ's Z85 encoding."""
 
     secret: bytes = field(repr=False)
     workers_public: bytes
@@ -44,7 +45,7 @@ class MasterKey:
 
 @dataclass(frozen=True)
 class WorkerKey:
-    """What a worker needs: the public key of its master and the workers' secret key, in ZeroMQ's Z85 text."""
+    """A worker's keys: the public key of its master and the workers' secret key, in ZeroMQ's Z85 encoding."""
 
     master_public: bytes
     secret: bytes = field(repr=False)
@@ -55,27 +56,31 @@ class WorkerKey:
 
     @property
     def public(self) -> bytes:
-        """The public key that belongs to the secret one."""
+        """The workers' public key, derived from the secret one."""
         return bytes(zmq.curve_public(self.secret))
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Both halves."""
+    """The keys of a master and of its workers."""
 
     master: MasterKey
     worker: WorkerKey
 
 
 def make() -> Keys:
-    """Return new keys from the system's random numbers."""
+    """Return new random keys."""
     master_public, master_secret = zmq.curve_keypair()
     worker_public, worker_secret = zmq.curve_keypair()
     return Keys(MasterKey(master_secret, worker_public), WorkerKey(master_public, worker_secret))
 
 
 def write(path: Path, keys: Keys) -> None:
-    """Write the workers' join file and beside it the master's, readable by their owner only; raises RunError."""
+    """Write the workers' join file to ``path`` and the master's beside it, both readable only by their owner.
+
+    Raises:
+        RunError: a file exists already or cannot be written.
+    """
     own = master_path(path)
     for each in (path, own):
         if each.is_symlink() or each.exists():
@@ -86,7 +91,7 @@ def write(path: Path, keys: Keys) -> None:
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{text}\n")
         except OSError as error:
-            # No half is left that would look like a whole.
+            # Leave no master's file without its workers' file.
             if each == path:
                 with suppress(OSError):
                     own.unlink()
@@ -94,14 +99,14 @@ def write(path: Path, keys: Keys) -> None:
 
 
 def master_path(path: Path) -> Path:
-    """Return where the master keeps its own half."""
+    """Return the path of the master's join file, given that of the workers'."""
     return path.with_name(path.name + MASTER_SUFFIX)
 
 
 def for_master(path: Path | None) -> MasterKey | None:
-    """Return the key of a master by its `--join` file or the environment, None if neither is given.
+    """Return a master's keys from its `--join` file or the environment, or None if neither is given.
 
-    Makes the file, and the master's own half beside it, if both are missing. Raises RunError.
+    If neither the workers' file ``path`` nor the master's file beside it exists, make both. Raises RunError.
     """
     if path is None:
         text = os.environ.get(MASTER_VARIABLE)
@@ -119,7 +124,11 @@ def for_master(path: Path | None) -> MasterKey | None:
 
 
 def for_worker(path: Path | None) -> WorkerKey | None:
-    """Return the key of a worker by its `--join` file or the environment, None if neither is given; raises RunError."""
+    """Return a worker's keys from its `--join` file or the environment, or None if neither is given.
+
+    Raises:
+        RunError: the file cannot be read, others may read it, or the text is not a worker's key.
+    """
     if path is None:
         text = os.environ.get(WORKER_VARIABLE)
         return None if not text else _worker(text, f"the environment variable {WORKER_VARIABLE}")
@@ -142,7 +151,7 @@ def _text(kind: str, *keys: bytes) -> str:
 
 
 def _keys(text: str, kind: str, where: str, whose: str) -> tuple[bytes, bytes]:
-    """Return the two keys of a join text; raises RunError, without a word of the text."""
+    """Return the two keys in a join file's text; raises RunError, with a message that quotes nothing of the text."""
     found, *parts = text.strip().split(".")
     if found != kind and found in (_MASTER, _WORKER):
         other = "a worker's" if found == _WORKER else "the master's"
@@ -166,15 +175,15 @@ def _decoded(part: str) -> bytes:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a join file that nobody else may read; raises RunError."""
+    """Return the text of a join file; raises RunError if it cannot be read, or if other users may read it."""
     try:
-        # Not blocking: it may be a pipe.
+        # Non-blocking, so that opening a pipe does not hang.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise RunError(f"the join file {path} is no regular file", ExitCode.USAGE)
-            # A platform that mounts a secret owns it and lets its group read; what is ours can be closed.
+            # Platforms mount secrets owned by another user and readable by the group: accept that, but no more.
             forbidden = 0o077 if status.st_uid == os.geteuid() else 0o007
             if status.st_mode & forbidden:
                 raise RunError(

@@ -1,21 +1,21 @@
-"""Without a key a master listens for this machine only, and a worker joins a master of this machine only."""
+"""Confine masters and workers without a key to the loopback interface."""
 
 import ipaddress
 
 
 def beyond_loopback(host: str) -> bool:
-    """Return whether an address to listen on or to connect to is more than this machine's."""
+    """Return True if an address to listen on or connect to reaches beyond this machine."""
     if host == "localhost":
         return False
     try:
         return not ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        # A name, or the * that is every address.
+        # A host name, or * for all addresses.
         return True
 
 
 def needs_key(host: str) -> str:
-    """Return the sentence for a master that would listen for other machines without a key."""
+    """Return the error for a master without a key that would listen for other machines."""
     return (
         f"--master-bind-host {host} can be reached from other machines, and without a key whoever reaches it could join"
         " or disturb the run: give --join FILE here and to the workers (the file is made if there is none), or leave"
@@ -24,7 +24,7 @@ def needs_key(host: str) -> str:
 
 
 def worker_needs_key(host: str) -> str:
-    """Return the sentence for a worker that would join a master elsewhere without a key."""
+    """Return the error for a worker without a key that would join a master on another machine."""
     return (
         f"--master-host {host} is another machine, and without a key whatever answers there could play the master: give"
         " --join with a copy of the master's join file"

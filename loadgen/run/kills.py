@@ -1,4 +1,4 @@
-"""Whether the kernel has killed processes for want of memory while this one ran."""
+"""Detect processes that the kernel killed for lack of memory."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,14 @@ from loadgen.measure.surroundings import allowed_here, oom_kills
 
 
 class KillWatch:
-    """Counts processes of this container that the kernel killed for want of memory since the watch was made."""
+    """Count the processes of this container that the kernel killed for lack of memory since the watch was created."""
 
     def __init__(self, read: Callable[[], int | None] = oom_kills) -> None:
         self._read = read
         self._before = read()
 
     def since(self) -> int | None:
-        """Return how many; None: the system does not tell."""
+        """Return the number of killed processes, or None if the system does not report it."""
         now = self._read()
         if self._before is None or now is None or now < self._before:
             return None
@@ -22,12 +22,12 @@ class KillWatch:
 
 
 def limit_here() -> str:
-    """Return the memory limit of this container as the end of a sentence; empty: there is none."""
+    """Return the memory limit of this container as the end of a sentence, or "" if there is none."""
     allowed = allowed_here()
     return f", limit {text.size(allowed.memory_bytes)}" if allowed.memory_limited else ""
 
 
 def killed_here(count: int) -> str:
-    """Return a sentence on processes that were killed beside this one."""
+    """Return a sentence on ``count`` processes that the kernel killed beside the master."""
     what = "a process" if count == 1 else f"{count:,} processes"
     return f"the kernel killed {what} beside the master for want of memory{limit_here()}"

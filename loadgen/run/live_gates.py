@@ -1,7 +1,7 @@
-"""Gates that end a run early: decided while it goes on, by the histograms that workers send every second.
+"""Gates that end a run early, evaluated during the run on the histograms that workers send every second.
 
-They are an approximation of what the record will say: a histogram holds what arrived in a second, not what was due in
-it. Only seconds that lie wholly inside a window are counted, so that one window is never blamed for another.
+They approximate the gates evaluated on the record: a histogram holds the deliveries that arrived in a second, not those
+due in it. Only seconds that lie wholly inside a window count, so that no window is blamed for another.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ _SECOND_NS = 1_000_000_000
 
 
 class LiveGates:
-    """Watches the windows of the gates that were marked `abort_early`."""
+    """Evaluate the windows of the gates that are marked `abort_early`."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:
         self._gates = [gate for gate in gates if gate.abort_early and gate.over_ns]
@@ -27,26 +27,30 @@ class LiveGates:
 
     @classmethod
     def of(cls, run: ResolvedRun) -> "LiveGates":
-        """Return what watches a run's gates."""
+        """Return the live gates of a run."""
         return cls([written.gate() for written in run.gates])
 
     @property
     def watching(self) -> bool:
-        """Whether there is such a gate."""
+        """True if the run has a gate that ends it early."""
         return bool(self._gates)
 
     def begin(self, start_ns: int) -> None:
-        """The measurement begins."""
+        """Begin the first window at ``start_ns``, the start of the measurement."""
         self._start_ns = start_ns
 
     def observe(self, received_ns: int, histogram: HdrHistogram, shortest: str | None = None) -> None:
-        """Take a worker's last second; ``shortest``, encoded: of the shortest that its latencies can have been."""
+        """Add the latencies of a worker's last second.
+
+        ``shortest`` is the encoded histogram of the shortest values that these latencies can have had, given the
+        uncertainty of arrivals; None if they are certain.
+        """
         if self._gates and self._start_ns is not None:
             least = histogram if shortest is None else histograms.decoded(shortest)
             self._seconds.append((received_ns, histogram, least))
 
     def failure(self, at_ns: int) -> str | None:
-        """Return a sentence on the first gate of which a window that has ended does not hold; None: all do so far."""
+        """Return a sentence on the first gate that failed in a window that has ended, or None if all hold so far."""
         for number, gate in enumerate(self._gates):
             if (sentence := self._failure_of(number, gate, at_ns)) is not None:
                 return sentence
@@ -62,7 +66,7 @@ class LiveGates:
             if at_ns < end_ns:
                 return None
             self._done[number] += 1
-            # What a message brings was received in the second before it.
+            # A message's histogram covers the second before the message was received.
             inside = [
                 pair for received_ns, *pair in self._seconds if begin_ns + _SECOND_NS < received_ns <= end_ns
             ]
@@ -71,7 +75,7 @@ class LiveGates:
                 continue
             merged, shortest = (histograms.merge(side) for side in zip(*inside, strict=True))
             value_ns = _value(merged, gate)
-            # Only what fails whatever the uncertain arrivals were.
+            # Fail only if the gate fails even with the shortest possible latencies.
             if merged.total_count and not gate.holds(value_ns) and not gate.holds(_value(shortest, gate)):
                 edges = ((ns - self._start_ns) / _SECOND_NS for ns in (begin_ns, end_ns))
                 begin_s, end_s = edges
@@ -81,7 +85,7 @@ class LiveGates:
                 )
 
     def _forget(self) -> None:
-        """Drop the seconds that no window to come can hold."""
+        """Drop the seconds that lie before all future windows."""
         assert self._start_ns is not None
         oldest_ns = min(
             self._start_ns + done * (gate.over_ns or 0)

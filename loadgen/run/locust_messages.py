@@ -1,8 +1,9 @@
-"""Locust's own messages between master and workers, each with the shape and the size that is taken.
+"""Shapes and size limits of Locust's own messages between master and workers.
 
-Locust reads them without looking: a heartbeat that lacks a key ends the greenlet that listens, and anyone may name any
-worker in them. What is here is checked, cut to size, and given to Locust as it expects it. Of some kinds nothing is
-taken: a master hands out no locustfile, and a worker lets nobody rewrite its user classes or its own options.
+Locust does not validate them: a heartbeat that lacks a key ends the greenlet that listens, and any peer may name any
+worker. The messages are checked and cut here, then passed to Locust in the form that it expects. Some kinds are
+rejected altogether: a master hands out no locustfile, and a worker lets no message rewrite its user classes or its own
+options.
 """
 
 from collections.abc import Container
@@ -83,7 +84,7 @@ class _Logs(Struct):
 
 
 _FROM_WORKER: Final[dict[str, Any]] = {
-    # Its version; the number -1 is that of tests of Locust's.
+    # Locust's version; only Locust's own tests send the number -1 instead.
     "client_ready": Name,
     "client_stopped": None,
     "heartbeat": _Heartbeat,
@@ -126,13 +127,13 @@ _decoders_from_master: Final = {kind: msgspec.msgpack.Decoder(of) for kind, of i
 
 
 def from_worker(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any:
-    """Return the data of a worker's message.
+    """Return the checked data of a worker's message of type ``kind``.
 
-    ``custom`` are kinds that the user's own code has registered with Locust: of those any value is taken.
+    ``custom`` are the kinds that the user's code has registered with Locust; these may have any value.
 
     Raises:
-        ValueError: it is not as it should be.
-        RecursionError: it is nested too deeply.
+        ValueError: the kind is not allowed, or the data is invalid.
+        RecursionError: the data is nested too deeply.
     """
     decoder = _decoders_from_worker.get(kind)
     if decoder is not None:
@@ -143,7 +144,7 @@ def from_worker(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any
 
 
 def from_master(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any:
-    """Return the data of a master's message; as :func:`from_worker`."""
+    """Return the checked data of a master's message, as :func:`from_worker` does for a worker's."""
     decoder = _decoders_from_master.get(kind)
     if decoder is not None:
         return decoder.decode(raw)
@@ -153,7 +154,7 @@ def from_master(kind: str, raw: msgspec.Raw, custom: Container[str] = ()) -> Any
 
 
 def _any(raw: msgspec.Raw) -> Any:
-    """Return any value, times as Locust packs them."""
+    """Return any value, with times decoded as Locust packs them; raises ValueError."""
     try:
         return msgpack.loads(bytes(raw), raw=False, strict_map_key=False, object_hook=locust_decode)
     except Exception as error:
@@ -161,7 +162,7 @@ def _any(raw: msgspec.Raw) -> Any:
 
 
 def cut(kind: str, data: Any) -> Any:
-    """Return the data of a message of this worker so that a master takes it: long texts shortened, few of them."""
+    """Return a worker's message data, with texts and lists cut to the sizes that a master accepts."""
     if kind == "exception":
         return {"msg": _short(data["msg"]), "traceback": data["traceback"][-_MOST_TRACEBACK:]}
     if kind == "logs":

@@ -1,7 +1,7 @@
-"""Options of plain Locust that stand in a configuration file or the environment, and not on its command line.
+"""Find Locust options that are set in a configuration file or the environment instead of on the command line.
 
-Locust reads `locust.conf`, `~/.locust.conf`, `[tool.locust]` of a `pyproject.toml`, what `--config` names, and
-variables that begin with LOCUST_. `loadgen run` lets it read none of these (see `start_locust`).
+Locust reads `locust.conf`, `~/.locust.conf`, `[tool.locust]` of a `pyproject.toml`, the file given with `--config`, and
+environment variables that begin with LOCUST_. `loadgen run` lets it read none of these (see `start_locust`).
 """
 
 import os
@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-#: What the variables begin with that Locust reads.
+#: Prefix of the environment variables that Locust reads.
 VARIABLES: Final = "LOCUST_"
 _FILES: Final = ("~/.locust.conf", "locust.conf", "pyproject.toml")
-#: Of a configuration file no more is looked at.
+#: Only this much of a configuration file is read.
 _MOST_BYTES: Final = 1_000_000
 _SECTION: Final = "[tool.locust]"
 _FROM_FILE: Final = "config_file|"
@@ -20,7 +20,7 @@ _FROM_ENVIRONMENT: Final = "environment_variables"
 
 
 def ignored() -> str | None:
-    """Return a sentence on settings of Locust that `loadgen run` does not use, or None where there are none."""
+    """Return a sentence on Locust settings that `loadgen run` ignores, or None if there are none."""
     found = sorted(name for name in os.environ if name.startswith(VARIABLES))
     found += [name for name in _FILES if _has_settings(Path(name).expanduser())]
     if not found:
@@ -32,9 +32,9 @@ def ignored() -> str | None:
 
 
 def places(parser: Any) -> dict[str, str]:
-    """Return for each option that a file or the environment has set where it stands.
+    """Return the file or environment variable of each option that one of these sets.
 
-    Keys are the names of the parsed options. ``parser`` is Locust's, which has parsed its command line.
+    Keys are the names of the parsed options. ``parser`` is Locust's parser after it has parsed its command line.
     """
     found: dict[str, str] = {}
     for source, settings in (parser.get_source_to_settings_dict() or {}).items():
@@ -51,7 +51,7 @@ def places(parser: Any) -> dict[str, str]:
 
 def _has_settings(path: Path) -> bool:
     try:
-        # A pipe would wait for a writer.
+        # Only regular files: opening a pipe would wait for a writer.
         return path.is_file() and (path.suffix != ".toml" or _SECTION in _text(path))
     except OSError:
         return False
@@ -63,7 +63,7 @@ def _text(path: Path) -> str:
 
 
 def _line_of(path: Path, key: str) -> int | None:
-    """Return the line on which a configuration file sets an option, or None if it cannot be told."""
+    """Return the number of the line on which a configuration file sets an option, or None if it is not found."""
     try:
         lines = _text(path).splitlines()
     except OSError:

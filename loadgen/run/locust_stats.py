@@ -1,8 +1,8 @@
-"""Showing deliveries and publishes in Locust's own statistics, in bulk.
+"""Show deliveries and publishes in Locust's own statistics, in bulk.
 
-One `request` event a delivery would cost more than the delivery; a `StatsEntry` filled once a second and added with
-Locust's own `extend` shows the same numbers in its tables, charts and CSV files. Locust rounds response times (whole
-ms below 100, two digits above): the record keeps the true ones.
+One `request` event per delivery would cost more than the delivery. Instead, a `StatsEntry` is filled once a second and
+added with Locust's own `extend`, which shows the same numbers in Locust's tables, charts and CSV files. Locust rounds
+response times (to whole ms below 100, to two digits above); the record keeps them exact.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ PUBLISH = "PUBLISH"
 
 
 class DeliveryTally:
-    """Adds up deliveries by client group until they are shown; the response time is the headline latency."""
+    """Collect deliveries by client group until they are shown; Locust's response time is the headline latency."""
 
     def __init__(self, stats: RequestStats, run: ResolvedRun) -> None:
         self._stats = stats
@@ -32,7 +32,7 @@ class DeliveryTally:
         self._parts: dict[str, StatsEntry] = {}
 
     def add(self, subscriptions: Values, latencies_ns: Values) -> None:
-        """Take deliveries of any groups, in any thread."""
+        """Add deliveries of any groups, from any thread."""
         if len(self._names) == 1:
             self._add(self._names[0], latencies_ns)
             return
@@ -47,7 +47,10 @@ class DeliveryTally:
         _count(part, latencies_ns)
 
     def show(self, at_ns: int) -> dict[str, int]:
-        """Show what came since the last call, as of a time; return how many deliveries each group has."""
+        """Add the deliveries since the last call to Locust's statistics, and return their number by group.
+
+        ``at_ns`` is the time under which Locust shows them.
+        """
         parts, self._parts = self._parts, {}
         for part in parts.values():
             _show(self._stats, part, at_ns)
@@ -55,7 +58,10 @@ class DeliveryTally:
 
 
 def add_publishes(stats: RequestStats, events: Sequence[EventRow], answered_ns: Values, at_ns: int) -> None:
-    """Add publishes, failures with their reason; ``answered_ns`` is how long answers took, of those that have one."""
+    """Add publishes to Locust's statistics, and those that failed to its errors with their reason.
+
+    ``answered_ns`` are the answer times of those publishes that were answered.
+    """
     if answered_ns.size:
         part = StatsEntry(stats, "event", PUBLISH)
         _count(part, answered_ns)
@@ -66,7 +72,7 @@ def add_publishes(stats: RequestStats, events: Sequence[EventRow], answered_ns: 
 
 
 def _count(part: StatsEntry, times_ns: Values) -> None:
-    """Add response times to an entry that belongs to no statistics yet."""
+    """Add response times to an entry that is not part of Locust's statistics yet."""
     times_ms = times_ns / 1e6
     least, greatest = float(times_ms.min()), float(times_ms.max())
     part.num_requests += times_ms.size

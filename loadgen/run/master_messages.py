@@ -1,7 +1,7 @@
-"""The messages of a master, each with the shape that a worker takes.
+"""Shapes of the master's messages, as a worker accepts them.
 
-Keys that are not known are ignored. A worker takes from its master which clients to play and against which target; it
-takes no command to run, no option of its own command line, and no path but that of a folder that it finds to be shared.
+Unknown keys are ignored. A master tells its workers which clients to play against which target. A worker accepts no
+command to run, no option of its own command line, and no path except that of a folder that it verifies to be shared.
 """
 
 from typing import Annotated, Any, Final, TypedDict
@@ -94,15 +94,15 @@ _plain: Final = msgspec.msgpack.Decoder(dict[str, Any])
 
 
 def decoded(kind: str, raw: msgspec.Raw) -> messages.Payload | None:
-    """Return a message's payload from its bytes, None where it is of a kind that masters of ours do not send.
+    """Return a message's decoded payload, or None if ``kind`` is not a message of the harness's master.
 
     Raises:
-        ValueError: it is not as it should be (msgspec's errors are among them).
-        RecursionError: it is nested too deeply.
+        ValueError: the payload is invalid (msgspec's errors are subclasses).
+        RecursionError: the payload is nested too deeply.
     """
     if kind == messages.BEGIN:
         payload = _plain.decode(raw)
-        # What is known is checked; parts of the harness that this knows nothing of find theirs.
+        # Check the known keys but keep the others, which belong to other parts of the harness.
         msgspec.convert(payload, _Begin)
         return payload
     decoder = _DECODERS.get(kind)

@@ -1,4 +1,4 @@
-"""Notices when the master stood still, where it is a process of its own; each worker does the same for itself."""
+"""Detect pauses of a master that has no agent in its process; each worker detects its own."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from loadgen.run.threads import native_sleep, start_native_thread
 
 
 class MasterPauses:
-    """Keeps the master's pauses for the manifest; watches from :meth:`start` to :meth:`stop`."""
+    """Collect the master's pauses for the manifest, from :meth:`start` to :meth:`stop`."""
 
     def __init__(self) -> None:
         self._watch: PauseWatch | None = None
@@ -19,7 +19,7 @@ class MasterPauses:
         start_native_thread(self._watch.watch)
 
     def look(self) -> None:
-        """Take what was noticed since the last call: call often, as of two pauses only the longer is kept."""
+        """Collect the longest pause since the last call; call it often, as shorter ones are dropped."""
         if self._watch is None:
             return
         pauses = self._watch.take()
@@ -27,7 +27,7 @@ class MasterPauses:
             self._found.append({"until_ns": pauses.until_ns, "paused_ns": pauses.paused_ns})
 
     def stop(self) -> list[dict[str, Any]]:
-        """Return the manifest's `pauses`: when each ended, and how long it lasted."""
+        """Stop watching and return the manifest's `pauses`: the end and length of each, in ns."""
         self.look()
         if self._watch is not None:
             self._watch.running = False

@@ -1,4 +1,4 @@
-"""What a run means to offer, for its manifest: numbers, so that who reads it needs no scenario."""
+"""The offered load of a run for its manifest, in numbers, so that readers do not need the scenario."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ from loadgen.resolve import ResolvedRun
 
 
 def offered(run: ResolvedRun) -> list[dict[str, Any]]:
-    """Return each publishing group's rate and the points of its curve (ns from the measure's start, load)."""
+    """Return each publishing group's rate and the points of its load curve.
+
+    A point is (ns from the start of the measure phase, load); points of the warm-up are negative.
+    """
     return [
         {
             "group": name,

@@ -1,4 +1,4 @@
-"""Our options of Locust's command line; `loadgen run` passes its own on by these."""
+"""The harness's options on Locust's command line; `loadgen run` passes its own options on through them."""
 
 from argparse import ArgumentParser
 
@@ -9,7 +9,7 @@ from loadgen.run.join import MASTER_VARIABLE, WORKER_VARIABLE
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Add ours to Locust's; in a group, since what stands outside of groups is shown by its web form."""
+    """Add the harness's options to Locust's parser, in a group: Locust's web form shows options outside of groups."""
     group = parser.add_argument_group("Event API load (loadgen)")
     group.add_argument("--scenario", default="comments", help="name in the catalogue, or a YAML file")
     group.add_argument(
@@ -47,7 +47,7 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="let a scenario or a master name a command that prints a token",
     )
-    # Not --profile: that is Locust's own, and something else.
+    # Not --profile, which is an unrelated option of Locust.
     group.add_argument("--aws-profile", default=None, help="profile of the AWS configuration, for aws:STACK")
     group.add_argument("--aws-region", default=None, help="AWS region of the stack, for aws:STACK")
     group.add_argument(
@@ -76,7 +76,7 @@ def add_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="push the run's metrics to OTEL_EXPORTER_OTLP_ENDPOINT; Locust's own --otel does so as well",
     )
-    # Locust's default is every interface: who wants that says so.
+    # Locust listens on all interfaces by default; here that needs an explicit option.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1")
     group.add_argument(
         "--join",

@@ -1,7 +1,7 @@
-"""The user's own code beside the hooks of the user classes: listeners of Locust's events, and greenlets.
+"""Watch user code outside of the user classes: listeners of Locust's events, and greenlets.
 
-Locust logs what a listener raises and goes on, so that a run with a broken listener looks like any other. Here it is
-counted as the user's failure, and what user code fires as a request is counted as a check.
+Locust only logs an exception of a listener, so a run with a broken listener looks like any other. Here it counts as a
+failure of the user's code, and each request event that user code fires counts as a check.
 """
 
 import logging
@@ -23,43 +23,46 @@ from loadgen.exits import ExitCode
 from loadgen.measure.failures import HARNESS, USER_CODE, Failures, has_frame, is_users_file, shown_path
 from loadgen.run.account import Account
 
-#: With these a listener of `request` may end the task in which the request was made.
+#: Exceptions with which a listener of `request` may end the task that made the request.
 _CONTROL = (StopUser, StopTest, RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
-#: Events before anything of a run has begun: what fails there is an error of use.
+#: Events before any run: a failure there is a usage error.
 _BEFORE = frozenset({"init", "init_command_line_parser"})
 
 
 class Keeper(Protocol):
-    """Says where failures and checks belong at this moment."""
+    """Knows where failures and checks belong at this moment."""
 
     @property
     def account(self) -> "Account | Any":
-        """What takes failures and checks now: the agent, the coordinator, or what is kept until there is one."""
+        """The object that takes failures and checks now: the agent, the coordinator's account, or an early account."""
 
     @property
     def past(self) -> bool:
-        """Whether the run is over and its verdict is written."""
+        """True if the run is over and its record is closed."""
 
     def stop_process(self, reason: str, code: ExitCode) -> None:
-        """Say why and end the process."""
+        """Print why and exit the process."""
 
 
 class OwnCode:
-    """Watches one process. Made when the locustfile is loaded; `belong_to` tells it of the controller."""
+    """Watch the user code of one process.
+
+    Created when the locustfile is loaded; :meth:`belong_to` connects it to the controller later.
+    """
 
     def __init__(self, events: Events) -> None:
         self._keeper: Keeper | None = None
         self._environment: Environment | None = None
-        #: Whether something failed when the verdict was already written.
+        #: True if something failed after the verdict was written.
         self._too_late = False
         for name, hook in vars(events).items():
             if isinstance(hook, EventHook):
-                # On the hook and not the class: events that others make stay as Locust has them.
+                # Patch the hook, not its class: hooks created by other code stay as they are.
                 hook.fire = partial(self._fire, name, hook)  # type: ignore[method-assign]
         events.request.add_listener(self._on_request)  # type: ignore[no-untyped-call]
 
     def belong_to(self, keeper: Keeper, environment: Environment) -> None:
-        """Have failures and checks counted where the keeper says; watch this process's greenlets from now on."""
+        """Count failures and checks with the keeper, and watch this process's greenlets from now on."""
         self._keeper, self._environment = keeper, environment
         hub = gevent.get_hub()
         hub.handle_error = partial(self._on_greenlet_error, hub.handle_error)
@@ -67,7 +70,7 @@ class OwnCode:
     # Listeners.
 
     def _fire(self, name: str, hook: EventHook, /, *, reverse: bool = False, **arguments: Any) -> None:
-        """Call the listeners of an event; in `EventHook.fire`'s stead."""
+        """Call the listeners of an event, in place of `EventHook.fire`."""
         handlers = list(hook._handlers)
         for handler in handlers[::-1] if reverse else handlers:
             if not _is_users(handler):
@@ -88,7 +91,7 @@ class OwnCode:
             self._exit_code = int(ExitCode.INCONCLUSIVE)
 
     def _call_own(self, name: str, handler: Callable[..., Any], arguments: dict[str, Any]) -> None:
-        """Call a listener of Locust's or of ours, as Locust does."""
+        """Call a listener of Locust or of the harness, as Locust would."""
         try:
             handler(**arguments)
         except _CONTROL:
@@ -96,7 +99,7 @@ class OwnCode:
         except Exception as error:
             caller = _calling_place()
             if caller is not None and not has_frame(error, USER_CODE):
-                # Fired by the user's code with what the listener cannot take.
+                # The user's code fired the event with arguments that the listener cannot take.
                 self._failed(name, f"events.{name}.fire()", error, caller)
                 return
             logging.error("Uncaught exception in event handler: \n%s", traceback.format_exc())
@@ -119,7 +122,7 @@ class OwnCode:
             say(f"your code failed in {hook}: {type(error).__name__}: {error}")
             self._too_late = True
             return
-        # What fails as a run begins belongs to that one, whatever was before.
+        # A failure in `test_start` belongs to the run that begins, even if an earlier one is over.
         self._too_late |= keeper.past and event != "test_start"
         keeper.account.failures.add(USER_CODE, hook, error, place)
 
@@ -135,14 +138,14 @@ class OwnCode:
             self._environment.process_exit_code = code
 
     def _keep(self, decided: int | None) -> None:
-        """Let user code make a run that passed fail, and nothing else."""
+        """Restore the exit code unless user code turned a pass into a failure."""
         if decided or (decided == 0 and self._exit_code is None):
             self._exit_code = decided
 
     # Requests.
 
     def _on_request(self, request_type: Any = "", name: Any = "", exception: Any = None, **_: Any) -> None:
-        """Count a request that user code has fired: nothing of ours fires any."""
+        """Count a request event as a check; only user code fires any."""
         if self._keeper is not None:
             self._keeper.account.checks.count(f"{request_type} {name}".strip(), exception is None)
 
@@ -151,7 +154,7 @@ class OwnCode:
     def _on_greenlet_error(
         self, show: Callable[..., None], context: Any, kind: Any, value: Any, tb: Any
     ) -> None:
-        """Count what a greenlet died of, and show it as gevent does."""
+        """Count the exception that ended a greenlet, and show it as gevent does."""
         show(context, kind, value, tb)
         if self._keeper is None or not isinstance(value, Exception) or self._keeper.past:
             return
@@ -162,7 +165,7 @@ class OwnCode:
 
 
 def _is_users(handler: Any) -> bool:
-    """Return whether a listener is the user's: neither Locust's nor ours."""
+    """Return True if a listener is the user's, not Locust's or the harness's."""
     while isinstance(handler, partial):
         handler = handler.func
     module = getattr(handler, "__module__", None) or type(handler).__module__
@@ -176,7 +179,7 @@ def _name(handler: Any) -> str:
 
 
 def _calling_place() -> str | None:
-    """Return `file:line` of the user's code that is being executed, or None if it is none of the user's."""
+    """Return `file:line` of the innermost user code on the call stack, or None if there is none."""
     for frame, line in traceback.walk_stack(None):
         if is_users_file(frame.f_code.co_filename):
             return f"{shown_path(frame.f_code.co_filename)}:{line}"

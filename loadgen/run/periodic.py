@@ -1,4 +1,4 @@
-"""What happens again and again beside the load, and how long before a moment those who wait for it are told."""
+"""Timing of periodic work beside the load, and lead times of announcements."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,9 +6,9 @@ from typing import Final
 
 import gevent
 
-#: Between two writes of what a worker has recorded.
+#: Interval between flushes of a worker's recorder.
 FLUSH_INTERVAL_S = 1.0
-#: Between two reports of a worker's counts.
+#: Interval between a worker's reports of its counts.
 STATUS_INTERVAL_S: Final = 0.25
 _LOOK_S: Final = 0.02
 _LEAD_MOST_NS: Final = 500_000_000
@@ -17,10 +17,10 @@ _LEAD_CLIENT_NS: Final = 100_000
 
 
 def lead_ns(clients: int, *, elsewhere: bool) -> int:
-    """Return how long before clients begin together (the ramp, the timed phases) they are told when.
+    """Return how long in advance clients are told when they begin together (the ramp, the timed phases).
 
-    Long enough for the message to reach a worker that is ``elsewhere`` than in this process, and for each client to
-    have its turn: who begins late is behind its schedule from the start.
+    Long enough for the message to reach workers ``elsewhere`` (outside this process), or for every client in this
+    process to get its turn: a client that begins late is behind its schedule from the start.
     """
     return _LEAD_MOST_NS if elsewhere else min(_LEAD_MOST_NS, _LEAD_HERE_NS + clients * _LEAD_CLIENT_NS)
 
@@ -30,10 +30,10 @@ def wait_for_status(
     starting: Callable[[], bool],
     sleep: Callable[[float], object] = gevent.sleep,
 ) -> None:
-    """Wait until a worker's next report is due: `STATUS_INTERVAL_S`, or less when a run starts.
+    """Wait until a worker's next report is due: `STATUS_INTERVAL_S`, or less while a run starts.
 
-    The master goes on when all clients have got there. So while the run is ``starting``, counts that have changed since
-    the last report and have come to rest are reported at once; while they change, the interval holds.
+    The master waits for the counts of all clients before it goes on. So while the run is ``starting``, counts that have
+    changed since the last report and then settled are due at once; as long as they keep changing, the interval holds.
     """
     reported = seen = counts()
     for _ in range(round(STATUS_INTERVAL_S / _LOOK_S)):
@@ -48,9 +48,9 @@ def wait_for_status(
 
 
 def every(interval_s: float) -> Iterator[None]:
-    """Wait cooperatively, without end, until an interval after the last time, however long what was done took.
+    """Yield every ``interval_s`` seconds, forever, waiting cooperatively; the first time after one interval.
 
-    What took longer than the interval is followed at once; what was missed is not made up for.
+    If the loop's body takes longer than the interval, the next turn follows at once. Missed turns are skipped.
     """
     next_s = time.monotonic()
     while True:

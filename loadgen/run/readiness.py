@@ -1,9 +1,9 @@
-"""Proving that subscriptions deliver, before anything is measured.
+"""Prove that subscriptions deliver before anything is measured.
 
 On the real service events can be lost for about two seconds after `subscribe_success`
-(docs/reference/appsync-events.md, section 1.5). A probe event published to each awaited channel, again and again until
-every subscription to it has received one, closes that window; or a settle time is waited for. Probes go over HTTP, or
-where the service has none over a connection of the worker's own.
+(docs/reference/appsync-events.md, section 1.5). To bridge that window, a worker publishes probe events to each awaited
+channel until every subscription to it has received one, or it waits for a settle time. Probes go over HTTP, or over a
+separate connection if the service has no HTTP endpoint.
 """
 
 from collections import Counter
@@ -26,20 +26,20 @@ from loadgen.transport.isolation import OnFailed
 
 PROBE_INTERVAL_S = 0.25
 _LOOK_S = 0.02
-#: Subscriptions of one ramp are acknowledged this close to each other, at the least.
+#: If no subscription is acknowledged for this long, none is expected soon.
 _REST_S = 0.04
 _PROBE_CONNECTIONS = 8
 _PROBE_BYTES = 160
 
 
 class _Prober(Protocol):
-    """Publishes one probe."""
+    """Publishes probes, one per call."""
 
     def publish(self, channel: str, event: str) -> PublishAnswer:
-        """Publish and wait for the answer; raises TransportError where there is none."""
+        """Publish a probe and return the answer; raises TransportError if there is none."""
 
     def close(self) -> None:
-        """Nothing more will be published."""
+        """Close the prober's connections."""
 
 
 class _HttpProber:
@@ -58,7 +58,7 @@ class _HttpProber:
 
 
 class _ConnectionProber:
-    """Opens its connection with the first probe, and again after a loss."""
+    """Publish over a separate connection, opened with the first probe and again after a loss."""
 
     def __init__(self, service: Service, on_failed: OnFailed, dialer: Dialer | None) -> None:
         self._service = service
@@ -89,10 +89,10 @@ class _ConnectionProber:
 
 
 class ProbedReadiness:
-    """Publishes probes; the users see them arrive and say :meth:`proven`.
+    """Publish probes to all awaited channels; users call :meth:`proven` when one arrives.
 
-    ``may_probe`` tells whether the ramp is over: probing earlier would send each probe to everybody who has connected
-    already, once a round. ``on_failed`` is told of errors of the harness, each of which costs one probe.
+    ``may_probe`` returns True once the ramp is over: earlier, every round of probes would reach all clients that are
+    already connected. ``on_failed`` is called with errors of the harness, each of which costs one probe.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class ProbedReadiness:
         self._on_failed = on_failed
         self._service = service
         self._token = token
-        # Publishers' numbers are not negative, so a negative one marks a probe.
+        # The scenario's publisher numbers are not negative, so a negative one marks a probe.
         self._publisher = -1 - worker
         self._may_probe = may_probe
         self._complain = report_error
@@ -127,25 +127,25 @@ class ProbedReadiness:
 
     @property
     def probes(self) -> int:
-        """How many were published."""
+        """Number of probes published."""
         return self._sequence
 
     def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
-        """Await the first event of one more subscription to ``channel``."""
+        """Await the first event of one more subscription to ``channel``; its user then calls :meth:`proven`."""
         self._awaited[channel] += 1
         self._watched += 1
         self._wanted.set()
 
     def proven(self, channel: str) -> None:
-        """One subscription to ``channel`` has received an event."""
+        """Note that one subscription to ``channel`` has received an event."""
         self.withdraw(channel)
 
     def probed_since_ns(self, channel: str) -> int | None:
-        """When the first probe to ``channel`` was sent."""
+        """Return the time of the first probe to ``channel``, or None if there was none yet."""
         return self._probed_ns.get(channel)
 
     def withdraw(self, channel: str) -> None:
-        """Await one subscription to ``channel`` less."""
+        """Stop awaiting one subscription to ``channel``."""
         if self._awaited[channel] <= 1:
             del self._awaited[channel]
             if not self._awaited:
@@ -154,12 +154,12 @@ class ProbedReadiness:
             self._awaited[channel] -= 1
 
     def stop(self) -> None:
-        """Stop probing."""
+        """Stop probing and close the connections."""
         self._probing.kill(block=False)
         self._prober.close()
 
     def _probe(self) -> None:
-        # Those who have waited for a round already wait for nobody else.
+        # True after a full round: subscriptions that have waited this long do not wait for others.
         waited = False
         while True:
             while not (self._wanted.is_set() and self._may_probe()):
@@ -176,7 +176,7 @@ class ProbedReadiness:
             waited = True
 
     def _let_others_subscribe(self) -> None:
-        """Wait until no more are subscribed, an interval at most: a probe that comes too early has to be sent again."""
+        """Wait, for `PROBE_INTERVAL_S` at most, until no more subscriptions come: an early probe must be repeated."""
         for _ in range(round(PROBE_INTERVAL_S / _REST_S)):
             before = self._watched
             gevent.sleep(_REST_S)
@@ -204,9 +204,9 @@ class ProbedReadiness:
 
 
 class SettledReadiness:
-    """Takes a subscription for ready when a settle time has passed since its acknowledgement."""
+    """Count a subscription as ready when a settle time has passed since its acknowledgement."""
 
-    #: None is ever published.
+    #: It publishes no probes.
     probes = 0
 
     def __init__(self, settle_ns: int) -> None:
@@ -220,7 +220,7 @@ class SettledReadiness:
         """Nothing to do."""
 
     def probed_since_ns(self, channel: str) -> int | None:
-        """Never."""
+        """Return None, as nothing is probed."""
         return None
 
     def withdraw(self, channel: str) -> None:

@@ -1,4 +1,4 @@
-"""The run folder: begun when a run begins, completed from the spool when it ends, however it ends."""
+"""The run folder: created when a run begins, completed from the spool when it ends, however it ends."""
 
 import errno
 import json
@@ -30,7 +30,7 @@ from loadgen.measure.clock import boot_id
 from loadgen.measure.spool import MARKER, read_batches, spool_name
 
 FORMAT = 3
-#: Tables of lives, and what numbers a life of the thing that lives.
+#: Tables with several rows per life, and the columns that identify a life.
 _LIVES = {"subscriptions": ("subscription", "life", "turn"), "connections": ("connection", "life")}
 PHASES = ("ramp", "ready", "warmup", "measure", "drain")
 _PACKAGES = (
@@ -57,32 +57,32 @@ class Manifest:
     created_ns: int
     late_after_ns: int | None = None
     offered: list[dict[str, Any]] = field(default_factory=list)
-    #: What the service charges, as it was known then: `planning.prices.Prices.snapshot`.
+    #: Prices of the service at the time of the run: `planning.prices.Prices.snapshot`.
     prices: dict[str, Any] | None = None
     status: str = "running"
     exit_code: int | None = None
     reason: str | None = None
     workers: list[dict[str, Any]] = field(default_factory=list)
-    #: Workers that came when the run had begun, and took no part.
+    #: Workers that came after the run had begun and took no part.
     late_workers: list[dict[str, Any]] = field(default_factory=list)
-    #: Who was not let in at the master's port, and messages that were not taken: see `runners.refused`.
+    #: Connections refused at the master's port, and rejected messages: see `runners.refused`.
     refused: dict[str, Any] | None = None
-    #: What failed in the master that is not the service's doing, and what user code asserted there; as of a worker.
+    #: The master's failures that are not the service's fault, and `checks` of user code there; as for a worker.
     failures: list[dict[str, Any]] = field(default_factory=list)
     checks: dict[str, dict[str, int]] = field(default_factory=dict)
-    #: When the master stood still, where it is a process of its own.
+    #: Pauses of a master without an agent in its process.
     pauses: list[dict[str, int]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     negative: dict[str, int] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     host: dict[str, Any] = field(default_factory=dict)
-    #: Processes that the kernel killed in the master's container for want of memory; None: not known.
+    #: Number of processes in the master's container that the kernel killed for lack of memory, or None if unknown.
     oom_kills: int | None = None
     format: int = FORMAT
 
     def begin_phase(self, name: str, at_ns: int) -> None:
-        """Note that a phase began, and the one before ended."""
+        """Note that a phase began and the previous one ended."""
         self.end_phase(at_ns)
         self.phases.append({"name": name, "start_ns": at_ns, "end_ns": None})
 
@@ -93,7 +93,7 @@ class Manifest:
 
 
 class RunFolder:
-    """One run's folder."""
+    """The folder of one run."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -103,18 +103,18 @@ class RunFolder:
     def create(
         cls, results: Path, scenario: dict[str, Any], target: dict[str, Any], token: int, now_ns: int
     ) -> "RunFolder":
-        """Make the folder, its manifest and its spool.
+        """Create the folder with its manifest and an empty spool.
 
         Raises:
-            RunError: it cannot be written; exit code 2.
+            RunError: the folder cannot be written; exit code 2.
         """
         check_writable(results)
-        # In UTC, and it says so: as in the report, JUnit's timestamp and everything else that a run writes.
+        # In UTC, marked with Z, like all times that a run writes.
         stamp = datetime.fromtimestamp(now_ns // 1_000_000_000, tz=UTC).strftime("%Y%m%d-%H%M%SZ")
         base = f"{stamp}-{scenario['name']}"
         manifest = Manifest(base, token, scenario, target, now_ns, versions=_versions(), host=_host())
         try:
-            # Under another name until it is whole: whoever ends us, what is called a run's folder is one.
+            # Under a temporary name until it is complete: a killed process leaves no half-made run folder.
             folder = cls(Path(tempfile.mkdtemp(prefix=".new-", dir=results)), manifest)
             folder.path.chmod(0o777 & ~_umask())
             folder.spool.mkdir()
@@ -128,7 +128,7 @@ class RunFolder:
                     folder.path = folder.path.rename(results / manifest.run).resolve()
                     break
                 except OSError as error:
-                    # Another run that began in the same second was quicker.
+                    # Another run of the same second may have taken the name.
                     if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                         raise
         except OSError as error:
@@ -137,10 +137,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open a folder whose writer is gone.
+        """Open the folder of a run whose process has ended.
 
         Raises:
-            RunError: its manifest cannot be read, or its spool is not what a run leaves; exit code 2.
+            RunError: the manifest cannot be read, or the spool holds unexpected entries; exit code 2.
         """
         _refuse_odd_spool(path)
         try:
@@ -152,21 +152,21 @@ class RunFolder:
 
     @property
     def spool(self) -> Path:
-        """Where the workers' streams are."""
+        """Folder of the workers' spool files."""
         return self.path / "spool"
 
     def save(self) -> None:
-        """Write the manifest, whole or not at all."""
+        """Write the manifest atomically."""
         files.replace(self.path / "manifest.json", json.dumps(vars(self.manifest), indent=1) + "\n")
 
     @property
     def incomplete(self) -> bool:
-        """Whether the spool has not been turned into tables yet."""
+        """True if the spool has not been turned into tables yet."""
         return self.spool.exists()
 
     @property
     def running(self) -> int | None:
-        """Process id of a worker of this machine that still writes to the record; None if there is none."""
+        """Process id of a worker on this machine that still writes to the record, or None if there is none."""
         if self.manifest.status != "running" or self.manifest.host.get("boot_id") != boot_id():
             return None
         for entry in self.manifest.workers:
@@ -175,18 +175,19 @@ class RunFolder:
         return None
 
     def broke_off(self, how: str) -> None:
-        """Note that the run ended before it could say how; ``how`` says what is known of it."""
+        """Note in the manifest that the run ended abruptly; ``how`` begins a sentence on what is known of it."""
         self.manifest.status, self.manifest.exit_code = "failed", int(ExitCode.INCONCLUSIVE)
         phase = self.manifest.phases[-1]["name"] if self.manifest.phases else "before the ramp"
         self.manifest.reason = f"{how} (last phase: {phase}); what was recorded until then is kept"
 
     def complete(self) -> None:
-        """Turn the spool into the record's tables, save the manifest, remove the spool.
+        """Turn the spool into the record's tables, save the manifest and remove the spool.
 
-        May be called again after it failed: the spool stays until all is written.
+        After a failure it may be called again: the spool stays until everything is written. If rows of a finished
+        worker are missing, the run's exit code changes from passed to inconclusive.
 
         Raises:
-            RunError: the disk does not take it; exit code 3.
+            RunError: the tables cannot be written; exit code 3.
         """
         try:
             self._complete()
@@ -212,7 +213,7 @@ class RunFolder:
         shutil.rmtree(self.spool, ignore_errors=True)
 
     def _check_rows(self, here: Mapping[str, int]) -> None:
-        """Hold what was here against what each worker says it has written; a record that lacks rows is a failed one."""
+        """Compare the rows found with those each worker says it has written; a run that lacks rows has failed."""
         for entry in self.manifest.workers:
             for table, written in entry.get("rows", {}).items():
                 found = here.get(spool_name(table, entry["worker"]), 0)
@@ -241,7 +242,7 @@ class RunFolder:
 
 
 def _refuse_odd_spool(path: Path) -> None:
-    """Refuse what no run has left: a spool is read, written and removed."""
+    """Raise RunError if the spool or the manifest is not as a run leaves it: links could redirect reads and removal."""
     spool = path / "spool"
     for entry in (spool, *(sorted(spool.iterdir()) if spool.is_dir() else ())):
         if entry.is_symlink() or not (entry.is_file() or entry == spool):
@@ -264,17 +265,17 @@ def _is_ours(pid: int) -> bool:
 
 
 def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def check_writable(results: Path) -> None:
-    """Make the results folder if need be and try to write there.
+    """Create the results folder if necessary and try to write to it.
 
     Raises:
-        RunError: it cannot be written; exit code 2.
+        RunError: the folder cannot be written; exit code 2.
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -292,7 +293,7 @@ def _unwritable(results: Path, error: OSError) -> RunError:
 
 
 def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordBatch]:
-    """Yield a table's batches, and count the rows of each file."""
+    """Yield a table's batches from the spool, and count the rows of each file in ``here``."""
     for path in sorted(spool.glob(f"{table}-*.arrows")):
         for batch in read_batches(path):
             here[path.name] += batch.num_rows
@@ -302,20 +303,23 @@ def _batches(spool: Path, table: str, here: Counter[str]) -> Iterator[pa.RecordB
 def _last_of_each_life(
     batches: Iterator[pa.RecordBatch], numbers: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield one row a life: it was written when it began and again, whole, when it ended."""
+    """Yield the last row of each life: a row is written when a life begins and again, complete, when it ends."""
     kept = [batch for batch in batches if batch.num_rows]
     if not kept:
         return
     table = pa.Table.from_batches(kept)
     columns = np.stack([table[name].to_numpy() for name in numbers])
-    # Rows of one life stay in the order in which they were written. Not Arrow's grouping: it takes as long to load.
+    # The sort is stable, so a life's rows stay in writing order. Arrow's grouping would take as long just to load.
     order = np.lexsort(columns)
     last = np.append(np.any(np.diff(columns[:, order]), axis=0), True)
     yield from table.take(pa.array(np.sort(order[last]))).to_batches()
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    """Write batches as one file, in row groups large enough to compress and small enough to read one by one."""
+    """Write batches to one file atomically.
+
+    Row groups have about a million rows: enough to compress well, few enough to read one by one.
+    """
     with files.replacing(path) as temporary:
         _copy(temporary, schema, batches)
 

@@ -1,7 +1,7 @@
-"""Who takes part: what each worker says of itself when it comes, and who is turned away or too late.
+"""Worker registration: admit, refuse or put on standby each worker that introduces itself to the master.
 
-Each worker introduces itself to the master before any run. One of another version is refused: its rows and messages
-might mean something else. One that comes when a run has begun stands by until the next.
+A worker introduces itself before any run. A worker of another version is refused, as its rows and messages might have
+other meanings. A worker that comes after a run has begun stands by until the next.
 """
 
 import os
@@ -23,23 +23,23 @@ from loadgen.run.shares import weight_of
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
 
-#: Environment variable for `--weight`, as container platforms set it.
+#: Environment variable that sets `--weight`, for container platforms.
 WEIGHT = "LOADGEN_WEIGHT"
 
 
-#: So long a worker may take to introduce itself; one that was written before workers did never will.
+#: Time limit for a worker to introduce itself; early versions never do.
 _HELLO_TIMEOUT_S = 10.0
 
 
 def local() -> WorkerInfo:
-    """Return the worker that is the master's own process."""
+    """Return the info of the worker in the master's own process."""
     return WorkerInfo(
         LOCAL, 0, hostname=socket.gethostname(), pid=os.getpid(), boot_id=boot_id(), cpus=os.cpu_count()
     )
 
 
 def introduce(runner: Any, options: Any) -> None:
-    """On a worker: say to the master who it is; raises RunError."""
+    """Send a worker's introduction to the master; raises RunError if its weight is invalid."""
     weight = str(options.weight or os.environ.get(WEIGHT) or "1")
     try:
         weight_of(weight)
@@ -50,7 +50,7 @@ def introduce(runner: Any, options: Any) -> None:
 
 
 def introduction(weight: str, address: str | None) -> Payload:
-    """Return what a worker says of itself."""
+    """Return a worker's HELLO payload; ``address`` is its own address on the way to the master."""
     return {
         "version": __version__,
         "format": FORMAT,
@@ -64,7 +64,7 @@ def introduction(weight: str, address: str | None) -> Payload:
 
 
 def refusal(hello: Hello) -> str | None:
-    """Return why a worker that introduced itself cannot take part, in a sentence; None: it can."""
+    """Return a sentence on why a worker cannot take part, or None if it can."""
     who = f"the worker on {clean(hello.hostname)} (pid {hello.pid})"
     if (hello.version, hello.format) != (__version__, FORMAT):
         theirs, ours = clean(hello.version), __version__
@@ -82,7 +82,7 @@ def refusal(hello: Hello) -> str | None:
 
 
 class Registry:
-    """On the master: lets workers in. ``to_worker`` sends a message to one."""
+    """The master's registry of workers. ``to_worker`` sends a message to one of them."""
 
     def __init__(self, runner: Any, options: Any, to_worker: Callable[[str, Payload, str], None]) -> None:
         self._runner = runner
@@ -95,9 +95,9 @@ class Registry:
     def meet(
         self, worker_id: str, hello: Hello, running: Coordinator | None, address: str | None = None
     ) -> None:
-        """Take in a worker that has introduced itself, or say why not.
+        """Register a worker that has introduced itself, or refuse it and say why.
 
-        ``worker_id`` and ``address`` are those of its connection; ``running`` is the run that is on.
+        ``worker_id`` and ``address`` are those of its connection; ``running`` is the current run, or None.
 
         Raises:
             ValueError: it has introduced itself already.
@@ -113,7 +113,7 @@ class Registry:
             worker=len(self._known),
             weight=weight_of(hello.weight),
             hostname=clean(hello.hostname),
-            # What it calls itself only where the connection does not tell.
+            # Use the worker's own claim only if the connection's address is unknown.
             address=address or hello.address,
             pid=hello.pid,
             boot_id=hello.boot_id,
@@ -132,14 +132,16 @@ class Registry:
             say(f"{info.name} is here with weight {float(info.weight):g}: {len(self._known)}{of}")
 
     def name_of(self, worker_id: str) -> str:
-        """Return what a worker is called in a sentence."""
+        """Return a worker's name for sentences."""
         info = self._known.get(worker_id)
         return f"worker {worker_id}" if info is None else info.name
 
     def admitted(self, embedded: bool) -> list[WorkerInfo]:
-        """Return the workers of the run that begins, once all have introduced themselves; raises RunError.
+        """Wait until all connected workers have introduced themselves; return those admitted to the run, by number.
 
-        The embedded server listens on loopback: a worker elsewhere cannot reach it.
+        Raises:
+            RunError: too few can take part, or one on another machine cannot reach the embedded server, which listens
+                on loopback.
         """
         ready = [client.id for client in self._runner.clients.ready]
         for _ in range(int(_HELLO_TIMEOUT_S / 0.1)):
@@ -170,7 +172,7 @@ class Registry:
         return sorted(taking, key=lambda info: info.worker)
 
     def too_few(self) -> str:
-        """Return what to say when the expected workers did not come in time."""
+        """Return the error for expected workers that did not come in time."""
         options = self._options
         return (
             f"{len(self._known)} of {options.expect_workers} workers came within {options.workers_timeout:g} s:"
@@ -187,7 +189,7 @@ class Registry:
 
 
 def _own_address(host: str, port: int) -> str | None:
-    """Return from which address this machine would send there; a datagram socket sends nothing to find out."""
+    """Return this machine's address on the route to ``host``, or None; connecting a datagram socket sends nothing."""
     try:
         for family, kind, proto, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM):
             with socket.socket(family, kind, proto) as probe:

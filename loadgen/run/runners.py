@@ -1,6 +1,6 @@
-"""Locust's master and worker, on sockets of ours (see `wire`), taking only messages of a known shape.
+"""Locust's master and worker runners, hardened: on encrypted, bounded sockets (see `wire`), with checked messages.
 
-:func:`install` puts them in the place of Locust's own, before any of them is made.
+:func:`install` replaces Locust's own runner classes; call it before Locust creates a runner.
 """
 
 import os
@@ -26,35 +26,35 @@ from loadgen.run import ending, join, locust_messages, master_messages, wire, wo
 from loadgen.run.connections import MOST_UNREAD, Connections
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 
-#: Distinct faults that are said; all are counted.
+#: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20
-#: Ids of workers that a master keeps apart; Locust never forgets one.
+#: Limit of worker ids on a master, as Locust never forgets one.
 _MOST_WORKERS: Final = 10_000
 #: Rows of Locust's statistics and errors, and tracebacks, that a master keeps.
 _MOST_ROWS: Final = 2_000
 _LOOK_S: Final = 0.2
-#: Strangers are told of at once, and then this often.
+#: Strangers are reported at once, then at this interval.
 _TELL_S: Final = 60.0
-#: Options that `options.add_options` has added: a worker's own stay what its command line says.
+#: Options added by `options.add_options`: for these a worker keeps the values of its own command line.
 own_options: Final[set[str]] = set()
-#: Keys for the workers that `--processes` forks from this process: they inherit them in memory.
+#: Keys for workers that `--processes` forks from this process; they inherit them in memory.
 _inherited: Final = join.make()
 
 
 class Faults:
-    """Messages that were not taken: each kind of fault of each peer is said once, all are counted."""
+    """Rejected messages: each kind of fault of each peer is printed once, all are counted."""
 
     def __init__(self) -> None:
-        #: What is wrong, in a sentence: how often.
+        #: Number of rejected messages by the sentence that says what is wrong.
         self.counts: Counter[str] = Counter()
         self._said = 0
-        #: Returns what to call a peer.
+        #: Returns a peer's name for sentences.
         self.name_of: Callable[[str], str] = lambda sender: (
             sender if sender.startswith(("the ", "this ")) else f"worker {sender}"
         )
 
     def add(self, sender: str, kind: str, reason: str) -> None:
-        """Count a message that was not taken."""
+        """Count a rejected message of type ``kind``, and print the fault if it is new."""
         sentence = f"{clean(self.name_of(sender))} sent a {clean(kind)!s} that is not taken: {clean(reason)}"
         new = sentence not in self.counts
         if new and len(self.counts) >= _MOST_ROWS:
@@ -70,7 +70,7 @@ connections: Final = Connections()
 
 
 def refused() -> dict[str, Any] | None:
-    """Return the manifest's `refused`: connections by address, messages by sentence."""
+    """Return the manifest's `refused` (connections by address, messages by sentence), or None if there are none."""
     if not connections.strangers and not connections.hoards and not faults.counts:
         return None
     return {
@@ -81,13 +81,13 @@ def refused() -> dict[str, Any] | None:
 
 
 def install() -> None:
-    """Have Locust make these runners; idempotent."""
+    """Make Locust create these runners; idempotent."""
     locust.env.MasterRunner = GuardedMaster  # type: ignore[attr-defined]
     locust.env.WorkerRunner = GuardedWorker  # type: ignore[attr-defined]
 
 
 class GuardedMaster(MasterRunner):
-    """Locust's master, which takes from each connection what is about its own worker and nothing else."""
+    """Locust's master, but a connection can only speak for its own worker."""
 
     def __init__(self, environment: Any, master_bind_host: str, master_bind_port: int) -> None:
         options = environment.parsed_options
@@ -115,7 +115,11 @@ class GuardedMaster(MasterRunner):
         )
 
     def handle_message(self, client_id: str, msg: Message) -> None:
-        """Give Locust a message, if it is one that this worker may send now; never raises for what came."""
+        """Pass Locust a message if this worker may send it now; count any error in handling it as a fault.
+
+        Raises:
+            RPCError: the socket is broken.
+        """
         try:
             if self._may(client_id, msg):
                 super().handle_message(client_id, msg)
@@ -139,11 +143,11 @@ class GuardedMaster(MasterRunner):
             return len(self.exceptions) < _MOST_ROWS or hash(msg.data["traceback"]) in self.exceptions
         elif msg.type == "logs":
             msg.data["worker_id"] = client_id
-        # Locust takes statistics, exceptions and logs of anyone.
+        # Locust itself would accept statistics, exceptions and logs from unknown workers.
         return known or msg.type in ("heartbeat", "spawning", "spawning_complete", "client_stopped", "quit")
 
     def _make_room(self, data: Any) -> None:
-        """Leave out rows with new names where there are too many already."""
+        """Drop statistics and errors with new names once the master has `_MOST_ROWS` of them."""
         free = _MOST_ROWS - len(self.stats.entries)
         kept = []
         for entry in data["stats"]:
@@ -163,7 +167,7 @@ class GuardedMaster(MasterRunner):
             gevent.sleep(_LOOK_S)
             quiet_s -= _LOOK_S
             if quiet_s <= 0 and connections.strangers.total() > told:
-                # One that knocks does so a few times.
+                # A rejected peer tries a few times: wait, to report its attempts together.
                 gevent.sleep(1.0)
                 told, quiet_s = connections.strangers.total(), _TELL_S
                 say(of_strangers(connections.strangers, port, keyed))
@@ -176,7 +180,7 @@ class GuardedMaster(MasterRunner):
 
 
 def of_strangers(found: Counter[str], port: int, keyed: bool) -> str:
-    """Return who knocked at the master's port and was not let in, in a sentence; ``found`` counts by address."""
+    """Return a sentence on the strangers at the master's port; ``found`` counts their connections by address."""
     what = "somebody without the key of this run" if keyed else "somebody who is no worker"
     hint = (
         "; a worker of yours needs --join with the file that this master uses, and the same version"
@@ -193,7 +197,7 @@ def _places(found: Counter[str]) -> str:
 
 
 class GuardedWorker(WorkerRunner):
-    """Locust's worker, which takes no options and no code from its master, and says why it is not let in."""
+    """Locust's worker, but it takes no options and no code from its master, and says why it is not let in."""
 
     def __init__(self, environment: Any, master_host: str, master_port: int) -> None:
         options = environment.parsed_options
@@ -224,7 +228,11 @@ class GuardedWorker(WorkerRunner):
         return data
 
     def handle_message(self, msg: Message) -> None:
-        """Give Locust a message; never raises for what came."""
+        """Pass Locust a message; count any error in handling it as a fault.
+
+        Raises:
+            RPCError: the socket is broken.
+        """
         try:
             super().handle_message(msg)
         except RPCError:
@@ -234,14 +242,18 @@ class GuardedWorker(WorkerRunner):
 
 
 def master_key(options: Any) -> join.MasterKey | None:
-    """Return a master's key by its options, or of its own where it forks its workers; raises RunError."""
+    """Return a master's key: the inherited one if it forks its workers, else that of its options; raises RunError."""
     if getattr(options, "processes", None) and "--worker" not in sys.argv:
         return _inherited.master
     return join.for_master(_file(options))
 
 
 def worker_key(options: Any) -> join.WorkerKey | None:
-    """Return a worker's key by its options, or as inherited from the master that forked it; raises RunError."""
+    """Return a worker's key: the one inherited from the master that forked it, else that of its options.
+
+    Raises:
+        RunError: the join file or variable cannot be used.
+    """
     if getattr(options, "processes", None) and "--worker" not in sys.argv:
         return _inherited.worker
     return join.for_worker(_file(options))
@@ -253,12 +265,12 @@ def _file(options: Any) -> Path | None:
 
 
 def _sockets(**made: Any) -> None:
-    """Have Locust's runners make their sockets so."""
+    """Make Locust's runners create their sockets with these factories."""
     locust.runners.rpc = SimpleNamespace(**made)  # type: ignore[assignment, attr-defined]
 
 
 def _watch_gate(gate: wire.Gate, keyed: bool, where: str) -> None:
-    """On a worker: end with a sentence where the master will never let it in."""
+    """End a worker's process, with a sentence, once it is certain that the master will never let it in."""
     while not gate.open:
         if gate.shut:
             _exit(_shut(gate, keyed, where))
@@ -282,19 +294,19 @@ def _shut(gate: wire.Gate, keyed: bool, where: str) -> str:
 
 
 def _or_exit(made: Callable[[], Any]) -> Any:
-    """Return a key, or end with the sentence that says why there is none."""
+    """Return a key, or print the reason and exit if it cannot be read."""
     try:
         return made()
     except RunError as error:
         _exit(str(error), error.code)
     finally:
-        # No child of this process needs them.
+        # Hide the keys from child processes, none of which needs them.
         for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
             os.environ.pop(name, None)
 
 
 def _exit(reason: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
-    """End the process; nothing has begun that needs winding up."""
+    """Print the reason and exit the process at once; call it only when no run has begun."""
     say(reason)
     ending.tell(code=int(code))
     sys.stdout.flush()

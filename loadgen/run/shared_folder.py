@@ -1,4 +1,4 @@
-"""Where a worker writes its record: in the run's own spool where it sees it, else in a folder of its own."""
+"""Choose a worker's spool folder: the run's own spool if the worker shares it, else a temporary folder."""
 
 import os
 import stat
@@ -9,10 +9,10 @@ from loadgen.measure.spool import MARKER
 
 
 def spool_folder(told: str, token: int, worker: int) -> tuple[Path, bool]:
-    """Return the folder for a worker's spool and whether the master reads it there.
+    """Return the folder for a worker's spool, and True if the master can read it there.
 
-    ``told`` is the master's word for the run's folder. It is not taken on trust: it must hold a spool that is a folder
-    of this worker's own user, no link, with the marker of this run in it, which only the run's master has written.
+    ``told`` is the run folder as the master names it. It is not trusted: it must hold a spool that is a real folder, no
+    link, owned by this worker's user, with the marker of this run, which only the run's master writes.
     """
     spool = Path(told) / "spool"
     if spool.is_absolute() and ".." not in spool.parts and _is_ours(spool, token):

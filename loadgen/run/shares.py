@@ -1,9 +1,9 @@
-"""Which worker plays which client: shares by weight, the same however often they are computed.
+"""Divide a run's clients among its workers by weight, deterministically.
 
-The clients of a run are dealt out one by one in the order of their numbers, so that of every stretch of them, and so of
-every group, each worker has its part: after any number of clients none is a whole client away from its weight's share.
-That such a sequence exists, and the rule that finds it, is Tijdeman's ("The chairman assignment problem", Discrete
-Mathematics 32, 1980): of those to whom a client is due, the one whose next client would be overdue first.
+Clients are dealt one by one in the order of their numbers, so that each worker gets its part of every range of numbers,
+and so of every group: after any number of clients, no worker is a whole client away from its weight's share. The rule
+is Tijdeman's ("The chairman assignment problem", Discrete Mathematics 32, 1980), who also proved that such a sequence
+exists: among the workers that are due a client, choose the one that would be overdue first.
 """
 
 from collections import Counter, deque
@@ -14,19 +14,19 @@ from math import gcd, lcm
 
 from loadgen.resolve import ResolvedRun
 
-#: Weights are fractions of small numbers, so that a sequence repeats soon and can be computed exactly.
+#: Weights are multiples of this, so that the sequence is exact and repeats soon.
 FINEST = Fraction(1, 1000)
 HEAVIEST = 10_000
 
 
 def weight_of(text: str) -> Fraction:
-    """Return a weight as it is written, such as `2` or `0.5`.
+    """Parse a weight such as `2` or `0.5`.
 
     Raises:
-        ValueError: it is none; the text is a sentence.
+        ValueError: the text is not a valid weight; the message is a sentence.
     """
     try:
-        # An exponent would be worked out first, however large: it is no way to write a weight.
+        # Exponents are refused: Fraction would expand even huge ones.
         weight = Fraction(text.strip() if len(text) <= 20 and "e" not in text.lower() else "0")
     except (ValueError, ZeroDivisionError):
         weight = Fraction(0)
@@ -40,23 +40,23 @@ def weight_of(text: str) -> Fraction:
 
 @dataclass
 class Share:
-    """What one worker holds of a run."""
+    """One worker's share of a run."""
 
-    #: Its clients by role, lowest number first.
+    #: Numbers of its unclaimed clients by role, lowest first.
     free: dict[str, deque[int]] = field(default_factory=dict)
     clients: int = 0
     subscriptions: int = 0
     sockets: int = 0
-    #: Of these the connections of its own that a client holds; the others are HTTP's.
+    #: Number of `sockets` that are clients' own connections; the others are for HTTP.
     websockets: int = 0
 
     def counts(self) -> dict[str, int]:
-        """Return how many clients of each role nobody has claimed yet."""
+        """Return the number of unclaimed clients of each role."""
         return {role: len(numbers) for role, numbers in self.free.items()}
 
 
 def shares(run: ResolvedRun, weights: Sequence[Fraction]) -> list[Share]:
-    """Return what each of the workers with these weights holds; see :func:`turns`."""
+    """Return the share of each of the workers with these weights; see :func:`turns`."""
     dealt = turns(weights, run.totals.clients)
     found = [Share() for _ in weights]
     for group in run.groups:
@@ -74,10 +74,13 @@ def shares(run: ResolvedRun, weights: Sequence[Fraction]) -> list[Share]:
 
 
 def turns(weights: Sequence[Fraction], count: int) -> list[int]:
-    """Return for each of ``count`` clients the index of its worker.
+    """Return the index of the worker of each of ``count`` clients.
 
-    Each worker's number of the first n clients differs from its share n × weight ÷ sum of weights by less than one,
-    for every n.
+    For every n, a worker's number of clients among the first n differs from n × weight ÷ sum of weights by less than
+    one.
+
+    Raises:
+        ValueError: there are no weights, or one is not above zero.
     """
     if not weights or any(weight <= 0 for weight in weights):
         raise ValueError("there is nobody to deal to, or a weight that is not above zero")
@@ -87,17 +90,17 @@ def turns(weights: Sequence[Fraction], count: int) -> list[int]:
     whole = [int(weight * scale) for weight in weights]
     common = gcd(*whole)
     whole = [weight // common for weight in whole]
-    # After as many clients as the sum of the weights everybody has exactly its share, and it begins anew.
+    # After as many clients as the sum of the weights every worker has exactly its share, and the sequence repeats.
     period = _period(whole, min(count, sum(whole)))
     repeated, rest = divmod(count, len(period)) if period else (0, 0)
     return period * repeated + period[:rest]
 
 
 def _period(weights: Sequence[int], length: int) -> list[int]:
-    """Return the first ``length`` turns by Tijdeman's rule, in whole numbers.
+    """Return the first ``length`` turns by Tijdeman's rule, computed in integers.
 
     With k workers of weights w and sum W, ε = 1 / (2k − 2): at turn t worker i, who has had x clients, may be chosen
-    where w·t/W − x ≥ ε, and is overdue from (x + 1 − ε)·W/w on. All is multiplied by W·(2k − 2).
+    if w·t/W − x ≥ ε, and is overdue from (x + 1 − ε)·W/w on. All terms are multiplied by W·(2k − 2).
     """
     total, two = sum(weights), 2 * len(weights) - 2
     had = [0] * len(weights)
@@ -107,7 +110,7 @@ def _period(weights: Sequence[int], length: int) -> list[int]:
         for index, weight in enumerate(weights):
             if two * (weight * turn - total * had[index]) >= total:
                 its = two * (had[index] + 1) - 1
-                # Which of two is overdue first, its/weight or due/best_weight, without dividing.
+                # Compare its/weight with due/best_weight, the times from which each is overdue, without dividing.
                 if best < 0 or its * best_weight < due * weight:
                     best, due, best_weight = index, its, weight
         had[best] += 1

@@ -1,10 +1,10 @@
-"""Carrying the spool of a worker on another machine to the master, while the run goes on.
+"""Transfer the spool of a worker on another machine to the master during the run.
 
-The streams of a spool only ever grow. Once a second a worker sends what its own have grown by, in pieces that say where
-they belong and carry a checksum; the master appends what follows on what it has and answers how far it got. So a worker
-that dies has lost its last second and not its record. Neither side holds more than a few pieces in memory: what is
-not acknowledged stays on the worker's disk and is read again if need be. A piece that was damaged, came twice or out
-of turn (a connection that was cut) changes nothing; the answer says from where to send again.
+Spool files only grow. Once a second a worker sends what was appended to its files, in pieces with an offset and a
+checksum. The master appends each piece that continues its own file and answers with the size it has reached. So a
+worker that dies loses its last second, not its whole record. Neither side holds more than a few pieces in memory:
+unacknowledged data stays on the worker's disk and is read again if necessary. A piece that is damaged, duplicate or out
+of order (after a broken connection) changes nothing, and the answer says from which offset to send again.
 """
 
 import os
@@ -17,14 +17,14 @@ from analysis.record import files
 from loadgen.run.messages import Payload
 from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 
-#: Most that is under way unacknowledged: enough to fill 80 Mbit/s over 100 ms, and what pings wait behind is short.
+#: Limit of unacknowledged bytes: enough for 80 Mbit/s at 100 ms, yet too few to delay pings behind them for long.
 WINDOW_BYTES = 8 * PIECE_BYTES
-#: So long without an answer, and what is under way is taken for lost.
+#: Without an answer for this long, unacknowledged data counts as lost.
 RESEND_S = 5.0
 
 
 class SpoolSender:
-    """The worker's end. ``send`` is given the payload of a SPOOL message."""
+    """The worker's end. ``files`` returns its spool files; ``send`` sends the payload of a SPOOL message."""
 
     def __init__(
         self,
@@ -38,27 +38,27 @@ class SpoolSender:
         self._sent: dict[str, int] = {}
         self._acknowledged: dict[str, int] = {}
         self._heard_s = self._asked_s = steady_s()
-        #: Nothing was heard for long: one piece at a time until there is an answer, which says from where to go on.
+        #: True after a long silence: send one piece at a time until an answer says from where to go on.
         self._asking = False
 
     @property
     def under_way(self) -> int:
-        """Bytes that were sent and not acknowledged."""
+        """Bytes sent but not acknowledged."""
         return sum(self._sent.values()) - sum(self._acknowledged.values())
 
     @property
     def silent_s(self) -> float:
-        """How long nothing that was sent has been acknowledged; 0 where nothing is under way."""
+        """Seconds since the last acknowledgement, or 0 if nothing is unacknowledged."""
         return self._steady_s() - self._heard_s if self.under_way else 0.0
 
     def pending(self) -> int:
-        """Return how many bytes of the files the master does not have, as far as is known."""
+        """Return the number of bytes of the files that the master has not acknowledged."""
         return sum(
             max(0, path.stat().st_size - self._acknowledged.get(path.name, 0)) for path in self._files()
         )
 
     def pump(self) -> None:
-        """Send as much as may be under way; raises OSError where the files cannot be read."""
+        """Send new data up to the window; raises OSError if the files cannot be read."""
         now_s = self._steady_s()
         if not self.under_way:
             self._heard_s = now_s
@@ -89,7 +89,7 @@ class SpoolSender:
                     self._sent[path.name] = at
 
     def on_answer(self, payload: Payload) -> None:
-        """Take the master's word for how much of a file it has."""
+        """Handle the master's answer on how many bytes of a file it has."""
         name, have = payload["name"], payload["have"]
         if name not in self._sent:
             return
@@ -97,26 +97,27 @@ class SpoolSender:
         if have > self._acknowledged[name] or payload["again"]:
             self._heard_s = self._steady_s()
         self._acknowledged[name] = max(self._acknowledged[name], have)
-        # What was sent beyond a piece that did not arrive was of no use.
+        # The master dropped everything after a lost piece: resume from the size it has reached.
         self._sent[name] = have if payload["again"] else max(self._sent[name], have)
 
     def totals(self) -> dict[str, int]:
-        """Return the size of each file, which the master holds its own against."""
+        """Return the size of each file, with which the master compares its own."""
         return {path.name: path.stat().st_size for path in self._files()}
 
 
 class SpoolReceiver:
-    """The master's end: appends to the run's own spool."""
+    """The master's end: appends pieces to the run's own spool."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._have: dict[str, int] = {}
 
     def take(self, worker: int, sent: Piece) -> Payload:
-        """Write a piece; return the answer, or raise OSError where the disk does not take it.
+        """Write a piece and return the answer for its sender.
 
         Raises:
-            ValueError: it is no file of that worker's spool.
+            OSError: the piece cannot be written.
+            ValueError: the file does not belong to that worker's spool.
         """
         name, at, piece = sent.name, sent.at, sent.piece
         if name not in own_files(worker):
@@ -127,7 +128,7 @@ class SpoolReceiver:
         if fresh:
             path = self._folder / name
             with (path if have else files.fresh(path)).open("r+b") as file:
-                # A write that failed half-way has left a tail behind.
+                # Seek, as an earlier write that failed half-way may have left a tail.
                 file.seek(have)
                 file.write(fresh)
                 file.flush()
@@ -136,7 +137,7 @@ class SpoolReceiver:
         return {"name": name, "have": have, "again": again}
 
     def missing(self, worker: int, totals: dict[str, int]) -> int:
-        """Return how many bytes of a worker's files are not here; raises ValueError for a file that is not its own."""
+        """Return how many bytes of a worker's files the master lacks; raises ValueError for a file not its own."""
         foreign = sorted(totals.keys() - own_files(worker))
         if foreign:
             raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is no file of its spool")
@@ -144,7 +145,7 @@ class SpoolReceiver:
 
 
 def remove(files: list[Path]) -> None:
-    """Remove a worker's own spool and its folder once the master has all of it."""
+    """Remove a worker's own spool files and their folder, once the master has all of them."""
     for path in files:
         path.unlink(missing_ok=True)
     for folder in {path.parent for path in files}:

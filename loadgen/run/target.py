@@ -1,4 +1,4 @@
-"""From what the user gave to a target that answers: resolving, and checking before any load is sent."""
+"""Resolve the target from options and scenario, and check that it answers before any load is sent."""
 
 import random
 import time
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
     from loadgen.scenario.login import Login
 
 CHECK_TIMEOUT_S = 10.0
-#: Between two attempts to log in to a target that throttles.
+#: First and longest wait between attempts to log in to a target that throttles.
 _FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where the load goes. ``api_key`` is set only for the embedded server, whose key is worth nothing elsewhere."""
+    """The service under load. ``api_key`` is set only for the embedded server, whose key is useless elsewhere."""
 
     url: str
     login: "Login | None" = None
     api_key: str | None = None
-    #: What the embedded server was told to do wrong.
+    #: Settings of the faults that the embedded server injects, or None.
     faults: dict[str, Any] | None = None
-    #: The stack on AWS that made the API, where the target was named by it; only on the master.
+    #: The AWS stack of the API if the target was given as `aws:STACK`; only on the master.
     stack: StackTarget | None = None
-    #: Whether connections may leave this machine: what `--allow-remote` says, for the master and all workers.
+    #: True if connections may leave this machine: `--allow-remote`, for the master and all workers.
     allow_remote: bool = False
-    #: What the command line lets a scenario, a protocol file or a master use.
+    #: Secrets and commands that the command line lets a scenario, a protocol file or a master use.
     allowed: Allowed = NOTHING
-    #: Who named the login, as a sentence begins; None: this command line.
+    #: Source of the login, as the beginning of a sentence, or None for this command line.
     login_from: str | None = None
 
     @property
     def embedded(self) -> bool:
-        """Whether it is our own server."""
+        """True if it is the embedded server."""
         return self.api_key is not None
 
     @classmethod
@@ -70,13 +70,13 @@ class Target:
         login_from: str | None = None,
         url_from: str | None = None,
     ) -> "Target | None":
-        """Return the target from the command line or else the scenario; None: the embedded server is meant.
+        """Return the target of the command line or else the scenario, or None for the embedded server.
 
-        ``url`` may be `aws:STACK`; then AWS is asked, by ``access``, where it is. ``login_from`` says where ``auth``
-        stands, if not on the command line, and ``url_from`` where ``url`` does.
+        ``url`` may be `aws:STACK`, which is looked up on AWS with ``access``. ``login_from`` and ``url_from`` name the
+        file or variable that sets ``auth`` and ``url``, or are None if the command line does.
 
         Raises:
-            RunError: the URL or the login cannot be.
+            RunError: the URL or the login cannot be used.
         """
         login = login_of(api_key_env, auth)
         if url is None and run.target is not None:
@@ -108,7 +108,7 @@ class Target:
         allowed: Allowed = NOTHING,
         login_from: str | None = None,
     ) -> "Target":
-        """Return a target whose URL and login are known to be usable; raises RunError."""
+        """Return a target after checking that its URL, proxies and login can be used; raises RunError."""
         stack = None
         if url.startswith(PREFIX):
             stack = find(url, access)
@@ -125,25 +125,25 @@ class Target:
         target = cls(
             url, login, stack=stack, allow_remote=allow_remote, allowed=allowed, login_from=login_from
         )
-        # First: a login may be fetched over the network.
+        # Proxies first: a login may be fetched over the network.
         target.proxies()
         target.service()
         return target
 
     @property
     def protocol(self) -> TargetProtocol:
-        """What it speaks."""
+        """The target's protocol."""
         return protocol_of(self.url)
 
     def endpoints(self) -> Endpoints:
-        """Return the URLs; raises RunError."""
+        """Return the target's endpoints; raises RunError if the URL is invalid."""
         try:
             return self.protocol.endpoints(self.url)
         except ValueError as error:
             raise RunError(f"--target: {error}", ExitCode.USAGE) from None
 
     def service(self) -> Service:
-        """Return the service with its credential from the environment; raises RunError."""
+        """Return the service with its credential; raises RunError if the login cannot be used or is not allowed."""
         endpoints, protocol = self.endpoints(), self.protocol
         if self.api_key is not None:
             return protocol.service(endpoints, ApiKey(self.api_key))
@@ -174,25 +174,29 @@ class Target:
             raise RunError(str(error), ExitCode.USAGE) from None
 
     def urls(self) -> tuple[str, str | None]:
-        """Return where connections go and where HTTP requests do, None if nowhere; no secret. Raises RunError."""
+        """Return the URLs for connections and for HTTP requests (None if there is no HTTP), without secrets.
+
+        Raises:
+            RunError: the target's URL is invalid.
+        """
         described = self.endpoints().describe()
         return described["ws_url"] or described["url"] or self.url, described["http_url"]
 
     def proxies(self) -> list[dict[str, object]]:
-        """Return the manifest's `proxies`, those of this process's environment; raises RunError."""
+        """Return the manifest's `proxies`, as set in this process's environment; raises RunError."""
         try:
             return proxy.routes(*self.urls())
         except proxy.ProxySettingError as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
     def to_payload(self) -> Payload:
-        """Return what a worker needs to build the same target."""
+        """Return the target as a part of BEGIN, for :meth:`from_payload` on a worker."""
         login = self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None
         return {
             "url": self.url,
             "login": login,
             "api_key": self.api_key,
-            # A worker on another machine has not got the file, or another.
+            # The content: a worker on another machine may lack the file, or have a different one.
             "protocol_file": protocol_file_of(self.url),
             "allow_remote": self.allow_remote,
         }
@@ -204,7 +208,7 @@ class Target:
         allowed: Allowed = NOTHING,
         login_from: str | None = "the master",
     ) -> "Target":
-        """The inverse of :meth:`to_payload`; ``allowed`` is what this process's own command line says."""
+        """Return the target of a payload; ``allowed`` is what this process's own command line permits."""
         login = payload["login"]
         if payload["protocol_file"] is not None:
             adopt_protocol_file(payload["url"], payload["protocol_file"])
@@ -218,7 +222,7 @@ class Target:
         )
 
     def describe(self) -> Payload:
-        """Return the manifest's `target`: no secret."""
+        """Return the manifest's `target`, without secrets."""
         endpoints, protocol = self.endpoints(), self.protocol
         auth = "api-key of the embedded server" if self.embedded else "nobody (no login)"
         if self.login is not None:
@@ -237,7 +241,10 @@ class Target:
         }
 
     def check_namespaces(self, needed: Iterable[str]) -> None:
-        """Raise RunError where the stack's API has not the namespaces that a scenario needs; others cannot be asked."""
+        """Raise RunError if the stack's API lacks a namespace that the scenario needs.
+
+        Only targets given as `aws:STACK` can be checked.
+        """
         if self.stack is None:
             return
         missing = sorted(set(needed) - set(self.stack.namespaces))
@@ -251,14 +258,14 @@ class Target:
 
 
 def _login(said: dict[str, Any]) -> "Login":
-    # Here: a run that needs no login, as of the embedded server, loads no pydantic.
+    # Imported here: runs without a login, such as those on the embedded server, do not load pydantic.
     from loadgen.scenario.login import Login
 
     return Login.model_validate(said)
 
 
 def login_of(api_key_env: str | None, auth: str | None) -> "Login | None":
-    """Return the login that the command line names, None if it names none; raises RunError."""
+    """Return the login given on the command line, or None if there is none; raises RunError."""
     if api_key_env is not None and auth is not None:
         raise RunError("--api-key-env and --auth are two ways to log in: keep one", ExitCode.USAGE)
     if api_key_env is not None:
@@ -274,12 +281,13 @@ def login_of(api_key_env: str | None, auth: str | None) -> "Login | None":
 
 
 def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
-    """Log in once and knock once over HTTP, where there is that, so that a mistake is told before thousands repeat it.
+    """Make one test login and one HTTP request, to find mistakes before thousands of clients repeat them.
 
-    A target that throttles is asked again until ``patience_s`` have passed.
+    The HTTP request is skipped if the service has no HTTP endpoint. If the target throttles, retry for up to
+    ``patience_s`` seconds.
 
     Raises:
-        RunError: unreachable or refused, exit code 4.
+        RunError: the target is unreachable or refuses (exit code 4), or may not be used as given (exit code 2).
     """
     service, dialer = target.service(), Dialer(allow_remote=target.allow_remote)
     deadline_s, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
@@ -301,7 +309,7 @@ def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
 
 
 class _NotNow(Exception):  # noqa: N818  not the end
-    """The target does not let us in now; the text is the beginning of a sentence."""
+    """The target refuses the login for now; the text is the beginning of a sentence."""
 
     def __init__(self, text: str, refusal: Refusal) -> None:
         super().__init__(text)
@@ -309,7 +317,7 @@ class _NotNow(Exception):  # noqa: N818  not the end
 
 
 def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
-    """Connect and log in once; raises RunError, or _NotNow where it may help to try again."""
+    """Connect and log in once; raises RunError, or _NotNow if a retry may help."""
     try:
         client = EventClient(service, dialer=dialer)
     except TransportError as error:  # the client's certificate
@@ -343,7 +351,7 @@ def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
 
 
 def _refused(target: Target, service: Service, said: str, refusal: Refusal | None) -> Exception:
-    """Return the error for a target that said no, with the advice that fits what it said."""
+    """Return the error for a target that refused, with fitting advice."""
     said = said.rstrip(".")
     if refusal is not None and refusal.again:
         return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)
@@ -361,7 +369,7 @@ def _refused(target: Target, service: Service, said: str, refusal: Refusal | Non
 
 
 def _knock(service: Service, dialer: Dialer) -> None:
-    """Make one HTTP request, where the service takes any; raises RunError."""
+    """Make one HTTP request, if the service has an HTTP endpoint; raises RunError."""
     if service.http_url is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""Work outside the event loop."""
+"""Native threads, sleeps and locks, outside of gevent's event loop."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,24 +9,24 @@ from gevent.monkey import get_original
 
 
 def native_lock() -> AbstractContextManager[Any]:
-    """Return a lock between native threads: one of gevent's would go by way of the event loop."""
+    """Return a lock for native threads; gevent's locks would involve the event loop."""
     return cast(AbstractContextManager[Any], get_original("_thread", "allocate_lock")())
 
 
 def native_sleep(seconds: float) -> None:
-    """Block the calling native thread, and no other."""
+    """Block only the calling native thread."""
     get_original("time", "sleep")(seconds)
 
 
 def start_native_thread(function: Callable[[], Any]) -> None:
-    """Run a function in a native thread of its own that does not keep the process from ending."""
+    """Run a function in a new native thread that does not keep the process alive."""
     get_original("_thread", "start_new_thread")(function, ())
 
 
 def run_in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function in a native thread, wait for it cooperatively, return its result or raise its error.
+    """Run a function in a native thread, wait for it cooperatively, and return its result or raise its error.
 
-    gevent's pool prints a traceback for every error that passes through it, handled or not, so none does.
+    Errors are carried past gevent's pool, which prints a traceback for every error that passes through it.
     """
 
     def guarded() -> tuple[Any, Exception | None]:

@@ -1,12 +1,12 @@
-"""The sockets between master and workers: encrypted where there is a key, bounded in size, undisturbed by what comes.
+"""The sockets between master and workers: encrypted if there is a key, and robust against hostile peers.
 
-Locust's own sockets (`locust.rpc.zmqrpc`) neither encrypt nor bound anything, and a frame that msgpack cannot read ends
-the greenlet that listens. These take their place, with the same methods. With a key they speak ZeroMQ's CURVE
-(RFC 26): the master lets in only whoever proves to have the workers' secret key (by ZAP, RFC 27), and a worker talks
-only to the master whose public key it has.
+Locust's own sockets (`locust.rpc.zmqrpc`) do not encrypt or limit the size of messages, and a frame that msgpack cannot
+read ends the greenlet that listens. These sockets replace them, with the same methods. With a key they use ZeroMQ's
+CURVE (ZeroMQ RFC 26): the master admits only peers that prove to have the workers' secret key (by ZAP, ZeroMQ RFC 27),
+and a worker talks only to the master whose public key it has.
 
-Whose message it is follows from the connection: the routing id, of which there is one connection at a time. The field
-in the message that names a worker is not used.
+A message's sender is the routing id of its connection, and only one connection at a time has that id. The field in the
+message that names a worker is ignored.
 """
 
 import hmac
@@ -31,44 +31,44 @@ from loadgen.run.connections import LOOK_MS, Connections
 from loadgen.run.join import MasterKey, WorkerKey
 from loadgen.run.threads import start_native_thread
 
-#: Largest frames. libzmq drops the connection of whoever announces a larger one, before it takes memory for it.
+#: Largest frames. libzmq drops a connection that announces a larger one before it allocates memory for it.
 FROM_WORKER_BYTES: Final = 2 << 20
 FROM_MASTER_BYTES: Final = 64 << 20
-#: Messages of one worker that wait to be read: its connection is not read further meanwhile.
+#: Messages of one worker that may wait to be read; its connection is paused beyond that.
 _WAITING: Final = 64
-#: Whoever has not proven the key by then is disconnected.
+#: Time limit for a peer to prove that it has the key.
 _HANDSHAKE_MS: Final = 10_000
-#: A peer that is not let in is not to come back ten times a second.
+#: Longest reconnect interval, so that a rejected peer backs off from ten attempts a second.
 _RECONNECT_MOST_MS: Final = 1_000
-#: After so many messages in a row others of this process have their turn.
+#: After this many messages in a row, yield to other greenlets.
 _IN_A_ROW: Final = 64
 _MOST_ID: Final = 200
 _ZAP_ADDRESS: Final = "inproc://zeromq.zap.01"
 _ZAP_DOMAIN: Final = b"loadgen"
 _ELSEWHERE: Final = "elsewhere"
 
-#: (type, data, node id) as Locust packs them; the data is looked at once its type is known.
+#: (type, data, node id) as Locust packs them; the data stays raw until its type is known.
 _Envelope = tuple[
     Annotated[str, Meta(max_length=64)], msgspec.Raw, Annotated[str, Meta(max_length=300)] | None
 ]
 _envelope = msgspec.msgpack.Decoder(_Envelope)
-#: Decode the data of a message by its type; raise ValueError where it is none that may come.
+#: Decodes the data of a message by its type; raises ValueError if such a message is not allowed.
 Decode = Callable[[str, msgspec.Raw], Any]
-#: Called with the sender's id, the message's type and what is wrong.
+#: Called with the sender's id, the message's type and the fault.
 Complain = Callable[[str, str, str], None]
 
 
 class _Told(Exception):  # noqa: N818  not an error of ours
-    """A frame that cannot be taken; the text says why."""
+    """A frame is rejected; the arguments are the message's type and the reason."""
 
 
 def _message(kind: str, data: Any, node_id: str | None) -> Any:
-    """Return a message of Locust's, which has no types."""
+    """Return a Locust message; wrapped because Locust's class is untyped."""
     return Message(kind, data, node_id)  # type: ignore[no-untyped-call]
 
 
 def _taken(frame: Any, decode: Decode) -> Any:
-    """Return the message of a frame; raises _Told."""
+    """Return the message in a frame; raises _Told if the frame is rejected."""
     kind = "message"
     try:
         kind, raw, _ = _envelope.decode(frame)
@@ -82,7 +82,7 @@ def _taken(frame: Any, decode: Decode) -> Any:
 
 
 class MasterSocket(BaseSocket):
-    """The master's end. ``recv_from_client`` returns messages that are whole and of a known shape."""
+    """The master's socket: :meth:`recv_from_client` returns only complete, valid messages."""
 
     def __init__(
         self,
@@ -93,17 +93,17 @@ class MasterSocket(BaseSocket):
         report_error: Complain,
         connections: Connections,
     ) -> None:
-        """Bind.
+        """Bind the socket to ``host`` and ``port``; port 0 chooses a free one.
 
         Raises:
-            RPCError: the port is taken.
+            RPCError: the port is taken or the address cannot be used.
         """
         super().__init__(zmq.ROUTER, self.ipv4_only(host, port))  # type: ignore[no-untyped-call]
         self._decode, self._complain, self._connections = decode, report_error, connections
         self._in_a_row = 0
         self._zap: Any = None
         _bound(self.socket, FROM_WORKER_BYTES, _WAITING)
-        # A second connection of a known id is not listened to, rather than taking the place of the first.
+        # A second connection with the same id is ignored: it must not take over the first one's identity.
         self.socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
         if key is not None:
             self._zap = self.socket.context.socket(zmq.REP)
@@ -124,7 +124,9 @@ class MasterSocket(BaseSocket):
             raise RPCError(os.strerror(error.errno) if error.errno else str(error)) from None
 
     def recv_from_client(self) -> tuple[str, Any]:
-        """Wait for the next message and return (routing id, message); its `address` is that of the connection.
+        """Wait for the next valid message and return (routing id, message); report and skip invalid ones.
+
+        The message's `address` is the peer's IP address, or None if unknown.
 
         Raises:
             RPCError: the socket is broken.
@@ -156,7 +158,7 @@ class MasterSocket(BaseSocket):
             return sender, message
 
     def close(self, linger: int | None = None) -> None:
-        """Close it with all that belongs to it."""
+        """Close the socket, its monitor and its ZAP handler."""
         self.socket.disable_monitor()
         super().close(linger=linger)  # type: ignore[no-untyped-call]
         if self._zap is not None:
@@ -164,7 +166,7 @@ class MasterSocket(BaseSocket):
 
 
 class WorkerSocket(BaseSocket):
-    """A worker's end. ``gate`` learns whether the master lets it in."""
+    """A worker's socket; ``gate`` tracks if the master lets it in."""
 
     def __init__(
         self,
@@ -191,7 +193,7 @@ class WorkerSocket(BaseSocket):
         self.socket.connect(f"tcp://{host}:{port}")
 
     def send(self, msg: Message) -> None:
-        """Send; what is larger than a master takes stays here and is named, since it would end the connection."""
+        """Send a message; drop and report one that exceeds the master's frame limit, as it would end the connection."""
         frame: bytes = _message(msg.type, self._cut(msg.type, msg.data), msg.node_id).serialize()
         if len(frame) > FROM_WORKER_BYTES:
             if msg.type not in self._shed:
@@ -201,7 +203,7 @@ class WorkerSocket(BaseSocket):
         super().send(_Packed(frame))
 
     def recv(self) -> Any:
-        """Wait for the next message that can be read.
+        """Wait for and return the next valid message; report and skip invalid ones.
 
         Raises:
             RPCError: the socket is broken.
@@ -220,50 +222,50 @@ class WorkerSocket(BaseSocket):
                 self._complain("the master", *told.args)
 
     def close(self, linger: int | None = None) -> None:
-        """Close it with its monitor."""
+        """Close the socket and its monitor."""
         self.socket.disable_monitor()
         super().close(linger=linger)  # type: ignore[no-untyped-call]
 
 
 class Gate:
-    """Whether the master lets this worker in: handshakes that failed before the first that succeeded."""
+    """Decide if the master lets this worker in, from failed handshakes before the first successful one."""
 
-    #: So many in a row are no accident of a master that starts or ends just then.
+    #: This many failures in a row are no coincidence of a master that is just starting or ending.
     PATIENCE: Final = 3
-    #: A wrong key is found out at once; what takes longer is a master that has no time.
+    #: A disconnect within this time counts as a failed handshake: a wrong key fails at once, a busy master later.
     AT_ONCE_S: Final = 5.0
 
     def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
         self._steady_s = steady_s
         self._connected_s = 0.0
         self.open = False
-        #: The master has read our key and does not know it.
+        #: True if the master has read this worker's key and rejected it.
         self.refused = False
         self.failed = 0
 
     @property
     def shut(self) -> bool:
-        """Whether it is certain that the master will never let us in."""
+        """True if it is certain that the master will never let this worker in."""
         return not self.open and (self.refused or self.failed >= self.PATIENCE)
 
     def see(self, event: int, _value: int) -> None:
-        """Take an event of the socket's monitor."""
+        """Handle an event of the socket's monitor."""
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.open = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refused = True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            # One side has a key and the other none: libzmq does not try again.
+            # One side has a key and the other does not: libzmq does not retry.
             self.failed = self.PATIENCE
         elif event == zmq.EVENT_CONNECTED:
             self._connected_s = self._steady_s()
         elif event == zmq.EVENT_DISCONNECTED and self._steady_s() - self._connected_s < self.AT_ONCE_S:
-            # Not every handshake that fails has an event of its own.
+            # Not every failed handshake causes an event.
             self.failed += 1
 
 
 class _Packed:
-    """A message that is packed already, for Locust's `send`."""
+    """An already packed message, for Locust's `send`."""
 
     def __init__(self, frame: bytes) -> None:
         self._frame = frame
@@ -280,7 +282,7 @@ def _bound(zmq_socket: Any, frame_bytes: int, waiting: int | None) -> None:
 
 
 def _answer_zap(zap: Any, workers_public: bytes) -> None:
-    """Answer libzmq's questions whether a client may come in (RFC 27), until the socket is closed."""
+    """Answer libzmq's requests to authenticate clients (ZAP, ZeroMQ RFC 27) until the socket is closed."""
     while True:
         try:
             version, request, _domain, _address, _identity, mechanism, *credentials = zap.recv_multipart()
@@ -296,11 +298,12 @@ def _answer_zap(zap: Any, workers_public: bytes) -> None:
 
 
 def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], None] | None = None) -> None:
-    """Have ``see`` called in a native thread with the events of a socket's connections, and ``look`` all the time.
+    """Call ``see`` with each event of a socket's connections, and ``look`` after each `LOOK_MS` without an event.
 
-    Not in a greenlet: a stranger's descriptor is closed within a millisecond, and its address with it.
+    Both are called in a native thread. A greenlet would be too slow: a stranger's file descriptor, and with it its
+    address, is gone within a millisecond.
     """
-    # Here: it loads asyncio, which a run in one process does without.
+    # Imported here: it loads asyncio, which a run in one process does not need.
     from zmq.utils.monitor import parse_monitor_message
 
     address = f"inproc://monitor-{os.getpid()}-{id(zmq_socket)}"
@@ -327,7 +330,7 @@ def _watch(zmq_socket: Any, see: Callable[[int, int], None], look: Callable[[], 
 
 
 def _sender(routing_id: bytes) -> str | None:
-    """Return a routing id as text, None if no worker of ours or Locust's would have it."""
+    """Return a routing id as text, or None if it cannot be a worker's."""
     try:
         text = routing_id.decode()
     except UnicodeDecodeError:
@@ -336,7 +339,7 @@ def _sender(routing_id: bytes) -> str | None:
 
 
 def _descriptor(frame: Any) -> int:
-    """Return the file descriptor of the connection that brought a frame, -1 where ZeroMQ does not know it."""
+    """Return the file descriptor of the connection that brought a frame, or -1 if ZeroMQ does not know it."""
     try:
         return int(frame.get(zmq.SRCFD))
     except ZMQError:
@@ -344,7 +347,7 @@ def _descriptor(frame: Any) -> int:
 
 
 def _address(frame: Any) -> str | None:
-    """Return the IP address of the connection that brought a frame, None where ZeroMQ does not know it."""
+    """Return the peer's IP address of the connection that brought a frame, or None if ZeroMQ does not know it."""
     try:
         text = frame.get("Peer-Address")
         address = ipaddress.ip_address(text)

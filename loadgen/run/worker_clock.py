@@ -1,10 +1,10 @@
-"""How a worker's clock stands to the master's while the run goes on.
+"""Estimate the offset between a worker's clock and the master's during a run.
 
-The schedule is on the master's clock. A worker pings the master all through the run. Each ping bounds the offset
-between the steady clocks of the two machines (CLOCK_MONOTONIC_RAW, which nothing slews or steps); between pings the
-bounds part at credible rates only. The worker's wall clock is read against its steady clock each time that a time is
-converted, so that a slew or a step of it counts at once. The analysis bounds the offset in the same way
-(`analysis.clocks.bounds`), and uses the pings that came later, too.
+The schedule is on the master's clock. A worker pings the master throughout the run. Each ping bounds the offset between
+the steady clocks of the two machines (CLOCK_MONOTONIC_RAW, which is never slewed or stepped); between pings the bounds
+widen at plausible drift rates only. Every conversion of a time reads the worker's wall clock against its steady clock,
+so a slew or step of the wall clock takes effect at once. The analysis bounds the offset in the same way
+(`analysis.clocks.bounds`), but also uses later pings.
 """
 
 import time
@@ -18,20 +18,20 @@ from analysis.clocks.envelope import PART, SLEW, WANDER
 from loadgen.measure.clock import TOGETHER_NS, Reading, read_both
 from loadgen.measure.rows import ClockRow
 
-#: How many of the last pings bound the offset; at four a second, 20 seconds.
+#: Number of last pings that bound the offset: 20 seconds at four a second.
 _RECENT = 80
-#: The rate is taken of the quickest ping of each stretch of so many.
+#: The quickest of this many successive pings is used to estimate the rate.
 _STRETCH = 8
 _MOST_STRETCHES = 40
-#: Pings before the first estimate is used.
+#: Number of pings before the first estimate is used.
 _ENOUGH = 8
-#: So long the last reading of the clocks is used again: times are converted for each publish.
+#: How long a reading of the clocks is reused, as every publish converts times.
 _FRESH_NS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Now:
-    """The master's clock minus this process's at a reading of this process's, and its rate."""
+    """The offset (the master's clock minus this process's) at one reading of this process's clocks, and its rate."""
 
     read_ns: int
     wall_ns: int
@@ -42,7 +42,7 @@ class _Now:
 
 @dataclass(slots=True)
 class _Wall:
-    """A wall clock against the steady clock of its machine: wall minus steady when last read, and its rate."""
+    """A machine's wall clock minus its steady clock when last read, and the rate of this difference."""
 
     value_ns: int = 0
     at_ns: int = 0
@@ -53,7 +53,7 @@ class _Wall:
         if since <= 0:
             return
         rate = (value_ns - self.value_ns) / since
-        # Faster is a step, after which the rate is as before.
+        # A faster change is a step, which leaves the rate unchanged.
         if self.at_ns and abs(rate) <= SLEW:
             self.rate = rate
         self.value_ns, self.at_ns = value_ns, at_ns
@@ -61,7 +61,7 @@ class _Wall:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """What a ping says: the offset was at most `upper` when it left, and at least `lower` when it was back."""
+    """The bounds from one ping: the offset was at most `upper_ns` when it left, at least `lower_ns` at its return."""
 
     sent_ns: int
     upper_ns: int
@@ -74,7 +74,7 @@ class _Bound:
 
 
 class WorkerClock:
-    """Converts between the master's clock and this process's; identity where they are one clock."""
+    """Convert times of the master's clock to this process's clock; the identity if both are the same clock."""
 
     def __init__(
         self,
@@ -89,37 +89,37 @@ class WorkerClock:
         self._quickest: deque[_Bound] = deque(maxlen=_MOST_STRETCHES)
         self._count = 0
         self._apart = False
-        #: Whether the bounds are of steady clocks; else of the wall clocks.
+        #: True if the bounds are those of the steady clocks, False if those of the wall clocks.
         self._steady = False
         self._least, self._most = -PART, PART
-        # At the time of the last ping, on this machine's steady clock (or its wall clock).
+        # Bounds of the offset at `_at_ns`, the time of the last ping on this machine's steady (or wall) clock.
         self._at_ns = 0
         self._low_ns = self._high_ns = 0.0
         self._own, self._masters = _Wall(), _Wall()
         self._now: _Now | None = None
-        #: Set when there is an estimate.
+        #: Set when there is a usable estimate.
         self.ready = Event()
         if same_process:
             self.ready.set()
 
     @property
     def apart(self) -> bool:
-        """Whether this process's clock is another than the master's."""
+        """True if this process's clock is not the master's."""
         return self._count > 0 and (self._apart or not self._same_machine)
 
     @property
     def offset_ns(self) -> int:
-        """The master's clock minus this process's, now."""
+        """The master's clock minus this process's, now, in ns."""
         return self._current().offset_ns if self.apart else 0
 
     @property
     def error_ns(self) -> int:
-        """By how much `offset_ns` may be wrong, to either side."""
+        """Largest possible error of `offset_ns` in either direction, in ns."""
         return self._current().error_ns if self.apart else 0
 
     def add(self, row: ClockRow) -> None:
-        """Take a ping that was answered."""
-        # One ping that cannot be explained by its round trip shows that the clocks are two, whatever the kernel.
+        """Add an answered ping."""
+        # One ping that contradicts a shared clock proves that the clocks differ, even on one kernel.
         self._apart |= row.master_received_ns < row.sent_ns or row.master_sent_ns > row.received_ns
         sent, received, master = row.sent_raw_ns, row.received_raw_ns, row.master_raw_ns
         if sent is not None and received is not None and master is not None:
@@ -158,7 +158,7 @@ class WorkerClock:
             middle, half = self._bounds_at(wall_ns)
             return _Now(read_ns, wall_ns, round(middle), round(half), rate)
         if raw_ns is None:
-            # Not to be read just now: as at the last ping.
+            # The steady clock could not be read now: derive it from the last ping.
             raw_ns = wall_ns - self._own.value_ns
         middle, half = self._bounds_at(raw_ns)
         age_ns = raw_ns + middle - self._masters.at_ns
@@ -167,13 +167,13 @@ class WorkerClock:
             read_ns,
             wall_ns,
             offset_ns - (wall_ns - raw_ns),
-            # The master may have been slewed otherwise since; and either machine's clocks were read a little apart.
+            # The master's slew may have changed since, and each machine's two clocks were not read at the same instant.
             round(half + (SLEW + abs(self._masters.rate)) * max(0.0, age_ns)) + TOGETHER_NS,
             rate + self._masters.rate - self._own.rate,
         )
 
     def _bounds_at(self, at_ns: int) -> tuple[float, float]:
-        """Return (middle, half the width) of the offset between the clocks that are bounded."""
+        """Return (middle, half the width) of the bounds of the offset at ``at_ns``, in ns."""
         since = at_ns - self._at_ns
         low, high = self._low_ns + self._least * since, self._high_ns + self._most * since
         return (low + high) / 2, max(0.0, (high - low) / 2)
@@ -181,7 +181,7 @@ class WorkerClock:
     def _bound(self, new: _Bound) -> None:
         self._recent.append(new)
         if not self._hold():
-            # A machine stood still or a clock was set: what was before says nothing of now.
+            # A machine was suspended or a clock was set: earlier pings no longer bound the offset.
             self._forget()
             self._recent.append(new)
             self._hold()
@@ -191,7 +191,7 @@ class WorkerClock:
             self._quickest[-1] = new
 
     def _hold(self) -> bool:
-        """Take the bounds of the recent pings to the last one's time; return whether they leave anything."""
+        """Intersect the bounds of the recent pings at the last one's time; return False if they contradict."""
         new = self._recent[-1]
         if self._steady:
             self._narrow(new)
@@ -204,7 +204,7 @@ class WorkerClock:
         return True
 
     def _narrow(self, new: _Bound) -> None:
-        """Narrow the rate between the steady clocks by what a ping and the quickest before it say."""
+        """Narrow the rate between the steady clocks with a new ping and the quickest earlier ones."""
         for each in self._quickest:
             if (apart := new.sent_ns - each.received_ns) > 0:
                 self._most = min(self._most, (new.upper_ns - each.lower_ns) / apart + 2 * WANDER)

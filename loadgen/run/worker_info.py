@@ -1,4 +1,4 @@
-"""A worker process as the master knows it."""
+"""The master's description of a worker process."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,25 +10,25 @@ LOCAL: Final = "local"
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """One worker process, by its own word."""
+    """One worker process, as it introduced itself."""
 
     worker_id: str
     worker: int
-    """Its number, from 0."""
+    """The worker's number, from 0."""
     weight: Fraction = Fraction(1)
     hostname: str = ""
     address: str | None = None
-    """Its own address on the way to the master; None: not known, or the same process."""
+    """Address from which it connects to the master, or None if it is unknown or in the master's process."""
     pid: int = 0
     boot_id: str | None = None
     cpus: int | None = None
 
     @property
     def name(self) -> str:
-        """How it is called in a sentence."""
+        """The worker's name for sentences."""
         return f"worker {self.worker} ({self.address or self.hostname}, pid {self.pid})"
 
     @property
     def in_master(self) -> bool:
-        """Whether it is the master's own process."""
+        """True if it runs in the master's process."""
         return self.worker_id == LOCAL

@@ -1,8 +1,8 @@
-"""The messages of workers, each with the shape and the size that the master takes; see `messages` for what they say.
+"""Shapes and size limits of workers' messages, as the master accepts them; `messages` explains their meaning.
 
-Nothing from a worker is used before it has been decoded into one of these. Keys that are not known are refused, because
-both sides run the same version; those of HELLO are ignored, because it is how another version is recognized. Which
-worker a message is of follows from its connection, so none of these names one.
+Every message of a worker is decoded into one of these structs before it is used. Unknown keys are refused, because both
+sides run the same version, except in HELLO, which serves to recognize other versions. The connection identifies the
+worker that sent a message, so no struct names one.
 """
 
 from typing import Annotated, Any, Final, Literal
@@ -17,17 +17,17 @@ from loadgen.measure.live import BOUNDS_NS
 from loadgen.measure.spool import spool_name
 from loadgen.run import messages
 
-#: Of texts that a worker cuts before it sends them.
+#: Length to which a worker cuts texts before it sends them.
 MOST_TEXT: Final = 2_000
-#: Reports for live displays in one STATUS; what is left goes with the next.
+#: Most reports for live displays in one STATUS; the rest go with the next.
 MOST_REPORTS: Final = 4
 PIECE_BYTES: Final = 128 << 10
-#: JavaScript and Parquet readers agree on integers up to here, and no count comes near it.
+#: Largest integer on which JavaScript and Parquet readers agree; no count comes near it.
 _MOST: Final = 1 << 53
 
 Count = Annotated[int, Meta(ge=0, le=_MOST)]
 Whole = Annotated[int, Meta(ge=-_MOST, le=_MOST)]
-#: Nanoseconds of a wall clock, or between two.
+#: Nanoseconds: a wall clock time, or a difference of two.
 Ns = Annotated[int, Meta(ge=-(1 << 62), le=1 << 62)]
 Name = Annotated[str, Meta(max_length=300)]
 Text = Annotated[str, Meta(max_length=4 * MOST_TEXT)]
@@ -35,7 +35,7 @@ Encoded = Annotated[str, Meta(max_length=histograms.MOST_TEXT)]
 
 
 class Hello(Struct):
-    """Who the worker is; see `joining.introduction`."""
+    """A worker's introduction; see `registration.introduction`."""
 
     version: Name
     format: Count
@@ -48,14 +48,14 @@ class Hello(Struct):
 
 
 class Claim(Struct, forbid_unknown_fields=True):
-    """Users ask for clients of their roles."""
+    """Users' request for clients of their roles."""
 
     request: Count
     wanted: Annotated[dict[Name, Count], Meta(max_length=1_000)]
 
 
 class Ping(Struct, forbid_unknown_fields=True):
-    """What time is it there?"""
+    """A request for the master's time."""
 
     sent_ns: Ns
     sent_raw_ns: Ns | None
@@ -63,11 +63,11 @@ class Ping(Struct, forbid_unknown_fields=True):
 
 
 class Interrupted(Struct, forbid_unknown_fields=True):
-    """Somebody has told a worker of `--processes` to end."""
+    """A worker of `--processes` received a signal to end."""
 
 
 class Piece(Struct, forbid_unknown_fields=True):
-    """A piece of a spool file; see `gather`."""
+    """A piece of a spool file; see `spool_transfer`."""
 
     name: Name
     at: Count
@@ -76,7 +76,7 @@ class Piece(Struct, forbid_unknown_fields=True):
 
 
 class Spread(Struct, forbid_unknown_fields=True):
-    """See `measure.live.Spread.told`."""
+    """A distribution for live displays; see `measure.live.Spread.told`."""
 
     counts: Annotated[list[Count], Meta(min_length=len(BOUNDS_NS) + 1, max_length=len(BOUNDS_NS) + 1)]
     sum_ns: float
@@ -89,7 +89,7 @@ _UnsureSeconds = Annotated[list[tuple[Whole, Count | None]], Meta(max_length=100
 
 
 class Report(Struct, forbid_unknown_fields=True):
-    """A second for live displays; see `measure.live`."""
+    """One second of figures for live displays; see `measure.live`."""
 
     start_ns: Ns
     end_ns: Ns
@@ -102,9 +102,9 @@ class Report(Struct, forbid_unknown_fields=True):
     measured: Encoded
     arrived: _Seconds
     sampled: Annotated[list[tuple[Whole, Whole, Ns, Ns, Ns, Count]], Meta(max_length=100_000)]
-    #: The row of the health table by column; columns are added now and then.
+    #: A row of the health table, by column; left open, as columns are added from time to time.
     health: Annotated[dict[Name, int | float | str | bool | None], Meta(max_length=200)] | None
-    # Only once the measure phase is known.
+    # The following fields are sent once the time of the measure phase is known.
     statuses: Annotated[dict[Name, Count], Meta(max_length=100)] | UnsetType = UNSET
     expected: _UnsureSeconds | UnsetType = UNSET
     lateness: Encoded | UnsetType | None = UNSET
@@ -122,17 +122,17 @@ class Report(Struct, forbid_unknown_fields=True):
                 raise ValueError(f"health.{name} is no whole number")
 
     def plain(self) -> dict[str, Any]:
-        """Return it as `live.state` takes it."""
+        """Return the report as plain types, for `live.state`."""
         told: dict[str, Any] = msgspec.to_builtins(self)
         return told
 
 
-#: Columns of the health table that are never unknown.
+#: Columns of the health table that are always known.
 _HEALTH_NUMBERS: Final = tuple(name for name, of in HealthSample.__annotations__.items() if of is int)
 
 
 class Status(Struct, forbid_unknown_fields=True):
-    """Counts, complaints, and the last second's histogram."""
+    """A worker's counts, complaints, and the last second's histogram."""
 
     progress: Annotated[dict[Name, Whole], Meta(max_length=100)]
     deliveries: Count
@@ -148,7 +148,7 @@ class Status(Struct, forbid_unknown_fields=True):
 
 
 class Failure(Struct, forbid_unknown_fields=True):
-    """See `measure.failures`."""
+    """A failure that is not the service's fault; see `measure.failures`."""
 
     kind: Name
     where: Text
@@ -158,7 +158,7 @@ class Failure(Struct, forbid_unknown_fields=True):
 
 
 class Undecodable(Struct, forbid_unknown_fields=True):
-    """See `measure.undecodable`."""
+    """A kind of message that could not be decoded; see `measure.undecodable`."""
 
     kind: Text
     count: Count
@@ -166,14 +166,14 @@ class Undecodable(Struct, forbid_unknown_fields=True):
 
 
 class Check(Struct, forbid_unknown_fields=True):
-    """See `measure.checks`."""
+    """Results of one check of user code; see `measure.checks`."""
 
     passed: Count
     failed: Count
 
 
 class Echo(Struct, forbid_unknown_fields=True):
-    """See `run.echo`."""
+    """Summary of a worker's echo lane; see `run.echo`."""
 
     channel: Text
     via: Text
@@ -190,7 +190,7 @@ class Echo(Struct, forbid_unknown_fields=True):
 
 
 class Proxy(Struct, forbid_unknown_fields=True):
-    """See `transport.proxy.routes`."""
+    """A proxy that a worker used; see `transport.proxy.routes`."""
 
     address: Text
     variable: Name
@@ -202,7 +202,7 @@ _Counts = Annotated[dict[Name, Count], Meta(max_length=100)]
 
 
 class Finished(Struct, forbid_unknown_fields=True):
-    """The record is handed over. All fields but `files` and `left` go into the manifest's entry of the worker."""
+    """A worker has handed over its record. All fields but `files` and `left` go into its entry in the manifest."""
 
     receive_path: Literal["native", "python"]
     deliveries: Count
@@ -222,12 +222,12 @@ class Finished(Struct, forbid_unknown_fields=True):
     spool_bytes: Count
     files: _Counts | None
     left: Text | None
-    #: What people should know of its connects, and by which proxies it went.
+    #: Notes about its connects that users should know, counted, and the proxies it used.
     network: Annotated[dict[Text, Count], Meta(max_length=1_000)]
     proxies: Annotated[list[Proxy], Meta(max_length=10)]
 
     def described(self) -> dict[str, Any]:
-        """Return what the manifest says of the worker's part."""
+        """Return the fields for the worker's entry in the manifest."""
         told: dict[str, Any] = msgspec.to_builtins(self)
         del told["files"], told["left"]
         return told
@@ -247,33 +247,36 @@ _DECODERS: Final = {kind: msgspec.msgpack.Decoder(of) for kind, of in _TYPES.ite
 
 
 def decoded(kind: str, raw: msgspec.Raw) -> Known | None:
-    """Return a message from its bytes, None where it is of a kind that workers of ours do not send.
+    """Return a decoded message, or None if ``kind`` is not a message of the harness's workers.
 
     Raises:
-        ValueError: it is not as it should be (msgspec's errors are among them).
-        RecursionError: it is nested too deeply.
+        ValueError: the message is invalid (msgspec's errors are subclasses).
+        RecursionError: the message is nested too deeply.
     """
     decoder = _DECODERS.get(kind)
     return None if decoder is None else decoder.decode(raw)
 
 
 def converted(kind: str, payload: Any) -> Known:
-    """Return a message of this process's own agent; raises ValueError as :func:`decoded`."""
+    """Return a message of this process's own agent as a struct; raises ValueError if it is invalid."""
     return msgspec.convert(payload, _TYPES[kind])
 
 
 def own_files(worker: int) -> frozenset[str]:
-    """Return the names that the files of a worker's spool can have."""
+    """Return the possible names of a worker's spool files."""
     return frozenset(spool_name(table, worker) for table in SCHEMAS)
 
 
 def clipped(text: str | None) -> str | None:
-    """Return a text as long as one may be in a message."""
+    """Return a text cut to `MOST_TEXT` characters, or None for None."""
     return text if text is None or len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 1]}…"
 
 
 def clipped_counts(counts: dict[str, int], most: int = 900) -> dict[str, int]:
-    """Return counts by text with no text too long; those that only differ further on are counted together."""
+    """Return counts by text with every text cut to `MOST_TEXT`, and the counts of equal texts added up.
+
+    Beyond ``most`` texts the rest is counted as `(others)`.
+    """
     found: dict[str, int] = {}
     for text, count in counts.items():
         short = clipped(text) or ""

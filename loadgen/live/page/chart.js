@@ -1,4 +1,4 @@
-// A line chart over time in SVG. A value of null is unknown: the line has a gap there, it does not go to zero.
+// A line chart over time in SVG. A null value is unknown and leaves a gap in the line.
 
 const NS = "http://www.w3.org/2000/svg";
 const WIDTH = 560;
@@ -18,7 +18,7 @@ function niceStep(span, most) {
   return power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
 }
 
-/** Ticks from `low` to `high` at round values, `most` at the most. */
+/** Return at most about `most` ticks, at round values from `low` to `high`. */
 export function linearTicks(low, high, most) {
   const step = niceStep(high - low || 1, most);
   const ticks = [];
@@ -26,7 +26,7 @@ export function linearTicks(low, high, most) {
   return ticks;
 }
 
-/** Ticks at 1, 2, 5 of each power of ten, or at powers of ten where those would be too many. */
+/** Return ticks at 1, 2 and 5 times each power of ten, or only at powers of ten if there would be too many. */
 export function logTicks(low, high) {
   const all = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
@@ -36,7 +36,7 @@ export function logTicks(low, high) {
   return inside.length > 7 ? inside.filter((value) => Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)) : inside;
 }
 
-/** The path of a series; points that are unknown part it. */
+/** Return the SVG path of a series, interrupted at unknown points. */
 export function path(points, x, y) {
   let drawn = "";
   let pen = false;
@@ -47,7 +47,7 @@ export function path(points, x, y) {
     }
     const alone = !pen && (index + 1 === points.length || points[index + 1][1] === null);
     drawn += `${pen ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
-    // A known point between unknown ones: with round caps a line of no length is a dot.
+    // A single point between unknown ones: with round caps a line of zero length is a dot.
     if (alone) drawn += "h0";
     pen = true;
   });
@@ -120,7 +120,7 @@ export class Chart {
     this.mark(points, x);
   }
 
-  /** Write the values of the point under the pointer, or of the newest. */
+  /** Write the values of the point under the pointer, or of the newest point. */
   mark(points, x) {
     let chosen = points.length - 1;
     if (this.hover !== null && points.length) {

@@ -1,9 +1,9 @@
-// What is shown of a run while it goes on. All text goes in as text, whatever it is.
+// The live view of a run. All data is inserted as text, never as HTML.
 import { Chart } from "./chart.js";
 
 const INTERVAL_MS = 1000;
 const KEPT = 3600;
-// As many points as a chart can show: of more, every n-th is drawn.
+// Most points that a chart can show; of more, every n-th is drawn.
 const DRAWN = 600;
 const BLUE = "#2f8fd8";
 const GREEN = "#0f9d74";
@@ -161,7 +161,7 @@ function list(title, lines) {
   return [made("h3", "", title), node];
 }
 
-/** Show the run in an element and keep it up to date; returns what ends that. */
+/** Show the run in an element and keep it up to date; return a function that stops the updates. */
 export function mount(element) {
   const state = { run: null, points: [], ended: false, timer: 0 };
   const heading = made("p", "fan-out-heading", "Waiting for a run …");
@@ -210,7 +210,7 @@ export function mount(element) {
         show(data);
       }
     } catch {
-      // What was shown last stays, marked as old.
+      // Keep the last data, marked as outdated.
       element.classList.add("fan-out-away");
       if (state.run === null) heading.textContent = "Locust does not answer.";
     }

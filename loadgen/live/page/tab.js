@@ -1,4 +1,4 @@
-// Draws into the Fan-out tab of Locust's UI: that UI makes the tab and leaves its panel empty.
+// Draws into the Fan-out tab of Locust's UI, which creates the tab but leaves its panel empty.
 import { mount } from "./live.js";
 
 const KEY = "fan-out";
@@ -27,7 +27,7 @@ function update() {
   }
 }
 
-// React tells nobody of its changes; most are inside the panel and end at the first comparison.
+// React announces no changes, so observe the DOM; most changes are inside the panel and return at the first check.
 new MutationObserver(update).observe(root, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
 window.addEventListener("popstate", update);
 update();
