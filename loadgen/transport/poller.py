@@ -16,7 +16,7 @@ message of the read arrived before the stamp, and after the latest of these time
 
 - the time before the last read that emptied the socket,
 - the time before a later poll that did not report the socket as readable,
-- the stamp of the previous read.
+- the stamp of the last read that emptied the socket.
 
 `within_ns` is the time from there to the stamp, for messages that end within the read. `end_ns` is the same for the
 message that ends with the read, or 0 if its stamp is exact. `NativePoller` also asks the kernel how many segments have
@@ -68,8 +68,8 @@ class Source(Protocol):
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Called with the text if a read is exactly one whole text frame; None if `take` must get every byte.
     whole: OnText | None
-    #: Lower bounds for the next read (ns since the epoch): its data arrived after ``since_ns``, give or take
-    #: `_SETTLE_NS`, and its stamp is later than ``stamp_ns``.
+    #: Lower bounds for the next read (ns since the epoch): its data arrived after ``since_ns`` (or up to `_SETTLE_NS`
+    #: before it), and its stamp is later than ``stamp_ns``.
     since_ns: int
     stamp_ns: int
 
@@ -118,7 +118,7 @@ class NativePoller:
             self._watcher.start(self._poller.read, _MOST_A_TURN)
 
     def remove(self, descriptor: int) -> int:
-        """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
+        """Stop reading the socket and return its `since_ns`; call this before the socket is closed."""
         since_ns = self._poller.remove(descriptor)
         self._sockets -= 1
         if not self._sockets:
@@ -172,7 +172,7 @@ class Poller:
             self._watcher.start(self._on_readable)
 
     def remove(self, descriptor: int) -> int:
-        """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
+        """Stop reading the socket and return its `since_ns`; call this before the socket is closed."""
         source = self._sources.pop(descriptor)
         since_ns = source.since_ns
         if self._epoll is None:
@@ -288,7 +288,7 @@ class Poller:
         read_ns: int,
         emptied: bool,
     ) -> tuple[int, int, int, int]:
-        """Return (arrival, read, within, end) of a read (ns); see the module's docstring, and `times_of` in poller.c."""
+        """Return a read's (arrival, read, within, end) in ns; see the module's docstring and `times_of` in poller.c."""
         arrival_ns = read_ns
         if control:
             seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
