@@ -137,7 +137,7 @@ class EventClient:
         """Publish over this connection and return the answer, which also reports a refusal of the publish.
 
         Raises:
-            ServiceRefusedError: the service ended the session, or sent an error that names no request.
+            ServiceRefusedError: the service sent an error that names no request, or a message that cannot be read.
             NoAnswerError: the service did not answer in time.
             TransportError: the connection was lost.
         """

@@ -123,7 +123,7 @@ class Probe:
         self._urls = [urlsplit(url) for url in urls if url is not None]
 
     def run(self) -> Iterator[Step]:
-        """Yield each step when it is done; after a failure the rest are yielded as not tried."""
+        """Yield each step when it is done; after a failure, yield the remaining steps as not tried."""
         steps: list[tuple[str, Callable[[], str]]] = [
             ("DNS", self._dns),
             ("TCP", self._tcp),

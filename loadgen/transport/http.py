@@ -53,7 +53,7 @@ class HttpClient(Protocol):
     def post(
         self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
     ) -> tuple[int, bytes]:
-        """Return (status, body) of the answer; raises TransportError where there is none."""
+        """Send a request and return (status, body) of the answer; raises TransportError if there is none."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -148,7 +148,7 @@ class GeventHttpClient:
     def post(
         self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
     ) -> tuple[int, bytes]:
-        """Return (status, body) of the answer; raises TransportError where there is none."""
+        """Send a request and return (status, body) of the answer; raises TransportError if there is none."""
         answered: AsyncResult = AsyncResult()
 
         def on_response(status: int, answer: bytes, error: TransportError | None) -> None:
@@ -390,7 +390,7 @@ class HttpxClient:
     def post(
         self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
     ) -> tuple[int, bytes]:
-        """Return (status, body) of the answer; raises TransportError where there is none."""
+        """Send a request and return (status, body) of the answer; raises TransportError if there is none."""
         url = self._url if resource is None else urljoin(self._url, resource)
         late = TransportError(f"{self._name}: no answer to the publish in time")
         deadline_s = time.monotonic() + self._timeout_s

@@ -1,7 +1,7 @@
 """Kernel receive timestamps (Linux SO_TIMESTAMPNS) of a TCP socket.
 
-The kernel stamps each segment as it arrives, in CLOCK_REALTIME; `recvmsg` hands out the stamp of the last segment that
-the read consumed, as a `struct timespec` in the control data (socket(7), SO_TIMESTAMPNS; Linux
+The kernel stamps each segment with CLOCK_REALTIME when it arrives. `recvmsg` returns the stamp of the last segment that
+it read from, as a `struct timespec` in the control data (socket(7), SO_TIMESTAMPNS; Linux
 Documentation/networking/timestamping.rst).
 """
 

@@ -14,8 +14,8 @@ Arrival times: a read has only one kernel stamp, that of its last segment, and t
 socket. So the stamp is exact only for a message that ends with the read, if the read emptied the socket. Every other
 message of the read arrived before the stamp, and after the latest of these times:
 
-- the time before the last read that emptied the socket,
-- the time before a later poll that did not report the socket as readable,
+- the start of the last read that emptied the socket, less `_SETTLE_NS`,
+- the start of a later poll that did not report the socket as readable, less `_SETTLE_NS`,
 - the stamp of the last read that emptied the socket.
 
 `within_ns` is the time from there to the stamp, for messages that end within the read. `end_ns` is the same for the

@@ -100,7 +100,7 @@ class Proxy:
         late = ProxyError(
             f"the proxy {self.name} did not answer in time when asked to connect to {authority}"
         )
-        # Timeouts count from when the event loop last ran, which may be long ago outside a load.
+        # gevent counts a timeout from when the event loop last ran, which may be long ago outside a load.
         gevent.get_hub().loop.update_now()
         try:
             with gevent.Timeout(max(0.001, timeout_s), late):
@@ -378,8 +378,8 @@ def _read(variable: str, value: str) -> Proxy:
     except ValueError:
         raise wrong from None
     address = _address(host)
-    # `isprintable` below: `urlsplit` silently drops line ends.
     known = _HOST.fullmatch(host) or (address is not None and ":" in host)
+    # `isprintable`, since `urlsplit` silently drops line ends.
     if (
         not value.isprintable()
         or not known

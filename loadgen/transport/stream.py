@@ -1,8 +1,8 @@
 """A connection on the gevent hub below its protocol: the socket, TLS and the send buffer.
 
 The process's poller reads the raw socket, which gives the kernel's receive timestamp. TLS therefore runs over memory
-buffers. No connection needs a greenlet. The subclasses interpret the bytes: `WebSocket` as messages, `ByteStream` not
-at all.
+buffers. No connection needs a greenlet. The subclasses handle the received bytes: `WebSocket` parses messages,
+`ByteStream` passes the bytes on.
 """
 
 import socket
@@ -211,7 +211,7 @@ class SocketStream:
         """Return True if received bytes wait in the kernel."""
         return self._socket is not None and unread_bytes(self._socket) > 0
 
-    # For the subclass.
+    # Hooks for the subclasses.
 
     def _unanswered(self, timeout_s: float) -> str:
         """Return the error text for a handshake that timed out."""
@@ -227,7 +227,7 @@ class SocketStream:
         """Process decrypted bytes, which are valid only until this returns. Times are those of `poller.Source`."""
         raise NotImplementedError
 
-    # The receive path, from `Poller`.
+    # The receive path: called by the poller.
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
@@ -380,7 +380,7 @@ class SocketStream:
         )
         gevent.get_hub().loop.run_callback(isolation.run, self, self._fail, error)
 
-    # The end.
+    # Closing.
 
     def _end_of_stream(self) -> None:
         self._fail(TransportError(f"{self._address.name}: the server closed the connection"))

@@ -128,7 +128,7 @@ class WebSocket(SocketStream):
             self._write(Frame(Opcode.PING, b"").serialize(mask=True))
 
     def close(self) -> None:
-        """Begin the closing handshake; ``on_closed`` is called when it is complete."""
+        """Begin the closing handshake; ``on_closed`` is called when the connection has ended."""
         if self.is_open:
             protocol = self._library()
             protocol.send_close(CloseCode.NORMAL_CLOSURE)
@@ -152,7 +152,7 @@ class WebSocket(SocketStream):
             self._tls_direct = False
             self._route()
 
-    # The receive path, from `Poller`.
+    # The receive path: called by the poller.
 
     def _route(self) -> None:
         """Update the poller's routing: the callback for whole frames, the fast path, and who decrypts."""
@@ -397,7 +397,7 @@ class WebSocket(SocketStream):
         super()._on_writable()
         self._send_pong()
 
-    # The end.
+    # Closing.
 
     def _end_of_stream(self) -> None:
         if self._protocol is not None:
