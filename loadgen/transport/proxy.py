@@ -221,8 +221,8 @@ def choose(url: str, environment: Mapping[str, str]) -> Proxy | None:
     """Return the proxy for connections to a URL by ``environment``, or None if they go directly.
 
     A lower-case variable takes precedence over the upper-case one, as in curl, and an empty variable counts as unset.
-    Upper-case HTTP_PROXY is ignored in a CGI program. No name is resolved: only literal loopback hosts are recognised
-    here, others by :func:`route`.
+    Upper-case HTTP_PROXY is ignored in a CGI program. No name is resolved here: only loopback addresses and names
+    under `localhost` are recognised as this machine; see :func:`route`.
 
     Raises:
         ProxySettingError: the named proxy is of an unsupported kind, or its URL cannot be parsed.
