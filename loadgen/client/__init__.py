@@ -1,4 +1,4 @@
-"""One client by hand: the commands `publish`, `subscribe` and `probe`, and the check before a run.
+"""A single client for the commands `publish`, `subscribe` and `probe`, and for the check before a run.
 
-It speaks over the transport that measures, so that an arrival is the kernel's here too. Needs no Locust.
+It uses the same transport as the load test, so arrivals are kernel timestamps here too. It does not need Locust.
 """

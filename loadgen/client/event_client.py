@@ -1,4 +1,4 @@
-"""A client that waits for each answer."""
+"""A blocking client: each call waits for the service's answer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ _NUMBERS = count()
 
 
 def look_at_the_clock() -> None:
-    """Let the timeouts of the next wait count from now.
+    """Update the event loop's clock, so that the next timeout counts from now.
 
-    They count from when the event loop last ran, and between two waits these commands do blocking things.
+    gevent counts a timeout from when the loop last ran, and these commands block between two waits.
     """
     gevent.get_hub().loop.update_now()
 
 
 class ServiceRefusedError(Exception):
-    """The service said no; the message is what it said, ``refusal`` what that means where it is known."""
+    """The service refused; the message quotes it, and ``refusal`` classifies the reason if it is known."""
 
     def __init__(self, text: str, refusal: Refusal | None = None) -> None:
         super().__init__(text)
@@ -43,7 +43,7 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event that came in; times on this machine's clock (ns since the epoch)."""
+    """A received event; ``arrival_ns`` is by this machine's clock (ns since the epoch)."""
 
     subscription_id: str
     event: str
@@ -51,7 +51,10 @@ class Delivery:
 
 
 class EventClient:
-    """One connection; implements `SessionHandler`. `on_event` is called from the hub and must not block."""
+    """A client with one connection; implements `SessionHandler`.
+
+    ``on_event`` is called from the hub and must not block.
+    """
 
     def __init__(
         self,
@@ -61,10 +64,11 @@ class EventClient:
         on_failed: OnFailed | None = None,
         dialer: Dialer | None = None,
     ) -> None:
-        """``channels`` is what will be subscribed to; some services want to know that with the connection.
+        """Make the client, not yet connected.
 
-        ``on_failed`` is told of an error of the harness that ended the connection. ``dialer`` opens the socket; without
-        one it may go anywhere, as whoever uses a client by hand has named the target.
+        ``channels`` are the channels to subscribe to; some services need them when the connection opens. ``on_failed``
+        is called with an error of the harness that ended the connection. ``dialer`` opens the socket; the default one
+        may connect to any host, since the user has named the target.
         """
         self._service = service
         self._on_delivery = on_event
@@ -74,10 +78,10 @@ class EventClient:
         self._tell_failure = on_failed
         self._failure: OurFailureError | None = None
         self._session = service.session(self, f"c{next(_NUMBERS)}")
-        #: Set when the connection has ended; :attr:`why` then says how.
+        #: Set when the connection has ended; :attr:`why` then holds the reason.
         self.ended = Event()
         self.why = ""
-        #: What the service sent that was no message of the protocol, and so ended the connection.
+        #: Why the received bytes were not the protocol, which ended the connection; empty if they were.
         self._broken = ""
         self.deviations: list[str] = []
         self.socket = connection(
@@ -90,20 +94,20 @@ class EventClient:
 
     @property
     def keepalive_timeout_ns(self) -> int | None:
-        """Within what time the service promises to be heard."""
+        """Longest silence of the service before the connection counts as dead (ns), or None if there is no limit."""
         return self._session.timeout_ns
 
     def open(self, timeout_s: float = TIMEOUT_S) -> None:
-        """Connect; raises TransportError."""
+        """Connect; raises TransportError if that fails."""
         look_at_the_clock()
         self.socket.open(timeout_s)
 
     def login(self, timeout_s: float = TIMEOUT_S) -> None:
-        """Ask to be let in.
+        """Log in and wait for the answer, if the service gives one.
 
         Raises:
             ServiceRefusedError: the service refused.
-            NoAnswerError: it said nothing in time.
+            NoAnswerError: the service did not answer in time.
             TransportError: the connection was lost.
         """
         for message in self._session.opening():
@@ -118,7 +122,7 @@ class EventClient:
             raise NoAnswerError(f"{error}; {awaited}" if awaited else str(error)) from None
 
     def subscribe(self, channel: str, timeout_s: float = TIMEOUT_S) -> str:
-        """Subscribe and return the subscription's id; raises as `login` does."""
+        """Subscribe and return the subscription's id; raises the same errors as `login`."""
         name = self._next_id("s")
         answer = self._expect(name)
         message = self._session.subscribe(name, channel)
@@ -130,7 +134,13 @@ class EventClient:
         return name
 
     def publish(self, channel: str, events: Sequence[str], timeout_s: float = TIMEOUT_S) -> PublishAnswer:
-        """Publish over this connection; raises as `login` does, but for a refusal: that is in the answer."""
+        """Publish over this connection and return the answer, which also reports a refusal of the publish.
+
+        Raises:
+            ServiceRefusedError: the service sent an error that names no request, or a message that cannot be read.
+            NoAnswerError: the service did not answer in time.
+            TransportError: the connection was lost.
+        """
         name = self._next_id("p")
         answer = self._expect(name)
         self.socket.send(self._session.publish(name, channel, events))
@@ -140,7 +150,7 @@ class EventClient:
         return published
 
     def close(self) -> None:
-        """Close and wait a moment for the other side to agree."""
+        """Close, wait up to 1 s for the server to close too, then drop the connection."""
         goodbye = self._session.closing()
         if goodbye and self.socket.is_open:
             self.socket.send(goodbye)
@@ -149,34 +159,34 @@ class EventClient:
         if not self.ended.wait(1.0):
             self.socket.abort()
 
-    # What the session tells.
+    # Callbacks of the session.
 
     def on_connected(self, arrival_ns: int) -> None:
-        """The service let us in."""
+        """Complete the login: the service accepted it."""
         self._login.set(None)
 
     def on_refused(self, reason: str, refusal: Refusal | None = None) -> None:
-        """The service did not let us in."""
+        """Fail the login: the service refused it."""
         self._login.set_exception(ServiceRefusedError(reason, refusal))
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
-        """The subscription is acknowledged."""
+        """Complete a subscribe: the service acknowledged it."""
         self._answer(subscription_id).set(None)
 
     def on_subscribe_failed(self, subscription_id: str, reason: str, refusal: Refusal | None = None) -> None:
-        """The subscription is refused."""
+        """Fail a subscribe: the service refused it."""
         self._answer(subscription_id).set_exception(ServiceRefusedError(reason, refusal))
 
     def on_event(self, subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
-        """An event was delivered."""
+        """Pass a delivered event to the callback."""
         self._on_delivery(Delivery(subscription_id, event, int(arrival_ns)))
 
     def on_published(self, publish_id: str, answer: PublishAnswer, arrival_ns: int) -> None:
-        """The publish was answered."""
+        """Complete a publish with the service's answer."""
         self._answer(publish_id).set(answer)
 
     def on_undecodable(self, kind: str, example: Callable[[], str]) -> None:
-        """Not the protocol that we speak."""
+        """Record a message that cannot be read, and fail every pending request."""
         reason = f"{kind}: {example()}"
         self.deviations.append(f"a message cannot be read: {reason}")
         self._fail(
@@ -184,25 +194,25 @@ class EventClient:
         )
 
     def on_deviation(self, what: str) -> None:
-        """The service did something else than its protocol says."""
+        """Record that the service deviated from its protocol."""
         self.deviations.append(what)
 
     def on_service_error(self, reason: str) -> None:
-        """An error that belongs to no request: it may well be about the one that waits."""
+        """Fail every pending request: an error that names no request may be about any of them."""
         self._fail(ServiceRefusedError(reason))
 
     def on_reply(self, message: bytes) -> None:
-        """The protocol wants this sent in answer to what was received."""
+        """Send a reply that the protocol requires, such as a pong."""
         if self.socket.is_open:
             self.socket.send(message)
 
     def on_broken(self, reason: str) -> None:
-        """Nothing that follows can be understood."""
+        """End the connection: nothing after this point can be decoded."""
         self._broken = reason
         self._fail(ServiceRefusedError(reason))
         self.socket.abort()
 
-    # Inside.
+    # Internals.
 
     def _on_failed(self, error: BaseException) -> None:
         self._failure = OurFailureError(error)
@@ -236,7 +246,7 @@ class EventClient:
         return answer
 
     def _answer(self, name: str) -> AsyncResult:
-        # An answer that nobody waits for, or a second one, goes nowhere.
+        # An unexpected or a second answer gets a result of its own, which is dropped.
         return self._answers.pop(name, AsyncResult())
 
     def _wait(self, answer: AsyncResult, timeout_s: float, what: str) -> PublishAnswer:

@@ -1,4 +1,4 @@
-"""Publishes over HTTP, timed."""
+"""Publish over HTTP and time the answer."""
 
 import time
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from loadgen.transport.http import GeventHttpClient
 
 
 class HttpPublisher:
-    """A connection that is opened before the first publish, so that a publish's time is its own.
+    """An HTTP connection opened before the first publish, so that a publish's time excludes connecting.
 
-    Answers are bounded in size and time: see `loadgen.transport.bounds`.
+    Answers are limited in size and time: see `loadgen.transport.bounds`.
     """
 
     def __init__(self, service: Service, dialer: Dialer | None = None) -> None:
-        """``dialer`` opens the socket; without one it may go anywhere, as with `EventClient`."""
+        """Make the publisher; ``dialer`` opens the socket, and the default one may connect to any host."""
         assert service.http_url is not None
         self._service = service
         dialer = dialer or Dialer(allow_remote=True)
         self._client = GeventHttpClient(service.http_url, 1, TIMEOUT_S, dialer=dialer)
 
     def __enter__(self) -> Self:
-        """Connect; whether that worked shows with the first publish."""
+        """Connect by an OPTIONS request; a failure is ignored here and reported by the first publish."""
         look_at_the_clock()
         with suppress(TransportError):
             self._client.post(b"", {}, "OPTIONS")
@@ -40,7 +40,7 @@ class HttpPublisher:
         self._client.abort()
 
     def post(self, channel: str, events: Sequence[str]) -> tuple[PublishAnswer, float]:
-        """Publish a batch and return the answer and how long it took (s); raises TransportError."""
+        """Publish a batch and return the answer and its latency (s); raises TransportError if there is no answer."""
         request = self._service.http_publish(channel, events)
         look_at_the_clock()
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`loadgen probe`: a target checked step by step, from its name to a delivery; the first thing wrong is told."""
+"""`loadgen probe`: check a target step by step, from DNS to a delivery, and report the first step that fails."""
 
 import socket
 import ssl
@@ -34,7 +34,10 @@ _EXPIRY_WARNING_DAYS: Final = 14
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What became of one step; `ok` None: not tried, since an earlier one failed. `advice` says what to do."""
+    """The result of one step.
+
+    ``ok`` is None if the step was not tried because an earlier one failed. ``advice`` says how to fix a failure.
+    """
 
     name: str
     ok: bool | None
@@ -48,7 +51,7 @@ class Step:
 
 
 class StepError(Exception):
-    """A step failed: what was seen, and what to do."""
+    """A step failed; the message says why, and ``advice`` how to fix it."""
 
     def __init__(self, detail: str, advice: str) -> None:
         super().__init__(detail)
@@ -57,7 +60,7 @@ class StepError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to do about a step that failed, as far as it depends on the protocol."""
+    """Advice for each step that can fail in a way specific to the protocol."""
 
     websocket: str
     login: str
@@ -90,9 +93,9 @@ FILE_ADVICE: Final = Advice(
 
 
 class Probe:
-    """The steps against one service; `run` yields them as they are done.
+    """A check of one service; `run` yields each step when it is done.
 
-    ``over_http`` and ``over_connection`` say in which ways one can publish.
+    ``over_http`` and ``over_connection`` select the ways of publishing to try.
     """
 
     def __init__(
@@ -107,7 +110,7 @@ class Probe:
         self._service = service
         self._channel = channel
         self._advice = advice
-        # Whoever probes a target has named it.
+        # Any host is allowed: the user has named the target.
         self._dialer = Dialer(allow_remote=True)
         self._ways: list[tuple[str, Callable[[], str]]] = []
         if over_http:
@@ -120,7 +123,7 @@ class Probe:
         self._urls = [urlsplit(url) for url in urls if url is not None]
 
     def run(self) -> Iterator[Step]:
-        """Yield each step when it is done; after a failure the rest are yielded as not tried."""
+        """Yield each step when it is done; after a failure, yield the remaining steps as not tried."""
         steps: list[tuple[str, Callable[[], str]]] = [
             ("DNS", self._dns),
             ("TCP", self._tcp),
@@ -148,7 +151,7 @@ class Probe:
             if self._client is not None:
                 self._client.close()
 
-    # The steps: each returns what it saw.
+    # The steps: each returns the detail to report, or raises StepError.
 
     def _dns(self) -> str:
         seen = []
@@ -279,10 +282,10 @@ class Probe:
                 text = f"{(delivery.arrival_ns - self._sent_ns) / 1e6:.3f} ms after it was sent"
                 return text + "".join(f"; {what}" for what in dict.fromkeys(client.deviations))
 
-    # Inside.
+    # Internals.
 
     def _left_to_proxies(self) -> Iterator[str]:
-        """Yield what this machine neither resolves nor connects to itself."""
+        """Yield a phrase for each proxy, with the targets that it resolves and connects to in place of this machine."""
         for each in proxy.routes(*(url.geturl() for url in self._urls)):
             to = each["to"]
             assert isinstance(to, list)
@@ -307,7 +310,7 @@ class Probe:
 
 
 def _place(url: SplitResult) -> tuple[str, int]:
-    """Return where connections for a URL go: its host and port, or the proxy's."""
+    """Return the host and port that connections for a URL are opened to: the URL's own, or the proxy's."""
     through = proxy.route(url.geturl())
     return (_host(url), _port(url)) if through is None else (through.host, through.port)
 
@@ -318,7 +321,7 @@ def _blocking(context: ssl.SSLContext, raw: socket.socket, host: str) -> ssl.SSL
 
 
 def _fitting(error: Exception, advice: str) -> str:
-    """Return the advice that fits what was answered; ``advice`` is that of the step, which knows the protocol."""
+    """Return the refusal's own advice for a refused handshake or a temporary refusal, else the step's ``advice``."""
     refusal: Refusal | None = getattr(error, "refusal", None)
     if refusal is None or (isinstance(error, ServiceRefusedError) and not refusal.again):
         return advice
@@ -339,7 +342,7 @@ def _port(url: SplitResult) -> int:
 
 
 def _reason(error: Exception, host: str, port: int) -> str:
-    """Return what an error says besides where."""
+    """Return an error's text without the leading `host:port: `."""
     return getattr(error, "strerror", None) or str(error).removeprefix(f"{host}:{port}: ")
 
 

@@ -1,4 +1,4 @@
-"""`loadgen publish`: one batch by hand, and when it arrives."""
+"""`loadgen publish`: publish one batch and, if asked for, wait for its events to arrive."""
 
 import json
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ Via = Literal["http", "websocket"]
 
 
 class PublishError(Exception):
-    """The batch was not published; one sentence."""
+    """The batch was not published; the message is one sentence."""
 
 
 def as_events(arguments: Sequence[str]) -> list[str]:
-    """Return each argument as an event's JSON text; what is no JSON is taken as a string, as `hello`."""
+    """Return each argument as an event's JSON text; an argument that is not JSON, such as `hello`, becomes a string."""
     events = []
     for argument in arguments:
         try:
@@ -43,22 +43,22 @@ def as_events(arguments: Sequence[str]) -> list[str]:
 
 
 def require_objects(events: Sequence[str]) -> None:
-    """Check that every event can be stamped; raises PublishError."""
+    """Check that every event can be stamped; raises PublishError if one is not a JSON object."""
     if not all(isinstance(msgspec.json.decode(event), dict) for event in events):
         raise PublishError("--stamp adds a member to events that are JSON objects: one of these is not")
 
 
 def _stamped(event: str) -> str:
-    """Return the event with the time of sending, which `loadgen subscribe` turns into a latency."""
+    """Return the event with a stamp of the current time, from which `loadgen subscribe` computes a latency."""
     content: Any = msgspec.json.decode(event)
     sent_ns = now_ns()
     return msgspec.json.encode({**content, STAMP_KEY: [0, 0, 0, sent_ns, sent_ns]}).decode()
 
 
 class Publication:
-    """One batch: `send` publishes it, `arrivals` says when its events came back, if `wait` was asked for.
+    """One batch: `send` publishes it, and `arrivals` returns when its events came back if ``wait`` is set.
 
-    `events` are their JSON texts; with `stamp` (see `require_objects`) the time of sending is added to each.
+    ``events`` are JSON texts. With ``stamp`` the time of sending is added to each, so all must pass `require_objects`.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class Publication:
         self._complete = Event()
         self._expected: int | None = None
         self.sent_ns = 0
-        #: What the service did otherwise than its protocol says.
+        #: Deviations of the service from its protocol, each once.
         self.deviations: list[str] = []
 
     def send(self) -> tuple[PublishAnswer, float]:
-        """Publish and, if asked for, wait for the events; return the answer and how long it took (s).
+        """Publish and return the answer and its latency (s); with ``wait``, wait up to 10 s for the events.
 
         Raises:
-            PublishError: the service could not be reached, or refused the connection or subscription.
+            PublishError: the service could not be reached, did not answer, or refused the connection or subscription.
         """
         client = EventClient(self._service, self._on_event, [self._channel])
         needed = self._wait or self._via == "websocket"
@@ -121,7 +121,7 @@ class Publication:
         return answer, elapsed_s
 
     def arrivals(self) -> list[int | None]:
-        """Return for each event when it arrived (ns since the epoch); None: not seen."""
+        """Return the arrival of each event (ns since the epoch), or None for an event that did not arrive."""
         waiting = list(self._deliveries)
         arrivals: list[int | None] = []
         for event in self.events:

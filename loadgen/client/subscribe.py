@@ -1,4 +1,4 @@
-"""`loadgen subscribe`: events as they come in, each with its arrival and, where it is stamped, its latency."""
+"""`loadgen subscribe`: receive events, each with its arrival time and, if stamped, its latency."""
 
 import signal
 import struct
@@ -25,13 +25,13 @@ _LOOK_S = 0.5
 
 
 class SubscribeError(Exception):
-    """There are no more events to come; one sentence."""
+    """The subscription failed or the connection ended; the message is one sentence."""
 
 
 def latency_ns(delivery: Delivery) -> int | None:
-    """Return arrival minus sending of an event that carries the harness's stamp; None: it carries none.
+    """Return a delivery's latency (arrival minus time of sending), or None if the event carries no stamp.
 
-    Across machines this holds the difference of their clocks.
+    If another machine published the event, the difference between the two clocks is included.
     """
     try:
         return delivery.arrival_ns - decode_event(delivery.event).stamp[4]
@@ -40,7 +40,7 @@ def latency_ns(delivery: Delivery) -> int | None:
 
 
 class Listener:
-    """A subscription of one's own to a channel or pattern."""
+    """A connection with one subscription to a channel or pattern; use it as a context manager."""
 
     def __init__(self, service: Service, channel: str) -> None:
         self._channel = channel
@@ -49,16 +49,16 @@ class Listener:
         self._on_interrupt: Any = None
 
     def __enter__(self) -> "Listener":
-        """Connect and subscribe; raises SubscribeError."""
-        # Ctrl-C is how one leaves; gevent would print it before it passes it on.
+        """Connect, log in and subscribe; raises SubscribeError if one of them fails."""
+        # Ctrl-C is the normal way to stop: keep gevent from printing a traceback for it.
         hub = gevent.get_hub()
         hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
         try:
             self._client.open()
             self._client.login()
             self._client.subscribe(self._channel)
-            # From now on Ctrl-C comes by the queue: thrown into whatever runs, an exception may get lost in a wait that
-            # is just ending, and with it the interrupt.
+            # Deliver Ctrl-C through the queue from now on: an exception raised in whichever greenlet is running can get
+            # lost in a wait that is just ending.
             self._on_interrupt = gevent.signal_handler(signal.SIGINT, self._deliveries.put, None)
         except (ServiceRefusedError, NoAnswerError, TransportError) as error:
             self._client.close()
@@ -74,15 +74,15 @@ class Listener:
 
     @property
     def deviations(self) -> list[str]:
-        """What the service did otherwise than its protocol says, each once."""
+        """Deviations of the service from its protocol, each once."""
         return list(dict.fromkeys(self._client.deviations))
 
     def events(self, for_s: float | None = None) -> Iterator[Delivery]:
-        """Yield deliveries for so long, or for ever.
+        """Yield deliveries for ``for_s`` seconds, or without end if it is None.
 
         Raises:
             SubscribeError: the connection has ended.
-            KeyboardInterrupt: Ctrl-C.
+            KeyboardInterrupt: the user pressed Ctrl-C.
         """
         deadline = None if for_s is None else time.monotonic() + for_s
         while True:

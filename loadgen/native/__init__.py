@@ -1,14 +1,14 @@
-"""The receive path in C, where it could be built: optional, and never more than a shorter way to the same record.
+"""The receive path in C: optional, and faster than the Python path to the same records.
 
 - `poller.c` reads the sockets (transport).
 - `fast_path.c` passes whole text frames from the poller to a connection's `FastPath`.
-- `deliveries.c` has the one fast path: it reads deliveries that carry our stamp (protocol).
+- `deliveries.c` is the only fast path so far: it parses deliveries that carry our stamp (protocol).
 - `rows.c` buffers the deliveries.
 
-A frame that the fast path does not know byte for byte goes through `loadgen.transport`, `loadgen.protocol` and
-`loadgen.users`. That path is complete, and only it decides what is an error.
+A frame that the fast path does not recognise byte for byte goes through `loadgen.transport`, `loadgen.protocol` and
+`loadgen.users`. That path handles every frame, and it alone decides what is an error.
 
-``available`` is false where the extension was not built (no Linux, no compiler) or ``LOADGEN_NATIVE=0`` is set; the
+``available`` is false if the extension was not built (no Linux, no compiler) or ``LOADGEN_NATIVE=0`` is set. The
 harness then does everything in Python, at about half the speed.
 """
 
@@ -28,7 +28,7 @@ elif os.environ.get("LOADGEN_NATIVE") != "0":
 if not TYPE_CHECKING and not available:
 
     class _NotBuilt:
-        """Stands for the types of the extension, of which there are no objects then."""
+        """Placeholder for the extension's types, which are never instantiated if it is not built."""
 
     DeliveryFastPath = FastPath = Poller = Rows = _NotBuilt
 

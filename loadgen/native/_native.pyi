@@ -1,4 +1,4 @@
-"""What the extension module holds."""
+"""The contents of the extension module."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,40 +6,46 @@ from typing import Any
 from loadgen.transport.poller import Source
 
 def now_ns() -> int:
-    """Return what a read is stamped with here: nanoseconds since the Unix epoch."""
+    """Return the clock that reads are stamped with: nanoseconds since the Unix epoch."""
 
 class Rows:
-    """Rows of int64 in bytearrays."""
+    """A buffer of rows of int64, stored in bytearrays."""
 
     def __init__(self, columns: int, rows: int) -> None:
-        """Raises ValueError where one of them is out of range."""
+        """Make bytearrays of ``rows`` rows each.
+
+        Raises ValueError unless there are 1 to 64 columns and 1 to 16,777,216 rows.
+        """
 
     def add(self, subscription: int, arrival_ns: int, read_ns: int, stamp: tuple[int, ...], /) -> None:
-        """Append a row, its fourth column from an arrival that is an `Arrival`.
+        """Append a row: the three numbers, the arrival's uncertainty, then the stamp.
 
-        Raises OverflowError where a number does not fit, TypeError where their count does not.
+        The fourth column is the `uncertain_ns` of an `Arrival`, or 0 if the arrival is a plain int. Raises
+        OverflowError if a number does not fit into 64 bits, and TypeError if the row does not have as many numbers as
+        there are columns.
         """
 
     def take(self) -> list[tuple[bytearray, int]]:
-        """Return the buffers that were written since the last call, and how many bytes of each."""
+        """Return the buffers written since the last call, oldest first, each with the number of bytes in use."""
 
     def take_oldest(self) -> list[tuple[bytearray, int]]:
-        """Return the buffer of these that was full first, where there is one."""
+        """Return a list with the oldest full buffer, as `take` does, or an empty list if none is full."""
 
     def on_backpressure(self, most: int, relief: Callable[[], object], /) -> None:
-        """Call ``relief`` for each buffer that fills while at least ``most`` are full; what it raises is only printed.
+        """Call ``relief`` for each buffer that fills while at least ``most`` are full.
 
-        It is called after the read that filled them, never from within itself, and may change anything.
+        It is called after the read that filled them, and never from within itself. It may change anything. An error
+        that it raises is only printed.
         """
 
     def give_back(self, buffer: bytearray, /) -> None:
-        """Write to a buffer of these rows again, which then cannot be resized.
+        """Reuse a buffer that was taken; it cannot be resized while it is written.
 
-        Raises ValueError where it is not one of theirs, or was given back already.
+        Raises ValueError if it does not have the size of a buffer of these rows, is in use, or was given back already.
         """
 
 class FastPath:
-    """Takes the messages that it knows for sure."""
+    """Takes the messages that it recognises; the others are left to the Python path."""
 
     def take_frames(
         self,
@@ -50,42 +56,46 @@ class FastPath:
         end_ns: int = 0,
         /,
     ) -> int:
-        """Take the whole text frames at the beginning as far as they are known; return how many bytes those were.
+        """Take whole text frames from the beginning of the data until one is not recognised; return the bytes taken.
 
-        Times as in `Source.take`.
+        Times are those of `Source.take`.
         """
 
 class DeliveryFastPath(FastPath):
-    """Takes AppSync Events' deliveries that carry our stamp; for one connection."""
+    """The fast path of one connection for AppSync Events' deliveries that carry our stamp."""
 
     def __init__(self, rows: Rows) -> None:
-        """Write deliveries to these rows, which must have 9 columns."""
+        """Make a fast path that writes to ``rows``; raises ValueError unless those have 9 columns."""
 
     def add(self, subscription_id: str, number: int, /) -> None:
-        """Take the deliveries of a subscription; raises ValueError for an id that is not short printable ASCII."""
+        """Take the deliveries of a subscription; ``number`` is written in their first column.
+
+        Raises ValueError unless the id is 1 to 23 characters of printable ASCII without quotes and backslashes.
+        """
 
     def clear(self) -> None:
-        """Take nothing any more."""
+        """Remove all subscriptions, so that nothing is taken."""
 
 class Poller:
-    """Reads sockets when they are readable."""
+    """Reads sockets when they are readable, with the kernel's receive timestamps."""
 
     def __init__(self, contain: Callable[[Source, BaseException], object]) -> None:
-        """``contain`` is called with a source and what was raised on its account; the others are read on."""
+        """Make a poller; ``contain`` is called with a source that failed and the error, and must end that source."""
 
     def fileno(self) -> int:
-        """Return what is readable while one of the sockets is."""
+        """Return the descriptor of the epoll set, which is readable while one of the sockets is."""
 
     def add(self, descriptor: int, source: Source, since_ns: int, /) -> None:
-        """Read a socket from now on; what is in it came after ``since_ns``.
+        """Read a socket from now on; data already in it must have arrived after ``since_ns``.
 
-        Raises ValueError where it is read already or the time is negative, OSError where it is no open descriptor.
+        Raises ValueError if the socket is closed or read already, or if the time is negative, and OSError if the
+        descriptor is not open.
         """
 
     def remove(self, descriptor: int, /) -> int:
-        """Read it no more; call before it is closed. Returns what `since_ns` is then.
+        """Stop reading a socket and return its current `since_ns`; call this before the socket is closed.
 
-        Raises KeyError where it was not read.
+        Raises KeyError if the socket is not read.
         """
 
     def route(
@@ -97,12 +107,22 @@ class Poller:
         tls_read: Callable[[int, bytearray], int] | None = None,
         /,
     ) -> None:
-        """Say who takes what: the fast path first, then `whole` if a read left one whole text frame, else `take`.
+        """Set who gets the data of a socket.
 
-        With the last two (of a TLS object that is at a record's beginning) a fast path's frames are those within whole
-        records; what it leaves goes to `take_plaintext`, and what `tls_read` raises to `tls_stopped`. Raises
-        ValueError where only one of them is given, or `whole` as well.
+        The fast path comes first. Then ``whole`` gets the text if exactly one whole text frame is left; any other
+        remainder goes to the source's `take`.
+
+        ``tls_write`` and ``tls_read`` belong to a TLS object that is at a record boundary. With them the poller
+        decrypts whole records, and the fast path gets the plaintext. The remainder goes to the source's
+        `take_plaintext`, and an error that ``tls_read`` raises to `tls_stopped`.
+
+        Raises ValueError if only one of the two is given, or if both are given with ``whole`` or without a fast path,
+        and KeyError if the socket is not read.
         """
 
     def read(self, most: int, /) -> None:
-        """Read the sockets that are readable, once each a round, and not many more than so many."""
+        """Read the readable sockets in rounds, each socket once per round.
+
+        Stops after ``most`` reads or 50 ms, or when no socket is readable. Raises RuntimeError if called from within
+        itself.
+        """

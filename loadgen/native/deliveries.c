@@ -1,17 +1,18 @@
-/* The fast path of AppSync Events' deliveries that carry our stamp.
+/* The fast path for AppSync Events' deliveries that carry our stamp.
 
-   It takes a message only in the very form that `encode_event` gives an event and that a service gives a delivery:
+   It takes a message only in exactly the form that `encode_event` gives an event and that a service gives a delivery:
 
        {"type":"data","id":"s12","event":"{\"_lg\":[token,publisher,sequence,intended_ns,sent_ns],\"pad\":\"xx\"}"}
 
-   with the members in any order, the pad or none, and nothing else. Whatever differs by a byte is left to the Python path,
-   which decides what it is: so the fast path never has to say no, and can't take for ours what Python would not. */
+   The members may be in any order and the pad may be absent; nothing else may differ. A message that differs by a byte
+   is left to the Python path, which decides what it is. So the fast path never reports an error, and never takes a
+   message that the Python path would not accept as ours. */
 #include <string.h>
 
 #include "native.h"
 
 #define ID_MAX 23
-/* The length of a free entry, which no id in a message has: an empty one has 0. */
+/* Length that marks a free entry; no id in a message has it, not even an empty one. */
 #define FREE 0xff
 
 typedef struct {
@@ -22,13 +23,13 @@ typedef struct {
 
 typedef struct {
     FastPath fast_path;
-    /* Of most connections the only one: found without the table. */
+    /* Most connections have only this one, which is found without the table. */
     Subscription first;
     Subscription *table;
-    size_t size, used; /* of the table; the size is a power of two */
+    size_t size, used; /* entries of the table; the size is a power of two */
 } DeliveryFastPath;
 
-/* FNV-1a, 64 bits: draft-eastlake-fnv. */
+/* 64-bit FNV-1a (draft-eastlake-fnv). */
 static size_t hash_of(const char *id, size_t length) {
     uint64_t hash = 14695981039346656037ULL;
     for (size_t at = 0; at < length; at++) hash = (hash ^ (unsigned char)id[at]) * 1099511628211ULL;
@@ -52,18 +53,18 @@ static const Subscription *find(DeliveryFastPath *self, const char *id, size_t l
     return entry->length != FREE ? entry : NULL;
 }
 
-/* Whether the text goes on like this; then past it. */
+/* 1 if the text continues with the literal, which is then skipped; else 0. */
 #define GOES_ON(literal) \
     ((size_t)(end - at) >= sizeof(literal) - 1 && memcmp(at, literal, sizeof(literal) - 1) == 0 \
          ? (at += sizeof(literal) - 1, 1) \
          : 0)
 
-/* A whole number as JSON writes it, that fits (the smallest of all aside). NULL where it is another. */
+/* Parses a JSON integer; returns the end of it. NULL if there is none or it does not fit (INT64_MIN is not taken). */
 static const unsigned char *number(const unsigned char *at, const unsigned char *end, int64_t *value) {
     int negative = at < end && *at == '-';
     at += negative;
     const unsigned char *first = at;
-    uint64_t sum = 0; /* which holds any number of 19 digits */
+    uint64_t sum = 0; /* holds any number of 19 digits */
     while (at < end && *at >= '0' && *at <= '9') {
         if (at - first == 19) return NULL;
         sum = sum * 10 + (uint64_t)(*at++ - '0');
@@ -84,7 +85,7 @@ static const unsigned char *past_padding(const unsigned char *at, const unsigned
     return at;
 }
 
-/* The event's text within the message's, up to its closing quote. */
+/* Parses the event's text, escaped in the message; returns the position of its closing quote, or NULL if it differs. */
 static const unsigned char *stamp(const unsigned char *at, const unsigned char *end, int64_t *values) {
     if (!GOES_ON("{\\\"_lg\\\":[")) return NULL;
     for (int which = 0; which < 5; which++) {
@@ -134,7 +135,7 @@ static int deliveries_take(
     return rows_advance(fast_path->rows) ? -1 : 1;
 }
 
-/* --- as Python sees it --- */
+/* --- the Python type --- */
 
 static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"rows", NULL};
@@ -152,7 +153,7 @@ static PyObject *fast_path_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     return (PyObject *)self;
 }
 
-/* Without a tp_clear: whatever cycle a fast path is part of goes through its rows, which break it. */
+/* There is no tp_clear: any cycle through a fast path also goes through its rows, whose tp_clear breaks it. */
 static int fast_path_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(((DeliveryFastPath *)object)->fast_path.rows);
     return 0;

@@ -1,4 +1,4 @@
-/* The seam between transport and protocol: what takes whole text messages without any Python. */
+/* The interface between transport and protocol: passes whole text messages on without running Python code. */
 #include "native.h"
 
 Py_ssize_t fast_path_take_frames(
@@ -46,7 +46,7 @@ PyTypeObject FastPathType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "loadgen.native._native.FastPath",
     .tp_basicsize = sizeof(FastPath),
-    /* Not for Python classes to derive from: theirs would have no `take`. */
+    /* Python classes must not derive from it: their `take` would be NULL. */
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_methods = fast_path_methods,
 };

@@ -1,4 +1,4 @@
-/* The extension module; `_native.pyi` says what is in it. */
+/* The extension module; see `_native.pyi` for its contents. */
 #include <time.h>
 
 #include "native.h"

@@ -1,4 +1,4 @@
-/* What the parts of the native receive path share; see the package's docstring. */
+/* Declarations shared by the parts of the native receive path; see the package's docstring. */
 #ifndef LOADGEN_NATIVE_H
 #define LOADGEN_NATIVE_H
 
@@ -6,60 +6,64 @@
 #include <Python.h>
 #include <stdint.h>
 
-/* Rows of int64 in bytearrays that are handed to Python when they are full or asked for. */
+/* Rows of int64 in bytearrays, which Python gets when they are full or when it asks for them. */
 typedef struct {
     PyObject_HEAD
-    PyObject *buffer; /* the bytearray that is written to */
-    Py_buffer view;   /* exports it: who has it cannot resize it */
+    PyObject *buffer; /* the bytearray being written */
+    Py_buffer view;   /* an export of it, so that Python code cannot resize it */
     char *data;       /* the view's memory; `offset` is below `capacity` whenever Python code runs */
     Py_ssize_t capacity, offset, row_bytes;
-    PyObject *full;   /* list of full bytearrays, the oldest first */
-    PyObject *spare;  /* list of bytearrays to write to next */
+    PyObject *full;   /* list of full bytearrays, oldest first */
+    PyObject *spare;  /* list of bytearrays to reuse */
     PyObject *relief; /* called for each buffer that fills while at least `most` are full; or NULL */
     Py_ssize_t most;
-    Py_ssize_t due; /* calls of the relief that are still to be made */
+    Py_ssize_t due; /* pending calls of the relief */
     int relieving;
 } Rows;
 
-/* Sets the buffer aside and takes the next. Runs no Python code. -1 with an exception if there is no memory. */
+/* Moves the current buffer to the full ones and starts the next. Runs no Python code. Returns -1 with an exception if
+   out of memory. */
 int rows_rotate(Rows *rows);
 
-/* Rotates after the row that filled the buffer, which it gives up on failure, and notes that relief is due. */
+/* Rotates after a row has filled the buffer, and counts a call of the relief as due if enough buffers are full. Returns
+   -1 with an exception if out of memory; the last row is then discarded. */
 int rows_filled(Rows *rows);
 
-/* Calls the relief as often as it is due. Runs any Python code: hold no pointer into an object across it. */
+/* Calls the relief as often as it is due. May run any Python code: hold no pointer into an object across the call. */
 void rows_relieve(Rows *rows);
 
-/* Where the next row goes. Fill it whole, then call rows_advance. */
+/* Returns the memory of the next row. Write all of it, then call rows_advance. */
 static inline int64_t *rows_place(Rows *rows) {
     return (int64_t *)(rows->data + rows->offset);
 }
 
-/* Takes the row. Runs no Python code. -1 with an exception if there is no memory for more; the row is then not taken. */
+/* Appends the row that was written. Runs no Python code. Returns -1 with an exception if out of memory; the row is then
+   discarded. */
 static inline int rows_advance(Rows *rows) {
     rows->offset += rows->row_bytes;
     return rows->offset < rows->capacity ? 0 : rows_filled(rows);
 }
 
-/* When the messages of one read arrived. All of them not after `arrival_ns`; the one that ends with the read not before
-   `arrival_ns - end_ns`, the others not before `arrival_ns - within_ns`. An exact end has `end_ns` 0. */
+/* Arrival of the messages of one read (ns since the epoch). None is later than `arrival_ns`. The message that ends with
+   the read is not earlier than `arrival_ns - end_ns`; `end_ns` is 0 if its arrival is exact. The others are not earlier
+   than `arrival_ns - within_ns`. */
 typedef struct {
     int64_t arrival_ns, read_ns, within_ns, end_ns;
 } Times;
 
-/* Takes the text of a whole message that it knows for sure; the seam between transport and protocol.
+/* Takes whole text messages that it recognises; the interface between transport and protocol.
 
-   Taking runs no Python code. Call `rows_relieve` where `rows->due` is set, once nothing of the read is held any more. */
+   Taking runs no Python code. If `rows->due` is set, call `rows_relieve` once nothing of the read is held any more. */
 typedef struct FastPath {
     PyObject_HEAD
-    /* 1: taken; 0: not for this fast path, nothing was done; -1: an exception is set. */
+    /* Returns 1 if it took the message, 0 if it does not recognise it and did nothing, -1 with an exception. */
     int (*take)(
         struct FastPath *fast_path, const unsigned char *text, Py_ssize_t length, const Times *times, int64_t uncertain_ns);
-    Rows *rows; /* where it writes; never NULL */
+    Rows *rows; /* the rows that it writes to; never NULL */
 } FastPath;
 
-/* Gives a fast path the whole, unmasked text frames at the beginning of the data, as far as it takes them (RFC 6455, 5.2).
-   The data ends where what `times` speaks of ends. Returns how many bytes were taken, -1 with an exception. */
+/* Gives a fast path the whole, unmasked text frames (RFC 6455, 5.2) at the beginning of the data until it leaves one.
+   The data must end where the read that `times` describes ends. Returns the bytes taken, or -1 with an exception. */
 Py_ssize_t fast_path_take_frames(FastPath *fast_path, const unsigned char *data, Py_ssize_t length, const Times *times);
 
 extern PyTypeObject RowsType, FastPathType, DeliveryFastPathType, PollerType;

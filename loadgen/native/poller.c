@@ -1,12 +1,12 @@
-/* Reads sockets: an epoll set, a receive with the kernel's timestamp for each socket that is readable, and the frames that a
-   fast path takes without any Python. What is left goes to Python when all have been read: the kernel's code and the
-   interpreter's would otherwise drive each other out of the processor's caches with every frame.
+/* Reads sockets: an epoll set, one receive with the kernel's timestamp per readable socket, and fast paths that take
+   frames without running Python code. The rest goes to Python once all sockets of the round have been read. Otherwise
+   the code of the kernel and of the interpreter would evict each other from the CPU caches with every frame.
 
-   Whatever fails on account of one source ends at that source: `contain(source, error)` is called, and the others are
-   read on. `read` raises only for its caller's mistakes.
+   A failure ends only the source that it belongs to: `contain(source, error)` is called, and the other sockets are
+   still read. `read` raises only if it is called wrongly.
 
-   Any Python code that is called from here may add, route and remove sockets, which moves the slots. So no `Slot *` is
-   kept across such a call, or across a decref that may free an object: what is needed later is copied and held. */
+   Python code called from here may add, route and remove sockets, which can move the slots. So no `Slot *` is kept
+   across such a call, or across a decref that may free an object: values needed later are copied, with a reference. */
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -20,55 +20,58 @@
 #include "native.h"
 
 #define AT_ONCE 128
-/* One frame of the longest kind whose length is in two bytes, and its header. */
+/* Size of the longest frame with a two-byte length, header included. */
 #define BUFFER_BYTES (4 + 65535)
 #define SECOND_NS 1000000000LL
-/* asm-generic/socket.h: SO_TIMESTAMPNS_OLD, whose control message holds the 64-bit timespec of a 64-bit system. */
+/* asm-generic/socket.h: SO_TIMESTAMPNS_OLD; its control message holds a 64-bit timespec on a 64-bit system. */
 #define TIMESTAMPNS 35
-/* How long after its stamp a segment may wait in the kernel (softirq) until its socket shows it. */
+/* Longest delay in the kernel (softirq) between a segment's stamp and the socket becoming readable. */
 #define SETTLE_NS 50000
-/* How often the kernel is asked how many segments came, and how many times at once: that costs more than a read. */
+/* TCP_INFO costs more than a read: allow one query per ASK_NS on average, and bursts of ASKS_AT_ONCE. */
 #define ASK_NS 500000
 #define ASKS_AT_ONCE 16
-/* After so long the event loop has its turn: timers, and what ends a connection that floods us with small frames. */
+/* Longest time in one `read`, so that the event loop can run timers and end a connection that floods us. */
 #define TURN_NS 50000000LL
-/* Where struct tcp_info has tcpi_bytes_received and tcpi_data_segs_in (linux/tcp.h). */
+/* Offsets of tcpi_bytes_received and tcpi_data_segs_in in struct tcp_info (linux/tcp.h). */
 #define BYTES_RECEIVED_AT 128
 #define SEGMENTS_AT 152
 
 typedef struct {
-    PyObject *source, *whole; /* NULL: no socket; every byte goes to the source's `take` */
+    /* `source` is NULL if the slot is free. `whole` gets a read that is one whole text frame; if it is NULL, every byte
+       goes to the source's `take`. */
+    PyObject *source, *whole;
     FastPath *fast_path;
-    /* Of TLS, whose plaintext is then the fast path's: what takes ciphertext, and what gives plaintext. */
+    /* Write ciphertext and read plaintext, if the fast path gets the plaintext of TLS; else both NULL. */
     PyObject *tls_write, *tls_read;
-    /* What is read next came after this, which follows from the last read that emptied the socket. */
+    /* The data of the next read arrived after this time, by the last read that emptied the socket. */
     int64_t since_ns;
-    /* The stamp of that read; what is read next is stamped later. */
+    /* The stamp of that read; the next read's stamp is later. */
     int64_t stamp_ns;
-    /* The last read left something, or there was none: that a poll has not shown the socket says nothing. */
+    /* 1 if there was no read yet or the last one may have left data: polls then do not prove the socket empty. */
     int filled;
-    /* Bytes read; and since the kernel was last asked: reads, and how many segments had come then. */
+    /* Bytes read in all; reads since the last TCP_INFO query; segments it counted, and 1 if that count is valid. */
     uint64_t bytes;
     uint32_t reads, segments;
     int asked;
 } Slot;
 
+/* A read to hand to Python once all sockets of the round have been read. */
 typedef struct {
-    PyObject *source, *whole, *data; /* data NULL: broken */
+    PyObject *source, *whole, *data; /* data is NULL if the read failed with `error` */
     int descriptor, error;
     Times times;
 } Later;
 
 typedef struct {
     PyObject_HEAD
-    int epoll, count; /* count: of slots, which descriptors index */
+    int epoll, count; /* `count` is the number of slots, which are indexed by descriptor */
     Slot *slots;
     Later later[AT_ONCE];
     int laters, reading;
     PyObject *contain; /* called with the source that failed and the error */
-    /* The clock, as it was read last; and the beginning of the last poll that has shown every readable socket. */
+    /* The last clock reading; when the last poll began that reported every readable socket. */
     int64_t now_ns, polled_ns;
-    /* When the kernel may be asked again. */
+    /* Time of the next allowed TCP_INFO query. */
     int64_t ask_ns;
     PyObject *plaintext, *plaintext_bytes; /* a bytearray, and its size as a number */
     unsigned char buffer[BUFFER_BYTES];
@@ -79,7 +82,7 @@ typedef struct {
 
 static PyObject *name_take, *name_take_plaintext, *name_tls_stopped, *name_broke;
 
-/* Where the text begins if the data is one whole text frame and nothing else; else 0. */
+/* Returns the offset of the text if the data is exactly one whole text frame, else 0. */
 static Py_ssize_t whole_text(const unsigned char *data, Py_ssize_t length) {
     if (length < 2 || data[0] != 0x81) return 0;
     if (data[1] < 126) return data[1] == length - 2 ? 2 : 0;
@@ -92,7 +95,7 @@ static int64_t clock_ns(void) {
     return now.tv_sec * SECOND_NS + now.tv_nsec;
 }
 
-/* The kernel's stamp of the last segment that was read; 0: it has given none. */
+/* Returns the kernel's stamp of the last segment that was read, or 0 if there is none. */
 static int64_t stamp(struct msghdr *message) {
     for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control; control = CMSG_NXTHDR(message, control)) {
         if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == TIMESTAMPNS) {
@@ -104,10 +107,12 @@ static int64_t stamp(struct msghdr *message) {
     return 0;
 }
 
-/* Whether what was read last, which emptied the socket, came in one segment: then its stamp is that of all of it.
+/* Returns 1 if the last read, which emptied the socket, is known to be one segment, so that its stamp is exact for all
+   of it.
 
-   Each read that empties a socket brings one segment at least; where there were no more segments than reads, each brought
-   one. That nothing came since, which would be counted too, is known from the bytes. */
+   Each read that empties a socket contains at least one segment. So if there were as many segments as reads since the
+   last query, each read was one segment. Segments that arrived after the read would be counted too; the total of
+   received bytes shows that there were none. */
 static int is_one_segment(Poller *self, int descriptor, Slot *slot) {
     if (self->ask_ns > self->now_ns) return 0;
     int64_t least_ns = self->now_ns - ASKS_AT_ONCE * (int64_t)ASK_NS;
@@ -127,17 +132,17 @@ static int is_one_segment(Poller *self, int descriptor, Slot *slot) {
     return one;
 }
 
-/* When what a read has brought arrived, and since when the socket is empty for the next.
+/* Returns the arrival times of a read, and updates the slot's lower bounds for the next read.
 
-   A read has the stamp of its last segment, and the kernel merges segments that wait: only what ends with a read that
-   emptied the socket has a stamp of its own. Everything else came after the socket was last seen empty: before the last
-   read that emptied it, or before a later poll that did not show it. */
+   A read has the stamp of its last segment, and the kernel merges segments that wait in the socket. So the stamp is
+   exact only for a message that ends with a read that emptied the socket. All other data arrived after the socket was
+   last known to be empty: before the last read that emptied it, or before a later poll that did not report it. */
 static Times times_of(Poller *self, Slot *slot, int64_t stamped_ns, int64_t before_ns, int64_t read_ns, int emptied) {
     slot->reads++;
     Times times = {.arrival_ns = stamped_ns ? stamped_ns : read_ns, .read_ns = read_ns};
     int64_t since_ns = slot->since_ns;
     if (!slot->filled && self->polled_ns - SETTLE_NS > since_ns) since_ns = self->polled_ns - SETTLE_NS;
-    /* It waited in the kernel for longer than that: then only the order of the stamps is left. */
+    /* The data waited in the kernel for longer than SETTLE_NS: only the order of the stamps is certain. */
     if (since_ns < slot->stamp_ns || since_ns >= times.arrival_ns) since_ns = slot->stamp_ns;
     times.within_ns = times.arrival_ns > since_ns ? times.arrival_ns - since_ns : 0;
     times.end_ns = emptied && stamped_ns ? 0 : times.within_ns;
@@ -146,14 +151,14 @@ static Times times_of(Poller *self, Slot *slot, int64_t stamped_ns, int64_t befo
         if (stamped_ns) slot->stamp_ns = stamped_ns;
     } else {
         slot->since_ns = since_ns;
-        /* A segment may be in this read and the next. */
+        /* This read and the next may share a segment, so the count of reads is no longer valid. */
         slot->asked = 0;
     }
     slot->filled = !emptied;
     return times;
 }
 
-/* Hands the current exception to `contain`, as one of this source. Runs Python code. */
+/* Passes the current exception and its source to `contain`. Runs Python code. */
 static void contain(Poller *self, PyObject *source) {
     PyObject *kind, *error, *traceback;
     PyErr_Fetch(&kind, &error, &traceback);
@@ -169,13 +174,13 @@ static void contain(Poller *self, PyObject *source) {
     Py_XDECREF(traceback);
 }
 
-/* Has full buffers dealt with. The last thing that a read does, since it may run any Python code. Returns 0. */
+/* Calls the relief of full buffers if it is due. Call this last in a read: it may run any Python code. Returns 0. */
 static inline int relieved(Rows *rows) {
     if (rows != NULL && rows->due) rows_relieve(rows);
     return 0;
 }
 
-/* Reads a socket once. -1 with an exception: there is no memory for what was read, and so it is lost. */
+/* Reads a socket once. Returns -1 with an exception if out of memory; the data that was read is then lost. */
 static int read_one(Poller *self, int descriptor) {
     if (descriptor < 0 || descriptor >= self->count || self->slots[descriptor].source == NULL) return 0;
     union {
@@ -226,7 +231,7 @@ static int is_still_there(Poller *self, const Later *one) {
     return one->descriptor < self->count && self->slots[one->descriptor].source == one->source;
 }
 
-/* How many records of application data the ciphertext is, and nothing else (RFC 8446, 5.1); 0: it is something else. */
+/* Returns the number of TLS records if the data is only whole records of application data (RFC 8446, 5.1), else 0. */
 static int records(const unsigned char *data, Py_ssize_t length) {
     int count = 0;
     for (Py_ssize_t at = 0; at < length; count++) {
@@ -251,9 +256,9 @@ static int call_source(PyObject *source, PyObject *name, PyObject *what, const T
     return 0;
 }
 
-/* Decrypts whole records and gives the fast path what they hold; what it does not take goes to the source as plaintext. */
+/* Decrypts whole records and gives the plaintext to the fast path; the rest goes to the source's `take_plaintext`. */
 static int tell_tls(Poller *self, Later *one, int count) {
-    /* Held, since the source may say that it is routed otherwise. */
+    /* Keep references, since the source may change its routing meanwhile. */
     Slot *slot = &self->slots[one->descriptor];
     PyObject *write = Py_NewRef(slot->tls_write), *read = Py_NewRef(slot->tls_read);
     FastPath *fast_path = (FastPath *)Py_NewRef(slot->fast_path);
@@ -263,12 +268,12 @@ static int tell_tls(Poller *self, Later *one, int count) {
     int direct = 1;
     Times times = one->times;
     while (!failed && count-- > 0) {
-        /* What ends with a record that is not the last does not end with the read. */
+        /* Only the end of the last record is the end of the read. */
         times.end_ns = count ? one->times.within_ns : one->times.end_ns;
         PyObject *arguments[] = {self->plaintext_bytes, self->plaintext};
         PyObject *size = PyObject_Vectorcall(read, arguments, 2, NULL);
         if (size == NULL) {
-            /* At the end of what there is (a record held no application data), or TLS failed: the source knows which. */
+            /* No more plaintext (a record held no application data), or TLS failed: the source tells them apart. */
             PyObject *kind, *error, *traceback;
             PyErr_Fetch(&kind, &error, &traceback);
             PyErr_NormalizeException(&kind, &error, &traceback);
@@ -286,7 +291,7 @@ static int tell_tls(Poller *self, Later *one, int count) {
             failed = 1;
             break;
         }
-        /* Once the source has had something it may be in the midst of a frame. */
+        /* Once the source has received data, it may be within a frame: the fast path must not continue there. */
         if (direct) taken = fast_path_take_frames(fast_path, data, length, &times);
         if (taken < 0) {
             failed = 1;
@@ -306,7 +311,7 @@ static int tell_tls(Poller *self, Later *one, int count) {
     return failed ? -1 : 0;
 }
 
-/* Tells Python of one read; -1 with an exception. */
+/* Hands one read to Python. Returns -1 with an exception. */
 static int tell(Poller *self, Later *one) {
     PyObject *result = NULL;
     if (one->whole == NULL && !is_still_there(self, one)) return 0;
@@ -333,7 +338,7 @@ static int tell(Poller *self, Later *one) {
     return 0;
 }
 
-/* Tells Python of what was read. All of it, whatever is raised on the way: the bytes are nowhere else. */
+/* Hands all reads of the round to Python, even if some raise: the bytes exist nowhere else. */
 static void tell_all(Poller *self) {
     for (int at = 0; at < self->laters; at++) {
         Later one = self->later[at];
@@ -345,7 +350,7 @@ static void tell_all(Poller *self) {
     self->laters = 0;
 }
 
-/* Reads each readable socket once a round, as long as there are some, for so many in all and so long. */
+/* Reads each readable socket once per round, until none is readable, `left` reads are done or TURN_NS has passed. */
 static void read_rounds(Poller *self, long left) {
     struct epoll_event events[AT_ONCE];
     int64_t begun_ns = 0;
@@ -358,7 +363,7 @@ static void read_rounds(Poller *self, long left) {
         if (count == 0) self->polled_ns = polled_ns;
         if (count == 0 || (count < 0 && errno == EINTR)) return;
         if (count < 0) {
-            /* None can be read any more, and each is to know. */
+            /* The poll failed, so no socket can be read any more: end every source. */
             int error = errno;
             for (int at = 0; at < self->count; at++) {
                 if (self->slots[at].source == NULL) continue;
@@ -371,7 +376,7 @@ static void read_rounds(Poller *self, long left) {
         for (int at = 0; at < count; at++) {
             if (read_one(self, events[at].data.fd)) contain(self, self->slots[events[at].data.fd].source);
         }
-        /* Those that it has shown have been read. */
+        /* All sockets that this poll reported have been read, and the array had room for more. */
         if (count < most) self->polled_ns = polled_ns;
         tell_all(self);
         left -= count;
@@ -392,7 +397,7 @@ static PyObject *poller_read(PyObject *object, PyObject *most) {
     Py_RETURN_NONE;
 }
 
-/* --- which sockets --- */
+/* --- the Python type --- */
 
 static PyObject *poller_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"contain", NULL};
@@ -430,11 +435,11 @@ static int poller_traverse(PyObject *object, visitproc visit, void *arg) {
         Py_VISIT(self->slots[at].tls_write);
         Py_VISIT(self->slots[at].tls_read);
     }
-    /* Not `later`: it holds something only while the poller is read, and then it is no garbage. */
+    /* Not `later`: it holds references only during `read`, when the poller is not garbage. */
     return 0;
 }
 
-/* Gives up what a slot held: of a copy, since what goes with it may come back to the poller. */
+/* Releases a slot's references. Takes a copy of the slot, since a destructor may call the poller. */
 static void drop(Slot slot) {
     Py_XDECREF(slot.source);
     Py_XDECREF(slot.whole);
@@ -451,7 +456,7 @@ static int poller_clear(PyObject *object) {
     self->count = 0;
     for (int at = 0; at < count; at++) drop(slots[at]);
     PyMem_Free(slots);
-    /* Never NULL: it may still be called. */
+    /* None rather than NULL: it may still be called. */
     if (self->contain != NULL) Py_SETREF(self->contain, Py_NewRef(Py_None));
     return 0;
 }
@@ -471,7 +476,7 @@ static PyObject *poller_fileno(PyObject *object, PyObject *Py_UNUSED(ignored)) {
     return PyLong_FromLong(((Poller *)object)->epoll);
 }
 
-/* Makes room for the slot of a descriptor; -1 with an exception if there is no memory. */
+/* Makes room for the slot of a descriptor. Returns -1 with an exception if out of memory. */
 static int reserve(Poller *self, int descriptor) {
     if (descriptor < self->count) return 0;
     size_t count = self->count ? (size_t)self->count : 64;
@@ -505,7 +510,7 @@ static PyObject *poller_add(PyObject *object, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "the socket is read already");
         return NULL;
     }
-    /* First: what is no open descriptor may be any number, which slots are not made for. */
+    /* Before `reserve`: a descriptor that is not open may be any number and must not make the table huge. */
     struct epoll_event wanted = {.events = EPOLLIN, .data.fd = descriptor};
     if (epoll_ctl(self->epoll, EPOLL_CTL_ADD, descriptor, &wanted)) return PyErr_SetFromErrno(PyExc_OSError);
     if (reserve(self, descriptor)) {

@@ -1,25 +1,25 @@
-/* The buffer that the receive path writes deliveries into.
+/* The buffers that the receive path writes deliveries to.
 
-   Writing a row runs no Python code. `rows_rotate` makes no object that the garbage collector tracks: such an object may
-   start a collection, which runs finalizers in the midst of what made it. Python code (the relief) runs only in
-   `rows_relieve`, which callers call last. */
+   Writing a row runs no Python code. So `rows_rotate` creates no object that the garbage collector tracks, since that
+   may start a collection, and a collection runs finalizers. Python code (the relief) runs only in `rows_relieve`, which
+   callers call last. */
 #include "native.h"
 
 #define COLUMNS_MAX 64
 #define ROWS_MAX (1 << 24)
 #define SPARES_MAX 2
 
-/* Exports a buffer, so that Python code that still has it cannot resize it while rows are written to it. 0 with no
-   exception where its memory does not fit; -1 with one. */
+/* Exports a buffer, so that Python code with a reference to it cannot resize it while rows are written. Returns 1 if
+   the buffer is usable, 0 if its memory has the wrong size or alignment, -1 with an exception. */
 static int hold(const Rows *self, PyObject *buffer, Py_buffer *view) {
     if (PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE)) return -1;
-    /* Bytes deleted at a bytearray's front move its start to any address. */
+    /* The alignment is checked, since deleting bytes at a bytearray's front can move its start to any address. */
     if (view->len == self->capacity && (uintptr_t)view->buf % _Alignof(int64_t) == 0) return 1;
     PyBuffer_Release(view);
     return 0;
 }
 
-/* Returns a new reference, exported by `view`: a buffer that was given back, or a new one. */
+/* Returns a new reference to a buffer that was given back, or to a new buffer; `view` exports it. */
 static PyObject *next_buffer(Rows *self, Py_buffer *view) {
     for (Py_ssize_t spares; (spares = PyList_GET_SIZE(self->spare)) > 0;) {
         PyObject *buffer = Py_NewRef(PyList_GET_ITEM(self->spare, spares - 1));
@@ -74,7 +74,7 @@ static int rows_traverse(PyObject *object, visitproc visit, void *arg) {
     return 0;
 }
 
-/* Only the relief can be part of a cycle: the lists hold bytearrays, and rows may still be written. */
+/* Clears only the relief: the lists hold bytearrays, which are in no cycle, and rows may still be written. */
 static int rows_clear(PyObject *object) {
     Py_CLEAR(((Rows *)object)->relief);
     return 0;
@@ -102,7 +102,7 @@ int rows_rotate(Rows *self) {
     }
     PyBuffer_Release(&self->view);
     set_buffer(self, next, &view);
-    /* The list has it: this frees nothing. */
+    /* The list holds a reference, so this frees nothing. */
     Py_DECREF(full);
     return 0;
 }
@@ -117,14 +117,14 @@ int rows_filled(Rows *self) {
 }
 
 void rows_relieve(Rows *self) {
-    /* A relief that fills buffers itself is not called from within itself. */
+    /* The relief may fill buffers itself: do not call it recursively. */
     if (self->relieving) return;
     self->relieving = 1;
     Py_INCREF(self);
     Py_ssize_t due = self->due;
     self->due = 0;
     while (due-- > 0 && self->relief != NULL && PyList_GET_SIZE(self->full) >= self->most) {
-        /* Held, since it may set another. */
+        /* Keep a reference: it may replace itself by `on_backpressure`. */
         PyObject *relief = Py_NewRef(self->relief);
         PyObject *result = PyObject_CallNoArgs(relief);
         if (result == NULL) PyErr_WriteUnraisable(relief);
@@ -152,7 +152,7 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
         if (values[at] == -1 && PyErr_Occurred()) return NULL;
     }
     if (!PyLong_CheckExact(args[1])) {
-        /* An arrival that is an interval: see loadgen.measure.arrival. */
+        /* An interval: see loadgen.measure.arrival. */
         PyObject *uncertain = PyObject_GetAttrString(args[1], "uncertain_ns");
         if (uncertain == NULL) return NULL;
         values[3] = PyLong_AsLongLong(uncertain);
@@ -165,7 +165,7 @@ static PyObject *rows_add(PyObject *object, PyObject *const *args, Py_ssize_t co
     Py_RETURN_NONE;
 }
 
-/* Returns a list of so many pairs that are still to be filled in. May run a collection, and so any Python code. */
+/* Returns a list of `count` tuples of two NULLs to fill in. May start a collection, and so run any Python code. */
 static PyObject *empty_pairs(Py_ssize_t count) {
     PyObject *pairs = PyList_New(count);
     for (Py_ssize_t at = 0; pairs != NULL && at < count; at++) {
@@ -179,13 +179,13 @@ static PyObject *empty_pairs(Py_ssize_t count) {
     return pairs;
 }
 
-/* How many buffers with rows there are, the one that is written to included; at most so many. */
+/* Returns the number of buffers that hold rows, including the current one, but at most `most`. */
 static Py_ssize_t available(const Rows *self, Py_ssize_t most) {
     Py_ssize_t count = PyList_GET_SIZE(self->full) + (self->offset > 0);
     return count < most ? count : most;
 }
 
-/* Returns the oldest buffers as pairs. */
+/* Takes up to `most` buffers, oldest first, and returns them as pairs (buffer, bytes in use). */
 static PyObject *take_oldest(Rows *self, Py_ssize_t most) {
     PyObject *pairs = NULL;
     Py_ssize_t count;
@@ -193,9 +193,9 @@ static PyObject *take_oldest(Rows *self, Py_ssize_t most) {
         count = available(self, most);
         Py_XSETREF(pairs, empty_pairs(count));
         if (pairs == NULL) return NULL;
-        /* Python code has taken some meanwhile; what it has added is left for the next time. */
+        /* Repeat if Python code took some meanwhile. Buffers that it added are left for the next call. */
     } while (available(self, most) < count);
-    /* From here on no Python code runs, and what fails has changed nothing. */
+    /* From here on no Python code runs, and a failure changes nothing. */
     Py_ssize_t full = PyList_GET_SIZE(self->full);
     PyObject *whole = PyLong_FromSsize_t(self->capacity), *part = PyLong_FromSsize_t(self->offset);
     if (whole == NULL || part == NULL || (count > full && rows_rotate(self))) {
@@ -242,7 +242,7 @@ static PyObject *rows_on_backpressure(PyObject *object, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Whether the list has this very object; compares no values, which would run Python code. */
+/* Returns 1 if the list contains this very object. Values are not compared, since that would run Python code. */
 static int has(PyObject *list, PyObject *wanted) {
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(list); at++) {
         if (PyList_GET_ITEM(list, at) == wanted) return 1;

@@ -1,1 +1,1 @@
-"""Sockets: the WebSocket connection on the gevent hub, HTTP publishing, precise timers."""
+"""Sockets: WebSocket connections and byte streams on the gevent hub, HTTP publishing and precise timers."""

@@ -1,4 +1,4 @@
-"""Where to connect."""
+"""The address of a service: where and how to connect."""
 
 import socket
 import ssl
@@ -12,25 +12,25 @@ from loadgen.transport import proxy
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 
-#: Schemes of plain byte streams, and whether they are encrypted; all others are WebSocket.
+#: Schemes of plain byte streams: true if the scheme uses TLS. All other schemes are WebSocket.
 _STREAMS: Final = {"tcp": False, "tls": True}
 
 
 class Address:
-    """Where to connect, by what scheme and with which certificates.
+    """Where to connect: host, port, scheme, TLS settings and proxy.
 
-    ``url`` is one of `Service.connect_url`'s kinds, and that of a byte stream names its port. ``dialer`` opens the
-    sockets; without one they go to loopback only.
+    ``url`` has a scheme that `Service.connect_url` allows, and a byte stream's URL includes the port. ``dialer`` opens
+    the sockets; the default one connects to loopback only.
 
     Raises:
-        TransportError: the client's certificate or its key cannot be used.
+        TransportError: the client certificate or its key cannot be used.
         ProxySettingError: the environment names a proxy that cannot be used.
     """
 
     def __init__(self, url: str, tls: TlsOptions | None = None, dialer: Dialer | None = None) -> None:
         self.url = url
         scheme, _, _ = url.partition("://")
-        #: What the WebSocket handshake asks for; None: a plain byte stream.
+        #: URL of the WebSocket handshake, or None for a plain byte stream.
         self.uri: WebSocketURI | None = None
         if scheme in _STREAMS:
             parts = urlsplit(url)
@@ -38,14 +38,14 @@ class Address:
         else:
             self.uri = parse_uri(url)
             self.host, self.port, self.secure = self.uri.host, self.uri.port, self.uri.secure
-        #: The proxy that connections go through; None: they go directly.
+        #: Proxy for the connections, or None if they go directly.
         self.proxy = proxy.route(url)
         self.name = proxy.named(f"{self.host}:{self.port}", self.proxy)
         self.ssl_context = _context(tls or TlsOptions()) if self.secure else None
         self._dialer = dialer or Dialer()
 
     def connect(self, timeout_s: float) -> socket.socket:
-        """Return a connected, non-blocking socket; raises TransportError as `Dialer.connect` does."""
+        """Return a connected, non-blocking socket; raises the errors of `Dialer.connect`."""
         return self._dialer.connect(self.host, self.port, timeout_s, self.proxy)
 
 

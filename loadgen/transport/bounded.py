@@ -1,7 +1,7 @@
-"""One HTTP request outside a load: bounded in size and in time as a whole.
+"""Send one HTTP request outside a load, with limits on the answer's size and on the total time.
 
-It is sent by the client that publishes (`GeventHttpClient`), and so takes the same way to the service. An answer is
-taken as it is sent: no encoding is asked for and none is undone.
+It uses the client that publishes (`GeventHttpClient`), and so the same route to the service. No content encoding is
+requested and none is decoded.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ def ask(
     body: bytes = b"",
     dialer: Dialer | None = None,
 ) -> tuple[int, bytes]:
-    """Send a request and return (status, body); no redirect is followed.
+    """Send a request and return (status, body); redirects are not followed.
 
-    ``timeout_s`` is for the whole of it, from resolving the name to the answer's last byte. ``dialer`` opens the
-    socket; without one it may go anywhere.
+    ``timeout_s`` covers everything from resolving the name to the last byte of the answer. ``dialer`` opens the socket;
+    the default one may connect to any host.
 
     Raises:
-        TransportError: there is no answer in time, or one that is beyond `bounds` or cannot be read.
+        TransportError: the URL is not valid, no answer arrived in time, or the answer exceeds `bounds` or is not HTTP.
     """
     try:
         parts = urlsplit(url)
@@ -41,7 +41,7 @@ def ask(
     except ValueError as error:
         raise TransportError(f"{url!a} is no URL of HTTP: {error}") from None
     resource = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    # Timeouts count from when the event loop last ran, which may be long ago outside a load.
+    # gevent counts a timeout from when the event loop last ran, which may be long ago outside a load.
     gevent.get_hub().loop.update_now()
     try:
         return client.post(body, headers or {}, method, resource)

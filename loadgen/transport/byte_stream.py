@@ -1,4 +1,4 @@
-"""A plain byte stream on the gevent hub, TCP or TLS: for protocols that frame their messages themselves."""
+"""A plain byte stream on the gevent hub, over TCP or TLS, for protocols that frame their messages themselves."""
 
 import socket
 import ssl
@@ -14,9 +14,9 @@ from loadgen.transport.stream import OnClosed, SocketStream
 
 
 class ByteStream(SocketStream):
-    """A client connection; ``on_bytes`` gets what each read brought, any part of the stream.
+    """A client connection; ``on_bytes`` gets the bytes of each read, which may begin and end within a message.
 
-    The arrival is that of a message that ends within the bytes; its `end` that of one that ends with them.
+    Their arrival applies to a message that ends within the bytes, and the arrival's `end` to one that ends with them.
     """
 
     __slots__ = ("_closing", "_on_bytes")
@@ -30,11 +30,11 @@ class ByteStream(SocketStream):
 
     @property
     def is_open(self) -> bool:
-        """Whether the handshake is done and neither side has begun to close."""
+        """True if the handshake is done and we have not begun to close."""
         return self._socket is not None and self._opening is None and not self._closing
 
     def send(self, message: bytes) -> None:
-        """Send bytes; what the socket does not take at once is sent when it does.
+        """Send bytes; those that the socket does not accept at once are buffered and sent later.
 
         Raises:
             TransportError: the connection is not open.
@@ -44,19 +44,19 @@ class ByteStream(SocketStream):
         self._write(message)
 
     def close(self) -> None:
-        """Send what is left and then nothing more; ``on_closed`` follows when the other side has closed too."""
+        """Send the buffered bytes and shut down sending; ``on_closed`` is called when the server has closed too."""
         if not self.is_open:
             return
         self._closing = True
         if self._tls is not None:
             with suppress(ssl.SSLError):
-                # Writes our close_notify; the other side's is not there yet.
+                # Writes our close_notify, then raises because the server's has not arrived yet.
                 self._tls.unwrap()
             self._transmit(self._outgoing.read())
         self._shut_down()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Do nothing: fast paths know the frames of a WebSocket."""
+        """Do nothing: fast paths take WebSocket frames only."""
 
     def _secured(self) -> None:
         assert self._opening is not None

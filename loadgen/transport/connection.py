@@ -1,4 +1,4 @@
-"""What carries a service's connections, by its URL."""
+"""Choose the kind of connection for a service's URL."""
 
 from loadgen.protocol.base import Handshake
 from loadgen.transport.address import Address
@@ -16,11 +16,12 @@ def connection(
     on_closed: OnClosed,
     on_failed: OnFailed | None = None,
 ) -> SocketStream:
-    """Return a connection that is yet to be opened.
+    """Return a WebSocket or byte stream, by the address's scheme, that is yet to be opened.
 
-    ``on_message`` gets (bytes, kernel arrival, time of the read; ns): whole messages of a WebSocket, any part of a
-    byte stream. ``on_closed`` is called once when an opened connection ends. Both are called from the hub and must not
-    block; what they raise ends this connection alone, and is told to ``on_failed`` as a failure of the harness.
+    ``on_message`` gets (bytes, kernel arrival, time of the read; ns): one whole message of a WebSocket, or whatever a
+    read brought of a byte stream. ``on_closed`` is called once when an opened connection ends. Both are called from the
+    hub and must not block. An error that they raise ends this connection alone, and is reported to ``on_failed`` as a
+    failure of the harness.
     """
     if address.uri is None:
         return ByteStream(address, on_bytes=on_message, on_closed=on_closed, on_failed=on_failed)

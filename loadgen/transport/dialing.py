@@ -1,9 +1,9 @@
-"""The one place that opens sockets of a run: every WebSocket, byte stream and HTTP connection is dialed here.
+"""Open the sockets of a run: every WebSocket, byte stream and HTTP connection is dialed here.
 
-New connections are spread over all addresses of a name in turn. An address that does not answer costs a connect 250 ms
-and not its timeout: the next address is tried beside it and the first that answers is taken (Happy Eyeballs, RFC 8305).
-It is then left out for a while and tried again now and then. Where the run may not leave this machine, that is decided
-here, by the address that is connected to.
+New connections use all addresses of a name in turn. An address that does not answer delays a connect by 250 ms and not
+by its timeout: the next address is tried in parallel, and the first one to answer wins (Happy Eyeballs, RFC 8305). The
+silent address is then skipped for a while and retried now and then. If the run may not leave this machine, that is
+enforced here, on the address that the socket connects to.
 """
 
 import errno
@@ -24,12 +24,12 @@ from loadgen.transport.local_ports import LocalAddressError
 from loadgen.transport.proxy import Proxy, connected
 from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
 
-#: How long an address may take to answer before the next is tried beside it (RFC 8305, 8: 250 ms is recommended).
+#: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
 HEAD_START_S: Final = 0.25
-#: How long an address that did not answer is left out, and one that refused.
+#: How long an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: An address that answered lately is left out only when it was overtaken so often in a row: a lost packet is no death.
+#: How often in a row another address must win before one that answered recently is skipped: a packet may be lost.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -38,11 +38,11 @@ _WRITE = 2
 
 
 class ForbiddenAddressError(DialingError):
-    """The run may connect to this machine only, and the address is another's."""
+    """The run may connect to this machine only, and the address is not loopback."""
 
 
 class DialError(TransportError):
-    """None of the addresses could be connected to; `remote` is the one that was tried last."""
+    """No address of the name could be connected to; ``remote`` is the last one that was tried."""
 
     def __init__(self, sentence: str, remote: str | None) -> None:
         super().__init__(sentence)
@@ -51,12 +51,12 @@ class DialError(TransportError):
 
 @dataclass(slots=True)
 class _Memory:
-    """What is known of an address from earlier connects."""
+    """State of an address from earlier connects; times are of `time.monotonic`."""
 
     answered_s: float = float("-inf")
-    #: Left out until then; 0: it is not.
+    #: The address is skipped until this time, or not skipped if it is 0.
     out_until_s: float = 0.0
-    #: How often it was overtaken since it last answered.
+    #: How often another address won the race since this one last answered.
     overtaken: int = 0
 
 
@@ -70,12 +70,12 @@ class _Attempt:
     watcher: Any
 
     def unwatch(self) -> None:
-        """Stop waiting for it; must be done before the descriptor is closed or given away."""
+        """Stop the watcher; call this before the descriptor is closed or passed on."""
         self.watcher.stop()
         self.watcher.close()
 
     def give_up(self) -> None:
-        """Close it."""
+        """Stop the watcher and close the socket."""
         self.unwatch()
         self.socket.close()
 
@@ -83,9 +83,9 @@ class _Attempt:
 class Dialer:
     """Opens the sockets of one worker.
 
-    ``allow_remote``: whether it may connect beyond loopback. ``offset`` is the worker's number, so that workers do not
-    all begin with the first address. ``on_failed`` is told of each `DialingError`, ``on_note`` of what people should
-    know.
+    ``allow_remote`` permits connections beyond loopback. ``offset`` is the worker's number, so that workers do not all
+    begin with the first address. ``on_failed`` is called with each `DialingError`, and ``on_note`` with notices for the
+    user.
     """
 
     def __init__(
@@ -106,17 +106,17 @@ class Dialer:
         self._memory: dict[str, _Memory] = {}
 
     def connect(self, host: str, port: int, timeout_s: float, through: Proxy | None = None) -> socket.socket:
-        """Return a connected, non-blocking raw socket without delay (TCP_NODELAY); blocks the calling greenlet.
+        """Return a connected, non-blocking raw socket with TCP_NODELAY; blocks the calling greenlet.
 
-        ``timeout_s`` is for resolving and all addresses together. With ``through`` the connection is a proxy's tunnel:
-        the proxy resolves the name, and the target counts as remote wherever the proxy is.
+        ``timeout_s`` covers resolving and all addresses together. With ``through`` the connection is a tunnel of that
+        proxy: the proxy resolves the name, and the target counts as remote even if the proxy is local.
 
         Raises:
-            ProxyError: the proxy could not be reached or gave no tunnel.
+            ProxyError: the proxy could not be reached or did not open a tunnel.
             DialError: no address answers, or all refuse.
             LocalAddressError: this machine has no port or address left to connect from.
             UnresolvedError: this machine cannot resolve the name.
-            ForbiddenAddressError: an address of the name is not this machine's, and the run may not leave it.
+            ForbiddenAddressError: an address of the name is not loopback, and ``allow_remote`` is not set.
         """
         if through is not None:
             if not self.allow_remote:
@@ -135,7 +135,12 @@ class Dialer:
             raise
 
     def permitted(self, host: str, port: int, timeout_s: float) -> tuple[RemoteAddress, ...]:
-        """Return the addresses of a name if the run may connect to all of them; raises as :meth:`connect`."""
+        """Return the addresses of a name if the run may connect to all of them.
+
+        Raises:
+            UnresolvedError: this machine cannot resolve the name.
+            ForbiddenAddressError: an address of the name is not loopback, and ``allow_remote`` is not set.
+        """
         try:
             addresses = self._resolver.addresses(host, port, timeout_s)
             for address in addresses:
@@ -154,10 +159,13 @@ class Dialer:
             f"{name} is not this machine (no loopback address): nothing is sent there without --allow-remote"
         )
 
-    # In which order.
+    # The order of addresses.
 
     def _order(self, host: str, port: int, addresses: tuple[RemoteAddress, ...]) -> list[RemoteAddress]:
-        """Return the addresses as this connect tries them: its turn's first, then the others, then what is left out."""
+        """Return the addresses in the order to try: in rotation, then those that are being skipped.
+
+        An address whose skip time is over comes first, for one connect only.
+        """
         if len(addresses) == 1:
             return list(addresses)
         now_s = time.monotonic()
@@ -168,7 +176,7 @@ class Dialer:
             if memory is not None and memory.out_until_s > now_s:
                 out.append(address)
             elif memory is not None and memory.out_until_s:
-                # Its time is over: this connect finds out, and the others do not wait for it meanwhile.
+                # Its time is over: only this connect retries it, and others still skip it meanwhile.
                 memory.out_until_s = now_s + SILENT_S
                 return [address, *(each for each in addresses if each is not address)]
             else:
@@ -198,7 +206,7 @@ class Dialer:
                         continue
                 elif not racing:
                     raise self._error(failed, f"{host}:{port}")
-                # With nobody left to try there is nothing to hurry for.
+                # After the last address there is none to start in parallel: wait until the deadline.
                 until_s = deadline_s if address is None else time.monotonic() + HEAD_START_S
                 winner = self._await_one(racing, failed, settled, min(until_s, deadline_s))
                 if winner is not None:
@@ -215,8 +223,8 @@ class Dialer:
                 attempt.give_up()
 
     def _begin(self, address: RemoteAddress, host: str, settled: Event) -> _Attempt:
-        """Begin to connect; raises OSError where that fails at once."""
-        # Whatever resolved it, and whenever: this is what the bytes go to.
+        """Begin to connect; raises OSError if that fails at once."""
+        # The final check, on the very address that the bytes go to.
         self._demand_permitted(address, host)
         raw: socket.socket = _RawSocket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
@@ -240,7 +248,7 @@ class Dialer:
         settled: Event,
         until_s: float,
     ) -> _Attempt | None:
-        """Wait for one to connect; None: one failed, none is under way, or the time is over."""
+        """Wait for an attempt to connect; return None if one failed, none is left, or ``until_s`` has passed."""
         while racing:
             settled.clear()
             lost = False
@@ -253,14 +261,14 @@ class Dialer:
                     failed.append((attempt.address, OSError(code, os.strerror(code))))
                 elif remote_of(attempt.socket) is not None:
                     return attempt
-            # By the clock and not by the timer: a busy event loop's timers count from earlier than now.
+            # By the clock, since gevent counts a timer from when a busy event loop last looked at it.
             left_s = until_s - time.monotonic()
             if lost or left_s <= 0:
                 return None
             settled.wait(left_s)
         return None
 
-    # What is remembered.
+    # The memory of addresses.
 
     def _remember(
         self,
@@ -269,12 +277,12 @@ class Dialer:
         failed: list[tuple[RemoteAddress, OSError]],
         host: str,
     ) -> None:
-        """Remember who answered and who did not."""
+        """Remember which addresses answered, which were too slow, and which failed."""
         now_s = time.monotonic()
         memory = self._memory.setdefault(winner.text, _Memory())
         memory.answered_s, memory.out_until_s, memory.overtaken = now_s, 0.0, 0
         for attempt in overtaken:
-            # One that began just now has not had its time.
+            # An attempt that has just begun was not slow.
             if now_s - attempt.begun_s >= HEAD_START_S:
                 self._overtaken(attempt.address, now_s, host)
         for address, error in failed:
@@ -316,7 +324,7 @@ _ADDRESSES_NAMED: Final = 4
 
 
 def remote_of(sock: socket.socket) -> str | None:
-    """Return the address that a socket is connected to as records have it; None: it is gone already."""
+    """Return the address that a socket is connected to, in the form of records, or None if it is not connected."""
     try:
         return text_of(sock.getpeername())
     except OSError:

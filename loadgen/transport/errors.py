@@ -1,12 +1,12 @@
-"""What can go wrong below the protocol, in one sentence each."""
+"""Errors of connections; each message is one sentence for people."""
 
 from loadgen.protocol.refusals import Refusal
 
 
 class TransportError(Exception):
-    """A connection could not be made or was lost; the text is a sentence for people.
+    """A connection could not be opened or was lost; the message is one sentence.
 
-    ``refusal`` is what the service's answer means, where it answered with a no.
+    ``refusal`` classifies the service's refusal, or is None if it did not refuse.
     """
 
     def __init__(self, text: str = "", refusal: Refusal | None = None) -> None:
@@ -15,18 +15,18 @@ class TransportError(Exception):
 
 
 class UnreadableError(TransportError):
-    """The server sent what is not the protocol of the connection, and nothing after it can be read."""
+    """The server broke the connection's protocol or exceeded a bound, and nothing after that is read."""
 
 
 class HandshakeRefusedError(TransportError):
-    """The server answered the WebSocket handshake, and the answer was no: trying again cannot help."""
+    """The server refused the WebSocket handshake for good: trying again cannot help."""
 
 
 class NotNowError(TransportError):
-    """The server answered that it cannot take us now: trying again later may help."""
+    """The server refused the WebSocket handshake for now: trying again later may help."""
 
 
 def describe(error: BaseException, address: str) -> str:
-    """Return a sentence about an operating system or TLS error."""
+    """Return the message for an operating system or TLS error at an address."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"{address}: {reason}"

@@ -1,9 +1,8 @@
-"""The frames that are nearly all of what a load test receives, taken from the stream without an object for each.
+"""Parse plain WebSocket frames, nearly all that a load test receives, without an object for each.
 
-A whole, unmasked text frame (RFC 6455, section 5.2) is a few bytes of header and the message; where the protocol's
-messages are binary frames, those are taken so. Everything else
-(fragments, control frames, errors) is left to the `websockets` library, which is given whole frames, so that it is
-always at a frame's beginning when the next text frame is taken past it.
+A plain frame is a final, unmasked text frame (RFC 6455, section 5.2), or a binary one if the protocol's messages are
+binary. All other frames (fragments, control frames, errors) go to the `websockets` library. It gets whole frames only,
+so it is always at a frame boundary when the next plain frame bypasses it.
 """
 
 from collections.abc import Callable
@@ -14,31 +13,33 @@ from loadgen.native import FastPath
 _TEXT_AND_FINAL, _BINARY_AND_FINAL = 0x81, 0x82
 _TWO_BYTES, _EIGHT_BYTES = 126, 127
 
-#: Called with a text message, its kernel arrival (an `Arrival` where that is an interval) and the time the read
-#: returned (ns).
+#: Called with a message, its kernel arrival (an `Arrival` if it is known as an interval) and when the read returned
+#: (ns).
 OnText = Callable[[bytes | bytearray, int, int], None]
-#: Steps the library; false: from now on it must see every frame (a fragmented message is open, or the end is near).
+#: Passes a frame (bytes, arrival, read time) to the library. Returns false if the library must see every frame from
+#: then on: a fragmented message is open, or the connection is closing.
 Library = Callable[[bytes, int, int], bool]
-#: Told the first two bytes of a frame that is not plain, and its length; true: it is not to be, and ends the stream.
+#: Checks a frame that is not plain, given its first two bytes and its length. Returns true if the frame violates the
+#: protocol and the stream ends.
 Judge = Callable[[int, int, int], bool]
 
 
 def _ignore(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-    """Take a message after the end."""
+    """Discard a message that arrives after the end."""
 
 
 def _no_objection(first: int, second: int, length: int) -> bool:
-    """Leave every frame to the library."""
+    """Accept every frame, which leaves the judgement to the library."""
     return False
 
 
 def _ignore_all(data: bytes, arrival_ns: int, read_ns: int) -> bool:
-    """Take frames after the end."""
+    """Discard frames that arrive after the end."""
     return False
 
 
 class TextFrames:
-    """Takes the bytes of one direction of a connection from a frame's beginning on."""
+    """Splits the received bytes of one connection into frames; the first byte must begin a frame."""
 
     __slots__ = (
         "_direct",
@@ -64,26 +65,27 @@ class TextFrames:
         binary: bool = False,
         judge: Judge = _no_objection,
     ) -> None:
-        """``max_bytes`` is the longest frame that is waited for; of a longer one the library says what is wrong.
+        """Make a parser.
 
-        ``judge`` sees the header of each frame that is not plain before the rest is waited for.
+        ``max_bytes`` is the longest frame to buffer; a longer one goes to the library, which reports the error.
+        ``judge`` sees the header of each frame that is not plain before the rest of the frame has arrived.
         """
         self._on_text = on_text
         self._judge = judge
         self._first = _BINARY_AND_FINAL if binary else _TEXT_AND_FINAL
-        # What reads the sockets knows text frames only.
+        # The poller recognises text frames only.
         self._on_whole: OnText | None = None if binary else on_text
         self._library = library
         self._max_bytes = max_bytes if max_bytes is not None else 1 << 62
         self._direct = True
         self._given_up = False
-        #: The beginning of a frame; none for nearly all connections nearly always, and so no buffer for each.
+        #: The incomplete frame so far; None at a frame boundary, so that idle connections hold no buffer.
         self._partial: bytearray | None = None
-        #: Bytes of the frame that has begun, as far as its header tells.
+        #: Size of the incomplete frame, header included; 0 if its header is incomplete too.
         self._wanted = 0
-        #: Takes what it knows of whole text frames before anything else does.
+        #: Gets whole text frames first and takes those that it recognises.
         self.fast_path: FastPath | None = None
-        #: Where the stream is at a frame's beginning: takes the text of a frame that was read alone. Else None.
+        #: Callback for a read that is just one whole text frame; None unless the stream is at a frame boundary.
         self.whole = self._on_whole
 
     def feed(
@@ -94,7 +96,10 @@ class TextFrames:
         within_ns: int = 0,
         end_ns: int = 0,
     ) -> None:
-        """Take what was read: any number of frames, and a part of one. Times as in `poller.Source`."""
+        """Parse the bytes of one read: any number of frames, the last one possibly incomplete.
+
+        Times are those of `poller.Source`.
+        """
         if self._given_up:
             self._library(bytes(data), arrival(arrival_ns, within_ns), read_ns)
             return
@@ -106,8 +111,8 @@ class TextFrames:
                 return
             self._partial = None
             if missing > 0:
-                # Take only the rest of the begun frame: what follows starts at a frame boundary, which the fast path
-                # needs. A service that sends faster than we read would otherwise split a frame at every read.
+                # Complete the partial frame alone, so that the rest starts at a frame boundary and the fast path can
+                # take it. With a service that sends faster than we read, nearly every read splits a frame.
                 partial += data[:missing]
                 rest = data[missing:]
                 ends_ns = within_ns if len(rest) else end_ns
@@ -122,14 +127,14 @@ class TextFrames:
         self._walk(data, arrival_ns, read_ns, within_ns, end_ns)
 
     def end(self) -> None:
-        """Take nothing more, not even the rest of what is being taken."""
+        """Discard everything from now on, including frames of the read being parsed."""
         self._on_text, self._library, self._judge = _ignore, _ignore_all, _no_objection
         self._on_whole = self.whole = self.fast_path = None
 
     def _walk(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """Take frames one by one, from a frame's beginning on; keep the last one's beginning."""
+        """Parse frames one by one from a frame boundary on, and keep an incomplete last one."""
         self._wanted = 0
         place, end, first = 0, len(data), self._first
         midst_ns: int | None = None
@@ -138,7 +143,7 @@ class TextFrames:
             begin = place + 2
             if length >= _TWO_BYTES:
                 if length > _EIGHT_BYTES:
-                    # Masked, which a server must not do.
+                    # Masked, which a server must not do (RFC 6455, 5.1).
                     self._give_up(data[place:], length, arrival(arrival_ns, within_ns), read_ns)
                     return
                 begin += 2 if length == _TWO_BYTES else 8
@@ -179,7 +184,7 @@ class TextFrames:
         return True
 
     def _give_up(self, rest: bytes | memoryview, length: int, arrival_ns: int, read_ns: int) -> None:
-        """Leave all that follows to the library: it says what is wrong, if the judge does not."""
+        """End the stream by the judge, or leave the rest to the library if the judge accepts the frame."""
         if not self._is_refused(rest, 0, length):
             self._given_up = True
             self.whole = None

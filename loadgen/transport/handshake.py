@@ -1,6 +1,6 @@
-"""What a server has answered to the WebSocket handshake instead of yes, in words for people.
+"""Describe an answer to the WebSocket handshake that does not accept it, for error messages.
 
-Whatever it said is shown escaped and cut.
+Quoted bytes of the server are escaped and truncated.
 """
 
 from typing import Final
@@ -12,12 +12,12 @@ from loadgen.transport.bounds import HTTP_HEAD_BYTES
 
 _HTTP: Final = b"HTTP/"
 _HEAD_END: Final = b"\r\n\r\n"
-#: RFC 9113, 6.5 and 6.8: what an HTTP/2 server says first, or says when it goes.
+#: Types of the frames that an HTTP/2 server sends first or last: SETTINGS and GOAWAY (RFC 9113, 6.5 and 6.8).
 _HTTP2_FRAMES: Final = (4, 7)
 
 
 class Answer:
-    """The beginning of an answer that is not the usual yes."""
+    """The first bytes of an answer that `Upgrade.accepted` did not recognise."""
 
     __slots__ = ("_said",)
 
@@ -25,22 +25,22 @@ class Answer:
         self._said = bytearray()
 
     def add(self, data: bytes | memoryview) -> None:
-        """Take what came; beyond the bound of a head nothing is kept."""
+        """Append received bytes; those beyond `bounds.HTTP_HEAD_BYTES` are dropped."""
         self._said += data[: HTTP_HEAD_BYTES - len(self._said)]
 
     def begun(self) -> str | None:
-        """Return the beginning of what came, for people; None if nothing did."""
+        """Return the beginning of the answer for an error message, or None if nothing has arrived."""
         return shown(self._said) if self._said else None
 
     def no_http(self) -> str | None:
-        """Return what the answer is if it cannot become one of HTTP/1.1; None if it can."""
+        """Return what the server answered if that cannot be HTTP/1.1, as a phrase, or None if it can."""
         said = bytes(self._said[:120])
         if said[: len(_HTTP)] == _HTTP[: len(said)]:
             return None
         return f"answered the WebSocket handshake with {_kind(said)}: {shown(said)}"
 
     def refused(self) -> tuple[int | None, str] | None:
-        """Return (status, in words) of a whole head if that is no; None if it is not whole or says yes."""
+        """Return (status, description) of a refusal, or None if the head is incomplete or accepts the upgrade."""
         head, end, _ = bytes(self._said).partition(_HEAD_END)
         status = head[9:12]
         if not end or status == b"101":
@@ -50,7 +50,7 @@ class Answer:
         return number, f"{shown(line)}{where(number, _location(head))}"
 
     def broken_off(self) -> str | None:
-        """Return what to say where the connection has ended within the head; None if there was no answer at all."""
+        """Return the error text for a connection that ended within the answer, or None if nothing had arrived."""
         begun = self.begun()
         if begun is None:
             return None
@@ -58,7 +58,7 @@ class Answer:
 
 
 def broken(error: Exception) -> str:
-    """Return in what way an answer breaks a protocol, of which the `websockets` library says that it does."""
+    """Return how an answer breaks HTTP or the WebSocket protocol, from the `websockets` library's error."""
     if isinstance(error, InvalidMessage):
         why = str(error.__cause__ or error)
         return f"broke HTTP in its answer to the WebSocket handshake: {shown(why.encode())}"
@@ -66,7 +66,7 @@ def broken(error: Exception) -> str:
 
 
 def where(status: int | None, location: bytes) -> str:
-    """Return what there is to say of where an answer leads; empty if nothing."""
+    """Return the hint for a redirect or an ordinary HTTP answer, or an empty string."""
     if status is not None and status // 100 == 3 and location:
         return f", which sends us to {shown(location)}: redirects are not followed, so give that address"
     if status is not None and status // 100 == 2:

@@ -1,9 +1,8 @@
-"""Publishing over HTTP.
+"""HTTP clients for publishing.
 
-A keep-alive connection stays on the hub's watcher list from its first request on, as a WebSocket does: a request is one
-send, and its answer a callback from the hub (`http_connection`). There is no greenlet and no library object a request,
-which is what geventhttpclient spends most of its time on. httpx stays selectable where its behaviour is what is to be
-measured, and is what control and probing use.
+:class:`GeventHttpClient` watches each keep-alive connection on the hub, like a WebSocket: a request is one send, and
+its answer a callback from the hub (see `http_connection`). It needs no greenlet and no library object per request, on
+which geventhttpclient spends most of its time. :class:`HttpxClient` does the same by httpx; only tests use it.
 """
 
 import os
@@ -30,43 +29,44 @@ from loadgen.transport.http_connection import HttpConnection, OnResponse, TlsStr
 from loadgen.transport.isolation import OnFailed, OurFailureError
 
 _RawSocket = get_original("socket", "socket")
-#: RFC 9110, 5.1 and 5.5: what a header may hold, so that none can smuggle in another.
+#: Valid header names and values (RFC 9110, 5.1 and 5.5), so that none can smuggle in another header.
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-#: Makes a request when an open connection takes it. Gets the time of that (ns) and the address that it goes to, None
-#: where that is not known.
+#: Makes a request when an open connection is ready to send it. Called with the current time (ns) and the remote
+#: address, or None if that is not known.
 MakeRequest = Callable[[int, str | None], HttpRequest]
 _MakeBytes = Callable[[int, str | None], bytes]
 
 
 class HttpClient(Protocol):
-    """Sends requests to the target; one of these a publishing client."""
+    """Sends requests to the target; each publishing client has one of its own."""
 
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
-        """Send without waiting, over an open connection or the first that opens.
+        """Send a request without waiting, over an open connection or the next one that opens.
 
-        ``make`` is called when there is one, or never if there is none to be had; ``on_response`` is called once, now
-        or later.
+        ``make`` is called when the connection is ready, or never if none can be opened. ``on_response`` is called
+        exactly once, possibly before this returns.
         """
 
     def post(
         self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
     ) -> tuple[int, bytes]:
-        """Return (status, body) of the answer; raises TransportError where there is none."""
+        """Send a request and return (status, body) of the answer; raises TransportError if there is none."""
 
     def close(self) -> None:
         """Close the connections."""
 
 
 class GeventHttpClient:
-    """HTTP/1.1 keep-alive connections on the gevent hub, at most ``connections`` at once; others wait for one.
+    """An HTTP/1.1 client with at most ``connections`` keep-alive connections on the gevent hub.
 
-    A request is made, and stamped, when an open connection takes it: opening one is not the service's latency.
+    Further requests wait for a connection. A request is made, and stamped, when an open connection takes it, so that
+    opening one does not count as the service's latency.
 
-    A POST is never sent twice: whether the first was taken, nobody knows. An error of the harness ends one connection
-    or one request at most, and is told to ``on_failed``.
+    A POST is never repeated, since the service may have accepted the first. An error of the harness ends at most one
+    connection or one request and is reported to ``on_failed``.
     """
 
     def __init__(
@@ -78,13 +78,14 @@ class GeventHttpClient:
         dialer: Dialer | None = None,
         asked: str = "publish",
     ) -> None:
-        """``timeout_s`` is for the whole of an answer; ``asked`` is what errors call a request.
+        """Make the client; connections open when requests need them.
 
-        ``dialer`` opens the sockets; without one they go to loopback only.
+        ``timeout_s`` limits the time to a complete answer. ``asked`` is the word for a request in error messages.
+        ``dialer`` opens the sockets; the default one connects to loopback only.
         """
         parts = urlsplit(url)
         secure = parts.scheme == "https"
-        #: The proxy that connections go through; None: they go directly.
+        #: Proxy for the connections, or None if they go directly.
         self._proxy = proxy.route(url)
         self.name = proxy.named(parts.netloc, self._proxy)
         self.timeout_s = timeout_s
@@ -98,7 +99,7 @@ class GeventHttpClient:
         self._headers: Mapping[str, str] | None = None
         self._head = b""
         self._most = connections
-        #: Connections that are open or being opened; and those being opened.
+        #: Connections that are open or opening; and those that are opening.
         self._count = self._opening = 0
         self._idle: list[HttpConnection] = []
         self._busy: set[HttpConnection] = set()
@@ -109,7 +110,7 @@ class GeventHttpClient:
         self._asked = asked
 
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
-        """Send without waiting, over an open connection or the first that opens."""
+        """Send a request without waiting, over an open connection or the next one that opens."""
         self._take(
             lambda sent_ns, remote: self._rendered_request(make(sent_ns, remote)),
             on_response,
@@ -123,10 +124,10 @@ class GeventHttpClient:
         method: str = "POST",
         resource: str | None = None,
     ) -> None:
-        """Send a request that is made already; ``resource`` None: that of the URL.
+        """Send a request without waiting; ``resource`` defaults to the path and query of the client's URL.
 
         Raises:
-            ValueError: a header cannot be.
+            ValueError: a header's name or value is not allowed in HTTP.
         """
         request = self._rendered_request(HttpRequest(body, headers, method, resource))
         self._take(lambda _sent_ns, _remote: request, on_response)
@@ -147,7 +148,7 @@ class GeventHttpClient:
     def post(
         self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
     ) -> tuple[int, bytes]:
-        """Return (status, body) of the answer; raises TransportError where there is none."""
+        """Send a request and return (status, body) of the answer; raises TransportError if there is none."""
         answered: AsyncResult = AsyncResult()
 
         def on_response(status: int, answer: bytes, error: TransportError | None) -> None:
@@ -161,7 +162,7 @@ class GeventHttpClient:
         return result
 
     def close(self) -> None:
-        """Close the connections; one that is awaiting an answer, when that has come. What waits is never sent."""
+        """Fail the waiting requests and close the connections, each busy one after its answer."""
         self._closed = True
         waiting = list(self._waiting)
         self._waiting.clear()
@@ -174,7 +175,7 @@ class GeventHttpClient:
         self._idle.clear()
 
     def abort(self) -> None:
-        """Close the connections at once; a request that awaits its answer fails."""
+        """Close all connections at once; every pending request fails."""
         self.close()
         for connection in list(self._busy):
             connection.fail(TransportError(f"{self.name}: given up"))
@@ -182,10 +183,10 @@ class GeventHttpClient:
             self._timer.close()
             self._timer = None
 
-    # What a connection tells.
+    # Callbacks of the connections: see `http_connection.Owner`.
 
     def answered(self, connection: HttpConnection, reusable: bool) -> None:
-        """The connection's request is answered."""
+        """Reuse the connection, or close it if it is not reusable: its request is answered."""
         self._busy.discard(connection)
         if not reusable or self._closed:
             connection.dispose()
@@ -195,7 +196,7 @@ class GeventHttpClient:
             self._use(connection)
 
     def lost(self, connection: HttpConnection) -> None:
-        """The connection is gone, with or without a request."""
+        """Forget a connection that has ended, with or without a pending request."""
         if connection in self._busy:
             self._busy.discard(connection)
         elif connection in self._idle:
@@ -204,14 +205,14 @@ class GeventHttpClient:
         self._open_more()
 
     def tell(self, on_response: OnResponse, status: int, body: bytes, error: TransportError | None) -> None:
-        """Tell the answer to who has asked; an error there is of that request alone."""
+        """Call a request's callback; an error that it raises is reported and affects no other request."""
         try:
             on_response(status, body, error)
         except Exception as raised:
             self.on_failed(raised)
 
     def on_failed(self, error: BaseException) -> None:
-        """The harness has failed."""
+        """Report an error of the harness; does nothing for an interrupt or exit of the process."""
         if isinstance(error, isolation.OF_THE_PROCESS):
             return
         if self._on_failed is not None:
@@ -220,16 +221,16 @@ class GeventHttpClient:
             gevent.get_hub().handle_error(self, type(error), error, error.__traceback__)
 
     def failed(self, error: BaseException) -> None:
-        """A timer of this client has raised an error; see `isolation`."""
+        """Report an error that a timer of this client raised; see `isolation`."""
         self.on_failed(error)
 
-    # Inside.
+    # Internals.
 
     def _rendered(self, headers: Mapping[str, str]) -> bytes:
         lines = [self._host_line, "user-agent: loadgen\r\n"]
         for name, value in headers.items():
             if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-                # Without its value: that may be a secret.
+                # The value may be a secret: name only the header.
                 raise ValueError(f"no HTTP header can be named or hold this: {name!r}")
             lines.append(f"{name}: {value}\r\n")
         return "".join(lines).encode("latin-1")
@@ -244,7 +245,7 @@ class GeventHttpClient:
         return b"%b%bcontent-length: %d\r\n\r\n%b" % (line, self._head, len(request.body), request.body)
 
     def _use(self, connection: HttpConnection) -> None:
-        """Give an open connection to the request that has waited longest, or keep it."""
+        """Give an open connection to the request that has waited longest, or keep it idle."""
         if self._waiting:
             self._begin(connection, *self._waiting.popleft())
         else:
@@ -254,7 +255,7 @@ class GeventHttpClient:
         try:
             request = make(now_ns(), connection.remote_address)
         except Exception as error:
-            # Of this request alone: the connection is as good as before.
+            # Only this request failed: the connection is unused.
             self._use(connection)
             self.on_failed(error)
             self.tell(on_response, 0, b"", OurFailureError(error))
@@ -266,14 +267,14 @@ class GeventHttpClient:
         connection.send(request, on_response, time.monotonic() + self.timeout_s)
 
     def _open_more(self) -> None:
-        """Open a connection for each request that waits, as far as there may be so many."""
+        """Open a connection for each waiting request, up to the limit."""
         while self._count < self._most and self._opening < len(self._waiting):
             self._count += 1
             self._opening += 1
             gevent.spawn(self._open)
 
     def _on_timer(self) -> None:
-        """Give up what has waited too long; fires once in a timeout's time, however many requests there are."""
+        """Fail the requests past their deadline; fires about once per timeout, for all requests together."""
         self._timer.close()
         self._timer = None
         now_s = time.monotonic()
@@ -287,7 +288,7 @@ class GeventHttpClient:
 
     def _open(self) -> None:
         try:
-            # All of it: a server may answer a byte of the TLS handshake now and then, for ever.
+            # One timeout for everything: a server may send the TLS handshake a byte at a time, for ever.
             with gevent.Timeout(self.timeout_s):
                 connection = self._connected()
         except TransportError as error:
@@ -306,7 +307,7 @@ class GeventHttpClient:
             self._use(connection)
 
     def _not_opened(self, error: TransportError) -> None:
-        """Tell the request that has waited longest, if there is one left, and try anew for the others."""
+        """Fail the request that has waited longest, if any, and open a connection for the others."""
         self._opening -= 1
         self._count -= 1
         waiting = self._waiting.popleft() if self._waiting else None
@@ -337,7 +338,7 @@ def _host_header(host: str, port: int | None, secure: bool) -> str:
 
 
 def _tls_context() -> ssl.SSLContext:
-    """Return the one context of all clients: each of its own would be hundreds of certificates in memory."""
+    """Return the TLS context that all clients share: each context holds hundreds of certificates in memory."""
     return _tls_context_of(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 
@@ -347,10 +348,10 @@ def _tls_context_of(_file: str | None, _folder: str | None) -> ssl.SSLContext:
 
 
 class HttpxClient:
-    """The same by httpx."""
+    """An :class:`HttpClient` that uses httpx."""
 
     def __init__(self, url: str, connections: int, timeout_s: float = 10.0) -> None:
-        # Here: the selectable client is rarely selected, and httpx loads pygments and rich.
+        # Imported here, since httpx loads pygments and rich.
         import httpx
 
         self._url = url
@@ -362,7 +363,7 @@ class HttpxClient:
             limits=httpx.Limits(max_connections=connections),
             timeout=timeout_s,
             headers={"accept-encoding": "identity"},
-            # Its own reading of the environment differs from ours.
+            # httpx reads the proxy variables differently from `proxy`.
             trust_env=False,
             verify=_tls_context(),
             proxy=None
@@ -371,7 +372,7 @@ class HttpxClient:
         )
 
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
-        """Send in a greenlet of its own; when its connection stands, the library does not say."""
+        """Send a request from a new greenlet; ``make`` runs before httpx connects, since httpx does not tell when."""
 
         def post() -> None:
             try:
@@ -389,16 +390,16 @@ class HttpxClient:
     def post(
         self, body: bytes, headers: Mapping[str, str], method: str = "POST", resource: str | None = None
     ) -> tuple[int, bytes]:
-        """Return (status, body) of the answer; raises TransportError where there is none."""
+        """Send a request and return (status, body) of the answer; raises TransportError if there is none."""
         url = self._url if resource is None else urljoin(self._url, resource)
         late = TransportError(f"{self._name}: no answer to the publish in time")
         deadline_s = time.monotonic() + self._timeout_s
         answer = bytearray()
-        # Its own timeout is for each read. gevent's ends the whole, where gevent waits for the socket (under Locust).
+        # httpx's timeout is per read. gevent's limits the whole request, if sockets are patched (under Locust).
         with gevent.Timeout(self._timeout_s, late):
             try:
                 with self._client.stream(method, url, content=body, headers=dict(headers)) as response:
-                    # Raw: 64 KB of gzip may be 64 MB.
+                    # Raw, since 64 KB of gzip may expand to 64 MB.
                     for part in response.iter_raw(64 * 1024):
                         answer += part
                         if len(answer) > bounds.HTTP_BODY_BYTES:
@@ -408,7 +409,7 @@ class HttpxClient:
                         if time.monotonic() > deadline_s:
                             raise late
             except self._failures as error:
-                # Whatever the server sent that is no answer.
+                # No answer, or one that httpx cannot read.
                 raise TransportError(f"{self._name}: {error or type(error).__name__}") from None
         return response.status_code, bytes(answer)
 

@@ -1,7 +1,7 @@
 """One keep-alive HTTP/1.1 connection on the hub: a request is one send, and its answer a callback.
 
-An answer that is one whole message of known length is read here; every other by llhttp, by way of geventhttpclient,
-and within the bounds of `bounds`.
+An answer that arrives in one read and declares its length is parsed here. All others are parsed by llhttp, through
+geventhttpclient, within the limits of `bounds`.
 """
 
 import contextlib
@@ -24,31 +24,32 @@ _READ, _WRITE = 1, 2
 _READ_BYTES = 64 * 1024
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
-#: Told (status, body, None) of the answer, or (0, nothing, why there is none); from the hub, so it must not block.
-#: What it raises ends with its request: the connection goes on.
+#: Called with (status, body, None) for an answer, or (0, b"", error) if there is none. Called from the hub, so it must
+#: not block. An error that it raises affects only its request, not the connection.
 OnResponse = Callable[[int, bytes, TransportError | None], None]
 
 
 class Owner(Protocol):
-    """Whose connection it is."""
+    """The HTTP client that a connection belongs to."""
 
+    #: The target's name in error messages.
     name: str
 
     def answered(self, connection: "HttpConnection", reusable: bool) -> None:
-        """The connection's request is answered."""
+        """Take the connection back: its request is answered. Called before the request's callback."""
 
     def lost(self, connection: "HttpConnection") -> None:
-        """The connection is gone, with or without a request."""
+        """Forget a connection that has ended, with or without a pending request."""
 
     def tell(self, on_response: OnResponse, status: int, body: bytes, error: TransportError | None) -> None:
-        """Tell the answer to who has asked; never raises."""
+        """Call a request's callback; never raises."""
 
     def on_failed(self, error: BaseException) -> None:
-        """The harness has failed; never raises."""
+        """Report an error of the harness; never raises."""
 
 
 class TlsStream:
-    """TLS over memory buffers; the handshake blocks the greenlet."""
+    """A TLS client over memory buffers; the constructor does the handshake and blocks the greenlet."""
 
     def __init__(self, context: ssl.SSLContext, host: str, sock: Any) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -61,7 +62,7 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 pass
             finally:
-                # What there is to say, be it only why we refuse.
+                # Also after a failure: the server gets the alert.
                 if said := self._outgoing.read():
                     sock.sendall(said)
             if not ready:
@@ -71,12 +72,12 @@ class TlsStream:
                 self._incoming.write(data)
 
     def encrypt(self, data: bytes) -> bytes:
-        """Return what to send."""
+        """Return the ciphertext to send for ``data``."""
         self._object.write(data)
         return self._outgoing.read()
 
     def decrypt(self, data: bytes) -> tuple[bytes, bool]:
-        """Return (what was said, whether that was the last); raises ssl.SSLError."""
+        """Return (plaintext, True if the server has ended TLS); raises ssl.SSLError."""
         self._incoming.write(data)
         parts = []
         try:
@@ -90,25 +91,25 @@ class TlsStream:
 
 
 class HttpConnection:
-    """One connection with at most one request under way."""
+    """One connection with at most one pending request."""
 
     def __init__(
         self, owner: Owner, sock: socket.socket, tls: TlsStream | None, remote_address: str | None = None
     ) -> None:
         sock.setblocking(False)
         self._owner = owner
-        #: As records have it; None: not known.
+        #: IP address and port as in records, or None if not known.
         self.remote_address = remote_address
         self._socket: socket.socket | None = sock
         self._tls = tls
         self._on_response: OnResponse | None = None
         self.deadline_s = 0.0
-        #: Reads an answer that came in parts or is otherwise not plain.
+        #: Parser of the current answer, if `whole_answer` could not read it.
         self._parser: HTTPResponse | None = None
-        #: Bytes of the answer that the parser has had.
+        #: Bytes of the answer that were fed to the parser.
         self._parsed_bytes = 0
         self._unsent = b""
-        # Asked before each use: `select` could not see a descriptor past 1023.
+        # Polled before each use; `select` cannot handle descriptors above 1023.
         self._poller = _poll()
         self._poller.register(sock.fileno(), _READABLE)
         loop = gevent.get_hub().loop
@@ -117,14 +118,14 @@ class HttpConnection:
         self._writer: Any = None
 
     def is_good(self) -> bool:
-        """Whether an idle connection can be used again: whatever it has to say without being asked is its end."""
+        """Return True if an idle connection can be used again; anything unsolicited but TLS messages ends it."""
         if self._socket is not None and self._poller.poll(0):
-            # TLS may have something of its own to tell.
+            # It may only be a TLS message, such as a session ticket.
             self._on_readable()
         return self._socket is not None
 
     def send(self, request: bytes, on_response: OnResponse, deadline_s: float) -> None:
-        """Send a request."""
+        """Send a request; the owner fails it when ``deadline_s`` (`time.monotonic`) has passed."""
         self._on_response, self.deadline_s = on_response, deadline_s
         if self._tls is not None:
             try:
@@ -135,7 +136,7 @@ class HttpConnection:
         self._transmit(request)
 
     def fail(self, error: TransportError) -> None:
-        """End, and tell whoever waits for an answer why."""
+        """End the connection and fail its pending request, if any, with ``error``."""
         if self._socket is None:
             return
         self.dispose()
@@ -145,14 +146,14 @@ class HttpConnection:
             self._owner.tell(on_response, 0, b"", error)
 
     def failed(self, error: BaseException) -> None:
-        """End, since a callback of this connection has raised an error; see `isolation`."""
+        """End the connection after one of its callbacks raised an error; see `isolation`."""
         try:
             self._owner.on_failed(error)
         finally:
             self.fail(OurFailureError(error))
 
     def dispose(self) -> None:
-        """Close."""
+        """Close the socket and its watchers; calls nothing back."""
         for watcher in (self._reader, self._writer):
             if watcher is not None:
                 watcher.stop()
@@ -208,7 +209,7 @@ class HttpConnection:
             parser.feed(data)
             beyond = _beyond(parser, self._parsed_bytes)
         except (HTTPParseError, ValueError) as error:
-            # The second, as UnicodeDecodeError: a name or value that is no text.
+            # ValueError, as UnicodeDecodeError: a header's name or value is not text.
             self._cannot_be_read(error)
             return
         if beyond is not None:
@@ -219,7 +220,7 @@ class HttpConnection:
         self._parsed(parser)
 
     def _parsed(self, parser: HTTPResponse) -> bool:
-        """Tell the answer if it is there."""
+        """Complete the request if its answer is complete; return True if it was."""
         if not parser.message_complete or parser.status_code < 200:
             return False
         self._parser = None
@@ -233,7 +234,7 @@ class HttpConnection:
     def _answer(self, status: int, body: bytes, reusable: bool) -> None:
         on_response, self._on_response = self._on_response, None
         try:
-            # Free before it is told: the next request may be sent from there.
+            # First, since the callback may send the next request.
             self._owner.answered(self, reusable)
         finally:
             if on_response is not None:
@@ -245,7 +246,7 @@ class HttpConnection:
             self._broke_off("HTTPConnectionClosed")
             return
         with contextlib.suppress(HTTPParseError, ValueError):
-            # An answer of no stated length ends with the connection.
+            # An answer of no declared length ends with the connection.
             parser.feed(b"")
         if not self._parsed(parser):
             self._broke_off("HTTPParseError")
@@ -265,7 +266,7 @@ class HttpConnection:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
-            # The answer may be there already, such as a refusal before the body was read: the reader will see.
+            # An answer may have arrived already, such as a refusal before the body was read: leave it to the reader.
             return
         except OSError as error:
             self.fail(TransportError(describe(error, self._owner.name)))
@@ -282,7 +283,7 @@ class HttpConnection:
 
 
 def whole_answer(data: bytes) -> tuple[int, bytes] | None:
-    """Return (status, body) where the data is one whole answer of known length and the connection stays; else None."""
+    """Return (status, body) if ``data`` is one complete answer with a declared length and keep-alive, else None."""
     end = data.find(b"\r\n\r\n")
     if end < 0 or not data.startswith(b"HTTP/1.1 "):
         return None
@@ -302,7 +303,7 @@ def whole_answer(data: bytes) -> tuple[int, bytes] | None:
 
 
 def _beyond(parser: HTTPResponse, size: int) -> str | None:
-    """Return which bound an answer passes whose first ``size`` bytes the parser has had; None: none."""
+    """Return the bound that an answer exceeds after ``size`` bytes, as a phrase, or None if it exceeds none."""
     if not parser.headers_complete:
         return _SAYS_HEAD if size > bounds.HTTP_HEAD_BYTES else None
     if len(parser._body_buffer) > bounds.HTTP_BODY_BYTES:
@@ -317,5 +318,5 @@ def _beyond(parser: HTTPResponse, size: int) -> str | None:
 _SAYS_HEAD = f"more than {bounds.HTTP_HEAD_BYTES:,} bytes of headers"
 _SAYS_BODY = f"a body of more than {bounds.HTTP_BODY_BYTES:,} bytes"
 _BODILESS = (b"204", b"304")
-#: Python refuses to read a number of thousands of digits.
+#: Longest Content-Length parsed here: `int` raises ValueError for thousands of digits.
 _DIGITS_MAX = 18

@@ -1,7 +1,7 @@
-"""Whatever one source raises ends at that source.
+"""Confine an error that a callback raises to the connection that the callback serves.
 
-gevent stops a watcher whose callback raises. All sockets of a process are read by one watcher, so that without this
-a single error would leave every connection deaf, and the report would call it the service's loss.
+gevent stops a watcher whose callback raises. One watcher reads all sockets of a process, so a single error would stop
+all connections from receiving, and the report would show lost messages of the service.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ import gevent
 from loadgen.measure.failures import message_of
 from loadgen.transport.errors import TransportError
 
-#: Raised to end the process: no failure, whatever callback they came up in.
+#: Exceptions that end the process and are not failures of the harness, whichever callback they are raised in.
 OF_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit)
 
-#: Told of an error of our own; must not raise.
+#: Called with an error of the harness; must not raise.
 OnFailed = Callable[[BaseException], None]
 
 
 class OurFailureError(TransportError):
-    """A connection ended because the harness failed, not by the service's doing."""
+    """A connection ended because the harness failed, not because of the service."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(f"the harness failed: {message_of(error)}")
@@ -28,21 +28,22 @@ class OurFailureError(TransportError):
 
 
 class Contained(Protocol):
-    """A source of callbacks whose errors end with it."""
+    """A source of callbacks, such as a connection, to which their errors are confined."""
 
     def failed(self, error: BaseException) -> None:
-        """A callback of this source has raised: report it as a failure of the harness, and end this source.
+        """End this source because a callback of it raised ``error``, and report a failure of the harness.
 
-        One of `OF_THE_PROCESS` is no failure; but what was being read may be lost, so that this source ends, too.
+        An error in `OF_THE_PROCESS` is not reported as a failure, but ends the source too: the data that was being read
+        may be lost.
         """
 
 
 def contain(source: Contained, error: BaseException) -> None:
-    """End an error at the source on whose account it was raised, and that source with it; never raises.
+    """End the source whose callback raised ``error``, and report the error to it; never raises.
 
-    An interrupt or an exit also goes on to the main greenlet, as gevent has it, but without stopping a watcher.
+    An interrupt or exit is also raised in the main greenlet, as gevent does, but without stopping a watcher.
     """
-    # Its end may fail too, which is one more failure to report; a third time there is nobody left to tell.
+    # `failed` may raise too, and that error is reported to the source as well. The hub prints a third one.
     for _ in range(2):
         if isinstance(error, OF_THE_PROCESS):
             pass_on(error)
@@ -56,12 +57,12 @@ def contain(source: Contained, error: BaseException) -> None:
 
 
 def pass_on(error: BaseException) -> None:
-    """Give an error that is of no source to the hub, as if a callback had raised it, without stopping a watcher."""
+    """Hand an error to the hub as if a callback had raised it, but without stopping a watcher."""
     gevent.get_hub().loop.run_callback(_raise, error)
 
 
 def run(source: Contained, callback: Callable[..., object], *args: Any) -> None:
-    """Call a callback of the event loop that serves one source; start watchers and timers with this."""
+    """Call ``callback`` and confine its errors to ``source``; start watchers and timers with this function."""
     try:
         callback(*args)
     except BaseException as error:

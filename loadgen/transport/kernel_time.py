@@ -1,7 +1,7 @@
 """Kernel receive timestamps (Linux SO_TIMESTAMPNS) of a TCP socket.
 
-The kernel stamps each segment as it arrives, in CLOCK_REALTIME; `recvmsg` hands out the stamp of the last segment that
-the read consumed, as a `struct timespec` in the control data (socket(7), SO_TIMESTAMPNS; Linux
+The kernel stamps each segment with CLOCK_REALTIME when it arrives. `recvmsg` returns the stamp of the last segment that
+it read from, as a `struct timespec` in the control data (socket(7), SO_TIMESTAMPNS; Linux
 Documentation/networking/timestamping.rst).
 """
 
@@ -12,15 +12,15 @@ from functools import cache
 
 from loadgen.measure.clock import now_ns
 
-# Python's socket module does not name it; asm-generic/socket.h: SO_TIMESTAMPNS_OLD, the 64-bit timespec on 64-bit.
+# Not in Python's socket module. asm-generic/socket.h: SO_TIMESTAMPNS_OLD, with a 64-bit timespec on 64-bit systems.
 SO_TIMESTAMPNS = 35
-#: In native longs, which on a 64-bit system (see `enable`) are 64 bits: read several times as fast as "=qq".
+#: Native longs are 64 bits on the systems that `enable` accepts, and unpack several times as fast as "=qq".
 TIMESPEC = struct.Struct("ll")
 CONTROL_BYTES = socket.CMSG_SPACE(TIMESPEC.size)
 
 
 def enable(sock: socket.socket) -> bool:
-    """Ask the kernel for receive timestamps; return whether it agreed."""
+    """Enable the kernel's receive timestamps on a socket; return False if they are not available."""
     if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
         return False
     try:
@@ -34,9 +34,9 @@ def enable(sock: socket.socket) -> bool:
 
 @cache
 def _same_clock() -> bool:
-    """Whether the kernel stamps by the clock that this process reads; not so where that is faked (faketime).
+    """Return True if the kernel stamps by the clock that this process reads, which faketime would replace.
 
-    A datagram to oneself must be stamped between its sending and its reading.
+    To check, the process sends itself a datagram, whose stamp must lie between sending and reading it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.settimeout(1)

@@ -1,7 +1,7 @@
-"""How many connections to one address and port this machine can hold, and what it is when there are none left.
+"""Compute how many connections this machine has local ports for, and the error for running out of them.
 
-Linux chooses a connection's local port from `ip_local_port_range`, without those of `ip_local_reserved_ports` and those
-that are bound. The same port serves connections to different addresses, and from different ones: ip(7), tcp(7).
+Linux chooses a connection's local port from `ip_local_port_range`, except ports in `ip_local_reserved_ports` and bound
+ports. Connections that differ in source address, target address or target port can share a local port: ip(7), tcp(7).
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class LocalAddressError(DialingError):
-    """This machine has no local port, or no source address, left to connect from: no failure of the target."""
+    """This machine has no local port or source address left to connect from; the target has not failed."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -32,25 +32,25 @@ class LocalAddressError(DialingError):
 
 @dataclass(frozen=True, slots=True)
 class PortRange:
-    """The local ports that the kernel chooses from."""
+    """The range of local ports that the kernel chooses from."""
 
     low: int
     high: int
     reserved: frozenset[int]
 
     def __contains__(self, port: int) -> bool:
-        """Whether a connection may have this port."""
+        """Return True if the kernel may choose this port for a connection."""
         return self.low <= port <= self.high and port not in self.reserved
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of ports in the range that are not reserved."""
         return self.high - self.low + 1 - sum(self.low <= port <= self.high for port in self.reserved)
 
 
 @dataclass(frozen=True, slots=True)
 class TcpSocket:
-    """One line of /proc/net/tcp."""
+    """One line of /proc/net/tcp or tcp6."""
 
     local: IpAddress
     port: int
@@ -60,7 +60,7 @@ class TcpSocket:
 
 
 def port_range(proc: Path = Path("/proc")) -> PortRange | None:
-    """Return the system's range; None where it does not tell."""
+    """Return the system's range, or None if ``proc`` does not have it (not Linux)."""
     folder = proc / "sys/net/ipv4"
     try:
         low, high = map(int, (folder / "ip_local_port_range").read_text().split())
@@ -71,7 +71,7 @@ def port_range(proc: Path = Path("/proc")) -> PortRange | None:
 
 
 def open_sockets(proc: Path = Path("/proc")) -> Iterator[TcpSocket]:
-    """Yield the TCP sockets of this network namespace; nothing where the system does not tell."""
+    """Yield the TCP sockets of this network namespace, or nothing if ``proc`` does not list them (not Linux)."""
     for name in ("tcp", "tcp6"):
         try:
             with (proc / "net" / name).open() as lines:
@@ -91,10 +91,11 @@ def room(
     ports: PortRange,
     in_use: Iterable[TcpSocket],
 ) -> int:
-    """Return how many more connections fit to all of the destinations together, from the sources (none: any address).
+    """Return how many more connections this machine can open to all ``destinations`` together.
 
-    Destinations are pairs of IP address and port. Without sources the kernel takes one address for each destination. A
-    port that has a listener is left out, as is one that a connection to the same destination has or had just now.
+    Destinations are pairs of IP address and port. ``sources`` are the source addresses to connect from; if it is empty,
+    the kernel uses one source address for each destination. A port is not available if it has a listener, or if a
+    connection to the same destination uses it or is in TIME_WAIT on it.
     """
     wanted = {(_ip(host), port) for host, port in destinations}
     bound: set[int] = set()
@@ -105,7 +106,7 @@ def room(
         remote = _plain(sock.remote)
         if sock.state == _LISTEN:
             bound.add(sock.port)
-        # Linux takes such a port again on loopback (tcp_tw_reuse is 2).
+        # On loopback Linux reuses ports in TIME_WAIT (tcp_tw_reuse is 2).
         elif (remote, sock.remote_port) in wanted and not (sock.state == _TIME_WAIT and remote.is_loopback):
             taken.add((_plain(sock.local), sock.port, remote, sock.remote_port))
     froms = [_ip(source) for source in sources]
@@ -129,7 +130,7 @@ def _ports(text: str) -> Iterator[int]:
 
 
 def _place(written: str) -> tuple[IpAddress, int]:
-    """Read `0100007F:1F90`: words of 32 bits in the machine's byte order."""
+    """Parse an address and port such as `0100007F:1F90`, whose 32-bit words are in the machine's byte order."""
     address, _, port = written.partition(":")
     words = [int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8)]
     return _plain(ipaddress.ip_address(b"".join(words))), int(port, 16)

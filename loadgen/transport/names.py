@@ -1,9 +1,10 @@
-"""Host names that need no resolver."""
+"""Host names that are not sent to a resolver."""
 
 
 def connect_host(host: str) -> str:
-    """Return where to connect for a host: names under `localhost` are loopback (RFC 6761, 6.3), others themselves.
+    """Return 127.0.0.1 for a name under `localhost` (RFC 6761, 6.3), and any other host unchanged.
 
-    The C library asks a name server for `x.localhost`, browsers and curl do not; local emulators use such names.
+    Local emulators use names such as `x.localhost`. Browsers and curl treat them as loopback, but the C library asks a
+    name server.
     """
     return "127.0.0.1" if host.lower().rstrip(".").endswith(".localhost") else host

@@ -1,20 +1,26 @@
-"""Where all of a process's connections are read: the innermost loop of the receive path.
+"""Read all connections of a process: the innermost loop of the receive path.
 
-The sockets are in an epoll set of our own, and the hub watches that one descriptor (an epoll set is readable while one
-of its sockets is). A turn of the hub then costs one callback for all sockets that are readable instead of one for each,
-and the loop below keeps what it needs in local variables. Each socket is read once a turn with `recvmsg_into`, so that
-the kernel's receive timestamp comes along; what is left is there again in the next turn.
+The sockets are in an epoll set of our own, and the hub watches only the descriptor of that set, which is readable while
+one of the sockets is. The hub then makes one callback for all readable sockets instead of one for each. Each socket is
+read once per round with `recvmsg_into`, which also returns the kernel's receive timestamp. Data left in a socket makes
+it readable again in the next round.
 
-What a source raises ends at that source (see `isolation`): the others are read on.
+An error that a source raises ends that source only (see `isolation`).
 
-There are two that do the same: `NativePoller` by `loadgen.native`, and `Poller` in Python where that was not built.
+There are two implementations with the same behaviour: `NativePoller` by `loadgen.native`, and `Poller` in Python for
+systems on which the extension was not built.
 
-When a message arrived. One read has one kernel stamp, that of its last segment, and the kernel merges segments that
-wait in a socket. So only what ends with a read that emptied the socket has a stamp of its own. All else that a read
-brings arrived before its stamp and after the socket was last known to be empty: before the last read that emptied it,
-before a later poll that did not show it, and after the stamp of a read before. The native one also asks the kernel, and
-where a read has brought one segment all of it is exact (see `is_one_segment` in poller.c). `within_ns` is how long
-before the stamp that is, and `end_ns` the same for what ends with the read: 0 where that is exact.
+Arrival times: a read has only one kernel stamp, that of its last segment, and the kernel merges segments that wait in a
+socket. So the stamp is exact only for a message that ends with the read, if the read emptied the socket. Every other
+message of the read arrived before the stamp, and after the latest of these times:
+
+- the start of the last read that emptied the socket, less `_SETTLE_NS`,
+- the start of a later poll that did not report the socket as readable, less `_SETTLE_NS`,
+- the stamp of the last read that emptied the socket.
+
+`within_ns` is the time from there to the stamp, for messages that end within the read. `end_ns` is the same for the
+message that ends with the read, or 0 if its stamp is exact. `NativePoller` also asks the kernel how many segments have
+arrived: if the read was one segment, all its messages are exact (see `is_one_segment` in poller.c).
 """
 
 import os
@@ -37,63 +43,66 @@ from loadgen.transport.isolation import contain, pass_on
 
 _READ = 1
 _EPOLLIN = 1
-#: One frame of the longest kind whose length is in two bytes, so that no read is taken for a longer one.
+#: Size of the longest frame with a two-byte length, so that a read cannot be mistaken for a longer frame.
 _BUFFER_BYTES = 4 + 65_535
-#: The header of a whole, unmasked text frame (RFC 6455, 5.2): of up to 125 bytes, and of up to 65,535 as one number,
-#: which with the read's size added is the header with the frame's length: the four bytes of the header do not count.
+#: First byte of a final, unmasked text frame (RFC 6455, 5.2). A text of up to 125 bytes has its length in the second
+#: byte. A longer one begins with 0x81, 0x7E and a two-byte length: a read of ``size`` bytes is one such frame if its
+#: first four bytes, as a number, are ``_LONGER_TEXT + size``, of which four bytes are the header itself.
 _TEXT = 0x81
 _HEADER = struct.Struct("!I")
 _LONGER_TEXT = 0x817E0000 - 4
-#: Sockets a turn; others of the hub's business waits no longer than these take.
+#: Reads per turn of the hub; then its other callbacks run.
 _MOST_A_TURN = 256
-#: As in poller.c.
+#: Time per turn of the hub, after which timers and other callbacks run; as in poller.c.
 _TURN_NS = 50_000_000
-#: How long after its stamp a segment may wait in the kernel (softirq) until its socket shows it; as in poller.c.
+#: Longest delay in the kernel (softirq) between a segment's stamp and the socket becoming readable; as in poller.c.
 _SETTLE_NS = 50_000
-#: Among the flags of a read: it has filled its buffer, and the socket may hold more.
+#: Flag of a read that filled its buffer, so that the socket may hold more.
 FILLED = socket.MSG_TRUNC
 
 
 class Source(Protocol):
-    """A connection as it is read."""
+    """A connection from the poller's point of view."""
 
     #: `recvmsg_into` of its socket.
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
-    #: Takes a message where a read may bring just one whole text frame; None: `take` must see every byte.
+    #: Called with the text if a read is exactly one whole text frame; None if `take` must get every byte.
     whole: OnText | None
-    #: What is read next came after this (ns; in truth up to `_SETTLE_NS` before), and is stamped later than that.
+    #: Lower bounds for the next read (ns since the epoch): its data arrived after ``since_ns`` (or up to `_SETTLE_NS`
+    #: before it), and its stamp is later than ``stamp_ns``.
     since_ns: int
     stamp_ns: int
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """Take what was read; nothing: the stream is at its end. The bytes are only there until this returns.
+        """Process the bytes of one read; empty at the end of the stream. They are valid only until this returns.
 
-        ``within_ns``, ``end_ns``: by how much earlier a message may have arrived that ends within the data, or with it.
+        A message that ends within the data may have arrived up to ``within_ns`` before ``arrival_ns``, and one that
+        ends with the data up to ``end_ns`` before.
         """
 
     def broke(self, error: OSError) -> None:
-        """The socket cannot be read any more."""
+        """End the source: its socket cannot be read any more."""
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Take what the native poller has decrypted and its fast path has not taken; nothing: TLS is at its end."""
+        """Process decrypted bytes that the native fast path has not taken; empty at the end of TLS."""
 
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """There was nothing more to decrypt, or TLS has failed."""
+        """Handle the error of a TLS read: nothing more to decrypt (`ssl.SSLWantReadError`), or a failure of TLS."""
 
     def failed(self, error: BaseException) -> None:
-        """Another of these, or ``whole``, has raised this, or there was no memory for what was read: end."""
+        """End the source: one of its callbacks raised ``error``, or memory for the data of a read ran out."""
 
 
-#: What takes ciphertext, and what gives plaintext.
+#: Functions that write ciphertext into a TLS object, and read plaintext from it.
 TlsEnds = tuple[Callable[[bytes], Any], Callable[[int, bytearray], int]]
 
 
 class NativePoller:
-    """Reads the sockets of one hub by way of `loadgen.native`."""
+    """Reads the sockets of one hub through `loadgen.native`."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -109,7 +118,7 @@ class NativePoller:
             self._watcher.start(self._poller.read, _MOST_A_TURN)
 
     def remove(self, descriptor: int) -> int:
-        """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
+        """Stop reading the socket and return its `since_ns`; call this before the socket is closed."""
         since_ns = self._poller.remove(descriptor)
         self._sockets -= 1
         if not self._sockets:
@@ -123,26 +132,29 @@ class NativePoller:
         fast_path: native.FastPath | None,
         tls: TlsEnds | None = None,
     ) -> None:
-        """Tell that the source's ``whole`` has changed, and which fast path takes what it knows before that."""
+        """Set the source's callback for whole text frames and its fast path, which gets the data first.
+
+        With ``tls`` the poller decrypts, and the fast path gets the plaintext: see `route` in `_native.pyi`.
+        """
         self._poller.route(descriptor, whole, fast_path, *(tls or ()))
 
 
 class Poller:
-    """Reads the sockets of one hub."""
+    """Reads the sockets of one hub in Python."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self._sources: dict[int, Source] = {}
-        #: Sockets whose last read left something, or that were not read yet: no poll says anything of them.
+        #: Sockets that were not read yet or whose last read may have left data: polls do not prove them empty.
         self._filled: set[int] = set()
-        #: The beginning of the last poll that has shown every readable socket.
+        #: When the last poll began that reported every readable socket.
         self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._loop = gevent.get_hub().loop
-        # Without epoll (macOS) each socket has a watcher of the hub's.
+        # Without epoll (macOS) each socket has a watcher of the hub.
         self._watchers: dict[int, Any] = {}
-        # gevent's patching takes epoll out of the module, since it would block; with a timeout of zero it does not.
+        # gevent removes epoll from the patched module because it can block; with a timeout of zero it does not.
         self._epoll = get_original("select", "epoll")() if sys.platform.startswith("linux") else None
         if self._epoll is not None:
             self._watcher = self._loop.io(self._epoll.fileno(), _READ)
@@ -160,7 +172,7 @@ class Poller:
             self._watcher.start(self._on_readable)
 
     def remove(self, descriptor: int) -> int:
-        """Read the socket no more; call before it is closed. Returns what `since_ns` is then."""
+        """Stop reading the socket and return its `since_ns`; call this before the socket is closed."""
         source = self._sources.pop(descriptor)
         since_ns = source.since_ns
         if self._epoll is None:
@@ -180,7 +192,7 @@ class Poller:
         fast_path: native.FastPath | None,
         tls: TlsEnds | None = None,
     ) -> None:
-        """Do nothing: ``whole`` is asked of the source at each read, and fast paths are the native poller's."""
+        """Do nothing: this poller reads ``whole`` from the source at each read, and it has no fast paths."""
 
     def _on_readable(self) -> None:
         assert self._epoll is not None
@@ -193,16 +205,16 @@ class Poller:
                 left -= len(readable)
                 if left <= 0:
                     return
-                # Those that it has shown have been read.
+                # All sockets that this poll reported have been read.
                 self._polled_ns = polled_ns
-                # What came meanwhile: to go through the hub for it costs several times as much as to ask.
+                # Poll again here: another turn of the hub costs several times as much.
                 polled_ns = now()
                 if polled_ns - begun_ns > _TURN_NS:
                     return
                 readable = poll(0, left)
             self._polled_ns = polled_ns
         except OSError as error:
-            # None can be read any more, and each is to know.
+            # The poll failed, so no socket can be read any more: end every source.
             for source in list(self._sources.values()):
                 contain(source, error)
         except BaseException as error:
@@ -212,10 +224,10 @@ class Poller:
         self._read(readable, now_ns())
 
     def _read(self, readable: Iterable[tuple[int, int]], before_ns: int) -> None:
-        """Read each socket once, then deal with what was read. ``before_ns``: the clock, read before.
+        """Read each socket once, then process the messages. ``before_ns`` is a time before the first read.
 
-        In two loops, since the kernel's code and ours would otherwise drive each other out of the processor's caches
-        with every frame: ours then took twice as long.
+        Two loops, because in one the kernel's code and ours evict each other from the CPU caches with every frame, and
+        ours takes twice as long.
         """
         find, buffer, view, buffers = self._sources.get, self._buffer, self._view, (self._buffer,)
         control_bytes, unpack_time = kernel_time.CONTROL_BYTES, kernel_time.TIMESPEC.unpack_from
@@ -225,7 +237,7 @@ class Poller:
         for descriptor, _ in readable:
             source = find(descriptor)
             if source is None:
-                # Ended by what was read before it in this turn.
+                # Ended while an earlier socket of this round was processed.
                 continue
             try:
                 try:
@@ -241,7 +253,7 @@ class Poller:
                     continue
                 whole = source.whole
                 if whole is not None and control and size < _BUFFER_BYTES and not flags:
-                    # A whole text frame and nothing else, as nearly every read of a fan-out is: its stamp is exact.
+                    # Nearly every read of a fan-out is exactly one whole text frame, whose stamp is exact.
                     text = None
                     if unpack_header(buffer)[0] == _LONGER_TEXT + size and size >= 4:
                         text = buffer[4:size]
@@ -276,7 +288,7 @@ class Poller:
         read_ns: int,
         emptied: bool,
     ) -> tuple[int, int, int, int]:
-        """Return (arrival, read, within, end) of a read; see the module's docstring, and `times_of` in poller.c."""
+        """Return a read's (arrival, read, within, end) in ns; see the module's docstring and `times_of` in poller.c."""
         arrival_ns = read_ns
         if control:
             seconds, nanoseconds = kernel_time.TIMESPEC.unpack_from(control[0][2])
@@ -305,25 +317,25 @@ _python_inlets: "WeakKeyDictionary[Any, Poller]" = WeakKeyDictionary()
 
 
 def is_native() -> bool:
-    """Whether sockets are read natively: where that was built, and stamps reads by the clock that this process has."""
+    """Return True if the native poller is used: it is built, and its clock is the one of this process."""
     return native.available and _same_clock()
 
 
 @cache
 def _same_clock() -> bool:
-    """Whether the native reads' clock is `now_ns`; not so where that is replaced, as by a test."""
+    """Return True if the native clock agrees with `now_ns`, which a test may replace."""
     before_ns = now_ns()
     between_ns = native.now_ns()
     return before_ns <= between_ns <= now_ns()
 
 
 def poller() -> Poller | NativePoller:
-    """Return the one of the calling thread's hub; a forked process gets its own."""
+    """Return the poller of the calling thread's hub; a forked process gets a new one."""
     return _of_hub(_pollers, NativePoller) if is_native() else python_poller()
 
 
 def python_poller() -> Poller:
-    """Return the hub's one in Python: it reads by the source's own ``recvmsg_into``, which may be another's."""
+    """Return the hub's Python poller, which reads by the source's ``recvmsg_into`` and so lets that be replaced."""
     return _of_hub(_python_inlets, Poller)
 
 

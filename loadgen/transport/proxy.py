@@ -1,10 +1,10 @@
-"""Forward proxies: which one a connection goes through, and the tunnel through it.
+"""Forward proxies: choose the proxy for a connection and open a tunnel through it.
 
-Every connection to a target, WebSocket or HTTP, goes through the same proxy, by the method CONNECT, encrypted or not: a
-proxy then passes bytes on and changes nothing. The environment says which, by the variables that curl and most other
-programs read: `HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` where that one is not set, and
-`NO_PROXY` for the hosts that are reached directly. Loopback never goes through a proxy, and neither do plain byte
-streams (MQTT over TCP): the variables speak of HTTP.
+Every WebSocket and HTTP connection to a target uses a CONNECT tunnel, with or without TLS, so that the proxy passes
+bytes on unchanged. The proxy comes from the environment variables that curl and most other programs read:
+`HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` if that one is not set, and `NO_PROXY` for
+hosts that are reached directly. Loopback never goes through a proxy. Neither do plain byte streams (MQTT over TCP),
+since the variables are about HTTP.
 
 RFC 9110, 9.3.6 (CONNECT) and 11.7.2 (Proxy-Authorization); RFC 7617 (Basic).
 """
@@ -30,17 +30,17 @@ from loadgen.protocol.unreadable import shown
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.isolation import OurFailureError
 
-#: Whether the connections of a scheme are those of HTTPS_PROXY.
+#: True if connections of a scheme use HTTPS_PROXY, false if they use HTTP_PROXY.
 _SCHEMES: Final = {"https": True, "wss": True, "http": False, "ws": False}
 _PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
-#: Read in lower case too.
+#: The variables that are read, each in lower case too.
 VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
-#: Set by web servers for CGI programs, where HTTP_PROXY would be a header `Proxy:` of whoever asks (CVE-2016-5385).
+#: Set by web servers for CGI programs, whose HTTP_PROXY holds the `Proxy:` header of the request (CVE-2016-5385).
 CGI: Final = "REQUEST_METHOD"
-#: What a proxy may say before its answer to CONNECT ends.
+#: Longest answer to CONNECT, headers and interim answers included.
 ANSWER_MOST_BYTES: Final = 16 * 1024
 _PEEK_BYTES: Final = 4096
-#: How long the machine's resolver may take to say that a name leads to loopback.
+#: Timeout for resolving a name to see if it leads to loopback.
 _LOOKUP_S: Final = 2.0
 _HOST = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -48,16 +48,16 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
 _BEGINNING: Final = b"HTTP/1."
 _READ, _WRITE = 1, 2
 
-#: Connects to a host and port within so many seconds and returns a non-blocking socket; raises TransportError.
+#: Connects to (host, port) within a timeout (s) and returns a non-blocking socket; raises TransportError.
 Dial = Callable[[str, int, float], socket.socket]
 
 
 class ProxySettingError(TransportError):
-    """The environment names a proxy that cannot be used; the text is one sentence without the proxy's login."""
+    """The environment names an unusable proxy; the message is one sentence and never shows the proxy's login."""
 
 
 class ProxyError(TransportError):
-    """The proxy could not be reached, refused, or answered with something else; the target was not reached."""
+    """The proxy could not be reached, refused, or did not answer with HTTP/1.1; the target was not reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +67,31 @@ class Proxy:
     host: str
     port: int
     variable: str
-    """The variable that names it, as it is written in the environment."""
+    """Environment variable that names the proxy, in the case that it was found in."""
     login: str | None = field(default=None, repr=False)
-    """Value of the header Proxy-Authorization: a secret."""
+    """Value of the Proxy-Authorization header (a secret), or None if the proxy needs no login."""
 
     @property
     def name(self) -> str:
-        """Host and port, for people: no login."""
+        """Host and port for messages, without the login."""
         return _authority(self.host, self.port)
 
     def describe(self) -> dict[str, str | bool]:
-        """Return what the manifest says of it: no login."""
+        """Return the proxy's entry in the manifest, without the login."""
         return {"address": self.name, "variable": self.variable, "login": self.login is not None}
 
     def headers(self) -> dict[str, str]:
-        """Return what the proxy wants to be sent: the login, a secret."""
+        """Return the headers to send to the proxy: the login (a secret), if there is one."""
         return {} if self.login is None else {"proxy-authorization": self.login}
 
     def tunnel(self, raw: socket.socket, host: str, port: int, timeout_s: float) -> None:
-        """Ask for a tunnel over a connected, non-blocking socket; after it the socket is the target's.
+        """Open a tunnel to ``host`` over a non-blocking socket that is connected to the proxy.
 
-        Blocks the calling greenlet. Nothing that follows the proxy's answer is read.
+        From then on the socket carries the target's bytes; none that follow the proxy's answer are consumed. Blocks the
+        calling greenlet.
 
         Raises:
-            ProxyError: there is no tunnel; the caller closes the socket.
+            ProxyError: the tunnel was not opened; the caller closes the socket.
         """
         authority = _authority(host, port)
         headers = {"host": authority, "user-agent": "loadgen", **self.headers()}
@@ -99,7 +100,7 @@ class Proxy:
         late = ProxyError(
             f"the proxy {self.name} did not answer in time when asked to connect to {authority}"
         )
-        # Timeouts count from when the event loop last ran, which may be long ago outside a load.
+        # gevent counts a timeout from when the event loop last ran, which may be long ago outside a load.
         gevent.get_hub().loop.update_now()
         try:
             with gevent.Timeout(max(0.001, timeout_s), late):
@@ -111,7 +112,7 @@ class Proxy:
             raise ProxyError(self._refusal(authority, status, reason))
 
     def _answer(self, raw: socket.socket) -> tuple[int, str]:
-        """Return status and reason of the answer to CONNECT."""
+        """Return the status and reason of the answer to CONNECT, skipping interim answers."""
         most_bytes = ANSWER_MOST_BYTES
         while True:
             head, follows = self._head(raw, most_bytes)
@@ -121,12 +122,12 @@ class Proxy:
             status = int(match[1])
             if status >= 200:
                 break
-            # An interim answer (RFC 9110, 15.2).
+            # An interim answer (RFC 9110, 15.2): the final one follows.
             most_bytes -= len(head)
             if most_bytes <= 0:
                 raise self._endless()
         if follows and status < 300:
-            # The target speaks only when it is spoken to: this is a page of the proxy's own.
+            # The target does not speak first, so the proxy itself sent this.
             raise ProxyError(
                 f"the proxy {self.name} promised a tunnel ({status}) and then sent something of its own: is it a login"
                 " page of the network?"
@@ -134,7 +135,7 @@ class Proxy:
         return status, shown(match[2] or b"")
 
     def _head(self, raw: socket.socket, most_bytes: int) -> tuple[bytes, bool]:
-        """Return an answer up to the end of its headers, and whether more is there; what follows stays unread."""
+        """Read an answer up to the end of its headers; return it and True if more bytes wait, which stay unread."""
         head = b""
         while True:
             _wait(raw, _READ)
@@ -186,13 +187,13 @@ class Proxy:
 
 
 def connected(proxy: Proxy | None, dial: Dial, host: str, port: int, timeout_s: float) -> socket.socket:
-    """Return a connected, non-blocking socket to a host, through a proxy unless that is None.
+    """Return a connected, non-blocking socket to a host, through a proxy unless ``proxy`` is None.
 
-    ``dial`` connects directly; ``timeout_s`` is for all of it.
+    ``dial`` connects directly. ``timeout_s`` covers connecting and the tunnel together.
 
     Raises:
-        ProxyError: the proxy could not be reached or gave no tunnel.
-        TransportError: as ``dial`` does, where there is no proxy or the failure is our own.
+        ProxyError: the proxy could not be reached or did not open a tunnel.
+        TransportError: ``dial`` failed without a proxy, or failed because of the harness or its machine.
     """
     if proxy is None:
         return dial(host, port, timeout_s)
@@ -212,19 +213,19 @@ def connected(proxy: Proxy | None, dial: Dial, host: str, port: int, timeout_s: 
 
 
 def named(target: str, proxy: Proxy | None) -> str:
-    """Return how errors name a target: with the proxy that it is reached through."""
+    """Return a target's name for error messages, with the proxy if there is one."""
     return target if proxy is None else f"{target} (through the proxy {proxy.name})"
 
 
 def choose(url: str, environment: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy that connections to a URL go through; None: they go directly.
+    """Return the proxy for connections to a URL by ``environment``, or None if they go directly.
 
-    A variable in lower case goes before the one in upper case, as in curl; one that is empty is as good as not set.
-    Upper-case HTTP_PROXY is ignored in a CGI program. Where the host's name does not say that it is this machine,
-    nothing is resolved here; see :func:`route`.
+    A lower-case variable takes precedence over the upper-case one, as in curl, and an empty variable counts as unset.
+    Upper-case HTTP_PROXY is ignored in a CGI program. No name is resolved here: only loopback addresses and names
+    under `localhost` are recognised as this machine; see :func:`route`.
 
     Raises:
-        ProxySettingError: the proxy that is named is of a kind that is not supported, or cannot be read.
+        ProxySettingError: the named proxy is of an unsupported kind, or its URL cannot be parsed.
     """
     scheme, _, _ = url.partition("://")
     if scheme not in _SCHEMES:
@@ -244,10 +245,10 @@ def choose(url: str, environment: Mapping[str, str]) -> Proxy | None:
 
 
 def bypasses(host: str, port: int, no_proxy: str) -> bool:
-    """Return whether NO_PROXY names a host.
+    """Return True if the NO_PROXY list ``no_proxy`` contains a host.
 
-    It holds, separated by commas or spaces: `*` for all; names, of the host or of a domain above it, with or without a
-    leading dot; IP addresses and networks such as 10.0.0.0/8. A name or an address may have a port.
+    Its entries are separated by commas or spaces: `*` for all hosts, a host name or a domain above it (with or without
+    a leading dot), an IP address, or a network such as 10.0.0.0/8. A name or an address may have a port.
     """
     name = host.lower().rstrip(".")
     address = _address(name)
@@ -273,26 +274,26 @@ def bypasses(host: str, port: int, no_proxy: str) -> bool:
     return False
 
 
-#: Whether this process uses no proxy, whatever the environment says.
+#: True if this process ignores the proxy variables.
 _off = False
 
 
 def switch_off(off: bool = True) -> None:
-    """Let all later connections of this process go directly: `--no-proxy`."""
+    """Make all later connections of this process go directly, as `--no-proxy` asks."""
     global _off
     _off = off
 
 
 def is_off() -> bool:
-    """Whether this process uses no proxy, whatever the environment says."""
+    """Return True if this process ignores the proxy variables."""
     return _off
 
 
 def route(url: str) -> Proxy | None:
-    """Return the proxy for connections of this process to a URL; None: they go directly.
+    """Return the proxy for connections of this process to a URL, or None if they go directly.
 
-    As `choose` by this process's environment, and a name that this machine resolves to loopback alone goes directly
-    too. May block the calling greenlet for 2 s the first time that a name is asked about.
+    Applies `choose` to this process's environment. Names that resolve only to loopback on this machine go directly
+    too. May block the calling greenlet for up to 2 s the first time it sees a name.
 
     Raises:
         ProxySettingError: see :func:`choose`.
@@ -313,7 +314,7 @@ def route(url: str) -> Proxy | None:
 
 
 def routes(*urls: str | None) -> list[dict[str, object]]:
-    """Return what the manifest says: each proxy with the URLs (scheme, host, port) that are reached through it.
+    """Return the manifest's list of proxies, each with the URLs (scheme, host, port) reached through it.
 
     Raises:
         ProxySettingError: see :func:`choose`.
@@ -328,7 +329,7 @@ def routes(*urls: str | None) -> list[dict[str, object]]:
 
 
 def sentence(routed: list[dict[str, object]]) -> str:
-    """Return what is said at the start of a run, from what `routes` returned; empty where there is no proxy."""
+    """Return the notice for the start of a run, given the result of `routes`; empty if no proxy is used."""
     return "; ".join(
         f"connections to {' and '.join(map(str, each['to']))} go through the proxy {each['address']}"
         f" ({each['variable']}); --no-proxy goes directly"
@@ -339,7 +340,7 @@ def sentence(routed: list[dict[str, object]]) -> str:
 
 @lru_cache(maxsize=256)
 def _leads_to_loopback(host: str) -> bool:
-    """Whether this machine resolves a name, and to loopback alone: a name of the user's own, from /etc/hosts."""
+    """Return True if a name resolves only to loopback here, as a name from /etc/hosts may."""
     if _address(host) is not None:
         return False
     with suppress(OSError, UnicodeError, gevent.Timeout), gevent.Timeout(_LOOKUP_S):
@@ -349,7 +350,7 @@ def _leads_to_loopback(host: str) -> bool:
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return (name as it is written, value) of a variable; the value is empty where it is not set."""
+    """Return a variable's (name in the case it was found in, value); the value is empty if it is not set."""
     for written in (name, name.upper()):
         value = environment.get(written, "").strip()
         if value and not (written == "HTTP_PROXY" and CGI in environment):
@@ -358,7 +359,7 @@ def _variable(name: str, environment: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _read(variable: str, value: str) -> Proxy:
-    """Return the proxy that a variable's value names; the value is never shown, it may hold a login."""
+    """Parse a variable's value as a proxy; errors never show the value, which may hold a login."""
     scheme, separator, _ = value.partition("://")
     scheme = scheme.lower() if separator else "http"
     if scheme != "http":
@@ -377,8 +378,8 @@ def _read(variable: str, value: str) -> Proxy:
     except ValueError:
         raise wrong from None
     address = _address(host)
-    # `urlsplit` drops line ends.
     known = _HOST.fullmatch(host) or (address is not None and ":" in host)
+    # `isprintable`, since `urlsplit` silently drops line ends.
     if (
         not value.isprintable()
         or not known
@@ -402,7 +403,7 @@ def _authority(host: str, port: int) -> str:
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address that a host is, one of IPv4 within IPv6 as the former; None: it is a name."""
+    """Parse a host as an IP address (IPv4-mapped IPv6 becomes IPv4); return None if it is a name."""
     try:
         found = ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
@@ -412,7 +413,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    """Return (host, port) of an entry of NO_PROXY; port None: any."""
+    """Split a NO_PROXY entry into (host, port); the port is None if the entry has none."""
     if _address(entry) is not None:
         return entry, None
     host, colon, port = entry.rpartition(":")

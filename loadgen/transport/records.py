@@ -1,28 +1,28 @@
-"""Where the records of a TLS stream begin and end (RFC 8446, section 5.1)."""
+"""Track the record boundaries of a TLS stream (RFC 8446, section 5.1)."""
 
 _HEADER_BYTES = 5
 
 
 class RecordBoundary:
-    """Follows the ciphertext of one direction, so that one knows whether it is at a record's beginning.
+    """Follows the received ciphertext and knows if it ends at a record boundary.
 
-    OpenSSL does not tell: it takes the beginning of a record out of its input and has nothing pending then.
+    OpenSSL does not tell: it consumes the first part of a record from its input and then reports nothing pending.
     """
 
     __slots__ = ("_header", "_left")
 
     def __init__(self) -> None:
-        #: Bytes of the record that has begun which are still to come; and of a header, what came.
+        #: Bytes missing from the current record; the partial header so far.
         self._left = 0
         self._header = b""
 
     @property
     def reached(self) -> bool:
-        """Whether all records so far are whole."""
+        """True if all records so far are complete."""
         return not self._left and not self._header
 
     def follow(self, data: bytes | memoryview) -> None:
-        """Take what came."""
+        """Account for the ciphertext of one read."""
         if self._header:
             data, self._header = self._header + bytes(data), b""
         place, end = self._left, len(data)

@@ -1,4 +1,4 @@
-"""A WebSocket upgrade that was not granted: the error that says what was answered, and what it means."""
+"""Make the error for a refused WebSocket upgrade: the server's answer and its meaning."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,11 @@ from loadgen.transport.errors import HandshakeRefusedError, NotNowError, Transpo
 
 
 def by_library(name: str, error: Exception) -> TransportError:
-    """Return the error for a handshake that the `websockets` library found to be refused; ``name`` is the address."""
+    """Return the error for a handshake that the `websockets` library rejected; ``name`` is the server's address."""
     if not isinstance(error, InvalidStatus):
         return HandshakeRefusedError(f"{name} {handshake.broken(error)}")
     response = error.response
-    # Looked up by names in lower case; of a name that stands there twice the first counts.
+    # Lower-case names for the lookup; reversed, so that the first of several headers of a name wins.
     headers: Mapping[str, str] = {
         key.lower(): value for key, value in reversed(list(response.headers.raw_items()))
     }
@@ -25,7 +25,7 @@ def by_library(name: str, error: Exception) -> TransportError:
 
 
 def by_head(name: str, status: int | None, said: str) -> TransportError:
-    """Return the error for a handshake of whose answer only the head came; ``said`` is what to say of it."""
+    """Return the error for a refusal of which only the head arrived; ``said`` describes the answer."""
     return _error(name, said, Refusal.of(status))
 
 

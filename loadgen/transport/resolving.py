@@ -1,8 +1,8 @@
-"""From a host's name to all of its addresses.
+"""Resolve a host name to all of its addresses.
 
-A process asks for each name once and again every 30 s while connections are made, off the event loop. A name server
-that fails then changes nothing: the addresses it gave before go on being used. No answer at all is a failure of the
-machine that makes the load, and never the service's.
+A process resolves each name once, and again every 30 s while it opens connections, without blocking the event loop. If
+a later query fails, the known addresses stay in use. If the first one fails, that is a failure of the machine that
+generates the load, and not of the service.
 """
 
 import ipaddress
@@ -20,16 +20,16 @@ from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.names import connect_host
 
-#: How long an answer is used before the next connect asks again.
+#: Age of an answer after which the next connect resolves the name again.
 FRESH_S: Final = 30.0
 _getaddrinfo_at_once = get_original("socket", "getaddrinfo")
 
-#: As `socket.getaddrinfo(host, port, type=…)`.
+#: Called like `socket.getaddrinfo(host, port, type=…)`.
 LookUp = Callable[..., Sequence[tuple[Any, ...]]]
 
 
 class DialingError(OurFailureError):
-    """No connection was tried, for a reason of our own: the harness or its machine, and not the service."""
+    """No connection was attempted, because of the harness or its machine and not the service."""
 
     def __init__(self, sentence: str) -> None:
         TransportError.__init__(self, sentence)
@@ -40,25 +40,26 @@ class UnresolvedError(DialingError):
 
 
 class RemoteAddress(NamedTuple):
-    """One address of a name."""
+    """One address and port that a name resolves to."""
 
     family: int
-    #: As `socket.connect` takes it.
+    #: The address in the form that `socket.connect` takes.
     address: tuple[Any, ...]
-    #: As records have it: `192.0.2.1:443` or `[2001:db8::1]:443`.
+    #: The form in records: `192.0.2.1:443` or `[2001:db8::1]:443`.
     text: str
     loopback: bool
 
     @classmethod
     def of(cls, family: int, address: tuple[Any, ...]) -> "RemoteAddress":
-        """Return the address behind what `getaddrinfo` or `getpeername` gave."""
+        """Make one from a socket address as `getaddrinfo` or `getpeername` returns it."""
         return cls(family, address, text_of(address), is_loopback(str(address[0])))
 
 
 class Resolver:
-    """The one of a worker. Greenlets that ask for the same name at the same time share one query.
+    """Resolves and caches host names; a worker has one.
 
-    ``look_up`` must not block the event loop. ``on_note`` is told what people should know, a sentence each time.
+    Greenlets that ask for the same name at the same time share one query. ``look_up`` must not block the event loop.
+    ``on_note`` is called with notices for the user, one sentence each.
     """
 
     def __init__(
@@ -72,12 +73,12 @@ class Resolver:
         self._fresh_s = fresh_s
         self._clock = clock
         self._on_note = on_note
-        #: By host and port: the addresses, and until when they are used without asking again.
+        #: By (host, port): the addresses, and the time (of ``clock``) after which they are resolved again.
         self._known: dict[tuple[str, int], tuple[tuple[RemoteAddress, ...], float]] = {}
         self._asking: dict[tuple[str, int], Any] = {}
 
     def addresses(self, host: str, port: int, timeout_s: float) -> tuple[RemoteAddress, ...]:
-        """Return all addresses of a name, at least one; blocks the calling greenlet where they are not known yet.
+        """Return all addresses of a name, at least one; blocks the calling greenlet if they are not known yet.
 
         Raises:
             UnresolvedError: this machine cannot resolve the name, or not in time.
@@ -111,7 +112,7 @@ class Resolver:
         return asking
 
     def _answer(self, key: tuple[str, int]) -> tuple[RemoteAddress, ...] | str:
-        """Return the addresses and keep them, or return why there are none."""
+        """Resolve a name; cache and return its addresses, or return the reason why there are none."""
         host, port = key
         try:
             found = self._look_up(host, port, type=socket.SOCK_STREAM)
@@ -137,13 +138,13 @@ class Resolver:
 
 
 def text_of(address: tuple[Any, ...]) -> str:
-    """Return an address and port as records have them."""
+    """Return an address and port in the form of records, such as `192.0.2.1:443`."""
     host = str(address[0])
     return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"
 
 
 def _literal(host: str, port: int) -> tuple[RemoteAddress, ...]:
-    """Return the address that a host is, or nothing if it is a name."""
+    """Return the address if ``host`` is an IP address, or an empty tuple if it is a name."""
     try:
         found = _getaddrinfo_at_once(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):
@@ -152,9 +153,9 @@ def _literal(host: str, port: int) -> tuple[RemoteAddress, ...]:
 
 
 def _in_order(found: Any) -> tuple[RemoteAddress, ...]:
-    """Return each address once, families in turn beginning with the resolver's first (RFC 8305, 4).
+    """Return each address once, alternating between families from the resolver's first one on (RFC 8305, 4).
 
-    Within a family they are sorted: name servers rotate their answers, and workers must agree on the order.
+    Addresses of a family are sorted, since name servers rotate their answers and all workers must use the same order.
     """
     by_family: dict[int, set[RemoteAddress]] = {}
     for address in found:

@@ -1,14 +1,15 @@
-"""Notices connections on which nothing at all comes any more.
+"""Detect connections on which nothing arrives any more.
 
-A service that says "I am heard within 300 s" and then is not has gone, or the network has. TCP does not tell: a peer
-whose packets are dropped looks like one that has nothing to say, for many minutes.
+If a service promises to send something every 300 s and does not, then the service or the network has failed. TCP does
+not report that: for many minutes, a peer whose packets are dropped looks like one that has nothing to send.
 
-A connection is looked at when its time would be up if nothing had come, and not once a message: the kernel keeps when
-data last came (`tcpi_last_data_recv`, tcp(7)), so receiving costs nothing more. One greenlet a process does it.
+A connection is checked when its timeout would expire if nothing had arrived, and not at every message. The kernel
+records when data last arrived (`tcpi_last_data_recv`, tcp(7)), so receiving costs nothing extra. One greenlet per
+process does all checks.
 
-The generator must not take its own sleep for the service's silence. What the kernel says is no matter of when we read.
-But a peer can't send into a full receive window, which our own standing still may fill. So what the kernel holds unread
-is looked at, and time in which the event loop stood still does not count.
+The generator must not mistake a stall of its own for the service's silence. The kernel's time does not depend on when
+we read. But a stalled event loop lets the receive window fill up, and then the service cannot send. So a connection
+with unread data is not silent, and time in which the event loop was stalled does not count.
 """
 
 import array
@@ -30,19 +31,19 @@ import gevent
 from loadgen.measure.clock import now_ns
 from loadgen.transport import isolation
 
-#: Told when data last came, by the wall clock (ns).
+#: Called with the time when data last arrived, by the wall clock (ns since the epoch).
 OnSilent = Callable[[int], None]
 
 _MS: Final = 1_000_000
-#: Between two looks at the clock, while any connection is watched: how far the event loop has stood still shows then.
+#: Longest sleep while connections are watched; waking late from it reveals a stall of the event loop.
 _TICK_NS: Final = 250 * _MS
-#: The event loop was late by so much: it stood still.
+#: Lateness from which on the event loop counts as stalled.
 _STALL_NS: Final = 50 * _MS
-#: What is not to be judged yet is looked at again after this.
+#: Shortest time until a connection that cannot be judged yet is checked again.
 _AGAIN_NS: Final = 100 * _MS
-#: Connections looked at in one turn of the event loop.
+#: Connections checked in one turn of the event loop.
 _AT_ONCE: Final = 200
-#: Where struct tcp_info has tcpi_last_data_recv (linux/tcp.h), and the milliseconds there.
+#: Offset and format of tcpi_last_data_recv (milliseconds) in struct tcp_info (linux/tcp.h).
 _LAST_DATA_AT: Final = 52
 _MILLISECONDS: Final = struct.Struct("=I")
 
@@ -51,14 +52,14 @@ class Watched(isolation.Contained, Protocol):
     """A connection that may fall silent."""
 
     def quiet_ns(self) -> int:
-        """Return for how long nothing has come."""
+        """Return the time since data last arrived (ns)."""
 
     def has_unread(self) -> bool:
-        """Whether something has come that is not read yet."""
+        """Return True if received bytes wait in the kernel."""
 
 
 class Silence:
-    """A connection that is watched until it is cancelled."""
+    """The watch of one connection, which lasts until it is cancelled or the connection is silent."""
 
     __slots__ = ("_on_silent", "_source", "timeout_ns")
 
@@ -68,12 +69,16 @@ class Silence:
         self.timeout_ns = timeout_ns
 
     def cancel(self) -> None:
-        """Watch it no more."""
-        # It waits in the heap until its time: nothing of the connection must wait with it.
+        """Stop watching."""
+        # This object stays in the heap until it is due: do not keep the connection alive with it.
         self._source = self._on_silent = None
 
     def look(self, stood_still_ns: Callable[[int], int]) -> int | None:
-        """Tell that it is silent, if it is; return when to look again (ns from now), None: never. Never raises."""
+        """Check the connection and call ``on_silent`` if it is silent; never raises.
+
+        ``stood_still_ns`` returns for how long the event loop was stalled within the last given time (ns). Returns the
+        time until the next check (ns), or None if there is none.
+        """
         source, on_silent = self._source, self._on_silent
         if source is None or on_silent is None:
             return None
@@ -94,7 +99,7 @@ class Silence:
 
 
 class SilenceWatch:
-    """Looks after the connections of one hub. The clock and the sleep (in seconds) are for tests."""
+    """Watches the connections of one hub; tests replace the clock and the sleep (in seconds)."""
 
     def __init__(
         self,
@@ -105,13 +110,13 @@ class SilenceWatch:
         self._monotonic_ns, self._sleep = monotonic_ns, sleep
         self._due: list[tuple[int, int, Silence]] = []
         self._numbers = count()
-        #: When the event loop stood still up to when, and for how long.
+        #: Stalls of the event loop: when each ended (monotonic ns), and how long it lasted (ns).
         self._stalls: deque[tuple[int, int]] = deque()
         self._longest_ns = 0
         self._watching: gevent.Greenlet | None = None
 
     def add(self, source: Watched, timeout_ns: int, on_silent: OnSilent) -> Silence:
-        """Watch a connection: ``on_silent`` is called once, from a greenlet, and must not block."""
+        """Watch a connection; ``on_silent`` is called at most once, from a greenlet, and must not block."""
         silence = Silence(source, timeout_ns, on_silent)
         self._longest_ns = max(self._longest_ns, timeout_ns)
         self._push(self._monotonic_ns() + timeout_ns, silence)
@@ -120,7 +125,7 @@ class SilenceWatch:
         return silence
 
     def watch(self) -> None:
-        """Look at each connection when its time comes; returns when there is none."""
+        """Check each connection when it is due; returns when no connection is left."""
         before_ns = self._monotonic_ns()
         while self._due:
             wait_ns = min(_TICK_NS, max(0, self._due[0][0] - before_ns))
@@ -143,13 +148,13 @@ class SilenceWatch:
         heapq.heappush(self._due, (due_ns, next(self._numbers), silence))
 
     def _stood_still_ns(self, within_ns: int) -> int:
-        """Return for how long of the last so many nanoseconds the event loop stood still."""
+        """Return for how long the event loop was stalled within the last ``within_ns``."""
         since_ns = self._monotonic_ns() - within_ns
         return sum(min(lasted_ns, at_ns - since_ns) for at_ns, lasted_ns in self._stalls if at_ns > since_ns)
 
 
 def last_data_ns(sock: socket.socket) -> int | None:
-    """Return how long ago the kernel last received data on a TCP socket (to a millisecond); None: it does not tell."""
+    """Return the time since a TCP socket last received data (ns, to a millisecond), or None if the system hides it."""
     if not hasattr(socket, "TCP_INFO"):
         return None
     try:
@@ -170,7 +175,7 @@ _watches: "WeakKeyDictionary[Any, SilenceWatch]" = WeakKeyDictionary()
 
 
 def silence_watch() -> SilenceWatch:
-    """Return the one of the calling thread's hub; a forked process gets its own."""
+    """Return the watch of the calling thread's hub; a forked process gets a new one."""
     hub = gevent.get_hub()
     found = _watches.get(hub)
     if found is None or found.process != os.getpid():

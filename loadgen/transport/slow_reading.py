@@ -1,7 +1,7 @@
-"""Reading one connection no faster than stated, as a client does that is busy or on a bad line.
+"""Read one connection at a limited rate, like a client that is busy or on a slow line.
 
-In place of the socket's `recvmsg_into` stands one that takes less at a time and then leaves the set of sockets that are
-read until its turn comes again. The loop that reads knows nothing of it, and between turns it is not there.
+`SlowReading` replaces the socket's `recvmsg_into` by one that reads less at a time. After each read it takes the socket
+out of the poller for as long as the rate requires, so the poller needs no code for it and spends no time on it.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ from loadgen.transport import isolation
 from loadgen.transport.poller import FILLED
 from loadgen.transport.stream import SocketStream
 
-#: Turns a second: each takes this part of a second's bytes, and at least so many that a small frame fits.
+#: Reads per second to aim at: each takes that fraction of a second's bytes, within the two limits below.
 _TURNS_PER_S = 10
 _LEAST_BYTES = 512
 _MOST_BYTES = 64 * 1024
 
 
 class SlowReading:
-    """Slows one open connection down; of bytes as they are on the wire, TLS and framing included."""
+    """Limits how fast one open connection is read; the rate counts bytes on the wire, TLS and framing included."""
 
     def __init__(self, socket: SocketStream, bytes_per_s: float) -> None:
         self._socket = socket
@@ -29,12 +29,12 @@ class SlowReading:
         self._waiting: Any = None
         read: Any = self._read
         socket.recvmsg_into = read
-        # The native poller reads by itself: over to the one that reads by what is there now.
+        # Move to the Python poller, which calls `recvmsg_into`; the native one does not.
         socket.pause_reading()
         socket.resume_reading()
 
     def stop(self) -> None:
-        """Read as fast as it comes from now on."""
+        """Remove the limit."""
         self._socket.recvmsg_into = self._recvmsg_into
         if self._waiting is not None:
             self._waiting.kill(block=False)
@@ -51,7 +51,7 @@ class SlowReading:
             self._waiting = gevent.spawn_later(
                 size / self._bytes_per_s, isolation.run, self._socket, self._again
             )
-        # The loop does not know how small the buffer was.
+        # The poller cannot see how small this buffer was, so tell it that the buffer was filled.
         return size, control, flags | FILLED if size == len(buffer) else flags, address
 
     def _again(self) -> None:

@@ -1,7 +1,7 @@
-"""From which of this machine's addresses connections leave, in turn.
+"""Local source addresses for outgoing connections, used in turn.
 
-Towards one address and port of the target a source address has as many local ports as the kernel's
-`ip_local_port_range` holds, 28,232 by default: a process that needs more connections needs more addresses.
+Each source address has only as many local ports per target address and port as `ip_local_port_range` of the kernel
+holds, 28,232 by default. A process that needs more connections than that needs more source addresses.
 """
 
 import errno
@@ -11,18 +11,18 @@ import socket
 from collections.abc import Sequence
 from itertools import cycle
 
-#: Environment variable: addresses of this machine, separated by commas.
+#: Environment variable with addresses of this machine, separated by commas.
 VARIABLE = "LOADGEN_SOURCE_ADDRESSES"
-#: Linux: the port is chosen at connect, so that sources share ports towards different targets (ip(7)).
+#: Linux: choose the port at connect instead of bind, so that connections to different targets share ports (ip(7)).
 _IP_BIND_ADDRESS_NO_PORT = 24
 
 
 class SourceError(ValueError):
-    """An address cannot be used; the text is one sentence."""
+    """A source address cannot be used; the message is one sentence."""
 
 
 class Sources:
-    """Binds sockets to the addresses in turn; none given: leaves the choice to the kernel."""
+    """Binds sockets to the given addresses in turn; without addresses the kernel chooses."""
 
     def __init__(self, addresses: Sequence[str] = ()) -> None:
         self.addresses = tuple(addresses)
@@ -34,10 +34,10 @@ class Sources:
 
     @classmethod
     def from_environment(cls) -> "Sources":
-        """Return what the environment says.
+        """Return the sources that the environment variable lists.
 
         Raises:
-            SourceError: an address is none, or not this machine's.
+            SourceError: an entry is not an IP address, or not one of this machine's.
         """
         written = [part.strip() for part in os.environ.get(VARIABLE, "").split(",") if part.strip()]
         for address in written:
@@ -60,7 +60,7 @@ class Sources:
         return cls(written)
 
     def bind(self, sock: socket.socket) -> None:
-        """Bind a socket that is about to connect; raises OSError."""
+        """Bind a socket before it connects; raises OSError, also if no source is of the socket's address family."""
         turn = self._next.get(sock.family)
         if turn is not None:
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
@@ -69,16 +69,16 @@ class Sources:
             raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
 
-#: Of this process; read when a worker's part in a run begins.
+#: Sources of this process; set when a worker's part in a run begins.
 process_sources = Sources()
 
 
 def use(sources: Sources) -> None:
-    """Let all later connections of this process leave from these addresses."""
+    """Use these sources for all later connections of this process."""
     global process_sources
     process_sources = sources
 
 
 def bind(sock: socket.socket) -> None:
-    """Bind a socket by the process's sources."""
+    """Bind a socket to the next of the process's sources."""
     process_sources.bind(sock)

@@ -1,8 +1,8 @@
-"""A connection on the gevent hub below its protocol: the socket, TLS, and what is yet to be sent.
+"""A connection on the gevent hub below its protocol: the socket, TLS and the send buffer.
 
-The process's `Poller` reads the socket, and so the kernel's receive timestamp comes along; TLS is done over memory
-buffers, so that the raw socket stays ours. There is no greenlet a connection. What the bytes mean is for the
-subclasses: `WebSocket` takes them for messages, `ByteStream` as they come.
+The process's poller reads the raw socket, which gives the kernel's receive timestamp. TLS therefore runs over memory
+buffers. No connection needs a greenlet. The subclasses handle the received bytes: `WebSocket` parses messages,
+`ByteStream` passes the bytes on.
 """
 
 import socket
@@ -29,15 +29,17 @@ _WRITE = 2
 _PLAINTEXT = bytearray(64 * 1024)
 _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
-#: Called once when an opened connection ends, with the close code (None: no close frame) and the reason.
+#: Called once when an opened connection ends, with the close code (or None without a close frame) and the reason.
 OnClosed = Callable[[int | None, str], None]
 
 
 class SocketStream:
-    """A client connection; `open` is done when `_secured` of the subclass has led to `_opening` being set.
+    """A client connection, the base of `WebSocket` and `ByteStream`.
 
-    Callbacks are called from the hub and must not block. An error that one raises ends this connection, as a failure of
-    the harness: ``on_failed`` is told of it before ``on_closed`` is.
+    Callbacks are called from the hub and must not block. An error that one raises ends this connection as a failure of
+    the harness: ``on_failed`` is called with it, then ``on_closed``.
+
+    `open` calls `_secured` of the subclass and returns once the subclass has set the result of `_opening`.
     """
 
     __slots__ = (
@@ -68,9 +70,9 @@ class SocketStream:
         "whole",
     )
 
-    #: What `open` waits for, as people read it.
+    #: Name in error messages of the handshake that `open` waits for.
     _handshake: ClassVar[str] = "TLS handshake"
-    #: How a connection ends that nobody has closed in good order.
+    #: Text for a connection that ends without a close code.
     abrupt: ClassVar[str] = "closed"
 
     def __init__(self, address: Address, on_closed: OnClosed, on_failed: OnFailed | None = None) -> None:
@@ -82,39 +84,40 @@ class SocketStream:
         self._descriptor = -1
         self._writer: Any = None
         self._unsent: bytearray | None = None
-        #: Whether more waits for the server than may.
+        #: True if the send buffer has exceeded `bounds.UNSENT_BYTES`.
         self._stuck = False
         self._tls: ssl.SSLObject | None = None
         self._tls_ready = False
         self._opening: AsyncResult | None = None
         self._silence: Silence | None = None
-        #: What went wrong after the handshake and before `open` had its turn again.
+        #: Error between the end of the handshake and the return of `open`.
         self._early: TransportError | None = None
         #: See `poller.Source`.
         self.whole: OnText | None = None
         self.since_ns = self.stamp_ns = 0
         self.kernel_timestamps = False
-        #: IP address and port that it is connected to, or that was tried last; None: not known.
+        #: IP address and port of the server, or of the last address that was tried; None if not known.
         self.remote_address: str | None = None
-        #: What the server has sent that broke the protocol of the connection, and so ended it.
+        #: The violation of the protocol by the server that ended the connection, or None.
         self.violation: UnreadableError | None = None
 
     @property
     def secure(self) -> bool:
-        """Whether the connection is TLS."""
+        """True if the connection uses TLS."""
         return self._address.secure
 
     @property
     def is_open(self) -> bool:
-        """Whether the handshake is done and neither side has begun to close."""
+        """True if the handshake is done and neither side has begun to close."""
         return self._socket is not None and self._opening is None
 
     def open(self, timeout_s: float = 10.0) -> None:
         """Connect and do the handshakes; blocks the calling greenlet.
 
         Raises:
-            TransportError: nobody answers, or TLS fails.
-            HandshakeRefusedError: the server does not let us in.
+            TransportError: no server answers, or TLS fails.
+            HandshakeRefusedError: the server refused the WebSocket handshake for good.
+            NotNowError: the server refused it for now.
         """
         self.since_ns = self.stamp_ns = now_ns()
         try:
@@ -154,7 +157,7 @@ class SocketStream:
             raise
 
     def send(self, message: bytes) -> None:
-        """Send a message; what the socket does not take at once is sent when it does.
+        """Send a message; bytes that the socket does not accept at once are buffered and sent later.
 
         Raises:
             TransportError: the connection is not open.
@@ -162,73 +165,74 @@ class SocketStream:
         raise NotImplementedError
 
     def ping(self) -> None:
-        """Send what the other side must answer below the protocol; nothing where there is no such thing."""
+        """Send a ping that the server must answer; does nothing if the connection has no such message."""
 
     def close(self) -> None:
-        """Begin to close in good order; ``on_closed`` follows when the other side has agreed."""
+        """Begin an orderly close; ``on_closed`` is called when the server has closed too."""
         raise NotImplementedError
 
     def abort(self) -> None:
-        """Drop the connection without ceremony; ``on_closed`` is called before this returns."""
+        """Drop the connection without an orderly close; ``on_closed`` is called before this returns."""
         self._ended()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` take what it knows; None: no more."""
+        """Let a fast path of `loadgen.native` take the messages that it recognises, or none if it is None."""
         raise NotImplementedError
 
     def pause_reading(self) -> None:
-        """Leave what comes in the kernel's buffer until :meth:`resume_reading`; costs the other connections nothing."""
+        """Leave received bytes in the kernel until :meth:`resume_reading`; other connections are not affected."""
         if self._poller is not None:
             self.since_ns = self._poller.remove(self._descriptor)
             self._poller = None
 
     def resume_reading(self) -> None:
-        """Read again, by :attr:`recvmsg_into`; nothing happens where the connection has ended meanwhile."""
+        """Read again, by the Python poller and :attr:`recvmsg_into`; does nothing if the connection has ended."""
         if self._socket is not None and self._poller is None:
             self._poller = python_poller()
             self._poller.add(self._descriptor, self)
 
     def watch_silence(self, timeout_ns: int, on_silent: OnSilent) -> None:
-        """Call ``on_silent`` once with when data last came (wall clock, ns) if none comes for so long.
+        """Call ``on_silent`` once if the service sends nothing for ``timeout_ns``.
 
-        The service's silence is meant: see `silence`. Ends with the connection.
+        Its argument is when data last arrived (wall clock, ns). Time in which the harness itself stood still does not
+        count: see `silence`. The watch ends with the connection.
         """
         if self._socket is not None:
             self._unwatch_silence()
             self._silence = silence_watch().add(self, timeout_ns, on_silent)
 
     def quiet_ns(self) -> int:
-        """Return for how long nothing has come."""
+        """Return the time since data last arrived (ns)."""
         known_ns = last_data_ns(self._socket) if self._socket is not None else 0
-        # Without the kernel's word (macOS): since what the Python poller has read last.
+        # If the kernel does not tell (macOS), since the last read of the Python poller.
         return max(0, now_ns() - max(self.since_ns, self.stamp_ns)) if known_ns is None else known_ns
 
     def has_unread(self) -> bool:
-        """Whether something has come that is not read yet."""
+        """Return True if received bytes wait in the kernel."""
         return self._socket is not None and unread_bytes(self._socket) > 0
 
-    # For the subclass.
+    # Hooks for the subclasses.
 
     def _unanswered(self, timeout_s: float) -> str:
-        """Return what to say where `open` has waited in vain."""
+        """Return the error text for a handshake that timed out."""
         return f"no answer to the {self._handshake} within {timeout_s:g} s"
 
     def _secured(self) -> None:
-        """The socket is connected, and TLS is done where there is TLS."""
+        """Begin the protocol's handshake: the socket is connected, and its TLS handshake, if any, is done."""
         raise NotImplementedError
 
     def _step(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """Take what came, decrypted; the bytes are only there until this returns. Times as in `poller.Source`."""
+        """Process decrypted bytes, which are valid only until this returns. Times are those of `poller.Source`."""
         raise NotImplementedError
 
-    # The receive path, from `Poller`.
+    # The receive path: called by the poller.
 
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """Take what was read."""
+        """Process the bytes of one read; empty at the end of the stream. See `poller.Source`."""
         if not data:
             self._end_of_stream()
         elif self._tls is not None:
@@ -239,7 +243,7 @@ class SocketStream:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Take what the poller has decrypted."""
+        """Process bytes that the native poller has decrypted. See `poller.Source`."""
         if data:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
         else:
@@ -248,7 +252,7 @@ class SocketStream:
     def tls_stopped(
         self, error: Exception, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """The poller found nothing more to decrypt, or TLS has failed."""
+        """Handle the native poller's read error: nothing more to decrypt, or a failure of TLS."""
         if isinstance(error, ssl.SSLWantReadError):
             if self._outgoing.pending:
                 self._transmit(self._outgoing.read())
@@ -258,25 +262,25 @@ class SocketStream:
             self._fail(TransportError(f"{self._address.name}: TLS failed: {error}"))
 
     def broke(self, error: OSError) -> None:
-        """The socket cannot be read any more."""
+        """End the connection: its socket cannot be read any more."""
         self._fail(TransportError(describe(error, self._address.name)))
 
     def failed(self, error: BaseException) -> None:
-        """End, since a callback of this connection has raised an error; see `isolation`."""
+        """End the connection after one of its callbacks raised an error; see `isolation`."""
         try:
             if self._on_failed is not None:
                 self._on_failed(error)
         finally:
             self._fail(OurFailureError(error))
 
-    # TLS over memory buffers: the raw socket stays ours, and so does the kernel's timestamp.
+    # TLS over memory buffers: the poller reads the raw socket, with the kernel's timestamp.
 
     def _on_ciphertext(
         self, tls: ssl.SSLObject, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
         incoming = self._incoming
         if not self._records.reached:
-            # The read ends within a record, of which nothing is known yet.
+            # The read ends within a record that cannot be decrypted yet: no message ends with the read.
             end_ns = within_ns
         try:
             if not self._tls_ready:
@@ -284,7 +288,7 @@ class SocketStream:
                 if not self._tls_ready:
                     return
             while True:
-                # Into a buffer that is there: asked for bytes, the object would make 64 KB each time.
+                # Into one buffer for all: to return bytes, the object would allocate 64 KB each time.
                 size = cast(int, tls.read(len(_PLAINTEXT), _PLAINTEXT))
                 if not size:
                     self._end_of_stream()
@@ -293,7 +297,7 @@ class SocketStream:
                 ends_ns = within_ns if more else end_ns
                 self._step(_PLAINTEXT_VIEW[:size], arrival_ns, read_ns, within_ns, ends_ns)
                 if not more:
-                    # To read again would raise SSLWantReadError, which costs as much as all the rest.
+                    # Reading again would raise SSLWantReadError, which costs as much as all the rest.
                     break
         except ssl.SSLWantReadError:
             pass
@@ -321,7 +325,7 @@ class SocketStream:
             try:
                 self._tls.write(data)
             except ssl.SSLError:
-                # The other side has closed: the reader will see the same and say it.
+                # The server has closed: the reader sees it too and reports it.
                 return
             data = self._outgoing.read()
         self._transmit(data)
@@ -340,7 +344,7 @@ class SocketStream:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            # The reader will see the same and say it; saying it twice helps nobody.
+            # The reader sees the same error and reports it.
             return
         if sent < len(data):
             self._unsent = bytearray(memoryview(data)[sent:])
@@ -353,7 +357,7 @@ class SocketStream:
         if self._socket is None or unsent is None:
             return
         try:
-            # In place: a copy each time would be the square of what waits.
+            # In place: a copy for each send would cost quadratic time.
             del unsent[: self._socket.send(unsent)]
         except (BlockingIOError, InterruptedError):
             return
@@ -365,7 +369,7 @@ class SocketStream:
             self._writer.stop()
 
     def _is_not_read(self) -> None:
-        """End in the hub's next turn, and not under the hands of who sends; what is sent until then goes nowhere."""
+        """End the connection in the hub's next turn, not within the caller's send; further sends are dropped."""
         if self._stuck:
             return
         self._stuck = True
@@ -376,7 +380,7 @@ class SocketStream:
         )
         gevent.get_hub().loop.run_callback(isolation.run, self, self._fail, error)
 
-    # The end.
+    # Closing.
 
     def _end_of_stream(self) -> None:
         self._fail(TransportError(f"{self._address.name}: the server closed the connection"))

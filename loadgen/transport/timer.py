@@ -1,8 +1,8 @@
-"""Waking a greenlet at a wall-clock time to within tens of microseconds.
+"""Wake a greenlet at a wall-clock time to within tens of microseconds.
 
-libev's epoll backend rounds a timer up to the next millisecond, which an open-loop schedule would add to every
-headline latency. A Linux timerfd is an ordinary readable descriptor with nanosecond resolution, so the hub wakes
-exactly then. Elsewhere `gevent.sleep` does the waiting, and its lateness is recorded like any other.
+libev's epoll backend rounds a timer up to the next millisecond. In an open-loop schedule that delay would be part of
+every headline latency. A Linux timerfd is an ordinary readable descriptor with nanosecond resolution, so it wakes the
+hub on time. On other systems `gevent.sleep` is used, and its lateness is recorded like any other.
 """
 
 import heapq
@@ -16,15 +16,15 @@ from loadgen.measure.clock import now_ns
 from loadgen.transport.timerfd import TimerFd
 
 _READ = 1
-#: Between two readings of a clock; more means that the process was put aside meanwhile.
+#: Longest time between two clock readings in a row; if it takes longer, the process was descheduled in between.
 _AT_ONCE_NS = 20_000
 _READINGS = 5
-#: Stands for a time that no waiting greenlet is earlier than.
+#: Value of `_armed_ns` while greenlets are woken: earlier than any real time, so that `_arm` does nothing.
 _FIRING = 1
 
 
 class PreciseTimer:
-    """One timerfd and a heap of waiting greenlets; one of these serves a whole process."""
+    """One timerfd and a heap of waiting greenlets; one instance serves a whole process."""
 
     def __init__(self) -> None:
         self._due: list[tuple[int, int, Waiter]] = []
@@ -41,11 +41,11 @@ class PreciseTimer:
 
     @property
     def precise(self) -> bool:
-        """Whether the kernel's timer is used; false: `gevent.sleep` is."""
+        """True if the kernel's timer is used, false if `gevent.sleep` is."""
         return self._timer is not None
 
     def wait_until(self, due_ns: int) -> None:
-        """Block the calling greenlet until the wall clock shows ``due_ns``; return at once where that is past."""
+        """Block the calling greenlet until the wall clock shows ``due_ns``; return at once if that is past."""
         wait_ns = due_ns - now_ns()
         if wait_ns <= 0:
             return
@@ -59,14 +59,14 @@ class PreciseTimer:
         try:
             waiter.get()
         except BaseException:
-            # Killed while waiting: nobody must be switched to later.
+            # Killed while waiting: the hub must not switch to this greenlet later.
             if entry in self._due:
                 self._due.remove(entry)
                 heapq.heapify(self._due)
             raise
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         if self._timer is not None:
             self._watcher.stop()
             self._watcher.close()
@@ -84,7 +84,7 @@ class PreciseTimer:
     def _on_readable(self) -> None:
         if self._timer is None or not self._timer.acknowledge():
             return
-        # Greenlets that wait again leave the timer alone: it is set once, for the earliest of all.
+        # A greenlet that waits again now does not set the timer: it is set once below, for the earliest of all.
         self._armed_ns = _FIRING
         while self._due and self._due[0][0] <= time.monotonic_ns():
             _, _, waiter = heapq.heappop(self._due)
@@ -95,9 +95,9 @@ class PreciseTimer:
 
 
 def _steady_ns(due_ns: int) -> int:
-    """Return what the steady clock shows when the wall clock shows ``due_ns``; never too early.
+    """Convert a wall-clock time to CLOCK_MONOTONIC; the result is never too early.
 
-    Had the process been put aside between reading the one and the other, it would be woken as much too late.
+    It is too late by the time that passes between reading the two clocks, so they are read again if that was long.
     """
     for _ in range(_READINGS):
         before_ns = time.monotonic_ns()

@@ -1,6 +1,6 @@
-"""A Linux timerfd: a descriptor that becomes readable at a time, to the nanosecond (timerfd_create(2)).
+"""A Linux timerfd: a descriptor that becomes readable at a set time, with ns resolution (timerfd_create(2)).
 
-Python has it from 3.13 on; until then it is called through ctypes.
+It is called through ctypes, since Python's `os` module has it only from 3.13 on.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 def _libc() -> ctypes.CDLL:
-    """Return the C library itself, not what is preloaded over it: faketime shifts the times of steady timers too."""
+    """Return the C library itself, past a preloaded faketime, which would shift monotonic timers too."""
     try:
         return ctypes.CDLL("libc.so.6", use_errno=True)
     except OSError:
@@ -26,7 +26,7 @@ def _libc() -> ctypes.CDLL:
 
 
 class TimerFd:
-    """One timer on CLOCK_MONOTONIC; raises OSError where the system has none."""
+    """One timer on CLOCK_MONOTONIC; raises OSError if the system has no timerfd."""
 
     def __init__(self) -> None:
         if not sys.platform.startswith("linux"):
@@ -37,13 +37,13 @@ class TimerFd:
             raise OSError(ctypes.get_errno(), "timerfd_create")
 
     def arm(self, at_ns: int) -> None:
-        """Become readable when CLOCK_MONOTONIC shows ``at_ns`` (above zero); replaces what was set before."""
+        """Set the timer to ``at_ns`` on CLOCK_MONOTONIC (above zero), in place of any earlier setting."""
         setting = _ITIMERSPEC.pack(0, 0, at_ns // _SECOND_NS, at_ns % _SECOND_NS)
         if self._libc.timerfd_settime(self.descriptor, _TFD_TIMER_ABSTIME, setting, None) != 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def acknowledge(self) -> bool:
-        """Make it unreadable again; false: it was not readable."""
+        """Make the descriptor unreadable again; return False if it was not readable."""
         try:
             os.read(self.descriptor, 8)
         except BlockingIOError:
@@ -51,5 +51,5 @@ class TimerFd:
         return True
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         os.close(self.descriptor)

@@ -1,7 +1,7 @@
-"""Asking for the upgrade to WebSocket and reading the usual answer, for thousands of connections a second.
+"""The client's WebSocket handshake (RFC 6455, section 4), fast enough for thousands of connections a second.
 
-The `websockets` library composes the request, once for all connections that differ in nothing but their key, and reads
-every answer that is not the usual one: it alone decides what is an error. RFC 6455, section 4.
+The `websockets` library composes the request once for all connections that differ only in their key. An ordinary
+accepting answer is parsed here. The library parses all others, and it alone decides what is an error.
 """
 
 import base64
@@ -16,14 +16,14 @@ from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
 _HEADERS_END = b"\r\n\r\n"
-#: Longer answers are the library's to judge.
+#: Longest answer that is parsed here; the library parses longer ones.
 _USUAL_BYTES = 4096
 #: RFC 9110, section 5: a name is a token, a value has no control characters but tabs.
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _TEXT = bytes([9, *range(32, 127), *range(128, 256)])
 _SWITCHING = b"HTTP/1.1 101 "
 _VERSION = b" HTTP/1.1\r\n"
-#: What decides whether the answer is yes; each may stand there once.
+#: Headers that decide if the answer accepts; each may occur only once.
 _TELLING = frozenset(
     {
         b"upgrade",
@@ -36,9 +36,10 @@ _TELLING = frozenset(
 
 
 class Upgrade:
-    """One connection's request. ``subprotocols``, ``headers`` and ``resource`` may hold credentials.
+    """One connection's request to upgrade.
 
-    ``resource`` is the path and query to ask for, where they are not the URL's.
+    ``resource`` is the path and query to request in place of the URL's. ``subprotocols``, ``headers`` and ``resource``
+    may hold credentials.
     """
 
     __slots__ = ("_asked", "_key", "request")
@@ -59,7 +60,7 @@ class Upgrade:
         self.request = before + self._key + after
 
     def accepted(self, data: bytes) -> int:
-        """Return how long the answer is that ``data`` begin with; 0: it is not the usual yes, or not whole."""
+        """Return the size of the ordinary accepting answer at the start of ``data``, or 0 if there is none."""
         end = data.find(_HEADERS_END)
         if not 0 <= end <= _USUAL_BYTES or not data.startswith(_SWITCHING):
             return 0
@@ -87,7 +88,7 @@ class Upgrade:
         return end + len(_HEADERS_END) if usual else 0
 
     def library(self, max_message_bytes: int | None) -> ClientProtocol:
-        """Return the library's state of a connection that has sent this request and waits for the answer."""
+        """Return the library's protocol object for a connection that has sent this request and awaits the answer."""
         protocol, request = _protocol(*self._asked, max_message_bytes)
         protocol.key = self._key.decode()
         protocol.send_request(request)

@@ -1,6 +1,6 @@
-"""What a server sends that is not the WebSocket protocol (RFC 6455), as one sentence for each kind.
+"""Describe violations of the WebSocket protocol (RFC 6455) by a server, as a phrase for each kind.
 
-A frame's header is judged as soon as it is there: of a frame that is not to be the rest may never come.
+A frame's header is checked as soon as it has arrived, since the rest of an invalid frame may never arrive.
 """
 
 from typing import Final
@@ -23,16 +23,17 @@ _FIN, _RESERVED, _OPCODE, _MASKED = 0x80, 0x70, 0x0F, 0x80
 _CONTROL_BYTES: Final = 125
 
 Violation = tuple[CloseCode, str]
-"""The code to close with, and what was wrong."""
+"""The close code to send, and a phrase that describes the violation."""
 
 
 def of_header(
     first: int, second: int, length: int, most_bytes: int | None, begun_bytes: int | None
 ) -> Violation | None:
-    """Return what is wrong with a frame's header; None: nothing (sections 5.2 to 5.5).
+    """Check a frame's header (RFC 6455, 5.2 to 5.5); return the violation, or None if there is none.
 
-    ``first`` and ``second`` are its first two bytes. ``begun_bytes`` is what there is of a fragmented message so far,
-    or None if there is none; ``most_bytes`` the longest message that is taken.
+    ``first`` and ``second`` are its first two bytes, and ``length`` is the length of its payload. ``begun_bytes`` is
+    the size of the unfinished fragmented message, or None if there is none. ``most_bytes`` is the longest message
+    allowed, or None for any length.
     """
     opcode = first & _OPCODE
     name = _NAMES.get(opcode)
@@ -68,7 +69,10 @@ def of_header(
 
 
 def of_library(error: Exception) -> str:
-    """Return what the `websockets` library has found wrong: in a close frame, or where it alone reads a connection."""
+    """Describe a violation that the `websockets` library found.
+
+    That is one within a close frame, or any if the library alone reads the connection.
+    """
     if isinstance(error, UnicodeDecodeError):
         return "a close frame whose reason is not UTF-8"
     if isinstance(error, PayloadTooBig):

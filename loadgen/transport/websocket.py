@@ -1,8 +1,8 @@
 """One WebSocket connection on the gevent hub.
 
-Messages go to ``on_text``: plain frames of the kind that is sent directly (see `framing`), all else by way of the
-`websockets` Sans-I/O protocol. Of the library's objects there is only one while it has something to remember.
-Compression is never offered: it would spend the generator's CPU on what is not being measured.
+Messages go to ``on_text``. Plain frames (see `framing`) bypass the `websockets` library; all others go through its
+Sans-I/O protocol. To save memory, a connection holds a protocol object of the library only while that has state to
+keep. Compression is never offered, since it would take CPU time of the generator and is not under test.
 """
 
 import ssl
@@ -27,14 +27,14 @@ from loadgen.transport.upgrade import Upgrade
 
 _HEAD_END = b"\r\n\r\n"
 _TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
-#: First bytes of what the library sends.
+#: First bytes of frames that the library sends.
 _CLOSE_FRAME, _PONG_FRAME = 0x80 | Opcode.CLOSE, 0x80 | Opcode.PONG
 
 
 class WebSocket(SocketStream):
-    """A client connection; see the module's docstring for how it reads.
+    """A WebSocket client connection.
 
-    ``on_text``, ``on_closed`` and ``on_failed`` are called from the hub: see `SocketStream`.
+    ``on_text``, ``on_closed`` and ``on_failed`` are called from the hub and must not block: see `SocketStream`.
     """
 
     __slots__ = (
@@ -72,9 +72,11 @@ class WebSocket(SocketStream):
         resource: str | None = None,
         max_message_bytes: int | None = 4 * 1024 * 1024,
     ) -> None:
-        """``binary`` says how messages are sent; of those that come either kind goes to ``on_text``.
+        """Make a connection that is yet to be opened.
 
-        ``resource`` is the path and query to ask for, where they are not the address's.
+        ``binary`` selects binary frames for sent messages; received messages of either kind go to ``on_text``.
+        ``resource`` is the path and query to request in place of the address's. A received message may have at most
+        ``max_message_bytes``, or any size if that is None.
         """
         super().__init__(address, on_closed, on_failed)
         self._subprotocols = subprotocols
@@ -82,28 +84,28 @@ class WebSocket(SocketStream):
         self._resource = resource
         self._on_text = on_text
         self._opcode = _BINARY if binary else _TEXT
-        #: The request to upgrade that is not answered yet.
+        #: The upgrade request while it is unanswered.
         self._upgrade: Upgrade | None = None
-        #: What has come of an answer that is not the usual one.
+        #: The beginning of an answer that is not an ordinary acceptance, during the handshake.
         self._answer: handshake.Answer | None = None
-        #: Ends the wait for the rest of a refusal, or for a server that has said goodbye to go.
+        #: Timer that limits the wait for the body of a refusal, or for the server to disconnect after its close frame.
         self._patience: Any = None
-        #: The answer to the last ping, while it cannot be sent yet, and whether that is to be tried in this turn.
+        #: The pong for the last ping until it is sent; and true if sending it is scheduled for the hub's next turn.
         self._pong: bytes | None = None
         self._pong_due = False
-        #: The library's part, while it has something to remember.
+        #: The library's protocol object, while it has state to keep.
         self._protocol: Protocol | None = None
         self._fast_path: FastPath | None = None
         self._fragments: bytearray | None = None
         self._max_message_bytes = max_message_bytes
-        #: Takes over from the library once the upgrade is done.
+        #: Parser of the frames once the upgrade is done; None while the library reads everything.
         self._frames: TextFrames | None = None
-        #: Whether the poller decrypts.
+        #: True if the native poller decrypts.
         self._tls_direct = False
 
     @property
     def is_open(self) -> bool:
-        """Whether the handshake is done and neither side has begun to close."""
+        """True if the handshake is done and neither side has begun to close."""
         return (
             self._socket is not None
             and self._opening is None
@@ -111,7 +113,7 @@ class WebSocket(SocketStream):
         )
 
     def send(self, message: bytes) -> None:
-        """Send a message; what the socket does not take at once is sent when it does.
+        """Send a message; bytes that the socket does not accept at once are buffered and sent later.
 
         Raises:
             TransportError: the connection is not open.
@@ -121,19 +123,22 @@ class WebSocket(SocketStream):
         self._write(Frame(self._opcode, message).serialize(mask=True))
 
     def ping(self) -> None:
-        """Send an empty ping frame; the answer is read like all that comes, and told to nobody."""
+        """Send an empty ping frame; the pong is read but not reported."""
         if self.is_open:
             self._write(Frame(Opcode.PING, b"").serialize(mask=True))
 
     def close(self) -> None:
-        """Begin the closing handshake; ``on_closed`` follows."""
+        """Begin the closing handshake; ``on_closed`` is called when the connection has ended."""
         if self.is_open:
             protocol = self._library()
             protocol.send_close(CloseCode.NORMAL_CLOSURE)
             self._write_pending(protocol)
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
-        """Let a fast path of `loadgen.native` take what it knows, past ``on_text``; None: no more."""
+        """Let a fast path of `loadgen.native` take the messages that it recognises, or none if it is None.
+
+        Messages that it takes do not reach ``on_text``.
+        """
         if fast_path is not self._fast_path:
             self._fast_path = fast_path
             if self._frames is not None:
@@ -141,19 +146,20 @@ class WebSocket(SocketStream):
             self._route()
 
     def resume_reading(self) -> None:
-        """Read again, by `recvmsg_into`; nothing happens where the connection has ended meanwhile."""
+        """Read again, by the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
         if self._socket is not None and self._poller is None:
             super().resume_reading()
             self._tls_direct = False
             self._route()
 
-    # The receive path, from `Poller`.
+    # The receive path: called by the poller.
 
     def _route(self) -> None:
+        """Update the poller's routing: the callback for whole frames, the fast path, and who decrypts."""
         if self._poller is None:
             return
         if self._tls is None:
-            # Of a stream that is in the midst of a frame every byte is to be seen.
+            # Within a frame every byte must reach `take`, so neither the callback nor the fast path may be set.
             self._poller.route(
                 self._descriptor, self.whole, self._fast_path if self.whole is not None else None
             )
@@ -174,7 +180,7 @@ class WebSocket(SocketStream):
     def take(
         self, data: bytes | memoryview, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int
     ) -> None:
-        """Take what was read, where it is not just one whole text frame."""
+        """Process the bytes of one read, unless it was just one whole text frame; empty at the end of the stream."""
         if not data:
             self._end_of_stream()
         elif self._tls is not None:
@@ -190,7 +196,7 @@ class WebSocket(SocketStream):
                 self._route()
 
     def take_plaintext(self, data: bytes, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
-        """Take what the poller has decrypted."""
+        """Process bytes that the native poller has decrypted; empty at the end of TLS."""
         if data:
             self._step(data, arrival_ns, read_ns, within_ns, end_ns)
             self._route()
@@ -205,17 +211,17 @@ class WebSocket(SocketStream):
             return
         if self._upgrade is not None:
             upgrade, self._upgrade = self._upgrade, None
-            # Not a view: the answer to the upgrade comes once, and it is searched.
+            # Copied, because a memoryview cannot be searched; there is only one answer per connection.
             if not (length := upgrade.accepted(bytes(data))):
-                # Anything but the usual yes: the library says what it is, and reads the connection to its end where it
-                # may have taken in a part of a frame.
+                # Not an ordinary acceptance: the library parses it. If the data continues after the answer, the library
+                # may hold part of a frame and then reads all frames of this connection.
                 self._protocol = upgrade.library(self._max_message_bytes)
                 self._answer = handshake.Answer()
             else:
                 frames = self._take_over()
                 if self._opening is not None:
                     self._opening.set(None)
-                # A server may speak first.
+                # A server may send messages right after its answer.
                 if length < len(data):
                     frames.feed(data[length:], arrival_ns, read_ns, within_ns, end_ns)
                 return
@@ -225,16 +231,16 @@ class WebSocket(SocketStream):
             if (said := self._answer.no_http()) is not None:
                 self._refuse(HandshakeRefusedError(f"{self._address.name} {said}"))
                 return
-        # The library says what frames there are, and not where they end.
+        # The library does not tell where in the data a frame ends, so all of them are uncertain by `within_ns`.
         self._step_library(data, arrival(arrival_ns, within_ns), read_ns)
         if connecting and self._library().state is OPEN and _is_all_head(data):
-            # Accepted in unusual words, and nothing behind them.
+            # Accepted in an unusual form, and no frame follows in the data.
             self._take_over()
         if connecting:
             self._judge_answer()
 
     def _take_over(self) -> TextFrames:
-        """Take frames past the library from here on: a frame begins."""
+        """Parse plain frames without the library from here on; must be called at a frame boundary."""
         self._frames = TextFrames(
             self._on_text,
             self._step_library,
@@ -246,13 +252,13 @@ class WebSocket(SocketStream):
         return self._frames
 
     def _library(self) -> Protocol:
-        """Return the library's state of the connection; made when it is needed."""
+        """Return the library's protocol object, made if there is none."""
         if self._protocol is None:
             self._protocol = Protocol(Side.CLIENT, state=OPEN, max_size=self._max_message_bytes)
         return self._protocol
 
     def _step_library(self, data: bytes | memoryview, arrival_ns: int, read_ns: int) -> bool:
-        """Step the protocol; returns whether the next plain frame may be taken past it."""
+        """Pass bytes to the library; return True if the next plain frame may bypass it."""
         protocol = self._library()
         protocol.receive_data(data)  # type: ignore[arg-type]  # appended to a bytearray, so any buffer does
         frames = protocol.events_received()
@@ -268,11 +274,11 @@ class WebSocket(SocketStream):
                 self._on_upgrade_answer(protocol)
             plain = False
         if not plain:
-            # A ping, a close, a protocol error or the upgrade: the protocol may have something to say.
+            # A ping, a close, a protocol error or the upgrade: the library may have something to send.
             self._write_pending(protocol)
         broken = protocol.parser_exc
         if broken is not None and not isinstance(broken, EOFError):
-            # It is told why, and there is nothing more to wait for: the library reads nothing after that.
+            # The close frame with the reason is sent already, and the library reads nothing after an error.
             self._broke_the_protocol(violations.of_library(broken))
             return False
         if protocol.close_rcvd is not None and self._patience is None:
@@ -295,9 +301,9 @@ class WebSocket(SocketStream):
                 self._on_text(message, arrival_ns, read_ns)
 
     def _judge(self, first: int, second: int, length: int) -> bool:
-        """End the connection if a frame's header is not of the protocol; returns whether that is so."""
+        """End the connection if a frame's header breaks the protocol; return True if it does."""
         if self._protocol is not None and self._protocol.close_rcvd is not None:
-            # What follows a close frame is discarded, whatever it is.
+            # Anything after a close frame is discarded.
             return False
         begun_bytes = None if self._fragments is None else len(self._fragments)
         found = violations.of_header(first, second, length, self._max_message_bytes, begun_bytes)
@@ -325,14 +331,14 @@ class WebSocket(SocketStream):
             self._opening.set(None)
 
     def _judge_answer(self) -> None:
-        """Say what is wrong with the answer to the handshake, as soon as that is known."""
+        """Fail the handshake with a description of the server's answer, as soon as that is certain."""
         protocol, answer = self._protocol, self._answer
         if protocol is None or protocol.state is not CONNECTING or answer is None:
             self._answer = None
         elif protocol.handshake_exc is not None:
             self._refuse(refused.by_library(self._address.name, protocol.handshake_exc))
         elif self._patience is None and (head := answer.refused()) is not None:
-            # The library waits for the body, of which there may be no end.
+            # The library waits for the body, which may never end.
             error = refused.by_head(self._address.name, *head)
             self._wait_no_longer_than(bounds.REFUSAL_BODY_S, self._refuse, error)
 
@@ -355,7 +361,7 @@ class WebSocket(SocketStream):
 
     def _secured(self) -> None:
         self._upgrade = Upgrade(self._address.url, self._subprotocols, self._headers, self._resource)
-        # Credentials and all: asked for anew for the next connection.
+        # They may hold credentials and are used only once.
         self._subprotocols, self._headers, self._resource = (), {}, None
         self._write(self._upgrade.request)
 
@@ -371,9 +377,10 @@ class WebSocket(SocketStream):
             self._write(data)
 
     def _answer_ping(self, pong: bytes) -> None:
-        """Answer the last ping of this turn of the hub, or of all that come while the server does not read.
+        """Schedule a pong in place of any that is still unsent.
 
-        RFC 6455, 5.5.3: to answer the most recent one is enough. So pings cannot make what is unsent grow.
+        It is enough to answer the most recent ping (RFC 6455, 5.5.3). So pings cannot fill the send buffer of a server
+        that does not read.
         """
         self._pong = pong
         if not self._pong_due:
@@ -390,7 +397,7 @@ class WebSocket(SocketStream):
         super()._on_writable()
         self._send_pong()
 
-    # The end.
+    # Closing.
 
     def _end_of_stream(self) -> None:
         if self._protocol is not None:
@@ -427,11 +434,11 @@ class WebSocket(SocketStream):
 
 
 def _is_all_head(data: bytes | memoryview) -> bool:
-    """Whether the end of an HTTP head is the end of the data."""
+    """Return True if the first HTTP head in the data ends where the data ends."""
     return bytes(data).find(_HEAD_END) == len(data) - len(_HEAD_END)
 
 
 def _innermost(tls: ssl.SSLObject) -> ssl.SSLObject:
-    """Return the C object that the `ssl` module's Python object hands every call to, where it still has one."""
+    """Return the C object that an `ssl.SSLObject` delegates to, or the object itself if it has no such attribute."""
     inner: ssl.SSLObject = getattr(tls, "_sslobj", tls)
     return inner
