@@ -405,6 +405,7 @@ class Controller:
                 self.given.prices,
                 self.given.budget,
                 live=self.live is not None and self.live.wanted,
+                refused=refused if isinstance(self.runner, MasterRunner) else lambda: None,
             )
         except RunError as error:
             self.stop_process(str(error), error.code)
@@ -413,7 +414,6 @@ class Controller:
         ending.tell(folder=str(coordinator.folder.path))
         if isinstance(self.runner, MasterRunner):
             self._take_early(coordinator.account)
-            coordinator.refused = refused
         if self.live is not None:
             self.live.begin(coordinator)
         for info in workers:

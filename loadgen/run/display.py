@@ -8,7 +8,8 @@ from typing import TextIO
 import gevent
 
 from analysis.console import drawing
-from loadgen.run.coordinator import Coordinator, Snapshot
+from loadgen.run.coordinator import Coordinator
+from loadgen.run.master.progress import Snapshot
 
 _LIVE_INTERVAL_S = 0.25
 _PLAIN_INTERVAL_S = 5.0

@@ -6,8 +6,8 @@ from itertools import product
 import pytest
 from rich.console import Console
 
-from loadgen.run.coordinator import Snapshot
 from loadgen.run.display import draws, render
+from loadgen.run.master.progress import Snapshot
 
 
 class _Terminal(io.StringIO):

@@ -263,7 +263,7 @@ def test_a_worker_that_says_it_has_finished_changes_its_own_entry_and_not_who_it
     coordinator: Coordinator,
 ) -> None:
     coordinator.on_finished("two", sent(messages.FINISHED, FINISHED))
-    first, second = coordinator._described_workers()
+    first, second = coordinator.workers.described()
     assert (first["worker"], first["id"], first["pid"], first["finished"]) == (0, "one", 1, False)
     assert (second["worker"], second["id"], second["pid"], second["finished"]) == (1, "two", 2, True)
     assert "rows" not in first
@@ -300,7 +300,7 @@ def test_a_worker_can_not_report_more_seconds_than_have_passed(coordinator: Coor
     with pytest.raises(ValueError, match="more seconds than have passed"):
         go_on()
     assert 50 < coordinator.workers["one"].seconds < 100
-    assert len(coordinator._recent) <= 40
+    assert len(coordinator._view._recent) <= 40
     # The other is not charged with it.
     coordinator.on_status("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
 

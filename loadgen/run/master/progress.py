@@ -1,0 +1,103 @@
+"""What displays show of a run while it goes on."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from hdrh.histogram import HdrHistogram
+
+from loadgen.live.view import View
+from loadgen.measure import histograms
+from loadgen.resolve import Totals
+from loadgen.run.master.workers import Workers
+from loadgen.users.worker import Timeline
+
+_RECENT_NS = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The run's state for the progress line."""
+
+    phase: str
+    elapsed_s: float
+    left_s: float | None
+    clients: int
+    connected: int
+    subscriptions: int
+    ready: int
+    sent: int
+    accepted: int
+    deliveries: int
+    recent_p99_ns: int | None
+    complaint: str | None
+
+
+class ProgressView:
+    """The state of one run as displays read it: the phase, the workers' counts, and the latencies of the last seconds.
+
+    The coordinator says which phase it is in; everything else is computed when it is asked for.
+    """
+
+    def __init__(self, expected: Totals, workers: Workers, begun_ns: int) -> None:
+        self._expected = expected
+        self._workers = workers
+        self._begun_ns = begun_ns
+        #: When each histogram came, and the deliveries of one worker and second.
+        self._recent: deque[tuple[int, HdrHistogram]] = deque(maxlen=20 * max(1, len(workers)))
+        self.phase = "starting"
+        #: When the phase is to end, or None if that is not known.
+        self.phase_end_ns: int | None = None
+        #: Known once all subscriptions are ready.
+        self.timeline: Timeline | None = None
+
+    def enter(self, phase: str, end_ns: int | None) -> None:
+        """Show another phase."""
+        self.phase, self.phase_end_ns = phase, end_ns
+
+    def observe(self, at_ns: int, histogram: HdrHistogram) -> None:
+        """Take the latencies of a worker's last second."""
+        self._recent.append((at_ns, histogram))
+
+    def snapshot(self, at_ns: int) -> Snapshot:
+        """Return the state for the progress line."""
+        total, complaints = self._workers.totals(), self._workers.complaints()
+        while self._recent and self._recent[0][0] < at_ns - _RECENT_NS:
+            self._recent.popleft()
+        recent = histograms.merge(histogram for _, histogram in self._recent) if self._recent else None
+        return Snapshot(
+            phase=self.phase,
+            elapsed_s=self._elapsed_s(at_ns),
+            left_s=self._left_s(at_ns),
+            clients=self._expected.websockets,
+            connected=total["connected"],
+            subscriptions=self._expected.subscriptions,
+            ready=total["ready"],
+            sent=total["sent"],
+            accepted=total["accepted"],
+            deliveries=self._workers.deliveries,
+            recent_p99_ns=recent.get_value_at_percentile(99) if recent is not None else None,
+            complaint=complaints[0][0] if complaints else None,
+        )
+
+    def view(self, at_ns: int) -> View:
+        """Return the state for live displays."""
+        states, timeline = self._workers.values(), self.timeline
+        return View(
+            phase=self.phase,
+            elapsed_s=self._elapsed_s(at_ns),
+            left_s=self._left_s(at_ns),
+            websockets=self._expected.websockets,
+            subscriptions=self._expected.subscriptions,
+            totals=self._workers.totals(),
+            complaints=tuple(self._workers.complaints()),
+            workers={state.info.worker: state.info.hostname for state in states},
+            gone=frozenset(state.info.worker for state in states if state.gone and state.finished is None),
+            warmup_ns=None if timeline is None else timeline.warmup_ns,
+            measure_ns=None if timeline is None else timeline.measure_ns,
+        )
+
+    def _elapsed_s(self, at_ns: int) -> float:
+        return (at_ns - self._begun_ns) / 1e9
+
+    def _left_s(self, at_ns: int) -> float | None:
+        return None if self.phase_end_ns is None else max(0.0, (self.phase_end_ns - at_ns) / 1e9)

@@ -1,0 +1,203 @@
+"""What the master knows of the workers of one run: their shares, counts, and how each one ended."""
+
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadgen.exits import ExitCode, RunError
+from loadgen.resolve import ResolvedRun
+from loadgen.run.shares import Share, shares
+from loadgen.run.worker_info import WorkerInfo
+from loadgen.run.worker_messages import Finished, Status
+
+_SECOND_NS = 1_000_000_000
+#: How many seconds a worker's reports may run ahead of the clock: they arrive in bunches.
+_SPARE_SECONDS = 60
+
+
+@dataclass
+class WorkerState:
+    """The master's state of one worker."""
+
+    info: WorkerInfo
+    share: Share
+    progress: Counter[str] = field(default_factory=Counter)
+    deliveries: int = 0
+    complaints: dict[str, int] = field(default_factory=dict)
+    #: Why the target refuses this worker for good, or None.
+    fatal: str | None = None
+    #: Why this worker cannot do its part, or None; `broken_code` is the matching exit code.
+    broken: str | None = None
+    broken_code: int = int(ExitCode.INCONCLUSIVE)
+    finished: Finished | None = None
+    #: Seconds covered by the histograms and live reports received so far.
+    seconds: int = 0
+    #: True while it is out of reach; a worker may come back.
+    gone: bool = False
+    #: True if it never began, and so has no record to wait for.
+    absent: bool = False
+    #: Why it left before the end of the run, or None.
+    left: str | None = None
+    #: Bytes of its record that it wrote but the master has not received.
+    missing_bytes: int = 0
+
+    @property
+    def pending(self) -> bool:
+        """True if its record is still to come."""
+        return self.finished is None and not self.gone and not self.absent
+
+    @property
+    def whole(self) -> bool:
+        """True if it did its part to the end and the master has its whole record."""
+        return self.finished is not None and self.left is None and not self.missing_bytes
+
+    def take(self, status: Status, elapsed_ns: int) -> None:
+        """Take its counts, ``elapsed_ns`` after the run began.
+
+        Raises:
+            ValueError: it reports more seconds than have passed.
+        """
+        self.seconds += max(status.histogram is not None, len(status.live))
+        if self.seconds > _SPARE_SECONDS + 1.5 * elapsed_ns / _SECOND_NS:
+            raise ValueError("it reports more seconds than have passed")
+        self.progress = Counter(status.progress)
+        self.deliveries = status.deliveries
+        self.complaints = status.complaints
+        self.fatal = self.fatal or status.fatal
+        if status.broken and self.broken is None:
+            self.broken, self.broken_code = status.broken, status.broken_code
+            self.absent = self.absent or status.absent
+
+    def grant(self, wanted: Mapping[str, int]) -> dict[str, list[int]]:
+        """Take the next clients of each role out of its share: ``wanted`` of each, or what is left."""
+        granted = {}
+        for role, count in wanted.items():
+            free = self.share.free.get(role, deque())
+            granted[role] = [free.popleft() for _ in range(min(count, len(free)))]
+        return granted
+
+    def described(self) -> dict[str, Any]:
+        """Return its entry in the manifest's `workers`."""
+        info, share = self.info, self.share
+        return {
+            # First, so that the master's own facts override whatever the worker reports.
+            **(self.finished.described() if self.finished is not None else {}),
+            "worker": info.worker,
+            "id": info.worker_id,
+            "hostname": info.hostname,
+            "address": info.address,
+            "pid": info.pid,
+            "boot_id": info.boot_id,
+            "cpus": info.cpus,
+            "weight": float(info.weight),
+            "clients": share.clients,
+            "subscriptions": share.subscriptions,
+            "finished": self.whole,
+            "left": self.left,
+        }
+
+    def how_lost(self) -> str:
+        """Return a sentence on what became of it, if it did not do its part to the end."""
+        which = f"worker {self.info.worker} ({self.info.hostname}, pid {self.info.pid})"
+        if self.left is not None:
+            return f"{which} left before the end: {self.left}"
+        if self.missing_bytes:
+            return f"{which} could not hand over its record: {self.missing_bytes:,} bytes of it are missing"
+        return f"{which} was lost: its part of the record breaks off"
+
+
+class Workers(Mapping[str, WorkerState]):
+    """All workers of one run, by their id."""
+
+    def __init__(self, run: ResolvedRun, workers: Sequence[WorkerInfo]) -> None:
+        dealt = shares(run, [info.weight for info in workers])
+        self._states = {
+            info.worker_id: WorkerState(info, share) for info, share in zip(workers, dealt, strict=True)
+        }
+        self._counts = {worker_id: state.share.counts() for worker_id, state in self._states.items()}
+
+    def __getitem__(self, worker_id: str) -> WorkerState:
+        """Return the state of one worker."""
+        return self._states[worker_id]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the workers' ids."""
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        """Return how many workers the run began with."""
+        return len(self._states)
+
+    @property
+    def in_master(self) -> bool:
+        """True if the master's own process is a worker."""
+        return any(state.info.in_master for state in self.values())
+
+    @property
+    def pending(self) -> bool:
+        """True if the record of some worker is still to come."""
+        return any(state.pending for state in self.values())
+
+    @property
+    def deliveries(self) -> int:
+        """Deliveries that the workers have reported."""
+        return sum(state.deliveries for state in self.values())
+
+    def counts(self, worker_id: str) -> dict[str, int]:
+        """Return the number of clients of each role that a worker plays."""
+        return dict(self._counts[worker_id])
+
+    def totals(self) -> Counter[str]:
+        """Return the sum of the workers' counts."""
+        total: Counter[str] = Counter()
+        for state in self.values():
+            total.update(state.progress)
+        return total
+
+    def complaints(self) -> list[tuple[str, int]]:
+        """Return why clients failed and how often, the most frequent reason first."""
+        total: Counter[str] = Counter()
+        for state in self.values():
+            total.update(state.complaints)
+        return total.most_common()
+
+    def described(self) -> list[dict[str, Any]]:
+        """Return the manifest's `workers`."""
+        return [state.described() for state in self.values()]
+
+    def lost(self) -> list[WorkerState]:
+        """Return those that did not do their part to the end."""
+        return [state for state in self.values() if not state.whole]
+
+    def check_able(self) -> None:
+        """Check that every worker can do its part; a lost worker does not end the run for the others.
+
+        Raises:
+            RunError: one cannot.
+        """
+        for state in self.values():
+            if state.broken is not None:
+                raise RunError(state.broken, ExitCode(state.broken_code))
+
+    def check_complete(self) -> None:
+        """Check that every worker can begin: the measurement needs all of them.
+
+        Raises:
+            RunError: the target refuses one for good, or one is lost or has left.
+        """
+        for state in self.values():
+            if state.fatal is not None:
+                raise RunError(f"the target refused: {state.fatal}", ExitCode.TARGET)
+            if state.gone or state.left is not None:
+                how = "was lost" if state.left is None else f"left ({state.left})"
+                raise RunError(f"{state.info.name} {how} before the measurement began", ExitCode.INCONCLUSIVE)
+
+    def check_any(self) -> None:
+        """Check that some worker is still there.
+
+        Raises:
+            RunError: all are gone or have left.
+        """
+        if self and all(state.gone or state.left for state in self.values()):
+            raise RunError("all workers are gone: the run cannot go on", ExitCode.INCONCLUSIVE)
