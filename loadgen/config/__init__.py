@@ -1,1 +1,1 @@
-"""Read the files that people write: YAML with line numbers, units, and errors told in sentences."""
+"""Read the files that people write: YAML with line numbers, quantities with units, and error messages."""

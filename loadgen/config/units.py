@@ -125,7 +125,7 @@ def format_size(size: int) -> str:
 
 
 def rate_parser(things: str, example: str) -> Callable[[object], float]:
-    """Return a parser for rates such as ``100/s`` or ``100 events/s``, with ``things`` for `events`; per second."""
+    """Return a parser for rates of ``things``, such as ``100/s`` or ``100 events/s``; it returns a rate per second."""
     units = {f"/{period}": Fraction(1, seconds) for period, seconds in _PERIODS_S.items()}
 
     def parse(value: object) -> float:

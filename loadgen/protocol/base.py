@@ -73,7 +73,7 @@ UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
 
 
 class SessionHandler(Protocol):
-    """Callbacks of a session to the client that owns the connection; called from the hub, must not block.
+    """Callbacks of a session to the client that owns the connection; called from gevent's hub, so they must not block.
 
     An exception that a callback raises propagates from `Session.receive`, and counts as a failure of the harness. Ids
     are passed as the service sent them: they may belong to a request that was never made, was already answered, or was
@@ -84,7 +84,7 @@ class SessionHandler(Protocol):
         """The service accepted the connection."""
 
     def on_refused(self, reason: str, refusal: Refusal | None = None) -> None:
-        """The service refused the connection; without ``refusal`` it refused permanently, for no known reason."""
+        """The service refused the connection; without ``refusal`` the refusal is permanent and of unknown kind."""
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
         """The service acknowledged a subscription."""

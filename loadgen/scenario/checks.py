@@ -232,7 +232,7 @@ def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Ite
 def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
     """Return whether any subscription can match the published channel for any values of their variables.
 
-    The values of one side are varied at a time, at most 2,000 combinations. A match that is missed causes only a
+    Only one side's values are varied at a time, in at most 2,000 combinations. A match that is missed causes only a
     needless warning.
     """
     published = Template.parse(channel)

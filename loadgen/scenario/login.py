@@ -37,7 +37,7 @@ class Login(Part):
     """api-key: the id of an Event API, whose key is then fetched from AppSync with AWS credentials and stored
     nowhere."""
     profile: str | None = None
-    """iam, api_id: the profile of the AWS configuration; default is that of AWS tools, with the environment first."""
+    """iam, api_id: the profile of the AWS configuration; default is that of other AWS tools, the environment first."""
     region: str | None = None
     """iam, cognito, api_id: the AWS region; default is the region in the URL, the environment or the profile."""
     token_env: Variable | None = None

@@ -32,7 +32,7 @@ class Endpoints:
 
     @property
     def host(self) -> str:
-        """The HTTP host, for which credentials are."""
+        """The HTTP host, which credentials are issued for."""
         return self.http_host
 
     def describe(self) -> dict[str, str | None]:

@@ -1,7 +1,8 @@
 """The errors of the service, for both transports.
 
 `errorType` and `message` are those of the fact sheet (docs/reference/appsync-events.md, section 1.4); the docstring of
-each constant tags its source. A message or code of None is omitted from the frame.
+each constant tags its source; AUVRED, ANDROID and SWIFT are clients that the fact sheet lists. A message or code of
+None is omitted from the frame.
 """
 
 from typing import Final

@@ -92,7 +92,7 @@ def check(written: Written, known: Sequence[str]) -> None:
 
 
 class Frame:
-    """A template with environment variables filled in; it has no `repr` that would show them."""
+    """A template with environment variables filled in; `repr` does not show their values."""
 
     __slots__ = ("_constant", "_format", "_values")
 

@@ -49,7 +49,7 @@ class Requests:
 
 
 class Routes:
-    """Finds the subscription of a delivery by the value that the delivery has; without one it is the only one."""
+    """Finds the subscription of a delivery by its id, channel or number; without these it is the only subscription."""
 
     __slots__ = ("by_channel", "by_number", "only")
 

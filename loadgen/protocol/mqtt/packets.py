@@ -24,7 +24,7 @@ class UnreadablePacketError(Exception):
 
 
 class PacketReader:
-    """Reads packets as `mqtt5.read` does, but survives its panics; one instance per process."""
+    """Reads packets by `mqtt5.read` and explains its panics; one instance per process."""
 
     def __init__(self) -> None:
         #: Takes bytes that begin with a packet; returns the packet and its size. Raises IndexError if the packet is

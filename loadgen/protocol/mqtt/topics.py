@@ -10,7 +10,7 @@ same, and become the topic filter `default/comments/#`. That filter also covers 
 
 _SHOWN_CHARACTERS = 80
 _TOPIC_MAX_BYTES = 65_535
-"""MQTT 5, 1.5.4: the length is a two-byte integer."""
+"""The longest topic: MQTT sends its length as a two-byte integer (MQTT 5, 1.5.4)."""
 #: Size of the cache of topics that matched a wildcard subscription.
 _REMEMBERED = 10_000
 
