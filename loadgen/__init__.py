@@ -1,8 +1,8 @@
-"""Generating load on realtime publish/subscribe services and recording what happened."""
+"""Generate load on realtime publish/subscribe services and record the results."""
 
 from loadgen.search_path import put_locustfile_last
 
 __version__ = "0.1.0"
 
-# Before any other module of ours is imported: a locustfile may import us first of all.
+# Must run before our other modules are imported: a locustfile may import this package first.
 put_locustfile_last()

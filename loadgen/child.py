@@ -1,8 +1,12 @@
-"""`python -m loadgen.child MODULE ARGUMENT …`: how every process of ours is started.
+"""Run a module in a child process: `python -m loadgen.child MODULE ARGUMENT …`.
 
-The module then runs as `python -m MODULE ARGUMENT …` would, with four differences: it ends with the process that
-started it, output cannot make it fail, a signal that came while it was loading is delivered once it can be dealt with,
-and Locust reads options from its command line only (see `loadgen.run.start_locust`).
+Every child process of the harness is started this way. The module runs as `python -m MODULE ARGUMENT …` would, with
+four differences:
+
+- It ends with the process that started it.
+- A failed write to its output does not make it fail.
+- A signal that arrives while it is loading is delivered once the module can handle it.
+- Locust reads options from its command line only (see `loadgen.run.start_locust`).
 """
 
 import os
@@ -14,7 +18,7 @@ from loadgen import garbage
 from loadgen.console import protect_output
 from loadgen.lifeline import end_with_starter
 
-#: These answer signals themselves, and let them in when they can.
+#: These modules install their own signal handlers, and then unblock the signals themselves.
 _OWN_SIGNALS = ("locust", "loadgen")
 
 
@@ -39,5 +43,5 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        # Also while a module was loading: what it did is not worth a traceback.
+        # A Ctrl-C is no error, also while a module is loading: print no traceback.
         os._exit(130)

@@ -1,4 +1,4 @@
-"""What the program says to the person at the terminal."""
+"""Messages to the user at the terminal."""
 
 import sys
 from typing import Final
@@ -12,7 +12,7 @@ _LINE_MAX: Final = 4_000
 
 
 def say(text: str) -> None:
-    """Print sentences to standard error, a line each, without control characters and not endlessly long."""
+    """Print text to standard error: at most 200 lines of 4,000 characters, with `?` for non-printable characters."""
     lines = text[: _LINES_MAX * _LINE_MAX].splitlines() or [""]
     for line in lines[:_LINES_MAX]:
         shown = "".join(character if character.isprintable() else "?" for character in line)

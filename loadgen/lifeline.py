@@ -1,8 +1,9 @@
-"""No process of ours outlives the one that started it.
+"""End each child process when the process that started it ends.
 
-`children.environment` names the starter; a child started through `loadgen.child` calls :func:`end_with_starter` before
-anything else. On Linux the kernel then ends the child the moment its starter is gone, however that went. Where there is
-something to save first, and elsewhere than on Linux, a native thread watches for it instead.
+`subprocesses.environment` passes on the starter's process id; a child started through `loadgen.child` calls
+:func:`end_with_starter` before anything else. On Linux the kernel then kills the child as soon as the starter is gone,
+however it ended. A native thread watches the starter instead on other systems, and in processes that must save
+something first.
 """
 
 import ctypes
@@ -22,25 +23,25 @@ _LOOK_INTERVAL_S: Final = 0.1
 
 
 def end_with_starter() -> None:
-    """End at once when the process ends that `LOADGEN_STARTER` names; do nothing where none is named."""
+    """Make this process end when the process that `LOADGEN_STARTER` names ends; do nothing if it names none."""
     starter = os.environ.pop(STARTER, "")
     if starter.isdigit():
         end_with(int(starter))
 
 
 def end_with(parent: int) -> None:
-    """End this process as soon as ``parent``, which must be its parent now, has ended."""
+    """Make this process end as soon as ``parent`` ends; ``parent`` must be its parent process now."""
     if not _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL):
         watch_parent(parent, _nothing, 0.0)
     elif os.getppid() != parent:
-        # It had ended before the kernel knew of our wish.
+        # The parent ended before the prctl call took effect.
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def watch_parent(parent: int, on_orphaned: Callable[[], object], grace_s: float) -> None:
-    """When ``parent`` has ended, call ``on_orphaned`` in a native thread and end this process after ``grace_s``.
+    """When ``parent`` ends, call ``on_orphaned`` in a native thread, and end this process ``grace_s`` seconds later.
 
-    The end is SIGKILL, so it comes however busy or stuck the rest of the process is.
+    The process is ended by SIGKILL, which works however busy or stuck its other threads are.
     """
     sleep = _native("time", "sleep")
 
@@ -62,7 +63,7 @@ def adopt_orphans() -> None:
 
 
 def _native(module: str, name: str) -> Any:
-    """Return a function as it is without gevent's patches; gevent is not loaded for it."""
+    """Return the function without gevent's patches; gevent is not imported for this."""
     if "gevent.monkey" in sys.modules:
         from gevent.monkey import get_original
 

@@ -1,4 +1,4 @@
-"""Where the files live that come with the program: in a checkout and in an installed wheel."""
+"""Find the files shipped with the program, in a checkout or an installed wheel."""
 
 from pathlib import Path
 
@@ -7,10 +7,9 @@ _BUNDLE = _PACKAGE / "_bundle"
 
 
 def bundle(relative: str) -> Path:
-    """Return the path of a file or folder that a checkout has at its top level, such as ``scenarios``.
+    """Return the path of a file or folder from a checkout's top level, such as ``scenarios``.
 
-    An installed wheel carries these in ``loadgen/_bundle`` (``force-include`` in pyproject.toml). The path need not
-    exist.
+    An installed wheel has these in ``loadgen/_bundle`` (``force-include`` in pyproject.toml). The path need not exist.
     """
     installed = _BUNDLE / relative
     return installed if installed.exists() else _PACKAGE.parent / relative

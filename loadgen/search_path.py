@@ -1,8 +1,8 @@
-"""Where Python imports from: never from the working directory before anything else.
+"""Stop Python from importing modules of the working directory in place of libraries.
 
-Python puts the working directory first on `sys.path` for `python -m`, for an empty entry of PYTHONPATH, and Locust does
-for every locustfile. A `numpy.py` there would then run in place of the library. Only `os` and `sys` are imported here:
-Python has both before it looks into any folder.
+Python puts the working directory first on `sys.path` for `python -m` and for an empty entry of PYTHONPATH, and Locust
+does so for every locustfile. A `numpy.py` there would then run in place of the library. This module imports only `os`
+and `sys`, which Python has loaded before it searches any folder.
 """
 
 import os
@@ -20,10 +20,10 @@ _LOADING = "load_locustfile"
 
 
 def leave_out_working_folder() -> None:
-    """Take the working directory out of what Python searches before its own library.
+    """Remove the working directory from the `sys.path` entries before the standard library.
 
-    It stays where PYTHONPATH names it by its absolute path, and behind everything else where an installed project lies
-    in it. The folder of this package stays importable, behind everything else.
+    It stays if PYTHONPATH names it by its absolute path. Later entries stay too, such as that of an editable install.
+    The folder of this package is appended if it is missing, so that the package stays importable.
     """
     _take_out()
     if PACKAGE_PARENT not in sys.path:
@@ -31,10 +31,10 @@ def leave_out_working_folder() -> None:
 
 
 def put_locustfile_last() -> None:
-    """Let Python search the working directory and the folder of the locustfile that is loading last.
+    """Make Python search the working directory and the folder of the loading locustfile last.
 
-    Locust puts both first. The user's code can still import its neighbours, but none takes the place of a library. Does
-    nothing in a process that is not Locust's.
+    Locust puts both first. The user's code can still import the modules beside it, but none of them replaces a library.
+    Does nothing outside a Locust process.
     """
     if "locust.main" not in sys.modules:
         return
@@ -43,29 +43,29 @@ def put_locustfile_last() -> None:
     folders += _take_out()
     _search_last(folders)
     if loading:
-        # Locust deletes its first entry when the file is loaded.
+        # Locust deletes the first entry after loading the file; give it one to delete.
         sys.path.insert(0, _STANDARD_LIBRARY)
 
 
 def absolute_entries(pythonpath: str | None) -> list[str]:
-    """Return the entries of a PYTHONPATH that do not depend on where a process is started."""
+    """Return the absolute paths in a PYTHONPATH: the entries that do not depend on the working directory."""
     return [entry for entry in (pythonpath or "").split(os.pathsep) if os.path.isabs(entry)]  # noqa: PTH117
 
 
 def _search_last(folders: list[str]) -> None:
-    """Let the code in these folders import their modules, where nothing else has one of that name.
+    """Let the code in ``folders`` import modules from there, unless a library has a module of the same name.
 
-    The end of `sys.path` would not do. A `ruamel.py` there takes the place of the namespace package `ruamel`, and a
-    library that tries to import what is not installed would find it there.
+    Appending the folders to `sys.path` is not enough: a `ruamel.py` there would replace the namespace package `ruamel`,
+    and a library that tries to import an optional package would find the user's file.
     """
     from importlib.machinery import PathFinder
 
     class Last:
-        """Finds top-level modules in the folders."""
+        """Finder of top-level modules in the folders."""
 
         @staticmethod
         def find_spec(name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
-            """Return where a module is, or None; called by the import system."""
+            """Return the spec of a module, or None if it is not found; called by the import system."""
             if path is not None or not any(_is_below(_importer(), folder) for folder in folders):
                 return None
             return PathFinder.find_spec(name, folders)
@@ -75,7 +75,7 @@ def _search_last(folders: list[str]) -> None:
 
 
 def _importer() -> str:
-    """Return the file of the code that is importing something at this moment."""
+    """Return the file of the code that runs the current import."""
     frame: FrameType | None = sys._getframe()
     while frame is not None and (
         "importlib" in frame.f_code.co_filename or frame.f_code.co_filename == __file__
@@ -85,17 +85,17 @@ def _importer() -> str:
 
 
 def _is_below(file: str, folder: str) -> bool:
-    # A virtual environment may stand there: its libraries are not the user's code.
+    # The folder may contain a virtual environment, whose libraries are not the user's code.
     return "-packages" not in file and os.path.realpath(file).startswith(
         os.path.join(os.path.realpath(folder), "")  # noqa: PTH118
     )
 
 
 def _take_out() -> list[str]:
-    """Take the working directory out of the entries before the standard library; return it, absolute."""
+    """Remove the working directory from the entries before the standard library; return the absolute paths removed."""
     folder = _working_folder()
     if folder is None:
-        # Nothing can be imported from it.
+        # Nothing can be imported from a deleted folder.
         return []
     here = os.path.realpath(folder)
     if any(_same(entry, here) for entry in absolute_entries(os.environ.get("PYTHONPATH"))):
@@ -121,7 +121,7 @@ def _same(entry: str, folder: str) -> bool:
 
 
 def _is_loading() -> bool:
-    """Whether Locust is executing a locustfile at this moment; its folder is then the first entry."""
+    """Return True while Locust loads a locustfile; the file's folder is then the first entry of `sys.path`."""
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_code.co_name != _LOADING:
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Starting our own modules as child processes, passing signals on to them, and leaving none behind."""
+"""Start our own modules as child processes, forward signals to them, and leave none behind."""
 
 import os
 import signal
@@ -15,23 +15,24 @@ import psutil
 from loadgen.lifeline import STARTER, adopt_orphans
 from loadgen.search_path import PACKAGE_PARENT, absolute_entries
 
-#: What ends a run in good order, whichever of the three it is.
+#: Signals that end a run in good order.
 ENDING_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: A child that has been told so often and is still there is stuck.
+#: From this many ending signals on, the child gets SIGKILL: it ignored the earlier ones, so it is stuck.
 _PATIENCE: Final = 4
 _LEFT_OVER_S: Final = 1.0
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """Return the command line of a module; `-P` keeps what lies in the working directory from shadowing it."""
+    """Return the command line that runs a module; `-P` keeps files in the working directory from shadowing it."""
     return [sys.executable, "-P", "-m", "loadgen.child", module, *arguments]
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a child.
+    """Return the environment variables for a child.
 
-    It finds our modules where the project is not installed, but none in the working directory. It ends with this
-    process, and reads files as UTF-8 while it writes to the terminal as this process does, whatever the locale.
+    The child finds our modules even if the project is not installed, but imports nothing from the working directory. It
+    ends with this process. Whatever the locale, it reads files as UTF-8 and writes to the terminal in the encoding of
+    this process.
     """
     paths = [PACKAGE_PARENT, *absolute_entries(os.environ.get("PYTHONPATH"))]
     return {
@@ -45,7 +46,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def held_signals() -> Iterator[None]:
-    """Hold signals back, for this process meanwhile and for a child that is started until it lets them in."""
+    """Block the ending signals in this process meanwhile, and in a child started meanwhile until it unblocks them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     try:
         yield
@@ -54,10 +55,10 @@ def held_signals() -> Iterator[None]:
 
 
 class Supervised:
-    """A child in a process group of its own; this process passes on to it what it is told.
+    """A child in its own process group, to which this process forwards the signals that it receives.
 
-    So the child hears of a Ctrl-C once, whether it came from the terminal or from `kill`. ``to_group`` passes signals
-    to the child's whole group, for a child that only waits for children of its own.
+    The child thus receives a Ctrl-C once, whether it came from the terminal or from `kill`. ``to_group`` forwards
+    signals to the child's whole group, for a child that only waits for its own children.
     """
 
     def __init__(
@@ -72,10 +73,10 @@ class Supervised:
     ) -> None:
         self._to_group = to_group
         self._before: dict[int, Any] = {}
-        #: How often this process was told to end.
+        #: Ending signals that this process has received so far.
         self.interrupts = 0
         adopt_orphans()
-        # Held back until the child can deal with them; a child inherits what is held back.
+        # The child inherits the blocked signals, and unblocks them once it can handle them.
         with held_signals():
             self.process = subprocess.Popen(  # noqa: S603  ours
                 list(arguments),
@@ -100,7 +101,7 @@ class Supervised:
         leave_none()
 
     def wait(self) -> int:
-        """Return the child's exit code, negative for the signal that ended it."""
+        """Wait for the child to end; return its exit code, or the negative number of the signal that ended it."""
         return self.process.wait()
 
     def _listen(self) -> None:
@@ -117,7 +118,7 @@ class Supervised:
         self._signal(signal.SIGINT if self.interrupts < _PATIENCE else signal.SIGKILL)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        """Ctrl-Z: stop the child as well, which is in a group of its own."""
+        """Stop the child too on Ctrl-Z: the terminal stops only this process's group."""
         self._signal(signal.SIGSTOP, group=True)
         os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -127,7 +128,7 @@ class Supervised:
     def _signal(self, number: int, *, group: bool = False) -> None:
         if self.process.returncode is not None:
             return
-        # Not Popen's own: it would wait for its lock, which the interrupted `wait` may hold.
+        # Popen.send_signal would wait for a lock that the interrupted `wait` may hold.
         with suppress(ProcessLookupError, PermissionError):
             if group or self._to_group or number == signal.SIGKILL:
                 os.killpg(self.process.pid, number)
@@ -136,7 +137,7 @@ class Supervised:
 
 
 def leave_none() -> None:
-    """Wait a moment for descendants of this process that are still there, adopted ones too, then end them."""
+    """Wait up to 1 s for the remaining descendants of this process, adopted ones included, then kill them."""
     deadline_s = time.monotonic() + _LEFT_OVER_S
     while (left := _descendants()) and time.monotonic() < deadline_s:
         time.sleep(0.02)
@@ -147,7 +148,7 @@ def leave_none() -> None:
 
 
 def _descendants() -> list[psutil.Process]:
-    """Return the living descendants of this process; takes the exit codes of adopted ones that have ended."""
+    """Return the living descendants of this process, and reap the adopted ones that have ended."""
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error, ChildProcessError):

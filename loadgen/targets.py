@@ -1,7 +1,8 @@
-"""Which protocol a target speaks.
+"""Find the protocol of a target by its URL.
 
-A further protocol is a package whose module `target` says by `protocol_of` what kind of target a URL is, and a line
-here; or, without either, a protocol file that the target names before its scheme (`loadgen.protocol_file`).
+To add a protocol, write a package whose module `target` has a function `protocol_of(url)` that returns a
+`TargetProtocol`, and list its URL schemes in `_BY_SCHEME`. A protocol file, which the target names before its scheme,
+needs neither (`loadgen.protocol_file`).
 """
 
 from importlib import import_module
@@ -11,16 +12,16 @@ from typing import Final
 from loadgen.protocol.appsync.target import PROTOCOL
 from loadgen.protocol.base import TargetProtocol
 
-#: What speaks where nothing else is said.
+#: The protocol of every URL that names no other.
 APPSYNC_EVENTS: Final = PROTOCOL
-#: The package of each further protocol by the schemes of its URLs; imported when it is needed.
+#: The packages of the other protocols by URL scheme; imported when needed.
 _BY_SCHEME: Final = {
     **dict.fromkeys(("mqtt", "mqtts", "mqtt+ws", "mqtt+wss"), "loadgen.protocol.mqtt"),
 }
 
 
 def protocol_of(url: str | None) -> TargetProtocol:
-    """Return the protocol of a target by its URL's scheme; AppSync Events for all others, and where there is no URL.
+    """Return the protocol of a target by its URL's scheme, or AppSync Events for any other scheme and without a URL.
 
     Raises:
         ScenarioError: the URL names a protocol file (`nats+ws://…`) that is not there or cannot be used.
@@ -37,24 +38,24 @@ def protocol_of(url: str | None) -> TargetProtocol:
 
 
 def protocol_file_of(url: str) -> str | None:
-    """Return the text of the protocol file that a target names; None: it names none. Raises as `protocol_of`."""
+    """Return the text of the protocol file that a target names, or None if it names none; raises as `protocol_of`."""
     files = _protocol_files(url)
     return None if files is None else str(files.text_at(url))
 
 
 def adopt_protocol_file(url: str, text: str) -> None:
-    """Take this for the text of the protocol file that a target names. Raises as `protocol_of`."""
+    """Use ``text`` as the protocol file that a target names, instead of reading the file; raises as `protocol_of`."""
     files = _protocol_files(url)
     if files is not None:
         files.adopt(url, text)
 
 
 def _protocol_files(url: str) -> ModuleType | None:
-    """Return what reads protocol files, if the target names one."""
+    """Return the module that reads protocol files, or None if the target names no file."""
     scheme = url.strip().partition("://")[0]
     if "+" not in scheme or scheme.lower() in _BY_SCHEME:
         return None
-    # Not above: it reads files as scenarios are read, and scenarios ask here for their target's rules.
+    # Imported late: it loads pydantic and the YAML reader, which other targets do without.
     from loadgen import protocol_file
 
     return protocol_file if protocol_file.split(url) is not None else None

@@ -1,1 +1,1 @@
-"""Reading the files that people write: YAML with places, units, and sentences about what is wrong."""
+"""Read the files that people write: YAML with line numbers, quantities with units, and error messages."""

@@ -1,19 +1,19 @@
-"""What every file that people write has in common."""
+"""Common parts of the models of all files that people write."""
 
 import os
 
 from pydantic import BaseModel, ConfigDict
 
-# Pydantic would search all installed packages for plugins, which takes 0.02 s of CPU time; a scenario means the same
-# whatever is installed.
+# Pydantic would search all installed packages for plugins, which takes 0.02 s of CPU time; a scenario must mean the
+# same whatever is installed.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
-# Tags of unions stand in pydantic's error locations; the angle brackets tell them from the file's keys.
+# Pydantic puts the tags of unions into its error locations; angle brackets distinguish them from the file's keys.
 WORD, MAPPING, LIST = "<word>", "<mapping>", "<list>"
 
 
 def is_tag(step: int | str) -> bool:
-    """Return whether a step of pydantic's error locations is a tag of a union, or its mark for a mapping's key."""
+    """Return whether a step of a pydantic error location is a union's tag, or pydantic's mark for a mapping's key."""
     return isinstance(step, str) and (step == "[key]" or (step.startswith("<") and step.endswith(">")))
 
 
@@ -23,12 +23,12 @@ def as_tuple(value: object) -> object:
 
 
 def word_or_mapping(value: object) -> str:
-    """Return the tag of what is written either as a word or spelled out."""
+    """Return the union tag of a value that is written either as a word or as a mapping."""
     return MAPPING if isinstance(value, dict | BaseModel) else WORD
 
 
 class Part(BaseModel):
-    """A mapping of such a file: immutable, no unknown keys, no conversion of types."""
+    """Base class of every mapping in such a file: immutable, no unknown keys, no type conversion."""
 
     model_config = ConfigDict(
         strict=True,

@@ -1,6 +1,6 @@
-"""What each key of a file is for: the docstrings below the fields of the models, read when somebody asks.
+"""Read the descriptions of a file's keys, the docstrings below the fields of its models, on demand.
 
-pydantic can read them too, but does so whenever the models are imported, which every process of a run would pay for.
+pydantic can read them too, but does so whenever the models are imported, which would cost every process of a run.
 """
 
 import ast
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 @cache
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """Return the docstrings of a model's fields by the fields' names; inherited ones too."""
+    """Return the docstrings of a model's fields by field name, inherited fields included."""
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
         if issubclass(owner, BaseModel):
@@ -23,11 +23,11 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
 
 @cache
 def _of_module(module: str) -> dict[str, dict[str, str]]:
-    """Return, by class, the strings that stand below an attribute."""
+    """Return by class the docstrings below attributes, by attribute name."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
     except (OSError, TypeError):
-        return {}  # no source at hand: no description, which costs only words
+        return {}  # without the source there are no descriptions, and everything else still works
     return {
         node.name: {
             attribute.target.id: inspect.cleandoc(text.value.value)

@@ -1,4 +1,4 @@
-"""Reading YAML into plain data that know their lines."""
+"""Read YAML into plain data, and record the line of each part."""
 
 from collections.abc import Iterator
 from pathlib import Path as File
@@ -18,15 +18,15 @@ _MAX_OPEN = 100
 _TOO_DEEP = "the YAML is nested too deeply; write plain values"
 _TOO_LARGE = "the file is larger than 1 MB, which no file of this kind is"
 MAX_BYTES = 1_000_000
-"""Of any YAML or JSON file that people write: scenarios, protocols, logins, prices, faults, APIs."""
+"""Size limit of any YAML or JSON file that people write: scenarios, protocols, logins, prices, faults, APIs."""
 
 
 def parse(text: str, source: str) -> tuple[Any, Places]:
-    """Return the plain data of a YAML text, and where each part stands (``source:line``).
+    """Return the plain data of a YAML text, and the place of each part (``source:line``).
 
     Raises:
-        ScenarioError: it is not one YAML document of plain values, is too long or nested too deeply, or a key stands
-            twice.
+        ScenarioError: the text is not one YAML document of plain values, is too long or nested too deeply, or has a
+            key twice.
     """
     if len(text) > MAX_BYTES:
         raise ScenarioError([f"{source}: {_TOO_LARGE}"])
@@ -57,7 +57,7 @@ def parse(text: str, source: str) -> tuple[Any, Places]:
 
 
 def _refuse_nested_line(text: str, source: str) -> None:
-    """Refuse a line with more open brackets than any has: the reader's time grows with their square."""
+    """Refuse a line with more than 100 open brackets: the YAML reader's time grows with the square of their number."""
     for number, line in enumerate(text.splitlines(), start=1):
         if line.count("[") + line.count("{") <= _MAX_OPEN:
             continue
@@ -72,12 +72,12 @@ def _refuse_nested_line(text: str, source: str) -> None:
 
 
 def read_text(path: File, encoding: str = "utf-8") -> str:
-    """Return what a file holds, of which no more is read than may be in one.
+    """Return the text of a file; a larger file than `MAX_BYTES` is refused without being read whole.
 
     Raises:
-        OSError: it cannot be read.
-        UnicodeDecodeError: it is not UTF-8.
-        ScenarioError: it is too large.
+        OSError: the file cannot be read.
+        UnicodeDecodeError: the file is not UTF-8.
+        ScenarioError: the file is larger than `MAX_BYTES`.
     """
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
@@ -94,7 +94,7 @@ class _Reader:
         self.problems: list[str] = []
 
     def read(self, node: Node, path: Path) -> Any:
-        """Turn a node into plain data, noting places and problems."""
+        """Return a node as plain data, and record places and problems."""
         self._places.of.setdefault(path, self._place(node))
         self._values += 1
         if len(path) > _MAX_DEPTH or self._values > _MAX_VALUES:  # aliases can nest without end, or multiply
@@ -126,7 +126,7 @@ class _Reader:
         tag = str(node.tag)
         if tag not in _SCALARS:
             if node.style is None and tag.startswith("tag:yaml.org,2002:"):
-                return node.value  # a date, say: text that will not fit where it stands
+                return node.value  # such as a date: kept as text, which the model then accepts or refuses
             self._refuse(node, path, f"has the tag {shown(tag)}; write plain values")
             return None
         try:

@@ -1,4 +1,4 @@
-"""A file's format as JSON Schema (draft 2020-12), for editors."""
+"""Describe a file's format as JSON Schema (draft 2020-12), for editors."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema_of(root: type[Part], title: str) -> dict[str, Any]:
-    """Return the schema of files of a model, each key with the docstring of its field."""
+    """Return the schema of the files that ``root`` models; each key's description is the docstring of its field."""
     schema = _written(root.model_json_schema(by_alias=True, mode="validation"))
     for model in _reached(root, set()):
         whole = schema if model is root else schema["$defs"].get(model.__name__)
@@ -23,7 +23,7 @@ def schema_of(root: type[Part], title: str) -> dict[str, Any]:
 
 
 def _reached(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
-    """Yield a model and those of its parts: other files have models of the same names."""
+    """Yield a model and the models of its parts, and no others: other files have models of the same names."""
     if model in seen:
         return
     seen.add(model)
@@ -34,7 +34,7 @@ def _reached(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[typ
 
 
 def _written(value: Any) -> Any:
-    """Leave out what a file cannot have: null, Python's defaults, and titles made from Python's names."""
+    """Return a schema without parts that no file can use: null, Python's defaults, and titles from Python's names."""
     if isinstance(value, list):
         return [_written(each) for each in value]
     if not isinstance(value, dict):

@@ -17,7 +17,7 @@ _FORMS = {
     KEY_PATTERN: "made of letters, digits, '_' and '-', at most 50 of them, a letter first",
     ENVIRONMENT_PATTERN: "the name of an environment variable such as EVENTS_API_KEY",
 }
-#: The other form of what may be a word or a mapping.
+#: The mapping form, by key, of values that may be a word or a mapping.
 _OR_MAPPING = {
     "arrival": " or a mapping such as {bursts: 10}",
     "ready": " or a mapping such as {settle: 2s}",
@@ -26,7 +26,7 @@ _OR_MAPPING = {
 
 
 def problems_in(error: ValidationError, data: object, model: type[BaseModel]) -> Iterator[Problem]:
-    """Yield what is wrong with ``data``, which ``model`` has refused."""
+    """Yield the problems of ``data``, which ``model`` has refused."""
     found = [(_path(details["loc"], data), details) for details in error.errors(include_url=False)]
     misspelt = {
         (*path[:-1], closest(str(path[-1]), keys_of(_model_at(path[:-1], model, data))))
@@ -34,24 +34,24 @@ def problems_in(error: ValidationError, data: object, model: type[BaseModel]) ->
         if details["type"] == "extra_forbidden"
     }
     for path, details in found:
-        # A key that is there under a wrong name is one mistake, not two.
+        # A misspelt required key is one mistake: do not report it as missing as well.
         if details["type"] != "missing" or path not in misspelt:
             yield Problem(path, _message(details, path, model, data))
 
 
 def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return the fields by the names they have in the YAML."""
+    """Return a model's fields by their keys in the YAML."""
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def description_of(model: type[BaseModel], key: str) -> str:
-    """Return what a key is for; empty where nothing is written of it."""
+    """Return the description of a key, or an empty text if it has none."""
     names = {info.alias or name: name for name, info in model.model_fields.items()}
     return descriptions(model).get(names[key], "")
 
 
 def _path(location: tuple[int | str, ...], data: Any) -> Path:
-    """Return the location without what pydantic puts in for unions and for keys of mappings."""
+    """Return a pydantic error location without the steps that pydantic adds for unions and for keys of mappings."""
     path: list[int | str] = []
     for step in location:
         if _has(data, step):
@@ -114,11 +114,11 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
             break
         data = data[step] if _has(data, step) else None
         if get_origin(info.annotation) in (Mapping, tuple) or isinstance(data, list):
-            # A name or a number stands between the key and what the model describes.
+            # The next step is a name or an index in the collection of what the model describes.
             key = next(steps, None)
             data = data[key] if key is not None and _has(data, key) else None
         written = data if isinstance(data, Mapping) else {}
-        # Of several forms that of which most keys are there; of equal ones the first.
+        # Of several forms, take the one with the most of its keys present; on a tie, the first.
         model = max(
             models_in(info.annotation),
             key=lambda form: len(keys_of(form).keys() & written.keys()),
@@ -128,7 +128,7 @@ def _model_at(path: Path, model: type[BaseModel], data: Any) -> type[BaseModel]:
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models that a field's type is made of."""
+    """Yield the models in a field's type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):

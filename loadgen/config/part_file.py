@@ -1,4 +1,4 @@
-"""Reading a YAML or JSON file that is one mapping, into its model."""
+"""Read a YAML or JSON file that is one mapping into its model."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -15,12 +15,12 @@ Model = TypeVar("Model", bound=Part)
 
 
 def read_part(path: Path, model: type[Model], what: str, example: str) -> Model:
-    """Return what a file says; an empty one says what the model's defaults are.
+    """Return a file's content as ``model``; an empty file gives the model's defaults.
 
-    `what` names the file in messages, as "the faults file", `example` is what may stand in it.
+    ``what`` names the file in messages, such as "the faults file"; ``example`` is an example of valid content.
 
     Raises:
-        ScenarioError: it cannot be read, or says what cannot be; a line for each problem.
+        ScenarioError: the file cannot be read or is invalid; one line for each problem.
     """
     try:
         text = document.read_text(path)

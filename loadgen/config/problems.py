@@ -1,4 +1,4 @@
-"""What is wrong with a scenario, as sentences that say where and what would be right."""
+"""The problems of a scenario, as sentences that say where the mistake is and what would be right."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ Path = tuple[str | int, ...]
 
 
 class ScenarioError(Exception):
-    """A scenario that cannot be run; ``str()`` is one line for each problem."""
+    """A scenario, or another file that people write, cannot be used; ``str()`` has one line for each problem."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type["ScenarioError"], tuple[tuple[str, ...]]]:
-        """Survive pickling between processes: the default would pass the joined text."""
+        """Support pickling between processes: by default the joined text would be passed to ``__init__``."""
         return ScenarioError, (self.problems,)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong at a path of the scenario; ``message`` reads on from the path."""
+    """A problem at a path of the scenario; ``message`` completes a sentence that begins with the path."""
 
     path: Path
     message: str
@@ -30,13 +30,13 @@ class Problem:
 
 @dataclass(slots=True)
 class Places:
-    """Where the parts of a scenario were written, such as ``scenarios/x.yaml:12``."""
+    """The places where the parts of a scenario were written, such as ``scenarios/x.yaml:12``."""
 
     source: str
     of: dict[Path, str] = field(default_factory=dict)
 
     def place(self, path: Path) -> str:
-        """Return where the path was written, or the nearest path above it."""
+        """Return the place of the path, or of the nearest known path above it."""
         for length in range(len(path), -1, -1):
             known = self.of.get(path[:length])
             if known is not None:
@@ -44,7 +44,7 @@ class Places:
         return self.source
 
     def sentences(self, problems: Iterable[Problem]) -> Iterator[str]:
-        """Yield each problem once, in the order of the file."""
+        """Yield each problem once as a sentence with its place, in the order of the file."""
         order = {path: number for number, path in enumerate(self.of)}
 
         def position(problem: Problem) -> int:
@@ -56,6 +56,6 @@ class Places:
         for problem in dict.fromkeys(sorted(problems, key=position)):
             path = problem.path
             if path[:-1] in order and path not in order and isinstance(path[-1], int):
-                path = path[:-1]  # one entry that was written without a list
+                path = path[:-1]  # a single entry, written without a list
             subject = dotted(path) if path else "the scenario"
             yield redacted(f"{self.place(problem.path)}: {subject} {problem.message}")

@@ -1,4 +1,4 @@
-"""Showing what stood in a file: bounded, escaped, and without keys."""
+"""Show a file's values in messages: bounded, escaped, and without API keys."""
 
 import re
 from collections.abc import Iterable
@@ -9,18 +9,18 @@ ENVIRONMENT_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 KEY_PATTERN = r"^[A-Za-z][A-Za-z0-9_-]{0,49}$"
 _SHOWN_CHARACTERS = 60
-#: API keys of AppSync begin with da2-; what follows is never repeated.
+#: API keys of AppSync begin with da2-; the rest is never shown.
 _KEY = re.compile(r"da2-[A-Za-z0-9_-]*", re.IGNORECASE)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def holds_key(text: str) -> bool:
-    """Return whether the text has in it what looks like an API key."""
+    """Return whether the text contains what looks like an API key."""
     return bool(re.search(r"da2-[A-Za-z0-9]{6,}", text, re.IGNORECASE))
 
 
 def redacted(text: str) -> str:
-    """Return the text without what looks like an API key."""
+    """Return the text with each apparent API key replaced by ``da2-…``."""
     return _KEY.sub("da2-…", text)
 
 
@@ -46,12 +46,12 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant; None where none is near."""
+    """Return the known word that was probably meant, or None if none is similar."""
     return next(iter(get_close_matches(word[:_SHOWN_CHARACTERS], list(known), n=1, cutoff=0.6)), None)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest of the known words, or the list of them."""
+    """Return ``; did you mean 'x'?`` with the nearest known word, or the list of known words if none is similar."""
     known = list(known)
     close = closest(word, known)
     if close is not None:

@@ -1,6 +1,7 @@
-"""Quantities with units: how they are read, held (ns, per second, bytes) and written back exactly.
+"""Parse quantities with units, and write them back exactly.
 
-Every reader raises ``PydanticCustomError`` with a message that reads on from the value's path.
+Durations are held in nanoseconds, rates per second, and sizes in bytes. Every parser raises ``PydanticCustomError``
+with a message that completes a sentence that begins with the value's path.
 """
 
 import re
@@ -30,7 +31,7 @@ _TIMES_NS = {
 }
 _SIZES = {"MB": 10**6, "KB": 10**3, "KiB": 1024, "B": 1}
 _PERIODS_S = {"s": 1, "min": 60, "h": 3600}
-#: What is often written instead.
+#: Units that people often write instead of the right ones, for suggestions.
 _OTHER_NAMES = {
     "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m",
     "minutes": "m", "hour": "h", "hours": "h", "hr": "h", "msec": "ms", "µs": "us", "usec": "us",
@@ -46,12 +47,12 @@ MAX_RATE_PER_S = 10_000_000
 
 
 def problem(message: str) -> PydanticCustomError:
-    """Return the error of a value; its message reads on from the value's path."""
+    """Return the error of a value; ``message`` completes a sentence that begins with the value's path."""
     return PydanticCustomError("scenario", "{message}", {"message": message})
 
 
 def _parts(value: object, kind: str, example: str, units: Mapping[str, Any]) -> tuple[Fraction, str]:
-    """Split a quantity; raise the problem of a bare number, another type, or an unknown unit."""
+    """Return a quantity's number and unit; raise the error of a bare number, another type, or an unknown unit."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         unit = example.lstrip("0123456789")
         raise problem(f"is {shown(value)} without a unit; write '{shown(value)}{unit}' if that is meant")
@@ -70,7 +71,7 @@ def _parts(value: object, kind: str, example: str, units: Mapping[str, Any]) -> 
 
 
 def parse_duration(value: object) -> int:
-    """Return nanoseconds of ``5s``, ``500ms``, ``2m``, ``1h``."""
+    """Return the nanoseconds of a duration such as ``5s``, ``500ms``, ``2m`` or ``1h``."""
     number, unit = _parts(value, "a duration with its unit", "5s", _TIMES_NS)
     nanoseconds = round(number * _TIMES_NS[unit])
     if nanoseconds > MAX_DURATION_NS:
@@ -79,7 +80,7 @@ def parse_duration(value: object) -> int:
 
 
 def parse_positive_duration(value: object) -> int:
-    """Return nanoseconds, at least 1."""
+    """Return the nanoseconds of a duration of at least 1 ns."""
     nanoseconds = parse_duration(value)
     if nanoseconds == 0:
         raise problem(f"must be longer than nothing, not {shown(value)}")
@@ -87,7 +88,7 @@ def parse_positive_duration(value: object) -> int:
 
 
 def parse_echo(value: object) -> int:
-    """Return nanoseconds, at least 10 ms; 0 for `off`."""
+    """Return the nanoseconds of an interval of at least 10 ms, or 0 for `off`."""
     if value == OFF:
         return 0
     if not isinstance(value, str) or not value.strip()[:1].isdigit():
@@ -107,7 +108,7 @@ def format_duration(nanoseconds: int) -> str:
 
 
 def parse_size(value: object) -> int:
-    """Return bytes of ``200B``, ``5KB`` (1,000), ``4KiB`` (1,024), ``1MB``."""
+    """Return the bytes of a size such as ``200B``, ``5KB`` (1,000 bytes each), ``4KiB`` (1,024 bytes each), ``1MB``."""
     number, unit = _parts(value, "a size with its unit", "200B", _SIZES)
     size = number * _SIZES[unit]
     if size.denominator != 1:
@@ -124,7 +125,7 @@ def format_size(size: int) -> str:
 
 
 def rate_parser(things: str, example: str) -> Callable[[object], float]:
-    """Return the reader of a rate per second of ``things``, whose name may stand in it (``100 events/s``)."""
+    """Return a parser for rates of ``things``, such as ``100/s`` or ``100 events/s``; it returns a rate per second."""
     units = {f"/{period}": Fraction(1, seconds) for period, seconds in _PERIODS_S.items()}
 
     def parse(value: object) -> float:
@@ -147,7 +148,7 @@ def format_rate(rate_per_s: float) -> str:
 
 
 def parse_percent(value: object) -> float:
-    """Return the percentage of ``10%`` as the number 10."""
+    """Return the number of a percentage: 10 for ``10%``."""
     number, _ = _parts(value, "a percentage of the rate", "100%", {"%": 1})
     if number > 100_000:
         raise problem(f"is {shown(value)}, more than the 100000% that a load may be")
@@ -155,7 +156,7 @@ def parse_percent(value: object) -> float:
 
 
 def parse_share(value: object) -> float:
-    """Return the percentage of ``30%`` as the number 30; above 0 and at most 100."""
+    """Return the number of a percentage above 0 and at most 100: 30 for ``30%``."""
     number, _ = _parts(value, "a share", "30%", {"%": 1})
     if not 0 < number <= 100:
         raise problem(f"must be above 0% and at most 100%, not {shown(value)}")
@@ -163,7 +164,7 @@ def parse_share(value: object) -> float:
 
 
 def parse_byte_rate(value: object) -> float:
-    """Return bytes per second of ``20KB/s``."""
+    """Return the bytes per second of a rate such as ``20KB/s``."""
     units = {f"{unit}/s": factor for unit, factor in _SIZES.items()}
     number, unit = _parts(value, "bytes per second", "20KB/s", units)
     if float(number * units[unit]) == 0:
@@ -182,17 +183,17 @@ def format_percent(percent: float) -> str:
 
 
 def parse_time_of_day(value: object) -> int:
-    """Return seconds after midnight of ``20:00`` or ``08:30:15``."""
+    """Return the seconds after midnight of a time of day such as ``20:00`` or ``08:30:15``."""
     match = _TIME_OF_DAY.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= 60 else None
     if match is None:
-        # Some readers of YAML take 20:00 without quotes for the number 1200, so the example has them.
+        # Some YAML readers take an unquoted 20:00 for the number 1200, so the example has quotes.
         raise problem(f'must be a time of day in quotes such as "20:00", not {shown(value)}')
     hour, minute, second = (int(part or 0) for part in match.groups())
     return hour * 3600 + minute * 60 + second
 
 
 def format_time_of_day(seconds: int) -> str:
-    """Write seconds after midnight."""
+    """Write seconds after midnight as a time of day, such as ``20:00`` or ``08:30:15``."""
     minutes, second = divmod(seconds, 60)
     return f"{minutes // 60:02}:{minutes % 60:02}" + (f":{second:02}" if second else "")
 
@@ -222,7 +223,7 @@ PositiveDurationNs = Annotated[
     PlainSerializer(format_duration, return_type=str),
     _DURATION_SCHEMA,
 ]
-#: 0 is `off`.
+#: An interval in nanoseconds; 0 means `off`.
 EchoNs = Annotated[
     int,
     BeforeValidator(parse_echo, json_schema_input_type=Literal["off"] | PositiveDurationNs),

@@ -1,5 +1,5 @@
-"""From a login's description to a credential that works: reads the environment, profiles and token sources.
+"""Make a credential from the description of a login: read the environment, AWS profiles and token sources.
 
-The description is `loadgen.scenario.login.Login`, the result a `loadgen.protocol.appsync.auth.Credential`. No secret is
-kept in a description, shown by a `repr`, or told in an error.
+The description is a `loadgen.scenario.login.Login`. The result is a `loadgen.protocol.appsync.auth.Credential`, or a
+user and password or a certificate of `loadgen.protocol.mqtt.auth`. No description, `repr` or error shows a secret.
 """

@@ -1,6 +1,7 @@
-"""What a scenario, a protocol file or a master may use of the user's: what this command line allows, by name.
+"""Check that the command line permits the variables, files and commands that a file or a master names.
 
-These three come from others. What the command line itself names (`--auth`, `--api-key-env`) needs no more permission.
+A scenario, a protocol file and a master may come from other people, so each variable and file that they name must be
+permitted by name. What the command line itself names (`--auth`, `--api-key-env`) needs no further permission.
 """
 
 import os
@@ -17,7 +18,7 @@ from loadgen.credentials.errors import CredentialError
 if TYPE_CHECKING:
     from loadgen.scenario.login import Login
 
-#: The options that permit something: they count only where they stand on the command line itself.
+#: The options that grant permissions; they count only on the command line itself.
 OPTIONS = ("--allow-remote", "--allow-env", "--allow-file", "--allow-commands")
 _OF_AWS = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
 _ENVIRONMENT = "_env"
@@ -26,24 +27,24 @@ _FILES = ("token_file", "certificate", "key")
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Nothing, where nothing is said."""
+    """The permissions of a command line; by default there are none."""
 
     #: Names of environment variables.
     variables: frozenset[str] = frozenset()
-    #: Files, and folders with all that is in them; resolved.
+    #: Resolved paths of files, and of folders with everything in them.
     files: tuple[Path, ...] = ()
-    #: Whether a token command may run.
+    #: True if a token command may run.
     commands: bool = False
 
     @classmethod
     def of(
         cls, variables: Iterable[str] = (), files: Iterable[str | Path] = (), commands: bool = False
     ) -> "Allowed":
-        """Return what the options say; raises CredentialError."""
+        """Return the permissions that the options grant; raises CredentialError for an invalid variable name."""
         names = frozenset(variables)
         for name in sorted(names):
             if not re.fullmatch(ENVIRONMENT_PATTERN, name):
-                # What was given is not repeated: somebody may have written the secret itself.
+                # Do not repeat the value: the user may have typed the secret itself.
                 raise CredentialError(
                     "--allow-env takes the name of an environment variable, such as EVENTS_TOKEN, and not its value"
                 )
@@ -51,28 +52,29 @@ class Allowed:
 
     @classmethod
     def of_options(cls, options: Any) -> "Allowed":
-        """Return what the options of a Locust process say (see `run.options`); raises CredentialError."""
+        """Return the permissions of a Locust process's options (see `loadgen.run.options`); raises CredentialError."""
         return cls.of(options.allow_env or (), options.allow_file or (), options.allow_commands)
 
     def environment(self, names: Iterable[str], whose: str, host: str) -> dict[str, str]:
-        """Return the values of the variables that a protocol file names, as far as they are set.
+        """Return the values of those variables that are set, among the variables that a protocol file names.
 
-        ``whose`` is the file, as a sentence begins, and ``host`` where the values would go.
+        ``whose`` names the file, as the subject of an error sentence; ``host`` would receive the values.
 
         Raises:
-            CredentialError: one of them is not allowed.
+            CredentialError: a variable is not allowed.
         """
         for name in sorted(names):
             self._demand_variable(name, whose, host)
         return {name: os.environ[name] for name in names if name in os.environ}
 
     def demand(self, login: "Login", whose: str, host: str) -> None:
-        """Check that a login may be used that does not stand on this command line.
+        """Check that this command line permits a login that was given elsewhere.
 
-        ``whose`` is who has named it, as a sentence begins, and ``host`` the target's.
+        ``whose`` names its source, as the subject of an error sentence; ``host`` is the target's host.
 
         Raises:
-            CredentialError: it names a variable, a file or a command that is not allowed.
+            CredentialError: the login names a variable, a file or a command that is not allowed, or would send an API
+                key fetched from AppSync to a host that is not AWS's.
         """
         receiver = redacted(shown(login.token_url)) if login.token_url is not None else host
         for field in type(login).model_fields:
@@ -109,5 +111,5 @@ class Allowed:
         return any(path == allowed or path.is_relative_to(allowed) for allowed in self.files)
 
 
-#: Nothing.
+#: No permissions.
 NOTHING = Allowed()

@@ -1,4 +1,4 @@
-"""The credential that a login describes."""
+"""Create the credential that a login describes."""
 
 import logging
 import os
@@ -25,10 +25,10 @@ _AWS_REGION = re.compile(r"\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com
 
 
 def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCertificate:
-    """Return what a login describes, for the target at a host, having asked every source once.
+    """Return the credential that a login describes, for the target at ``host``; asks each source once.
 
     Raises:
-        CredentialError: a secret is missing or cannot be had.
+        CredentialError: a secret is missing or cannot be obtained.
     """
     if login.mode == "password":
         assert login.username_env is not None
@@ -44,10 +44,10 @@ def secret_of(login: "Login", host: str) -> Credential | UserPassword | ClientCe
 
 
 def credential(login: "Login", http_host: str) -> Credential:
-    """Return a credential for the Event API at a host, having asked every source once.
+    """Return the credential that a login describes, for the Event API at ``http_host``; asks each source once.
 
     Raises:
-        CredentialError: a secret is missing or cannot be had.
+        CredentialError: a secret is missing or cannot be obtained.
     """
     if login.mode == "api-key":
         if login.api_id is not None:
@@ -92,7 +92,7 @@ def _source(login: "Login", http_host: str) -> Callable[[], FetchedToken]:
 
 @cache
 def _announce(words: tuple[str, ...]) -> None:
-    """Say once a process which command is run for a token."""
+    """Print the command that is run for a token, once per process."""
     shown = shlex.join(words)
     if len(shown) > _SHOWN_CHARACTERS:
         shown = f"{shown[:_SHOWN_CHARACTERS]}…"
@@ -107,7 +107,7 @@ def _iam(login: "Login", http_host: str) -> Credential:
     session = _session(login.profile)
     region = _region(login, session, http_host)
     try:
-        # Temporary credentials renew themselves when they are asked for, ten to fifteen minutes before they expire.
+        # botocore renews temporary credentials when they are used, ten to fifteen minutes before they expire.
         credentials: Any = session.get_credentials()
         if credentials is None:
             raise CredentialError(
@@ -120,7 +120,7 @@ def _iam(login: "Login", http_host: str) -> Credential:
 
 
 class _Latest:
-    """Credentials that are kept when they cannot be renewed, so that the service's own answer goes on record."""
+    """AWS credentials that stay in use if they cannot be renewed, so that the service's own answer goes on record."""
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials

@@ -1,5 +1,5 @@
-"""What goes wrong before anything is sent."""
+"""The error of a login."""
 
 
 class CredentialError(Exception):
-    """A secret is not where it should be, or cannot be had; the message is one sentence without a secret."""
+    """A secret is missing, cannot be obtained or may not be used; the message is one sentence without a secret."""

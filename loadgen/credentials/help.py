@@ -1,4 +1,4 @@
-"""What the command line says of `--auth`; apart, so that `--help` loads nothing."""
+"""The help text of `--auth`, in a module of its own so that `--help` loads nothing else."""
 
 HELP = (
     "How to log in: api-key:NAME, cognito:NAME, oidc:NAME or lambda:NAME (NAME: the environment variable that holds"

@@ -1,4 +1,4 @@
-"""`--auth` of the command line."""
+"""Parse the option `--auth`."""
 
 from pathlib import Path
 from typing import get_args
@@ -12,7 +12,7 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.scenario.login import AuthMode, Login
 
 _MODES = get_args(AuthMode)
-#: Modes that take two names, the login's keys for them, and how that is written.
+#: Modes that take two names: the login's keys for the two, and the form of the option.
 _PAIRS = {
     "password": ("username_env", "password_env", "password:USER_VARIABLE:PASSWORD_VARIABLE"),
     "certificate": ("certificate", "key", "certificate:CERTIFICATE.pem:KEY.pem"),
@@ -23,7 +23,7 @@ def login_from_option(value: str) -> Login:
     """Return the login that the option describes.
 
     Raises:
-        CredentialError: it describes none.
+        CredentialError: the option describes no login.
     """
     mode, _, name = value.partition(":")
     if mode in _PAIRS:
@@ -37,7 +37,7 @@ def login_from_option(value: str) -> Login:
         try:
             return Login.model_validate({"mode": mode, **({key: name} if name else {})})
         except ValidationError:
-            # What was given is not repeated: somebody may have written the secret itself.
+            # Do not repeat the value: the user may have typed the secret itself.
             raise CredentialError(
                 f"--auth {mode}: what follows the colon must be the name of an environment variable,"
                 " such as EVENTS_TOKEN"
@@ -61,5 +61,5 @@ def _pair(mode: str, names: str) -> Login:
             return Login.model_validate({"mode": mode, first_key: first, second_key: second})
         except ValidationError:
             pass
-    # What was given is not repeated: somebody may have written the secret itself.
+    # Do not repeat the value: the user may have typed the secret itself.
     raise CredentialError(f"--auth {mode} must be written {written}, with names and not what they hold")

@@ -1,4 +1,4 @@
-"""A token that is renewed before it expires, without a request ever waiting for it while the old one is good."""
+"""Renew a token before it expires, without making a request wait while the old token is valid."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from typing import Final
 from loadgen.credentials.errors import CredentialError
 
 MARGIN_MAX_S: Final = 300.0
-"""Renewal begins so long before the expiry, or at four fifths of the lifetime where that is later."""
+"""Renewal begins this many seconds before the expiry, or at four fifths of the lifetime if that is later."""
 
 _RETRY_S = 5.0
 _log = logging.getLogger(__name__)
@@ -18,19 +18,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FetchedToken:
-    """A token and when it expires (seconds since the epoch); None: unknown or never."""
+    """A token and its expiry in seconds since the epoch, or None if the expiry is unknown or never comes."""
 
     token: str = field(repr=False)
     expires_s: float | None = None
 
 
 class RefreshingToken:
-    """Callable that returns the token to use now.
+    """A callable that returns the current token.
 
-    The first call fetches. Later ones return what there is; once renewal is due, the call that notices begins it in a
-    thread (under Locust, where threads are greenlets, in one of those) and returns the old token. A token that could
-    not be renewed is used past its expiry, so that the service's own answer goes on record, and renewal is tried again
-    every few seconds.
+    The first call fetches the token, and later calls return it at once. The first call after renewal is due starts the
+    renewal in a thread (under Locust a greenlet) and returns the old token. If the renewal fails, the old token stays
+    in use past its expiry, so that the service's own answer goes on record, and the renewal is tried again after 5 s.
     """
 
     def __init__(self, fetch: Callable[[], FetchedToken], clock: Callable[[], float] = time.time) -> None:
@@ -43,10 +42,10 @@ class RefreshingToken:
         self.renewals = 0
 
     def __call__(self) -> str:
-        """Return the token.
+        """Return the current token.
 
         Raises:
-            CredentialError: the first one cannot be had.
+            CredentialError: the first token cannot be obtained.
         """
         current = self._current
         if current is None:
@@ -76,5 +75,5 @@ class RefreshingToken:
         self._renew_at_s = None
         if fetched.expires_s is not None:
             lifetime_s = max(fetched.expires_s - now_s, 0.0)
-            # A source that still gives the old token is asked again soon, not in a loop.
+            # A source that still returns the old token is asked again after a second, not in a tight loop.
             self._renew_at_s = max(fetched.expires_s - min(MARGIN_MAX_S, lifetime_s / 5), now_s + 1.0)

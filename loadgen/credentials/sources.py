@@ -1,4 +1,4 @@
-"""Where tokens come from."""
+"""Read tokens and API keys from their sources."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ _TOKEN_MAX_BYTES: Final = 64 * 1024
 
 
 def from_environment(name: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the value of a variable; raises CredentialError."""
+    """Return the value of an environment variable; raises CredentialError if it is empty or not set."""
     value = environment.get(name, "").strip()
     if not value:
         raise CredentialError(
@@ -30,12 +30,12 @@ def from_environment(name: str, environment: Mapping[str, str] = os.environ) -> 
 
 
 def from_variable(name: str) -> FetchedToken:
-    """Return a token that nobody can renew; its expiry is not watched."""
+    """Return the token in an environment variable; it cannot be renewed, so its expiry is ignored."""
     return FetchedToken(_printable(from_environment(name), f"${name}"))
 
 
 def from_file(path: str) -> FetchedToken:
-    """Return the token in a file, with the expiry that it states if it is a JWT; raises CredentialError."""
+    """Return the token in a file, with its expiry if it is a JWT; raises CredentialError."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(_TOKEN_MAX_BYTES + 1)
@@ -50,7 +50,10 @@ def from_file(path: str) -> FetchedToken:
 
 
 def from_command(words: Sequence[str]) -> FetchedToken:
-    """Return what a command prints; its standard error is not repeated, as it may hold a secret."""
+    """Return the token that a command prints, with its expiry if it is a JWT; raises CredentialError.
+
+    The command's standard error is never shown, as it may hold a secret.
+    """
     try:
         finished = subprocess.run(  # noqa: S603  the user's own command
             words, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -65,7 +68,7 @@ def from_command(words: Sequence[str]) -> FetchedToken:
 
 
 def from_client_credentials(url: str, client_id: str, client_secret: str, scope: str | None) -> FetchedToken:
-    """Return an access token by the client credentials grant (RFC 6749, 4.4); raises CredentialError."""
+    """Return an access token by OAuth's client credentials grant (RFC 6749, 4.4); raises CredentialError."""
     form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
     login = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
     headers = {
@@ -94,10 +97,10 @@ def from_client_credentials(url: str, client_id: str, client_secret: str, scope:
 
 
 def from_user_pool(client: Any, client_id: str, username: str, password: str) -> FetchedToken:
-    """Return a Cognito access token by USER_PASSWORD_AUTH; `client` is botocore's of `cognito-idp`.
+    """Return a Cognito access token by USER_PASSWORD_AUTH; ``client`` is botocore's client for `cognito-idp`.
 
     Raises:
-        CredentialError: the pool refused, or wants a further step such as a new password.
+        CredentialError: the user pool refused or cannot be reached, or requires a further step such as a new password.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -122,12 +125,12 @@ def from_user_pool(client: Any, client_id: str, username: str, password: str) ->
 
 
 def from_appsync(client: Any, api_id: str) -> str:
-    """Return the API key that lasts longest of those that AppSync lists for an API; `client` is botocore's.
+    """Return the API key with the latest expiry that AppSync lists for an API; ``client`` is botocore's for `appsync`.
 
-    What ListApiKeys calls the id of a key is, for keys of today (`da2-…`), the key itself (secondary source).
+    The id of a key in the answer of ListApiKeys is, for current keys (`da2-…`), the key itself (secondary source).
 
     Raises:
-        CredentialError: AppSync cannot be asked, or there is no key that is still good.
+        CredentialError: AppSync cannot be asked, or the API has no valid key.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -171,8 +174,8 @@ def _printable(token: str, source: str) -> str:
 
 
 def _with_expiry(token: str) -> FetchedToken:
-    """Return the token with its `exp`, unverified: it only decides when to ask for the next."""
-    # Here: most logins have no token that expires, and PyJWT loads all of cryptography.
+    """Return the token with its expiry if it is a JWT; `exp` is not verified, as it only schedules the renewal."""
+    # Imported late: PyJWT loads all of cryptography, and most logins have no token that expires.
     import jwt
 
     try:

@@ -1,8 +1,8 @@
-"""The seam between the harness and a service's wire protocol.
+"""The interface between the harness and a service's wire protocol.
 
-A protocol is one package that provides a :class:`TargetProtocol` (see `registry`) and by it a :class:`Service`; users,
-transport and measurement know only these names. Everything here is free of I/O: a session is given what was received
-and returns the bytes to send.
+A protocol is one package that provides a :class:`TargetProtocol` (see `loadgen.targets`), which creates a
+:class:`Service`. The users, the transport and the measurement use only the names in this module. A protocol does no
+I/O: a session takes the received bytes and returns the bytes to send.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,35 +16,35 @@ from loadgen.protocol.rules import ProtocolRules
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What to offer in the WebSocket handshake; a plain byte stream has none."""
+    """Subprotocols and headers to offer in the WebSocket handshake; a plain byte stream has no handshake."""
 
     subprotocols: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    #: Whether messages go as binary frames; else as text. Both kinds are taken.
+    #: True if messages are sent as binary frames, not as text frames. Frames of both kinds are accepted.
     binary: bool = False
-    #: Path and query where they are this connection's own; may hold credentials. None: those of `Service.connect_url`.
+    #: Path and query of this connection, which may hold credentials, or None for those of `Service.connect_url`.
     resource: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """How a TLS connection is secured beyond the system's trust (`SSL_CERT_FILE` names another bundle)."""
+    """TLS settings beyond the system's trust store (`SSL_CERT_FILE` names another bundle)."""
 
-    #: Paths of the client's own certificate chain and its key, PEM.
+    #: Paths of the client's certificate chain and its private key, PEM.
     certificate: str | None = None
     key: str | None = None
-    #: What to offer as application protocols (RFC 7301).
+    #: Application protocols to offer (ALPN, RFC 7301).
     alpn: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A publish request over HTTP; headers may hold credentials and are never shown."""
+    """A publish request over HTTP; its headers may hold credentials and are never shown."""
 
     body: bytes
     headers: Mapping[str, str] = field(repr=False)
     method: str = "POST"
-    #: Path and query where they are this request's own; None: those of `Service.http_url`.
+    #: Path and query of this request, or None for those of `Service.http_url`.
     resource: str | None = field(default=None, repr=False)
 
 
@@ -52,10 +52,10 @@ class HttpRequest:
 class PublishAnswer:
     """The service's answer to one publish request.
 
-    ``error`` says why the whole request was refused; ``rejected`` maps the index of an event in the request to why that
-    event was. ``acknowledged`` is false where the service answers no publish: whether it took this one is unknown.
-    ``unreadable`` is the kind of what the service has sent instead of an answer (see `unreadable`), or None.
-    ``refusal`` is what ``error`` means, where the service has answered.
+    ``error`` says why the service refused the whole request. ``rejected`` maps the index of each event that it refused
+    alone to the reason. ``acknowledged`` is false if the service answers no publish, so that nothing shows whether it
+    accepted this one. ``unreadable`` is the kind of unreadable message that came instead of an answer (see
+    `unreadable`), or None. ``refusal`` classifies ``error`` if the service has answered.
     """
 
     error: str | None = None
@@ -65,25 +65,26 @@ class PublishAnswer:
     refusal: Refusal | None = field(default=None, compare=False)
 
 
-#: In a keepalive message's stead: a ping frame (RFC 6455, 5.5.2), which every WebSocket server answers.
+#: Used as the keepalive message to send a ping frame (RFC 6455, 5.5.2), which every WebSocket server answers.
 PING: Final = b"ping frame"
 
-#: In an answer's stead where there never is one.
+#: Used when the service never acknowledges publishes.
 UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
 
 
 class SessionHandler(Protocol):
-    """What a connection's owner is told. Called from the hub and must not block.
+    """Callbacks of a session to the client that owns the connection; called from gevent's hub, so they must not block.
 
-    What it raises leaves `Session.receive`, whoever called that, and is taken for a failure of the harness. Ids are as
-    the service said them: they may be of a request that was never made, was answered before, or was given up.
+    An exception that a callback raises propagates from `Session.receive`, and counts as a failure of the harness. Ids
+    are passed as the service sent them: they may belong to a request that was never made, was already answered, or was
+    abandoned.
     """
 
     def on_connected(self, arrival_ns: int) -> None:
         """The service accepted the connection."""
 
     def on_refused(self, reason: str, refusal: Refusal | None = None) -> None:
-        """The service refused the connection; ``refusal`` None: for good, and the protocol does not say why."""
+        """The service refused the connection; without ``refusal`` the refusal is permanent and of unknown kind."""
 
     def on_subscribed(self, subscription_id: str, arrival_ns: int) -> None:
         """The service acknowledged a subscription."""
@@ -98,51 +99,51 @@ class SessionHandler(Protocol):
         """A publish over this connection was answered."""
 
     def on_undecodable(self, kind: str, example: Callable[[], str]) -> None:
-        """A message cannot be read, and is left out; the next may well be.
+        """A message is unreadable and was skipped; later messages may be readable.
 
-        ``kind`` is one of `unreadable`; ``example`` returns the message as people may see it: escaped, cut, no secrets.
+        ``kind`` is one of the constants of `unreadable`. ``example`` returns the message for display: escaped, cut, and
+        without secrets.
         """
 
     def on_deviation(self, what: str) -> None:
-        """The service did something else than its protocol says; it was understood all the same."""
+        """The service deviated from its protocol, but was understood."""
 
     def on_service_error(self, reason: str) -> None:
         """The service reported an error that belongs to no request."""
 
     def on_reply(self, message: bytes) -> None:
-        """The protocol wants this sent in answer to what was received."""
+        """The protocol requires sending ``message`` in reply to a received message."""
 
     def on_broken(self, reason: str) -> None:
-        """Nothing that follows can be understood: the connection is of no use any more."""
+        """Nothing that follows can be understood: the connection is no longer usable."""
 
 
 class Session(Protocol):
-    """One connection's conversation."""
+    """The protocol state of one connection."""
 
-    #: The service must be heard within this time, whatever it says, or the connection is dead. None: it need not. Known
-    #: once connected.
+    #: The connection is dead if nothing arrives for so long; None if silence is allowed. Known once connected.
     timeout_ns: int | None
 
     @property
     def early_delivery(self) -> str | None:
-        """What a delivery before the answer to its subscribe is a deviation of, as a sentence; None: it is allowed."""
+        """The deviation to report if a delivery precedes its subscribe's answer, or None if that is allowed."""
 
     @property
     def most_unanswered(self) -> int:
-        """How many events may be published and not yet answered at once; 0: any number. Known once connected."""
+        """The most published events that may await an answer at once, or 0 for any number. Known once connected."""
 
     @property
     def keepalive_ns(self) -> int | None:
-        """How often the service wants to hear :meth:`keepalive`; None: never."""
+        """How often to send :meth:`keepalive`, or None for never."""
 
     def opening(self) -> Sequence[bytes]:
         """Return the messages to send when the connection has opened."""
 
     def awaits(self) -> str:
-        """Return what must yet come for the connection to be accepted, for a message; nothing where that is plain."""
+        """Return the message that the opening still waits for, for an error text, or nothing where that is obvious."""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that asks for a subscription; nothing, where the connection's URL has asked."""
+        """Return the message that subscribes, or nothing if the connection's URL has subscribed."""
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return the message that ends a subscription."""
@@ -151,115 +152,116 @@ class Session(Protocol):
         """Return the message that publishes a batch."""
 
     def keepalive(self) -> bytes:
-        """Return the message that says that we are there; `PING` itself: a ping frame of the WebSocket's."""
+        """Return the keepalive message, or the object `PING` for a WebSocket ping frame."""
 
     def closing(self) -> bytes:
-        """Return what is to be sent before the connection is closed in good order; may be nothing."""
+        """Return the bytes to send before an orderly close; may be empty."""
 
     def receive(self, message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-        """Take a message from the service, of a byte stream any part of it, and tell the handler.
+        """Process a message of the service, or any part of a byte stream, and call the handler.
 
-        Raises nothing but what the handler does, whatever the bytes are.
+        Raises only what the handler raises, whatever the bytes are.
         """
 
     def fast_path(self, rows: Rows, numbers: Mapping[str, int]) -> FastPath | None:
-        """Return what takes stamped deliveries in `receive`'s stead and writes them to ``rows``.
+        """Return a fast path that processes stamped deliveries instead of `receive`, or None if the protocol has none.
 
-        ``numbers`` says which number each subscription id has there. None: everything goes to `receive`.
+        The fast path writes deliveries to ``rows``, where ``numbers`` gives each subscription id its number.
         """
 
 
 class Service(Protocol):
-    """A target service: where it is, how to log in, how to speak."""
+    """A target service: its address, its login and its messages."""
 
     @property
     def connect_url(self) -> str:
-        """Where connections are opened.
+        """The URL to open connections to.
 
-        The scheme says what carries them: `ws` or `wss` a WebSocket, `tcp` or `tls` a plain byte stream.
+        Its scheme gives the transport: `ws` or `wss` for a WebSocket, `tcp` or `tls` for a plain byte stream.
         """
 
     @property
     def tls(self) -> TlsOptions:
-        """How those are secured, where they are."""
+        """The TLS settings of those connections, if they are encrypted."""
 
     @property
     def http_url(self) -> str | None:
-        """Where one publishes over HTTP; None: it cannot be done, and everything goes over connections."""
+        """The URL to publish to over HTTP, or None if all publishes go over connections."""
 
     @property
     def answers_publishes(self) -> bool:
-        """Whether each publish over a connection is answered; else whether an event was accepted stays unknown."""
+        """True if each publish over a connection is answered; if not, it stays unknown which events were accepted."""
 
     @property
     def answers_opening(self) -> bool:
-        """Whether the service says that it has accepted a connection; else it has with the upgrade."""
+        """True if the service acknowledges a connection by a message; if not, the upgrade acknowledges it."""
 
     @property
     def answers_subscribes(self) -> bool:
-        """Whether each subscribe is answered; else only a delivery shows that it was accepted."""
+        """True if each subscribe is answered; if not, only a delivery shows that it was accepted."""
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return what to offer when connecting, for a client that will subscribe to these; asked anew each time."""
+        """Return the handshake of a client that will subscribe to ``channels``; called for every connection."""
 
     def session(self, handler: SessionHandler, name: str = "") -> Session:
-        """Return a fresh conversation; ``name`` tells the connections and lives of a process apart."""
+        """Return a new session; ``name`` distinguishes the connections of a process, reconnects included."""
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Return the HTTP request that publishes a batch."""
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
-        """Read the answer to it; raises nothing, whatever the bytes are."""
+        """Parse the answer to that request; raises nothing, whatever the bytes are."""
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
-        """Return what the service has sent as people may see it: escaped, cut, without the secrets of the login."""
+        """Return a message of the service for display: escaped, cut, and without the secrets of the login."""
 
     def channel_for(self, pattern: str) -> str:
         """Return a channel to publish on that a subscription to ``pattern`` receives."""
 
 
 class Endpoints(Protocol):
-    """What a target's URL says, known to be usable."""
+    """The addresses that a target's URL names, checked."""
 
     @property
     def host(self) -> str:
-        """The host, with the port where it is not the scheme's own: what credentials are for."""
+        """The host that credentials are for, with the port if it is not the scheme's default."""
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """The names of all hosts that are connected to, without ports; that of the target's URL first."""
+        """The names of all hosts to connect to, without ports; the host of the target's URL comes first."""
 
     @property
     def loopback(self) -> bool:
-        """Whether the names of all hosts say that they are this machine."""
+        """True if the names of all hosts are loopback names or addresses."""
 
     def describe(self) -> Mapping[str, str | None]:
-        """Return the URLs as they go into the manifest, `url` being the one that names the target; no secret."""
+        """Return the URLs for the manifest, without secrets; `url` is the one that names the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetProtocol:
-    """A protocol as a kind of target: what `registry` chooses among."""
+    """A kind of target, such as AWS AppSync Events; `loadgen.targets` chooses one by the target's URL."""
 
     name: str
-    """As it stands in records: `appsync-events`."""
+    """The name in records, such as `appsync-events`."""
     title: str
-    """As people read it: `AWS AppSync Events`."""
+    """The name for people, such as `AWS AppSync Events`."""
     rules: ProtocolRules
     logins: frozenset[str]
-    """Modes of `loadgen.scenario.login.Login` by which one can log in."""
+    """The modes of `loadgen.scenario.login.Login` that the service supports."""
     anonymous: bool
-    """Whether one may do without a login."""
+    """True if a client may connect without a login."""
     endpoints: Callable[[str], Endpoints]
-    """Reads a target's URL; raises ValueError with one sentence."""
+    """Parses a target's URL; raises ValueError with one sentence."""
     service: Callable[[Any, Any], Service]
-    """Takes what `endpoints` gave and a credential, or None; raises ValueError where the two do not go together."""
+    """Creates the service from the result of `endpoints` and a credential or None; raises ValueError if the two do not
+    fit together."""
     setup: Callable[[Any], Mapping[str, str]]
-    """Returns what a reader of figures must know of how the service was used (`publish`, `qos`), for the manifest."""
+    """Returns how the service is used, such as the way of publishing, for the manifest: readers of results need it."""
     variables: frozenset[str] = frozenset()
-    """Names of environment variables that its protocol file asks for. `service` then takes their values, as a mapping,
-    in place of a credential."""
+    """The environment variables that the protocol file names. `service` then takes a mapping of their values instead of
+    a credential."""
     bills: bool = False
-    """Whether it costs money to use."""
+    """True if using the service costs money."""
     priced: bool = False
-    """Whether the prices and quotas of `loadgen.planning` are those of this service."""
+    """True if the prices and quotas of `loadgen.planning` are those of this service."""

@@ -1,12 +1,12 @@
-"""What the name of a host says by itself."""
+"""Recognise loopback hosts by their names."""
 
 import ipaddress
 
 
 def is_loopback(hostname: str) -> bool:
-    """Whether a name or IP address says that it is this machine; a name of one's own that leads here does not.
+    """Return True for a loopback address, `localhost`, or a name below `.localhost`; names are not resolved.
 
-    `::ffff:127.0.0.1` is 127.0.0.1 in IPv6's clothes.
+    `::ffff:127.0.0.1`, the IPv4-mapped IPv6 address of 127.0.0.1, counts as loopback.
     """
     name = hostname.rstrip(".")
     try:

@@ -1,7 +1,7 @@
-"""What a service's no means, and what to do about it: one table, for a status of HTTP, an error type or a reason code.
+"""Classify a service's refusals and advise what to do: one table for HTTP statuses, error types and reason codes.
 
-A refusal for good is told from one that only means "not now": to somebody who is told to come later it helps to come
-later. The error type goes before the status, since AWS's services answer with 400 when they throttle.
+Permanent refusals are told apart from temporary ones, after which a retry can help. The error type takes precedence
+over the status, since AWS services answer with status 400 when they throttle.
 """
 
 import re
@@ -15,26 +15,26 @@ from typing import Any, Final
 
 import msgspec
 
-#: Longer waits that a service asks for are not waited for (seconds).
+#: The longest wait that we grant a service's `Retry-After`, in seconds.
 MOST_RETRY_AFTER_S: Final = 60.0
-#: Bytes of a body that are searched for an error type.
+#: Bytes of a body in which we look for an error type.
 _SEARCHED_BYTES: Final = 64 * 1024
-#: An error type as people name them; anything else may be what a service makes of our login.
+#: Names that look like an error type; any other text might repeat our login.
 _ERROR_TYPE: Final = re.compile(
     r"[A-Za-z]{0,50}(?:Exception|Error|Exceeded|Denied|Unauthorized|Forbidden|Throttling|Unavailable|Fault|Failure|SlowDown)"
 )
 
 
 class Kind(Enum):
-    """What a refusal means; the value is what stands in the record."""
+    """The kinds of refusal; the record holds the value."""
 
-    #: We may not: to try again can't help.
+    #: The client lacks permission; a retry cannot help.
     DENIED = "denied"
-    #: Too much at once: later we may.
+    #: The client sent too much at once; a later try may succeed.
     THROTTLED = "throttled"
-    #: The service, or a gateway before it, fails: later it may work.
+    #: The service, or a gateway before it, fails; a later try may succeed.
     FAILING = "failing"
-    #: There is no such service at this address, or it wants something else.
+    #: The address has no such service, or the service expects another request.
     UNSUITABLE = "unsuitable"
 
 
@@ -101,7 +101,7 @@ _OTHER: Final = _row(Kind.DENIED, "see what the service says of it")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A service's no. ``retry_after_s`` is when it wants to be asked again, bounded; None: it does not say."""
+    """A service's refusal; ``retry_after_s`` is the wait that it asks for (at most 60 s), or None if it names none."""
 
     kind: Kind
     advice: str
@@ -109,12 +109,12 @@ class Refusal:
 
     @property
     def again(self) -> bool:
-        """Whether it helps to try again later."""
+        """True if a later try may succeed."""
         return self.kind in (Kind.THROTTLED, Kind.FAILING)
 
     @classmethod
     def of(cls, status: int | None = None, types: Iterable[str | None] = ()) -> "Refusal":
-        """Return what a status, or one of the error types, means; the types go first."""
+        """Return the refusal that a status or one of the error types means; the types take precedence."""
         named = {each.lower() for each in types if each is not None}
         row = next((row for row in _TABLE if row.types & named), None)
         row = row or next((row for row in _TABLE if status in row.statuses), _OTHER)
@@ -122,17 +122,17 @@ class Refusal:
 
     @classmethod
     def throttled(cls) -> "Refusal":
-        """Return that of a protocol which has its own words for "too much at once"."""
+        """Return the refusal for a protocol's own code for "too much at once"."""
         return cls(_THROTTLED.kind, _THROTTLED.advice)
 
     @classmethod
     def denied(cls) -> "Refusal":
-        """Return that of a protocol which has its own words for "you may not"."""
+        """Return the refusal for a protocol's own code for "not permitted"."""
         return cls(_DENIED.kind, _DENIED.advice)
 
 
 def of_answer(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> tuple[str, Refusal]:
-    """Return what an HTTP answer said, in a few words without anything that may be secret, and what it means."""
+    """Return a short description of an HTTP answer without possible secrets, and the refusal that it means."""
     found = error_type(headers, body)
     refusal = Refusal.of(status, (found,))
     retry_after_s = _retry_after_s(headers) if refusal.again else None
@@ -144,7 +144,7 @@ def of_answer(status: int, headers: Mapping[str, str], body: bytes | bytearray) 
 
 
 def error_type(headers: Mapping[str, str], body: bytes | bytearray) -> str | None:
-    """Return the error type of an answer as AWS's services and their like write it; None: it has none."""
+    """Return the error type of an answer in the style of AWS services, or None if it has none."""
     if (written := headers.get("x-amzn-errortype")) is not None and (found := _checked(written)) is not None:
         return found
     try:
@@ -171,7 +171,7 @@ def _checked(written: Any) -> str | None:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return what `Retry-After` says (RFC 9110, 10.2.3): seconds or a date; bounded."""
+    """Return the wait that `Retry-After` asks for (RFC 9110, 10.2.3: seconds or a date), from 0 s to 60 s, or None."""
     written = (headers.get("retry-after") or "").strip()
     if written.isascii() and written.isdigit():
         return min(float(written[:9]), MOST_RETRY_AFTER_S)

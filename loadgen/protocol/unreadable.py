@@ -1,13 +1,13 @@
-"""What a service sends that cannot be read: its kinds, and how an example of it is shown to people."""
+"""Kinds of unreadable messages of a service, and how an example is displayed."""
 
 from collections.abc import Iterable
 from typing import Final
 
 MOST_EXAMPLE_BYTES: Final = 120
 MOST_REASON_CHARACTERS: Final = 500
-#: Stands where a secret stood.
+#: Replaces a secret.
 HIDDEN: Final = "(secret)"
-#: Secrets are looked for in this much of a message.
+#: Bytes of a message in which secrets are looked for.
 SEARCHED_BYTES: Final = 64 * 1024
 
 NOT_UTF8: Final = "text frame that is not UTF-8"
@@ -30,9 +30,9 @@ FRAME_UNREADABLE: Final = "WebSocket frame that cannot be read"
 
 
 def shown(message: bytes | bytearray | memoryview, secrets: Iterable[tuple[str, str]] = ()) -> str:
-    """Return a message in printable ASCII, other bytes as `\\xff`, cut to 120 bytes.
+    """Return a message for display, cut to 120 bytes: printable ASCII, with other bytes escaped as in `\\xff`.
 
-    ``secrets`` are pairs of a text that must not be seen and what stands in its place.
+    ``secrets`` are pairs of a secret text and its replacement.
     """
     known = bytes(message[:SEARCHED_BYTES])
     for secret, instead in secrets:
@@ -43,12 +43,12 @@ def shown(message: bytes | bytearray | memoryview, secrets: Iterable[tuple[str, 
 
 
 def cut(text: str) -> str:
-    """Return what a service gave as a reason, cut to 500 characters: it stands in each event's row of the record."""
+    """Return a service's reason, cut to 500 characters, since every event's row of the record repeats it."""
     return text if len(text) <= MOST_REASON_CHARACTERS else text[:MOST_REASON_CHARACTERS] + "..."
 
 
 def is_utf8(message: bytes | bytearray | memoryview) -> bool:
-    """Whether the bytes are UTF-8."""
+    """Return True if the bytes are UTF-8."""
     try:
         str(message, "utf-8")
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""Protocol files: YAML that describes how a WebSocket service is spoken to, and what comes of one.
+"""Protocol files: YAML that describes the protocol of a WebSocket service; reads one into a `TargetProtocol`.
 
-A target names its file before its URL, as `nats+ws://host:port` or `mine.yaml+ws://host:port`.
+A target names its protocol file before its URL, as in `nats+ws://host:port` or `mine.yaml+ws://host:port`.
 """
 
 from loadgen.protocol_file.load import adopt, protocol_at, split, text_at

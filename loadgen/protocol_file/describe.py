@@ -1,4 +1,7 @@
-"""From a protocol file whose parts are sound to a description: what its parts must be to each other."""
+"""Check that the parts of a protocol file fit together, and turn the file into a description.
+
+Each part by itself has been checked by its model before.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -33,7 +36,7 @@ _LINE_END = "\r\n"
 
 
 def description_of(file: ProtocolFile, name: str) -> Description:
-    """Return what the file describes; :func:`problems_of` must have found nothing."""
+    """Return the description in the file; :func:`problems_of` must have found no problem."""
     publish = file.publish
     deliver = file.deliver
     return Description(
@@ -69,13 +72,13 @@ def description_of(file: ProtocolFile, name: str) -> Description:
 
 
 def identity_of(match: str | JsonMatch) -> Identity | None:
-    """Return by what a match says which request or subscription it is about; None: by nothing."""
+    """Return the value by which a match names its request or subscription, or None if it has none."""
     found = _names(match)
     return next((name for name in _IDENTITIES if name in found), None)
 
 
 def problems_of(file: ProtocolFile) -> Iterator[Problem]:
-    """Yield what makes a file of sound parts one that cannot be used."""
+    """Yield the problems between the parts of a file; each part by itself is valid."""
     yield from _url_problems(file)
     yield from _match_problems(file)
     yield from _delivery_problems(file)
@@ -121,7 +124,7 @@ def _url_problems(file: ProtocolFile) -> Iterator[Problem]:
 
 
 def _match_problems(file: ProtocolFile) -> Iterator[Problem]:
-    """What is recognised must be of the kind that messages are."""
+    """Yield the matches that do not fit the kind of messages (`connect.messages`)."""
     json = file.connect.messages == "json"
     for path, match in _matches(file):
         if json and isinstance(match, str):
@@ -218,7 +221,7 @@ def _event_problems(file: ProtocolFile) -> Iterator[Problem]:
 
 
 def _matches(file: ProtocolFile) -> Iterator[tuple[Path, Any]]:
-    """Yield every match of the connection's messages with where it stands."""
+    """Yield every match of the connection's messages with its path in the file."""
     for number, step in enumerate(file.opening):
         if step.expect is not None:
             yield ("opening", number, "expect"), step.expect

@@ -1,4 +1,4 @@
-"""From what a target names to the protocol that it is spoken to by."""
+"""Find and read the protocol file that a target names, and create its protocol."""
 
 import hashlib
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _SCHEMES: Final = frozenset({"ws", "wss", "http", "https"})
 
 @dataclass(frozen=True, slots=True)
 class GenericEndpoints:
-    """What the URL of a generic target says."""
+    """The addresses of a target that names a protocol file; implements `Endpoints`."""
 
     url: str
     target: TargetUrl
@@ -38,21 +38,21 @@ class GenericEndpoints:
 
     @property
     def host(self) -> str:
-        """The host, with the port where it is not the scheme's own."""
+        """The host, with the port if it is not the scheme's default."""
         return self.target.rest.partition("/")[0]
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """The target's host: a protocol file names no other (see `TargetUrl.demand`)."""
+        """The target's host; a protocol file may name no other host (see `TargetUrl.demand`)."""
         return (self.target.hostname,)
 
     @property
     def loopback(self) -> bool:
-        """Whether the names of all hosts say that they are this machine."""
+        """True if the host's name is a loopback name or address."""
         return all(map(is_loopback, self.hostnames))
 
     def describe(self) -> Mapping[str, str | None]:
-        """Return the URLs as they go into the manifest: {env:NAME} stays as it is written."""
+        """Return the URLs for the manifest, without secrets: `{env:NAME}` is not filled in."""
         http = self.description.publish_http
         return {
             "url": self.url,
@@ -61,12 +61,15 @@ class GenericEndpoints:
         }
 
 
-#: Text and protocol by what names the file.
+#: Text and protocol of each file that was read, by the name that the target gives.
 _loaded: dict[str, tuple[str, TargetProtocol]] = {}
 
 
 def split(url: str) -> tuple[str, str] | None:
-    """Return (what names the protocol file, the rest of the URL) of `nats+ws://host`; None: it names no file."""
+    """Split a URL into the name of its protocol file and the rest, or return None if it names no file.
+
+    `nats+ws://host` is split into `nats` and `ws://host`.
+    """
     scheme, separator, rest = url.strip().partition("://")
     name, plus, scheme = scheme.rpartition("+")
     if not separator or not plus or scheme.lower() not in _SCHEMES:
@@ -75,10 +78,10 @@ def split(url: str) -> tuple[str, str] | None:
 
 
 def protocol_at(url: str) -> TargetProtocol:
-    """Return the protocol of a target that names a protocol file; it is read once a process.
+    """Return the protocol of a target that names a protocol file; each file is read once per process.
 
     Raises:
-        ScenarioError: there is no such file, or it cannot be used; a line for each problem, with its place.
+        ScenarioError: the file does not exist or is invalid; one line for each problem, with its place.
     """
     return _load(_name_of(url))[1]
 
@@ -89,10 +92,12 @@ def text_at(url: str) -> str:
 
 
 def adopt(url: str, text: str) -> None:
-    """Take the text of the file that a target names, as it was where the run began: here it may be another, or none.
+    """Use ``text`` as the protocol file that a target names, instead of reading the file.
+
+    A worker gets the text from the master: its own file may differ or be missing.
 
     Raises:
-        ScenarioError: it cannot be used.
+        ScenarioError: the text is no valid protocol file.
     """
     name = _name_of(url)
     _loaded[name] = (text, _protocol(name, text, name))

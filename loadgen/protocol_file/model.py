@@ -1,6 +1,6 @@
-"""The protocol file's schema, version 1.
+"""The schema of protocol files, version 1.
 
-The docstrings of fields are the descriptions in the JSON Schema.
+The docstrings of the fields are the descriptions in the JSON Schema.
 """
 
 import re
@@ -29,7 +29,7 @@ _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "
 
 
 def _template(*known: str) -> BeforeValidator:
-    """Return what checks a template that may have these placeholders."""
+    """Return a validator of templates that may have these placeholders."""
 
     def validate(value: Any) -> Any:
         if not isinstance(value, str | dict | list):
@@ -41,7 +41,7 @@ def _template(*known: str) -> BeforeValidator:
 
 
 def _text(*known: str) -> AfterValidator:
-    """Return what checks a text that may have these placeholders."""
+    """Return a validator of texts that may have these placeholders."""
 
     def validate(value: str) -> str:
         _check(value, known)
@@ -120,22 +120,22 @@ Headers = Annotated[Mapping[HeaderName, Header], AfterValidator(_no_secret)]
 
 
 class JsonMatch(Part):
-    """What a JSON message is recognised by, and where in it is what: JSON pointers such as /payload/id."""
+    """A pattern of JSON messages: the values it must have, and JSON pointers (/payload/id) to values to read."""
 
     when: Mapping[Pointer, When] = Field(default_factory=dict)
-    """What must be where: a JSON pointer and the value there, such as {/type: data}."""
+    """Values that the message must have, by JSON pointer, such as {/type: data}."""
     id: Pointer | None = None
-    """Where the id of the request or subscription is, as {id} has sent it."""
+    """Pointer to the id of the request or subscription, which {id} has sent."""
     number: Pointer | None = None
-    """Where its number is, as {number} has sent it."""
+    """Pointer to the number of the request or subscription, which {number} has sent."""
     channel: Pointer | None = None
-    """Where the channel is."""
+    """Pointer to the channel."""
     event: Pointer | None = None
-    """Where the event is, as a string of JSON."""
+    """Pointer to the event, if the event is a string that holds JSON."""
     event_json: Pointer | None = None
-    """Where the event is, as JSON itself."""
+    """Pointer to the event, if the event is JSON itself."""
     reason: Pointer | None = None
-    """Where the service says why it refuses."""
+    """Pointer to the reason of a refusal or error."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -149,7 +149,7 @@ class JsonMatch(Part):
 
     @property
     def at(self) -> dict[str, str]:
-        """The pointers by what they lead to."""
+        """The given pointers by the name of the value that they lead to."""
         found = {name: getattr(self, name) for name in (*_REQUEST, "event", "event_json", "reason")}
         return {name: pointer for name, pointer in found.items() if pointer is not None}
 
@@ -158,43 +158,43 @@ Match = Annotated[
     Annotated[str, AfterValidator(_pattern_text), Tag(WORD)] | Annotated[JsonMatch, Tag(MAPPING)],
     Discriminator(word_or_mapping),
 ]
-"""A text with {name} where a value stands, or a mapping with JSON pointers."""
+"""A text with {name} placeholders, or a mapping with JSON pointers."""
 
 
 class Channels(Part):
-    """How a scenario's channel /a/b is written in the service."""
+    """The service's form of a scenario's channel /a/b."""
 
     lead: str = Field(default="/", max_length=100)
-    """What stands before the first segment."""
+    """Text before the first segment."""
     separator: Separator = "/"
-    """What stands between two segments."""
+    """Text between two segments."""
     wildcard: Separator | None = None
-    """What stands for the * that a pattern ends in: one or more segments; without it patterns are refused."""
+    """The service's form of the * at a pattern's end, for one or more segments; without it patterns are refused."""
 
 
 class Connect(Part):
-    """Where and how a connection is opened."""
+    """The URL and options for opening a connection."""
 
     url: Url = "{target}"
-    """The URL: {target} is the target's, {channel} the channel where each connection has its own subscription."""
+    """The URL to connect to. {target} is the target's URL, {channel} the channel, if connecting subscribes to it."""
     subprotocols: tuple[Header, ...] = Field(default=(), strict=False)
-    """What to offer as Sec-WebSocket-Protocol."""
+    """Subprotocols to offer as Sec-WebSocket-Protocol."""
     headers: Headers = Field(default_factory=dict)
-    """Headers of the handshake; secrets as {env:NAME}."""
+    """Headers of the handshake; write secrets as {env:NAME}."""
     frames: Literal["text", "binary"] = "text"
     """The kind of WebSocket frame to send."""
     messages: Literal["text", "json", "lines"] = "text"
-    """What a message of the service holds: one text, one JSON document, or a piece of a stream of lines that end in
+    """The content of a message of the service: one text, one JSON document, or a piece of a stream of lines that end in
     CR LF."""
 
 
 class OpeningStep(Part):
-    """A step of the opening: something to send, or something that must come."""
+    """A step of the opening: a message to send or a message to wait for."""
 
     send: FixedTemplate = None
-    """What to send: text, or a mapping or list that is sent as JSON."""
+    """The message to send: text, or a mapping or list that is sent as JSON."""
     expect: Match | None = None
-    """What must come next."""
+    """The message that the service must send next."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -204,65 +204,65 @@ class OpeningStep(Part):
 
 
 class Subscribe(Part):
-    """How one subscribes."""
+    """The messages that make a subscription."""
 
     send: RequestTemplate
-    """What to send; {id} is the subscription's id, {number} its number on the connection, {channel} the channel."""
+    """The message to send; {id} is the subscription's id, {number} its number on the connection, {channel} the
+    channel."""
     accepted: Match | None = None
-    """How its acknowledgement is recognised; by {id}, {number} or {channel}, or else in the order of the requests.
-    Without it there is none: only a delivery proves the subscription."""
+    """The acknowledgement; it belongs to the request with the same {id}, {number} or {channel}, or without these to the
+    first unanswered request. Leave it out if the service sends none: then only a delivery proves the subscription."""
     refused: Match | None = None
-    """How a refusal is recognised, in the same way."""
+    """The refusal; it names its request in the same way as accepted."""
 
 
 class Unsubscribe(Part):
-    """How a subscription is given up."""
+    """The messages that end a subscription."""
 
     send: RequestTemplate
-    """What to send; {id}, {number} and {channel} as the subscribe had them."""
+    """The message to send; {id}, {number} and {channel} are those of the subscribe."""
     accepted: Match | None = None
-    """How its acknowledgement is recognised; without it there is none."""
+    """The acknowledgement; leave it out if the service sends none."""
     refused: Match | None = None
-    """How a refusal is recognised, in the same way."""
+    """The refusal; it names its request in the same way as accepted."""
 
 
 class PublishWebSocket(Part):
-    """How one publishes over the connection."""
+    """The messages that publish over the connection."""
 
     send: PublishTemplate
-    """What to send; {event} is the event's text ({event_json}: as JSON itself), {bytes} its length, {events} a JSON
-    list of a batch ({events_json}: of JSON itself)."""
+    """The message to send. {event} is the event's text, {event_json} the event as JSON itself, and {bytes} its length
+    in bytes. For a batch, {events} is a JSON list of the events' texts and {events_json} a list of JSON values."""
     accepted: Match | None = None
-    """How its acknowledgement is recognised; without it there is none, and whether an event was accepted stays
-    unknown."""
+    """The acknowledgement; leave it out if the service sends none. Then it stays unknown which events were accepted."""
     refused: Match | None = None
-    """How a refusal is recognised, in the same way."""
+    """The refusal; it names its request in the same way as accepted."""
 
 
 class PublishHttp(Part):
-    """How one publishes over HTTP."""
+    """The request that publishes over HTTP."""
 
     url: Url = "{target}"
-    """The URL; {target} is the target's, with http in place of ws."""
+    """The URL; {target} is the target's URL, with http in place of ws."""
     method: Method = "POST"
-    """The method."""
+    """The HTTP method."""
     headers: Headers = Field(default_factory=dict)
-    """Headers of the request; secrets as {env:NAME}."""
+    """Headers of the request; write secrets as {env:NAME}."""
     body: BodyTemplate = "{event}"
     """The body: text, or a mapping or list that is sent as JSON."""
     expect: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] = Field(default=(200,), min_length=1)
-    """The statuses that say that the event was accepted."""
+    """The HTTP statuses that mean that the event was accepted."""
     refused: Match | None = None
-    """How a body is recognised that refuses with one of these statuses all the same."""
+    """A body that means a refusal although its status is one of these."""
 
 
 class Publish(Part):
-    """How one publishes: over the connection, over HTTP, or both."""
+    """The ways to publish: over the connection, over HTTP, or both."""
 
     websocket: PublishWebSocket | None = None
-    """Over the connection."""
+    """Publish over the connection."""
     http: PublishHttp | None = None
-    """Over HTTP."""
+    """Publish over HTTP."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -272,24 +272,24 @@ class Publish(Part):
 
 
 class Reply(Part):
-    """A message that is to be answered."""
+    """A message of the service that requires a reply."""
 
     on: Match
-    """How it is recognised."""
+    """The message to reply to."""
     send: FixedTemplate
-    """What to answer."""
+    """The reply to send."""
 
 
 class KeepAlive(Part):
-    """What is sent again and again, and when a connection counts as dead."""
+    """Messages that keep a connection alive, and the silence after which it counts as dead."""
 
     send: FixedTemplate = None
-    """What to send; without it a ping frame of the WebSocket's, which every server answers."""
+    """The message to send; default is a WebSocket ping frame, which every server answers."""
     every_ns: PositiveDurationNs | None = Field(default=None, alias="every")
-    """How often, such as 30s; without it nothing is sent."""
+    """The interval of sending, such as 30s; without it nothing is sent."""
     timeout_ns: PositiveDurationNs | None = Field(default=None, alias="timeout")
-    """Within what time the service is heard, whatever it says, such as 75s: a connection on which nothing at all comes
-    for so long is closed as silent. Without it nothing is."""
+    """The silence, such as 75s, after which a connection is closed: nothing at all has come from the service for so
+    long. Without it silent connections stay open."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -314,39 +314,39 @@ Matches = Annotated[tuple[Match, ...], BeforeValidator(_many)]
 
 
 class ProtocolFile(Part):
-    """How a WebSocket service is spoken to, version 1."""
+    """The protocol of a WebSocket service, version 1."""
 
     version: Literal[1]
     """Version of this format: 1."""
     title: str = Field(default="", max_length=100)
-    """The service's name as people write it; default is the file's name."""
+    """The service's name for people; default is the file's name."""
     description: str = Field(default="", max_length=4000)
-    """What the file is for, and what it needs of the service."""
+    """The purpose of the file, and its requirements on the service."""
     channels: Channels = Channels()
-    """How a scenario's channels are written in the service."""
+    """The service's form of a scenario's channels."""
     connect: Connect = Connect()
-    """Where and how a connection is opened."""
+    """The URL and options for opening a connection."""
     opening: Annotated[tuple[OpeningStep, ...], BeforeValidator(as_tuple)] = ()
-    """What is sent and must come before the first subscribe, step by step."""
+    """The steps before the first subscribe: messages to send and messages to wait for."""
     subscribe: Subscribe | None = None
-    """How one subscribes; without it by the connection's URL, which then has {channel}."""
+    """The messages that make a subscription; without it connecting subscribes, by a connect.url with {channel}."""
     unsubscribe: Unsubscribe | None = None
-    """How a subscription is given up; without it scenarios that do that are refused."""
+    """The messages that end a subscription; without it scenarios that unsubscribe are refused."""
     publish: Publish
-    """How one publishes."""
+    """The ways to publish: over the connection, over HTTP, or both."""
     deliver: Match
-    """How a delivery is recognised, and where the event and the subscription are in it."""
+    """The pattern of a delivery, with the places of the event and the subscription in it."""
     replies: Annotated[tuple[Reply, ...], BeforeValidator(as_tuple)] = ()
-    """Messages that are to be answered, such as a ping."""
+    """Messages that require a reply, such as a ping."""
     ignore: Matches = ()
-    """Messages that mean nothing."""
+    """Messages to ignore."""
     errors: Matches = ()
     """Messages that report an error which belongs to no request."""
     keepalive: KeepAlive | None = None
-    """What to send so that the service does not hang up, and when a connection counts as dead."""
+    """Messages that keep a connection alive, and the silence after which it counts as dead."""
 
     def environment(self) -> frozenset[str]:
-        """Return the names of the environment variables that the file names."""
+        """Return the environment variables that the file names."""
         found: set[str] = set()
         for written in _templates_in(self.model_dump(by_alias=True)):
             found.update(name for name, of_environment in names(written) if of_environment)

@@ -1,8 +1,9 @@
-"""Scenarios: who connects, what they subscribe to and publish, for how long; read from YAML.
+"""Scenarios: the clients of a run, their subscriptions, the load that they offer, and the phases; read from YAML.
 
-A scenario has groups of clients and phases. ``load`` reads and checks one; `loadgen.resolve` makes a run of it.
+``load`` reads and checks a scenario; `loadgen.resolve` makes a resolved run of it.
 
-A name is loaded when it is asked for: a process that only plays a resolved run has no use for pydantic and YAML.
+The names of this package are imported on first use: a process that only plays a resolved run needs neither pydantic nor
+the YAML reader.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""What the clients of a group do to their connections, part of the scenario's schema.
+"""The part of the scenario's schema for connection behaviour: reconnects, drops, churn and slow reading.
 
-They come back by a policy, lose connections at stated times, come and go, or read slowly. All of it is the client's
-doing, so that it works against any target, and is drawn from the scenario's seed.
+All of it is done by the clients, so that it works against any target. Random choices are drawn from the scenario's
+seed.
 """
 
 from itertools import pairwise
@@ -23,21 +23,22 @@ from loadgen.config.units import (
 _MS = 1_000_000
 _BACKOFF_FIRST_NS = 100 * _MS
 _BACKOFF_MOST_NS = 5_000 * _MS
-#: A target that refuses would be asked in a loop.
+#: With a shorter wait, clients would ask a refusing target in a tight loop.
 _BACKOFF_LEAST_NS = 1 * _MS
 _SLOWEST_BYTES_PER_S = 256
 MAX_DROPS = 1_000
 
 
 class Reconnect(Part):
-    """How clients come back after their connection was lost or dropped."""
+    """The reconnect policy: how clients reconnect after their connection was lost or dropped."""
 
     first_ns: PositiveDurationNs = Field(default=_BACKOFF_FIRST_NS, alias="first")
-    """How long to wait before the first attempt; the wait doubles with each attempt that fails."""
+    """The wait before the first attempt; it doubles with each failed attempt."""
     most_ns: PositiveDurationNs = Field(default=_BACKOFF_MOST_NS, alias="most")
-    """How long to wait at most."""
+    """The longest wait."""
     jitter: Literal["full", "none"] = "full"
-    """full: each wait is drawn evenly from nothing up to it, so that clients spread; none: all wait as long."""
+    """full: each wait is drawn evenly between 0 and its full length, which spreads the clients out. none: all clients
+    wait the full length."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -50,31 +51,32 @@ class Reconnect(Part):
 
 
 class Drop(Part):
-    """Connections that the clients cut at one time, as a deployment or a lost network does."""
+    """Connections that the clients cut at the same time, as in a deployment or a network failure."""
 
     at_ns: DurationNs = Field(alias="at")
-    """When, counted from the start of the measure phase."""
+    """The time of the first cut, counted from the start of the measure phase."""
     share_percent: Share = Field(alias="share")
     """How many of the group's connections, drawn at random, in per cent."""
     over_ns: DurationNs = Field(default=0, alias="over")
-    """How long the cuts take, one after the other; default: all at once."""
+    """The time over which the cuts are spread, one after the other; default is all at once."""
     close: Literal["abrupt", "frame"] = "abrupt"
-    """abrupt: without a close frame, as a lost network; frame: with one (code 1000)."""
+    """abrupt: without a close frame, as in a network failure. frame: with a close frame (code 1000)."""
 
 
 class Churn(Part):
-    """Clients that come and go from the warm-up's start to the measure phase's end."""
+    """Clients that come and go from the start of the warm-up to the end of the measure phase."""
 
     changes_per_s: ChangeRate | None = Field(default=None, alias="subscriptions")
-    """How many subscriptions per second of the whole group are given up and made anew on the living connection, at
-    random times; exactly one of this and lifetime."""
+    """Subscriptions per second of the whole group that are ended and made again on the open connection, at random
+    times. Give either this or lifetime."""
     lifetime_ns: PositiveDurationNs | None = Field(default=None, alias="lifetime")
-    """How long a connection lives before its client leaves (with a close frame) and comes back; exactly one of this
-    and subscriptions."""
+    """The time after which a client closes its connection (with a close frame) and later reconnects. Give either this
+    or subscriptions."""
     spread: Literal["exponential", "constant"] | None = None
-    """With lifetime: exponential (it is the mean; default), or constant: connections end in the ramp's order."""
+    """With lifetime only. exponential (default): lifetimes are random with that mean. constant: all lifetimes are
+    equal, so that connections end in the order of the ramp."""
     away_ns: DurationNs = Field(default=0, alias="away")
-    """How long a client stays away before it subscribes or connects again."""
+    """The time that a client stays away before it subscribes or connects again."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -95,12 +97,12 @@ def _readable(bytes_per_s: float) -> float:
 
 
 class Slow(Part):
-    """Clients that read their connection slowly, so that what the service keeps for them grows."""
+    """Clients that read their connection slowly, so that the service must buffer more and more for them."""
 
     share_percent: Share = Field(alias="share")
     """How many of the group's clients, drawn at random, in per cent."""
     read_bytes_per_s: Annotated[ByteRate, AfterValidator(_readable)] = Field(alias="read")
-    """How much each of them reads per second."""
+    """How much each of these clients reads per second."""
 
 
 def _drops_in_order(drops: tuple[Drop, ...]) -> tuple[Drop, ...]:

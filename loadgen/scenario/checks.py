@@ -1,4 +1,4 @@
-"""What a scenario's parts must be to each other, and what is allowed but worth a warning."""
+"""Check that the parts of a scenario fit together, and warn about allowed but doubtful settings."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, product
@@ -25,7 +25,7 @@ _NS_PER_S = 1_000_000_000
 def check(
     variables: Variables, clients: Groups, target: Target | None, phases: Phases, rules: ProtocolRules
 ) -> Iterator[Problem]:
-    """Yield what makes a scenario of sound parts one that cannot be run."""
+    """Yield the problems between the parts of a scenario; each part by itself is valid."""
     if target is not None:
         try:
             protocol_of(target.url).endpoints(target.url)
@@ -52,7 +52,7 @@ def check(
 
 
 def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
-    """Yield what a group does that its target's protocol cannot."""
+    """Yield the settings of a group that its target's protocol does not support."""
     if rules.one_subscription and len(group.subscribe) > 1:
         yield Problem(
             (*path, "subscribe"),
@@ -85,7 +85,7 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
 
 
 def _holds_connections(group: Group, rules: ProtocolRules) -> bool:
-    """Return whether each client opens a connection of its own: as the run's groups will, which are not made yet."""
+    """Return whether each client of a group will open its own connection."""
     return bool(group.subscribe) or (group.publish is not None and not rules.over_http(group.publish.via))
 
 
@@ -121,7 +121,7 @@ def _check_template(
     if unknown:
         return
     try:
-        # The largest value is the longest; a channel that is valid with it is valid with all.
+        # The largest value is the longest text, so a channel that is valid with it is valid with all values.
         validate(template.render({name: variables[name].count - 1 for name in template.names}))
     except ValueError as error:
         yield Problem(path, f"cannot be used: {error}")
@@ -138,9 +138,9 @@ def _templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, st
 def warnings(
     variables: Variables, clients: Groups, phases: Phases, rules: ProtocolRules, embedded: bool
 ) -> Iterator[str]:
-    """Yield a sentence for each thing that is allowed but probably not meant, or above the service's quotas.
+    """Yield a sentence for each setting that is probably a mistake, or above the service's default quotas.
 
-    ``embedded``: the target is the embedded server, to which the service's quotas do not apply.
+    ``embedded`` is true if the target is the embedded server, to which the service's quotas do not apply.
     """
     publishers = {name: group for name, group in clients.items() if group.publish is not None}
     for name, group in clients.items():
@@ -230,9 +230,10 @@ def _profile_warnings(where: str, profile: Points | Form, phases: Phases) -> Ite
 
 
 def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolRules) -> bool:
-    """Return whether some subscription can match some value of the published channel.
+    """Return whether any subscription can match the published channel for any values of their variables.
 
-    Values are tried on one side at a time and so many only; a pair that is missed costs a needless warning.
+    Only one side's values are varied at a time, in at most 2,000 combinations. A match that is missed causes only a
+    needless warning.
     """
     published = Template.parse(channel)
     first = next(iter(_renderings(published, variables)))

@@ -1,7 +1,8 @@
-"""Load curves as a scenario writes them: a list of points, or a short form that stands for one.
+"""Load curves of a scenario: a list of points, or a short form for a common curve.
 
-Loads are shares of the group's rate, times count from the start of the measure phase. Every form says what curve it
-stands for, how long it is (``length_ns``; None: it has no end of its own), and its highest load.
+Loads are percentages of the group's rate; times count from the start of the measure phase. Each form gives the points
+of its curve (``curve``), its length (``length_ns``, or None if it has no end), and its highest load
+(``peak_percent``).
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from loadgen.config.units import (
 from loadgen.pacing import Point, shapes
 
 MAX_STEPS = 10_000
-#: Bursts of one run, of 3 or 4 points each.
+#: The most bursts of one run; each has 3 or 4 points.
 MAX_BURSTS = 50_000
 _DAY_NS = 24 * 3600 * 1_000_000_000
 _DAY_S = 24 * 3600
@@ -41,9 +42,9 @@ class ProfilePoint(Part):
     """A corner of the load curve."""
 
     at_ns: DurationNs = Field(alias="at")
-    """When, counted from the start of the measure phase."""
+    """The time of the point, counted from the start of the measure phase."""
     load_percent: Percent = Field(alias="load")
-    """How much of the rate is then offered."""
+    """The offered load at that time, in per cent of the rate."""
 
 
 def _in_order(points: tuple[ProfilePoint, ...]) -> tuple[ProfilePoint, ...]:
@@ -70,14 +71,14 @@ Points = Annotated[
 
 
 class StepRange(Part):
-    """Steps in even strides."""
+    """Steps with evenly spaced loads."""
 
     from_percent: Percent = Field(alias="from")
     """Load of the first step."""
     to_percent: Percent = Field(alias="to")
     """Load of the last step."""
     count: int = Field(ge=2, le=MAX_STEPS)
-    """How many steps, the first and the last included."""
+    """The number of steps, including the first and the last."""
 
 
 _LOADS = Field(min_length=1, max_length=MAX_STEPS)
@@ -100,7 +101,7 @@ class Steps(Part):
         | Annotated[StepRange, Tag(MAPPING)],
         Discriminator(_levels_kind),
     ]
-    """The loads in their order, or {from: 10%, to: 100%, count: 10}."""
+    """The loads of the steps in order, or {from: 10%, to: 100%, count: 10}."""
     each_ns: PositiveDurationNs = Field(alias="each")
     """How long each step lasts."""
 
@@ -120,7 +121,7 @@ class Steps(Part):
 
     @property
     def length_ns(self) -> int:
-        """How long all steps last."""
+        """The length of all steps together."""
         return len(self.levels_percent) * self.each_ns
 
     @property
@@ -129,26 +130,26 @@ class Steps(Part):
         return max(self.levels_percent)
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Return what it stands for."""
+        """Return the points of the curve."""
         return shapes.steps([level / 100 for level in self.levels_percent], self.each_ns)
 
 
 class RampShape(Part):
-    """From one load to another."""
+    """The two ends of a ramp, and its length."""
 
     from_percent: Percent = Field(alias="from")
     """The load at the start."""
     to_percent: Percent = Field(alias="to")
     """The load at the end."""
     over_ns: PositiveDurationNs = Field(alias="over")
-    """How long it takes."""
+    """How long the ramp takes."""
 
 
 class Ramp(Part):
-    """A straight line."""
+    """A straight line from one load to another."""
 
     ramp: RampShape
-    """From where to where, and over how long, such as {from: 0%, to: 100%, over: 1m}."""
+    """The two loads and the length of the ramp, such as {from: 0%, to: 100%, over: 1m}."""
 
     @model_validator(mode="after")
     def _goes_somewhere(self) -> Self:
@@ -158,7 +159,7 @@ class Ramp(Part):
 
     @property
     def length_ns(self) -> int:
-        """How long it goes up or down."""
+        """The length of the ramp."""
         return self.ramp.over_ns
 
     @property
@@ -167,24 +168,24 @@ class Ramp(Part):
         return max(self.ramp.from_percent, self.ramp.to_percent)
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Return what it stands for."""
+        """Return the points of the curve."""
         ramp = self.ramp
         return (Point(0, ramp.from_percent / 100), Point(ramp.over_ns, ramp.to_percent / 100))
 
 
 class BurstShape(Part):
-    """Bursts at even distances."""
+    """Bursts at regular intervals."""
 
     base_percent: Percent = Field(alias="base")
     """The load between bursts."""
     peak_percent: Percent = Field(alias="peak")
     """The load in a burst."""
     every_ns: PositiveDurationNs = Field(alias="every")
-    """From the start of one burst to the start of the next."""
+    """The time from the start of one burst to the start of the next."""
     for_ns: PositiveDurationNs = Field(alias="for")
-    """How long a burst lasts; shorter than every."""
+    """How long a burst lasts; it must be shorter than 'every'."""
     first_ns: DurationNs | None = Field(default=None, alias="first")
-    """When the first burst begins; default is every less for, so that each period ends with its burst."""
+    """The start of the first burst; default is 'every' minus 'for', so that each period ends with its burst."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -198,7 +199,7 @@ class BurstShape(Part):
 
     @property
     def begin_ns(self) -> int:
-        """When the first burst begins."""
+        """The start of the first burst."""
         return self.every_ns - self.for_ns if self.first_ns is None else self.first_ns
 
 
@@ -206,11 +207,11 @@ class LoadBursts(Part):
     """A base load with bursts for as long as the run publishes."""
 
     bursts: BurstShape
-    """How high, how often and how long, such as {base: 20%, peak: 100%, every: 30s, for: 5s}."""
+    """The loads, interval and length of the bursts, such as {base: 20%, peak: 100%, every: 30s, for: 5s}."""
 
     @property
     def length_ns(self) -> None:
-        """They have no end of their own."""
+        """None: bursts go on for as long as the run publishes."""
         return None
 
     @property
@@ -219,7 +220,7 @@ class LoadBursts(Part):
         return self.bursts.peak_percent
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Return what it stands for: every burst that begins before ``until_ns``."""
+        """Return the points of every burst that begins before ``until_ns``."""
         shape = self.bursts
         return shapes.bursts(
             shape.base_percent / 100,
@@ -232,20 +233,20 @@ class LoadBursts(Part):
 
 
 class DayShape(Part):
-    """The rhythm of a day."""
+    """The low and the peak of a daily load, and the length of a day in the run."""
 
     low_percent: Percent = Field(alias="low")
-    """The load half a day from the peak."""
+    """The lowest load, half a day from the peak."""
     peak_percent: Percent = Field(default=_DEFAULT_PEAK, alias="peak")
     """The load at the peak."""
     peak_at: TimeOfDay
-    """Time of day of the peak, such as '20:00'."""
+    """The time of day of the peak, such as '20:00'."""
     starts_at: TimeOfDay = 0
-    """Time of day at which the measure phase begins."""
+    """The time of day at which the measure phase begins."""
     day_ns: PositiveDurationNs = Field(default=_DAY_NS, alias="day")
-    """How long the 24 hours take in the run: 'day: 10m' compresses them."""
+    """The length of 24 hours in the run; 'day: 10m' compresses them to 10 minutes."""
     days: int = Field(default=1, ge=1, le=366)
-    """How many days."""
+    """The number of days."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -257,14 +258,14 @@ class DayShape(Part):
 
 
 class Daily(Part):
-    """A raised cosine: highest once a day, lowest half a day from there."""
+    """A raised cosine with one peak a day, and the lowest load half a day from it."""
 
     daily: DayShape
-    """The low, the peak and when it is, such as {low: 10%, peak: 100%, peak_at: '20:00', day: 10m}."""
+    """The low, the peak and its time of day, such as {low: 10%, peak: 100%, peak_at: '20:00', day: 10m}."""
 
     @property
     def length_ns(self) -> int:
-        """How long all days last."""
+        """The length of all days together."""
         return self.daily.day_ns * self.daily.days
 
     @property
@@ -273,7 +274,7 @@ class Daily(Part):
         return self.daily.peak_percent
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Return what it stands for, a point every 5 minutes of the day; see ``shapes.daily`` for its error."""
+        """Return a point for every 5 minutes of the day; `loadgen.pacing.shapes.daily` states the error."""
         day = self.daily
         return shapes.daily(
             day.low_percent / 100,
@@ -289,19 +290,20 @@ class Replay(Part):
     """A recorded series of rates, read from a CSV file."""
 
     csv: str = Field(min_length=1)
-    """The file: a header, then a row for each point of time; relative to the scenario's folder."""
+    """The path of the file, relative to the scenario's folder. It has a header, then a row for each point in time."""
     speed: float = Field(default=1.0, gt=0, le=1e6)
-    """How many times faster than recorded it is replayed."""
+    """The factor by which the replay is faster than the recording."""
     values: Literal["relative", "events/s"] = "relative"
-    """relative: the highest rate of the file becomes the load 'peak'. events/s: rates are what the group publishes."""
+    """relative: the highest rate of the file becomes the load 'peak'. events/s: the group publishes at the file's
+    rates."""
     relative_peak_percent: Percent | None = Field(default=None, alias="peak")
-    """With relative values, the load of the highest rate; default 100%."""
+    """With relative values, the load of the highest rate; default is 100%."""
     between: Literal["steps", "lines"] = "steps"
-    """What holds between two rows: the earlier row's rate, or a straight line."""
+    """The rate between two rows. steps: the earlier row's rate. lines: a straight line from one row to the next."""
     time_column: str = "time"
-    """Name of the column of times: seconds, or ISO 8601 timestamps; the first row is the start."""
+    """The name of the column of times, in seconds or as ISO 8601 timestamps; the first row is the start."""
     rate_column: str = "rate"
-    """Name of the column of rates."""
+    """The name of the column of rates."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -320,27 +322,27 @@ class Replay(Part):
 
     @property
     def length_ns(self) -> None:
-        """Not known before the file is read."""
+        """None: the length is unknown until the file is read."""
         return None
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Return nothing: ``recordings`` puts what the file holds in this one's place."""
+        """Never called: `loadgen.scenario.recordings` replaces this form by the points of the file."""
         raise NotImplementedError("the file has not been read")
 
 
 class Recorded(Part):
-    """Points with a length, which is how a run's record holds a curve that was read from a file."""
+    """Points with a length: the form in which a run's record keeps a curve that was read from a file."""
 
     points: Points
     """The curve, as a list of points."""
     lasts_ns: PositiveDurationNs = Field(alias="lasts")
-    """How long it is."""
+    """The length of the curve."""
     source: str = Field(default="", max_length=1000)
-    """Where it was read from; only a note."""
+    """The file that the curve was read from; only a note."""
 
     @property
     def length_ns(self) -> int:
-        """How long it is."""
+        """The length of the curve."""
         return self.lasts_ns
 
     @property
@@ -354,12 +356,12 @@ class Recorded(Part):
 
 
 def points_of(written: Sequence[ProfilePoint]) -> tuple[Point, ...]:
-    """Return points as the schedule takes them."""
+    """Return a scenario's points as points of the schedule, with loads as multiples of the rate."""
     return tuple(Point(point.at_ns, point.load_percent / 100) for point in written)
 
 
 Form = Steps | Ramp | LoadBursts | Daily | Replay | Recorded
-#: The key that tells a form, and its tag in pydantic's error locations.
+#: The forms by the key that each must have; the tags are their names in pydantic's error locations.
 _FORMS: dict[str, type[Part]] = {
     "steps": Steps,
     "ramp": Ramp,
@@ -372,7 +374,7 @@ FORM_TAGS = {key: f"<{key}>" for key in _FORMS}
 
 
 def _one_form(value: object) -> object:
-    """Refuse what is neither a list nor a mapping with the key of one form."""
+    """Return the value; refuse it unless it is a list, or a mapping with the key of exactly one form."""
     if isinstance(value, list | tuple | Part):
         return value
     if not isinstance(value, dict):

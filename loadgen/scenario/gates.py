@@ -1,4 +1,7 @@
-"""Gates in a scenario: what a run must show to pass. The grammar is the analysis' own, so that the two cannot part."""
+"""The gates of a scenario: conditions that a run must meet to pass.
+
+The analysis defines the grammar, so that scenario and analysis cannot disagree.
+"""
 
 from typing import Annotated, Self
 
@@ -23,9 +26,9 @@ class LongGate(Part):
     check: Annotated[str, AfterValidator(_readable)]
     """The condition, such as delivery.latency.p99 < 150ms."""
     over_ns: PositiveDurationNs | None = Field(default=None, alias="over")
-    """It must hold in every window of this length of the measurement; default: over all of it."""
+    """The gate must hold in every window of this length within the measurement; default is the whole measurement."""
     abort_early: bool = False
-    """End the run as soon as a window fails, by the workers' histograms; for delivery.latency."""
+    """Ends the run as soon as a window fails by the workers' histograms; only for delivery.latency, with over."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -38,7 +41,7 @@ class LongGate(Part):
         return self
 
     def gate(self) -> Gate:
-        """Return the gate; raises GateError."""
+        """Return the parsed gate; raises GateError if it is invalid."""
         return parse(self.check).with_options(self.over_ns, self.abort_early)
 
 
@@ -49,5 +52,5 @@ GateText = Annotated[
 
 
 def gate_of(written: str | LongGate) -> Gate:
-    """Return the gate that an entry stands for."""
+    """Return the gate of an entry of the scenario's list."""
     return written.gate() if isinstance(written, LongGate) else parse(written)

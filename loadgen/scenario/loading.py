@@ -1,4 +1,4 @@
-"""Finding scenarios, reading them, and overriding what they say."""
+"""Find scenarios, read them, and override their values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MAX_FILE_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """A scenario that comes with the program."""
+    """A scenario shipped with the program."""
 
     name: str
     path: Path
@@ -26,10 +26,10 @@ class CatalogueEntry:
 
 
 def catalogue() -> list[CatalogueEntry]:
-    """Return the scenarios that come with the program, by name.
+    """Return the scenarios shipped with the program, in the order of their names.
 
     Raises:
-        ScenarioError: one of them is broken.
+        ScenarioError: a scenario is invalid.
     """
     return [
         CatalogueEntry(path.stem, path, load(str(path)).description)
@@ -40,13 +40,13 @@ def catalogue() -> list[CatalogueEntry]:
 def load(
     name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
 ) -> Scenario:
-    """Read a scenario by its name in the catalogue or by its path, with some of its values overridden.
+    """Return the scenario with a name in the catalogue or at a path, with some values overridden.
 
-    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``target`` is the URL of another
-    target than the scenario's own: the rules of its protocol apply.
+    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``target`` is the URL of a target
+    that replaces the scenario's own, so that the rules of its protocol apply.
 
     Raises:
-        ScenarioError: there is no such scenario, it cannot be read, or it is not valid.
+        ScenarioError: the scenario does not exist, cannot be read, or is invalid.
     """
     path = find(name_or_path)
     source = _source(path)
@@ -68,10 +68,13 @@ def load(
 
 
 def find(name_or_path: str) -> Path:
-    """Return the path of a scenario: what looks like a path is one, everything else is a name.
+    """Return the path of a scenario by its name in the catalogue or its path.
+
+    A text that looks like a path is returned as a path, without checking that the file exists. Any other text is a name
+    of the catalogue or else an existing file.
 
     Raises:
-        ScenarioError: the catalogue has no such name. Whether a path leads to a file is not looked at.
+        ScenarioError: the text is neither.
     """
     path = Path(name_or_path)
     if path.suffix in _SUFFIXES or len(path.parts) != 1:
@@ -111,7 +114,7 @@ def _text(path: Path, source: str) -> str:
 
 
 def _source(path: Path) -> str:
-    """Return the path as messages show it: relative where it lies below the working directory."""
+    """Return the path for messages: relative if it is below the working directory."""
     text = str(path)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         text = str(path.relative_to(Path.cwd()))

@@ -1,4 +1,4 @@
-"""How to log in to a target: names of things that hold secrets, never the secrets."""
+"""The login to a target: the names of variables and files that hold secrets, never the secrets."""
 
 from typing import Annotated, Literal, Self
 
@@ -26,28 +26,29 @@ _KEYS = {
 
 
 class Login(Part):
-    """The authorization mode, and where its secrets are."""
+    """The authorization mode, and the places of its secrets."""
 
     mode: AuthMode
-    """Event APIs: api-key, iam (SigV4 with AWS credentials), cognito, oidc or lambda (a token each). MQTT brokers:
-    password, or certificate (X.509); without a login the client is anonymous."""
+    """For Event APIs: api-key, iam (SigV4 with AWS credentials), or with a token cognito, oidc or lambda. For MQTT
+    brokers: password, or certificate (X.509); without a login the client is anonymous."""
     key_env: Variable | None = None
     """api-key: the environment variable that holds the key."""
     api_id: str | None = None
-    """api-key: id of the Event API whose key AppSync is asked for, by AWS credentials, so that it is kept nowhere."""
+    """api-key: the id of an Event API, whose key is then fetched from AppSync with AWS credentials and stored
+    nowhere."""
     profile: str | None = None
-    """iam, api_id: profile of the AWS configuration; default: what AWS tools take, the environment first."""
+    """iam, api_id: the profile of the AWS configuration; default is that of other AWS tools, the environment first."""
     region: str | None = None
-    """iam, cognito, api_id: AWS region; default: that of the URL, the profile or the environment."""
+    """iam, cognito, api_id: the AWS region; default is the region in the URL, the environment or the profile."""
     token_env: Variable | None = None
-    """The environment variable that holds the token; it cannot be renewed."""
+    """The environment variable that holds the token, which cannot be renewed."""
     token_file: str | None = None
-    """A file that holds the token; read again before the token expires."""
+    """A file that holds the token; it is read again before the token expires."""
     token_command: tuple[str, ...] | None = Field(default=None, strict=False, min_length=1)
-    """A command, as a list of words, that prints the token; called again before it expires. The words are kept on
-    record: no secret may be among them. In a scenario it needs --allow-commands."""
+    """A command, as a list of words, that prints the token; it runs again before the token expires. The words are kept
+    on record, so they must not contain a secret. In a scenario the command needs --allow-commands."""
     token_url: str | None = None
-    """oidc: token endpoint for the client credentials grant."""
+    """oidc: the token endpoint for the client credentials grant."""
     client_id_env: Variable | None = None
     """oidc, cognito: the environment variable that holds the client's id."""
     client_secret_env: Variable | None = None
@@ -59,9 +60,9 @@ class Login(Part):
     password_env: Variable | None = None
     """cognito, password: the environment variable that holds the user's password."""
     certificate: str | None = None
-    """certificate: path of the client's certificate chain (PEM)."""
+    """certificate: the path of the client's certificate chain (PEM)."""
     key: str | None = None
-    """certificate: path of its private key (PEM)."""
+    """certificate: the path of the certificate's private key (PEM)."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -83,7 +84,7 @@ class Login(Part):
 
     @property
     def given(self) -> frozenset[str]:
-        """The keys that are set, the mode aside."""
+        """The keys that are set, except the mode."""
         return frozenset(name for name in type(self).model_fields if name != "mode" and getattr(self, name))
 
     def _has_a_token(self, given: frozenset[str]) -> None:
@@ -101,7 +102,7 @@ class Login(Part):
             raise problem(f"has no {missing[0]}, which goes with {', '.join(sorted(flow))}; add it")
 
     def describe(self) -> str:
-        """Return the mode and where the secret comes from, in one phrase without a secret."""
+        """Return the mode and the source of the secret in one phrase, without a secret."""
         whose = f"profile {self.profile!a}" if self.profile else "each process"
         source = {
             "key_env": f"${self.key_env}",

@@ -1,6 +1,6 @@
-"""The scenario's schema, version 1: what may be written, with which units and defaults.
+"""The schema of scenarios, version 1: their keys, units and defaults.
 
-The docstrings of fields are the descriptions in the JSON Schema.
+The docstrings of the fields are the descriptions in the JSON Schema and in docs/reference.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -34,7 +34,7 @@ from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile, points_of
 from loadgen.scenario.login import Login
 
-#: A million subscribers, and room for those who publish to them.
+#: A million subscribers, and as many publishers.
 MAX_CLIENTS = 2_000_000
 MAX_VALUES = 1_000_000
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -61,13 +61,13 @@ class Target(Part):
     """The service under test."""
 
     url: str
-    """The Event API's HTTP or realtime URL, such as https://<id>.appsync-api.<region>.amazonaws.com/event; or a
-    broker's, such as mqtt://<host>:1883 (see docs/mqtt.md)."""
+    """The HTTP or realtime URL of an Event API, such as https://<id>.appsync-api.<region>.amazonaws.com/event; or the
+    URL of a broker, such as mqtt://<host>:1883 (see docs/mqtt.md)."""
     api_key_env: Annotated[str, StringConstraints(pattern=ENVIRONMENT_PATTERN)] | None = None
-    """Name of the environment variable that holds the API key, never the key itself; permit it with --allow-env."""
+    """The name of the environment variable that holds the API key, never the key itself; permit it with --allow-env."""
     auth: Login | None = None
-    """Another way to log in than by API key. Each variable and file that it names must be permitted on the command
-    line, with --allow-env and --allow-file."""
+    """Any other login than an API key in a variable. Each variable and file that it names must be permitted on the
+    command line with --allow-env and --allow-file."""
 
     @model_validator(mode="after")
     def _one_login(self) -> Self:
@@ -77,7 +77,7 @@ class Target(Part):
 
     @property
     def login(self) -> Login | None:
-        """How to log in; None: nothing is said of it."""
+        """The login, or None if the scenario gives none."""
         if self.api_key_env is not None:
             return Login(mode="api-key", key_env=self.api_key_env)
         return self.auth
@@ -87,14 +87,15 @@ class Variable(Part):
     """A part of channel names that takes the values 0 to count-1."""
 
     count: int = Field(ge=1, le=MAX_VALUES)
-    """How many values there are."""
+    """The number of values."""
     assign: Literal["random", "by-client"] = "random"
-    """random: drawn for each entry of a client's subscribe list and for each publish request.
-    by-client: client k of its group has the value k mod count in all that it does."""
+    """random: a value is drawn for each entry of a client's subscribe list and for each publish request.
+    by-client: client k of its group always uses the value k mod count."""
     popularity: Literal["uniform", "zipf"] = "uniform"
-    """How random draws spread: all values alike, or value k in proportion to 1/(k+1)^exponent."""
+    """The distribution of random draws. uniform: all values are equally likely. zipf: value k is drawn in proportion to
+    1/(k+1)^exponent."""
     exponent: float | None = Field(default=None, gt=0, le=10)
-    """How steep zipf is; default 1."""
+    """The exponent of zipf; default is 1."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -106,43 +107,45 @@ class Variable(Part):
 
 
 class Bursts(Part):
-    """Requests that come in bursts."""
+    """Publish requests in bursts."""
 
     bursts: int = Field(ge=1, le=10_000)
-    """How many publish requests a client sends at once; the mean rate stays what it is."""
+    """The number of publish requests that a client sends at once; the mean rate stays the same."""
 
 
 class Publish(Part):
-    """What a group publishes, in open loop: the schedule does not wait for answers."""
+    """The load that a group offers, in an open loop: the schedule does not wait for answers."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["rate"]}, {"required": ["rate_per_client"]}]}
     )
 
     channel: str
-    """The channel, with {name} for variables; random ones are drawn for each request."""
+    """The channel, with {name} for variables; random variables are drawn for each request."""
     rate_per_s: EventRate | None = Field(default=None, alias="rate")
-    """Events per second of the whole group; exactly one of this and rate_per_client."""
+    """Events per second of the whole group. Give either this or rate_per_client."""
     rate_per_client_per_s: EventRate | None = Field(default=None, alias="rate_per_client")
-    """Events per second of each client; exactly one of this and rate."""
+    """Events per second of each client. Give either this or rate."""
     batch: int = Field(default=1, ge=1, le=EVENTS_PER_PUBLISH)
-    """Events in one publish request."""
+    """The number of events in one publish request."""
     via: Literal["http", "websocket"] = "http"
-    """How requests are sent: HTTP POST, or over the client's WebSocket connection."""
+    """http: requests are sent by HTTP POST. websocket: over the client's connection."""
     arrival: Annotated[
         Annotated[Literal["constant", "poisson"], Tag(WORD)] | Annotated[Bursts, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = "constant"
-    """How requests spread over time: evenly over the whole group, at random, or in bursts ({bursts: 10})."""
+    """The spread of requests over time. constant: evenly over the whole group. poisson: at random. {bursts: 10}: in
+    bursts of 10 requests of one client."""
     payload_bytes: Annotated[SizeBytes, AfterValidator(_payload_size)] = Field(
         default=_DEFAULT_PAYLOAD_BYTES, alias="payload"
     )
-    """Size of one event's JSON text; at most 240KiB."""
+    """The size of one event's JSON text; at most 240KiB."""
     in_flight: int | None = Field(default=None, ge=1, le=100_000)
-    """With via http, how many requests of one client may be under way at once; default 64."""
+    """With via http, the most requests of one client that may be unanswered at once; default is 64."""
     profile: Profile = ()
-    """A load curve: a list of points, linear between them (two points at one time make a step), or a short form such
-    as {steps: [50%, 100%], each: 30s}. The first load holds before it, the warm-up included, the last load after it."""
+    """The load curve: a list of points, linear between them (two points at one time make a step), or a short form such
+    as {steps: [50%, 100%], each: 30s}. The first load also applies before the curve, including the warm-up, and the
+    last load after it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -168,26 +171,26 @@ class Publish(Part):
 
     @property
     def burst(self) -> int:
-        """Requests that one client sends at once; 1 unless arrival is in bursts."""
+        """The number of requests that one client sends at once; 1 unless arrival is in bursts."""
         return self.arrival.bursts if isinstance(self.arrival, Bursts) else 1
 
     def events_per_s(self, clients: int) -> float:
-        """Return the offered load (events/s) of so many clients at 100 % of the profile."""
+        """Return the offered load of ``clients`` clients in events/s, at 100 % of the profile."""
         if self.rate_per_s is not None:
             return self.rate_per_s
         assert self.rate_per_client_per_s is not None
         return self.rate_per_client_per_s * clients
 
     def curve(self, until_ns: int) -> tuple[Point, ...]:
-        """Return the profile's points up to ``until_ns`` or beyond, from the start of the measure phase on.
+        """Return the profile's points up to ``until_ns`` at least, counted from the start of the measure phase.
 
-        Loads are multiples of the rate; without a profile there are no points.
+        Loads are multiples of the rate. Without a profile there are no points.
         """
         return points_of(self.profile) if isinstance(self.profile, tuple) else self.profile.curve(until_ns)
 
     @property
     def curve_length_ns(self) -> int | None:
-        """How long the profile is; None: it has no end of its own, as a list of points."""
+        """The length of the profile, or None if it has no end, such as a list of points."""
         return None if isinstance(self.profile, tuple) else self.profile.length_ns
 
     @property
@@ -199,7 +202,7 @@ class Publish(Part):
 
 
 class Group(Part):
-    """Clients that do the same; they subscribe, publish, or both over one connection."""
+    """Clients with the same behaviour: they subscribe, publish, or do both over one connection."""
 
     model_config = ConfigDict(
         json_schema_extra={"anyOf": [{"required": ["subscribe"]}, {"required": ["publish"]}]}
@@ -208,25 +211,25 @@ class Group(Part):
     count: int = Field(ge=1, le=MAX_CLIENTS)
     """How many clients."""
     ramp_per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="ramp")
-    """How many of them connect per second."""
+    """How many clients of the group connect per second."""
     subscribe: Annotated[
         tuple[str, ...],
         _SUBSCRIPTIONS,
         BeforeValidator(_one_or_more, json_schema_input_type=str | Annotated[list[str], _SUBSCRIPTIONS]),
     ] = ()
-    """What each client subscribes to: a channel or a list of 1 to 200; {name} for variables, and the last part
-    of a channel may be *."""
+    """The subscriptions of each client: a channel or a list of 1 to 200 channels, with {name} for variables; the last
+    segment of a channel may be *."""
     publish: Publish | None = None
-    """What the group publishes."""
+    """The load that the group offers."""
     reconnect: ReconnectPolicy | None = None
-    """How clients come back after a lost connection: a mapping, or never; default: {first: 100ms, most: 5s, jitter:
-    full}. The first connection is always tried again."""
+    """The reconnect policy after a lost connection: a mapping, or never; default is {first: 100ms, most: 5s, jitter:
+    full}. The first connection is always retried."""
     drops: Drops = ()
-    """When the clients cut some of their connections."""
+    """The times at which the clients cut some of their connections."""
     churn: Churn | None = None
-    """How clients come and go."""
+    """Clients that come and go."""
     slow: Slow | None = None
-    """How many clients read slowly, and how slowly."""
+    """Clients that read slowly."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
@@ -245,33 +248,35 @@ class Group(Part):
 
 
 class Settle(Part):
-    """Waiting instead of probing."""
+    """A wait instead of readiness probes."""
 
     settle_ns: DurationNs = Field(alias="settle")
-    """How long after its acknowledgement a subscription counts as ready."""
+    """The time after its acknowledgement at which a subscription counts as ready."""
 
 
 class Phases(Part):
-    """How a run goes: connect and subscribe, be ready, warm up, measure, drain."""
+    """The phases of a run: connect and subscribe, be ready, warm up, measure, drain."""
 
     ready: Annotated[
         Annotated[Literal["probe"], Tag(WORD)] | Annotated[Settle, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = "probe"
-    """When a subscription counts as ready: once a probe event has come through it, or after {settle: 2s}."""
+    """The condition for a subscription to count as ready. probe: it has delivered a probe event. {settle: 2s}: it was
+    acknowledged 2 s ago."""
     ready_timeout_ns: PositiveDurationNs = Field(default=30 * _SECOND_NS, alias="ready_timeout")
-    """How long to wait for all subscriptions to be ready."""
+    """The longest wait for all subscriptions to be ready."""
     warmup_ns: DurationNs = Field(default=5 * _SECOND_NS, alias="warmup")
-    """How long to publish before what is published counts."""
+    """The length of the warm-up: the clients publish, but nothing counts yet."""
     measure_ns: PositiveDurationNs = Field(default=20 * _SECOND_NS, alias="measure")
-    """How long to publish what counts; default is as long as the longest load curve that has an end, else 20s."""
+    """The length of the measurement; default is the length of the longest load curve that has an end, or else 20s."""
     drain_ns: DurationNs = Field(default=2 * _SECOND_NS, alias="drain")
-    """How long to wait for deliveries after the last publish; what comes later is late."""
+    """The wait for deliveries after the last publish; deliveries after it are late."""
     echo_ns: EchoNs | None = Field(default=None, alias="echo")
-    """How often each worker publishes an event to itself, whose round trip is timed by one clock; or off. Default:
-    every 500ms where the workers run on several hosts and no subscription would receive it, else off."""
+    """The interval of the echo lane, in which each worker publishes an event to itself and times the round trip by one
+    clock; or off. Default is 500ms if the workers run on several hosts and no subscription would receive the echoes,
+    else off."""
 
     @property
     def publishing_ns(self) -> int:
-        """How long the schedules run: warm-up and measurement."""
+        """The length of the publish schedules: warm-up and measurement."""
         return self.warmup_ns + self.measure_ns

@@ -1,4 +1,4 @@
-"""Overriding single values of a scenario by their dotted paths."""
+"""Override single values of a scenario by their dotted paths."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,17 +7,17 @@ from loadgen.config import document
 from loadgen.config.problems import Path, Places, ScenarioError
 from loadgen.config.text import dotted, nearest, shown
 
-#: Stands in messages where a file's name and line would.
+#: Used in messages instead of a file's name and line.
 _PLACE = "override"
-#: Mappings whose keys the scenario's author has chosen: an override must not add to them by a slip of the pen.
+#: Mappings with freely chosen keys: an override must not add a key to them by a typing error.
 _NAMED = {("clients",), ("variables",)}
 
 
 def overrides_of(items: Iterable[str]) -> dict[str, str]:
-    """Return what `--set KEY=VALUE` asks for, by key; the last of a key counts.
+    """Return the values of `--set KEY=VALUE` options by key; the last value of a key counts.
 
     Raises:
-        ScenarioError: an item has no "=".
+        ScenarioError: an option has no "=".
     """
     found = {}
     for item in items:
@@ -29,10 +29,10 @@ def overrides_of(items: Iterable[str]) -> dict[str, str]:
 
 
 def override(data: Any, places: Places, overrides: Mapping[str, str]) -> None:
-    """Put values (YAML text) in their places, and note that they come from an override.
+    """Set the values (YAML text) in ``data``, and record in ``places`` that they come from an override.
 
     Raises:
-        ScenarioError: a path leads nowhere, or a value is not YAML; names all that are wrong.
+        ScenarioError: paths lead nowhere or values are not YAML; names all of them.
     """
     problems: list[str] = []
     for key, text in overrides.items():
@@ -68,7 +68,7 @@ def _put(data: Any, steps: list[str], value: Any) -> Path:
 
 
 def _key(node: Any, path: Path, step: str) -> str | int:
-    """Return the step as a key of the node, or say why it is none."""
+    """Return the step as a key of the node; raises ScenarioError if it is none."""
     if isinstance(node, list):
         if step.isascii() and step.isdecimal() and int(step) < len(node):
             return int(step)

@@ -1,4 +1,4 @@
-"""Load curves that were recorded: reading a CSV file of rates, every mistake with the file's line."""
+"""Read recorded load curves from CSV files of rates, and report each mistake with its line."""
 
 import csv
 import math
@@ -29,10 +29,10 @@ _NS_PER_S = 1_000_000_000
 
 
 def read_recordings(data: Any, places: Places, folder: Path) -> list[str]:
-    """Put the points of each CSV file in the place of the profile that names it, in the data of a scenario.
+    """Replace each profile that names a CSV file by the points of the file, in the data of a scenario.
 
-    Profiles of groups that are not sound are left alone: what is wrong with them is found when they are validated.
-    Those whose file cannot be used are removed, and the sentences that say why returned.
+    Profiles of invalid groups are left alone: validation finds their problems later. Profiles whose file cannot be used
+    are removed from the data. Return the problems of these files as sentences.
     """
     problems: list[str] = []
     clients = data.get("clients") if isinstance(data, dict) else None
@@ -58,7 +58,7 @@ def read_recordings(data: Any, places: Places, folder: Path) -> list[str]:
 
 
 class _Unreadable(Exception):  # noqa: N818  told as the profile's problem, not the file's
-    """The file as a whole cannot be used; the message reads on from the path of the profile."""
+    """The file as a whole cannot be used; the message completes a sentence that begins with the profile's path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,11 @@ class _Row:
 
 
 def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
-    """Return the points of a file.
+    """Return the curve in a file.
 
     Raises:
-        _Unreadable: there is no such file, or it is none of this kind.
-        ScenarioError: rows are wrong; a sentence for each, of the first ten.
+        _Unreadable: the file does not exist or cannot be used as a whole.
+        ScenarioError: rows are wrong; one sentence for each of the first ten.
     """
     path = folder / replay.csv
     _demand_inside(path, folder, replay)
@@ -81,7 +81,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
     if not wrong:
         wrong = list(_disorder(rows))
     if wrong:
-        # Its rows' cells are shown without keys already.
+        # The sentences about rows have API keys redacted already; the path may still hold one.
         source = redacted(str(path)) if str(path).isprintable() else shown(str(path))
         more = [f"{source}: and {len(wrong) - _SHOWN} more"] if len(wrong) > _SHOWN else []
         raise ScenarioError([f"{source}:{each}" for each in wrong[:_SHOWN]] + more)
@@ -103,7 +103,7 @@ def _recorded(replay: Replay, events_per_s: float, folder: Path) -> Recorded:
             f"names {shown(replay.csv)}, which lasts {hours:.1f}h, longer than the 168h that a phase may last; "
             "give it a higher speed"
         )
-    # Not validated once more: there may be many.
+    # Built without validation: a file may have many points, and all are checked above.
     return Recorded.model_construct(
         points=tuple(
             ProfilePoint.model_construct(at_ns=point.at_ns, load_percent=point.load) for point in points
@@ -129,7 +129,7 @@ def _loads_percent(replay: Replay, rows: list[_Row], events_per_s: float) -> lis
 
 
 def _rows(path: Path, replay: Replay) -> tuple[list[_Row], list[str]]:
-    """Return the rows of a file, and what is wrong with some as ``line: sentence``."""
+    """Return the valid rows of a file, and the mistakes in other rows as ``line: sentence``."""
     lines = _Lines(path, replay)
     rows: list[_Row] = []
     wrong: list[str] = []
@@ -157,11 +157,11 @@ def _rows(path: Path, replay: Replay) -> tuple[list[_Row], list[str]]:
 
 
 class _Lines:
-    """The rows of a file that are not empty, each with its line."""
+    """Iterates over the non-empty rows of a file, each with its line number."""
 
     def __init__(self, path: Path, replay: Replay) -> None:
         text = _text(path, replay)
-        # Lines end as CSV's do: str.splitlines would end them at a form feed or U+2028 within a value too.
+        # csv splits the lines itself: str.splitlines would also split at a form feed or U+2028 within a value.
         self._reader = csv.reader(StringIO(text, newline=""), strict=True)
         name = shown(replay.csv)
         wanted = (replay.time_column, replay.rate_column)
@@ -194,7 +194,7 @@ class _Lines:
 
     @property
     def line(self) -> int:
-        """The line that was read last."""
+        """The number of the line that was read last."""
         return self._reader.line_num
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
@@ -211,11 +211,11 @@ class _Lines:
 
 
 def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
-    """Refuse a file outside the scenario's folder: a scenario from somebody else could have any file read."""
+    """Refuse a file outside the scenario's folder: another person's scenario must not make us read any file."""
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):
-        # A loop of links, or a null character: reading it says so.
+        # A loop of links or a null character: reading the file reports it.
         return
     if not inside:
         raise _Unreadable(
@@ -224,9 +224,9 @@ def _demand_inside(path: Path, folder: Path, replay: Replay) -> None:
 
 
 def _other_separator(header: str, wanted: tuple[str, ...]) -> str | None:
-    """Return what separates the columns of a header that has no comma between them; None: it just lacks columns.
+    """Return the name of the separator of a header without commas, or None if the wanted columns are just missing.
 
-    Such files are refused and not read: where `;` separates, a comma may be a decimal point or stand between thousands.
+    Files with another separator are refused: beside `;`, a comma may be a decimal point or a thousands separator.
     """
     for separator, shown_as in (";", "';'"), ("\t", "tabs"), ("|", "'|'"):
         cells = {cell.strip().strip('"').strip() for cell in header.split(separator)}
@@ -241,13 +241,13 @@ def _text(path: Path, replay: Replay) -> str:
         if path.is_dir():
             raise _Unreadable(f"names {name}, which is a directory; name a CSV file")
         if path.exists() and not path.is_file():
-            # A pipe would wait for a writer, a device may never end.
+            # Reading a pipe would wait for a writer, and a device may never end.
             raise _Unreadable(f"names {name}, which is no regular file; name a CSV file")
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise _Unreadable(f"names {name}, which is larger than 10 MB")
         text = path.read_bytes().decode("utf-8-sig")
         if "\0" in text:
-            # UTF-16 without a byte order mark.
+            # Probably UTF-16 without a byte order mark.
             raise _Unreadable(f"names {name}, which is not UTF-8; save it as UTF-8")
         return text
     except FileNotFoundError:
@@ -262,7 +262,7 @@ def _text(path: Path, replay: Replay) -> str:
 
 
 def _time(cell: str) -> tuple[Fraction, bool | None]:
-    """Return seconds from some start, and of a timestamp whether it has an offset from UTC; of seconds None."""
+    """Return seconds since some start, and whether a timestamp has an offset from UTC, or None for a plain number."""
     text = cell.strip()
     if (number := _number(text)) is not None:
         return number, None
@@ -292,7 +292,7 @@ def _number(text: str) -> Fraction | None:
         number = Decimal(text) if len(text) <= 60 and "_" not in text else None
     except InvalidOperation:
         return None
-    # Bounded: a fraction of 1e999999 would have a million digits.
+    # Bound the exponent: a fraction of 1e999999 would have a million digits.
     if (
         number is None
         or not number.is_finite()
@@ -304,7 +304,7 @@ def _number(text: str) -> Fraction | None:
 
 
 def _disorder(rows: list[_Row]) -> Iterator[str]:
-    """Yield a sentence for each row that is not after the one before it."""
+    """Yield a sentence for each row whose time is not after that of the row before it."""
     for earlier, later in pairwise(rows):
         if later.at_s == earlier.at_s:
             yield f"{later.line}: has the time of line {earlier.line}; each row needs its own"

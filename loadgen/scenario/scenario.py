@@ -1,4 +1,4 @@
-"""The whole scenario: validated, cross-checked, and written back in the YAML's own terms."""
+"""The whole scenario: validate it, check its parts against each other, and write it back in the YAML's terms."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
@@ -21,30 +21,30 @@ class Scenario(Part):
     version: Literal[1]
     """Version of this format: 1."""
     name: Name = "scenario"
-    """Names the run's folder; default is the file's name without its ending."""
+    """The scenario's name, used in the name of the run folder; default is the file's name without its extension."""
     description: str = Field(default="", max_length=4000)
-    """What the scenario stands for, in a sentence or a few."""
+    """A description of the scenario in one or a few sentences."""
     seed: int = Field(default=1, ge=0, le=2**63 - 1)
-    """Start of all random draws: one seed, one run."""
+    """The seed of all random draws: the same seed gives the same draws."""
     target: Target | None = None
     """The service under test; default is the embedded server."""
     variables: Mapping[Key, Variable] = Field(default_factory=dict)
-    """What stands for {name} in channels."""
+    """The variables that replace {name} in channels."""
     clients: Mapping[Key, Group] = Field(min_length=1)
-    """Groups of clients by name; at least one must subscribe and one publish."""
+    """The groups of clients by name; at least one must subscribe and one publish."""
     phases: Phases = Phases()
-    """How the run goes."""
+    """The lengths and conditions of the run's phases."""
     gates: tuple[GateText, ...] = Field(default=(), strict=False)
-    """What a run must show to pass, such as delivery.latency.p99 < 150ms."""
+    """The conditions that a run must meet to pass, such as delivery.latency.p99 < 150ms."""
 
     @model_validator(mode="after")
     def _as_long_as_its_curves(self) -> Self:
-        """Let the measure phase last as long as the longest load curve, where nobody has said how long."""
+        """Make the measure phase as long as the longest load curve if the scenario gives no length."""
         if "measure_ns" not in self.phases.model_fields_set:
             publishes = [group.publish for group in self.clients.values() if group.publish is not None]
             lengths = [p.curve_length_ns for p in publishes if p.curve_length_ns is not None]
             if lengths:
-                # The model is frozen; pydantic's own way around that while it is being made.
+                # The model is frozen; pydantic itself sets fields in this way while it creates a model.
                 object.__setattr__(
                     self, "phases", self.phases.model_copy(update={"measure_ns": max(lengths)})
                 )
@@ -52,25 +52,25 @@ class Scenario(Part):
 
     @classmethod
     def from_resolved(cls, data: Mapping[str, Any], target: str | None = None) -> "Scenario":
-        """Return the scenario that ``resolved`` has written, for the target of that URL in place of its own.
+        """Return the scenario from the data that ``resolved`` has written; ``target`` is as in `validated`.
 
         Raises:
-            ScenarioError: it is none.
+            ScenarioError: the data are no valid scenario.
         """
         return validated(data, Places("scenario"), target)
 
     def resolved(self) -> dict[str, Any]:
         """Return the scenario with its defaults filled in, as plain JSON values in the YAML's terms.
 
-        The order of groups decides the numbers of clients: keep it when writing (no sorting of keys).
+        The order of the groups determines the numbers of the clients: do not sort the keys when writing.
         """
         dumped: dict[str, Any] = _pruned(self.model_dump(mode="json", by_alias=True))
         return dumped
 
     def warnings(self, target: str | None = None) -> list[str]:
-        """Return what is allowed but beyond the service's default quotas or probably not meant.
+        """Return a sentence for each setting that is above the service's default quotas or probably a mistake.
 
-        ``target`` is the URL of another target than the scenario's own.
+        ``target`` is the URL of a target that replaces the scenario's own.
         """
         url = target or self._url
         rules = protocol_of(url).rules
@@ -82,13 +82,15 @@ class Scenario(Part):
 
 
 def validated(data: object, places: Places, target: str | None = None) -> Scenario:
-    """Return the scenario that plain data describe, for the target of that URL in place of their own.
+    """Return the scenario that plain data describe.
 
-    What the parts must be to each other is checked once the parts are sound, or else follow-up errors would hide
-    the cause; mistakes outside ``variables`` and ``clients`` do not keep those from being checked.
+    ``target`` is the URL of a target that replaces the data's own: the rules of its protocol apply.
+
+    The parts are checked against each other only if each of them is valid, since follow-up errors would hide the cause.
+    Mistakes in simple keys, such as ``name`` or ``phases``, do not prevent this check of ``variables`` and ``clients``.
 
     Raises:
-        ScenarioError: names everything that is wrong.
+        ScenarioError: the data are invalid; names every problem.
     """
     problems = list(_keys_and_gaps(data, ()))
     try:
@@ -110,13 +112,13 @@ def validated(data: object, places: Places, target: str | None = None) -> Scenar
 
 
 def _check(scenario: Scenario, target: str | None) -> Iterator[Problem]:
-    """Check a scenario of sound parts by the rules of its target's protocol."""
+    """Yield the problems between the parts of a scenario, by the rules of its target's protocol."""
     rules = protocol_of(target or scenario._url).rules
     return check(scenario.variables, scenario.clients, scenario.target, scenario.phases, rules)
 
 
 def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Problem]:
-    """Yield what holds for every value: no API key is written down, and nothing is left empty."""
+    """Yield a problem for each value that looks like an API key, and for each empty value."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             yield from _keys_and_gaps(value, (*path, key))
@@ -134,7 +136,7 @@ def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Proble
 
 
 def _pruned(value: Any) -> Any:
-    """Leave out what is not set; an empty list, text or mapping is what its absence means."""
+    """Return the data without unset values; an empty list, text or mapping means the same as an absent one."""
     if isinstance(value, dict):
         kept = {key: _pruned(each) for key, each in value.items()}
         return {key: each for key, each in kept.items() if each not in (None, "", [], {})}

@@ -1,4 +1,4 @@
-"""The scenario format as JSON Schema (draft 2020-12), for editors."""
+"""Describe the scenario format as JSON Schema (draft 2020-12), for editors."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +18,7 @@ _WITH_DEFAULTS: tuple[type[Part], ...] = (Scenario, Variable, Group, Publish, Ph
 def json_schema() -> dict[str, Any]:
     """Return the schema of scenario files.
 
-    It has what one value can be checked for by itself; ``load`` checks more, such as that each {name} in a channel
-    is a variable.
+    The schema checks each value by itself. ``load`` checks more, such as that each {name} in a channel is a variable.
     """
     schema = schema_of(Scenario, "Load-test scenario, version 1")
     for model in _WITH_DEFAULTS:
@@ -30,7 +29,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _defaults(model: type[Part]) -> Iterator[tuple[str, Any]]:
-    """Yield the defaults as one would write them, with units; pydantic's schema has them as Python holds them."""
+    """Yield the defaults as a file has them, with units; pydantic's schema has them as Python values."""
     for key, info in keys_of(model).items():
         if info.is_required() or info.default_factory or info.default in (None, (), ""):
             continue

@@ -1,4 +1,4 @@
-"""Channel templates: text with ``{name}`` where the value of a variable stands."""
+"""Channel templates: text with a ``{name}`` placeholder for each variable."""
 
 import re
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ _PART = re.compile(r"\{(?P<name>[^{}]*)\}|(?P<text>[^{}]+)|(?P<stray>[{}])")
 
 
 class TemplateError(ValueError):
-    """A brace without its partner, or with nothing in it; the message is one sentence."""
+    """A template has an unpaired brace or an empty pair; the message completes a sentence about the template."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed template: texts and variables in turn; ``texts`` is one longer than ``names``."""
+    """A parsed template: texts and variables alternate; ``texts`` has one item more than ``names``."""
 
     texts: tuple[str, ...]
     names: tuple[str, ...]
 
     @classmethod
     def parse(cls, source: str) -> "Template":
-        """Split a template.
+        """Parse a template.
 
         Raises:
-            TemplateError: braces do not pair, or are empty.
+            TemplateError: a brace is unpaired, or a pair is empty.
         """
         texts = [""]
         names = []
@@ -42,6 +42,6 @@ class Template:
         return cls(tuple(texts), tuple(names))
 
     def render(self, values: Mapping[str, object]) -> str:
-        """Fill in the variables' values."""
+        """Return the text with the variables' values filled in."""
         filled = [f"{values[name]}{text}" for name, text in zip(self.names, self.texts[1:], strict=True)]
         return self.texts[0] + "".join(filled)

@@ -1,6 +1,6 @@
 """Credentials of a client, and the `header-` subprotocol that carries them in a WebSocket handshake.
 
-A credential is asked again for every request: an IAM signature covers the body, a token may be renewed.
+A credential is called again for every request, since an IAM signature covers the body and a token may be renewed.
 """
 
 import base64
@@ -17,28 +17,28 @@ SUBPROTOCOL: Final = "aws-appsync-event-ws"
 HEADER_SUBPROTOCOL_PREFIX: Final = "header-"
 
 CONNECT_BODY: Final = b"{}"
-"""What is signed to connect (real, amplify-js #14001)."""
+"""The body that is signed for a connect (real, amplify-js #14001)."""
 
 
 class Credential(Protocol):
-    """What authorizes a client's requests; one class for each authorization mode."""
+    """Authorizes a client's requests; each authorization mode has its own class."""
 
     def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the HTTP headers of a publish, or of an upgrade without `header-` subprotocol; no `host`."""
+        """Return the HTTP headers, without `host`, of a publish or of an upgrade without `header-` subprotocol."""
         ...
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return what the `header-` subprotocol carries; `host` is the HTTP host, not the realtime (doc)."""
+        """Return the headers for the `header-` subprotocol; `host` is the HTTP host, not the realtime host (doc)."""
         ...
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `authorization` of a subscribe or publish frame; `body` is what a signature covers."""
+        """Return the `authorization` of a subscribe or publish frame; a signature covers `body`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """API key authorization; the key is never shown by `repr`."""
+    """API key authorization; `repr` does not show the key."""
 
     key: str = field(repr=False)
 
@@ -57,13 +57,13 @@ class ApiKey:
         return {"host": http_host, "x-api-key": self.key}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `x-api-key` and the allowed `host` (doc)."""
+        """Return `x-api-key` and `host`, which is allowed (doc)."""
         return {"x-api-key": self.key, "host": http_host}
 
 
 @dataclass(frozen=True, slots=True)
 class BearerToken:
-    """Authorization by a token: Cognito, OIDC or Lambda; `token` is asked for every request, as tokens are renewed."""
+    """Authorization by a Cognito, OIDC or Lambda token; `token` is called for every request, as tokens are renewed."""
 
     token: Callable[[], str] = field(repr=False)
 
@@ -76,17 +76,17 @@ class BearerToken:
         return {"host": http_host, "Authorization": self.token()}
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
-        """Return `Authorization` and the allowed `host` (doc)."""
+        """Return `Authorization` and `host`, which is allowed (doc)."""
         return {"Authorization": self.token(), "host": http_host}
 
 
 def subscribe_body(channel: str) -> bytes:
-    """Return what a signature of a subscribe covers (real)."""
+    """Return the body that the signature of a subscribe covers (real)."""
     return msgspec.json.encode({"channel": channel})
 
 
 def publish_body(channel: str, events: list[str]) -> bytes:
-    """Return what a signature of a publish covers: compact, this key order, events as strings (real)."""
+    """Return the body that the signature of a publish covers: compact, in this key order, events as strings (real)."""
     return msgspec.json.encode({"channel": channel, "events": events})
 
 
@@ -106,7 +106,7 @@ def decode_header_subprotocol(subprotocol: str) -> dict[str, str]:
         raise ValueError(f"the subprotocol does not begin with '{HEADER_SUBPROTOCOL_PREFIX}'")
     encoded = subprotocol.removeprefix(HEADER_SUBPROTOCOL_PREFIX).rstrip("=")
     try:
-        # urlsafe_b64decode alone would skip foreign characters in silence.
+        # urlsafe_b64decode would silently skip characters outside the alphabet.
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
         return msgspec.json.decode(raw, type=dict[str, str])
     except (binascii.Error, ValueError, msgspec.MsgspecError):

@@ -1,9 +1,9 @@
 """Channel names, wildcard patterns and the index that finds the subscribers of a channel.
 
-Grammar (doc): one to five segments of 1-50 letters, digits and dashes, no dash at either end of a segment, a
-slash at the start and at the end optional. A subscription's last segment may be `*`, which stands for one or
-more segments (doc tutorial; LocalStack) and so does not match the bare prefix. That `*` counts as one of the
-five segments is an assumption.
+Grammar (doc): one to five segments of 1-50 letters, digits and dashes, without a dash at either end. A slash at the
+start and one at the end are optional. A subscription's last segment may be `*`, which stands for one or more segments
+(doc tutorial; LocalStack) and so does not match the bare prefix. That `*` counts as one of the five segments is an
+assumption.
 """
 
 import re
@@ -22,9 +22,9 @@ class ChannelError(ValueError):
 
 
 def normalise(channel: str) -> str:
-    """Return the channel with its one leading slash and without its trailing one.
+    """Return the channel with one leading slash and without a trailing slash.
 
-    Only the optional slashes are touched: what is invalid stays invalid.
+    Only the optional slashes change: an invalid channel stays invalid.
     """
     return "/" + channel.removeprefix("/").removesuffix("/")
 
@@ -33,7 +33,7 @@ def validate_publish(channel: str) -> str:
     """Return the normalised channel if events may be published to it.
 
     Raises:
-        ChannelError: it breaks the grammar or holds a wildcard.
+        ChannelError: the channel breaks the grammar or has a wildcard.
     """
     normal = normalise(channel)
     segments = _segments(channel, normal)
@@ -49,7 +49,7 @@ def validate_subscribe(channel: str) -> str:
     """Return the normalised channel or pattern if it may be subscribed to.
 
     Raises:
-        ChannelError: it breaks the grammar, or `*` stands elsewhere than as last of several segments.
+        ChannelError: the channel breaks the grammar, or has a `*` anywhere but as the last of several segments.
     """
     normal = normalise(channel)
     segments = _segments(channel, normal)
@@ -73,7 +73,7 @@ def namespace_of(channel: str) -> str:
 
 
 def matches(pattern: str, channel: str) -> bool:
-    """Return whether a subscription to `pattern` receives what is published to `channel`; both valid."""
+    """Return whether a subscription to `pattern` receives events published to `channel`; both must be valid."""
     pattern, channel = normalise(pattern), normalise(channel)
     if pattern.endswith("/" + _WILDCARD):
         prefix = pattern[:-1]
@@ -85,10 +85,10 @@ Value = TypeVar("Value", bound=Hashable)
 
 
 class SubscriptionIndex(Generic[Value]):
-    """Finds the values stored under the patterns that match a channel, in one lookup a segment.
+    """Finds the values stored under the patterns that match a channel, by one lookup per segment.
 
-    Patterns and channels must be normalised and valid. A value may stand under several patterns and then
-    matches once for each (inf: one `data` frame for each matching subscription).
+    Patterns and channels must be normalised and valid. A value stored under several patterns matches once for each of
+    them (inf: one `data` frame for each matching subscription).
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class SubscriptionIndex(Generic[Value]):
             self._size += 1
 
     def remove(self, pattern: str, value: Value) -> None:
-        """Take the value from the pattern.
+        """Remove the value from the pattern.
 
         Raises:
             KeyError: the pair is not stored.
@@ -123,7 +123,7 @@ class SubscriptionIndex(Generic[Value]):
             del table[key]
 
     def buckets(self, channel: str) -> Iterator[Collection[Value]]:
-        """Yield the groups of matching values without copying; the index must not change meanwhile."""
+        """Yield collections of matching values without copying them; the index must not change meanwhile."""
         bucket = self._exact.get(channel)
         if bucket:
             yield bucket.keys()
@@ -172,5 +172,5 @@ def _check_segments(channel: str, segments: list[str]) -> None:
 
 
 def _shown(text: str) -> str:
-    """Quote for a message: control characters escaped, length bounded."""
+    """Quote a text for a message, with control characters escaped and the length bounded."""
     return ascii(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")

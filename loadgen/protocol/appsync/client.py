@@ -1,4 +1,4 @@
-"""AWS AppSync Events as a target: the client side of the protocol behind the seam of `loadgen.protocol.base`."""
+"""The client side of AWS AppSync Events: implements the interface of `loadgen.protocol.base`."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,16 +28,16 @@ _decode_data = messages.decode_data_message
 _decode = messages.decode_server_message
 _UNREADABLE = messages.UNREADABLE
 
-#: Last segment of the channel that a readiness probe of a wildcard subscription is published to.
+#: The last segment of the channel to which a wildcard subscription's readiness probe is published.
 PROBE_SEGMENT = "loadgen-probe"
 
 
-#: A frame of ours that came back, up to what authorizes it; of a signature it is other with each.
+#: The authorization in an echo of one of our frames, and all that follows it: a signature differs in every frame.
 _AUTHORIZATION: Final = re.compile(rb"(authorization|header-).*", re.IGNORECASE | re.DOTALL)
 
 OnMessage = Callable[[bytes | bytearray, int, int], None]
 
-#: What a service does that AWS does not; the harness says so and goes on.
+#: Deviations of a service from AWS; the harness reports them and continues.
 EVENT_IS_A_LIST = "a data frame's event is a list, as in the documentation; AWS sends a string"
 NO_EVENT = "a data frame has no event"
 NO_TIMEOUT = "connection_ack has no connectionTimeoutMs"
@@ -53,19 +53,19 @@ UNSUBSCRIBE_UNASKED = "unsubscribe_success came for a subscription that nobody g
 PUBLISH_UNASKED = "an answer came to a publish that nobody made, or that had its answer"
 EARLY_DATA = "data came before the subscribe_success of its subscription"
 _MOST_TIMEOUT_MS: Final = 1 << 40
-#: A shorter one would end every connection between two events.
+#: A shorter timeout would end every connection between two events.
 _LEAST_TIMEOUT_MS: Final = 100
 
 
-#: Where a subscription stands.
+#: States of a subscription.
 _ASKED, _LIVE, _LEAVING = 0, 1, 2
 
 
 class AppSyncSession:
-    """One connection's conversation with an Event API.
+    """Implements `Session` for one connection to an Event API.
 
-    Any order of messages is taken; one that the protocol does not have is told as a deviation. A `ka` may come before
-    or after a `subscribe_success`: on the real service the first one does either (real, sst #5729).
+    Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
+    come before or after a `subscribe_success`: on the real service both happen with the first `ka` (real, sst #5729).
     """
 
     __slots__ = (
@@ -79,25 +79,25 @@ class AppSyncSession:
     )
 
     receive: OnMessage
-    """Takes a message from the service and tells the handler."""
+    """Processes a message of the service and calls the handler."""
     early_delivery: Final = EARLY_DATA
 
     def __init__(self, service: "AppSyncEvents", handler: SessionHandler) -> None:
         self.timeout_ns: int | None = None
         self._acknowledged = False
         self._subscriptions: dict[str, int] = {}
-        #: Publishes that are not answered; None: there was none, as with most connections.
+        #: Ids of unanswered publishes, or None until the first publish: most connections never publish.
         self._publishes: set[str] | None = None
         self._service = service
         self._handler = handler
         self.receive = self._make_receive()
 
     def opening(self) -> Sequence[bytes]:
-        """Return `connection_init`: optional by the documentation, but only it brings the acknowledgement."""
+        """Return `connection_init`: the documentation calls it optional, but only it is acknowledged."""
         return (messages.connection_init(),)
 
     def awaits(self) -> str:
-        """Return nothing: `connection_ack` is what it can only be."""
+        """Return nothing: it can only be `connection_ack`."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -123,20 +123,20 @@ class AppSyncSession:
 
     @property
     def most_unanswered(self) -> int:
-        """Any number."""
+        """0, for any number."""
         return 0
 
     @property
     def keepalive_ns(self) -> int | None:
-        """Never: the service talks, we need not."""
+        """None, for never: the service sends keepalives itself."""
         return None
 
     def keepalive(self) -> bytes:
-        """Return nothing: none is asked for."""
+        """Return nothing: the service expects no keepalive."""
         return b""
 
     def closing(self) -> bytes:
-        """Return nothing: the WebSocket's close frame says it all."""
+        """Return nothing: the WebSocket close frame is enough."""
         return b""
 
     def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
@@ -147,7 +147,7 @@ class AppSyncSession:
         return fast_path
 
     def _make_receive(self) -> OnMessage:
-        # The hot path: a closure finds what it needs in fewer steps than a method.
+        # The hot path: variables of a closure are faster to read than attributes of a method's object.
         decode, on_event, on_other = _decode_data, self._handler.on_event, self._on_other
 
         def receive(message: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
@@ -161,7 +161,7 @@ class AppSyncSession:
         return receive
 
     def _on_other(self, text: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-        """Take whatever is not a delivery as AWS sends them."""
+        """Process any message that is not a delivery in AWS's form."""
         handler = self._handler
         try:
             message = _decode(text)
@@ -235,7 +235,7 @@ class AppSyncSession:
 
 
 class AppSyncEvents:
-    """An Event API: its endpoints and the credential to use there."""
+    """Implements `Service` for an Event API: its endpoints and a credential."""
 
     tls = TlsOptions()
     answers_opening = answers_subscribes = answers_publishes = True
@@ -245,22 +245,22 @@ class AppSyncEvents:
         self.http_url = endpoints.http_url
         self._host = endpoints.http_host
         self._credential = credential
-        #: Neither a key nor a token signs what it goes with.
+        #: True if the credential signs the body, which keys and tokens do not.
         self._signs = not isinstance(credential, ApiKey | BearerToken)
-        #: What was sent last to log in: a service may send it back.
+        #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = {}
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return the documented handshake: the protocol's name and the authorization as a second subprotocol."""
+        """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""
         self._sent = self._credential.connect_headers(self._host)
         return Handshake((SUBPROTOCOL, encode_header_subprotocol(dict(self._sent))))
 
     def session(self, handler: SessionHandler, name: str = "") -> AppSyncSession:
-        """Return a fresh conversation; the protocol has no use for the name."""
+        """Return a new session; the name is not used."""
         return AppSyncSession(self, handler)
 
     def frame_authorization(self, body: bytes) -> dict[str, str]:
-        """Return the `authorization` of a frame; ``body`` is what a signature would cover."""
+        """Return the `authorization` of a frame; a signature covers ``body``."""
         authorization = self._credential.frame_authorization(self._host, body)
         self._sent = authorization
         return authorization
@@ -270,13 +270,13 @@ class AppSyncEvents:
         return self.frame_authorization(publish_body(channel, list(events)) if self._signs else b"")
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
-        """Return the `POST /event` of a batch."""
+        """Return the `POST /event` request that publishes a batch."""
         body = messages.publish_request(channel, events)
         self._sent = self._credential.headers(self._host, body)
         return HttpRequest(body, {"content-type": "application/json", **self._sent})
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
-        """Read the answer to a `POST /event`; what cannot be read is an error that says so."""
+        """Parse the answer to a `POST /event`; an unreadable answer becomes an error that says so."""
         try:
             if status == 200:
                 return _answer(messages.decode_publish_response(body).failed)
@@ -294,7 +294,7 @@ class AppSyncEvents:
         )
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
-        """Return what the service has sent as people may see it: an `authorization` is left out."""
+        """Return a message of the service for display: escaped, cut, and without any `authorization`."""
         secrets = [(value, unreadable.HIDDEN) for name, value in self._sent.items() if name != "host"]
         return unreadable.shown(_AUTHORIZATION.sub(rb"\g<1>(secret)", bytes(message)), secrets)
 

@@ -1,4 +1,4 @@
-"""From the one URL that a person gives to the two URLs of an Event API."""
+"""Derive the two URLs of an Event API from the one URL that the user gives."""
 
 import re
 from dataclasses import dataclass
@@ -10,21 +10,20 @@ HTTP_PATH = "/event"
 REALTIME_PATH = "/event/realtime"
 
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
-#: The shape of AWS's hosts; emulators keep it under a domain of their own, as `<id>.appsync-api.<region>.localhost`.
+#: The form of AWS's hosts; emulators use it under their own domain, such as `<id>.appsync-api.<region>.localhost`.
 _TWO_HOSTS = re.compile(r"(?P<id>[a-z0-9]+)\.appsync-(?:api|realtime-api)\.(?P<rest>[a-z0-9.-]+)")
 _AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-(?:api|realtime-api)\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
 class EndpointError(ValueError):
-    """A URL that is not that of an Event API; the message is one sentence."""
+    """A URL is no valid URL of an Event API; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where to publish over HTTP and where to open a WebSocket.
+    """The URLs to publish to over HTTP and to open a WebSocket to.
 
-    `http_host` is what `host` means in an authorization: the HTTP host, with the port when it is not the
-    scheme's own.
+    `http_host` is the `host` of an authorization: the HTTP host, with the port if it is not the scheme's default.
     """
 
     http_url: str
@@ -33,16 +32,16 @@ class Endpoints:
 
     @property
     def host(self) -> str:
-        """What credentials are for: the HTTP host."""
+        """The HTTP host, which credentials are issued for."""
         return self.http_host
 
     def describe(self) -> dict[str, str | None]:
-        """Return both URLs; the one for HTTP names the target."""
+        """Return both URLs for the manifest; the HTTP URL names the target."""
         return {"url": self.http_url, "http_url": self.http_url, "ws_url": self.ws_url}
 
     @property
     def tls(self) -> bool:
-        """Whether both URLs are encrypted."""
+        """True if both URLs are encrypted."""
         return self.http_url.startswith("https:")
 
     @property
@@ -53,18 +52,19 @@ class Endpoints:
 
     @property
     def loopback(self) -> bool:
-        """Whether the host's name says that it is this machine; a name of one's own that leads here does not."""
+        """True if the names of all hosts are loopback names or addresses; the names are not resolved."""
         return all(map(is_loopback, self.hostnames))
 
     @classmethod
     def from_url(cls, url: str) -> "Endpoints":
-        """Return the endpoints behind the HTTP or the realtime URL of an Event API.
+        """Return the endpoints of an Event API by its HTTP or its realtime URL.
 
-        On the AWS domain the two hosts differ (`appsync-api`, `appsync-realtime-api`), as with emulators that keep
-        its shape; a custom domain and a local server have one (doc).
+        On the AWS domain the two hosts differ (`appsync-api`, `appsync-realtime-api`), as with emulators that use the
+        same form; a custom domain and a local server have one host (doc).
 
         Raises:
-            EndpointError: another scheme or path, or credentials, a query or a fragment in the URL.
+            EndpointError: the URL has an unknown scheme or path, holds credentials, a query or a fragment, or would
+                reach AWS unencrypted.
         """
         parts, port = _split(url)
         tls = _SCHEMES[parts.scheme]
@@ -110,5 +110,5 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
 
 
 def _shown(url: str) -> str:
-    """Quote a URL without what may be a secret: user information, query and fragment."""
+    """Quote a URL without the parts that may hold a secret: user information, query and fragment."""
     return ascii(url.rpartition("@")[2].partition("?")[0].partition("#")[0])

@@ -1,7 +1,8 @@
-"""What the service says when it refuses: one table for both transports.
+"""The errors of the service, for both transports.
 
-`errorType` and `message` as the fact sheet gives them (docs/reference/appsync-events.md, section 1.4);
-each constant tells how sure that is. A message or a code of None is left out of the frame.
+`errorType` and `message` are those of the fact sheet (docs/reference/appsync-events.md, section 1.4); the docstring of
+each constant tags its source; AUVRED, ANDROID and SWIFT are clients that the fact sheet lists. A message or code of
+None is omitted from the frame.
 """
 
 from typing import Final
@@ -10,7 +11,7 @@ import msgspec
 
 
 class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """One entry of an `errors` list; message and code are optional on the wire (real ANDROID, JS comment)."""
+    """An entry of an `errors` list; message and code are optional on the wire (real ANDROID, JS comment)."""
 
     error_type: str | None = None
     message: str | None = None
@@ -18,7 +19,7 @@ class WireError(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
 
     def __str__(self) -> str:
         text = self.error_type or "error of no type"
-        # AWS repeats the canonical string of a wrong signature, session token and all: that stays out of every log.
+        # AWS answers a wrong signature with the canonical string, session token included: keep it out of all logs.
         message = (self.message or "").partition("The Canonical String")[0].strip()
         return f"{text}: {message}" if message else text
 
@@ -32,13 +33,13 @@ CONNECT_BAD_HEADER: Final = WireError("BadRequestException", "Invalid authorizat
 """Connect with a `header-` subprotocol that is not base64url of a JSON object with `host` (assumption)."""
 
 CONNECT_NO_PROTOCOL: Final = WireError("NoProtocolError", None, 400)
-"""Connect without offering `aws-appsync-event-ws` (assumption; the name is that of the GraphQL side)."""
+"""Connect without offering `aws-appsync-event-ws` (assumption; the name is that of AppSync's GraphQL API)."""
 
 UNAUTHORIZED: Final = WireError("UnauthorizedException", _NOT_AUTHORIZED)
 """Publish with a bad key, on either transport (real ANDROID); on subscribe (inf)."""
 
 UNDEFINED_NAMESPACE: Final = WireError("UnauthorizedException")
-"""Publish to a namespace that does not exist: no message (real ANDROID); on subscribe (inf)."""
+"""Publish to a namespace that does not exist; has no message (real ANDROID); on subscribe (inf)."""
 
 UNSUPPORTED_OPERATION: Final = WireError(
     "UnsupportedOperation", "Operation not supported through the realtime channel"
@@ -55,7 +56,7 @@ MAX_SUBSCRIPTIONS_REACHED: Final = WireError("MaxSubscriptionsReachedError")
 """More than 200 subscriptions on a connection (SWIFT integration test, ANDROID enum; no text known)."""
 
 LIMIT_EXCEEDED: Final = WireError("LimitExceededError", "Rate limit exceeded")
-"""A rate quota is exceeded (ANDROID enum; the text is that of the GraphQL side, 2nd)."""
+"""A rate quota is exceeded (ANDROID enum; the text is that of AppSync's GraphQL API, 2nd)."""
 
 TOO_MANY_EVENTS_WEBSOCKET: Final = WireError("InvalidInputError", "input exceeded 5 event limit")
 """More than five events over WebSocket (real ANDROID)."""
@@ -83,23 +84,23 @@ MESSAGE_PROCESSING: Final = WireError("MessageProcessingError", "There was an er
 SIGNATURE_INCOMPLETE: Final = WireError(
     "BadRequestException", "The request signature is incomplete or malformed"
 )
-"""A SigV4 `Authorization` that cannot be read, or whose signed headers are not there (assumption)."""
+"""A SigV4 `Authorization` that cannot be parsed, or whose signed headers are missing (assumption)."""
 
 SIGNATURE_EXPIRED: Final = WireError("BadRequestException", "Signature expired or not yet valid")
-"""`x-amz-date` too far from now, or of another day than the credential scope (assumption)."""
+"""An `x-amz-date` too far from the current time, or of another day than the credential scope (assumption)."""
 
 UNKNOWN_ACCESS_KEY: Final = WireError(
     "UnrecognizedClientException", "The security token included in the request is invalid."
 )
-"""An access key that nobody has, or a wrong session token (assumption: what AWS services usually say)."""
+"""An unknown access key or a wrong session token (assumption: the usual answer of AWS services)."""
 
 ACCESS_DENIED: Final = WireError(
     "AccessDeniedException", "User is not authorized to perform the operation on the resource"
 )
-"""A good signature of a user without the IAM action (assumption: what AWS services usually say)."""
+"""A valid signature of a user without permission for the IAM action (assumption: the usual answer of AWS services)."""
 
 TOKEN_EXPIRED: Final = WireError("UnauthorizedException", "Token has expired.")
-"""A JSON Web Token past its `exp` (assumption: the text of the GraphQL side)."""
+"""A JSON Web Token past its `exp` (assumption: the text of AppSync's GraphQL API)."""
 
 HANDLER_UNAUTHORIZED: Final = WireError("Unauthorized", "Unauthorized")
 """`util.unauthorized()` in a handler (errorType: real, amplify-js #14947; text: assumption)."""
@@ -112,7 +113,7 @@ EVENT_TOO_LARGE_MESSAGE: Final = "Transformed event is larger than 240KB"
 
 
 def duplicated_operation(operation_id: str) -> WireError:
-    """Return the error of a subscription id in use (name 2nd; the text is that of the GraphQL side)."""
+    """Return the error of a subscription id in use (name 2nd; the text is that of AppSync's GraphQL API)."""
     return WireError("DuplicatedOperationError", f"Duplicated operation with id {operation_id}")
 
 
@@ -131,7 +132,7 @@ def signature_mismatch(canonical_request: str) -> WireError:
 
 
 def signature_scope(region: str, service: str) -> WireError:
-    """Return the error of a credential scope of another region or service (assumption)."""
+    """Return the error of a credential scope for another region or service (assumption)."""
     return WireError(
         "BadRequestException", f"Credential should be scoped to region {region} and service {service}"
     )

@@ -1,8 +1,7 @@
-"""Limits and intervals of AppSync Events; letters name the source in the fact sheet.
+"""Limits and intervals of AppSync Events.
 
-The fact sheet is docs/reference/appsync-events.md, section 5.
-
-a: Events guide (doc). b, c, d: secondary sources that agree with each other (2nd).
+The letters in the docstrings name sources in the fact sheet, docs/reference/appsync-events.md, section 5. a: Events
+guide (doc). b, c, d: secondary sources that agree with each other (2nd). Codes such as L-B6E463BF are AWS quota codes.
 """
 
 from typing import Final
@@ -17,37 +16,38 @@ PAYLOAD_MAX_BYTES: Final = EVENTS_PER_PUBLISH * EVENT_MAX_BYTES
 """Bytes of one publish request, "1.2 MB". b, c, d; L-16CCBB05. That it is 5 x 240 KiB is an assumption."""
 
 SUBSCRIPTIONS_PER_CONNECTION: Final = 200
-"""b, c, d; L-AA33EB36."""
+"""Subscriptions on one connection. b, c, d; L-AA33EB36."""
 
 PUBLISHES_PER_CONNECTION_PER_SECOND: Final = 25
-"""Publish requests of one WebSocket connection. b, c, d; L-D33F7C2A. What happens above it is unknown."""
+"""Publish requests per second on one WebSocket connection. b, c, d; L-D33F7C2A. The service's behaviour above it is
+unknown."""
 
 NEW_CONNECTIONS_PER_SECOND: Final = 2_000
-"""Per API, adjustable. b, c, d; L-10498098."""
+"""New connections per second and API; adjustable. b, c, d; L-10498098."""
 
 INBOUND_EVENTS_PER_SECOND: Final = 10_000
-"""Per API, adjustable. b, c, d; L-D91E563A."""
+"""Published events per second and API; adjustable. b, c, d; L-D91E563A."""
 
 OUTBOUND_MESSAGES_PER_SECOND: Final = 1_000_000
-"""Per API, in messages of 5 KB, adjustable. b, c, d; L-F643C244."""
+"""Delivered messages of 5 KB per second and API; adjustable. b, c, d; L-F643C244."""
 
 REQUEST_TOKENS_PER_SECOND: Final = 2_000
-"""Per account, adjustable. b; L-27770490."""
+"""Request tokens per second and account; adjustable. b; L-27770490."""
 
 CHANNEL_SEGMENTS_MAX: Final = 5
-"""a, b, d."""
+"""Segments of a channel. a, b, d."""
 
 SEGMENT_MAX_CHARACTERS: Final = 50
-"""a, b, d."""
+"""Characters of a segment. a, b, d."""
 
 OPERATION_ID_MAX_CHARACTERS: Final = 128
-"""a."""
+"""Characters of the id of a subscribe, unsubscribe or publish. a."""
 
 KEEPALIVE_INTERVAL_S: Final = 60
 """Seconds between two `ka` frames. a."""
 
 CONNECTION_TIMEOUT_MS: Final = 300_000
-"""Milliseconds without `ka` after which a client should close; sent in `connection_ack`. a."""
+"""Milliseconds without a `ka` after which a client should close the connection; sent in `connection_ack`. a."""
 
 CONNECTION_LIFETIME_S: Final = 24 * 3600
 """Seconds after which the service ends a connection. a."""

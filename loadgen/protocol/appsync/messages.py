@@ -1,7 +1,7 @@
 """Messages of both directions as msgspec structs, with encoders that return the bytes of one text frame.
 
-Key order is free on the wire. `event` is a JSON string, one event a frame, against the documentation, which
-shows a list; all clients tested on AWS agree on the string (real), and the decoder takes both.
+The order of keys is free on the wire. `event` is a JSON string with one event per frame. The documentation shows a
+list, but all clients tested on AWS agree on the string (real); the decoder accepts both.
 """
 
 import re
@@ -16,8 +16,8 @@ from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.unreadable import cut
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What the decoders raise for what they cannot read: no JSON or of another form, not UTF-8, nested a thousand levels
-deep."""
+"""The exceptions of the decoders for a message that is no JSON or of another form, is not UTF-8, or is nested about a
+thousand levels deep."""
 
 _OPERATION_ID = re.compile(rf"[a-zA-Z0-9\-_+]{{1,{OPERATION_ID_MAX_CHARACTERS}}}", re.ASCII)
 _encode = msgspec.json.Encoder().encode
@@ -39,7 +39,7 @@ class SuccessfulEvent(msgspec.Struct, frozen=True, gc=False):
 
 
 class FailedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A refused event of a publish; sources disagree on names and on the type of the code: both are read."""
+    """A refused event of a publish; sources disagree on the names and on the code's type, so all variants are read."""
 
     identifier: str | None = None
     index: int | None = None
@@ -49,7 +49,7 @@ class FailedEvent(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     error_message: str | None = msgspec.field(default=None, name="errorMessage")
 
     def describe(self) -> str:
-        """Return code and message in one line."""
+        """Return the code and message in one line."""
         code = self.code if self.code is not None else self.error_code
         message = self.message or self.error_message
         text = "refused" if code is None else str(code)
@@ -84,7 +84,7 @@ decode_error_response = msgspec.json.Decoder(ErrorResponse).decode
 
 
 def publish_request(channel: str, events: Sequence[str]) -> bytes:
-    """Return the body of `POST /event`; each event is a string of JSON."""
+    """Return the body of a `POST /event`; each event is a string of JSON."""
     return _encode({"channel": channel, "events": events})
 
 
@@ -102,7 +102,7 @@ class ClientMessage(msgspec.Struct, frozen=True):
 
 
 decode_client_message = msgspec.json.Decoder(ClientMessage).decode
-"""Raises msgspec.MsgspecError (a ValueError) for what is not such a message."""
+"""Raises msgspec.MsgspecError (a ValueError) for anything that is not such a message."""
 
 _CONNECTION_INIT: Final = b'{"type":"connection_init"}'
 
@@ -143,7 +143,7 @@ def publish(
 
 
 def refusal_of(errors: Sequence[WireError], status: int | None = None) -> Refusal:
-    """Return what errors mean: their types, else the first code, else the status of the answer that they came in."""
+    """Return the refusal that errors mean: by their types, else the first code, else the status of their answer."""
     codes = [error.error_code for error in errors if isinstance(error.error_code, int)]
     return Refusal.of(codes[0] if codes else status, [error.error_type for error in errors])
 
@@ -164,41 +164,41 @@ class ServerMessage(msgspec.Struct, frozen=True, gc=False):
         return cut("; ".join(map(str, self.errors or ()))) or f"{self.type} without errors"
 
     def refusal(self) -> Refusal:
-        """Return what the errors mean."""
+        """Return the refusal that the errors mean."""
         return refusal_of(self.errors or ())
 
 
 decode_server_message = msgspec.json.Decoder(ServerMessage).decode
-"""Raises msgspec.MsgspecError (a ValueError) for what is not such a message."""
+"""Raises msgspec.MsgspecError (a ValueError) for anything that is not such a message."""
 
 
 class DataMessage(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="data"):
-    """A delivery as AWS sends it, which nearly all messages of a load test are."""
+    """A delivery in AWS's form; nearly all messages of a load test are deliveries."""
 
     id: str
     event: str
 
 
 decode_data_message = msgspec.json.Decoder(DataMessage).decode
-"""For the hot path: raises as `decode_server_message`, which is to be asked then, for anything but a delivery."""
+"""For the hot path: raises as `decode_server_message` for anything but a delivery; then call that one."""
 
 KEEPALIVE: Final = b'{"type":"ka"}'
 
 
 def connection_ack(connection_timeout_ms: int) -> bytes:
-    """Return the answer to `connection_init`; the timeout in milliseconds."""
+    """Return the answer to `connection_init`; the timeout is in milliseconds."""
     return _encode({"type": "connection_ack", "connectionTimeoutMs": connection_timeout_ms})
 
 
 def error(message_type: str, errors: Sequence[WireError], operation_id: str | None = None) -> bytes:
-    """Return a `connection_error`, `error`, `subscribe_error`, `publish_error`, ... with or without id."""
+    """Return a `connection_error`, `error`, `subscribe_error`, `publish_error` or the like, with or without an id."""
     if operation_id is None:
         return _encode({"type": message_type, "errors": errors})
     return _encode({"type": message_type, "id": operation_id, "errors": errors})
 
 
 def subscribe_success(operation_id: str) -> bytes:
-    """Return the answer to a subscribe that is live."""
+    """Return the answer to a subscribe that succeeded."""
     return _encode({"type": "subscribe_success", "id": operation_id})
 
 
@@ -217,15 +217,15 @@ def publish_success(
 
 
 def data(operation_id: str, event: str) -> bytes:
-    """Return the delivery of one event to one subscription: head and tail together."""
+    """Return the delivery of one event to one subscription: its head and its tail."""
     return data_head(operation_id) + data_tail(event)
 
 
 def data_head(operation_id: str) -> bytes:
-    """Return the part of a delivery that one subscription's deliveries share, up to the event."""
+    """Return the first part of a delivery, up to the event; all deliveries to one subscription share it."""
     return b'{"type":"data","id":' + _encode(operation_id) + b',"event":'
 
 
 def data_tail(event: str) -> bytes:
-    """Return the part of a delivery that all subscribers of one event share."""
+    """Return the last part of a delivery, the event; all deliveries of one event share it."""
     return _encode(event) + b"}"

@@ -1,4 +1,4 @@
-"""IAM authorization of a client: SigV4 signatures, made by botocore."""
+"""IAM authorization of a client by SigV4 signatures, which botocore makes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,32 +13,32 @@ from loadgen.protocol.appsync.endpoints import HTTP_PATH
 
 SERVICE: Final = "appsync"
 
-#: What AWS's own clients sign with a connect, a subscribe and a publish frame
+#: The headers that AWS's own clients sign in a connect, a subscribe and a publish frame
 #: (real; docs/reference/appsync-events.md, section 4).
 _FRAME_HEADERS: Final = {
     "accept": "application/json, text/javascript",
     "content-encoding": "amz-1.0",
     "content-type": "application/json; charset=UTF-8",
 }
-#: Over HTTP only what is sent anyway is signed.
+#: Over HTTP only headers that are sent anyway are signed.
 _HTTP_HEADERS: Final = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
 class IamSignature:
-    """Signs each request; `credentials` is asked every time, as temporary ones are renewed."""
+    """Signs each request; `credentials` is called every time, as temporary credentials are renewed."""
 
     credentials: Callable[[], ReadOnlyCredentials] = field(repr=False)
     region: str
 
     def headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the headers of `POST /event` with that body; `Host` is the HTTP client's."""
+        """Return the headers of a `POST /event` with that body, without `Host`, which the HTTP client adds."""
         signed = self._sign(http_host, body, _HTTP_HEADERS)
         del signed["host"]
         return signed
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return what the `header-` subprotocol carries: a signature of the path `/event` (real, amplify-js #14001)."""
+        """Return the `header-` subprotocol's headers: a signature of the path `/event` (real, amplify-js #14001)."""
         return self._sign(http_host, body, _FRAME_HEADERS)
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:
@@ -51,7 +51,7 @@ class IamSignature:
         )
         SigV4Auth(self.credentials(), SERVICE, self.region).add_auth(request)
         return {
-            # AWS documents this one in lower case and the others as botocore writes them.
+            # AWS documents `x-amz-date` in lower case, and the others as botocore writes them.
             ("x-amz-date" if name == "X-Amz-Date" else name): value
             for name, value in request.headers.items()
         }

@@ -1,4 +1,4 @@
-"""Any WebSocket service, by what a protocol file says of it: frames to send, messages to recognise. Without I/O.
+"""The client for any WebSocket service that a protocol file describes: frames to send, messages to recognise; no I/O.
 
-The file itself and how it is read are `loadgen.protocol_file`'s.
+`loadgen.protocol_file` defines and reads the file.
 """

@@ -1,6 +1,6 @@
-"""A scenario's channels as far as a generic service takes them: slashes between segments, `*` at a pattern's end.
+"""Check a scenario's channels for a generic service: segments between slashes, and `*` at the end of a pattern.
 
-As on AppSync Events the `*` stands for one or more segments, so that a scenario means the same on each target.
+As on AppSync Events, the `*` stands for one or more segments, so that a scenario means the same on each target.
 """
 
 import re
@@ -15,7 +15,7 @@ class ChannelError(ValueError):
 
 
 def normalise(channel: str) -> str:
-    """Return the channel with its one leading slash and without its trailing one."""
+    """Return the channel with one leading slash and without a trailing slash."""
     return "/" + channel.removeprefix("/").removesuffix("/")
 
 
@@ -32,7 +32,7 @@ def validate_publish(channel: str, separator: str) -> str:
     """Return the normalised channel if events may be published to it.
 
     Raises:
-        ChannelError: a segment is empty, or holds something else than letters, digits, '-', '_'; or the separator.
+        ChannelError: a segment is empty, holds anything but letters, digits, '-' and '_', or holds the separator.
     """
     normal = normalise(channel)
     segments = normal[1:].split("/")
@@ -47,7 +47,8 @@ def validate_subscribe(channel: str, separator: str, wildcard: str | None, servi
     """Return the normalised channel or pattern if it may be subscribed to.
 
     Raises:
-        ChannelError: as :func:`validate_publish`, or there is a `*` where the service has none, or not at the end.
+        ChannelError: as :func:`validate_publish`; or the channel has a `*` before its end, or at its end although the
+            service has no wildcards (``wildcard`` is None).
     """
     normal = normalise(channel)
     segments = normal[1:].split("/")

@@ -1,4 +1,4 @@
-"""What a protocol file says, checked and taken apart: what a service and its sessions are made from."""
+"""The checked and parsed content of a protocol file, from which a service and its sessions are made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from loadgen.protocol.generic.frames import Written
 from loadgen.protocol.generic.patterns import Pattern, Scalar
 
 Messages = Literal["text", "json", "lines"]
-"""What a WebSocket message holds: one text, one JSON document, or a piece of a stream of lines that end in CR LF."""
+"""The content of a WebSocket message: one text, one JSON document, or a piece of a stream of lines ending in CR LF."""
 
 Identity = Literal["id", "number", "channel"]
-"""By what a message says which request or subscription it is about."""
+"""The value by which a message names its request or subscription."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelForm:
-    """How a scenario's channel `/a/b` is written in the service: ``lead`` + `a` + ``separator`` + `b`."""
+    """The service's form of a scenario's channel: `/a/b` becomes ``lead`` + `a` + ``separator`` + `b`."""
 
     lead: str = "/"
     separator: str = "/"
-    #: What stands for the `*` at the end of a pattern; None: the service has no wildcards.
+    #: The service's form of the `*` at the end of a pattern, or None if the service has no wildcards.
     wildcard: str | None = None
 
     def wire(self, channel: str) -> str:
@@ -33,9 +33,10 @@ class ChannelForm:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A frame, and how its answers are recognised; ``accepted`` None: there are none.
+    """A frame to send, and the patterns of its answers.
 
-    ``identity`` None: the answers come in the order of the requests.
+    ``accepted`` is None if the service does not answer. ``identity`` is None if the answers come in the order of the
+    requests.
     """
 
     send: Written
@@ -46,7 +47,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the opening: a frame, or a message that must come."""
+    """One step of the opening: a frame to send or a message to wait for."""
 
     send: Written = None
     expect: Pattern | None = None
@@ -54,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A message that is to be answered."""
+    """A message of the service that requires a reply, and the reply."""
 
     on: Pattern
     send: Written
@@ -62,9 +63,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How a delivery is recognised, and where event and subscription are in it.
+    """The pattern of a delivery, and the value that names its subscription.
 
-    ``when`` and ``at`` are of JSON, for `patterns.quick`. ``identity`` None: a connection has one subscription only.
+    ``identity`` is None if a connection has only one subscription. ``when`` and ``at`` are the JSON pointers of the
+    pattern, for `patterns.quick`; empty if messages are not JSON.
     """
 
     pattern: Pattern
@@ -87,19 +89,19 @@ class HttpPublish:
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """What keeps a connection alive, and when it counts as dead."""
+    """The keepalive message, and the silence after which a connection counts as dead."""
 
-    #: None: a ping frame of the WebSocket's.
+    #: The message to send, or None for a WebSocket ping frame.
     send: Written
-    #: None: nothing is sent, since the service speaks by itself.
+    #: The interval of sending, or None if nothing is sent because the service sends by itself.
     every_ns: int | None = None
-    #: Within what time the service must be heard; None: it need not.
+    #: The silence of the service after which the connection is dead, or None if any silence is allowed.
     timeout_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A protocol."""
+    """A protocol that a file describes."""
 
     name: str
     channels: ChannelForm
@@ -110,7 +112,7 @@ class Description:
     subprotocols: Sequence[str] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     opening: Sequence[Step] = ()
-    #: None: the subscription is in the connection's URL.
+    #: None if the connection's URL makes the subscription.
     subscribe: Exchange | None = None
     unsubscribe: Exchange | None = None
     publish: Exchange | None = None
@@ -119,11 +121,11 @@ class Description:
     ignore: Sequence[Pattern] = ()
     errors: Sequence[Pattern] = ()
     keepalive: KeepAlive | None = None
-    #: Whether a publish may hold several events.
+    #: True if a publish may carry several events.
     batches: bool = False
     environment: frozenset[str] = frozenset()
 
     @property
     def one_subscription(self) -> bool:
-        """Whether a connection carries one subscription at most."""
+        """True if a connection carries at most one subscription."""
         return self.subscribe is None or self.deliver.identity is None

@@ -1,4 +1,4 @@
-"""What all connections to a described service have in common: made once, not for each of thousands of connections."""
+"""Data shared by all connections to a described service: made once, not for each of thousands of connections."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,12 +14,12 @@ from loadgen.protocol.generic.opening import HOLD, Step
 from loadgen.protocol.generic.patterns import quick
 from loadgen.protocol.generic.rules import line_pattern, rules_of
 
-#: Channels of which the name on the wire is kept: they come again and again.
+#: Size of the caches of channel names on the wire: the same channels are used again and again.
 CHANNELS_KNOWN: Final = 65_536
 
 
 class Dialect:
-    """The frames, rules and patterns of a description, with what it needs from the environment filled in.
+    """The frames, rules and patterns of a description, with environment variables filled in.
 
     Raises:
         ValueError: an environment variable that the description names is not set.
@@ -34,7 +34,7 @@ class Dialect:
             )
         self.description = description
         self._environment = {name: environment[name] for name in description.environment}
-        # As a service may repeat them; longest first, so that none leaves a part of another.
+        # All forms in which a service may repeat a secret; the longest first, so that no part of a secret remains.
         self._secrets = sorted(
             (
                 (form, f"{{env:{name}}}")
@@ -59,35 +59,38 @@ class Dialect:
         self.keepalive_frame = (
             None if keepalive is None or keepalive.send is None else self.frame(keepalive.send)
         )
-        #: Returns the service's name of a channel.
+        #: Cached function that returns the service's name of a channel.
         self.wire = lru_cache(maxsize=CHANNELS_KNOWN)(description.channels.wire)
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
-        """Return what the service has sent as people may see it."""
+        """Return a message of the service for display: escaped, cut, and without secrets."""
         return unreadable.shown(message, self._secrets)
 
     def redacted(self, text: str) -> str:
-        """Return a text of the service's without what the environment held, and cut."""
+        """Return a text of the service, cut, with each secret replaced by its `{env:NAME}`."""
         for secret, name in self._secrets:
             text = text.replace(secret, name)
         return unreadable.cut(text)
 
     def frame(self, written: Written) -> Frame:
-        """Return what renders a message of the file."""
+        """Return the frame of a template of the file."""
         return Frame(written, self._environment)
 
     def text(self, written: str) -> str:
-        """Return a text of the file with the environment's values filled in."""
+        """Return a text of the file with environment variables filled in."""
         return filled(written, {}, self._environment)
 
     def headers(self, written: Mapping[str, str]) -> dict[str, str]:
-        """Return headers of the file with the environment's values filled in."""
+        """Return headers of the file with environment variables filled in."""
         return {name: self.text(value) for name, value in written.items()}
 
     def fill(
         self, url: str, target: str, values: Mapping[str, str] | None = None, *, secrets: bool = True
     ) -> str:
-        """Return a URL of the file, with ``target`` and ``values``; without ``secrets`` it may be shown."""
+        """Return a URL of the file with ``target`` and ``values`` filled in.
+
+        Environment variables are filled in, percent-encoded, unless ``secrets`` is false: such a URL may be shown.
+        """
         environment = (
             {name: quote(value, safe="") for name, value in self._environment.items()} if secrets else {}
         )

@@ -1,7 +1,7 @@
-"""What is sent: templates with ``{name}`` where a value goes, taken apart once so that filling one in is one step.
+"""Frames to send: templates with ``{name}`` placeholders, parsed once so that filling one in is a single step.
 
-A template is a text, or a mapping or list that is written as JSON; there, what goes into a string is escaped as JSON
-wants it. Braces around anything but a name are just braces, so that a text can hold JSON.
+A template is a text, or a mapping or list that is written as JSON. In JSON, values within a string are escaped. Braces
+around anything but a name are literal, so that a text can hold JSON.
 """
 
 import re
@@ -14,10 +14,10 @@ _PLACEHOLDER = re.compile(r"\{(?P<env>env:)?(?P<name>[A-Za-z_*][A-Za-z0-9_.-]*)\
 _encode = msgspec.json.Encoder().encode
 
 Written = str | int | float | bool | None | Mapping[str, "Written"] | Sequence["Written"]
-"""A template as it stands in the file."""
+"""A template as the file has it."""
 
 _Value = Callable[[str, int, str, Sequence[str]], bytes]
-"""Takes the request's id, its number on this connection, the service's channel, and the events."""
+"""Returns a placeholder's bytes for a request's id, its number on the connection, the service's channel, the events."""
 
 _RAW: Final[Mapping[str, _Value]] = {
     "id": lambda id_, number, channel, events: id_.encode(),
@@ -42,16 +42,16 @@ _AS_JSON: Final[Mapping[str, _Value]] = {
     "event": lambda id_, number, channel, events: _encode(events[0]),
 }
 
-#: Values that are JSON themselves: in a JSON template they stand alone, not within a string.
+#: Placeholders for values that are JSON: in a JSON template each must be a whole value, not part of a string.
 ALONE: Final = frozenset({"events", "events_json", "event_json"})
 
 
 class TemplateError(ValueError):
-    """A template that cannot be; the message reads on from where it stands in the file."""
+    """An invalid template; the message completes a sentence that begins with the template's place in the file."""
 
 
 def pieces(text: str) -> Iterator[str | tuple[str, bool]]:
-    """Yield the text's parts in order: what stands for itself, and (name, whether of the environment)."""
+    """Yield a text's parts in order: literal text, or (name, whether it is an environment variable)."""
     place = 0
     for found in _PLACEHOLDER.finditer(text):
         if found.start() > place:
@@ -63,7 +63,7 @@ def pieces(text: str) -> Iterator[str | tuple[str, bool]]:
 
 
 def names(written: Written) -> Iterator[tuple[str, bool]]:
-    """Yield each placeholder of a template: its name, and whether it is one of the environment."""
+    """Yield each placeholder of a template: its name, and whether it is an environment variable."""
     for text in _texts(written):
         yield from (piece for piece in pieces(text) if not isinstance(piece, str))
 
@@ -72,7 +72,7 @@ def check(written: Written, known: Sequence[str]) -> None:
     """Check a template's placeholders.
 
     Raises:
-        TemplateError: one is not among the known names, or stands within a string and cannot.
+        TemplateError: a placeholder has an unknown name, or is within a JSON string although its value is JSON.
     """
     for name, of_environment in names(written):
         if not of_environment and name not in known:
@@ -92,12 +92,12 @@ def check(written: Written, known: Sequence[str]) -> None:
 
 
 class Frame:
-    """A template with its values of the environment filled in; shows none of them."""
+    """A template with environment variables filled in; `repr` does not show their values."""
 
     __slots__ = ("_constant", "_format", "_values")
 
     def __init__(self, written: Written, environment: Mapping[str, str]) -> None:
-        """The template must have passed :func:`check`, and the environment have what it names."""
+        """Parse a template, which must have passed :func:`check`; ``environment`` must have each variable it names."""
         parts = (
             _text_parts(written, environment) if isinstance(written, str) else _parts(written, environment)
         )
@@ -121,7 +121,7 @@ class Frame:
 
 
 def filled(text: str, values: Mapping[str, str], environment: Mapping[str, str]) -> str:
-    """Return a text with the values that are given; a placeholder of which there is none stays as it is written."""
+    """Return a text with the given values filled in; a placeholder without a value stays as it is."""
     done = []
     for piece in pieces(text):
         if isinstance(piece, str):

@@ -1,4 +1,4 @@
-"""The opening of a connection to a described service: what is sent and what must come before it may be used."""
+"""The opening of a connection to a described service: the messages to exchange before the connection is usable."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -10,51 +10,54 @@ OnMessage = Callable[[bytes | bytearray, int, int], None]
 
 
 class Step(NamedTuple):
-    """A step of the opening, with what it needs from the environment filled in: one of the two is set."""
+    """A step of the opening with environment variables filled in: a frame to send or a pattern to wait for."""
 
     frame: Frame | None
     pattern: Pattern | None
 
 
-#: The last step where the URL asks for the subscription: until that has its id, what comes is kept.
+#: The last step if the URL makes the subscription: messages are held until `subscribe` has given its id.
 HOLD: Final = Step(None, None)
 
 
 class Opening:
-    """How far one connection's opening has come.
+    """The progress of one connection's opening.
 
-    The service may speak before the connection's owner has asked for :meth:`begin`: what is to be sent then, and when
-    the service had answered, is kept until the owner does.
+    The service may send before :meth:`begin` is called. The frames to send in reply, and the time at which the service
+    had answered everything, are kept until then.
     """
 
     __slots__ = ("_begun", "_early", "_held", "greeted_ns", "steps")
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        #: Those that are still to be done; one list all along, since the receive path looks at it.
+        #: The remaining steps; always the same list object, since the receive path holds a reference to it.
         self.steps = list(steps)
         self._begun = False
         self._early: list[bytes] = []
         self._held: list[tuple[bytes, int, int]] = []
-        #: When the service had answered everything, where that was before :meth:`begin`.
+        #: The time at which the service had answered everything, or None unless that was before :meth:`begin`.
         self.greeted_ns: int | None = None
 
     @property
     def expected(self) -> Pattern | None:
-        """What the service must send next; None: nothing more."""
+        """The pattern of the message that the service must send next, or None if there is none."""
         return self.steps[0].pattern if self.steps else None
 
     @property
     def holds(self) -> bool:
-        """Whether what comes is to be kept until the URL's subscription has its id."""
+        """True if messages must be held until the URL's subscription has its id."""
         return bool(self.steps) and self.steps[0] is HOLD
 
     def begin(self) -> list[bytes]:
-        """Return the messages up to the first that the service must answer."""
+        """Return the frames to send, up to the first that the service must answer."""
         self._begun = True
         return [*self._early, *self._next_frames()]
 
     def advance(self, arrival_ns: int) -> tuple[list[bytes], bool]:
-        """The service has sent what was expected; return what is to be sent now, and whether it is connected."""
+        """Complete the step that the service has answered; return the frames to send now, and whether it is connected.
+
+        Before :meth:`begin` this returns no frames and false, and keeps both for later.
+        """
         del self.steps[0]
         frames = self._next_frames()
         done = not self.steps or self.holds
@@ -69,7 +72,7 @@ class Opening:
         self._held.append((message, arrival_ns, read_ns))
 
     def release(self, receive: OnMessage) -> None:
-        """The URL's subscription has its id: nothing is waited for any more, and what was kept is received."""
+        """End the opening, as the URL's subscription has its id, and pass the held messages to ``receive``."""
         self.steps.clear()
         held, self._held = self._held, []
         for message in held:

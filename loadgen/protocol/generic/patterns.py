@@ -1,7 +1,7 @@
-"""What is recognised: patterns of messages, and what is taken out of one that fits.
+"""Patterns that recognise messages and extract values from them.
 
-Of a text the pattern is a text with ``{name}`` where a value stands; of JSON it is what must be where, and where the
-values are, by JSON pointers (RFC 6901).
+The pattern of a text is a text with ``{name}`` placeholders. The pattern of JSON gives the values that must be present,
+and the places of the values to extract, both by JSON pointers (RFC 6901).
 """
 
 import re
@@ -27,13 +27,13 @@ _CAPTURES: Final[Mapping[str, str]] = {
     "event": _REST,
     "reason": _REST,
 }
-#: Stands for anything, and is not kept.
+#: Matches anything, and extracts nothing.
 ANYTHING: Final = "*"
 TEXT_NAMES: Final = (*_CAPTURES, ANYTHING)
 
 
 class Found(NamedTuple):
-    """What a message holds, as far as its pattern says."""
+    """The values that a pattern extracts from a message; None for a value that the pattern does not name."""
 
     id: str | None = None
     number: int | None = None
@@ -49,7 +49,7 @@ def regex(text: str) -> str:
     """Return the regular expression of a text pattern, with a group for each name in it.
 
     Raises:
-        TemplateError: a placeholder is unknown, stands twice, or is one of the environment.
+        TemplateError: a placeholder is unknown, is used twice, or is an environment variable.
     """
     written, seen = [], set()
     for piece in pieces(text):
@@ -83,14 +83,14 @@ class TextPattern:
         compiled = re.compile(regex(written).encode(), re.DOTALL)
         self._fullmatch = compiled.fullmatch
         self._names = frozenset(compiled.groupindex)
-        #: As it stands in the file, for messages.
+        #: The pattern as the file has it, for messages.
         self.written = written
 
     def match(self, message: Message) -> Found | None:
-        """Return what the message holds; None where it does not fit.
+        """Return the values in the message, or None if it does not match.
 
         Raises:
-            UnicodeDecodeError: it fits, and is not UTF-8.
+            UnicodeDecodeError: the message matches, and a value is not UTF-8.
         """
         found = self._fullmatch(message)
         if found is None:
@@ -103,14 +103,14 @@ class TextPattern:
 
 
 class JsonPattern:
-    """Recognises a message of JSON."""
+    """Recognises a JSON message."""
 
     __slots__ = ("_at", "_when", "written")
 
     def __init__(self, when: Mapping[str, Scalar], at: Mapping[str, str]) -> None:
-        """``when`` maps pointers to the value that must be there; ``at`` maps `id`, `number`, `channel`, `event` (a
+        """``when`` maps JSON pointers to the values that must be there; ``at`` maps names to the pointers of values.
 
-        string of JSON), `event_json` (JSON itself) and `reason` to the pointer where each is.
+        The names are `id`, `number`, `channel`, `event` (a string of JSON), `event_json` (JSON itself) and `reason`.
         """
         self._when = [(pointer_tokens(pointer), value) for pointer, value in when.items()]
         self._at = [(name, pointer_tokens(pointer)) for name, pointer in at.items()]
@@ -120,7 +120,7 @@ class JsonPattern:
         )
 
     def match(self, message: Any) -> Found | None:
-        """Return what the decoded message holds; None where it does not fit."""
+        """Return the values in the decoded message, or None if it does not match."""
         for tokens, wanted in self._when:
             value = resolve(message, tokens)
             if value is _ABSENT or value != wanted or isinstance(value, bool) != isinstance(wanted, bool):
@@ -129,7 +129,7 @@ class JsonPattern:
         for name, tokens in self._at:
             value = resolve(message, tokens)
             if name == "reason":
-                # Said or not, and in whatever form: it is only for people.
+                # Optional and of any form: only people read it.
                 if value is not _ABSENT:
                     values[name] = value if isinstance(value, str) else msgspec.json.encode(value).decode()
             elif value is _ABSENT:
@@ -151,14 +151,14 @@ Pattern = TextPattern | JsonPattern
 
 
 class PointerError(ValueError):
-    """A text that is no JSON pointer; the message reads on from where it stands in the file."""
+    """A text is no JSON pointer; the message completes a sentence that begins with the text's place in the file."""
 
 
 def pointer_tokens(pointer: str) -> tuple[str, ...]:
     """Return the reference tokens of a JSON pointer (RFC 6901, section 4).
 
     Raises:
-        PointerError: it is none.
+        PointerError: the text is no JSON pointer.
     """
     if not pointer:
         return ()
@@ -175,7 +175,7 @@ _ABSENT: Final = object()
 
 
 def resolve(document: Any, tokens: tuple[str, ...]) -> Any:
-    """Return what is at the pointer; an object of its own where nothing is."""
+    """Return the value at a pointer, or `_ABSENT` if there is none."""
     for token in tokens:
         if isinstance(document, dict):
             document = document.get(token, _ABSENT)
@@ -187,10 +187,10 @@ def resolve(document: Any, tokens: tuple[str, ...]) -> Any:
 
 
 class Quick(NamedTuple):
-    """The two steps from a message to a delivery, apart so that the hot path has no call between them.
+    """The two steps from a message to a delivery, separate so that the hot path calls each without a wrapper.
 
-    ``decode`` raises msgspec.MsgspecError for whatever is no delivery; ``take`` returns the value of the identity
-    (None: there is none) and the event's text, or `msgspec.Raw` of it.
+    ``decode`` raises msgspec.MsgspecError for any message that is no delivery. ``take`` returns the value of the
+    identity, or None if deliveries have none, and the event's text or `msgspec.Raw`.
     """
 
     decode: Callable[[Message], Any]
@@ -198,14 +198,15 @@ class Quick(NamedTuple):
 
 
 def quick(when: Mapping[str, Scalar], at: Mapping[str, str]) -> Quick | None:
-    """Return a decoder that reads of a message only what a delivery needs, in one pass; None where that cannot be.
+    """Return a decoder that extracts only a delivery's values, in one pass, or None if the pattern allows none.
 
-    It takes what a `JsonPattern` of the same arguments does, or less: what it refuses is for that to say.
+    It accepts no message that a `JsonPattern` with the same arguments refuses. If it refuses a message, the
+    `JsonPattern` decides.
     """
     leaves: dict[tuple[str, ...], Any] = {}
     for pointer, value in when.items():
         if isinstance(value, bool):
-            return None  # a Literal cannot say it
+            return None  # older versions of msgspec accept no bool in a Literal
         leaves[pointer_tokens(pointer)] = None if value is None else Literal[value]
     identity, event = None, None
     for name, pointer in at.items():
@@ -241,7 +242,10 @@ def _struct(
     places: dict[tuple[str, ...], str],
     path: str,
 ) -> Any:
-    """Return the type of what is at ``above``, noting the attribute path of each leaf; None: it cannot be told."""
+    """Return the struct type of the value at ``above``, or None if no struct can describe it.
+
+    The attribute path of each leaf is added to ``places``.
+    """
     depth = len(above)
     tokens = list(
         dict.fromkeys(each[depth] for each in leaves if each[:depth] == above and len(each) > depth)
@@ -257,7 +261,7 @@ def _struct(
         here, attribute = (*above, token), f"f{number}"
         kind: Any
         if token not in tokens:
-            kind = msgspec.Raw  # an element of a list that nobody asks for
+            kind = msgspec.Raw  # an element of a list that the pattern does not use
         elif here in leaves:
             kind = leaves[here]
             places[here] = path + attribute

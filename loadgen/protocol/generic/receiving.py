@@ -1,7 +1,7 @@
-"""The receive path of a described service: what takes each message, made once a connection.
+"""The receive path of a described service: a function that processes each message, made once per connection.
 
-Closures, since they find what they need in fewer steps than methods. Deliveries are taken here, by the quickest way
-that the file allows; everything else goes to ``other``.
+The functions are closures, whose variables are faster to read than attributes of a method's object. Deliveries are
+processed here, in the fastest way that the file allows. Every other message goes to ``other``.
 """
 
 from collections.abc import Callable
@@ -19,34 +19,34 @@ from loadgen.protocol.generic.patterns import Found, Message
 from loadgen.protocol.generic.requests import Routes
 
 Unit = Any
-"""A message as patterns take it: bytes of a text or of a line, or what JSON held."""
+"""A message in the form that patterns match: the bytes of a text or a line, or decoded JSON."""
 
 UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 _LINE_END: Final = b"\r\n"
-#: The longest line or payload that is waited for.
+#: The longest payload of a stream of lines in bytes; a partial line may be 64 KiB longer.
 MOST_BYTES: Final = 4 * 1024 * 1024
 
 
 class Receiver(NamedTuple):
-    """What the receive path of one connection works with."""
+    """The parts that the receive path of one connection works with."""
 
     description: Description
     handler: SessionHandler
     opening: Opening
     routes: Routes
-    #: Takes a message that is no delivery, or part of the opening: as a unit, and as its bytes.
+    #: Processes a message that is no delivery or belongs to the opening; gets it as a unit and as bytes.
     other: Callable[[Unit, Message, int, int], None]
-    #: Takes a delivery that a pattern has found.
+    #: Processes a delivery that a pattern has matched.
     deliver: Callable[[Found, int, int], None]
-    #: Returns a message as people may see it.
+    #: Returns a message for display.
     shown: Callable[[Message], str]
-    #: See `patterns.quick`; None where the file allows none.
+    #: The decoder of `patterns.quick`, or None if the file allows none.
     quick: Any
-    #: See `rules.line_pattern`; None unless messages are lines.
+    #: The result of `rules.line_pattern`, or None unless messages are lines.
     line: Any
 
     def receive(self) -> OnMessage:
-        """Return what takes the messages of this connection."""
+        """Return the function that processes this connection's messages."""
         return {"text": _of_text, "json": _of_json, "lines": _of_lines}[self.description.messages](self)
 
 

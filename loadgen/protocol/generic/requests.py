@@ -1,4 +1,4 @@
-"""The requests of one connection that wait for an answer, and the subscriptions that deliveries name."""
+"""The requests of one connection that await an answer, and the subscriptions that its deliveries name."""
 
 from collections import deque
 from typing import Any, NamedTuple
@@ -9,26 +9,26 @@ from loadgen.protocol.generic.rules import Rule
 
 
 class Request(NamedTuple):
-    """What was asked for (`publish`, `subscribe` or `unsubscribe`), and the id that its owner knows it by."""
+    """A request: its kind (`publish`, `subscribe` or `unsubscribe`), and the id that the client gave it."""
 
     kind: str
     id: str
 
 
 class Requests:
-    """Numbers requests, and finds the one that an answer belongs to: by what the answer names, or by its turn."""
+    """Numbers requests, and finds the request of an answer: by a value in the answer, or by the order of requests."""
 
     __slots__ = ("_awaited", "_number", "_queues")
 
     def __init__(self) -> None:
         self._number = 0
-        #: Those whose answer names them, by what they are recognised by.
+        #: Requests whose answers name them, by the value that the answer has.
         self._awaited: dict[tuple[Identity, str | int], Request] = {}
-        #: Those that are answered in order, by the pattern of the answer.
+        #: Requests that are answered in order, by the pattern of the answer.
         self._queues: dict[str, deque[Request]] = {}
 
     def add(self, exchange: Exchange, kind: str, id_: str, channel: str, number: int | None = None) -> int:
-        """Number a request, and remember it until it is answered; return its number."""
+        """Remember a request until it is answered; return its number, by default the next one."""
         if number is None:
             self._number = number = self._number + 1
         if exchange.accepted is None:
@@ -41,7 +41,7 @@ class Requests:
         return number
 
     def answered(self, rule: Rule, found: Found) -> Request | None:
-        """Return the request that an answer belongs to, which waits no more; None: nobody has asked."""
+        """Return the request that an answer belongs to, and forget it; None if no such request awaits an answer."""
         if rule.identity is not None:
             return self._awaited.pop((rule.identity, getattr(found, rule.identity)), None)
         waiting = self._queues.get(rule.queue)
@@ -49,7 +49,7 @@ class Requests:
 
 
 class Routes:
-    """Which subscription a delivery belongs to, by what it names; a delivery that names nothing is of the only one."""
+    """Finds the subscription of a delivery by its id, channel or number; without these it is the only subscription."""
 
     __slots__ = ("by_channel", "by_number", "only")
 
@@ -59,7 +59,10 @@ class Routes:
         self.only = ""
 
     def subscription_of(self, found: Found) -> str:
-        """Return its id; what names no subscription of ours stands for itself, and is counted as unknown."""
+        """Return the subscription id of a delivery.
+
+        A value that belongs to no subscription is returned itself, so that the delivery is counted as unknown.
+        """
         if found.id is not None:
             return found.id
         if found.channel is not None:
@@ -69,7 +72,7 @@ class Routes:
         return self.only
 
     def names_of(self, subscription_id: str) -> tuple[int, str]:
-        """Return the number and the channel of a subscription; 0 and nothing where it is not known."""
+        """Return the number and channel of a subscription, or 0 and an empty text if it is unknown."""
 
         def key_of(known: dict[Any, str], missing: Any) -> Any:
             return next((each for each, id_ in known.items() if id_ == subscription_id), missing)

@@ -1,4 +1,4 @@
-"""What a message of a described service may be, in the order in which it is tried; the same for all connections."""
+"""The rules by which messages of a described service are recognised, in order; shared by all connections."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,18 +10,18 @@ from loadgen.protocol.generic.patterns import Pattern, TextPattern, regex
 
 
 class Rule(NamedTuple):
-    """What is to be done about a message that fits a pattern."""
+    """The handling of a message that matches a pattern."""
 
     pattern: Pattern
     kind: Literal["accepted", "refused", "reply", "ignore", "error", "deliver"]
     identity: Identity | None = None
-    #: Of answers in the order of the requests: which requests those are.
+    #: For answers in the order of the requests: the queue of those requests (see `Requests`).
     queue: str = ""
     frame: Frame | None = None
 
 
 def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Rule]:
-    """Return the rules of everything that a message may be, in the order in which they are tried."""
+    """Return the rules of a description in the order in which they are tried."""
     rules: list[Rule] = []
     for exchange in (description.publish, description.subscribe, description.unsubscribe):
         if exchange is None or exchange.accepted is None:
@@ -33,7 +33,7 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
         )
         for pattern, kind in answers:
             known = {(rule.pattern.written, rule.kind, rule.identity, rule.queue) for rule in rules}
-            # Two kinds of request may have the same answer: which it is, the waiting request says.
+            # Two kinds of request may have the same answer: the waiting request then tells the kind.
             if pattern is not None and (pattern.written, kind, exchange.identity, queue) not in known:
                 rules.append(Rule(pattern, kind, exchange.identity, queue))
     rules += [
@@ -46,9 +46,9 @@ def rules_of(description: Description, reply_frames: Sequence[Frame]) -> list[Ru
 
 
 def line_pattern(pattern: Pattern) -> "tuple[Callable[..., re.Match[bytes] | None], bool]":
-    """Return what matches a delivery at a place of the stream, and whether it says how long the event is.
+    """Return a function that matches a delivery at an offset of the stream, and whether deliveries give their size.
 
-    With a size the match ends where the event begins, else after the line's end.
+    With a size the match ends where the event begins, else after the end of the line.
     """
     assert isinstance(pattern, TextPattern)
     head, line_end, rest = pattern.written.partition("\r\n")

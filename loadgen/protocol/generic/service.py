@@ -1,4 +1,4 @@
-"""A service that a protocol file describes, at one address."""
+"""A service at one address that speaks the protocol of a protocol file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from loadgen.protocol.generic.session import GenericSession
 from loadgen.protocol.hosts import is_loopback
 from loadgen.protocol.refusals import Refusal
 
-#: Last segment of the channel that a probe of a wildcard subscription is published to.
+#: The last segment of the channel to which a wildcard subscription's readiness probe is published.
 PROBE_SEGMENT = "loadgen-probe"
-#: What is subscribed to where a connection must name a channel and nobody has asked for one.
+#: The channel in a connection's URL if the client subscribes to none.
 PROBE_CHANNEL = "/default/loadgen-probe"
 _SCHEMES = {"http": False, "https": True, "ws": False, "wss": True}
 _PORTS = {False: 80, True: 443}
@@ -26,31 +26,31 @@ _SHOWN_CHARACTERS = 200
 
 
 class TargetUrlError(ValueError):
-    """A URL that cannot be a target's; the message is one sentence."""
+    """A URL is no valid target URL; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetUrl:
     """The address that ``{target}`` stands for: `ws` or `wss` for connections, `http` or `https` for requests."""
 
-    #: Host, with the port where it is not the scheme's own, and a path without a slash at its end.
+    #: The host, the port if it is not the scheme's default, and the path without a trailing slash.
     rest: str
     hostname: str
     secure: bool
 
     @property
     def websocket(self) -> str:
-        """As connections want it."""
+        """The URL for connections."""
         return f"ws{'s' if self.secure else ''}://{self.rest}"
 
     @property
     def http(self) -> str:
-        """As requests want it."""
+        """The URL for HTTP requests."""
         return f"http{'s' if self.secure else ''}://{self.rest}"
 
     @property
     def loopback(self) -> bool:
-        """Whether the host's name says that it is this machine."""
+        """True if the host's name is a loopback name or address."""
         return is_loopback(self.hostname)
 
     @property
@@ -60,10 +60,10 @@ class TargetUrl:
         return self.hostname.lower(), port or _PORTS[self.secure]
 
     def demand(self, key: str, written: str) -> None:
-        """Check that a URL of the protocol file leads to this address and no other; ``key`` is where it stands.
+        """Check that ``written``, the URL at ``key`` of the protocol file, leads to this address.
 
         Raises:
-            TargetUrlError: it leads elsewhere.
+            TargetUrlError: the URL leads elsewhere.
         """
         if not written or written.startswith("{target}"):
             return
@@ -81,10 +81,10 @@ class TargetUrl:
 
     @classmethod
     def parse(cls, url: str) -> "TargetUrl":
-        """Read a URL.
+        """Parse a target's URL.
 
         Raises:
-            TargetUrlError: another scheme, no host, or credentials, a query or a fragment in it.
+            TargetUrlError: the URL has an unknown scheme or no host, or holds credentials, a query or a fragment.
         """
         try:
             parts = urlsplit(url.strip())
@@ -112,15 +112,15 @@ class TargetUrl:
 
 
 class GenericService:
-    """Speaks as a protocol file says."""
+    """Implements `Service` by the description from a protocol file."""
 
     tls = TlsOptions()
 
     def __init__(self, description: Description, target: TargetUrl, environment: Mapping[str, str]) -> None:
-        """``environment`` must have what the description names; of its values none is ever shown.
+        """``environment`` holds the variables that the description names; their values are never shown.
 
         Raises:
-            ValueError: a variable is not set.
+            ValueError: a variable is missing.
         """
         self.description = description
         self._dialect = dialect = Dialect(description, environment)
@@ -136,7 +136,7 @@ class GenericService:
         self._resource = lru_cache(maxsize=CHANNELS_KNOWN)(self._publish_resource)
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return what to offer when connecting, for a client that will subscribe to these channels."""
+        """Return the handshake of a client that will subscribe to ``channels``."""
         description = self.description
         channel = self._dialect.wire(channels[0] if channels else PROBE_CHANNEL)
         url = self._dialect.fill(description.url, self._target.websocket, {"channel": quote(channel)})
@@ -148,7 +148,7 @@ class GenericService:
         )
 
     def session(self, handler: SessionHandler, name: str = "") -> GenericSession:
-        """Return a fresh conversation."""
+        """Return a new session; the name is not used."""
         return GenericSession(self._dialect, handler)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
@@ -162,7 +162,7 @@ class GenericService:
         )
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
-        """Read the answer to it."""
+        """Parse the answer to that request."""
         http = self.description.publish_http
         assert http is not None
         if status not in http.expect:
@@ -180,7 +180,7 @@ class GenericService:
         try:
             reason = _refusal(http.refused, body)
         except _UNREADABLE:
-            # Its status says that it was accepted.
+            # The status says that the publish was accepted, so `error` stays unset.
             utf8 = unreadable.is_utf8(body)
             return PublishAnswer(
                 unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8
@@ -188,7 +188,7 @@ class GenericService:
         return _ACCEPTED if reason is None else PublishAnswer(error=self._dialect.redacted(reason))
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
-        """Return what the service has sent as people may see it."""
+        """Return a message of the service for display: escaped, cut, and without secrets."""
         return self._dialect.shown(message)
 
     def channel_for(self, pattern: str) -> str:
@@ -209,17 +209,17 @@ _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 def _cut(url: str) -> str:
-    """Return scheme and host of a URL, for a message."""
+    """Return the scheme and host of a URL, for a message."""
     return "/".join(url.split("/", 3)[:3])[:_SHOWN_CHARACTERS]
 
 
 def _resource_of(url: str) -> str:
-    """Return a URL's path and query: what a request asks for (RFC 9112, section 3.2.1)."""
+    """Return a URL's path and query: the request target (RFC 9112, section 3.2.1)."""
     parts = urlsplit(url)
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def _refusal(pattern: Pattern, body: Message) -> str | None:
-    """Return why an answer refuses, or None if it does not; raises one of `_UNREADABLE`."""
+    """Return the reason for which an answer refuses, or None if it does not; raises one of `_UNREADABLE`."""
     found = pattern.match(body if isinstance(pattern, TextPattern) else msgspec.json.decode(body))
     return None if found is None else found.reason or "refused, without a reason"

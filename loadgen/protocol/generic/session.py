@@ -1,4 +1,4 @@
-"""One connection's conversation with a service that a protocol file describes."""
+"""The session of one connection to a service that a protocol file describes."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ _ACCEPTED = PublishAnswer()
 
 
 class GenericSession:
-    """One connection's conversation."""
+    """Implements `Session` by the description from a protocol file."""
 
     __slots__ = (
         "_description",
@@ -31,7 +31,7 @@ class GenericSession:
     )
 
     receive: OnMessage
-    """Takes a message from the service and tells the handler."""
+    """Processes a message of the service and calls the handler."""
 
     def __init__(self, dialect: Dialect, handler: SessionHandler) -> None:
         keepalive = dialect.description.keepalive
@@ -54,47 +54,47 @@ class GenericSession:
             dialect.line,
         ).receive()
 
-    # What the connection's owner does.
+    # Called by the client that owns the connection.
 
     @property
     def early_delivery(self) -> str | None:
-        """None: a file does not say."""
+        """None: a protocol file does not forbid it."""
         return None
 
     @property
     def most_unanswered(self) -> int:
-        """Any number: a file knows no bound."""
+        """0, for any number: a protocol file sets no limit."""
         return 0
 
     @property
     def keepalive_ns(self) -> int | None:
-        """How often the file wants :meth:`keepalive` to be sent."""
+        """The file's interval for sending :meth:`keepalive`, or None for never."""
         keepalive = self._description.keepalive
         return None if keepalive is None else keepalive.every_ns
 
     def opening(self) -> Sequence[bytes]:
-        """Return the messages up to the first that the service must answer."""
+        """Return the messages to send, up to the first that the service must answer."""
         frames = self._opening.begin()
         if self._opening.greeted_ns is not None:
             self._handler.on_connected(self._opening.greeted_ns)
         return frames
 
     def awaits(self) -> str:
-        """Return which step of the opening is yet to come."""
+        """Return the step of the opening that waits for the service, or an empty text if none does."""
         expected = self._opening.expected
         return "" if expected is None else f"{self._place_of(expected)} expects {expected.written!a}"
 
     def keepalive(self) -> bytes:
-        """Return the message that says that we are there; `PING` where the file has none."""
+        """Return the file's keepalive message, or `PING` if it has none."""
         frame = self._dialect.keepalive_frame
         return PING if frame is None else frame.render()
 
     def closing(self) -> bytes:
-        """Return nothing: WebSocket's own closing handshake says it all."""
+        """Return nothing: the WebSocket closing handshake is enough."""
         return b""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return the message that asks for a subscription; nothing: the connection's URL did."""
+        """Return the message that subscribes, or nothing if the connection's URL has subscribed."""
         channel = self._dialect.wire(channel)
         self._routes.only = self._routes.by_channel[channel] = subscription_id
         exchange, frame = self._description.subscribe, self._dialect.subscribe_frame
@@ -125,13 +125,13 @@ class GenericSession:
         return frame.render(publish_id, number, channel, events)
 
     def fast_path(self, rows: native.Rows, numbers: Mapping[str, int]) -> native.FastPath | None:
-        """Return None: a protocol that is known only at run time has no fast path in C."""
+        """Return None: the C fast path knows no protocol that is defined at run time."""
         return None
 
-    # Everything but deliveries.
+    # Processing of all messages that are not deliveries.
 
     def _on_unit(self, unit: Unit, message: Message, arrival_ns: int, read_ns: int) -> None:
-        """Take a message, or a line of one, by the first pattern that fits; ``message`` is its bytes."""
+        """Process a message, or a line of one, by the first rule that matches; ``message`` is its bytes."""
         try:
             if self._on_opening(unit, message, arrival_ns):
                 return
@@ -142,13 +142,13 @@ class GenericSession:
                     continue
                 if self._take(rule, found, arrival_ns, read_ns):
                     return
-                # An answer that nobody waits for may be another's, or an error that belongs to no request.
+                # No request awaits this answer: a later rule may match, such as one for an error without a request.
                 unasked = True
         except UnicodeDecodeError:
             self._handler.on_undecodable(unreadable.MESSAGE_NOT_UTF8, lambda: self._dialect.shown(message))
             return
         except UNREADABLE:
-            # What a pattern takes out of JSON is written as JSON again, which may be nested too deep for that.
+            # A value taken out of JSON is encoded again, and may be nested too deeply for the encoder.
             self._handler.on_undecodable(unreadable.UNKNOWN_FORM, lambda: self._dialect.shown(message))
             return
         if unasked:
@@ -157,7 +157,7 @@ class GenericSession:
             self._handler.on_undecodable(unreadable.UNDESCRIBED, lambda: self._dialect.shown(message))
 
     def _on_opening(self, unit: Unit, message: Message, arrival_ns: int) -> bool:
-        """Take a message of the opening; false: it is one that may come at any time."""
+        """Process a message during the opening; return False if it is one that may come at any time."""
         expected = self._opening.expected
         if expected is None:
             return False
@@ -190,7 +190,7 @@ class GenericSession:
         return f"opening.{number} of the protocol file"
 
     def _take(self, rule: Rule, found: Found, arrival_ns: int, read_ns: int) -> bool:
-        """Do what is to be done about a message that fits; false: it answers what nobody has asked."""
+        """Handle a message that matches a rule; return False if it answers no request that awaits an answer."""
         match rule.kind:
             case "accepted" | "refused":
                 return self._on_answer(rule, found, arrival_ns)
@@ -203,7 +203,7 @@ class GenericSession:
         return True
 
     def _on_answer(self, rule: Rule, found: Found, arrival_ns: int) -> bool:
-        """Tell who has asked; false: nobody has."""
+        """Report an answer to the handler; return False if no request awaits it."""
         request = self._requests.answered(rule, found)
         if request is None:
             return False

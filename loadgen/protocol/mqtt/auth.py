@@ -1,11 +1,11 @@
-"""What a client logs in with."""
+"""The credentials of an MQTT client."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class UserPassword:
-    """A user's name and password, as they go into the CONNECT packet; never shown by `repr`."""
+    """A user name and password for the CONNECT packet; `repr` shows neither."""
 
     username: str = field(repr=False)
     password: str = field(repr=False)
@@ -13,7 +13,7 @@ class UserPassword:
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """Paths of an X.509 certificate chain and its key, PEM: the TLS connection is the login."""
+    """Paths of an X.509 certificate chain and its private key, PEM; the TLS connection is the login."""
 
     certificate: str
     key: str

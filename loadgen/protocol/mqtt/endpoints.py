@@ -1,4 +1,4 @@
-"""What a broker's URL says: where it is, what carries the packets, and at which quality of service."""
+"""Parse a broker's URL: its address, its transport and the quality of service."""
 
 import re
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from loadgen.protocol.hosts import is_loopback
 
-#: By the URL's scheme: that of the connection (see `Service.connect_url`) and the port where none is given. IANA has
-#: assigned 1883 and 8883; WebSocket brokers are found at HTTP's ports or wherever they were put.
+#: By scheme of the URL: the scheme of the connection (see `Service.connect_url`) and the default port. IANA has
+#: assigned 1883 and 8883; for WebSocket brokers, which have no assigned port, HTTP's ports are the default.
 _CARRIERS: Final = {
     "mqtt": ("tcp", 1883),
     "mqtts": ("tls", 8883),
@@ -21,15 +21,15 @@ _AWS_HOST = re.compile(r"[a-z0-9-]+\.iot\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?")
 
 
 class EndpointError(ValueError):
-    """A URL that is not that of a broker; the message is one sentence."""
+    """A URL is no valid broker URL; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerUrl:
-    """A broker's URL, taken apart."""
+    """A parsed broker URL."""
 
     url: str
-    """As it was given, without `qos`."""
+    """The given URL with its port and without `qos`."""
     connect_url: str
     hostname: str
     port: int
@@ -37,45 +37,46 @@ class BrokerUrl:
 
     @property
     def host(self) -> str:
-        """Host and port."""
+        """The host and port."""
         name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         return f"{name}:{self.port}"
 
     @property
     def tls(self) -> bool:
-        """Whether the connection is encrypted."""
+        """True if the connection is encrypted."""
         return self.connect_url.startswith(("tls:", "wss:"))
 
     @property
     def websocket(self) -> bool:
-        """Whether packets travel in the frames of a WebSocket."""
+        """True if packets travel in WebSocket frames."""
         return self.connect_url.startswith("ws")
 
     @property
     def aws(self) -> bool:
-        """Whether it is AWS IoT Core by its host's name; a domain of one's own is not known for one."""
+        """True if the host's name is that of AWS IoT Core; a custom domain is not recognised."""
         return _AWS_HOST.fullmatch(self.hostname) is not None
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """The one host."""
+        """The broker's host."""
         return (self.hostname,)
 
     @property
     def loopback(self) -> bool:
-        """Whether the host's name says that it is this machine; a name of one's own that leads here does not."""
+        """True if the host's name is a loopback name or address; the name is not resolved."""
         return is_loopback(self.hostname)
 
     def describe(self) -> dict[str, str | None]:
-        """Return the URLs for the manifest; there is none for HTTP."""
+        """Return the URLs for the manifest; the one for HTTP is None."""
         return {"url": self.url, "http_url": None, "ws_url": self.connect_url if self.websocket else None}
 
     @classmethod
     def from_url(cls, url: str) -> "BrokerUrl":
-        """Take a URL apart.
+        """Parse a broker's URL.
 
         Raises:
-            EndpointError: another scheme, a path that is none of a WebSocket's, credentials in it, or an unknown query.
+            EndpointError: the URL has an unknown scheme, a path without a WebSocket scheme, credentials, a fragment or
+                an unknown query, or would reach AWS IoT Core unencrypted.
         """
         parts, port = _split(url)
         scheme, own_port = _CARRIERS[parts.scheme]
@@ -139,5 +140,5 @@ def _qos(parts: SplitResult, url: str) -> int:
 
 
 def _shown(url: str) -> str:
-    """Quote a URL without what may be a secret: user information, query and fragment."""
+    """Quote a URL without the parts that may hold a secret: user information, query and fragment."""
     return ascii(url.rpartition("@")[2].partition("?")[0].partition("#")[0])

@@ -1,8 +1,7 @@
-"""Reading packets by the codec of the `mqtt5` package, which panics over text that is not UTF-8.
+"""Read packets with the codec of the `mqtt5` package, which panics over text that is not UTF-8.
 
-A panic is a BaseException, and the codec's runtime writes lines to standard error with each. So the first one is
-caught, and from then on this process looks at the topic of a message before the codec does; while no broker sends such
-a packet, that costs nothing.
+A panic is a BaseException, and each one makes the codec's runtime write to standard error. After the first panic, this
+process therefore checks the topic of each message before it calls the codec. Until then the check costs nothing.
 """
 
 from collections.abc import Callable
@@ -15,25 +14,25 @@ _LENGTH_BYTES_MAX: Final = 4
 
 
 class UnreadablePacketError(Exception):
-    """A whole packet of ``size`` bytes that cannot be read; the next one can."""
+    """A complete packet of ``size`` bytes cannot be read; later packets can."""
 
     def __init__(self, size: int, *, topic: bool) -> None:
         super().__init__("a packet cannot be read")
         self.size = size
-        #: Whether its topic is what is not UTF-8.
+        #: True if the packet is unreadable because its topic is not UTF-8.
         self.topic = topic
 
 
 class PacketReader:
-    """What is called to read a packet, as `mqtt5.read` is; one a process."""
+    """Reads packets by `mqtt5.read` and explains its panics; one instance per process."""
 
     def __init__(self) -> None:
-        #: Takes bytes from a packet's beginning on; returns (packet, its size). Raises IndexError where it is not
-        #: whole, ValueError where the bytes are no packet, and what :meth:`explain` takes.
+        #: Takes bytes that begin with a packet; returns the packet and its size. Raises IndexError if the packet is
+        #: incomplete, ValueError if the bytes are no packet, or an exception for :meth:`explain`.
         self.read: Callable[[memoryview], tuple[mqtt5.Packet, int]] = mqtt5.read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
-        """Return what a panic of the codec over these bytes means; None where the error is no panic."""
+        """Return the error that a panic of the codec over these bytes means, or None if ``error`` is no panic."""
         if isinstance(error, UnreadablePacketError):
             return error
         if type(error).__name__ != "PanicException" or (size := _size(view)) is None or size > len(view):
@@ -48,20 +47,20 @@ reader = PacketReader()
 def _read_carefully(view: memoryview) -> tuple[mqtt5.Packet, int]:
     size = _size(view)
     if size is not None and size <= len(view) and not _has_good_topic(view):
-        # Whether it is a packet is the codec's to say, as of the first such packet: it reads it with another topic.
+        # The codec still checks the rest of the packet: it gets the packet with a readable topic.
         mqtt5.read(memoryview(_without_topic(view[:size])))
         raise UnreadablePacketError(size, topic=True)
     return mqtt5.read(view)
 
 
 def _without_topic(packet: memoryview) -> bytes:
-    """Return a whole PUBLISH with a topic of the same length that is ASCII."""
+    """Return a complete PUBLISH with its topic replaced by an ASCII text of the same length."""
     begin, length = _topic(packet)
     return b"".join((packet[:begin], b"t" * length, packet[begin + length :]))
 
 
 def _size(view: memoryview) -> int | None:
-    """Return the size of the packet that begins here (MQTT 5, 1.5.5); None where its header is not whole, or wrong."""
+    """Return the size of the packet that begins here (MQTT 5, 1.5.5), or None if its header is incomplete or wrong."""
     length = 0
     for place, byte in enumerate(view[1 : 1 + _LENGTH_BYTES_MAX]):
         length |= (byte & 0x7F) << 7 * place
@@ -71,13 +70,16 @@ def _size(view: memoryview) -> int | None:
 
 
 def _topic(packet: memoryview) -> tuple[int, int]:
-    """Return where the topic of a whole PUBLISH begins, and its length as the packet says it (MQTT 5, 3.3.2.1)."""
+    """Return the offset of a complete PUBLISH's topic, and the length that the packet states (MQTT 5, 3.3.2.1)."""
     begin = next(place for place in range(1, 1 + _LENGTH_BYTES_MAX) if packet[place] < 0x80) + 1
     return begin + 2, int.from_bytes(packet[begin : begin + 2], "big")
 
 
 def _has_good_topic(view: memoryview) -> bool:
-    """Whether a whole packet is no PUBLISH, or its topic is UTF-8; a topic longer than the packet is the codec's."""
+    """Return True unless a complete packet is a PUBLISH whose topic is not UTF-8.
+
+    A topic longer than the packet counts as good: the codec refuses it.
+    """
     if view[0] >> 4 != _PUBLISH:
         return True
     size = _size(view)

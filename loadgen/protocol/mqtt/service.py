@@ -1,4 +1,4 @@
-"""A broker as a target, behind the seam of `loadgen.protocol.base`."""
+"""A broker as a target: implements the interface of `loadgen.protocol.base`."""
 
 import secrets
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.session import MqttSession, shown
 
 SUBPROTOCOL: Final = "mqtt"
-"""MQTT 5, 6: what a WebSocket offers."""
+"""The WebSocket subprotocol to offer (MQTT 5, 6)."""
 
 PROBE_SEGMENT: Final = "loadgen-probe"
-"""Last segment of the topic that a readiness probe of a wildcard subscription is published to."""
+"""The last segment of the topic to which a wildcard subscription's readiness probe is published."""
 
 # "Protocols, authentication, and port mappings", AWS IoT Developer Guide, protocols.html.
 _AWS_ALPN_PORT: Final = 443
@@ -23,16 +23,16 @@ _AWS_ALPN_PASSWORD: Final = "mqtt"  # noqa: S105  the name of a protocol
 
 
 class MqttService:
-    """Implements `Service`: a broker, and what to log in with."""
+    """Implements `Service` for a broker and a login."""
 
     http_url = None
     answers_opening = answers_subscribes = True
 
     def __init__(self, broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> None:
-        """``login`` None: anonymous.
+        """Without ``login`` the client is anonymous.
 
         Raises:
-            ValueError: a certificate without TLS, or nothing where AWS IoT Core wants something.
+            ValueError: a certificate is used without TLS, or AWS IoT Core without a login.
         """
         if isinstance(login, ClientCertificate) and not broker.tls:
             raise ValueError(
@@ -48,29 +48,29 @@ class MqttService:
         self.tls = _tls(broker, login)
         self._qos = broker.qos
         self._user = login if isinstance(login, UserPassword) else None
-        # A broker ends the connection of whoever had the client id before: it differs between runs and processes.
+        # A broker ends the connection of an earlier client with the same id: ids differ between runs and processes.
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
-        """Return what a WebSocket offers: packets travel in binary frames (MQTT 5, 6)."""
+        """Return the WebSocket handshake; packets travel in binary frames (MQTT 5, 6)."""
         return Handshake((SUBPROTOCOL,), binary=True)
 
     def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
-        """Return a fresh conversation; its client id has ``name`` in it, and no other conversation has the same."""
+        """Return a new session with a unique client id that contains ``name``."""
         client_id = f"{self._prefix}-{name or 'n'}-{next(self._sessions)}"
         return MqttSession(handler, client_id, self._qos, self._user)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
-        """Never called: there is no HTTP."""
+        """Never called: MQTT has no HTTP."""
         raise NotImplementedError
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:
-        """Never called: there is no HTTP."""
+        """Never called: MQTT has no HTTP."""
         raise NotImplementedError
 
     def shown(self, message: bytes | bytearray | memoryview) -> str:
-        """Return what the broker has sent as people may see it."""
+        """Return a message of the broker for display: escaped, cut, and without the login's secrets."""
         return shown(message, self._user)
 
     def channel_for(self, pattern: str) -> str:

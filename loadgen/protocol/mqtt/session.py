@@ -1,11 +1,12 @@
-"""One connection's conversation with a broker: MQTT 5, by the codec of the `mqtt5` package, without I/O.
+"""The session of one connection to an MQTT 5 broker, with the codec of the `mqtt5` package; no I/O.
 
-An event is a PUBLISH packet; a request of several events is as many packets, and answered when each is. At QoS 1 the
-broker acknowledges each (PUBACK), and says how many may be unacknowledged (receive maximum); what is beyond that waits
-here until one is. At QoS 0 there is no answer, and so nobody knows whether the broker took an event.
+Each event is a PUBLISH packet. A request of several events is as many packets, and is answered once each of them is. At
+QoS 1 the broker acknowledges each packet (PUBACK), and limits the number of unacknowledged ones (receive maximum);
+further packets wait here until it acknowledges one. At QoS 0 the broker does not answer, so that nothing shows whether
+it accepted an event.
 
-A connection begins without a past (clean start, no session kept): what a broker would have kept for a client that was
-away is not delivered, as with AppSync Events.
+Each connection starts without stored state (clean start, no session kept). Messages that a broker would have stored for
+an absent client are not delivered, as with AppSync Events.
 """
 
 from collections import deque
@@ -70,40 +71,40 @@ class MqttSession:
     def __init__(
         self, handler: SessionHandler, client_id: str, qos: int, login: UserPassword | None = None
     ) -> None:
-        #: From the CONNACK on: we ping at least so often.
+        #: Set by the CONNACK: 1.5 times the keep alive, within which the broker must answer our pings.
         self.timeout_ns: int | None = None
         self._handler = handler
         self._client_id = client_id
         self._qos = qos
         self._login = login
         self._connected = False
-        #: The broker has said goodbye, or what it sends can no longer be read.
+        #: True once the broker has refused or ended the connection, or the stream is unreadable.
         self._ended = False
         self._keep_alive_s = limits.KEEP_ALIVE_S
         self._last_id = 0
         self._topics = Subscriptions()
-        #: By packet: the subscription that was asked for (SUBSCRIBE), and the request and event of a PUBLISH.
+        #: By packet id: the subscription of a SUBSCRIBE; the request and the event's index of a PUBLISH.
         self._subscriptions: dict[int, str] = {}
         self._requests: dict[int, tuple[_Request, int]] = {}
-        #: How many more PUBLISH packets the broker takes, and those that wait for that.
+        #: The number of PUBLISH packets that the broker still accepts, its receive maximum, and the waiting packets.
         self._room = self._receive_max = 0
         self._waiting: deque[bytes] = deque()
-        #: The beginning of a packet.
+        #: The received part of an incomplete packet.
         self._partial: bytearray | None = None
 
     @property
     def early_delivery(self) -> str | None:
-        """None: MQTT 5, 3.8.4: a broker may deliver before its SUBACK."""
+        """None: a broker may deliver before its SUBACK (MQTT 5, 3.8.4)."""
         return None
 
     @property
     def most_unanswered(self) -> int:
-        """The broker's receive maximum; at QoS 0, where nothing is answered, any number."""
+        """The broker's receive maximum; at QoS 0, which has no answers, 0 for any number."""
         return self._receive_max if self._qos else 0
 
     @property
     def keepalive_ns(self) -> int | None:
-        """How often the broker wants to hear from us; None: never."""
+        """The interval of our pings, or None for never."""
         return int(self._keep_alive_s * limits.PING_AFTER * 1e9) or None
 
     def opening(self) -> Sequence[bytes]:
@@ -121,11 +122,11 @@ class MqttSession:
         return (connect.write(),)
 
     def awaits(self) -> str:
-        """Return nothing: a CONNACK is what it can only be."""
+        """Return nothing: it can only be the CONNACK."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
-        """Return a SUBSCRIBE; what the broker has retained from before is not asked for."""
+        """Return a SUBSCRIBE that asks for no retained messages."""
         topic_filter = topic_of(channel)
         packet_id = self._next_id()
         self._subscriptions[packet_id] = subscription_id
@@ -138,11 +139,11 @@ class MqttSession:
         return mqtt5.SubscribePacket(packet_id, [wanted]).write()
 
     def unsubscribe(self, subscription_id: str) -> bytes:
-        """Return an UNSUBSCRIBE; what is still under way belongs to this subscription until there is a new one."""
+        """Return an UNSUBSCRIBE; late messages belong to this subscription until its filter is subscribed again."""
         return mqtt5.UnsubscribePacket(self._next_id(), [self._topics.filter_of(subscription_id)]).write()
 
     def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
-        """Return the PUBLISH packets that the broker has room for; the others follow by `on_reply`."""
+        """Return the PUBLISH packets that the broker accepts now; the others are sent later by `on_reply`."""
         topic = topic_of(channel)
         if not self._qos:
             return b"".join([_Publish(topic, event.encode()).write() for event in events])
@@ -152,14 +153,14 @@ class MqttSession:
             packet_id = self._next_id()
             self._requests[packet_id] = request, index
             packets.append(_Publish(topic, event.encode(), qos=_QOS_1, packet_id=packet_id).write())
-        # In order: nothing overtakes what waits.
+        # Keep the order: no packet overtakes a waiting one.
         room = 0 if self._waiting else min(self._room, len(packets))
         self._room -= room
         self._waiting.extend(packets[room:])
         return b"".join(packets[:room])
 
     def keepalive(self) -> bytes:
-        """Return a PINGREQ, which the broker must answer: it is heard within `timeout_ns`, or it is gone."""
+        """Return a PINGREQ; the broker must answer, so that silence beyond `timeout_ns` means that it is gone."""
         return mqtt5.PingReqPacket().write()
 
     def closing(self) -> bytes:
@@ -167,11 +168,11 @@ class MqttSession:
         return mqtt5.DisconnectPacket().write()
 
     def fast_path(self, rows: Rows, numbers: Mapping[str, int]) -> FastPath | None:
-        """Return none: `loadgen.native` does not know MQTT."""
+        """Return None: `loadgen.native` does not support MQTT."""
         return None
 
     def receive(self, data: bytes | bytearray, arrival_ns: int, read_ns: int) -> None:
-        """Take any part of the stream; the acknowledgements of all its messages go out at once."""
+        """Process any part of the stream; the acknowledgements of all its messages are sent together."""
         if self._ended:
             return
         if self._partial is not None:
@@ -192,7 +193,7 @@ class MqttSession:
                 self._cannot_go_on(str(error), view[place:])
                 break
             except BaseException as error:
-                # The codec panics over some packets: that one is left out.
+                # The codec panics over some packets: skip this one.
                 broken = reader.explain(error, view[place:])
                 if broken is None:
                     raise
@@ -210,7 +211,7 @@ class MqttSession:
                 except UnicodeDecodeError:
                     self._handler.on_undecodable(unreadable.PAYLOAD_NOT_UTF8, self._shown(packet.payload))
                     continue
-                # An id that no subscription has is counted as such.
+                # A message without a subscription gets an empty id, so that it is counted as unknown.
                 at_ns = arrival_ns if place < end else end_of(arrival_ns)
                 on_event(find(packet.topic) or "", text, at_ns, read_ns)
             elif type(packet) is _PubAck:
@@ -224,7 +225,7 @@ class MqttSession:
         if self._waiting and self._room:
             self._send_waiting()
 
-    # Inside.
+    # Private methods.
 
     def _on_acknowledged(self, packet: mqtt5.PubAckPacket, arrival_ns: int) -> None:
         found = self._requests.pop(packet.packet_id, None)
@@ -297,7 +298,7 @@ class MqttSession:
         self._handler.on_reply(b"".join([self._waiting.popleft() for _ in range(count)]))
 
     def _cannot_go_on(self, why: str, sent: memoryview | bytearray) -> None:
-        """Where packets begin is not known any more."""
+        """End the session: the beginning of the next packet is no longer known."""
         self._ended = True
         self._partial = None
         if self._connected:
@@ -309,7 +310,7 @@ class MqttSession:
             )
 
     def _shown(self, message: bytes | bytearray | memoryview) -> Callable[[], str]:
-        # Copied: the bytes are another's.
+        # A copy, since the caller may reuse the buffer.
         return partial(shown, bytes(message[: unreadable.SEARCHED_BYTES]), self._login)
 
     def _next_id(self) -> int:
@@ -322,7 +323,7 @@ class MqttSession:
 
 
 def shown(message: bytes | bytearray | memoryview, login: UserPassword | None) -> str:
-    """Return what a broker has sent as people may see it; it may be our own CONNECT that came back."""
+    """Return a broker's message for display, without the login's secrets: the broker may echo our CONNECT."""
     secrets = (login.password, login.username) if login else ()
     return unreadable.shown(message, [(secret, unreadable.HIDDEN) for secret in secrets])
 
@@ -337,7 +338,7 @@ _DENIED: Final = frozenset({0x86, 0x87, 0x8A, 0x8C})
 
 
 def _refusal(code: int) -> Refusal | None:
-    """Return what a reason code means; None: what only the code itself says."""
+    """Return the refusal that a reason code means, or None if the code has no known class."""
     if code in _NOT_NOW:
         return Refusal.throttled()
     return Refusal.denied() if code in _DENIED else None
@@ -348,7 +349,7 @@ def _reason(packet: _Reasoned) -> str:
 
 
 def _words(code: Any, said: str | None) -> str:
-    """Return a reason code as words, and what the broker has added to it."""
-    # The codec's enumerations do without `name`: `<ConnAckReasonCode.BANNED: 138>`.
+    """Return a reason code as words, with the broker's reason string."""
+    # The codec's enumerations have no `name`; their `repr` is `<ConnAckReasonCode.BANNED: 138>`.
     name = repr(code).partition(".")[2].partition(":")[0].replace("_", " ").lower()
     return f"{name} (MQTT reason code {int(code)})" + (f": {unreadable.cut(said)}" if said else "")

@@ -1,4 +1,4 @@
-"""Brokers as a kind of target: any that speaks MQTT 5, and AWS IoT Core with its quotas."""
+"""Brokers as kinds of target: any MQTT 5 broker, and AWS IoT Core with its quotas."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,7 +31,7 @@ _CARRIED_BY = {"tcp": "TCP", "tls": "TLS", "ws": "WebSocket", "wss": "WebSocket 
 
 
 def _service(broker: BrokerUrl, login: UserPassword | ClientCertificate | None) -> Service:
-    # The codec is loaded where a broker is spoken to, and not to read a scenario.
+    # Imported late: reading a scenario must not load the codec.
     from loadgen.protocol.mqtt.service import MqttService
 
     return MqttService(broker, login)
@@ -64,4 +64,4 @@ def protocol_of(url: str) -> TargetProtocol:
     try:
         return AWS_IOT if BrokerUrl.from_url(url).aws else PROTOCOL
     except EndpointError:
-        return PROTOCOL  # whoever asks for the endpoints is told
+        return PROTOCOL  # its `endpoints` raises the error

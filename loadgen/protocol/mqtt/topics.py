@@ -1,22 +1,22 @@
-"""Topics as the harness names channels, and which of a connection's subscriptions a message belongs to.
+"""Translate channels to MQTT topics, and find the subscription that a message belongs to.
 
-A channel is a topic with a slash before it, so that one scenario means the same on AppSync Events and here: channel
-`/default/comments/42` is topic `default/comments/42`. A subscription's last segment may be `*` or `#`, which are one
-thing here, and become topic filter `default/comments/#`. That filter also covers the topic `default/comments` itself
-(MQTT 5, 4.7.1.2), which `/default/comments/*` does not mean: such messages belong to no subscription.
+A channel is a topic with a leading slash, so that a scenario means the same on AppSync Events and MQTT: channel
+`/default/comments/42` is topic `default/comments/42`. A subscription's last segment may be `*` or `#`; both mean the
+same, and become the topic filter `default/comments/#`. That filter also covers the topic `default/comments` itself
+(MQTT 5, 4.7.1.2), but `/default/comments/*` does not: messages of that topic belong to no subscription.
 
-`+` is not taken: what a subscription should receive is computed from channels of this form alone.
+`+` is refused: the harness cannot compute which events such a subscription should receive.
 """
 
 _SHOWN_CHARACTERS = 80
 _TOPIC_MAX_BYTES = 65_535
-"""MQTT 5, 1.5.4: the length is a two-byte integer."""
-#: Topics beyond the exact ones whose subscription is remembered.
+"""The longest topic: MQTT sends its length as a two-byte integer (MQTT 5, 1.5.4)."""
+#: Size of the cache of topics that matched a wildcard subscription.
 _REMEMBERED = 10_000
 
 
 class TopicError(ValueError):
-    """A channel that is no topic; the message is one sentence."""
+    """A channel is no valid topic; the message is one sentence."""
 
 
 def normalise(channel: str) -> str:
@@ -29,7 +29,7 @@ def validate_publish(channel: str) -> str:
     """Return the normalised channel if it names one topic.
 
     Raises:
-        TopicError: it has a wildcard, or is no topic.
+        TopicError: the channel has a wildcard or is no valid topic.
     """
     normal = normalise(channel)
     _check(channel, normal)
@@ -44,7 +44,7 @@ def validate_subscribe(channel: str) -> str:
     """Return the normalised channel or pattern if it may be subscribed to.
 
     Raises:
-        TopicError: it is no topic, or has a wildcard elsewhere than as last of several segments.
+        TopicError: the channel is no valid topic, or has a wildcard anywhere but as the last of several segments.
     """
     normal = normalise(channel)
     _check(channel, normal.removesuffix("/*"))
@@ -56,7 +56,7 @@ def validate_subscribe(channel: str) -> str:
 
 
 def matches(pattern: str, channel: str) -> bool:
-    """Return whether a subscription to ``pattern`` is to receive what is published to ``channel``; both valid."""
+    """Return whether a subscription to ``pattern`` should receive events of ``channel``; both must be valid."""
     pattern, channel = normalise(pattern), normalise(channel)
     if pattern.endswith("/*"):
         return channel.startswith(pattern[:-1]) and len(channel) > len(pattern) - 1
@@ -70,19 +70,19 @@ def topic_of(channel: str) -> str:
 
 
 class Subscriptions:
-    """Finds a message's subscription by its topic; the topic filters of one connection do not overlap."""
+    """Finds the subscription of a message by its topic; the topic filters of a connection must not overlap."""
 
     __slots__ = ("_below", "_exact", "_filters", "_found")
 
     def __init__(self) -> None:
         self._exact: dict[str, str] = {}
-        #: By the filter without its `#`: it ends in a slash.
+        #: Wildcard subscriptions by their filter without the `#`, which ends in a slash.
         self._below: dict[str, str] = {}
         self._found: dict[str, str] = {}
         self._filters: dict[str, str] = {}
 
     def add(self, topic_filter: str, subscription_id: str) -> None:
-        """Let the filter's messages belong to a subscription, from now on."""
+        """Assign the filter's messages to a subscription from now on."""
         self._filters[subscription_id] = topic_filter
         if topic_filter.endswith("/#"):
             self._below[topic_filter[:-1]] = subscription_id
@@ -91,15 +91,15 @@ class Subscriptions:
             self._exact[topic_filter] = subscription_id
 
     def filter_of(self, subscription_id: str) -> str:
-        """Return the filter of a subscription.
+        """Return the topic filter of a subscription.
 
         Raises:
-            KeyError: there was none of that id.
+            KeyError: no subscription has this id.
         """
         return self._filters[subscription_id]
 
     def find(self, topic: str) -> str | None:
-        """Return the subscription that a message of this topic belongs to."""
+        """Return the id of the subscription that a topic's messages belong to, or None if there is none."""
         found = self._exact.get(topic)
         if found is None and self._below:
             found = self._found.get(topic)
@@ -146,5 +146,5 @@ def _check(channel: str, normal: str) -> None:
 
 
 def _shown(text: str) -> str:
-    """Quote for a message: control characters escaped, length bounded."""
+    """Quote a text for a message, with control characters escaped and the length bounded."""
     return ascii(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "...")
