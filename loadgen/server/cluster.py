@@ -236,7 +236,7 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        # Ctrl-C or a service manager may signal all processes at once, so a member only tells the parent, which decides.
+        # Ctrl-C or a service manager may signal all processes at once: a member only tells the parent, which decides.
         loop.add_signal_handler(number, _tell, place.control, _STOP)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _watch_parent(place.control, loop, stop)

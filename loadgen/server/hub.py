@@ -135,7 +135,7 @@ class Hub:
         """Deliver the events, in order, to every subscription that matches a valid, normalised channel.
 
         Returns:
-            The number of those subscriptions.
+            The number of subscriptions written to; 0 if there are no events.
         """
         tails = [messages.data_tail(event) for event in events]
         if not tails:
