@@ -76,7 +76,7 @@ class ServerProcess:
         return None if self._process is None else self._process.pid
 
     def poll(self) -> int | None:
-        """Return the server's exit code (negative for a signal), or None while it runs or before it starts."""
+        """Return the exit code of a server that ended by itself, negative for a signal, or None if it has not."""
         return None if self._process is None else self._process.poll()
 
     def stop(self) -> int | None:
