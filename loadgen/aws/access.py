@@ -84,7 +84,10 @@ def proxy_session(profile: str | None) -> Any:
 
 @contextmanager
 def told(action: str) -> Iterator[None]:
-    """Turn botocore's exceptions into an :class:`AwsError`; ``action`` completes "cannot", as "read the stack x"."""
+    """Turn exceptions of botocore into an :class:`AwsError` of one sentence.
+
+    ``action`` completes a sentence that begins with "cannot", such as "read the stack x".
+    """
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,

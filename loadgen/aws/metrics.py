@@ -55,9 +55,9 @@ _REALTIME: Final = {
     ),
     **dict.fromkeys(("BroadcastEventSize", "ConnectionDuration"), _SPREAD),
 }
-#: For this long after the end of a run, missing metrics count as late and `--wait` keeps polling.
+#: Seconds after the end of a run in which missing metrics count as late and `--wait` keeps polling.
 PATIENCE_S: Final = 600.0
-#: Metrics appear one to three minutes late (secondary source).
+#: Seconds to wait before the first request: metrics appear one to three minutes late (secondary source).
 LAG_S: Final = 180.0
 _POLL_S: Final = 30.0
 

@@ -286,7 +286,10 @@ class Stacks:
 
 
 def first_failure(events: Iterable[Event]) -> Event | None:
-    """Return the first failure that is a cause, or None: CloudFormation cancels other resources once one has failed."""
+    """Return the first failure of a resource, or None.
+
+    Cancelled resources are skipped, since CloudFormation cancels the others once one has failed.
+    """
     return next(
         (
             event

@@ -21,8 +21,9 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?")
 def render(namespaces: Iterable[str]) -> dict[str, Any]:
     """Return the template with exactly these namespaces.
 
-    Each namespace becomes a plain resource here, since CloudFormation's own loop over a list is a transform that needs
-    further permissions. The logical id depends only on the name, so adding a namespace leaves the others unchanged.
+    Each namespace becomes a plain resource here, since CloudFormation's own loop (Fn::ForEach) is a transform that
+    needs further permissions. The logical id depends only on the name, so adding a namespace leaves the others as they
+    are.
 
     Raises:
         AwsError: a name is not a valid namespace name, or there is none; exit code 2.

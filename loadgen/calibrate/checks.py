@@ -181,7 +181,7 @@ def churn(truth: Truth) -> Iterator[Line]:
 
 
 def rejects(truth: Truth) -> Iterator[Line]:
-    """Check that each event which the server rejected within a batch is recorded as rejected and not expected."""
+    """Check that the run records exactly the events that the server rejected within a batch as rejected."""
     by_server = truth.events[~truth.events["accepted"].astype(bool)]
     by_harness = truth.events[truth.events["status"] == "rejected"]
     same = set(by_server["event"]) == set(by_harness["event"])

@@ -76,7 +76,7 @@ def run_case(case: Case, results: Path) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
     faults = folder / "faults.yaml"
-    # JSON is YAML.
+    # Every JSON document is also YAML.
     faults.write_text(json.dumps(case.faults, indent=1) + "\n")
     key = "da2-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(26))
     with ServerProcess(

@@ -163,7 +163,7 @@ class ApiFile(Part):
         ]
         | None
     ) = None
-    """aws: AWS's defaults; limits: per request and connection, no rates (default); off: none; or one by one."""
+    """aws (AWS's defaults), limits (default: those of a request or connection, no rates), off, or set one by one."""
 
 
 def load_api_file(path: Path) -> ApiFile:

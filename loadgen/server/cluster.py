@@ -2,8 +2,8 @@
 
 The parent opens the sockets, forks the serving processes (members) and serves nothing itself. It has a control stream
 to each member. Over it a member reports that it accepts connections, or that a signal asked it to stop. The parent
-closes its side to stop a member. When either end of a stream dies, the other sees the end of the stream and stops, so
-no process outlives the others, whichever is killed.
+closes its side to stop a member. If the process at one end is killed, the other sees the end of the stream and stops,
+so no process outlives the others.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 PROCESSES_MAX: Final = 64
-"""Most processes; each two share a socket pair, so the number of pairs grows with the square."""
+"""Most processes of a server. Every two share a socket pair, so the number of pairs grows with the square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

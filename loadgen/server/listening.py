@@ -72,7 +72,7 @@ def open_for_processes(config: ServerConfig) -> list[Listeners]:
 def _opened(config: ServerConfig, processes: int) -> list[list[socket.socket]]:
     """Return the listening sockets of each process, one for each address of the host that this machine has.
 
-    A host such as `localhost` may have an IPv4 and an IPv6 address on a machine without IPv6.
+    A host such as `localhost` may have an IPv6 address even on a machine without IPv6.
 
     Raises:
         StartError: the host has no address here, or the port cannot be opened.

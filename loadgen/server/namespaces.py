@@ -10,7 +10,7 @@ from loadgen.server.modes import Mode
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace; modes that are None are those of the API, and a handler that is None does not exist."""
+    """One namespace. Modes of None stand for the API's modes; a handler of None means that there is none."""
 
     name: str
     publish_modes: Collection[Mode] | None = None

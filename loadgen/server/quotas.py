@@ -49,7 +49,7 @@ class Quotas:
 class TokenBucket:
     """A token bucket that allows `rate_per_s` on average, and the amount of one second at once.
 
-    `charge` may leave the bucket in debt. It keeps the rate of fan-outs, whose cost is known only afterwards.
+    `charge` takes a cost that is known only afterwards, such as that of a fan-out, and may leave the bucket in debt.
     """
 
     def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,6 +1,6 @@
 """The relay: pass each accepted event to the other processes of a server, which deliver it to their own subscribers.
 
-Each two processes share a pair of stream sockets. A publish is one small message to each peer, however many subscribers
+Every two processes share a pair of stream sockets. A publish is one small message to each peer, however many subscribers
 it has there. Peers without subscribers get it too, so a subscription is live for all publishers as soon as its own
 process has it. The events of one publisher's connection pass through one process and one stream, which keeps their
 order.
@@ -196,8 +196,8 @@ class Relay:
     async def settle(self) -> None:
         """Send a mark to each peer, and return once all peers' marks have arrived, or after a second.
 
-        All events that a peer published before its mark have been delivered here then. Every process settles before it
-        closes its connections, so that acknowledged events still reach the subscribers.
+        By then, all events that a peer published before its mark have been delivered here. Every process settles before
+        it closes its connections, so that acknowledged events still reach the subscribers.
         """
         for link in self._links:
             link.send(_MARK)

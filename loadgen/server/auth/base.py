@@ -57,7 +57,7 @@ class Authorizer(Protocol):
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
     """Return the text fields, with lower-case names (doc: names are case-insensitive).
 
-    Fields whose text cannot be encoded as UTF-8, as of a header with other bytes, are left out: no credential is one.
+    A header with bytes that are not UTF-8 is left out, since it cannot be encoded again and is never a credential.
     """
     return {
         name.lower(): value

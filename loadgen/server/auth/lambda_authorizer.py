@@ -1,6 +1,6 @@
-"""Authorization by a Lambda authorizer, for which a Python callable stands in.
+"""Authorization by a Lambda authorizer, in the form of a Python callable.
 
-It is called with the event that AWS would send (doc; docs/reference/appsync-events.md, section 4) and returns
+The callable receives the event that AWS would send (doc; docs/reference/appsync-events.md, section 4) and returns
 `{"isAuthorized": bool, "handlerContext": {...}, "ttlOverride": seconds}`.
 """
 
