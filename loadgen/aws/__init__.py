@@ -1,5 +1,5 @@
-"""The real service: an Event API of one's own on AWS, made and removed as one stack; as a target; and its metrics.
+"""AWS: create and delete an Event API as one stack, use it as a target, and fetch its CloudWatch metrics.
 
-Everything that speaks to AWS's control plane is here. boto3 is an extra (`pip install 'fanout-loadgen[aws]'`) and is
-imported only where it is used.
+All calls to AWS's control plane are in this package, except the look-up of API keys (`loadgen.credentials.sources`).
+boto3 is an extra (`pip install 'fanout-loadgen[aws]'`) and is imported only where it is used.
 """

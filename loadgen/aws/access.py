@@ -1,4 +1,4 @@
-"""Who asks AWS, where, and what its refusals mean in one sentence."""
+"""AWS sessions from a profile and a region, and AWS's refusals as one-sentence errors."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from loadgen.exits import ExitCode, RunError
 MISSING: Final = (
     "boto3 is not installed: pip install 'fanout-loadgen[aws]' (in a checkout: pip install -e '.[aws]')"
 )
-#: Keys of AppSync begin so; no sentence that AWS hands us may carry one on.
+#: An AppSync API key. AWS's own messages may contain one, so `clean` removes it.
 _KEY = re.compile(r"da2-[A-Za-z0-9]+")
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure"})
 _STALE: Final = frozenset(
@@ -21,21 +21,21 @@ _STALE: Final = frozenset(
 
 
 class AwsError(RunError):
-    """AWS cannot be asked or refused; the text is one sentence without a secret."""
+    """AWS refused a request or could not be reached; the message is one sentence without a secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Profile and region as the command line names them; None: as all AWS tools find them."""
+    """Profile and region from the command line, or None to find them as other AWS tools do."""
 
     profile: str | None = None
     region: str | None = None
 
     def session(self) -> Any:
-        """Return boto3's session.
+        """Return a boto3 session for this profile and region.
 
         Raises:
-            AwsError: boto3 is missing, or the profile or the region is not known.
+            AwsError: boto3 is missing, the profile does not exist, or no region is set anywhere.
         """
         try:
             import boto3
@@ -51,19 +51,19 @@ class Access:
         return session
 
     def options(self) -> str:
-        """Return the options that say the same again, with a space before each."""
+        """Return `--profile` and `--region` as given, each after a space, to append to a suggested command."""
         said = {"--profile": self.profile, "--region": self.region}
         return "".join(f" {option} {value}" for option, value in said.items() if value)
 
 
 def proxy_session(profile: str | None) -> Any:
-    """Return botocore's session, which reads HTTPS_PROXY, HTTP_PROXY and NO_PROXY by its own rules.
+    """Return a botocore session, which reads HTTPS_PROXY, HTTP_PROXY and NO_PROXY by botocore's rules.
 
-    It goes directly where `--no-proxy` was said.
+    With `--no-proxy` it connects to AWS directly.
 
     Raises:
-        AwsError: the environment names a proxy of a kind that is not supported; botocore's own word is a traceback.
-        ProfileNotFound: botocore knows no such profile.
+        AwsError: the environment names an unsupported kind of proxy, for which botocore would only show a traceback.
+        ProfileNotFound: the profile does not exist.
     """
     import botocore.session
     from botocore.config import Config
@@ -84,7 +84,10 @@ def proxy_session(profile: str | None) -> Any:
 
 @contextmanager
 def told(action: str) -> Iterator[None]:
-    """Turn what botocore raises into one sentence; ``action`` is what was tried, such as "read the stack x"."""
+    """Turn exceptions of botocore into an :class:`AwsError` of one sentence.
+
+    ``action`` completes a sentence that begins with "cannot", such as "read the stack x".
+    """
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
@@ -117,7 +120,7 @@ def told(action: str) -> Iterator[None]:
 
 
 def refusal(action: str, error: Any) -> str:
-    """Return the sentence for a refusal by AWS (botocore's ClientError)."""
+    """Return one sentence that explains a refusal by AWS (botocore's ClientError)."""
     code, message = code_of(error), clean(str(error.response.get("Error", {}).get("Message", "")))
     operation = str(error.operation_name)
     if code in _DENIED:
@@ -128,10 +131,10 @@ def refusal(action: str, error: Any) -> str:
 
 
 def code_of(error: Any) -> str:
-    """Return the error code of botocore's ClientError."""
+    """Return the error code of a ClientError of botocore."""
     return str(error.response.get("Error", {}).get("Code", "an error"))
 
 
 def clean(text: str) -> str:
-    """Return foreign text on one line, without control characters and without API keys."""
+    """Return text from outside on one line, without control characters and API keys."""
     return _KEY.sub("da2-…", " ".join("".join(c if c.isprintable() else " " for c in text).split()))

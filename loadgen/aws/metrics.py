@@ -1,9 +1,9 @@
-"""CloudWatch's metrics of a run's window: asked for, and kept in the run's folder as `cloudwatch.json`.
+"""Fetch the CloudWatch metrics of a run and save them in the run folder as `cloudwatch.json`.
 
-What they are called and by which dimensions they are kept is from AWS's page on the metrics of Event APIs. The page
-names API id and namespace as dimensions of handler and real-time metrics and does not say whether always both: each
-such metric is asked for by the API and by each namespace of the run, and `analysis.figures.cloudwatch` takes what there
-is.
+Names and dimensions of the metrics come from AWS's page on the metrics of Event APIs. The page lists API id and
+namespace as dimensions of handler and real-time metrics, but does not say whether a metric always has both. So each
+such metric is requested once for the whole API and once for each namespace of the run, and
+`analysis.figures.cloudwatch` uses the series that have points.
 """
 
 import json
@@ -21,7 +21,7 @@ from loadgen.aws.access import Access, AwsError, told
 from loadgen.exits import ExitCode
 
 METRICS_NAMESPACE: Final = "AWS/AppSync"
-#: GetMetricData takes so many queries in a request.
+#: The most queries that one GetMetricData request accepts.
 _QUERIES_MAX: Final = 500
 _COUNTED: Final = ("Sum",)
 _SPREAD: Final = ("Sum", "SampleCount", "Maximum")
@@ -55,20 +55,20 @@ _REALTIME: Final = {
     ),
     **dict.fromkeys(("BroadcastEventSize", "ConnectionDuration"), _SPREAD),
 }
-#: So long after the end of a run CloudWatch is asked again and again before it is told that nothing comes.
+#: Seconds after the end of a run in which missing metrics count as late and `--wait` keeps polling.
 PATIENCE_S: Final = 600.0
-#: Metrics are there after one to three minutes (secondary).
+#: Seconds to wait before the first request: metrics appear one to three minutes late (secondary source).
 LAG_S: Final = 180.0
 _POLL_S: Final = 30.0
 
 
 class NotThereYetError(Exception):
-    """CloudWatch has nothing of the window, and may have later; the text is a sentence."""
+    """CloudWatch has no metrics of the window yet but may have them later; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Whose metrics, and of which window: whole minutes, since CloudWatch keeps no less."""
+    """The API, region, namespaces and window to fetch; the window is in whole minutes, CloudWatch's resolution."""
 
     api_id: str
     region: str
@@ -78,12 +78,12 @@ class Source:
 
 
 def source_of(run: Run, access: Access, api_id: str | None = None) -> tuple[Source, Any]:
-    """Return what a run's metrics are, and boto3's session for their region.
+    """Return the source of a run's metrics, and a boto3 session for its region.
 
-    The id is that of the stack on record, else AppSync is asked which API has the target's host.
+    Without ``api_id``, the id comes from the run's manifest, or else from AppSync by the target's host.
 
     Raises:
-        AwsError: the run was not against AWS, or nobody knows the API.
+        AwsError: the run's target was not AWS, or no API has the target's host.
     """
     target = run.manifest["target"]
     recorded = target.get("aws") or {}
@@ -102,7 +102,7 @@ def source_of(run: Run, access: Access, api_id: str | None = None) -> tuple[Sour
 
 
 def _api_of(session: Any, host: str) -> str:
-    """Return the id of the API whose HTTP host this is; raises AwsError."""
+    """Return the id of the API with that host; raises AwsError if there is none."""
     asked: dict[str, Any] = {}
     with told("find the API of the run's target"):
         client = session.client("appsync")
@@ -122,7 +122,7 @@ def _api_of(session: Any, host: str) -> str:
 
 
 def fetch(client: Any, source: Source, now_ns: int) -> dict[str, Any]:
-    """Ask CloudWatch for everything of a window; return what `cloudwatch.json` holds.
+    """Fetch all metrics of a window from CloudWatch; return the content of `cloudwatch.json`.
 
     Raises:
         AwsError: CloudWatch refuses or cannot be reached.
@@ -137,7 +137,7 @@ def fetch(client: Any, source: Source, now_ns: int) -> dict[str, Any]:
         numbers = range(first, min(first + _QUERIES_MAX, len(asked)))
         for result in _results(client, source, [(n, *asked[n]) for n in numbers]):
             number = int(result["Id"].removeprefix("m"))
-            # A later page may end what an earlier one left open.
+            # A later page may complete a result that an earlier one left partial.
             (incomplete.discard if result.get("StatusCode", "Complete") == "Complete" else incomplete.add)(
                 number
             )
@@ -159,7 +159,7 @@ def fetch(client: Any, source: Source, now_ns: int) -> dict[str, Any]:
 
 
 def _asked(namespaces: Sequence[str]) -> Iterator[tuple[str, str, str | None]]:
-    """Yield (metric, statistic, namespace or None for the whole API)."""
+    """Yield each (metric, statistic, namespace) to request; the namespace is None for the whole API."""
     for group, places in ((_HTTP, (None,)), (_REALTIME, (None, *namespaces))):
         for metric, statistics in group.items():
             for namespace in places:
@@ -207,7 +207,7 @@ def _dimensions(api_id: str, namespace: str | None) -> list[dict[str, str]]:
 
 
 def empty(content: dict[str, Any]) -> bool:
-    """Whether CloudWatch had not a single point."""
+    """Return True if no series has a point."""
     return not any(series["values"] for series in content["series"])
 
 
@@ -219,11 +219,14 @@ def collect(
     sleep: Callable[[float], None] = time.sleep,
     clock_ns: Callable[[], int] = time.time_ns,
 ) -> dict[str, Any]:
-    """Fetch a window; with ``wait`` not before it can be there, and until two answers in a row say the same.
+    """Fetch a window's metrics.
+
+    With ``wait``, let CloudWatch's lag pass first, then poll until two answers in a row are the same or `PATIENCE_S`
+    has passed since the end of the window.
 
     Raises:
-        NotThereYetError: there is nothing, and may be later.
-        AwsError: CloudWatch refuses, or there is nothing and will be nothing.
+        NotThereYetError: no metrics yet, but they may still come.
+        AwsError: CloudWatch refuses, or has no metrics so long after the window that none will come.
     """
     if wait and (rest_s := LAG_S - (clock_ns() - source.end_ns) / 1e9) > 0:
         say(f"waiting {rest_s:.0f} s for CloudWatch, whose metrics lag behind (Ctrl-C ends only the waiting)")
@@ -252,7 +255,7 @@ def collect(
 
 
 def keep(folder: Path, content: dict[str, Any]) -> Path:
-    """Write `cloudwatch.json`, whole or not at all; return its path."""
+    """Write `cloudwatch.json` atomically and return its path."""
     path = folder / cloudwatch.NAME
     files.replace(path, json.dumps(content, indent=1) + "\n")
     return path

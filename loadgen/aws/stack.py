@@ -1,4 +1,7 @@
-"""Making, changing, looking at and removing the stack; each operation is followed to its end by the stack's events."""
+"""Create, update, describe and delete the CloudFormation stack.
+
+Create, update and delete report the stack's events and return when the operation has ended.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +14,7 @@ from loadgen.aws.template import DEFAULT_NAMESPACE, body
 from loadgen.exits import ExitCode
 
 TAG: Final = ("created-by", "loadgen")
-#: Appears in AppSync as the API's name, which has at most 50 characters.
+#: At most 50 characters, since the stack's name becomes the API's name in AppSync.
 STACK_PATTERN: Final = r"[A-Za-z](?:[A-Za-z0-9-]{0,49})"
 DEFAULT_STACK: Final = "loadgen"
 DEFAULT_KEY_DAYS: Final = 7
@@ -25,7 +28,7 @@ _GOOD: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE"})
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What CloudFormation says of a stack."""
+    """A stack as CloudFormation describes it."""
 
     name: str
     id: str
@@ -37,29 +40,29 @@ class Stack:
 
     @property
     def alive(self) -> bool:
-        """Whether it stands, and can be changed."""
+        """True if the stack exists and can be updated."""
         return self.status in _ALIVE
 
     @property
     def moving(self) -> bool:
-        """Whether CloudFormation is at it."""
+        """True while an operation of CloudFormation is in progress."""
         return self.status.endswith("_IN_PROGRESS")
 
     @property
     def namespaces(self) -> tuple[str, ...]:
-        """The namespaces of its API."""
+        """The channel namespaces of the stack's API."""
         return tuple(filter(None, self.outputs.get("Namespaces", "").split(",")))
 
     @property
     def key_expires_s(self) -> int:
-        """When the key expires, in seconds since the epoch; 0: not known."""
+        """Expiry of the API key in seconds since the epoch, or 0 if unknown."""
         said = self.parameters.get("KeyExpires", "0")
         return int(float(said)) if said.replace(".", "", 1).isdigit() else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of a stack's history. Physical ids are left out: that of a key has the key in it."""
+    """One event of a stack's history, without the physical id, which for an API key contains the key."""
 
     id: str
     at: datetime
@@ -71,7 +74,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What `up` was asked for; None: as it is, or as it is by default."""
+    """The settings given to `up`; None keeps the stack's value, or the default for a new stack."""
 
     namespaces: tuple[str, ...] = ()
     log_level: str | None = None
@@ -79,9 +82,10 @@ class Wanted:
 
 
 class Stacks:
-    """One account and region's stacks, as far as they are ours.
+    """The stacks of one account and region; changes only those that loadgen has created.
 
-    ``say`` is given each event as it is seen; ``sleep`` and ``clock`` (seconds since the epoch) are for tests.
+    ``say`` is called with each stack event as it appears. ``sleep`` and ``clock`` (seconds since the epoch) are for
+    tests.
     """
 
     def __init__(
@@ -94,10 +98,10 @@ class Stacks:
         self._client, self._say, self._sleep, self._clock = client, say, sleep, clock
 
     def find(self, name: str) -> Stack | None:
-        """Return a stack by name or id, None: there is none of that name (one that is deleted has only its id).
+        """Return a stack by name or id, or None if it does not exist. A deleted stack can be found only by its id.
 
         Raises:
-            AwsError: AWS cannot be asked.
+            AwsError: AWS refuses or cannot be reached.
         """
         from botocore.exceptions import ClientError
 
@@ -123,12 +127,13 @@ class Stacks:
         )
 
     def up(self, name: str, wanted: Wanted) -> tuple[Stack, str]:
-        """Make the stack, or change the one that stands; return it, and "made", "changed" or "nothing to change".
+        """Create or update the stack; return it, and "made", "changed" or "nothing to change".
 
-        Namespaces are added to those that there are; a key that still lasts a day is left as it is.
+        Namespaces are added to those of an existing stack. Unless ``wanted`` sets its lifetime, an API key that is
+        valid for another day keeps its expiry.
 
         Raises:
-            AwsError: it could not be made, with the first reason; or it is not ours.
+            AwsError: CloudFormation failed (with its first reason), or loadgen did not create the existing stack.
         """
         stack = self._settled(name)
         if stack is None:
@@ -143,10 +148,10 @@ class Stacks:
         return self._update(stack, wanted)
 
     def down(self, stack: Stack) -> None:
-        """Remove a stack of ours and all that is in it.
+        """Delete a stack and all its resources.
 
         Raises:
-            AwsError: it is not ours, or could not be removed.
+            AwsError: loadgen did not create the stack, or CloudFormation could not delete it.
         """
         self._must_be_ours(stack)
         before = self._newest(stack.id)
@@ -165,7 +170,7 @@ class Stacks:
             )
 
     def _settled(self, name: str) -> Stack | None:
-        """Return the stack once nothing is going on with it any more."""
+        """Return the stack once no operation is in progress, or None if it does not exist then."""
         stack = self.find(name)
         if stack is None or not stack.moving:
             return stack
@@ -183,7 +188,7 @@ class Stacks:
                     _parameter("KeyExpires", str(self._expiry_s(wanted.key_days))),
                 ],
                 Capabilities=["CAPABILITY_IAM"],
-                # What could not be made leaves nothing behind that would be in the way of the next try.
+                # A failed stack that stays would block the next attempt under this name.
                 OnFailure="DELETE",
                 TimeoutInMinutes=15,
                 Tags=[{"Key": TAG[0], "Value": TAG[1]}],
@@ -224,7 +229,7 @@ class Stacks:
         return changed, "changed"
 
     def _expiry_s(self, days: int | None) -> int:
-        # AppSync rounds down to the hour, and takes no less than a day: of the shortest, too, a full day must be left.
+        # AppSync rounds down to the hour and requires 1 to 365 days: round up, except at the maximum.
         return (
             (int(self._clock()) // 3600 + 1) * 3600
             + (days or DEFAULT_KEY_DAYS) * _DAY_S
@@ -232,7 +237,7 @@ class Stacks:
         )
 
     def _follow(self, stack_id: str, before: str | None) -> Stack:
-        """Tell the events of an operation until it has ended; return the stack as it then is."""
+        """Report the events of an operation until it has ended; return the stack's final state."""
         last = before
         while True:
             stack = self.find(stack_id)
@@ -249,7 +254,7 @@ class Stacks:
         return next((event.id for event in self._newest_first(stack_id)), None)
 
     def _events(self, stack_id: str, after: str | None) -> Sequence[Event]:
-        """Return the events after that of an id, oldest first."""
+        """Return the events after the one with the id ``after``, oldest first."""
         found = []
         for event in self._newest_first(stack_id):
             if event.id == after:
@@ -271,7 +276,7 @@ class Stacks:
                     )
 
     def _why(self, stack: Stack, before: str | None, what: str) -> str:
-        """Return the sentence for an operation that failed: the first resource that did, and its reason."""
+        """Return one sentence about a failed operation: the first resource that failed, and the reason."""
         failed = first_failure(self._events(stack.id, before))
         if failed is None:
             reason = stack.reason or "CloudFormation gives no reason"
@@ -281,7 +286,10 @@ class Stacks:
 
 
 def first_failure(events: Iterable[Event]) -> Event | None:
-    """Return the first failure that is not another's doing: CloudFormation cancels the rest once one has failed."""
+    """Return the first failure of a resource, or None.
+
+    Cancelled resources are skipped, since CloudFormation cancels the others once one has failed.
+    """
     return next(
         (
             event
@@ -295,7 +303,7 @@ def first_failure(events: Iterable[Event]) -> Event | None:
 
 
 def _parameter(name: str, value: str | None) -> dict[str, Any]:
-    """Return a parameter; None keeps the value that it has."""
+    """Return a stack parameter; the value None keeps the stack's present one."""
     if value is None:
         return {"ParameterKey": name, "UsePreviousValue": True}
     return {"ParameterKey": name, "ParameterValue": value}

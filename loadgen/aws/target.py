@@ -1,4 +1,4 @@
-"""From `aws:STACK` to the API that stands there."""
+"""Resolve the target `aws:STACK` to the Event API of that stack."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -12,7 +12,7 @@ PREFIX: Final = "aws:"
 
 @dataclass(frozen=True, slots=True)
 class StackTarget:
-    """An Event API that a stack has made; no secret: the key is read when it is needed."""
+    """The Event API of a stack. It holds no secret: the API key is read when it is needed."""
 
     stack: str
     region: str
@@ -21,7 +21,7 @@ class StackTarget:
     namespaces: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
-        """Return what a run's record keeps of it (`target.aws` in the manifest)."""
+        """Return the entry `target.aws` of a run's manifest."""
         said = asdict(self)
         del said["url"]
         return {**said, "namespaces": list(self.namespaces)}
@@ -31,7 +31,7 @@ def find(target: str, access: Access) -> StackTarget:
     """Return the API of the stack that ``target`` (`aws:STACK`) names.
 
     Raises:
-        AwsError: there is no such stack or it is none of an Event API (exit code 2), or AWS cannot be asked.
+        AwsError: the stack does not exist or holds no Event API (exit code 2), or AWS cannot be reached.
     """
     name = target.removeprefix(PREFIX).strip()
     if not name:

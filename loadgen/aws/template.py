@@ -1,4 +1,4 @@
-"""The CloudFormation template, with a namespace for each name."""
+"""The CloudFormation template, filled in with the channel namespaces of one stack."""
 
 import copy
 import hashlib
@@ -14,19 +14,19 @@ from loadgen.exits import ExitCode
 
 PATH: Final = Path(__file__).with_name("template.yaml")
 DEFAULT_NAMESPACE: Final = "default"
-#: As botocore's service model has it (shape Namespace).
+#: From botocore's service model of AppSync (shape Namespace).
 _NAMESPACE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?")
 
 
 def render(namespaces: Iterable[str]) -> dict[str, Any]:
-    """Return the template with these namespaces and no other.
+    """Return the template with exactly these namespaces.
 
-    CloudFormation itself repeats a resource for each entry of a list only by a transform that needs rights of its own;
-    here each namespace is a plain resource, whose logical id depends on its name alone, so that one more leaves the
-    others as they are.
+    Each namespace becomes a plain resource here, since CloudFormation's own loop (Fn::ForEach) is a transform that
+    needs further permissions. The logical id depends only on the name, so adding a namespace leaves the others as they
+    are.
 
     Raises:
-        AwsError: a name is none of a namespace; exit code 2.
+        AwsError: a name is not a valid namespace name, or there is none; exit code 2.
     """
     names = sorted(set(namespaces))
     for name in names:
@@ -55,11 +55,11 @@ def _shipped() -> dict[str, Any]:
 
 
 def body(namespaces: Iterable[str]) -> str:
-    """Return the template as CloudFormation takes it."""
+    """Return the template as JSON, ready for CloudFormation."""
     return json.dumps(render(namespaces), indent=1)
 
 
 def logical_id(name: str) -> str:
-    """Return the logical id of a namespace's resource: letters and digits only, and one for each name."""
+    """Return a unique logical id for a namespace's resource, of letters and digits only."""
     plain = name.replace("-", "")
     return f"Namespace{plain}" + ("" if plain == name else hashlib.sha256(name.encode()).hexdigest()[:8])

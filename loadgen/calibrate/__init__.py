@@ -1,6 +1,6 @@
-"""Calibration: the harness measured against a truth that it did not write.
+"""Calibration: compare the harness's measurements with an independent record, the embedded server's journal.
 
-The embedded server injects faults and keeps a journal of what it did to which event and subscription; the harness runs
-against it as against any target and knows nothing of either. `cases` says what is run, `truth` joins record and
-journal, `checks` compare them, `runner` does it all and prints a table.
+The embedded server injects faults and writes every decision about an event or a subscription to its journal. The
+harness runs against it as against any target, unaware of faults and journal. `cases` defines the runs, `truth` joins
+run record and journal, `checks` compares the two, and `runner` runs the cases and prints a table.
 """

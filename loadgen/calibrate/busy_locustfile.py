@@ -1,8 +1,8 @@
-"""The harness with a hard-working neighbour in its own process: a greenlet that keeps the interpreter busy.
+"""The harness in one process with a greenlet that keeps the interpreter busy.
 
-Stands for a generator at its limit: between two turns of the event loop it computes, so that what a receiver would take
-for the time of arrival is late by as much. The spells are short enough that the frames of one connection, which come
-some 40 ms apart, seldom wait together: those that do share the kernel's stamp of the last one.
+This imitates a generator at its limit. The greenlet computes between turns of the event loop, so a receiver that reads
+its own clock sees each arrival too late by that time. The bursts are short, so that frames of one connection, which
+arrive some 40 ms apart, seldom wait in the socket together: frames that do share the kernel timestamp of the last one.
 """
 
 import time
@@ -16,7 +16,7 @@ from loadgen.users import Publisher, Subscriber
 
 __all__ = ["Publisher", "ScenarioShape", "Subscriber"]
 
-#: Computes for so long at a time, then lets the others run once.
+#: Length of one burst of computing (ns), after which the other greenlets run.
 _SPELL_NS = 500_000
 
 install()

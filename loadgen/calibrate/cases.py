@@ -1,4 +1,4 @@
-"""The cases of a calibration: which faults, which load, which comparison."""
+"""The cases of a calibration, each with its faults, load and checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from loadgen.calibrate import checks
 from loadgen.calibrate.checks import Check
 
-#: What the ledger case is meant to deliver where nobody says otherwise.
+#: Default number of deliveries of the ledger case.
 DELIVERIES = 1_050_000
 _LEDGER_PER_S = 20_000
 _LEDGER_LOAD = (
@@ -18,21 +18,21 @@ _LEDGER_LOAD = (
 
 @dataclass(frozen=True)
 class Case:
-    """One run against one server."""
+    """One run against one server, and the checks of its result."""
 
     name: str
     about: str
     faults: dict[str, Any]
     overrides: Sequence[str]
     checks: Sequence[Check]
-    #: Whether the generator's process is kept busy by something else.
+    #: True to keep the generator's process busy with other work (`busy_locustfile`).
     busy: bool = False
-    #: How the run may end; a run that judges itself invalid is compared all the same where that is expected.
+    #: Exit codes after which the run is compared; 3 (verdict invalid) is among them where that is expected.
     exit_codes: frozenset[int] = frozenset({0})
 
 
 def cases(deliveries: int = DELIVERIES, seconds: int = 10) -> list[Case]:
-    """Return all cases: the ledger's with so many deliveries (about), the others with so many seconds to measure."""
+    """Return all cases: the ledger case with about ``deliveries``, the others with ``seconds`` of measure phase."""
     delay = {"delay": {"lognormal": {"median": "8ms", "sigma": 0.4}}}
     ledger_s = max(2, round(deliveries / _LEDGER_PER_S))
     length = (f"phases.measure={seconds}s", "phases.warmup=1s")
@@ -52,7 +52,7 @@ def cases(deliveries: int = DELIVERIES, seconds: int = 10) -> list[Case]:
             length,
             (checks.delay,),
             busy=True,
-            # Its own publishing is late then, and it says so.
+            # The busy generator publishes late, which makes its own verdict invalid.
             exit_codes=frozenset({0, 3}),
         ),
         Case(

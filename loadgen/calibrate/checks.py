@@ -1,4 +1,4 @@
-"""What is compared, and what counts as right."""
+"""Compare the harness's figures with the server's journal, and decide which differences are acceptable."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from analysis.figures.percentiles import nearest_rank
 from analysis.text import duration
 from loadgen.calibrate.truth import DUPLICATE, Ints, Truth, pairs, reordered
 
-#: How far a recovered percentile may be from the truth (the project's bar, for loopback).
+#: Largest allowed difference between a measured percentile and the true one (the project's bar, for loopback).
 DELAY_BAR_NS = 200_000
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table. `naive` is what a receiver without kernel timestamps would have said."""
+    """One line of the result table; `naive` is the figure of a receiver without kernel timestamps."""
 
     what: str
     truth: str
     harness: str
     naive: str
-    #: What decides, such as "0 missed, 0 invented"; `passed` None where there is nothing to decide.
+    #: The deciding difference, such as "0 missed, 0 invented". `passed` is None for a line that only informs.
     difference: str
     passed: bool | None
 
@@ -30,7 +30,7 @@ Check = Callable[[Truth], Iterator[Line]]
 
 
 def ledger(truth: Truth) -> Iterator[Line]:
-    """Every drop, duplicate and reorder of the journal is found, and none is invented."""
+    """Check that the harness found every drop, duplicate and reorder in the journal, and invented none."""
     book = truth.settled.ledger
     dropped = pairs(truth.withheld)
     received, written = pairs(truth.received), pairs(truth.written)
@@ -74,7 +74,7 @@ def ledger(truth: Truth) -> Iterator[Line]:
 
 
 def balance(truth: Truth) -> Line:
-    """The ledger balances."""
+    """Check that the ledger balances: expected is the sum of its parts."""
     book = truth.settled.ledger
     parts = (book.delivered, book.late, book.lost_before_ready, book.lost_in_reconnect, book.lost_otherwise)
     return Line(
@@ -88,7 +88,7 @@ def balance(truth: Truth) -> Line:
 
 
 def delay(truth: Truth) -> Iterator[Line]:
-    """The latency that the server made is recovered; beside it what a receiver's own clock would have said."""
+    """Check that p50 and p99 match the latency that the server made; show a receiver's own clock beside them."""
     joined = truth.joined()
     columns = {
         name: joined[name].to_numpy(dtype=np.int64)
@@ -121,7 +121,7 @@ def delay(truth: Truth) -> Iterator[Line]:
 
 
 def stall(truth: Truth) -> Iterator[Line]:
-    """An event that was due while the server stood still cannot have arrived before it went on."""
+    """Check that no event due during a stall of the server arrived before the stall's end."""
     stalls = truth.actions[truth.actions["kind"] == "stall"]
     received = truth.received
     intended_ns = received["intended_ns"].to_numpy(dtype=np.int64)
@@ -148,7 +148,7 @@ def stall(truth: Truth) -> Iterator[Line]:
 
 
 def churn(truth: Truth) -> Iterator[Line]:
-    """What broken connections and the window after a subscription cost is found and given its class."""
+    """Check that losses to disconnects and to the window after a subscribe are found and classified."""
     book = truth.settled.ledger
     received, written = pairs(truth.received), pairs(truth.written)
     yield Line(
@@ -181,7 +181,7 @@ def churn(truth: Truth) -> Iterator[Line]:
 
 
 def rejects(truth: Truth) -> Iterator[Line]:
-    """Every event that the server rejected within a batch is known as rejected, and not expected."""
+    """Check that the run records exactly the events that the server rejected within a batch as rejected."""
     by_server = truth.events[~truth.events["accepted"].astype(bool)]
     by_harness = truth.events[truth.events["status"] == "rejected"]
     same = set(by_server["event"]) == set(by_harness["event"])
@@ -197,7 +197,7 @@ def rejects(truth: Truth) -> Iterator[Line]:
 
 
 def _by_subscription(truth: Truth, dropped: set[tuple[int, int, int]]) -> int:
-    """Count the subscriptions whose losses differ from the journal's."""
+    """Return the number of subscriptions whose losses differ from the journal's drops."""
     lost = truth.settled.breakdown.by("subscription")
     ours = lost["lost_before_ready"] + lost["lost_in_reconnect"] + lost["lost_otherwise"]
     numbers, counts = np.unique([subscription for _, _, subscription in dropped], return_counts=True)

@@ -1,4 +1,4 @@
-"""Running the cases: a server with faults and a journal, a load run against it, the comparison, the table."""
+"""Run the cases: start a server with faults and a journal, run load against it, compare, print a table."""
 
 import json
 import os
@@ -30,23 +30,24 @@ _KEY_VARIABLE = "LOADGEN_CALIBRATION_KEY"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case showed."""
+    """The result of one case."""
 
     case: Case
     lines: tuple[Line, ...]
-    #: Why it could not be compared, if so.
+    #: Why the run could not be compared, or None if it was.
     failure: str | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether every line that decides is right."""
+        """True if the case was compared and no line failed."""
         return self.failure is None and all(line.passed is not False for line in self.lines)
 
 
 def calibrate(cases: Sequence[Case], results: Path, console: Console) -> ExitCode:
-    """Run cases one after the other and print a table of what was injected and what was found.
+    """Run the cases one after the other and print a table of injected and measured values.
 
-    Return PASSED, INCONCLUSIVE where something is off, or INTERRUPTED.
+    Returns:
+        PASSED if every case passed, INTERRUPTED after Ctrl-C, else INCONCLUSIVE.
     """
     outcomes = []
     for number, case in enumerate(cases, start=1):
@@ -70,12 +71,12 @@ def calibrate(cases: Sequence[Case], results: Path, console: Console) -> ExitCod
 
 
 def run_case(case: Case, results: Path) -> Outcome:
-    """Run one case; its run folders and its journal stay below ``results``."""
+    """Run one case; keep its run folder and journal in a new folder below ``results``."""
     folder = results / f"calibration-{case.name}"
     folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
     faults = folder / "faults.yaml"
-    # JSON is YAML.
+    # Every JSON document is also YAML.
     faults.write_text(json.dumps(case.faults, indent=1) + "\n")
     key = "da2-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(26))
     with ServerProcess(
@@ -105,7 +106,7 @@ def run_case(case: Case, results: Path) -> Outcome:
 
 
 def _conditions(case: Case, run: analysis.Run) -> list[Line]:
-    """Return what the case says about the generator itself."""
+    """Return the line about the generator's own CPU use, for cases that keep it busy."""
     if not case.busy:
         return []
     window, health = run.measure, run.health
@@ -150,5 +151,5 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def default_results() -> Path:
-    """Return where calibration runs go when nobody says: they are looked at once, so not among the results."""
+    """Return a new temporary folder for calibration runs, which are looked at once and kept out of the results."""
     return Path(tempfile.mkdtemp(prefix="loadgen-calibration-", dir=os.environ.get("TMPDIR")))

@@ -1,4 +1,4 @@
-"""A run's record and the server's journal of the same run, joined delivery by delivery."""
+"""Join a run's record with the server's journal of the same run, delivery by delivery."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +18,12 @@ DUPLICATE = 2
 
 @dataclass(frozen=True)
 class Truth:
-    """Both sides, restricted to the events of the measure phase.
+    """The record of the harness and of the server, for the events of the measure phase.
 
-    `received`: the harness's rows, in the order in which each subscription received them. `written`: the server's
-    writes, in the order in which it made them. `withheld`: deliveries that the server decided on and never wrote. All
-    have publisher, sequence and subscription (the harness's number); `copy` counts the rows of a pair from 0.
+    `received` has the harness's deliveries, in the order in which each subscription received them. `written` has the
+    server's writes in order, and `withheld` the deliveries that it decided on but never wrote. All three have the
+    columns publisher, sequence and subscription (the harness's number). In the first two, `copy` numbers the rows of
+    one event and subscription from 0.
     """
 
     settled: Reconciled
@@ -34,10 +35,10 @@ class Truth:
 
     @classmethod
     def of(cls, run: Run, journal: Journal) -> "Truth":
-        """Join a run and the journal of the server that it was run against.
+        """Join a run with the journal of its server.
 
         Raises:
-            ValueError: the run has no measure phase, or the journal is of another run.
+            ValueError: the run has no measure phase, or the journal belongs to another run.
         """
         window = run.measure
         if window is None:
@@ -70,7 +71,7 @@ class Truth:
         )
 
     def joined(self) -> pd.DataFrame:
-        """Return one row a delivery that both sides have: first to first, second to second."""
+        """Return one row for each delivery that both sides have, copies matched in order."""
         return self.received.merge(
             self.written[[*_PAIR, "copy", "decided_ns", "due_ns", "written_ns", "action"]],
             on=[*_PAIR, "copy"],
@@ -80,9 +81,10 @@ class Truth:
 
 
 def reordered(rows: pd.DataFrame) -> set[tuple[int, int, int]]:
-    """Return the pairs that came, or were written, after a later event of their publisher to their subscription.
+    """Return the (publisher, sequence, subscription) of deliveries that follow a later event of the same publisher.
 
-    Counted from the rows in their order, not as `analysis.ledger.reconcile` does: so the two check each other.
+    The result comes from the order of the rows, independently of `analysis.ledger.reconcile`, so the two check each
+    other.
     """
     first = rows[rows["copy"] == 0]
     highest = first.groupby(["publisher", "subscription"], sort=False)["sequence"].cummax()
@@ -90,7 +92,7 @@ def reordered(rows: pd.DataFrame) -> set[tuple[int, int, int]]:
 
 
 def pairs(rows: pd.DataFrame) -> set[tuple[int, int, int]]:
-    """Return the (publisher, sequence, subscription) of rows."""
+    """Return the (publisher, sequence, subscription) of each row."""
     return set(zip(*(rows[name].tolist() for name in _PAIR), strict=True))
 
 
@@ -108,13 +110,13 @@ def _events(journal: Journal, token: int) -> pd.DataFrame:
 
 
 def _deliveries(journal: Journal) -> pd.DataFrame:
-    """Return the journal's deliveries with the harness's subscription number in place of the server's own."""
+    """Return the journal's deliveries, with the server's subscription numbers replaced by the harness's."""
     known: dict[int, Any] = {}
     for row in journal.subscriptions.select(["subscription", "id"]).to_pylist():
         known[row["subscription"]] = int(row["id"][1:]) if row["id"][1:].isdecimal() else -1
     table = journal.deliveries
     frame: pd.DataFrame = table.drop_columns(["written_ns"]).to_pandas()
-    # Nullable: a nanosecond count does not survive the detour over floats.
+    # Nullable integers: a float would round a count of nanoseconds.
     frame["written_ns"] = pd.array(table.column("written_ns").to_pylist(), dtype="Int64")
     frame["place"] = np.arange(len(frame))
     frame["subscription"] = frame["subscription"].map(known).astype(np.int64)

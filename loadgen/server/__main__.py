@@ -9,7 +9,7 @@ from pathlib import Path
 from loadgen import garbage
 from loadgen.server.loading import without_authorities
 
-# aiohttp makes what its client needs while it is loaded; this process has none.
+# aiohttp sets up TLS for its client on import; the server has no client.
 with garbage.loading(), without_authorities():
     from loadgen.protocol.appsync import limits
     from loadgen.server.api_keys import ConfigError
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server and return its exit code: 0 stopped, 2 could not start."""
+    """Run the server and return its exit code: 0 stopped, 1 one of several processes failed, 2 could not start."""
     options = _parser().parse_args(arguments)
     try:
         config = ServerConfig.from_options(

@@ -1,4 +1,4 @@
-"""The Event API without its sockets: what is allowed, what is refused and with which error."""
+"""The Event API without sockets: allow or refuse each operation, and choose the error of a refusal."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,17 +23,17 @@ from loadgen.server.namespaces import Namespace, Namespaces
 from loadgen.server.quotas import ApiRates, ConnectionRates, TokenBucket
 from loadgen.server.refusal import RefusedError
 
-#: Code of an event that a fault setting refuses (ours: AWS has no such thing).
+#: Code of an event that the fault settings reject. It is our own; AWS has no such code.
 _INJECTED_CODE = 500
 _INJECTED_MESSAGE = "rejected on purpose by the server's fault settings"
-#: Code of an event that a handler returned with an error (assumption: only `failed` is documented).
+#: Code of an event that a handler returned with an error (assumption: AWS documents only that it is in `failed`).
 _HANDLER_CODE = "HandlerError"
 _require_json = msgspec.json.Decoder(msgspec.Raw).decode
 _NO_HEADERS: Mapping[str, str] = {}
 
 
 class EventApi:
-    """One Event API: its namespaces, authorization, handlers, quotas and hub. Both transports call it."""
+    """One Event API with its namespaces, authorization, handlers, quotas and hub; both transports call it."""
 
     def __init__(self, config: ServerConfig, hub: Hub | None = None, rates: ApiRates | None = None) -> None:
         definition = config.definition or ApiDefinition.simple(config.namespaces, config.api_key)
@@ -48,18 +48,18 @@ class EventApi:
         self.has_handlers = any(
             namespace.on_publish or namespace.on_subscribe for namespace in definition.namespaces
         )
-        """Whether anybody asks for the headers of requests."""
+        """True if a namespace has a handler, which may read the headers of requests."""
         self._access = AccessControl(definition.authorizers, definition.allowed)
 
     def connection_rates(self) -> ConnectionRates:
-        """Return fresh rates of one connection."""
+        """Return full rate limits for a new connection."""
         return ConnectionRates(self.quotas)
 
     async def connect(self, credentials: Mapping[str, str]) -> None:
         """Allow a WebSocket connection.
 
         Raises:
-            RefusedError: too many a second, or the credentials are not good.
+            RefusedError: too many connections a second, or bad credentials.
         """
         self._rates.connect()
         try:
@@ -74,10 +74,13 @@ class EventApi:
     async def subscribe(
         self, credentials: Mapping[str, str], channel: str, headers: Mapping[str, str] = _NO_HEADERS
     ) -> str:
-        """Allow a subscription and return its normalised channel or pattern; `headers` are for a handler.
+        """Allow a subscription and return its normalised channel or pattern.
+
+        `headers` are those of the upgrade request, with lower-case names; only a handler sees them.
 
         Raises:
-            RefusedError: bad credentials, bad channel, no such namespace, a handler's no, or by the fault settings.
+            RefusedError: bad credentials, a bad channel or an unknown namespace; or the handler or the fault settings
+                refuse.
         """
         if self._subscribes is not None and not self._subscribes.try_take():
             raise RefusedError(errors.LIMIT_EXCEEDED, HTTPStatus.TOO_MANY_REQUESTS)
@@ -103,15 +106,15 @@ class EventApi:
         signed: bytes | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> PublishResponse:
-        """Deliver a batch to the subscribers and return what became of each event.
+        """Deliver a batch to the subscribers and return the outcome of each event.
 
-        `too_many_events` is worded differently by the two transports. `signed` is what a signature covers, where it is
-        not what `publish_body` makes of channel and events. An event that is too large fails alone (real); one that is
-        not JSON refuses the batch (assumption).
+        `too_many_events` is the error for a batch above the limit, which the two transports word differently. `signed`
+        is the body that a signature covers, or None for `publish_body` of channel and events. An event that is too
+        large fails alone (real). A batch with an event that is not JSON is refused as a whole (assumption).
 
         Raises:
-            RefusedError: bad credentials, bad channel, no such namespace, a batch that breaks the rules, too many a
-                second, or a handler's no.
+            RefusedError: bad credentials, a bad channel, an unknown namespace, an invalid batch, too many events a
+                second, or the handler refuses.
         """
         body = partial(publish_body, channel, events) if signed is None else lambda: signed
         identity = await self._authorize(Operation.PUBLISH, credentials, channel, body)
@@ -137,9 +140,9 @@ class EventApi:
     def _broadcast(
         self, channel: str, identifiers: Sequence[str], outcomes: Sequence[handlers.Outcome | str | None]
     ) -> PublishResponse:
-        """Deliver what is to be delivered; None stands for an event that a handler filtered out.
+        """Deliver the accepted events and return the response; None as outcome is an event that a handler filtered.
 
-        The publisher is not told of a filtered event: it counts as successful (assumption).
+        A filtered event counts as successful in the response (assumption).
         """
         self.counters.publishes += 1
         accepted: list[str] = []
@@ -167,7 +170,7 @@ class EventApi:
 
     def _failure(self, channel: str, text: str) -> tuple[str | int, str] | None:
         limit = self.quotas.event_bytes
-        # A character takes at most four bytes: most events need no count.
+        # A character has at most four bytes in UTF-8, so most events need not be encoded to be measured.
         if limit is not None and 4 * len(text) > limit and len(text.encode()) > limit:
             return errors.EVENT_TOO_LARGE_CODE, errors.EVENT_TOO_LARGE_MESSAGE
         if self.hub.rejects(channel, text):
@@ -189,10 +192,10 @@ class EventApi:
         return namespace
 
     def _checked_batch(self, events: Any, too_many_events: WireError) -> list[str]:
-        """Return the events.
+        """Return the events of a valid batch.
 
         Raises:
-            RefusedError: the batch as a whole breaks a rule.
+            RefusedError: it is no list of JSON texts, or has too many events or bytes.
         """
         if not isinstance(events, list) or not events:
             raise RefusedError(errors.INVALID_EVENTS)

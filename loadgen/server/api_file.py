@@ -1,4 +1,4 @@
-"""An Event API described by a YAML file: namespaces, authorization, handlers and quotas."""
+"""The API file: a YAML description of an Event API's namespaces, authorization, handlers and quotas."""
 
 import importlib
 import importlib.util
@@ -38,14 +38,14 @@ def _kind(value: object) -> str:
 
 
 class ApiKeys(Part):
-    """Keys beside the server's own."""
+    """API keys in addition to the server's own."""
 
     keys_env: tuple[Variable, ...] = Field(default=(), strict=False)
     """Environment variables that hold further keys."""
 
 
 class User(Part):
-    """An IAM user of the local server; these are no AWS credentials."""
+    """An IAM user known to this server only; its keys are not AWS credentials."""
 
     access_key_id: str = Field(min_length=1, max_length=128)
     """The access key id, such as AKIALOCAL."""
@@ -54,40 +54,40 @@ class User(Part):
     session_token_env: Variable | None = None
     """Environment variable that holds the session token, for temporary credentials."""
     account_id: str = "000000000000"
-    """The account that handlers are told."""
+    """Account id that handlers see."""
     username: str = "local"
-    """The name that handlers are told."""
+    """User name that handlers see."""
     allow: tuple[str, ...] = Field(default=("*",), strict=False)
-    """IAM actions: EventConnect, EventPublish, EventSubscribe, the latter two with /<namespace>; or *."""
+    """Allowed IAM actions: EventConnect, EventPublish[/<namespace>], EventSubscribe[/<namespace>], or * for all."""
 
 
 class Iam(Part):
-    """Signatures of these users."""
+    """Authorization by IAM signatures."""
 
     region: str = "us-east-1"
-    """The region of the credential scope."""
+    """Region in the credential scope of signatures."""
     users: tuple[User, ...] = Field(strict=False)
-    """Who may sign."""
+    """Users whose signatures are accepted."""
 
 
 class Tokens(Part):
     """JSON Web Tokens of one issuer."""
 
     issuer: str
-    """What the tokens' iss must be."""
+    """Required iss claim of the tokens."""
     jwks: str
-    """File with the issuer's public keys, as JSON Web Key Set."""
+    """File with the issuer's public keys, as a JSON Web Key Set."""
     client_id: str | None = None
-    """Regular expression for aud, client_id or azp; any, where it is left out."""
+    """Regular expression that aud, client_id or azp must match; default: any client."""
 
 
 class Lambda(Part):
-    """A Python function that decides."""
+    """A Lambda authorizer, in the form of a Python function."""
 
     function: Reference
-    """module:function or path/to/file.py:function."""
+    """The function, as module:function or path/to/file.py:function."""
     ttl_ns: DurationNs = Field(default=0, alias="ttl")
-    """For how long an answer is kept; at most an hour."""
+    """How long to cache an answer; at most an hour."""
 
     @model_validator(mode="after")
     def _ttl_in_range(self) -> Self:
@@ -97,10 +97,10 @@ class Lambda(Part):
 
 
 class Auth(Part):
-    """How clients prove who they are. The server's own API key is always there."""
+    """Authorization modes of the API. The server's own API key is always accepted as an API key."""
 
     api_key: ApiKeys = ApiKeys()
-    """API keys."""
+    """Further API keys."""
     iam: Iam | None = None
     """IAM signatures."""
     cognito: Tokens | None = None
@@ -112,13 +112,13 @@ class Auth(Part):
     connect: Modes = ("API_KEY",)
     """Modes that may connect."""
     publish: Modes = ("API_KEY",)
-    """Modes that may publish where a namespace does not say otherwise."""
+    """Modes that may publish, unless a namespace overrides it."""
     subscribe: Modes = ("API_KEY",)
-    """Modes that may subscribe where a namespace does not say otherwise."""
+    """Modes that may subscribe, unless a namespace overrides it."""
 
 
 class NamespacePart(Part):
-    """What a namespace overrides."""
+    """Settings of one namespace, each overriding the API's."""
 
     publish: Modes | None = None
     """Modes that may publish here."""
@@ -127,35 +127,35 @@ class NamespacePart(Part):
     on_publish: Reference | None = None
     """Handler of publishes: module:function or path/to/file.py:function."""
     on_subscribe: Reference | None = None
-    """Handler of subscriptions."""
+    """Handler of subscriptions, in the same form."""
 
 
 class QuotaPart(Part):
-    """Quotas one by one; `off` for none, and what is left out is off too."""
+    """Quotas set one by one; a quota that is left out is off."""
 
     subscriptions_per_connection: int | None = Field(default=None, ge=1)
-    """Subscriptions of one connection."""
+    """Most subscriptions of one connection."""
     event_bytes: SizeBytes | None = Field(default=None, alias="event")
-    """Size of one event."""
+    """Largest size of one event."""
     payload_bytes: SizeBytes | None = Field(default=None, alias="payload")
-    """Size of one publish request's events."""
+    """Largest total size of the events in one publish request."""
     publishes_per_connection_per_s: EventRate | None = Field(default=None, alias="publishes_per_connection")
-    """Publish requests of one WebSocket connection, such as 25/s."""
+    """Most publish requests a second on one WebSocket connection, such as 25/s."""
     connections_per_s: EventRate | None = Field(default=None, alias="connections")
-    """New connections, such as 2000/s."""
+    """Most new connections a second, such as 2000/s."""
     inbound_events_per_s: EventRate | None = Field(default=None, alias="inbound_events")
-    """Published events, such as 10000/s."""
+    """Most published events a second, such as 10000/s."""
     outbound_messages_per_s: EventRate | None = Field(default=None, alias="outbound_messages")
-    """Deliveries in units of 5 KB, such as 1000000/s."""
+    """Most deliveries a second, in units of 5 KB, such as 1000000/s."""
 
 
 class ApiFile(Part):
-    """An Event API; everything may be left out."""
+    """An API file; every part is optional."""
 
     auth: Auth = Auth()
-    """Authorization; API key only, where it is left out."""
+    """Authorization; default: API key only."""
     namespaces: dict[str, NamespacePart | None] = Field(default={"default": None}, min_length=1)
-    """Channel namespaces by name, with what they override."""
+    """Channel namespaces by name, with the settings that each overrides."""
     quotas: (
         Annotated[
             Annotated[Literal["aws", "limits", "off"], Tag(WORD)] | Annotated[QuotaPart, Tag(MAPPING)],
@@ -163,14 +163,14 @@ class ApiFile(Part):
         ]
         | None
     ) = None
-    """aws: AWS's defaults; limits: those of single requests and connections, no rates; off; or one by one."""
+    """aws (AWS's defaults), limits (default: those of a request or connection, no rates), off, or set one by one."""
 
 
 def load_api_file(path: Path) -> ApiFile:
-    """Read a description from a file.
+    """Read and validate an API file.
 
     Raises:
-        ConfigError: it cannot be read, or says what cannot be; a line for each problem.
+        ConfigError: the file cannot be read or is invalid; the message has a line for each problem.
     """
     try:
         return read_part(path, ApiFile, "the API file", "{namespaces: {chat: {}}}")
@@ -179,18 +179,18 @@ def load_api_file(path: Path) -> ApiFile:
 
 
 def quotas_of(part: str | QuotaPart | None) -> Quotas:
-    """Return the quotas of a preset's name or of a description."""
+    """Return the quotas for a preset's name or for quotas set one by one; None means the preset `limits`."""
     if isinstance(part, QuotaPart):
         return Quotas(**{name: getattr(part, name) for name in QuotaPart.model_fields})
     return {"aws": Quotas.aws, "off": Quotas.off}.get(part or "limits", Quotas)()
 
 
 def define(file: ApiFile, folder: Path, api_key: str, environment: Mapping[str, str]) -> ApiDefinition:
-    """Return the API that a file describes; `folder` is what its relative paths start from.
+    """Return the API that a file describes; its relative paths start from `folder`.
 
     Raises:
-        ConfigError: a secret is not in the environment, a file or function cannot be loaded, or a mode is used that is
-            not described.
+        ConfigError: a secret is missing from the environment, a file or function cannot be loaded, or an operation
+            allows a mode that `auth` does not configure.
     """
     auth = file.auth
     authorizers = _authorizers(auth, folder, api_key, environment)
@@ -280,10 +280,10 @@ def _modes(names: tuple[str, ...] | None, described: set[Mode], where: str) -> f
 
 
 def _function(reference: str | None, folder: Path) -> Callable[..., Any] | None:
-    """Return the function behind `module:function` or `path/to/file.py:function`.
+    """Return the function named by `module:function` or `path/to/file.py:function`.
 
     Raises:
-        ConfigError: there is none; whatever its module raises is told in one line.
+        ConfigError: it does not exist or its module cannot be imported; the message quotes the module's exception.
     """
     if reference is None:
         return None

@@ -1,4 +1,4 @@
-"""The server's own API key, and the error of a setting that cannot be."""
+"""The server's own API key, and the error for an invalid setting."""
 
 import secrets
 import string
@@ -9,19 +9,19 @@ _KEY_CHARACTERS = 26
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be; the message is one sentence."""
+    """A setting is invalid; the message has one sentence for each problem."""
 
 
 def generate_api_key() -> str:
-    """Return a fresh key in the shape of AWS's."""
+    """Return a new random key in the format of AWS's (`da2-` and 26 characters)."""
     return "da2-" + "".join(secrets.choice(_KEY_ALPHABET) for _ in range(_KEY_CHARACTERS))
 
 
 def api_key_from_environment(name: str, environment: Mapping[str, str]) -> str:
-    """Return the key that an environment variable holds.
+    """Return the API key in an environment variable.
 
     Raises:
-        ConfigError: the variable is not set or empty.
+        ConfigError: the variable is unset or empty.
     """
     key = environment.get(name)
     if not key:

@@ -1,4 +1,4 @@
-"""The two routes of an Event API on one port, and the page for people; anything else is not found."""
+"""The aiohttp application: the HTTP and realtime routes of an Event API, and the editor page, on one port."""
 
 from aiohttp import web
 
@@ -11,7 +11,7 @@ from loadgen.server.websocket import RealtimeEndpoint
 
 
 def build_app(api: EventApi) -> web.Application:
-    """Return the application of one Event API; its shutdown closes the WebSockets."""
+    """Return the application for one Event API; its shutdown closes the WebSockets."""
     realtime = RealtimeEndpoint(api)
     publish = PublishEndpoint(api)
     app = web.Application(client_max_size=BODY_MAX_BYTES)

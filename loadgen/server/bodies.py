@@ -1,4 +1,4 @@
-"""Reading the body of a request within bounds: of size, of time, and of what all bodies together may hold."""
+"""Read request bodies within limits of size, of time and of total memory."""
 
 import asyncio
 from typing import Final
@@ -7,35 +7,38 @@ from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestPayloadError
 
 BODY_MAX_BYTES: Final = 4 * 1024 * 1024
-"""A larger body is answered 413 unread (assumption). Above the payload limit: escaping lengthens events."""
+"""Largest body; a larger one is answered 413 without being read (assumption).
+
+It exceeds the payload limit, since escaping lengthens events.
+"""
 
 BODY_TIMEOUT_S: Final = 20.0
-"""Within what time a body has to be there (assumption)."""
+"""Time within which a body must have arrived (assumption)."""
 
 ALL_BODIES_BYTES: Final = 64 * 1024 * 1024
-"""What bodies that are not whole yet may hold together; a further one waits in the kernel for its turn."""
+"""Memory for all incomplete bodies together; above it, further data waits in the kernel."""
 
 
 class BodyError(Exception):
-    """There is no body: the client has gone, was too slow, or does not speak HTTP."""
+    """The body did not arrive: the client closed the connection, was too slow, or sent invalid HTTP."""
 
 
 class BodyTooLargeError(Exception):
-    """The body is larger than is taken."""
+    """The body is longer than `BODY_MAX_BYTES`."""
 
 
 class Bodies:
-    """Reads the bodies of one server's requests."""
+    """Reads the request bodies of one server, within a common memory limit."""
 
     def __init__(self) -> None:
         self._held_bytes = 0
         self._room = asyncio.Event()
 
     async def read(self, request: web.Request) -> bytes:
-        """Return the body.
+        """Return the body of a request.
 
         Raises:
-            BodyError: there is none.
+            BodyError: it did not arrive, or not within `BODY_TIMEOUT_S`.
             BodyTooLargeError: it is longer than `BODY_MAX_BYTES`.
         """
         content = request.content
@@ -43,7 +46,7 @@ class Bodies:
             raise BodyTooLargeError
         try:
             if content.is_eof():
-                # Came along with the head, as nearly all do.
+                # The usual case: the body arrived together with the head.
                 return content.read_nowait()
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 return await self._read(content)

@@ -1,8 +1,9 @@
-"""One server of several processes: who starts them, watches them, and ends them together.
+"""Run one server as several processes: start them, watch them and stop them together.
 
-The parent opens the sockets, forks the processes that serve, and serves nothing itself. To each it holds a control
-stream, over which the process says that it accepts, or that it was asked to stop; the end of the stream means that the
-other side is gone or, from the parent, that it is time to stop. So nobody is left behind, whoever is killed.
+The parent opens the sockets, forks the serving processes (members) and serves nothing itself. It has a control stream
+to each member. Over it a member reports that it accepts connections, or that a signal asked it to stop. The parent
+closes its side to stop a member. If the process at one end is killed, the other sees the end of the stream and stops,
+so no process outlives the others.
 """
 
 import asyncio
@@ -31,12 +32,12 @@ _READY: Final = b"R"
 _STOP: Final = b"S"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _STOP_TIMEOUT_S: Final = 6.0
-"""Longer than a process takes to say good-bye to clients that do not answer."""
+"""Time to stop before a process is killed; longer than it takes to close the connections of silent clients."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """What one process gets from the parent."""
+    """The sockets that one member gets from the parent: control stream, listeners, and relay streams to its peers."""
 
     control: socket.socket
     listeners: Listeners
@@ -51,23 +52,23 @@ class _Place:
 
 @dataclass
 class _Member:
-    """One serving process, as the parent sees it."""
+    """The parent's record of one serving process."""
 
     pid: int
     control: socket.socket
     ready: bool = False
     ended: bool = False
     failed: bool = False
-    """Whether it ended unasked."""
+    """True if it ended before the server was asked to stop."""
 
 
 def serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> int:
     """Run the server's processes until SIGINT, SIGTERM or, if asked, the end of standard input; return the exit code.
 
-    There must be no event loop and no other thread yet: a fork copies neither well.
+    Call it before an event loop or another thread exists, since neither survives a fork intact.
 
     Raises:
-        StartError: they cannot be started.
+        StartError: the system is not Linux, the port cannot be opened, or the processes cannot be started.
     """
     if sys.platform != "linux":
         raise StartError(
@@ -77,10 +78,10 @@ def serve(config: ServerConfig, *, announce: bool, exit_with_stdin: bool) -> int
     rates = ApiRates(config.quotas, SharedTokenBucket)
     listeners = listening.open_for_processes(config)
     port = listeners[0].sockets[0].getsockname()[1]
-    # What exists now is shared with the processes for as long as no collection walks through it.
+    # A frozen heap stays shared with the forks: a collection would write to its pages and so copy them.
     gc.collect()
     gc.freeze()
-    # A signal in between would end one process with a traceback.
+    # Until its handlers are installed, a signal would end a process with a traceback.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     members = _fork(config, listeners, rates)
 
@@ -101,7 +102,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
                 controls, listeners, relay.mesh(len(listeners)), strict=True
             )
         ]
-        # Or each process would print what waits in the buffers.
+        # Otherwise each fork prints the buffered output again.
         sys.stdout.flush()
         sys.stderr.flush()
         for number, (here, _) in enumerate(controls):
@@ -112,7 +113,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
             here.setblocking(False)
             members.append(_Member(pid, here))
     except OSError as error:
-        # Those that run already end with their control streams, when this process does.
+        # Members that already run stop when this process ends, with their control streams.
         raise StartError(
             f"{config.processes} processes cannot be started ({error.strerror}): choose fewer with --processes"
         ) from None
@@ -125,7 +126,7 @@ def _fork(config: ServerConfig, listeners: Sequence[Listeners], rates: ApiRates)
 
 
 class _Supervisor:
-    """Waits until the processes accept, for a reason to stop, and for their end."""
+    """Reports when all members accept connections, waits for a reason to stop, and stops them."""
 
     def __init__(self, members: Sequence[_Member], say_ready: Callable[[], None]) -> None:
         self._members = members
@@ -134,7 +135,7 @@ class _Supervisor:
         self._all_ended = asyncio.Event()
 
     async def run(self, *, exit_with_stdin: bool) -> int:
-        """Supervise until every process has ended, and return the exit code."""
+        """Supervise until every member has ended; return the exit code."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._stop.set)
@@ -211,10 +212,10 @@ def _be_member(
     parents: Sequence[socket.socket],
     others: Sequence[_Place],
 ) -> NoReturn:
-    """Serve, and end the process: nothing of the parent's calls is this process's business."""
+    """Serve, then exit the process here, so that it never returns into the parent's call stack."""
     code = lifecycle.EXIT_FAILED
     try:
-        # A stream ends only when nobody has a copy of its other end.
+        # A stream ends only when every copy of its other end is closed.
         for control in parents:
             control.close()
         for other in others:
@@ -235,7 +236,7 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        # Ctrl-C reaches every process of the terminal, and a service manager may tell them all: the parent decides.
+        # Ctrl-C or a service manager may signal all processes at once: a member only tells the parent, which decides.
         loop.add_signal_handler(number, _tell, place.control, _STOP)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _watch_parent(place.control, loop, stop)
@@ -254,13 +255,13 @@ async def _serve(config: ServerConfig, place: _Place, rates: ApiRates) -> None:
 
 
 def _tell(control: socket.socket, word: bytes) -> None:
-    # The parent may be gone: the watch sees to that.
+    # If the parent is gone, `_watch_parent` stops this process.
     with suppress(OSError):
         control.send(word)
 
 
 def _watch_parent(control: socket.socket, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Stop when the parent says so or has ended, at the latest when a handler has stood still for too long."""
+    """Stop when the parent says so or has ended; exit hard if the event loop is blocked for `_STOP_TIMEOUT_S`."""
 
     def wait_for_end() -> None:
         with suppress(OSError):

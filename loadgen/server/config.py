@@ -1,4 +1,4 @@
-"""What a server is told at its start."""
+"""Settings of a server, from the command line, an API file or Python."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 DEFAULT_WRITE_BUFFER_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 PROCESSES_MAX: Final = 64
-"""Every two processes share a socket pair: their number grows with the square."""
+"""Most processes of a server. Every two share a socket pair, so the number of pairs grows with the square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """Settings of one server; `api_key` is never shown by `repr`.
+    """Settings of one server; `repr` does not show `api_key`.
 
-    Port 0 takes a free one. A connection whose unsent bytes pass `write_buffer_limit_bytes` is aborted.
-    `api_key_source` says where a given key came from, for display; None if it was generated.
+    Port 0 takes a free port. A connection with more unsent bytes than `write_buffer_limit_bytes` is aborted.
+    `api_key_source` is for display: it names the source of a given key and is None for a generated one.
 
     Raises:
         ConfigError: a setting is out of range or a file is missing.
@@ -44,12 +44,12 @@ class ServerConfig:
     certfile: Path | None = None
     keyfile: Path | None = None
     quotas: Quotas = field(default_factory=Quotas)
-    #: The API as a file or a program describes it; None: `namespaces`, and the key may do everything.
+    #: The API from a file or a program, or None for `namespaces` with `api_key` as the only authorization.
     definition: "ApiDefinition | None" = None
-    #: What goes wrong on purpose, and where to write down what was done; None: nothing, nowhere.
+    #: Faults to inject, and the folder for the journal; None for no faults and no journal.
     faults: "Faults | None" = None
     journal: Path | None = None
-    #: How many processes share the port and the connections.
+    #: Number of processes that share the port and the connections.
     processes: int = 1
 
     @classmethod
@@ -64,12 +64,13 @@ class ServerConfig:
         namespaces: Sequence[str] | None,
         **more: Any,
     ) -> Self:
-        """Return the settings of a command line: the key from the environment or a new one, the rest from files.
+        """Return the settings for the options of a command line.
 
-        `quotas` is the name of a preset; it goes before what the API file says.
+        The key comes from the environment variable `api_key_env`, or is generated if that is None. `quotas` is the name
+        of a preset and overrides the API file. `more` are further fields of this class.
 
         Raises:
-            ConfigError: a setting cannot be.
+            ConfigError: a setting or a file is invalid.
         """
         if api_file is not None and namespaces:
             raise ConfigError(
@@ -88,7 +89,7 @@ class ServerConfig:
                 more["definition"] = files.define(described, api_file.parent, key, environment)
                 namespaces = tuple(described.namespaces)
         if faults is not None:
-            # pydantic and YAML are only loaded where they are needed: a plain server starts sooner without.
+            # Import pydantic and YAML only when needed: a plain server starts faster without them.
             from loadgen.server.faults.settings import load_faults
 
             more["faults"] = load_faults(faults)
@@ -122,7 +123,7 @@ class ServerConfig:
 
     @property
     def tls(self) -> bool:
-        """Whether the server speaks HTTPS and WSS only."""
+        """True if the server speaks only HTTPS and WSS."""
         return self.certfile is not None
 
     def _check_processes(self) -> None:

@@ -1,4 +1,4 @@
-"""One WebSocket connection: its conversation with the client, its timers and its subscriptions."""
+"""One WebSocket connection of the server, with its messages, timers and subscriptions."""
 
 import asyncio
 import logging
@@ -22,16 +22,15 @@ GOING_AWAY: Final = 1001
 ABNORMAL_CLOSURE: Final = 1006
 
 _log = logging.getLogger(__name__)
-# Any client may read nothing, as often as it likes.
+# Limited, since clients can cause the warning about slow readers at any rate.
 _log.addFilter(quiet.EveryMinute())
 
 
 class Connection:
     """The server's side of an accepted WebSocket.
 
-    Text frames go straight to the transport. aiohttp's own writer (pongs, close) also writes to it in one
-    synchronous step where nothing is compressed, so whole frames follow each other in the order of the
-    calls.
+    Text frames go straight to the transport. Without compression, aiohttp's own writer (pongs, close) also writes a
+    frame in one synchronous step, so frames stay whole and in the order of the calls.
     """
 
     def __init__(
@@ -43,22 +42,22 @@ class Connection:
     ) -> None:
         self._api = api
         self._rates = api.connection_rates()
-        # Kept for handlers only: 10,000 connections would keep as many copies.
+        # Only handlers need the headers; without one, do not hold a copy for each of 10,000 connections.
         self._headers = headers if api.has_handlers else {}
         self._socket = socket
         self._transport = transport
-        # The transport's own methods: the fan-out calls both for every delivery, and a frame of Python costs.
+        # The transport's own methods, without a Python wrapper: the fan-out calls both for every delivery.
         self.write: Callable[[bytes], None] = transport.write
-        """Put whole frames behind what was written before; raises RuntimeError when the socket is gone."""
+        """Append whole frames to the transport's buffer; raises RuntimeError when the socket is closed."""
         self.buffered_bytes: Callable[[], int] = transport.get_write_buffer_size
-        """Return how many written bytes the kernel has not taken."""
+        """Return the number of written bytes that the kernel has not accepted yet."""
         self._subscriptions: dict[str, Subscription] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closing: asyncio.Task[None] | None = None
         plain = transport.get_extra_info("sslcontext") is None
         self._descriptor = transport.get_extra_info("socket").fileno() if plain else -1
         self._open = True
-        #: Whether it has had its first `ka`.
+        #: True once the first `ka` has been sent.
         self._greeted = False
         self._answers: dict[str, Callable[[ClientMessage], Awaitable[None]]] = {
             "connection_init": self._on_connection_init,
@@ -67,10 +66,10 @@ class Connection:
             "publish": self._on_publish,
         }
 
-    # --- what the fan-out uses ---
+    # --- called by the hub (see `hub.Outlet`) ---
 
     def abort_slow_reader(self) -> None:
-        """Drop the connection at once, since its peer does not read what it is sent."""
+        """Abort the connection, whose client does not read fast enough, and count it."""
         if not self._open:
             return
         self._open = False
@@ -83,9 +82,12 @@ class Connection:
         self._transport.abort()
 
     def write_at_once(self, data: bytes) -> None:
-        """Write whole frames to the socket itself where nothing waits before them; raises RuntimeError when it is gone.
+        """Write whole frames directly to the socket if the transport's buffer is empty, else append them to it.
 
-        uvloop sends what a transport is given only at the end of the loop's turn. Over TLS that is how it is.
+        uvloop sends a transport's data only at the end of the loop's turn. Over TLS there is no way around that.
+
+        Raises:
+            RuntimeError: the connection is closing or closed.
         """
         if not self._open:
             raise RuntimeError("the connection is closing")
@@ -102,7 +104,7 @@ class Connection:
         self._transport.write(data)
 
     def disconnect(self, code: int) -> None:
-        """Close with that code; 1006: cut the connection without a close frame."""
+        """Close the WebSocket with a code; 1006 cuts the connection without a close frame."""
         if code == ABNORMAL_CLOSURE:
             self._leave()
             self._transport.abort()
@@ -112,7 +114,7 @@ class Connection:
     # --- life ---
 
     async def run(self) -> None:
-        """Converse until either side closes."""
+        """Answer the client's messages until either side closes."""
         loop = asyncio.get_running_loop()
         self._keep_alive(loop)
         self._timers["lifetime"] = loop.call_later(self._api.config.connection_lifetime_s, self.close_soon)
@@ -126,18 +128,18 @@ class Connection:
             self._leave()
 
     async def close(self, code: int = NORMAL_CLOSURE) -> None:
-        """End the subscriptions and close the WebSocket; 1000 also for failures (real ANDROID)."""
+        """End the subscriptions and close the WebSocket. AWS closes with 1000 even after failures (real ANDROID)."""
         self._leave()
         await self._socket.close(code=code)
 
     def close_soon(self, code: int = NORMAL_CLOSURE) -> None:
-        """Close from a timer; what the connection's age ends gets 1000 (assumption)."""
-        # At once, and not when the task begins: nothing must be written behind the close frame.
+        """Close from synchronous code, such as a timer. The end of the lifetime closes with 1000 (assumption)."""
+        # Now, not when the task starts: no data frame may follow the close frame.
         self._leave()
         self._closing = asyncio.get_running_loop().create_task(self.close(code))
 
     def send(self, payload: bytes) -> None:
-        """Send one text; nothing happens once the connection is closing."""
+        """Send one text message; do nothing once the connection is closing."""
         if not self._open:
             return
         try:
@@ -148,7 +150,7 @@ class Connection:
             self.abort_slow_reader()
 
     def send_error(self, message_type: str, error: errors.WireError, operation_id: str | None = None) -> None:
-        """Send one error, with the id of the operation it answers if it has one."""
+        """Send an error message, with the id of the operation that it answers, if any."""
         self.send(messages.error(message_type, [error], operation_id))
 
     def _leave(self) -> None:
@@ -184,8 +186,8 @@ class Connection:
     async def _on_connection_init(self, message: ClientMessage) -> None:
         self.send(messages.connection_ack(self._api.config.connection_timeout_ms))
         if not self._greeted:
-            # The first one comes at once and not after a minute (real, sst #5729); whether before or after the answer
-            # to a subscribe is a matter of when that is asked.
+            # AWS sends the first `ka` at once, not after a minute (real, sst #5729). It may precede or follow the
+            # answer to a subscribe, depending on when the client subscribes.
             self._greeted = True
             self.send(messages.KEEPALIVE)
 
@@ -208,10 +210,10 @@ class Connection:
             self.send_error("subscribe_error", refused.error, operation_id)
             return
         if not self._open:
-            # Closed by a timer or the shutdown while the authorizer was asked.
+            # A timer or the shutdown closed the connection while the authorizer ran.
             return
         subscription = Subscription(operation_id, pattern, self)
-        # Written before it is live, so that no event can overtake it.
+        # Send the answer before the subscription is live, so that no event precedes it.
         self.send(messages.subscribe_success(operation_id))
         self._subscriptions[operation_id] = subscription
         self._api.hub.add(subscription)

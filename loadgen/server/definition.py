@@ -1,4 +1,4 @@
-"""What an Event API is made of: namespaces, authorization and quotas, ready to run."""
+"""The definition of an Event API as objects: namespaces, authorizers and allowed modes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,10 @@ _KEY_EVERYWHERE = AllowedModes(_KEY_ONLY, _KEY_ONLY, _KEY_ONLY)
 
 @dataclass(frozen=True, slots=True)
 class ApiDefinition:
-    """One Event API; made from names by :meth:`simple`, from a file by `loadgen.server.api_file`, or in Python."""
+    """The definition of one Event API.
+
+    :meth:`simple` makes it from names, `loadgen.server.api_file` from a file; a program may also construct it.
+    """
 
     namespaces: Sequence[Namespace]
     authorizers: Sequence[Authorizer]
@@ -24,5 +27,5 @@ class ApiDefinition:
 
     @classmethod
     def simple(cls, namespaces: Sequence[str], api_key: str) -> Self:
-        """Return an API with the namespaces and one key that may do everything."""
+        """Return an API with the namespaces and one API key that is allowed every operation."""
         return cls([Namespace(name) for name in namespaces], [ApiKeyAuthorizer([api_key])])

@@ -1,4 +1,4 @@
-"""WebSocket text frames of a server: unmasked, whole, without extensions (RFC 6455, 5.2)."""
+"""WebSocket text frames as a server sends them: unmasked, unfragmented, without extensions (RFC 6455, 5.2)."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ _FIN_TEXT: Final = b"\x81"
 
 
 def text_header(length: int) -> bytes:
-    """Return what precedes a text of that many bytes."""
+    """Return the frame header for a text of ``length`` bytes."""
     if length < 126:
         return _FIN_TEXT + length.to_bytes(1, "big")
     if length < 65536:
@@ -15,5 +15,5 @@ def text_header(length: int) -> bytes:
 
 
 def text_frame(payload: bytes) -> bytes:
-    """Return the frame that carries the text."""
+    """Return the frame with a text payload in UTF-8."""
     return text_header(len(payload)) + payload

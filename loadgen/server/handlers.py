@@ -1,6 +1,6 @@
-"""Channel namespace handlers: Python callables in the place of AWS's JavaScript ones.
+"""Channel namespace handlers: Python callables in place of AWS's JavaScript handlers.
 
-A handler gets a :class:`Context` with the members of AWS's `ctx` in Python's spelling and may be a coroutine function.
+A handler receives a :class:`Context`, with the members of AWS's `ctx` in snake case. It may be a coroutine function.
 
     def on_publish(ctx):
         return [event for event in ctx.events if event["payload"].get("public")]
@@ -25,7 +25,7 @@ from loadgen.protocol.appsync.errors import WireError
 from loadgen.server.refusal import RefusedError
 
 TIMEOUT_S: Final = 30.0
-"""Longest execution of a handler that is a coroutine function (2nd: docs/reference/appsync-events.md, section 5)."""
+"""Timeout of a handler that is a coroutine function (2nd: docs/reference/appsync-events.md, section 5)."""
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -33,11 +33,11 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Unauthorized(Exception):  # noqa: N818  what `util.unauthorized()` is to a JavaScript handler
-    """Raised by a handler: the request is refused as `Unauthorized` (real, amplify-js #14947)."""
+    """Raise it in a handler to refuse the request as `Unauthorized` (real, amplify-js #14947)."""
 
 
 class HandlerError(Exception):
-    """Raised by a handler, as `util.error(message, type)`: the request is refused with both."""
+    """Raise it in a handler to refuse the request with this message and type, as `util.error(message, type)`."""
 
     def __init__(self, message: str, error_type: str = "HandlerError") -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class HandlerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """The channel; of a wildcard subscription literally, with its `*` (doc)."""
+    """The channel of the request; a wildcard subscription's includes the `*` (doc)."""
 
     path: str
     segments: tuple[str, ...]
@@ -54,14 +54,14 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class ChannelNamespace:
-    """The namespace by name."""
+    """The channel's namespace."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What is asked for."""
+    """The operation and its channel."""
 
     channel: Channel
     channel_namespace: ChannelNamespace
@@ -70,14 +70,14 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Headers of the request, credentials left out."""
+    """The headers of the request, without credentials; names are in lower case."""
 
     headers: Mapping[str, str]
 
 
 @dataclass(slots=True)
 class Context:
-    """`ctx` of a handler. `events` are mappings with `id` and `payload` (parsed JSON); empty on subscribe."""
+    """The `ctx` of a handler. Each of `events` has `id` and `payload` (parsed JSON); on subscribe there are none."""
 
     identity: Mapping[str, Any] | None
     info: Info
@@ -93,7 +93,7 @@ OnSubscribe = Callable[[Context], Awaitable[None] | None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a handler made of one event: a text to broadcast, or an error; neither: filtered out."""
+    """A handler's result for one event: a JSON text to broadcast or an error, or neither if filtered out."""
 
     text: str | None = None
     error: str | None = None
@@ -106,7 +106,7 @@ def context(
     identity: Mapping[str, Any] | None,
     headers: Mapping[str, str],
 ) -> Context:
-    """Return the context of a valid, normalised channel; `headers` with lower-case names."""
+    """Return the context for a valid, normalised channel; `headers` must have lower-case names."""
     segments = tuple(channel[1:].split("/"))
     shown = {name: value for name, value in headers.items() if name not in _SECRET_HEADERS}
     return Context(
@@ -115,18 +115,19 @@ def context(
 
 
 async def run_on_subscribe(handler: OnSubscribe, ctx: Context) -> None:
-    """Ask the handler whether the subscription may be; raises RefusedError."""
+    """Run the handler of a subscription; raises RefusedError if it refuses or fails."""
     await _call(handler, ctx, errors.SUBSCRIPTION_PROCESSING)
 
 
 async def run_on_publish(handler: OnPublish, ctx: Context, events: Mapping[str, str]) -> dict[str, Outcome]:
-    """Return what the handler made of the events, given as JSON texts by id, in the order of its answer.
+    """Run the handler of a publish; return the outcome of each event that it returned, by id and in its order.
 
-    What it leaves out is filtered, None stands for an empty list (assumption: the type allows null, no page says what
-    it means). An unknown or repeated id is an error of the whole (doc).
+    `events` are JSON texts by id. Events that the handler does not return are filtered. If it returns None, all are
+    (assumption: the type allows null, but AWS does not document its meaning). An unknown or repeated id refuses the
+    whole publish (doc).
 
     Raises:
-        RefusedError: it refused, failed, or answered something else than a list of events.
+        RefusedError: the handler refused, failed, or returned something other than a list of its events.
     """
     ctx.events = [{"id": identifier, "payload": _decode(text)} for identifier, text in events.items()]
     returned = await _call(handler, ctx, errors.MESSAGE_PROCESSING)
@@ -160,7 +161,7 @@ async def _call(handler: Callable[[Context], Any], ctx: Context, failed: WireErr
     except HandlerError as error:
         raise RefusedError(WireError(error.error_type, str(error)), HTTPStatus.FORBIDDEN) from None
     except Exception:
-        # For the developer on the server's terminal; what a client may know is fixed.
+        # The developer sees the traceback on the server's terminal; the client gets a fixed text.
         _log.exception("a handler failed")
         raise RefusedError(failed, HTTPStatus.INTERNAL_SERVER_ERROR) from None
     return returned

@@ -1,4 +1,4 @@
-"""`POST /event`: publish over HTTP."""
+"""The endpoint `POST /event`: publish over HTTP."""
 
 from http import HTTPStatus
 from typing import Final
@@ -13,19 +13,19 @@ from loadgen.server.bodies import Bodies, BodyError, BodyTooLargeError
 from loadgen.server.refusal import RefusedError
 
 _JSON: Final = "application/json"
-#: A page of an application in development comes from another port; credentials are in headers, never in cookies.
+#: CORS for any origin: a page in development is served from another port. It is safe, since no cookies are used.
 _ANY_ORIGIN: Final = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "x-amzn-ErrorType"}
 
 
 class PublishEndpoint:
-    """Turns HTTP requests into publishes and the outcome into a status and a body."""
+    """Turns an HTTP request into a publish, and its result into a status and a body."""
 
     def __init__(self, api: EventApi) -> None:
         self._api = api
         self._bodies = Bodies()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer 200 with the outcome of each event, or an error for the whole request."""
+        """Answer a publish: 200 with the outcome of each event, or an error status for the whole request."""
         try:
             body = await self._bodies.read(request)
         except BodyTooLargeError:
@@ -37,7 +37,7 @@ class PublishEndpoint:
         except messages.UNREADABLE:
             return _refusal(RefusedError(errors.INVALID_BODY))
         if not is_utf8(body):
-            # Somewhere that the decoder passes over, such as an unknown member.
+            # The decoder skips unknown members, so invalid UTF-8 may remain there.
             return _refusal(RefusedError(errors.INVALID_BODY))
         credentials = credentials_from(request.headers)
         try:
@@ -54,7 +54,7 @@ class PublishEndpoint:
         return web.Response(body=messages.encode_http(response), content_type=_JSON, headers=_ANY_ORIGIN)
 
     async def preflight(self, request: web.Request) -> web.StreamResponse:
-        """Answer a browser that asks whether a page from elsewhere may publish (assumption: AWS allows any origin)."""
+        """Answer a browser's CORS preflight: any origin may publish (assumption: AWS allows any origin)."""
         return web.Response(
             status=HTTPStatus.NO_CONTENT,
             headers={
@@ -67,16 +67,19 @@ class PublishEndpoint:
 
 
 def _refusal(refused: RefusedError, *, close: bool = False) -> web.Response:
-    """Return the error with its status: 400 and 403 (real), 401 (inf, undefined namespace too), others: assumptions."""
+    """Return the response of a refusal.
+
+    The statuses 400 and 403 are real, 401 (also for an undefined namespace) is inferred, others are assumptions.
+    """
     error = refused.error
     response = web.Response(
         status=refused.status,
         body=messages.encode_http(messages.ErrorResponse([error])),
         content_type=_JSON,
-        # Amplify reads the name from here, so AWS presumably sends it (inf).
+        # Amplify reads the error's name from this header, so AWS presumably sends it (inf).
         headers={**_ANY_ORIGIN, "x-amzn-ErrorType": error.error_type or "UnknownError"},
     )
     if close:
-        # What is left of the body would be taken for the next request.
+        # On an open connection the rest of the body would be parsed as the next request.
         response.force_close()
     return response

@@ -1,9 +1,9 @@
-"""Fan-out: from a channel to the frames of every matching subscription.
+"""Fan-out: write the events of a channel to every matching subscription.
 
-The loop in `write_to_all` is the server's hot path. For each subscriber it makes one bytes object and one
-transport write, however many events the batch has: between two subscribers only the head
-`{"type":"data","id":"..."` differs, so everything between the heads is built once for each length of head
-and joined with the subscriber's own.
+The loop in `write_to_all` is the server's hot path. It makes one bytes object and one transport write per subscription,
+however many events the batch has. The frames of two subscriptions differ only in the head
+`{"type":"data","id":"..."` and in lengths that follow from it. So the parts between the heads are built once for each
+length of head, and joined with the head of each subscription.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -16,27 +16,27 @@ from loadgen.server.frames import text_header
 
 
 class Outlet(Protocol):
-    """The sending side of a connection."""
+    """The sending side of a connection, as the hub uses it."""
 
     def write(self, data: bytes, /) -> None:
-        """Put whole frames behind what was written before; raises RuntimeError when the socket is gone."""
+        """Append whole frames to the send buffer; raises RuntimeError when the socket is closed."""
 
     def buffered_bytes(self) -> int:
-        """Return how much waits because the peer does not read."""
+        """Return the number of bytes in the send buffer, which grows when the peer does not read."""
 
     def abort_slow_reader(self) -> None:
-        """Drop the connection and what waits for it."""
+        """Abort the connection and discard its send buffer."""
 
     def write_at_once(self, data: bytes) -> None:
-        """Like `write`, but on the wire when this returns, where nothing waits and the socket takes it."""
+        """Write like `write`, but directly to the socket if the send buffer is empty and the socket accepts it."""
 
     def disconnect(self, code: int) -> None:
-        """Close with that code; 1006: cut the connection without a close frame."""
+        """Close the connection with a code; 1006 cuts it without a close frame."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What the server has done since its start."""
+    """Counts of the server's actions since its start."""
 
     connections: int = 0
     connections_refused: int = 0
@@ -57,18 +57,17 @@ class Subscription:
         self.outlet = outlet
         self.head = messages.data_head(subscription_id)
         self.head_length = len(self.head)
-        # Bound once: the fan-out calls them for every delivery.
+        # Bind the methods once, since the fan-out calls them for every delivery.
         self.write = outlet.write
         self.buffered_bytes = outlet.buffered_bytes
         self.abort = outlet.abort_slow_reader
 
 
 def write_to_all(groups: Iterable[Collection[Subscription]], tails: Sequence[bytes], limit_bytes: int) -> int:
-    """Write one frame for each tail to each subscription, in order; return how many were written to.
+    """Write one frame for each tail to each subscription, in order; return the number of subscriptions written to.
 
-    Nothing here yields to the event loop, so the frames of one connection cannot mix with its other
-    messages and the groups cannot change on the way. A peer that does not read is dropped instead of waited
-    for.
+    Nothing here yields to the event loop, so other messages cannot come between the frames of a connection and the
+    groups cannot change meanwhile. A connection with more than `limit_bytes` unsent is aborted, never waited for.
     """
     between_heads: dict[int, list[bytes]] = {}
     written = 0
@@ -78,12 +77,12 @@ def write_to_all(groups: Iterable[Collection[Subscription]], tails: Sequence[byt
             parts = between_heads.get(length)
             if parts is None:
                 parts = between_heads[length] = _parts_between_heads(length, tails)
-            # Fetched, then called: Python 3.11 has no fast way to call what a slot holds in one step.
+            # Load, then call: Python 3.11 is slower when it calls a slot's value in one expression.
             write, buffered_bytes = subscription.write, subscription.buffered_bytes
             try:
                 write(subscription.head.join(parts))
             except RuntimeError:
-                # Closed a moment ago; its own task has yet to take its subscriptions out.
+                # The connection has just closed, and its task has not removed its subscriptions yet.
                 continue
             written += 1
             if buffered_bytes() > limit_bytes:
@@ -98,10 +97,9 @@ def _parts_between_heads(head_length: int, tails: Sequence[bytes]) -> list[bytes
 
 
 class Hub:
-    """The subscriptions of all connections, and the way of an event to them.
+    """Holds the subscriptions of all connections and delivers events to them.
 
-    What delays, drops or journals deliveries is a subclass (`loadgen.server.faults`), so that it costs nothing where it
-    is not wanted.
+    Faults and the journal are in a subclass (`loadgen.server.faults.injector`), so a server without them pays nothing.
     """
 
     def __init__(self, write_buffer_limit_bytes: int, counters: Counters) -> None:
@@ -111,11 +109,11 @@ class Hub:
 
     @property
     def full(self) -> bool:
-        """Whether to call `wait_for_room` before `publish`; this hub never makes anybody wait."""
+        """True if a publish must first await `wait_for_room`; always False for this hub."""
         return False
 
     async def wait_for_room(self) -> None:
-        """Return when publishing may go on."""
+        """Return when publishing may continue."""
 
     def __len__(self) -> int:
         """Return the number of live subscriptions."""
@@ -130,13 +128,14 @@ class Hub:
         self._index.remove(subscription.pattern, subscription)
 
     def rejects(self, channel: str, event: str) -> bool:
-        """Whether to refuse one event of an accepted publish; this hub never does."""
+        """Return True to reject one event of an accepted publish; this hub never does."""
         return False
 
     def publish(self, channel: str, events: Sequence[str]) -> int:
-        """Deliver the events, in order, to every subscription that matches the valid, normalised channel.
+        """Deliver the events, in order, to every subscription that matches a valid, normalised channel.
 
-        Returns how many those are.
+        Returns:
+            The number of subscriptions written to; 0 if there are no events.
         """
         tails = [messages.data_tail(event) for event in events]
         if not tails:
@@ -147,4 +146,4 @@ class Hub:
         return written
 
     def close(self) -> None:
-        """Give back what the hub holds; this one holds nothing."""
+        """Release the hub's resources; this hub has none."""

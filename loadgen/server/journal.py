@@ -1,7 +1,7 @@
-"""The journal: what the server did to which event and subscription, by its own account.
+"""The journal: the server's own record of every event, subscription, delivery and injected fault.
 
-A folder of Arrow IPC streams, readable up to the last whole batch however the server ended; `README.md` documents the
-columns. A delivery costs one `pack_into`; a thread writes twice a second.
+It is a folder of Arrow IPC streams, readable up to the last whole batch however the server ended. `README.md` documents
+the columns. Recording a delivery costs one `pack_into`; a thread writes to disk twice a second.
 """
 
 import asyncio
@@ -67,32 +67,32 @@ SCHEMAS: Final = {
 
 
 class Action(IntEnum):
-    """What became of a delivery."""
+    """The outcome of a delivery."""
 
     SENT = 0
     DROPPED = 1
-    #: The second copy; a row of its own.
+    #: The second copy of a duplicated delivery, in a row after the first.
     DUPLICATE = 2
-    #: Sent after it was held back for reordering.
+    #: Sent after being held back for reordering.
     HELD = 3
-    #: Not written: its subscription was too young.
+    #: Not written: it fell into the subscription's `lost_window`.
     LOST_WINDOW = 4
-    #: Not written: its connection or subscription had gone.
+    #: Not written: the connection or subscription had ended.
     GONE = 5
-    #: Not written: the throttle's line was full.
+    #: Not written: the throttle's queue was full.
     OVERFLOWED = 6
 
 
 class NoJournal:
-    """Takes everything and keeps nothing."""
+    """A journal that records nothing; the interface of :class:`Journal`."""
 
     def event(self, event: int, channel: str, received_ns: int, accepted: bool, text: str) -> None:
-        """An event was accepted or rejected."""
+        """Record an event that was accepted or rejected."""
 
     def subscription(
         self, number: int, connection: int, client_id: str, pattern: str, begun_ns: int, ended_ns: int | None
     ) -> None:
-        """A subscription began (``ended_ns`` None) or ended."""
+        """Record that a subscription began (``ended_ns`` is None) or ended."""
 
     def delivery(
         self,
@@ -103,14 +103,14 @@ class NoJournal:
         written_ns: int | None,
         action: Action,
     ) -> None:
-        """A delivery was written, or will not be (``written_ns`` None)."""
+        """Record a delivery that was written, or never will be (``written_ns`` is None)."""
 
     def action(self, kind: str, start_ns: int, end_ns: int, connection: int | None, code: int | None) -> None:
-        """Something happened to the server or a connection."""
+        """Record a stall of the server or a disconnect of one connection."""
 
 
 class Journal(NoJournal):
-    """Writes the streams of one folder; raises OSError where it cannot."""
+    """Writes the streams of one folder; raises OSError if the disk refuses."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ class Journal(NoJournal):
         }
 
     def event(self, event: int, channel: str, received_ns: int, accepted: bool, text: str) -> None:
-        """An event was accepted or rejected; its stamp is read where it has one."""
+        """Record an event that was accepted or rejected, with the numbers in its stamp if it has one."""
         try:
             token, publisher, sequence, *_ = decode_event(text).stamp
         except (msgspec.MsgspecError, RecursionError):
@@ -137,7 +137,7 @@ class Journal(NoJournal):
     def subscription(
         self, number: int, connection: int, client_id: str, pattern: str, begun_ns: int, ended_ns: int | None
     ) -> None:
-        """A subscription began (``ended_ns`` None) or ended."""
+        """Record that a subscription began (``ended_ns`` is None) or ended."""
         self._rows["subscriptions"].append((number, connection, client_id, pattern, begun_ns, ended_ns))
 
     def delivery(
@@ -149,17 +149,17 @@ class Journal(NoJournal):
         written_ns: int | None,
         action: Action,
     ) -> None:
-        """A delivery was written, or will not be."""
+        """Record a delivery that was written, or never will be (``written_ns`` is None)."""
         self._add(
             event, subscription, decided_ns, due_ns, _NONE if written_ns is None else written_ns, action
         )
 
     def action(self, kind: str, start_ns: int, end_ns: int, connection: int | None, code: int | None) -> None:
-        """Something happened to the server or a connection."""
+        """Record a stall of the server or a disconnect of one connection."""
         self._rows["actions"].append((kind, start_ns, end_ns, connection, code))
 
     async def keep(self) -> None:
-        """Write what came in, twice a second, outside the loop; runs until it is cancelled."""
+        """Write new rows to disk twice a second, in a thread, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_FLUSH_INTERVAL_S)
@@ -168,12 +168,12 @@ class Journal(NoJournal):
             try:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
-                # The streams are closed next: not under the hands of the thread.
+                # Let the thread finish, since the caller closes the streams next.
                 await writing
                 raise
 
     def close(self) -> None:
-        """Write the rest and end the streams."""
+        """Write the remaining rows and close the streams."""
         self._write(*self._take())
         for name, stream in self._streams.items():
             stream.close()

@@ -1,4 +1,4 @@
-"""Reading a journal."""
+"""Read the journal of a server."""
 
 import json
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from loadgen.server.journal import SCHEMAS
 
 @dataclass(frozen=True)
 class Journal:
-    """The tables of a journal's folder; see README.md for the columns."""
+    """The tables of a journal; README.md documents the columns."""
 
     settings: dict[str, Any]
     events: pa.Table
-    #: One row a subscription: the last one written of each.
+    #: One row for each subscription: the last that was written for it.
     subscriptions: pa.Table
-    #: In the order in which the server decided on what it never wrote, and wrote what it wrote.
+    #: In the order in which the server recorded them: written ones at the write, others once they were given up.
     deliveries: pa.Table
     actions: pa.Table
 
     @classmethod
     def load(cls, folder: Path) -> "Journal":
-        """Read a folder; tables end with their last whole batch.
+        """Read the journal in a folder, each table up to its last whole batch.
 
         Raises:
-            OSError: there is none.
+            OSError: the folder holds no journal.
         """
         tables = {
             name: pa.Table.from_batches(read_batches(folder / f"{name}.arrows"), schema=schema)

@@ -1,4 +1,4 @@
-"""Starting and stopping a server: its signals, and what it says when it is ready."""
+"""Start and stop a server: signals, the ready announcement, and the exit codes."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ _SHUTDOWN_TIMEOUT_S: Final = 2.0
 
 
 class Server:
-    """A server in the running event loop: `start` listens, `stop` closes every connection and what was opened."""
+    """A server in the running event loop; `start` opens the port, `stop` closes every connection and resource."""
 
     def __init__(self, config: ServerConfig, hub: Hub | None = None, rates: ApiRates | None = None) -> None:
         self._config = config
@@ -49,16 +49,16 @@ class Server:
             access_log=None,
             shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
             logger=quiet.logger(),
-            # 64 KB may unpack to 64 MB, and no client of the service packs its requests (assumption).
+            # 64 KB may decompress to 64 MB, and no client of the service compresses its requests (assumption).
             auto_decompress=False,
         )
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self, listeners: Listeners | None = None) -> int:
-        """Listen, or serve on what listens already, and return the port.
+        """Open the port, or serve on ``listeners`` if given; return the port.
 
         Raises:
-            StartError: it cannot be.
+            StartError: the port cannot be opened.
         """
         if self._journal is not None:
             self._keeping = asyncio.get_running_loop().create_task(self._journal.keep())
@@ -68,7 +68,7 @@ class Server:
         return await listen(self._runner, self._config)
 
     async def stop(self) -> None:
-        """Tell every client that the server goes away, and give back what it holds."""
+        """Close every connection with 1001 (going away), and release the server's resources."""
         await self._runner.cleanup()
         self._hub.close()
         if self._journal is not None and self._keeping is not None:
@@ -87,7 +87,7 @@ async def serve_alone(config: ServerConfig, *, announce: bool, exit_with_stdin: 
         port = await server.start()
         if exit_with_stdin:
             watch_stdin(loop, stop)
-        # What exists now lives until the end: spare every later collection the walk through it.
+        # Objects that exist now live until the end, so exclude them from later garbage collections.
         gc.collect()
         gc.freeze()
         say_ready(config, port, [os.getpid()], announce=announce)
@@ -98,13 +98,13 @@ async def serve_alone(config: ServerConfig, *, announce: bool, exit_with_stdin: 
 
 
 def report_dropped(server: Server) -> None:
-    """Say on standard error how many clients were dropped, if any."""
+    """Print on standard error how many slow clients were dropped, if any."""
     if dropped := server.api.counters.slow_readers_aborted:
         print(f"loadgen server: dropped {dropped} connections that did not read fast enough", file=sys.stderr)
 
 
 async def _close(journal: "Journal", keeping: "asyncio.Task[None]") -> None:
-    """Write the rest of a journal; say so where it could not be kept, since its truth is not whole then."""
+    """Write the rest of a journal and close it; print an error if rows are missing from it."""
     try:
         await keeping
     except asyncio.CancelledError:
@@ -118,7 +118,7 @@ async def _close(journal: "Journal", keeping: "asyncio.Task[None]") -> None:
 
 
 def _hub(config: ServerConfig) -> "tuple[Hub, Journal | None]":
-    """Return the hub that the settings ask for, and its journal."""
+    """Return the hub for the settings, and its journal or None."""
     if config.faults is None and config.journal is None:
         return Hub(config.write_buffer_limit_bytes, Counters()), None
     from loadgen.server.faults.injector import FaultingHub
@@ -138,7 +138,7 @@ def _hub(config: ServerConfig) -> "tuple[Hub, Journal | None]":
 
 
 def urls(config: ServerConfig, port: int) -> tuple[str, str]:
-    """Return the HTTP and the realtime URL of a server that listens on that port."""
+    """Return the HTTP URL and the realtime URL of a server that listens on ``port``."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     secure = "s" if config.tls else ""
@@ -146,7 +146,7 @@ def urls(config: ServerConfig, port: int) -> tuple[str, str]:
 
 
 def say_ready(config: ServerConfig, port: int, pids: Sequence[int], *, announce: bool) -> None:
-    """Print where the server is, for a program or for people; `pids` are those of the processes that serve."""
+    """Print the server's URLs and key, as JSON if `announce` else as text; `pids` are those that serve."""
     http_url, ws_url = urls(config, port)
     if announce:
         ready = {
@@ -158,7 +158,7 @@ def say_ready(config: ServerConfig, port: int, pids: Sequence[int], *, announce:
         }
         print(json.dumps(ready), flush=True)
         return
-    # A key that the person gave is known to them and stays out of the terminal.
+    # The user knows a key that they gave, so do not show it on the terminal.
     processes = f"  processes   {len(pids)}\n" if len(pids) > 1 else ""
     key = f"the one in {config.api_key_source}" if config.api_key_source else config.api_key
     print(
@@ -174,13 +174,13 @@ def say_ready(config: ServerConfig, port: int, pids: Sequence[int], *, announce:
 
 
 def _editor_url(config: ServerConfig, http_url: str) -> str:
-    """Return the page's URL; a generated key, which is printed anyway, comes along in the part that is never sent."""
+    """Return the URL of the editor page, with a generated key in the fragment, which browsers do not send."""
     page = http_url.removesuffix(HTTP_PATH) + "/"
     return page if config.api_key_source else f"{page}#key={config.api_key}"
 
 
 def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """Stop when standard input ends: the server does not outlive the process that holds the other end."""
+    """Set `stop` when standard input ends, so that the server does not outlive the process at its other end."""
 
     def wait_for_end() -> None:
         # os.read in a thread: /dev/null cannot be polled, and sys.stdin's lock would stall the exit.
@@ -198,7 +198,7 @@ def watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 
 def raise_open_file_limit() -> None:
-    """Allow as many sockets as the system lets this user have."""
+    """Raise the limit on open files, and so on sockets, to this user's hard limit."""
     try:
         import resource
     except ImportError:
@@ -211,12 +211,12 @@ def raise_open_file_limit() -> None:
 
 
 def silence_handshake_log() -> None:
-    """Keep keys out of the log: aiohttp warns of unknown subprotocols with the whole offer."""
+    """Keep keys out of the log: aiohttp's warning about unknown subprotocols quotes all that the client offered."""
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
 
 
 def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
-    """Return what makes the event loop of a server; None: as asyncio has it."""
+    """Return uvloop's event loop class, or None to use asyncio's default loop."""
     try:
         import uvloop
     except ImportError:

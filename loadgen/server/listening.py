@@ -1,4 +1,4 @@
-"""The sockets that a server listens on: its own, or one for each of its processes on the same port."""
+"""The sockets that a server listens on, for one process or for several that share a port."""
 
 import errno
 import os
@@ -13,9 +13,9 @@ from aiohttp import web
 from loadgen.server.config import ServerConfig
 
 _BACKLOG: Final = 4096
-#: How often another free port is tried where one serves several addresses.
+#: Attempts to find a port that is free on every address of the host.
 _PORT_TRIES: Final = 8
-#: An address, or its whole family, that this machine has not got.
+#: Errors for an address, or a whole address family, that this machine does not have.
 _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
@@ -25,22 +25,22 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Open sockets of one process, and what TLS needs there."""
+    """The listening sockets of one process, and their TLS context or None."""
 
     sockets: Sequence[socket.socket]
     tls: ssl.SSLContext | None
 
     def close(self) -> None:
-        """Give the sockets back."""
+        """Close the sockets."""
         for listener in self.sockets:
             listener.close()
 
 
 async def listen(runner: web.AppRunner, config: ServerConfig) -> int:
-    """Open the port and return it: on each address of the host that this machine has.
+    """Listen on each address of the host that this machine has; return the port.
 
     Raises:
-        StartError: it cannot be.
+        StartError: the port cannot be opened, or the certificate cannot be loaded.
     """
     tls = _tls_context(config)
     (sockets,) = _opened(config, 1)
@@ -48,7 +48,7 @@ async def listen(runner: web.AppRunner, config: ServerConfig) -> int:
 
 
 async def accept(runner: web.AppRunner, listeners: Listeners) -> int:
-    """Serve on sockets that listen already, and return their port."""
+    """Serve on sockets that already listen; return their port."""
     for listener in listeners.sockets:
         await web.SockSite(runner, listener, ssl_context=listeners.tls, backlog=_BACKLOG).start()
     port: int = listeners.sockets[0].getsockname()[1]
@@ -58,24 +58,24 @@ async def accept(runner: web.AppRunner, listeners: Listeners) -> int:
 def open_for_processes(config: ServerConfig) -> list[Listeners]:
     """Return listening sockets for each of the configured processes, all on one port and on each address of the host.
 
-    Each process has a socket of its own (SO_REUSEPORT), and the kernel chooses among them by a hash of the addresses:
-    every process gets its share. Of one socket that all inherit, whoever wakes first accepts all that wait there. The
-    certificate is loaded once, so that a TLS session which one process began can be resumed at another.
+    Each process has its own socket (SO_REUSEPORT), and the kernel distributes connections over them by a hash of the
+    addresses. With one inherited socket, the process that wakes first would accept all waiting connections. The
+    certificate is loaded once, so that a TLS session begun with one process can be resumed with another.
 
     Raises:
-        StartError: it cannot be.
+        StartError: the port cannot be opened, or the certificate cannot be loaded.
     """
     tls = _tls_context(config)
     return [Listeners(sockets, tls) for sockets in _opened(config, config.processes)]
 
 
 def _opened(config: ServerConfig, processes: int) -> list[list[socket.socket]]:
-    """Return listening sockets for so many processes, one for each address of the host that this machine has.
+    """Return the listening sockets of each process, one for each address of the host that this machine has.
 
-    A host such as `localhost` has an address of IPv4 and one of IPv6, and a machine may have only the first.
+    A host such as `localhost` may have an IPv6 address even on a machine without IPv6.
 
     Raises:
-        StartError: it cannot be.
+        StartError: the host has no address here, or the port cannot be opened.
     """
     for left in reversed(range(_PORT_TRIES)):
         opened: list[list[socket.socket]] = [[] for _ in range(processes)]
@@ -87,7 +87,7 @@ def _opened(config: ServerConfig, processes: int) -> list[list[socket.socket]]:
             for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
                 try:
                     if port and processes > 1:
-                        # Of two servers with SO_REUSEPORT on one port each would get some of the other's connections.
+                        # Fail if the port is in use: two servers with SO_REUSEPORT would share their connections.
                         _bound(family, address, port, shared=False).close()
                     for sockets in opened:
                         listener = _bound(family, address, port, shared=processes > 1)
@@ -103,7 +103,7 @@ def _opened(config: ServerConfig, processes: int) -> list[list[socket.socket]]:
         except OSError as error:
             for sockets in opened:
                 Listeners(sockets, None).close()
-            # The port that was free on one address may be taken on another.
+            # A port that the kernel chose for one address may be taken on another: try again.
             if left and not config.port and error.errno == errno.EADDRINUSE:
                 continue
             raise _why_not(config, port, error) from None
@@ -114,7 +114,7 @@ def _opened(config: ServerConfig, processes: int) -> list[list[socket.socket]]:
 def _bound(family: int, address: Any, port: int, *, shared: bool) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # As asyncio's servers: no wait for the closed connections of the server before.
+        # Like asyncio's servers: do not wait for closed connections of an earlier server (TIME_WAIT).
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class Mode(Enum):
-    """Authorization modes by the names that AWS's control plane gives them (BOTO)."""
+    """An authorization mode; the values are the names in AWS's control plane (BOTO)."""
 
     API_KEY = "API_KEY"
     IAM = "AWS_IAM"

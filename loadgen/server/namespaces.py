@@ -1,4 +1,4 @@
-"""The channel namespaces of an API; the first segment of every channel names one, and it must exist (doc)."""
+"""The channel namespaces of an API. The first segment of every channel must name one of them (doc)."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from loadgen.server.modes import Mode
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """One namespace and what it overrides; None: as the API has it."""
+    """One namespace. Modes of None stand for the API's modes; a handler of None means that there is none."""
 
     name: str
     publish_modes: Collection[Mode] | None = None
@@ -20,18 +20,18 @@ class Namespace:
 
 
 class Namespaces:
-    """The namespaces by name; names are case-sensitive (doc)."""
+    """The namespaces of an API, by name; names are case-sensitive (doc)."""
 
     def __init__(self, namespaces: Iterable[Namespace]) -> None:
         self._by_name = {namespace.name: namespace for namespace in namespaces}
 
     def of(self, channel: str) -> Namespace | None:
-        """Return the namespace of a channel, valid or not; None if there is none."""
+        """Return the namespace of a channel, or None if it is unknown; the channel need not be valid."""
         return self._by_name.get(namespace_of(channel))
 
 
 def is_namespace_name(name: str) -> bool:
-    """Return whether the text may name a namespace: one segment of a channel (doc)."""
+    """Return True if the text is a valid name of a namespace, which is one segment of a channel (doc)."""
     if "/" in name:
         return False
     try:

@@ -1,7 +1,7 @@
-"""A server in a process of its own, held by the process that started it.
+"""Run a server in a subprocess.
 
-Loads neither asyncio nor aiohttp. The child ends when this process does: its standard input is a
-pipe from here.
+This module imports neither asyncio nor aiohttp. The subprocess ends when this process does, since its standard input is
+a pipe from here.
 """
 
 import json
@@ -22,26 +22,25 @@ _STOP_TIMEOUT_S: Final = 3.0
 
 
 class ServerStartError(RuntimeError):
-    """The server did not come up; the message is what it said."""
+    """The server did not start; the message is the server's standard error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a server says when it is ready."""
+    """The line of JSON that a server prints when it is ready."""
 
     http_url: str
     ws_url: str
     api_key: str = field(repr=False)
     pid: int
     pids: Sequence[int] = ()
-    """The processes that serve, where they are told; `pid` itself unless there are several."""
+    """The serving processes, if the server names them: only `pid`, unless there are several."""
 
 
 class ServerProcess:
     """Context manager around `python -m loadgen.server`.
 
-    `options` are its command-line options; a given `api_key` goes by the environment, never by the command
-    line.
+    `options` are its command-line options. A given `api_key` is passed in the environment, never on the command line.
 
     Raises:
         ServerStartError: on entry, with the server's own sentence.
@@ -52,7 +51,7 @@ class ServerProcess:
         self._api_key = api_key
         self._process: subprocess.Popen[bytes] | None = None
         self.stderr_path: Path | None = None
-        """Where the server's standard error goes; gone after the exit."""
+        """The file with the server's standard error, deleted by `stop`."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -73,22 +72,22 @@ class ServerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The server's process; None if it is not running."""
+        """The process id of the server, or None if it is not running."""
         return None if self._process is None else self._process.pid
 
     def poll(self) -> int | None:
-        """Return the exit code of a server that has ended, negative for a signal; None while it runs."""
+        """Return the exit code of a server that ended by itself, negative for a signal, or None if it has not."""
         return None if self._process is None else self._process.poll()
 
     def stop(self) -> int | None:
-        """End the server and return its exit code; None if it was not running."""
+        """Stop the server and return its exit code, or None if it was not running."""
         process, self._process = self._process, None
         if process is None:
             return None
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
-        # The end of its input stops it, unless a fork of this process holds the pipe open too.
+        # The end of its input stops the server, unless a fork of this process still holds the pipe open.
         code = _wait(process, _EOF_TIMEOUT_S)
         if code is None:
             process.terminate()
@@ -107,7 +106,7 @@ class ServerProcess:
         if self._api_key is not None:
             environment[_KEY_VARIABLE] = self._api_key
             command += ["--api-key-env", _KEY_VARIABLE]
-        # A file, not a pipe: nobody reads it while the server runs.
+        # A file, since a pipe that is not read while the server runs would fill up and block it.
         handle, name = tempfile.mkstemp(prefix="loadgen-server-", suffix=".log")
         self.stderr_path = Path(name)
         try:
@@ -117,7 +116,7 @@ class ServerProcess:
                 stdout=subprocess.PIPE,
                 stderr=handle,
                 env=environment,
-                # Ctrl-C on the terminal is for the parent, which ends the server when it has finished.
+                # Keep Ctrl-C on the terminal from the server: this process stops it when it has finished.
                 start_new_session=True,
             )
         finally:

@@ -1,7 +1,7 @@
-"""What the HTTP library logs of what clients send: a line a minute, and no traceback for what is not HTTP.
+"""Limit the log of the HTTP library to one line a minute, without tracebacks for faults of clients.
 
-Any client can send what is no request, or go in the middle of one, hundreds of times a second. None of that is the
-server's failure. A failure of our own keeps its traceback, and is told no more than once a minute, too.
+A client can send invalid HTTP or break off a request hundreds of times a second, which is not a failure of the server.
+A failure of the server itself keeps its traceback, and is also logged at most once a minute.
 """
 
 import logging
@@ -17,7 +17,7 @@ _CLIENTS_DOING: Final = (HttpProcessingError, RequestPayloadError, ConnectionErr
 
 
 class EveryMinute(logging.Filter):
-    """Lets a record through once a minute, with a count of those that it has kept back."""
+    """Passes one record a minute, with a count of the suppressed ones."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class EveryMinute(logging.Filter):
         self._untold = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log the record."""
+        """Return True if the record is to be logged."""
         now_s = self._clock()
         if now_s < self._next_s:
             self._untold += 1
@@ -39,7 +39,7 @@ class EveryMinute(logging.Filter):
 
 
 class OneLineAMinute(logging.Filter):
-    """Lets one record a minute through for each of two kinds, what clients did and what failed here, with a count."""
+    """Passes one record a minute of each kind, client faults and server failures, with a count of suppressed ones."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class OneLineAMinute(logging.Filter):
         self._untold = {True: 0, False: 0}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log the record, whose text is made ready for it."""
+        """Return True if the record is to be logged, after rewriting its text."""
         if record.levelno < logging.WARNING:
             return True
         error = record.exc_info[1] if record.exc_info else None
@@ -61,7 +61,7 @@ class OneLineAMinute(logging.Filter):
         self._next_s[clients] = now_s + INTERVAL_S
         more = f"; {untold} more since this was last said" if untold else ""
         if clients:
-            # Not what the client sent: that may be a key, or anything.
+            # Never log what the client sent, since that may contain a key.
             kind = type(error).__name__ if error is not None else "it is no HTTP"
             record.msg = f"a client's request was refused or broke off ({kind}){more}"
             record.exc_info = record.exc_text = None
@@ -72,7 +72,7 @@ class OneLineAMinute(logging.Filter):
 
 
 def logger() -> logging.Logger:
-    """Return the logger to hand to the HTTP library."""
+    """Return the logger for the HTTP library, limited by :class:`OneLineAMinute`."""
     found = logging.getLogger("loadgen.server.http")
     if not any(isinstance(each, OneLineAMinute) for each in found.filters):
         found.addFilter(OneLineAMinute())

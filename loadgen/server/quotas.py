@@ -1,8 +1,8 @@
 """The service's quotas, each of which can be changed or switched off.
 
-Values and sources stand in `protocol/appsync/limits.py`. What AWS does above a rate is unknown: here the request that
-exceeds it is refused with `LimitExceededError` (assumption; the name is in ANDROID's enum), over HTTP with 429. Rates
-are token buckets that hold what one second allows (assumption).
+`protocol/appsync/limits.py` has the values and their sources. AWS's behaviour above a rate is unknown. Here a request
+that exceeds it is refused with `LimitExceededError` (assumption; the name is in ANDROID's enum), over HTTP with 429.
+Each rate is a token bucket with the capacity of one second (assumption).
 """
 
 import time
@@ -17,7 +17,10 @@ from loadgen.server.refusal import RefusedError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotas:
-    """None: no limit. As it stands: the limits of a single request or connection, and no rates."""
+    """The quotas of a server, each None for no limit.
+
+    By default only the limits of a single request or connection apply, and no rates.
+    """
 
     subscriptions_per_connection: int | None = limits.SUBSCRIPTIONS_PER_CONNECTION
     event_bytes: int | None = limits.EVENT_MAX_BYTES
@@ -29,7 +32,7 @@ class Quotas:
 
     @classmethod
     def aws(cls) -> Self:
-        """AWS's defaults."""
+        """Return AWS's default quotas, rates included."""
         return cls(
             publishes_per_connection_per_s=limits.PUBLISHES_PER_CONNECTION_PER_SECOND,
             connections_per_s=limits.NEW_CONNECTIONS_PER_SECOND,
@@ -39,15 +42,14 @@ class Quotas:
 
     @classmethod
     def off(cls) -> Self:
-        """No limit; the five events of a publish are no quota but the protocol's."""
+        """Return quotas without any limit. The limit of five events a publish stays, since the protocol sets it."""
         return cls(subscriptions_per_connection=None, event_bytes=None, payload_bytes=None)
 
 
 class TokenBucket:
-    """Allows `rate_per_s` on average and as much at once as a second brings.
+    """A token bucket that allows `rate_per_s` on average, and the amount of one second at once.
 
-    What has already been spent is charged and may leave the bucket in debt, so that a fan-out whose cost is known only
-    afterwards keeps the rate as well.
+    `charge` takes a cost that is known only afterwards, such as that of a fan-out, and may leave the bucket in debt.
     """
 
     def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -58,9 +60,9 @@ class TokenBucket:
         self._at_s = clock()
 
     def try_take(self, amount: float = 1.0) -> bool:
-        """Take the amount, or nothing and return False if the bucket holds too little of it.
+        """Take the amount and return True, or take nothing and return False if the bucket holds less.
 
-        An amount above what the bucket can ever hold is allowed when it is full, and leaves a debt.
+        An amount above the bucket's capacity is allowed when the bucket is full, and leaves a debt.
         """
         self._refill()
         if self._level < min(amount, self._capacity):
@@ -69,12 +71,12 @@ class TokenBucket:
         return True
 
     def in_debt(self) -> bool:
-        """Return whether more was charged than the rate has brought back."""
+        """Return True if the bucket is empty or in debt."""
         self._refill()
         return self._level <= 0
 
     def charge(self, amount: float) -> None:
-        """Take what has already been spent."""
+        """Take an amount that has already been spent, even if that leaves a debt."""
         self._refill()
         self._level -= amount
 
@@ -85,7 +87,7 @@ class TokenBucket:
 
 
 class ApiRates:
-    """The rates of one API over all its connections."""
+    """The rate quotas of one API, over all its connections."""
 
     def __init__(self, quotas: Quotas, make_bucket: Callable[[float], TokenBucket] = TokenBucket) -> None:
         self._connections = _bucket(quotas.connections_per_s, make_bucket)
@@ -93,12 +95,12 @@ class ApiRates:
         self._outbound = _bucket(quotas.outbound_messages_per_s, make_bucket)
 
     def connect(self) -> None:
-        """Count a new connection; raises RefusedError."""
+        """Count a new connection; raises RefusedError above the rate."""
         if self._connections is not None and not self._connections.try_take():
             raise _too_fast()
 
     def publish(self, events: int) -> None:
-        """Count inbound events, and refuse while deliveries are over their rate; raises RefusedError."""
+        """Count inbound events; raises RefusedError above their rate, or while deliveries exceed theirs."""
         if self._outbound is not None and self._outbound.in_debt():
             raise _too_fast()
         if self._inbound is not None and not self._inbound.try_take(events):
@@ -106,23 +108,23 @@ class ApiRates:
 
     @property
     def meters_deliveries(self) -> bool:
-        """Whether `delivered` wants to be told."""
+        """True if there is a rate for deliveries, so that `delivered` must be called."""
         return self._outbound is not None
 
     def delivered(self, subscribers: int, event_bytes: int) -> None:
-        """Charge one event's deliveries in units of 5 KB (doc)."""
+        """Charge the deliveries of one event to `subscribers` subscriptions, in units of 5 KB (doc)."""
         if self._outbound is not None:
             self._outbound.charge(subscribers * metered(event_bytes))
 
 
 class ConnectionRates:
-    """The rates of one connection."""
+    """The rate quotas of one connection."""
 
     def __init__(self, quotas: Quotas) -> None:
         self._publishes = _bucket(quotas.publishes_per_connection_per_s, TokenBucket)
 
     def publish(self) -> None:
-        """Count a publish request; raises RefusedError."""
+        """Count a publish request; raises RefusedError above the rate."""
         if self._publishes is not None and not self._publishes.try_take():
             raise _too_fast()
 
@@ -131,7 +133,7 @@ METERED_BYTES: Final = limits.METERED_MESSAGE_BYTES
 
 
 def metered(event_bytes: int) -> int:
-    """Return as how many messages an event of that size counts."""
+    """Return the number of metered messages (units of 5 KB) for an event of that size."""
     return max(1, -(-event_bytes // METERED_BYTES))
 
 

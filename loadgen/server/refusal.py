@@ -1,4 +1,4 @@
-"""The one way in which the server says no."""
+"""The exception for every operation that the server refuses."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,7 @@ from loadgen.protocol.appsync.errors import WireError
 
 
 class RefusedError(Exception):
-    """An operation is refused; `error` is what the client is told, `status` goes with it over HTTP."""
+    """An operation is refused. `error` is sent to the client; `status` is the HTTP status for it."""
 
     def __init__(self, error: WireError, status: int = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(str(error))

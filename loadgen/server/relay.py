@@ -1,12 +1,12 @@
-"""Events between the processes of one server: what one of them accepts, every one delivers to its own subscribers.
+"""The relay: pass each accepted event to the other processes of a server, which deliver it to their own subscribers.
 
-Each two processes share a pair of stream sockets. A publish is one small message to each peer, however many subscribers
-it has there; a process hears all publishes, whether or not anybody there has subscribed, so that a subscription is live
-everywhere from the moment in which its own process has it. What one publisher's connection publishes goes through one
-process and along one stream, so its order stays.
+Every two processes share a pair of stream sockets. A publish is one small message to each peer, however many
+subscribers it has there. Peers without subscribers get it too, so a subscription is live for all publishers as soon as
+its own process has it. The events of one publisher's connection pass through one process and one stream, which keeps
+their order.
 
-A message is its length (4 bytes, little endian) and a msgpack array of channel and events. A length of 0 is a mark: see
-`Relay.settle`.
+A message is its length (4 bytes, little endian), followed by a msgpack array of channel and events. A length of 0 is a
+mark: see `Relay.settle`.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ from loadgen.server.hub import Counters, Hub
 from loadgen.server.quotas import ApiRates
 
 BUFFER_LIMIT_BYTES: Final = 1024 * 1024
-"""Publishing waits while more than this has not gone out to a peer, beyond what the kernel holds for it."""
+"""Publishing waits while more than this is unsent to a peer, not counting the kernel's socket buffer."""
 
 _READ_BYTES: Final = 256 * 1024
-#: A process looks after its connections again after so many deliveries of its peers' events.
+#: After this many deliveries of peers' events, a process turns to its own connections again.
 _DELIVERIES_A_TURN: Final = 1000
 _SETTLE_TIMEOUT_S: Final = 1.0
 _LENGTH: Final = struct.Struct("<I")
@@ -41,10 +41,10 @@ _decode = msgspec.msgpack.Decoder(_Publish).decode
 
 
 def mesh(processes: int) -> list[list[socket.socket]]:
-    """Return for each process its ends of the socket pairs, one to each other process.
+    """Return, for each process, its ends of the socket pairs, one for each other process.
 
     Raises:
-        OSError: the system has no descriptors left.
+        OSError: the limit on open files is reached.
     """
     ends: list[list[socket.socket]] = [[] for _ in range(processes)]
     for one in range(processes):
@@ -72,16 +72,16 @@ class _Link:
         self._received = bytearray()
         self.open = True
         self.marked = False
-        """Whether the peer has sent its mark."""
+        """True once the peer has sent its mark."""
         self._loop.add_reader(end, self._read)
 
     @property
     def full(self) -> bool:
-        """Whether more waits for the peer than may."""
+        """True if more than `BUFFER_LIMIT_BYTES` waits for the peer."""
         return len(self._unsent) > BUFFER_LIMIT_BYTES
 
     def send(self, message: bytes | bytearray) -> None:
-        """Write now what the kernel takes, and the rest when it can: the peer begins while we see to our own."""
+        """Write as much as the kernel accepts now, the rest later, so that the peer starts while we deliver here."""
         if not self.open:
             return
         sent = 0
@@ -94,7 +94,7 @@ class _Link:
             self._unsent += view[sent:]
 
     def close(self) -> None:
-        """Let go of the stream; what waits for it goes nowhere."""
+        """Close the stream and discard its unsent data."""
         if not self.open:
             return
         self.open = False
@@ -110,7 +110,7 @@ class _Link:
         except BlockingIOError:
             return 0
         except OSError:
-            # The peer has ended; the parent has seen it too and ends the server.
+            # The peer has ended. The parent sees that too and stops the server.
             self.close()
             return 0
 
@@ -146,7 +146,7 @@ class _Link:
             self._loop.call_soon(self._take_rest)
 
     def _take(self) -> bool:
-        """Deliver what has come whole; return False if there is more of it than fits in one turn of the loop."""
+        """Deliver the complete messages; return False if the limit for one turn of the loop was reached first."""
         received, begin, delivered = self._received, 0, 0
         with memoryview(received) as view:
             while delivered < _DELIVERIES_A_TURN:
@@ -162,14 +162,14 @@ class _Link:
                     self._on_change()
                     continue
                 publish = _decode(view[body:end])
-                # A publish without subscribers is not for nothing either.
+                # The 1 counts the work on a publish that has no subscribers here.
                 delivered += 1 + self._deliver(publish.channel, publish.events) * len(publish.events)
         del received[:begin]
         return delivered < _DELIVERIES_A_TURN
 
 
 class Relay:
-    """The streams from this process to all its peers; needs a running event loop."""
+    """The streams from this process to all its peers; create it in a running event loop."""
 
     def __init__(self, ends: Sequence[socket.socket], deliver: Callable[[str, Sequence[str]], int]) -> None:
         self._message = bytearray()
@@ -178,11 +178,11 @@ class Relay:
 
     @property
     def full(self) -> bool:
-        """Whether a peer is so far behind that publishing has to wait."""
+        """True if publishing must wait, since a peer is too far behind."""
         return any(link.full for link in self._links)
 
     def send(self, channel: str, events: Sequence[str]) -> None:
-        """Tell every peer of the events."""
+        """Send the events to every peer."""
         message = self._message
         _encode_into(_Publish(channel, list(events)), message, _LENGTH.size)
         _LENGTH.pack_into(message, 0, len(message) - _LENGTH.size)
@@ -190,14 +190,14 @@ class Relay:
             link.send(message)
 
     async def wait_for_room(self) -> None:
-        """Return when no peer is too far behind."""
+        """Return when no peer is too far behind any more."""
         await self._wait(lambda: not self.full)
 
     async def settle(self) -> None:
-        """Return when all that peers published before they settled has been delivered here, or after a second.
+        """Send a mark to each peer, and return once all peers' marks have arrived, or after a second.
 
-        Every process does this when it stops, before it closes its connections: what was acknowledged before then
-        still reaches the subscribers.
+        By then, all events that a peer published before its mark have been delivered here. Every process settles before
+        it closes its connections, so that acknowledged events still reach the subscribers.
         """
         for link in self._links:
             link.send(_MARK)
@@ -205,10 +205,10 @@ class Relay:
             async with asyncio.timeout(_SETTLE_TIMEOUT_S):
                 await self._wait(lambda: all(link.marked or not link.open for link in self._links))
         except TimeoutError:
-            return  # a peer that stands still must not keep the others from saying good-bye
+            return  # a blocked peer must not keep this process from closing its connections properly
 
     def close(self) -> None:
-        """Let go of all streams."""
+        """Close all streams."""
         for link in self._links:
             link.close()
 
@@ -219,7 +219,7 @@ class Relay:
 
 
 class RelayingHub(Hub):
-    """A hub whose events also reach the subscribers of the other processes."""
+    """A hub that also relays its events to the other processes."""
 
     def __init__(
         self,
@@ -234,25 +234,25 @@ class RelayingHub(Hub):
 
     @property
     def full(self) -> bool:
-        """Whether publishing has to wait until a peer has taken what waits for it."""
+        """True if a publish must first await `wait_for_room`, since a peer is too far behind."""
         return self.relay.full
 
     async def wait_for_room(self) -> None:
-        """Return when publishing may go on."""
+        """Return when publishing may continue."""
         await self.relay.wait_for_room()
 
     def publish(self, channel: str, events: Sequence[str]) -> int:
-        """Deliver to the subscriptions of all processes; return how many match in this one."""
+        """Deliver to the subscriptions of all processes; return the number written to in this one."""
         if events:
             self.relay.send(channel, events)
         return super().publish(channel, events)
 
     def close(self) -> None:
-        """Let go of the peers."""
+        """Close the streams to all peers."""
         self.relay.close()
 
     def _deliver(self, channel: str, events: Sequence[str]) -> int:
-        """Deliver a peer's events here; what the deliveries cost is charged where they are made."""
+        """Deliver a peer's events here and charge those deliveries; return the number of subscriptions written to."""
         written = super().publish(channel, events)
         if self._rates.meters_deliveries:
             for event in events:

@@ -1,4 +1,4 @@
-"""Running a server until it is told to stop: in this process, or in several that share the port."""
+"""Run a server until it is asked to stop, in this process or in several that share the port."""
 
 import asyncio
 import sys
@@ -19,10 +19,12 @@ from loadgen.server.listening import StartError
 def serve(config: ServerConfig, *, announce: bool = False, exit_with_stdin: bool = False) -> int:
     """Run a server until SIGINT, SIGTERM or, if asked, the end of standard input; return the exit code.
 
-    A stop is 0 whichever way it came: to end a server with Ctrl-C is no failure. A server that cannot start
-    (port taken, bad certificate) says why in one sentence on standard error and returns 2. With `announce`
-    the only output is one line of JSON once the server accepts: `http_url`, `ws_url`, `api_key`, `pid`, and
-    `pids` of the processes that serve. Of several, one that dies ends the others, and the code is 1.
+    Any requested stop returns 0, Ctrl-C included. If the server cannot start (port taken, bad certificate), it prints
+    the reason in one sentence on standard error and returns 2. If one of several processes dies, the others stop too
+    and the code is 1.
+
+    With `announce`, the only output is one line of JSON once the server accepts connections: `http_url`, `ws_url`,
+    `api_key`, `pid`, and `pids` of the serving processes.
     """
     raise_open_file_limit()
     silence_handshake_log()

@@ -1,4 +1,4 @@
-"""A token bucket that several processes draw from: the rates of an API are those of all its processes together."""
+"""A token bucket shared by several processes, since a rate of an API covers all its processes together."""
 
 import mmap
 import multiprocessing
@@ -11,13 +11,13 @@ _STATE_BYTES = 16
 
 
 class SharedTokenBucket(TokenBucket):
-    """One bucket for this process and all that are forked from it later; the clock must be the same in all of them.
+    """One bucket for this process and its later forks; the clock must be the same in all of them.
 
-    A share for each process would refuse the one publisher who uses the whole rate on one connection.
+    With a separate share of the rate for each process, one publisher could not use the whole rate on one connection.
     """
 
     def __init__(self, rate_per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        # Level and time, in memory that a fork does not copy.
+        # Level and time, in memory that forks share.
         self._state = memoryview(mmap.mmap(-1, _STATE_BYTES)).cast("d")
         self._lock = multiprocessing.get_context("fork").Lock()
         super().__init__(rate_per_s, clock)
@@ -39,16 +39,16 @@ class SharedTokenBucket(TokenBucket):
         self._state[1] = at_s
 
     def try_take(self, amount: float = 1.0) -> bool:
-        """Take the amount, or nothing and return False if the bucket holds too little of it."""
+        """Take the amount and return True, or take nothing and return False if the bucket holds less."""
         with self._lock:
             return super().try_take(amount)
 
     def in_debt(self) -> bool:
-        """Return whether more was charged than the rate has brought back."""
+        """Return True if the bucket is empty or in debt."""
         with self._lock:
             return super().in_debt()
 
     def charge(self, amount: float) -> None:
-        """Take what has already been spent."""
+        """Take an amount that has already been spent, even if that leaves a debt."""
         with self._lock:
             super().charge(amount)

@@ -1,4 +1,4 @@
-"""An Event API for the tests of other projects: a pytest fixture, and the class behind it.
+"""An Event API for the tests of your own project: a pytest fixture, and the class behind it.
 
     from loadgen.server.testing import event_api  # noqa: F401  in conftest.py or the test module
 
@@ -8,8 +8,8 @@
         (published,) = event_api.wait_for_events("/default/greetings")
         assert published.payload == {"hello": "Ada"}
 
-The server speaks the real protocol on a real loopback port, in a thread of the test's own process, so that handlers and
-authorizers may be the test's own functions. Needs pytest.
+The server speaks the real protocol on a loopback port. It runs in a thread of the test's process, so handlers and
+authorizers may be functions of the test. This module needs pytest.
 """
 
 import asyncio
@@ -44,25 +44,26 @@ _TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An event that was accepted and, after a handler, given to the subscribers."""
+    """An event that was accepted and sent to the subscribers, as JSON text after any handler."""
 
     channel: str
     event: str
 
     @property
     def payload(self) -> Any:
-        """The event's JSON as Python values."""
+        """The event, parsed from JSON."""
         return json.loads(self.event)
 
 
 class LocalEventApi:
-    """Context manager around a server in a thread. `http_url`, `ws_url` and `api_key` are what a client needs.
+    """Context manager that runs a server in a thread; a client needs its `http_url`, `ws_url` and `api_key`.
 
     Args:
-        namespaces: names, or :class:`Namespace` objects with handlers and modes of their own.
-        authorizers: for other modes than the API key, which is always there; all of them may connect, publish and
-            subscribe where a namespace does not say otherwise.
-        quotas: `Quotas.aws()` for AWS's rates; as it stands, only the limits of single requests.
+        namespaces: names, or :class:`Namespace` objects with their own handlers and modes.
+        authorizers: authorizers for modes other than the API key, which is always allowed. All their modes may connect,
+            publish and subscribe, unless a namespace overrides it.
+        quotas: the quotas, such as `Quotas.aws()` for AWS's rates. By default only limits of a single request or
+            connection apply.
         options: further settings of :class:`loadgen.server.config.ServerConfig`, such as `keepalive_interval_s`.
     """
 
@@ -95,7 +96,7 @@ class LocalEventApi:
         self.ws_url = ""
 
     def __enter__(self) -> Self:
-        """Listen; raises `loadgen.server.lifecycle.StartError` where that cannot be."""
+        """Start the server; raises `loadgen.server.listening.StartError` if the port cannot be opened."""
         self._thread.start()
         try:
             self._server = self._run(self._make())
@@ -106,7 +107,7 @@ class LocalEventApi:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close every connection and stop."""
+        """Close every connection and stop the server."""
         assert self._server is not None
         try:
             self._run(self._server.stop())
@@ -115,19 +116,19 @@ class LocalEventApi:
 
     @property
     def published(self) -> list[Published]:
-        """Every event so far, in the order in which it was given to the subscribers."""
+        """All events so far, in the order in which they were sent to the subscribers."""
         return self._hub.published[:]
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions are live."""
+        """The number of live subscriptions."""
         return len(self._hub)
 
     def wait_for_events(self, channel: str, count: int = 1, timeout_s: float = _TIMEOUT_S) -> list[Published]:
-        """Return the first `count` events of a channel or pattern, waiting for them if need be.
+        """Return the first `count` events of a channel or pattern, waiting for them if necessary.
 
         Raises:
-            TimeoutError: there were fewer in that time; the message holds those that there were.
+            TimeoutError: fewer events came within `timeout_s`; the message lists them.
         """
         pattern = normalise(channel)
 
@@ -139,12 +140,12 @@ class LocalEventApi:
         return found()[:count]
 
     def wait_for_subscriptions(self, count: int = 1, timeout_s: float = _TIMEOUT_S) -> None:
-        """Wait until so many subscriptions are live; raises TimeoutError."""
+        """Wait until `count` subscriptions are live; raises TimeoutError after `timeout_s`."""
         if not self._wait(lambda: len(self._hub) >= count, timeout_s):
             raise TimeoutError(f"{len(self._hub)} of {count} subscriptions are live")
 
     def publish(self, channel: str, *payloads: Any) -> int:
-        """Give events to the subscribers of a channel, past authorization and handlers; return how many those are."""
+        """Send events to a channel without authorization and handlers; return the number of subscriptions reached."""
 
         async def give() -> int:
             return self._hub.publish(normalise(channel), [json.dumps(payload) for payload in payloads])
@@ -174,14 +175,14 @@ class LocalEventApi:
 
 
 class _RecordingHub(Hub):
-    """A hub that keeps what it delivers."""
+    """A hub that also keeps every event."""
 
     def __init__(self, write_buffer_limit_bytes: int) -> None:
         super().__init__(write_buffer_limit_bytes, Counters())
         self.published: list[Published] = []
 
     def publish(self, channel: str, events: Sequence[str]) -> int:
-        """Deliver, and keep the events."""
+        """Deliver the events and keep them."""
         written = super().publish(channel, events)
         self.published.extend(Published(channel, event) for event in events)
         return written
@@ -189,6 +190,6 @@ class _RecordingHub(Hub):
 
 @pytest.fixture
 def event_api() -> Iterator[LocalEventApi]:
-    """A fresh Event API for one test, with the namespace `default` and an API key."""
+    """Yield a new Event API for one test, with the namespace `default` and an API key."""
     with LocalEventApi() as api:
         yield api

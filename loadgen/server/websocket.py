@@ -1,4 +1,4 @@
-"""`GET /event/realtime`: the upgrade, its two forms of authorization, and the connections that live."""
+"""The endpoint `GET /event/realtime`: the WebSocket upgrade, its authorization, and the open connections."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,10 @@ from loadgen.server.quotas import TokenBucket
 from loadgen.server.refusal import RefusedError
 
 FRAME_MAX_BYTES: Final = 4 * 1024 * 1024
-"""A larger message ends the connection with 1009 (assumption). Above the payload limit, as escaping lengthens
-events and Amplify sends them twice."""
+"""Largest message; a larger one closes the connection with 1009 (assumption).
+
+It exceeds the payload limit, since escaping lengthens events and Amplify sends them twice.
+"""
 
 _UPGRADE: Final = (
     hdrs.UPGRADE,
@@ -30,7 +32,7 @@ _UPGRADE: Final = (
     hdrs.SEC_WEBSOCKET_VERSION,
     hdrs.SEC_WEBSOCKET_EXTENSIONS,
 )
-#: What an upgrade that is refused by the fault settings says beside its status (assumption).
+#: The error in the response to an upgrade that the fault settings refuse, by HTTP status (assumption).
 _ERROR_OF_STATUS: Final = {
     401: errors.UNAUTHORIZED,
     403: errors.UNAUTHORIZED,
@@ -43,7 +45,7 @@ _SHUTDOWN_TIMEOUT_S: Final = 1.0
 
 
 class RealtimeEndpoint:
-    """Accepts WebSockets and knows those that are open."""
+    """Accepts WebSockets and keeps track of the open ones."""
 
     def __init__(self, api: EventApi) -> None:
         self._api = api
@@ -54,10 +56,10 @@ class RealtimeEndpoint:
         self._admitted = None if rate is None else TokenBucket(rate)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade, authorize, converse.
+        """Upgrade the request to a WebSocket, authorize it, and serve the connection until it closes.
 
-        A refused client gets 101, `connection_error`, then close 1000 (real). The error waits a moment for the client's
-        first frame (assumption): sent at once, it can reach a client whose socket is open but that does not listen yet.
+        A client that is refused gets 101, `connection_error`, then close 1000 (real). The error is sent after the
+        client's first frame, or after a second (assumption): sent earlier, it may arrive before the client listens.
         """
         if (refusal := self._refused_upgrade()) is not None:
             return refusal
@@ -65,7 +67,7 @@ class RealtimeEndpoint:
             protocols=(SUBPROTOCOL,), compress=False, max_msg_size=FRAME_MAX_BYTES, timeout=_CLOSE_TIMEOUT_S
         )
         if not all(value.isascii() for name in _UPGRADE for value in request.headers.getall(name, [])):
-            # RFC 6455, 4.2.1: none of these can have other characters, and aiohttp stumbles over them.
+            # RFC 6455, 4.2.1, allows only ASCII in these headers, and aiohttp fails on other characters.
             raise web.HTTPBadRequest(text="the headers of the WebSocket handshake are not ASCII")
         await socket.prepare(request)
         transport = request.transport
@@ -87,7 +89,7 @@ class RealtimeEndpoint:
         return socket
 
     def _refused_upgrade(self) -> web.Response | None:
-        """Return the answer to an upgrade that is refused by the fault settings; None: it is not."""
+        """Return the response to an upgrade that the fault settings refuse, or None to accept it."""
         settings = self._upgrades
         if settings is None or (self._admitted is not None and self._admitted.try_take()):
             return None
@@ -102,25 +104,25 @@ class RealtimeEndpoint:
         )
 
     async def close_all(self) -> None:
-        """Tell every client that the server goes away, and wait a moment for their answers."""
+        """Close every connection with 1001 (going away), and wait up to a second for the clients' answers."""
         closing = [asyncio.ensure_future(connection.close(GOING_AWAY)) for connection in self._connections]
         if closing:
             await asyncio.wait(closing, timeout=_SHUTDOWN_TIMEOUT_S)
 
 
 async def _first_frame(socket: web.WebSocketResponse) -> None:
-    """Wait until the client has said something, whatever it is, or gone, or for a second."""
+    """Wait until the client sends any frame or closes, for at most a second."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_FRAME_TIMEOUT_S):
             await socket.receive()
 
 
 def _handshake_credentials(request: web.Request) -> Mapping[str, str]:
-    """Return the credentials of the `header-` subprotocol, or else the headers of the upgrade itself.
+    """Return the credentials in the `header-` subprotocol, or without one the headers of the upgrade request.
 
     Raises:
-        RefusedError: no known subprotocol is offered, or the `header-` one cannot be read or lacks `host`
-            (required: doc; the answers: assumptions).
+        RefusedError: the client does not offer `aws-appsync-event-ws`, or its `header-` subprotocol is unreadable or
+            lacks `host` (the rules: doc; the errors: assumptions).
     """
     offered = [
         name.strip()

@@ -1,4 +1,4 @@
-"""Who may connect, publish and subscribe: one module for each authorization mode, and `access` that chooses.
+"""Authorization of connect, publish and subscribe: one module for each mode, and `access`, which chooses the mode.
 
-Cryptography is botocore's (SigV4) and PyJWT's (JSON Web Tokens); here is only what AppSync Events adds to them.
+botocore (SigV4) and PyJWT (JSON Web Tokens) do the cryptography. This package adds only the rules of AppSync Events.
 """

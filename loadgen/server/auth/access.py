@@ -1,4 +1,4 @@
-"""Which authorizer decides: by what the credentials look like, and by which modes the operation allows."""
+"""Choose the authorizer of a request by the form of its credentials and by the modes that its operation allows."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from loadgen.server.auth.base import AuthorizationRequest, Authorizer, Identity,
 from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
-#: Who is asked first: a signature is plain to see, a JWT can be read, and a Lambda authorizer takes any token.
+#: Order in which authorizers are tried: a signature or a JWT is recognisable, but a Lambda authorizer takes any token.
 _ORDER = [Mode.IAM, Mode.COGNITO, Mode.OIDC, Mode.LAMBDA, Mode.API_KEY]
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedModes:
-    """The API's modes for each operation; a namespace may override those of publish and subscribe (doc)."""
+    """The modes that each operation of an API allows; a namespace may override those of publish and subscribe (doc)."""
 
     connect: Collection[Mode]
     publish: Collection[Mode]
@@ -34,20 +34,20 @@ class AllowedModes:
 
 
 class AccessControl:
-    """All authorizers of an API behind one question."""
+    """Passes each request to the authorizer of the API that recognises its credentials."""
 
     def __init__(self, authorizers: Sequence[Authorizer], allowed: AllowedModes) -> None:
         self._authorizers = sorted(authorizers, key=lambda authorizer: _ORDER.index(authorizer.mode))
         self._allowed = allowed
 
     async def authorize(self, request: AuthorizationRequest) -> Identity | None:
-        """Return who asks.
+        """Return the identity of the requester, or None for an API key.
 
-        Credentials of a mode that is configured but not allowed here get 403 over HTTP (real AUVRED), bad or missing
-        ones 401 (inf).
+        Credentials of a mode that is configured but not allowed for the operation get 403 over HTTP (real AUVRED). Bad
+        or missing credentials get 401 (inf).
 
         Raises:
-            RefusedError: they may not.
+            RefusedError: the request is not authorized.
         """
         for authorizer in self._authorizers:
             if authorizer.recognises(request.credentials):

@@ -1,4 +1,4 @@
-"""API keys."""
+"""Authorization by API key."""
 
 import hmac
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from loadgen.server.refusal import RefusedError
 
 
 class ApiKeyAuthorizer:
-    """Allows every operation that carries one of the keys as `x-api-key`."""
+    """Allows every request with one of the keys as `x-api-key`."""
 
     mode = Mode.API_KEY
 
@@ -19,12 +19,12 @@ class ApiKeyAuthorizer:
         self._keys = [key.encode() for key in keys]
 
     def recognises(self, credentials: Mapping[str, str]) -> bool:
-        """Whatever carries `x-api-key`."""
+        """Return True if there is an `x-api-key`, valid or not."""
         return "x-api-key" in credentials
 
     async def authorize(self, request: AuthorizationRequest) -> None:
-        """Compare in constant time; raises RefusedError."""
+        """Compare the key in constant time; raises RefusedError if it is not one of ours."""
         given = request.credentials.get("x-api-key", "").encode(errors="surrogatepass")
-        # Every key is compared, so that the time does not tell which one nearly fits.
+        # Compare every key, so that the time does not reveal which one matched.
         if not sum(hmac.compare_digest(given, key) for key in self._keys):
             raise RefusedError(UNAUTHORIZED, HTTPStatus.UNAUTHORIZED)

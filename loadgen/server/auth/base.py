@@ -1,4 +1,4 @@
-"""What an authorizer is asked, and what it answers."""
+"""The interface of authorizers: the request, the identity they return, and the protocol they implement."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from loadgen.server.namespaces import Namespace
 
 
 class Operation(Enum):
-    """What is asked for, with the name that a Lambda authorizer is told (doc)."""
+    """The operation to authorize; the values are the names that a Lambda authorizer receives (doc)."""
 
     CONNECT = "EVENT_CONNECT"
     PUBLISH = "EVENT_PUBLISH"
@@ -19,11 +19,10 @@ class Operation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """One question to an authorizer.
+    """One operation to authorize.
 
-    `credentials` are headers or the `authorization` of a frame, names in lower case. `namespace` is None on
-    connect and where the channel names none that exists. `signed_body` returns what a signature has to
-    cover.
+    `credentials` are HTTP headers or the `authorization` of a frame, with lower-case names. `signed_body` returns the
+    bytes that a signature must cover. `namespace` is None for a connect and for a channel of an unknown namespace.
     """
 
     operation: Operation
@@ -34,31 +33,31 @@ class AuthorizationRequest:
 
 
 Identity = Mapping[str, Any]
-"""Who asks, in the members that AWS gives `ctx.identity` in that mode; None for an API key, which names nobody."""
+"""The requester, with the members that AWS gives `ctx.identity` in the mode. An API key has no identity (None)."""
 
 
 class Authorizer(Protocol):
-    """Decides on requests in one mode; asynchronous, since some modes ask somebody else."""
+    """Authorizes requests in one mode; asynchronous, since a Lambda authorizer may wait for something."""
 
     mode: Mode
 
     def recognises(self, credentials: Mapping[str, str]) -> bool:
-        """Return whether the credentials are of this authorizer's kind, good or not."""
+        """Return True if the credentials are of this authorizer's kind, valid or not."""
         ...
 
     async def authorize(self, request: AuthorizationRequest) -> Identity | None:
-        """Return who asks.
+        """Return the identity of the requester, or None if the mode has none.
 
         Raises:
-            RefusedError: they may not.
+            RefusedError: the request is not authorized.
         """
         ...
 
 
 def credentials_from(fields: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return the text fields with their names in lower case (doc: names are case-insensitive).
+    """Return the text fields, with lower-case names (doc: names are case-insensitive).
 
-    A header whose bytes are not UTF-8 comes as a text that cannot be written again: none of those is a credential.
+    A header with bytes that are not UTF-8 is left out, since it cannot be encoded again and is never a credential.
     """
     return {
         name.lower(): value

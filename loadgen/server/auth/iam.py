@@ -1,7 +1,8 @@
-"""IAM: SigV4 signatures, computed again by botocore and compared.
+"""Authorization by IAM: recompute the SigV4 signature with botocore and compare.
 
-What is signed (real, amplify-js #14001): `POST https://<HTTP host>/event`, service `appsync`, and as body `{}` to
-connect, `{"channel":…}` to subscribe, `{"channel":…,"events":[…]}` to publish by WebSocket; by HTTP the body itself.
+A client signs `POST https://<HTTP host>/event` for the service `appsync` (real, amplify-js #14001). The signed body is
+`{}` for a connect, `{"channel":…}` for a subscribe, `{"channel":…,"events":[…]}` for a publish over WebSocket, and the
+request body for a publish over HTTP.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from loadgen.server.refusal import RefusedError
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 SERVICE: Final = "appsync"
 SKEW_MAX: Final = timedelta(minutes=15)
-"""How old or early a signature may be (assumption: the bound of most AWS services)."""
+"""Largest difference between a signature's time and now (assumption: the bound of most AWS services)."""
 
 _AUTHORIZATION = re.compile(
     rf"{ALGORITHM} Credential=(?P<key>[\w-]{{1,128}})/(?P<date>\d{{8}})/"
@@ -46,10 +47,10 @@ _ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class IamUser:
-    """Somebody who may sign; what they may do is a list of actions, as `EventPublish/chat` or `*`.
+    """A user with an access key; `allow` lists the actions that the user may perform.
 
-    `EventConnect`, `EventPublish`, `EventSubscribe`, the latter two optionally followed by `/<namespace>` (doc:
-    resources of the actions).
+    Actions are `EventConnect`, `EventPublish` and `EventSubscribe`, the last two optionally followed by `/<namespace>`
+    (doc: resources of the actions), or `*` for all.
     """
 
     access_key_id: str
@@ -60,13 +61,13 @@ class IamUser:
     allow: tuple[str, ...] = ("*",)
 
     def may(self, operation: Operation, namespace: str) -> bool:
-        """Return whether the actions allow the operation."""
+        """Return True if the user may perform the operation in the namespace."""
         action = _ACTIONS[operation]
         return any(entry in ("*", action, f"{action}/{namespace}") for entry in self.allow)
 
 
 class IamAuthorizer:
-    """Allows what one of the users has signed and may do."""
+    """Allows requests that a known user has signed and has permission for."""
 
     mode = Mode.IAM
 
@@ -75,11 +76,16 @@ class IamAuthorizer:
         self._region = region
 
     def recognises(self, credentials: Mapping[str, str]) -> bool:
-        """An `Authorization` of the SigV4 algorithm."""
+        """Return True if `Authorization` names the SigV4 algorithm."""
         return credentials.get("authorization", "").startswith(ALGORITHM)
 
     async def authorize(self, request: AuthorizationRequest) -> Identity:
-        """Compute the signature again; raises RefusedError. The texts beyond the mismatch's are assumptions."""
+        """Recompute the signature and return the user's identity.
+
+        Raises:
+            RefusedError: the signature is incomplete, too old or wrong, or the user or the permission is missing. Only
+                the text for a wrong signature is known; the others are assumptions.
+        """
         credentials = request.credentials
         parts = _AUTHORIZATION.fullmatch(credentials["authorization"])
         if parts is None:
@@ -95,7 +101,7 @@ class IamAuthorizer:
         try:
             canonical, expected = _signature(user, parts, credentials, timestamp, body)
         except ValueError:
-            # A host that no URL can have, or a header that cannot be encoded.
+            # The host is invalid in a URL, or a header cannot be encoded.
             raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST) from None
         if not hmac.compare_digest(expected, parts["signature"]):
             raise RefusedError(errors.signature_mismatch(canonical), HTTPStatus.BAD_REQUEST)
@@ -124,10 +130,11 @@ def _require_recent(timestamp: str, scope_date: str) -> None:
 def _signature(
     user: IamUser, parts: re.Match[str], credentials: Mapping[str, str], timestamp: str, body: bytes
 ) -> tuple[str, str]:
-    """Return the canonical request and the signature that the user would have made.
+    """Return the canonical request, and its signature with the user's secret.
 
     Raises:
-        RefusedError: a header is said to be signed and not there, or host and date are not signed.
+        RefusedError: a header in SignedHeaders is missing, a required one (host, date, session token) is not signed, or
+            the content hash is not that of the body.
     """
     names = parts["headers"].split(";")
     if not {"host", "x-amz-date"} <= set(names) or any(name not in credentials for name in names):
@@ -136,7 +143,7 @@ def _signature(
         raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
     digest = hashlib.sha256(body).hexdigest()
     if credentials.get(_CONTENT_HASH, digest) != digest:
-        # Otherwise a signature of another body, or of none, would be taken for one of this.
+        # botocore signs this header's value as the body's hash: a signature of another body would pass.
         raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
     url = f"https://{credentials['host']}{HTTP_PATH}"
     request = AWSRequest("POST", url, data=body, headers={name: credentials[name] for name in names})
@@ -151,7 +158,7 @@ def _signature(
 
 
 class _Verifier(SigV4Auth):  # type: ignore[misc]
-    """botocore's signer over exactly the headers that the client says it signed."""
+    """botocore's signer, restricted to the headers that the client has signed."""
 
     def headers_to_sign(self, request: Any) -> Any:
         return request.headers

@@ -1,7 +1,7 @@
-"""Lambda authorizers: a Python callable in the place of the function.
+"""Authorization by a Lambda authorizer, in the form of a Python callable.
 
-It is called with the event that AWS would send (doc; docs/reference/appsync-events.md, section 4) and
-answers `{"isAuthorized": bool, "handlerContext": {...}, "ttlOverride": seconds}`.
+The callable receives the event that AWS would send (doc; docs/reference/appsync-events.md, section 4) and returns
+`{"isAuthorized": bool, "handlerContext": {...}, "ttlOverride": seconds}`.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 TTL_MAX_S: Final = 3600
-"""Longest time for which an answer is kept (doc)."""
+"""Longest time for which an answer may be cached, in seconds (doc)."""
 
 LambdaFunction = Callable[[dict[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
@@ -30,10 +30,10 @@ _log = logging.getLogger(__name__)
 
 
 class LambdaAuthorizer:
-    """Asks a callable and keeps its answer for a time.
+    """Asks a callable and caches its answer for `ttl_s` seconds, or for the answer's own `ttlOverride`.
 
-    An answer is kept by token, operation and channel. AWS may keep it by token alone (unknown); a function that decides
-    by channel is right with either, one that relies on the wider cache is not.
+    The cache key is token, operation and channel. AWS may use the token alone (unknown), so do not rely on an answer
+    being reused for another operation or channel.
     """
 
     mode = Mode.LAMBDA
@@ -47,11 +47,15 @@ class LambdaAuthorizer:
         self._cache: OrderedDict[_Key, tuple[float, bool, Identity]] = OrderedDict()
 
     def recognises(self, credentials: Mapping[str, str]) -> bool:
-        """Any `Authorization` that is not somebody else's; it is asked last."""
+        """Return True for any `Authorization`; `access` tries the authorizers of IAM and tokens first."""
         return "authorization" in credentials
 
     async def authorize(self, request: AuthorizationRequest) -> Identity:
-        """Ask the function or the cache; raises RefusedError, also where the function fails."""
+        """Return the identity from the cache or the function.
+
+        Raises:
+            RefusedError: the function does not authorize the request, or fails.
+        """
         key = (request.credentials["authorization"], request.operation.value, request.channel)
         kept = self._cache.get(key)
         if kept is None or kept[0] <= self._clock():
@@ -70,10 +74,10 @@ class LambdaAuthorizer:
             allowed = answer["isAuthorized"]
             ttl_s = answer.get("ttlOverride")
             ttl_s = self._ttl_s if ttl_s is None else min(max(float(ttl_s), 0.0), TTL_MAX_S)
-            # Only True allows: a truthy "false" must not.
+            # `is True`, since the text "false" is truthy.
             return self._clock() + ttl_s, allowed is True, {"handlerContext": answer.get("handlerContext")}
         except Exception:
-            # For the developer on the server's terminal; the client gets no detail of it.
+            # The developer sees the traceback on the server's terminal; the client gets no details.
             _log.exception("the Lambda authorizer failed")
             raise RefusedError(errors.UNAUTHORIZED, HTTPStatus.UNAUTHORIZED) from None
 

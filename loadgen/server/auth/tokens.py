@@ -1,4 +1,4 @@
-"""JSON Web Tokens of Cognito user pools and of other OpenID Connect providers, verified with PyJWT."""
+"""Authorization by JSON Web Tokens of Cognito or another OpenID Connect provider, verified with PyJWT."""
 
 import re
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from loadgen.server.modes import Mode
 from loadgen.server.refusal import RefusedError
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
-"""Asymmetric only: with HS256 a public key would serve as a secret."""
+"""Accepted algorithms, asymmetric only: with HS256 anyone could sign, using the public key as the secret."""
 
 _LEEWAY_S: Final = 5
 _BEARER: Final = "bearer "
 
 
 class JwtAuthorizer:
-    """Allows whoever has a token of the issuer, signed by a key of a local JWKS file.
+    """Allows requests with a token of one issuer, signed by a key in a local JWKS file.
 
-    Of Cognito, ID tokens (`aud`) and access tokens (`client_id`) are taken: the documentation speaks of the one,
-    Amplify sends the other. The file is read again when a token names a key that it does not have, as keys rotate.
+    Cognito's ID tokens (`aud`) and access tokens (`client_id`) are both accepted: the documentation names the former,
+    Amplify sends the latter. Since keys rotate, a changed file is read again when a token names an unknown key.
     """
 
     def __init__(self, mode: Mode, issuer: str, jwks: Path, client_id: str | None = None) -> None:
@@ -38,7 +38,7 @@ class JwtAuthorizer:
         self._read_ns = jwks.stat().st_mtime_ns
 
     def recognises(self, credentials: Mapping[str, str]) -> bool:
-        """A token that names this issuer; whether it is true is decided later."""
+        """Return True if `Authorization` is a token that names this issuer; `authorize` verifies it."""
         try:
             claims = jwt.decode(_token(credentials), options={"verify_signature": False})
         except (jwt.InvalidTokenError, ValueError, RecursionError):
@@ -46,7 +46,11 @@ class JwtAuthorizer:
         return claims.get("iss") == self._issuer
 
     async def authorize(self, request: AuthorizationRequest) -> Identity:
-        """Verify signature, issuer, times and client; raises RefusedError (texts: assumptions)."""
+        """Verify signature, issuer, times and client of the token; return the identity.
+
+        Raises:
+            RefusedError: the token is expired or invalid (texts: assumptions).
+        """
         token = _token(request.credentials)
         try:
             claims = self._verified(token)
@@ -114,8 +118,8 @@ def _read_keys(path: Path) -> list[jwt.PyJWK]:
     """Return the keys of a JWKS file.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not a JWKS.
+        OSError: the file cannot be read.
+        ValueError: the file is not a JWKS.
     """
     try:
         return jwt.PyJWKSet.from_json(document.read_text(path)).keys

@@ -1,7 +1,7 @@
-"""The Pub/Sub editor: a page on the server itself, for people, as the AWS console has one.
+"""The Pub/Sub editor: a web page for publishing and subscribing by hand, like the one in the AWS console.
 
-It is a client like any other: it speaks the protocol, with the key that is typed in, and the server does nothing for it
-but send its files.
+The page is an ordinary client: it speaks the protocol with the key that the user types in. The server only sends its
+files.
 """
 
 import re
@@ -20,12 +20,12 @@ _FILES: Final = {
     "/editor/protocol.js": ("protocol.js", "text/javascript"),
     "/editor/editor.css": ("editor.css", "text/css"),
 }
-# Nothing but its own files, and connections back to where it came from.
+# The page may load only its own files and connect only to its own server.
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src {};"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-#: What a policy may name as a host. An IPv6 address may not be; 'self' alone stands for it.
+#: A host that a policy may name. IPv6 addresses are not allowed there, so for them the policy has only 'self'.
 _HOST: Final = re.compile(r"[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?", re.ASCII)
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -35,7 +35,7 @@ _HEADERS: Final = {
 
 
 def add_routes(app: web.Application) -> None:
-    """Serve the page at `/`."""
+    """Serve the editor page at `/` and its scripts and styles below `/editor/`."""
     for path, (name, content_type) in _FILES.items():
         body = files(__package__).joinpath(name).read_bytes()
         app.router.add_get(path, _sender(body, content_type))
@@ -50,8 +50,8 @@ def _sender(body: bytes, content_type: str) -> Callable[[web.Request], Awaitable
 
 
 def _connections(host: str) -> str:
-    """Return where the page may connect to: not every browser takes 'self' for the WebSocket of the same host.
+    """Return the sources for `connect-src`, since in some browsers 'self' does not cover a WebSocket to the same host.
 
-    The host is what the client says: anything that is not plainly one stays out of the policy.
+    The host comes from the client's request, so text that is not plainly a host is left out of the policy.
     """
     return f"'self' ws://{host} wss://{host}" if _HOST.fullmatch(host) else "'self'"

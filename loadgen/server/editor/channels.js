@@ -1,9 +1,9 @@
-// The grammar of channels, as a sentence about what is wrong; null where nothing is.
+// The grammar of channels. `check` returns one sentence about an invalid channel, or null for a valid one.
 const SEGMENT = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?$/
 
 const normal = (channel) => `/${channel.replace(/^\//, '').replace(/\/$/, '')}`
 
-// Whether a subscription to the pattern receives what is published to the channel; both valid.
+// Returns true if a subscription to the pattern receives events of the channel; both must be valid.
 export function matches(pattern, channel) {
   const [subscribed, published] = [normal(pattern), normal(channel)]
   if (!subscribed.endsWith('/*')) return subscribed === published

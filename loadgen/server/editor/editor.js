@@ -1,4 +1,4 @@
-// The page's own logic: forms in, protocol out. Everything foreign reaches the page as text, never as markup.
+// The page's logic, between its forms and the protocol. Text from the service is never inserted as markup.
 import { check } from '/editor/channels.js'
 import { parse, pretty } from '/editor/json.js'
 import { RoundTrips } from '/editor/latency.js'
@@ -7,7 +7,7 @@ import { EventConnection, post } from '/editor/protocol.js'
 const LOG_LENGTH = 500
 const RATE_WINDOW_S = 5
 const DRAW_EVERY_MS = 30
-const SENDABLE = /^[\x21-\x7e]+$/ // what a header may hold
+const SENDABLE = /^[\x21-\x7e]+$/ // characters allowed in a header
 const $ = (id) => document.getElementById(id)
 
 const subscriptions = new Map() // subscription id -> { channel, item, live }
@@ -19,7 +19,7 @@ let publishing = false
 let total = 0
 let unseen = 0 // arrived while paused
 let recent = new Map() // second -> arrivals in it
-let waiting = [] // arrivals not drawn yet, the oldest first
+let waiting = [] // arrivals not drawn yet, oldest first
 let drawing = null
 let seconds = null
 
@@ -77,7 +77,7 @@ function recall() {
   showSecret()
 }
 
-// A link with another key, opened in this tab, does not load the page again.
+// Opening a link with another key in this tab changes only the fragment and does not reload the page.
 function onFragment() {
   if (!new URLSearchParams(location.hash.slice(1)).get('key')) return
   recall()
@@ -137,7 +137,7 @@ async function subscribe() {
   const item = element('li', undefined, 'waiting')
   const stop = element('button', 'Unsubscribe', 'quiet')
   stop.type = 'button'
-  stop.disabled = true // until the service has said yes
+  stop.disabled = true // until the service has accepted the subscription
   stop.setAttribute('aria-label', `Unsubscribe from ${channel}`)
   stop.addEventListener('click', () => unsubscribe(id, stop))
   item.append(element('code', channel), stop)
@@ -226,7 +226,7 @@ function showAnswer(answer, count, elapsedMs) {
 
 // --- events ---
 
-// Arrivals are noted at once and drawn together: thousands a second must not stop the page.
+// Record arrivals at once but draw them in batches, so that thousands a second do not block the page.
 function onData(id, text) {
   const now = performance.now()
   const at = new Date()
@@ -260,7 +260,7 @@ function entry({ at, channel, text, latencyMs }) {
   return item
 }
 
-// Arrivals a second, over the last seconds with the one that runs.
+// Returns arrivals per second over the last RATE_WINDOW_S seconds, the current one included.
 function rate() {
   const first = Math.floor(performance.now() / 1000) - RATE_WINDOW_S + 1
   let count = 0
@@ -282,7 +282,7 @@ function countEvents() {
 }
 
 function togglePause() {
-  draw() // what arrived before the click is shown
+  draw() // show what arrived before the click
   paused = !paused
   $('pause').textContent = paused ? 'Go on' : 'Pause'
 }

@@ -1,4 +1,4 @@
-// JSON whose numbers stay as they were written: a plain parse would make 12345678901234567890 another number.
+// JSON that keeps numbers as written: a plain JSON.parse would round 12345678901234567890.
 const exact = typeof JSON.rawJSON === 'function'
 
 const keepNumber = (_, value, context) =>

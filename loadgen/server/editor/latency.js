@@ -1,5 +1,6 @@
-// Which arrival belongs to which publish. The service's frames carry no number of the event, so the text tells; each
-// publish is expected once on each matching subscription, and no more: an equal event from elsewhere has no latency.
+// Matches arrivals to publishes, to measure latency. Data frames carry no event id, so the event's text is compared.
+// Each published event is expected once on each matching subscription; further equal events, from elsewhere, get no
+// latency.
 import { matches } from '/editor/channels.js'
 
 const EXPECTED_FOR_MS = 30_000
@@ -9,7 +10,7 @@ export class RoundTrips {
     this.expected = new Map() // subscription id -> [{ text, began }]
   }
 
-  // Returns what takes back the expectation of one event, for the ones that the service refuses.
+  // Returns a function that withdraws the expectation of one event, by index, for events that the service refuses.
   sent(subscriptions, channel, texts, began) {
     const made = texts.map((text) => ({ text, began }))
     for (const [id, { channel: pattern, live }] of subscriptions) {

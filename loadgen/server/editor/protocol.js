@@ -1,4 +1,4 @@
-// AppSync Events over WebSocket and HTTP, as far as the page needs it.
+// A client of AppSync Events over WebSocket and HTTP, with only the operations that the page needs.
 const SUBPROTOCOL = 'aws-appsync-event-ws'
 const TIMEOUT_MS = 10_000
 
@@ -10,12 +10,12 @@ export function describe(errors) {
   return `The service says ${parts.join('; ') || 'no, without a reason'}`
 }
 
-// Without an answer the service may have done it all the same.
+// An error for a request without an answer, which the service may nevertheless have carried out.
 function unanswered(text = 'The service does not answer.') {
   return Object.assign(new Error(text), { unanswered: true })
 }
 
-// One connection. Every request is a promise that the answer with its id settles.
+// One WebSocket connection. Each request returns a promise, settled by the answer with its id.
 export class EventConnection {
   constructor(authorization, { onData, onError, onClosed }) {
     this.authorization = { host: location.host, ...authorization }
@@ -84,13 +84,13 @@ export class EventConnection {
     else waiting.resolve(value)
   }
 
-  // The service promises a sign of life within the time that it names; without one the line is dead.
+  // Restarts the timeout of the connection: connection_ack names the time within which the service sends some frame.
   heard() {
     clearTimeout(this.silence)
     if (!this.live || this.socket.readyState !== WebSocket.OPEN) return
     this.silence = setTimeout(() => {
       this.close()
-      // The close frame of a dead line is never answered: do not wait for it.
+      // On a dead connection the close frame is never answered, so do not wait for the answer.
       this.closed(1006)
     }, this.patienceMs)
   }
@@ -111,7 +111,7 @@ export class EventConnection {
 
   closed(code) {
     for (const id of [...this.pending.keys()]) this.settle(id, null, unanswered(`The connection was closed (code ${code}).`))
-    // A login that failed is told by its own answer.
+    // A failed login has already been reported by its own answer.
     const told = this.live
     this.live = false
     clearTimeout(this.silence)

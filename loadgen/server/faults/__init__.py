@@ -1,6 +1,7 @@
-"""Faults on purpose: what the server does to deliveries, connections and events, by settings and by seed.
+"""Fault injection: harm deliveries, connections and events on purpose, reproducibly by a seed.
 
-`settings` is the file, `injector` the hub that does it. What was done is in the journal (`loadgen.server.journal`).
+`settings` reads the faults file, and `injector` is the hub that injects the faults. The journal records each of them
+(`loadgen.server.journal`).
 """
 
 from loadgen.server.faults.settings import Faults, load_faults

@@ -1,8 +1,8 @@
-"""The hub that does harm by settings, and writes down everything it does.
+"""The hub that injects the configured faults and records everything it does in the journal.
 
-Each delivery is decided on its own: dropped, delayed, held back, written once or twice. What is due later waits in a
-heap that a timer of nanosecond resolution drives; frames are written past uvloop's queue, straight to the socket, so
-that the journal's time of writing is the true one.
+It decides on each delivery separately: drop it, delay it, hold it back for reordering, write it once or twice. Delayed
+deliveries wait in a heap driven by a timer of nanosecond resolution. Frames go straight to the socket, past uvloop's
+queue, so that the journal has the true time of writing.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 
 class _Waiting(NamedTuple):
-    """A delivery that is due later; ordered by its due time, then by its turn."""
+    """A delivery that has been decided on but not written; ordered by due time, then by turn."""
 
     due_ns: int
     turn: int
@@ -40,7 +40,7 @@ class _Waiting(NamedTuple):
 
 
 class _Known:
-    """A subscription with what the injector keeps of it."""
+    """A subscription with the injector's state for it."""
 
     __slots__ = ("begun_ns", "held", "last_due_ns", "number", "outlet", "subscription")
 
@@ -54,7 +54,7 @@ class _Known:
 
 
 class FaultingHub(Hub):
-    """A hub with faults, a journal, or both; needs a running event loop."""
+    """A hub with faults, a journal, or both; create it in a running event loop."""
 
     def __init__(
         self, write_buffer_limit_bytes: int, counters: Counters, faults: Faults, journal: Journal | NoJournal
@@ -65,7 +65,7 @@ class FaultingHub(Hub):
         self._loop = asyncio.get_running_loop()
         self._known: dict[Subscription, _Known] = {}
         self._numbers, self._events, self._turns = itertools.count(), itertools.count(), itertools.count()
-        #: Connections that have subscriptions: their numbers, and how many they have.
+        #: For connections with subscriptions: the connection's number, and its count of subscriptions.
         self._connections: dict[Outlet, int] = {}
         self._subscriptions_of: Counter[Outlet] = Counter()
         self._connection_numbers = itertools.count()
@@ -76,7 +76,7 @@ class FaultingHub(Hub):
         self._faults = faults
 
         def draws(kind: str) -> random.Random:
-            # Draws of its own for each kind: switching one fault on does not change what another does.
+            # A separate generator for each kind, so that enabling one fault does not change another's draws.
             return random.Random(f"{faults.seed} {kind}")
 
         self._drop = _chance(faults.drop_percent, draws("drop"))
@@ -88,7 +88,7 @@ class FaultingHub(Hub):
         self._slot_ns = 0 if faults.throttle_per_s is None else round(_SECOND_NS / faults.throttle_per_s)
         self._next_slot_ns = 0
         queue = faults.throttle_queue
-        #: How long the last one in a full line waits.
+        #: Waiting time of the last delivery in a full throttle queue (ns), or None if the queue has no limit.
         self._line_ns = None if queue is None else queue * self._slot_ns
 
     def add(self, subscription: Subscription) -> None:
@@ -106,7 +106,7 @@ class FaultingHub(Hub):
         )
 
     def remove(self, subscription: Subscription) -> None:
-        """End the subscription; what is still held back for it is not written any more."""
+        """End the subscription; deliveries still held back for it are never written."""
         super().remove(subscription)
         known = self._known.pop(subscription)
         for waiting in known.held:
@@ -121,14 +121,14 @@ class FaultingHub(Hub):
         )
 
     def rejects(self, channel: str, event: str) -> bool:
-        """Whether to refuse an event of an accepted publish."""
+        """Return True to reject this event of an accepted publish."""
         if not self._reject():
             return False
         self._journal.event(next(self._events), channel, time.time_ns(), False, event)
         return True
 
     def publish(self, channel: str, events: Sequence[str]) -> int:
-        """Decide on each delivery of each event; return how many subscriptions match."""
+        """Decide on each delivery of each event; return the number of matching subscriptions."""
         if not self._begun:
             self._begun = True
             self._schedule()
@@ -147,7 +147,7 @@ class FaultingHub(Hub):
         return matching
 
     def close(self) -> None:
-        """Stop all timers; what waits is recorded as not written."""
+        """Stop all timers; record waiting deliveries as not written."""
         for timer in self._timers:
             timer.cancel()
         self._wake_up.close()
@@ -157,7 +157,7 @@ class FaultingHub(Hub):
             for waiting in known.held:
                 self._gone(waiting)
 
-    # One delivery.
+    # --- faults of one delivery ---
 
     def _decide(self, known: _Known, event: int, tail: bytes) -> None:
         decided_ns = time.time_ns()
@@ -197,7 +197,7 @@ class FaultingHub(Hub):
             if self._waiting[0] is waiting:
                 self._wake_up.at(due_ns)
         elif self._waiting:
-            # On a busy machine others may be overdue: they go first.
+            # On a busy machine earlier deliveries may be overdue: write those first.
             heapq.heappush(self._waiting, waiting)
             self._on_due()
         else:
@@ -221,7 +221,7 @@ class FaultingHub(Hub):
             self._write(each, Action.HELD)
 
     def _release(self, known: _Known, waiting: _Waiting) -> None:
-        """Write what nothing came after."""
+        """Write a delivery that is still held back, since no other followed it in time."""
         if waiting in known.held:
             known.held.remove(waiting)
             self._write(waiting, Action.HELD)
@@ -254,7 +254,7 @@ class FaultingHub(Hub):
             waiting.event, waiting.subscription.number, waiting.decided_ns, waiting.due_ns, None, Action.GONE
         )
 
-    # What happens to all.
+    # --- faults of the whole server and of connections ---
 
     def _schedule(self) -> None:
         for stall in self._faults.stalls:
@@ -271,7 +271,7 @@ class FaultingHub(Hub):
         self._timers.append(self._loop.call_later(times.after_ns / 1e9, fire))
 
     def _stall(self, stall: Stall) -> None:
-        """Stand still: nothing is read, answered or written."""
+        """Block the event loop: nothing is read, answered or written meanwhile."""
         start_ns = time.time_ns()
         time.sleep(stall.for_ns / 1e9)
         self._journal.action("stall", start_ns, time.time_ns(), None, None)
@@ -286,7 +286,7 @@ class FaultingHub(Hub):
 
 
 def _chance(percent: float, draws: random.Random) -> Callable[[], bool]:
-    """Return a function that is true in so many per cent of its calls."""
+    """Return a function that returns True in ``percent`` per cent of its calls, drawn at random."""
     if not percent:
         return lambda: False
     share, draw = percent / 100, draws.random

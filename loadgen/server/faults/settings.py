@@ -1,4 +1,4 @@
-"""The settings of faults: a YAML or JSON file with the units that scenarios have."""
+"""The faults file: a YAML or JSON file, with the same units as a scenario."""
 
 import random
 from collections.abc import Callable
@@ -24,44 +24,44 @@ Share = Annotated[Percent, AfterValidator(_at_most_all)]
 
 
 class Uniform(Part):
-    """Evenly between two durations."""
+    """A delay drawn evenly between two durations."""
 
     from_ns: DurationNs = Field(alias="from")
-    """The shortest."""
+    """Shortest delay."""
     to_ns: PositiveDurationNs = Field(alias="to")
-    """The longest."""
+    """Longest delay."""
 
 
 class Normal(Part):
-    """Normally distributed, cut at zero."""
+    """A normally distributed delay, cut at zero."""
 
     mean_ns: PositiveDurationNs = Field(alias="mean")
-    """The mean before the cut."""
+    """Mean, before the cut at zero."""
     sd_ns: DurationNs = Field(alias="sd")
-    """The standard deviation."""
+    """Standard deviation, before the cut at zero."""
 
 
 class Exponential(Part):
-    """Exponentially distributed."""
+    """An exponentially distributed delay."""
 
     mean_ns: PositiveDurationNs = Field(alias="mean")
-    """The mean."""
+    """Mean."""
 
 
 class Lognormal(Part):
-    """Log-normally distributed: many a little, few a lot."""
+    """A log-normally distributed delay: most are short, a few are long."""
 
     median_ns: PositiveDurationNs = Field(alias="median")
-    """The median."""
+    """Median."""
     sigma: float = Field(gt=0, le=5)
     """Standard deviation of the logarithm."""
 
 
 class Delay(Part):
-    """How long each delivery is held back; exactly one of the forms."""
+    """The delay of each delivery; give exactly one of the distributions."""
 
     fixed_ns: DurationNs | None = Field(default=None, alias="fixed")
-    """Always the same."""
+    """The same delay for every delivery."""
     uniform: Uniform | None = None
     """Evenly distributed."""
     normal: Normal | None = None
@@ -79,7 +79,7 @@ class Delay(Part):
         return self
 
     def sampler(self, draws: random.Random) -> Callable[[], int]:
-        """Return a function that draws a delay (ns)."""
+        """Return a function that draws one delay in ns."""
         if self.fixed_ns is not None:
             fixed_ns = self.fixed_ns
             return lambda: fixed_ns
@@ -95,80 +95,80 @@ class Delay(Part):
 
 
 class Repeated(Part):
-    """Something that happens once or again and again, counted from the first accepted publish."""
+    """A fault that happens once or periodically, timed from the first accepted publish."""
 
     after_ns: DurationNs = Field(alias="after")
-    """How long after the first accepted publish."""
+    """Time from the first accepted publish to the first occurrence."""
     every_ns: PositiveDurationNs | None = Field(default=None, alias="every")
-    """How long until it happens again; once, where it is left out."""
+    """Time between two occurrences; default: only one."""
 
 
 class Stall(Repeated):
-    """The whole server stands still."""
+    """A time in which the whole server stands still."""
 
     for_ns: PositiveDurationNs = Field(alias="for")
-    """For how long."""
+    """Length of the stall."""
 
 
 class Disconnect(Repeated):
-    """Connections that have subscriptions are closed."""
+    """Closes a share of the connections that have subscriptions."""
 
     share_percent: Share = Field(alias="share")
-    """How many of them, drawn at random."""
+    """Share of those connections to close, drawn at random."""
     code: Annotated[int, Field(ge=1000, le=4999)] = 1001
-    """Close code; 1006: the connection is cut without a close frame."""
+    """Close code; 1006 cuts the connection without a close frame."""
 
 
 class Admission(Part):
-    """How many are let in; exactly what is above it is refused."""
+    """A limit on admitted requests; exactly those above it are refused."""
 
     rate_per_s: EventRate = Field(alias="rate")
-    """Most a second, such as 20/s, and as many at once."""
+    """Most admitted a second, such as 20/s, and most admitted at once."""
 
 
 class Upgrades(Part):
-    """WebSocket upgrades that are refused over HTTP, before there is a WebSocket."""
+    """Refuses WebSocket upgrades with an HTTP status, before a WebSocket exists."""
 
     rate_per_s: EventRate | None = Field(default=None, alias="rate")
-    """Most a second that are accepted, such as 20/s; default: none is."""
+    """Most accepted a second, such as 20/s; default: all are refused."""
     status: Annotated[int, Field(ge=400, le=599)] = 429
-    """The status of those that are refused: 429 and 503 mean "not now", 401 and 403 "never"."""
+    """HTTP status of a refusal; 429 and 503 mean "not now", 401 and 403 mean "never"."""
     retry_after_ns: DurationNs | None = Field(default=None, alias="retry_after")
-    """What Retry-After says, in whole seconds."""
+    """Value of the Retry-After header, rounded up to whole seconds; default: no header."""
 
 
 class Faults(Part):
-    """What goes wrong on purpose; everything may be left out."""
+    """A faults file; every part is optional."""
 
     seed: int = Field(default=1, ge=0)
-    """Start of all draws; each kind of fault has draws of its own."""
+    """Seed of the random draws; each kind of fault draws independently."""
     delay: Delay | None = None
-    """How long deliveries are held back."""
+    """Delay of deliveries."""
     overtake: bool = False
-    """Whether a delivery may overtake an earlier one of its subscription that was delayed for longer."""
+    """True lets a delivery overtake an earlier one to the same subscription that is delayed for longer."""
     drop_percent: Share = Field(default=0.0, alias="drop")
     """Share of deliveries that are never written."""
     duplicate_percent: Share = Field(default=0.0, alias="duplicate")
     """Share of deliveries that are written twice."""
     reorder_percent: Share = Field(default=0.0, alias="reorder")
-    """Share of deliveries that are held until after the next one to their subscription, or for 250 ms."""
+    """Share of deliveries that are held back until after the next one to their subscription, at most 250 ms."""
     stalls: tuple[Stall, ...] = Field(default=(), strict=False)
-    """When the server stands still."""
+    """Times in which the server stands still."""
     disconnects: tuple[Disconnect, ...] = Field(default=(), strict=False)
-    """When connections are closed."""
+    """Times at which connections are closed."""
     throttle_per_s: EventRate | None = Field(default=None, alias="throttle")
-    """Most deliveries a second over all connections, such as 5000/s; the others wait in line."""
+    """Most deliveries a second over all connections, such as 5000/s; further ones wait in a queue."""
     throttle_queue: int | None = Field(default=None, ge=1)
-    """How many deliveries may wait in that line; what comes when it is full is never written. Default: no end."""
+    """Most deliveries in the throttle's queue; further ones are dropped. Default: no limit."""
     lost_window_ns: DurationNs = Field(default=0, alias="lost_window")
-    """For how long after its subscribe_success a subscription gets nothing."""
+    """Time after its subscribe_success in which a subscription receives no events."""
     reject_percent: Share = Field(default=0.0, alias="reject")
-    """Share of events that are answered as failed within an accepted publish."""
+    """Share of events that are answered as failed within an accepted publish, and not delivered."""
 
     upgrades: Upgrades | None = None
-    """Which WebSocket upgrades are refused."""
+    """WebSocket upgrades to refuse."""
     subscribes: Admission | None = None
-    """Most subscribes a second over all connections; the others are refused with LimitExceededError."""
+    """Most subscribes a second over all connections; further ones are refused with LimitExceededError."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -178,10 +178,10 @@ class Faults(Part):
 
 
 def load_faults(path: Path) -> Faults:
-    """Read settings from a file.
+    """Read and validate a faults file.
 
     Raises:
-        ConfigError: it cannot be read, or says what cannot be; a line for each problem.
+        ConfigError: the file cannot be read or is invalid; the message has a line for each problem.
     """
     try:
         return read_part(path, Faults, "the faults file", "{drop: 1%}")

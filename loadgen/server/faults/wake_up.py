@@ -1,4 +1,4 @@
-"""Waking an asyncio loop at a wall-clock time; uvloop's own timers are a millisecond coarse."""
+"""Wake an asyncio loop at a wall-clock time, more precisely than uvloop's timers of one millisecond."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from loadgen.transport.timerfd import TimerFd
 
 
 class WakeUp:
-    """Calls back from an asyncio loop at a wall-clock time: to some ten microseconds where there is a timerfd."""
+    """Calls back from an asyncio loop at a wall-clock time, within about ten microseconds if a timerfd is available."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         self._loop = loop
@@ -23,7 +23,7 @@ class WakeUp:
             loop.add_reader(self._timer.descriptor, self._on_readable)
 
     def at(self, due_ns: int) -> None:
-        """Call back when CLOCK_REALTIME shows ``due_ns``, or soon if that is past; replaces what was set before."""
+        """Call back when CLOCK_REALTIME reaches ``due_ns``, or at once if it has; replaces an earlier time."""
         wait_ns = max(1, due_ns - time.time_ns())
         if self._timer is not None:
             self._timer.arm(time.monotonic_ns() + wait_ns)
@@ -33,7 +33,7 @@ class WakeUp:
         self._handle = self._loop.call_later(wait_ns / 1e9, self._callback)
 
     def close(self) -> None:
-        """Stop."""
+        """Cancel the callback and release the timer."""
         if self._timer is not None:
             self._loop.remove_reader(self._timer.descriptor)
             self._timer.close()
