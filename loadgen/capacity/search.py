@@ -149,7 +149,7 @@ class _At:
 
 
 def next_step(plan: Plan, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
-    """Return the next trial or, once everything is known, one limit per goal followed by that of all goals together.
+    """Return the next trial or, once all are known, the limit of each goal followed by that of all goals together.
 
     With a single goal its limit is returned twice.
     """

@@ -63,7 +63,7 @@ RegionOption = Annotated[
 
 app = typer.Typer(
     name="loadgen",
-    help="Load-test realtime publish/subscribe services, first of all AWS AppSync Events.",
+    help="Load-test realtime publish/subscribe services such as AWS AppSync Events.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -270,9 +270,9 @@ class ReportFormat(Enum):
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    folder: Annotated[Path, typer.Argument(help="Run folder.")],
     format_: Annotated[
-        ReportFormat, typer.Option("--format", help="html: report.html; pdf: report.pdf; md: summary.md.")
+        ReportFormat, typer.Option("--format", help="html for report.html, pdf for report.pdf, md for summary.md.")
     ] = ReportFormat.HTML,
 ) -> None:
     """Write a run's summary and report again."""

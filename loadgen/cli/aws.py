@@ -166,7 +166,7 @@ def template(
 
 @commands.command()
 def metrics(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
     region: RegionOption = None,
     profile: ProfileOption = None,
     api_id: Annotated[

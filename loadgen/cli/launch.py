@@ -65,7 +65,7 @@ def _started(request: Request, run_fd: int | None) -> int:
     if run_fd is not None:
         environment[handover.RUN_FD] = str(run_fd)
         passed.append(run_fd)
-    # With several processes, the worker that is started here only starts the others, so signal the whole group.
+    # A worker with several processes only forks them, so its signals go to the whole group.
     to_group = request.worker and request.processes > 1
     with children.Supervised(_command(request), environment, to_group=to_group, pass_fds=passed) as child:
         returncode = child.wait()

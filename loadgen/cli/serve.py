@@ -12,7 +12,7 @@ from loadgen.protocol.appsync import limits
 
 
 class Preset(Enum):
-    """Presets of quotas."""
+    """Preset of the embedded server's quotas."""
 
     AWS = "aws"
     LIMITS = "limits"

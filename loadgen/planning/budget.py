@@ -1,4 +1,4 @@
-"""Stop a running test that has cost more than `--max-cost`; `guard` checks the estimate before it starts."""
+"""Stop a run once it has cost more than `--max-cost`; `guard` checks the estimate before it starts."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any

@@ -215,7 +215,7 @@ def _scenarios() -> dict[str, dict[str, Any]]:
 
 def _run(folder: Path, scenario: Mapping[str, Any]) -> Seen:
     folder.mkdir()
-    # JSON is YAML.
+    # JSON is valid YAML.
     (folder / "calibration.yaml").write_text(json.dumps(scenario))
     try:
         done = subprocess.run(  # noqa: S603

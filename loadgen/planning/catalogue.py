@@ -1,4 +1,4 @@
-"""Describe a scenario from its file alone, so that a user can choose one of the catalogue."""
+"""Describe a scenario from its file alone, so that a user can choose one from the catalogue."""
 
 import re
 import shlex

@@ -133,7 +133,7 @@ def _combinations(
 
 
 class _Channel:
-    """A publish template that can tell which variable values match a given subscription."""
+    """A publish template, with a search for the variable values that match a subscription."""
 
     def __init__(self, source: str, variables: Mapping[str, Variable]) -> None:
         self._segments = [Template.parse(segment) for segment in source[1:].split("/")]

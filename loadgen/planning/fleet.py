@@ -97,7 +97,7 @@ class Asked:
     connect_s: float
     """Time from the first connect to the last, by the scenario's ramps."""
     most_at_once: float | None
-    """Mean number of subscribers an event reaches, of the group with the most."""
+    """Subscribers an event reaches on average, in the publishing group where that is highest."""
     deliveries_per_s: float | None
     event_bytes: float
     connect_quota: float | None

@@ -1,4 +1,4 @@
-"""Compute the operations, connection time and bytes that a scenario uses of a service, per run and per hour."""
+"""Compute the operations, connection time and bytes that a scenario causes in a service, per run and per hour."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -134,7 +134,7 @@ class Rates:
     def _sums(self, of: Callable[[str], float], *, heard: bool) -> tuple[Growth, ...]:
         sums = []
         for moment in self._at:
-            # k times the clients publish k times as much only with a rate per client, but always receive k times.
+            # With k times the clients, publishes grow only if each client has its own rate; deliveries always grow.
             growth = [0.0, 0.0, 0.0]
             for name, publish in self._publish.items():
                 rate = most_in_a_second(publish.pace, moment.requests_per_s[name])

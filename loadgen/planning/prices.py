@@ -46,7 +46,7 @@ class Stated(Part):
     certainty: Certainty
     """Certainty of the fact: documented, secondary, assumed or unclear."""
     note: Text | None = None
-    """Restrictions and assumptions to know."""
+    """Remarks, such as restrictions and assumptions."""
 
 
 class Figure(Stated):
@@ -59,7 +59,7 @@ class Figure(Stated):
 
 
 class PositiveFigure(Figure):
-    """A number above zero, since other numbers are divided by it."""
+    """A number above zero, so that it can be a divisor."""
 
     value: float = Field(gt=0, le=1e15)
     """The number."""

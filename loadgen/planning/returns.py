@@ -23,7 +23,7 @@ class Returns:
 
 
 def of_run(run: ResolvedRun) -> Returns:
-    """Return the returns of one run: its drops, and churn from the start of warm-up to the end of measure."""
+    """Return the expected numbers of a run: its drops, and churn from the start of warm-up to the end of measure."""
     phases = run.phases
     return sum(
         (
@@ -35,7 +35,7 @@ def of_run(run: ResolvedRun) -> Returns:
 
 
 def of_hour(run: ResolvedRun) -> Returns:
-    """Return the returns of an hour of the same churn; drops are single events and do not count."""
+    """Return the expected numbers of an hour of the same churn; drops are single events and do not count."""
     return sum((_churned(group, 3600.0) for group in run.groups), Returns())
 
 
