@@ -25,9 +25,7 @@ TargetOption = Annotated[
 ]
 AllowRemoteOption = Annotated[
     bool,
-    typer.Option(
-        "--allow-remote", help="Allow a target on another machine (not a loopback address)."
-    ),
+    typer.Option("--allow-remote", help="Allow a target on another machine (not a loopback address)."),
 ]
 NoProxyOption = Annotated[
     bool,
@@ -150,9 +148,7 @@ def run(
         bool,
         typer.Option(help="Write report.html; `loadgen report FOLDER` can write it later."),
     ] = True,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask before a run that costs money.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a run that costs money.")] = False,
     allow_remote: AllowRemoteOption = False,
     no_proxy: NoProxyOption = False,
     allow_env: AllowEnvOption = None,
@@ -272,7 +268,8 @@ class ReportFormat(Enum):
 def report(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     format_: Annotated[
-        ReportFormat, typer.Option("--format", help="html for report.html, pdf for report.pdf, md for summary.md.")
+        ReportFormat,
+        typer.Option("--format", help="html for report.html, pdf for report.pdf, md for summary.md."),
     ] = ReportFormat.HTML,
 ) -> None:
     """Write a run's summary and report again."""

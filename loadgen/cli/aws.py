@@ -55,9 +55,7 @@ def up(
     profile: ProfileOption = None,
     namespace: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Channel namespace to add; repeatable; default: `default`.", metavar="NAME"
-        ),
+        typer.Option(help="Channel namespace to add; repeatable; default: `default`.", metavar="NAME"),
     ] = None,
     log_level: Annotated[
         LogLevel | None,
@@ -154,7 +152,8 @@ def status(
 @commands.command()
 def template(
     namespace: Annotated[
-        list[str] | None, typer.Option(help="Channel namespace; repeatable; default: `default`.", metavar="NAME")
+        list[str] | None,
+        typer.Option(help="Channel namespace; repeatable; default: `default`.", metavar="NAME"),
     ] = None,
 ) -> None:
     """Print the CloudFormation template as JSON, for your own tools."""

@@ -58,7 +58,8 @@ def capacity(
     short: Annotated[
         str | None,
         typer.Option(
-            help="Measure phase of short trials; default: a quarter of --measure, at least 2s.", metavar="TIME"
+            help="Measure phase of short trials; default: a quarter of --measure, at least 2s.",
+            metavar="TIME",
         ),
     ] = None,
     measure: Annotated[

@@ -68,9 +68,7 @@ def compare(
 @app.command()
 def baseline(
     runs: Annotated[Path, typer.Argument(help="Run folder, or folder of runs.")],
-    file: Annotated[
-        Path, typer.Argument(help="Baseline file to write, such as baselines/comments.json.")
-    ],
+    file: Annotated[Path, typer.Argument(help="Baseline file to write, such as baselines/comments.json.")],
 ) -> None:
     """Save runs as a small baseline file to commit."""
     from analysis.compare import profile

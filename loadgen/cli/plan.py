@@ -44,9 +44,7 @@ def plan(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(
-            help="Target URL to plan for instead of the scenario's own.", metavar="URL"
-        ),
+        typer.Option(help="Target URL to plan for instead of the scenario's own.", metavar="URL"),
     ] = None,
     format_: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = PlanFormat.TABLE,
     prices: PricesOption = None,

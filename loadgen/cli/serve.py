@@ -22,12 +22,12 @@ class Preset(Enum):
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on, or 0 for a free one.", min=0, max=65535)] = 8700,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on, or 0 for a free one.", min=0, max=65535)
+    ] = 8700,
     api_key_env: Annotated[
         str | None,
-        typer.Option(
-            help="Environment variable with the API key; default: generate one.", metavar="NAME"
-        ),
+        typer.Option(help="Environment variable with the API key; default: generate one.", metavar="NAME"),
     ] = None,
     namespace: Annotated[
         list[str] | None,
@@ -56,9 +56,7 @@ def serve(
     processes: Annotated[
         int, typer.Option(help="Processes that share the port, at most one per core.", metavar="N")
     ] = 1,
-    certfile: Annotated[
-        Path | None, typer.Option(help="PEM certificate; serves TLS only.")
-    ] = None,
+    certfile: Annotated[Path | None, typer.Option(help="PEM certificate; serves TLS only.")] = None,
     keyfile: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     faults: Annotated[
         Path | None,
