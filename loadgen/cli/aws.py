@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loadgen.aws.stack import Event, Stack
 
 commands = typer.Typer(
-    help="Create, inspect and remove your own Event API on AWS, and read its metrics. Needs boto3.",
+    help="Manage your own Event API on AWS (needs boto3).",
     no_args_is_help=True,
 )
 app.add_typer(commands, name="aws")
