@@ -1,5 +1,6 @@
-"""How much a target can take: the highest load that meets all goals, found by runs.
+"""Find a target's capacity: the highest load at which runs meet all goals.
 
-`search` says which load to try next (pure), `axes` what a load means in a scenario, `trial` makes one run and reads its
-summary, `record` keeps what was found in capacity.json, `conduct` puts them together.
+`search` decides the next load to try (a pure function), `axes` turns a load into overrides of the scenario, `trial`
+makes one run and reads its summary, `record` writes capacity.json, `conduct` runs the whole search, and `verify` checks
+a finished one.
 """

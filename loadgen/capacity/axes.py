@@ -1,4 +1,4 @@
-"""What a load is on each axis, and the overrides (`--set`) that give a scenario that load."""
+"""Define the load axes of a capacity search, and the overrides (`--set`) that give a scenario a load."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from loadgen.scenario.models import Group
 
 
 class Axis(Enum):
-    """What is scaled."""
+    """Property of a scenario that a capacity search scales."""
 
     EVENTS = "events"
     SUBSCRIBERS = "subscribers"
@@ -26,7 +26,11 @@ _WHOLE: Final = frozenset({Axis.SUBSCRIBERS, Axis.CHANNELS, Axis.PAYLOAD})
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """An axis of one scenario. `base` is the scenario's own load, `unit` reads on from a number."""
+    """An axis of one scenario.
+
+    `base` is the scenario's own load, `unit` the text to print after a load, with a leading space, and `overrides`
+    returns the `--set` items for a load.
+    """
 
     axis: Axis
     base: float
@@ -35,20 +39,22 @@ class Scale:
 
     @property
     def whole(self) -> bool:
-        """Whether loads are whole numbers."""
+        """True if loads are whole numbers."""
         return self.axis in _WHOLE
 
     @property
     def proportional(self) -> bool:
-        """Whether goodput is in proportion to the load below the limit."""
+        """True if goodput is proportional to the load below the limit."""
         return self.axis in _PROPORTIONAL
 
 
 def scale_of(scenario: Scenario, axis: Axis, variable: str | None = None) -> Scale:
-    """Return the axis of a scenario; `variable` names the one of the channels axis where there are several.
+    """Return the axis of a scenario.
+
+    ``variable`` names the variable that the channels axis scales; it is optional if the scenario has only one.
 
     Raises:
-        ScenarioError: the scenario has nothing that the axis could scale.
+        ScenarioError: the variable is missing, unknown, or given for another axis.
     """
     groups = scenario.clients
     if axis is Axis.CHANNELS:
@@ -121,7 +127,10 @@ def _channels(scenario: Scenario, variable: str | None) -> Scale:
 
 
 def _shared(counts: dict[str, int], total: int, wanted: int) -> dict[str, int]:
-    """Share a number out in proportion, whole and at least one each; the sum is exact wherever that can be."""
+    """Divide ``wanted`` among groups in proportion to their counts, in whole numbers of at least one.
+
+    The sum is ``wanted``, or more where small groups are raised to one.
+    """
     shares = {name: max(1, count * wanted // total) for name, count in counts.items()}
     left = wanted - sum(shares.values())
     for name in sorted(counts, key=lambda each: -counts[each])[: max(0, left)]:

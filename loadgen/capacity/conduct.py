@@ -1,4 +1,4 @@
-"""The search with real runs: asks `search` for the next trial, makes it, keeps it, until the limit is known."""
+"""Run a capacity search: ask `search` for the next trial, run it and record it, until the limit is known."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,13 @@ from loadgen.exits import ExitCode
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
 from loadgen.scenario import ScenarioError, load, overrides_of
 
-#: Without bounds of its own a search looks so many times below and above the scenario's load.
+#: Default bounds of a search: the scenario's own load divided by this, and multiplied by it.
 _REACH = 100.0
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked; plain values, as they stand in capacity.json."""
+    """The parameters of a search, as plain values that capacity.json keeps."""
 
     scenario: str
     axis: str
@@ -39,16 +39,16 @@ class Request:
 
     @property
     def target(self) -> str | None:
-        """The target's URL; None: the scenario's own, or the embedded server."""
+        """URL given with --target, or None for the scenario's own target or the embedded server."""
         options = self.options
         return options[options.index("--target") + 1] if "--target" in options else None
 
 
 def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
-    """Return what a search needs, checked before anything is run.
+    """Check a request, and return the search plan, the trials' settings and the scale of the axis.
 
     Raises:
-        ScenarioError: the scenario, a goal or the axis cannot be.
+        ScenarioError: the scenario, a goal, the axis or a bound is not valid.
     """
     said = overrides_of(request.overrides)
     scenario = load(request.scenario, said, target=request.target)
@@ -62,13 +62,13 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
     low = request.low if request.low is not None else scale.base / _REACH
     high = request.high if request.high is not None else scale.base * _REACH
     if scale.axis is Axis.PAYLOAD:
-        # An event has its stamp in it, and the service's limit of its size.
+        # An event must hold its stamp, and must not exceed the service's size limit.
         low, high = max(low, request.low or scale.base), min(high, request.high or EVENT_MAX_BYTES)
     if scale.whole:
         low, high = max(1.0, float(round(low))), max(1.0, float(round(high)))
     if not 0 < low < high:
         raise ScenarioError([f"--from {low:g} is not below --to {high:g}"])
-    # From the bottom where one was given; else from what the scenario is known for.
+    # Start at --from if given, else at the scenario's own load.
     start = low if request.low is not None else min(scale.base, high)
     plan = Plan(
         low,
@@ -87,7 +87,7 @@ def prepare(request: Request) -> tuple[Plan, trial.Runs, Any]:
 
 
 class Search:
-    """A search in a folder: new, or continued with the trials that are there."""
+    """A search in a folder, new or resumed."""
 
     def __init__(self, request: Request, folder: Path, say: Callable[[str], None]) -> None:
         self.plan, self._runs, self._scale = prepare(request)
@@ -98,7 +98,7 @@ class Search:
         self.status = "running"
 
     def resume(self, content: dict[str, Any]) -> None:
-        """Take over the trials of a record: what they say is read from their runs again."""
+        """Take over the trials listed in a capacity.json, and read their results from their runs again."""
         for row in content["trials"]:
             found, figures = trial.read(
                 self._folder / row["folder"],
@@ -112,7 +112,10 @@ class Search:
             self.rows.append({**row, **figures, **outcome(found)})
 
     def go(self) -> ExitCode:
-        """Make trials until the limit is known, the budget is spent or somebody interrupts."""
+        """Make trials until the limit is known, the budget is spent, a trial cannot run, or the user interrupts.
+
+        Return the exit code of the search.
+        """
         began_ns = time.monotonic_ns()
         self._keep()
         try:
@@ -141,7 +144,7 @@ class Search:
         return code
 
     def _make(self, ask: Ask) -> None:
-        # A killed search leaves a folder that is in no record: the next number is one that nobody has.
+        # A killed search can leave a trial folder that is not in capacity.json: skip its number.
         number = len(self.trials) + 1
         while (folder := self._folder / "trials" / f"{number:03}").exists():
             number += 1
@@ -184,13 +187,13 @@ class Search:
 
 
 def named(goals: Sequence[str], limits: Sequence[Limit]) -> list[dict[str, Any]]:
-    """Return the limit of each goal and, where there are several, of all together (`goal`: null)."""
+    """Return the limits for capacity.json: one per goal and, if there are several, one of all (`goal`: null)."""
     names = (*goals, None) if len(goals) > 1 else goals
     return [{"goal": name, **asdict(limit)} for name, limit in zip(names, limits, strict=False)]
 
 
 def law(rows: Sequence[Mapping[str, Any]], proportional: bool) -> dict[str, Any] | None:
-    """Return the fit of the scalability law to trials, as capacity.json has them; None on an axis without one."""
+    """Fit the universal scalability law to the trials in capacity.json; None if the axis is not proportional."""
     if not proportional:
         return None
     known = [row for row in rows if not row["doubt"] and row.get("goodput_per_s")]
@@ -198,5 +201,5 @@ def law(rows: Sequence[Mapping[str, Any]], proportional: bool) -> dict[str, Any]
 
 
 def outcome(found: Trial) -> dict[str, Any]:
-    """Return what a trial says, as capacity.json has it."""
+    """Return a trial's votes and doubt in the form of capacity.json."""
     return {"votes": [vote.status.value for vote in found.votes], "doubt": found.doubt}

@@ -1,4 +1,4 @@
-"""`capacity.json`: what was asked, every trial, and what is known; rewritten whole after each trial."""
+"""Read and write `capacity.json`: the request, every trial and the limits so far; rewritten after each trial."""
 
 import json
 import os
@@ -13,11 +13,11 @@ NAME: Final = "capacity.json"
 
 
 class RecordError(Exception):
-    """The folder cannot be used; the text is one sentence."""
+    """A folder has no usable capacity.json; the text is one sentence."""
 
 
 def write(folder: Path, content: dict[str, Any]) -> None:
-    """Replace the record at once: whoever reads it, and whatever kills us, finds the old one or the new one."""
+    """Replace the record atomically: a reader, even after a crash, finds the old record or the new one."""
     path = folder / NAME
     with files.replacing(path) as new, new.open("w") as file:
         json.dump({"format": FORMAT, "made_by": revisions.made_by(), **content}, file, indent=1)
@@ -26,10 +26,10 @@ def write(folder: Path, content: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Return the record of a folder.
+    """Return the content of a folder's capacity.json.
 
     Raises:
-        RecordError: there is none, or it is not one.
+        RecordError: it is missing, damaged, or of another format.
     """
     try:
         content = read_json(folder / NAME)

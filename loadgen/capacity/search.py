@@ -1,14 +1,14 @@
-"""Which load to try next, and when the limit is known: a pure function of the trials so far.
+"""Choose the next load to try, and decide when the limit is known, as a pure function of the trials so far.
 
-The terms are those of MLRsearch (IETF draft-ietf-bmwg-mlrsearch): for each goal the relevant upper bound is the
-smallest load that fails, the relevant lower bound the largest one below it that passes, and a search ends when both are
-proven and no further apart than the goal's width. Short trials bring the bounds together, full-length trials prove
-them, by a majority at each of the two.
+The terms are those of MLRsearch (IETF draft-ietf-bmwg-mlrsearch). For each goal, the relevant upper bound is the
+smallest load that fails, and the relevant lower bound the largest load below it that passes. A search ends when both
+are proven and no further apart than the precision. Short trials narrow the bounds; full-length trials prove each of
+them by a majority.
 
-The next load within the bounds comes from an estimate of the limit (the goodput of an overloaded trial, or the figures
-at both bounds), kept close enough to the middle that no search takes more than `SLACK` loads more than bisection: the
-projection of the ITP method (Oliveira and Takahashi 2020, doi:10.1145/3423597), on a logarithmic scale. `predict`
-off is plain bisection with all else alike, to compare with.
+The next load between the bounds comes from an estimate of the limit: the goodput of an overloaded trial, or the figures
+at both bounds. It is kept close enough to the middle that a search tries at most `SLACK` loads more than bisection
+would, by the projection of the ITP method (Oliveira and Takahashi 2020, doi:10.1145/3423597) on a logarithmic scale.
+With `predict` off the search is plain bisection, for comparison.
 """
 
 import math
@@ -19,16 +19,17 @@ from functools import cached_property
 from typing import Final
 
 SLACK: Final = 1
-#: Votes at one load after which it is given up as undecided.
+#: Most votes at one load; without a majority it is then undecided.
 VOTES_MAX: Final = 5
-#: Trials without a vote, for the generator or for the record, at one load.
+#: Failures of the generator at one load after which it is the limit. `OVERLOADS` + 2 trials without a vote, for any
+#: reason, leave the load undecided.
 OVERLOADS: Final = 3
-#: How much more is tried after a pass without a fail yet: first doubled, then four times as much.
+#: Factors for the next load after a pass while no load has failed: first twice, then four times.
 _GROWTH: Final = (2.0, 4.0)
 
 
 class Status(Enum):
-    """What a trial says of a goal."""
+    """Result of a trial for one goal."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -37,7 +38,10 @@ class Status(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One goal in one trial. `value` and `threshold` are in the metric's unit; `hint` is where the limit may lie."""
+    """Result of one trial for one goal.
+
+    `value` and `threshold` are in the metric's unit; `hint` is a load near which the limit may lie, or None.
+    """
 
     status: Status
     value: float | None = None
@@ -47,34 +51,40 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run at a load. `doubt`: why it has no vote (the generator was overloaded, the record broken); else empty."""
+    """One run at a load, with a vote per goal.
+
+    `doubt` is the reason why the run has no vote, such as an overloaded generator or a broken record, else empty.
+    """
 
     load: float
     full: bool
     votes: tuple[Vote, ...]
     doubt: str = ""
-    #: Whether the doubt is about the generator's own strength.
+    #: True if the doubt is that the generator was too weak.
     generator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to search. `precision`: the widest interval, as a share of its lower end; `whole`: of whole numbers."""
+    """Parameters of a search.
+
+    `precision` is the widest acceptable interval as a share of its lower end; with `whole` loads are whole numbers.
+    """
 
     low: float
     high: float
     start: float
     goals: int
     precision: float = 0.05
-    #: Agreeing full-length votes that prove a bound.
+    #: Number of agreeing full-length votes that prove a bound.
     proof: int = 2
     whole: bool = False
     predict: bool = True
-    #: Whether there are trials shorter than full-length ones.
+    #: True if some trials are shorter than full length.
     short: bool = True
 
     def rounded(self, load: float) -> float:
-        """Return the load as it can be asked for: a whole number, or one of four significant digits."""
+        """Return the load within the plan's bounds, rounded to a whole number or to four significant digits."""
         load = min(self.high, max(self.low, load))
         return float(round(load)) if self.whole else float(f"{load:.4g}")
 
@@ -90,11 +100,11 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What is known of a goal's limit. A bound of None is open: nothing was shown on that side."""
+    """What a search knows of a goal's limit; a bound of None is open, as no trial has shown one."""
 
     lower: float | None
     upper: float | None
-    #: Votes for and against at the bounds, of full-length trials.
+    #: (passed, failed) votes of full-length trials at each bound.
     lower_votes: tuple[int, int]
     upper_votes: tuple[int, int]
     #: found, above (the highest load passes), below (the lowest fails), generator, undecided, unfinished.
@@ -104,7 +114,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class _At:
-    """What was seen at one load of one goal."""
+    """All trials at one load, with their votes on one goal."""
 
     load: float
     trials: tuple[tuple[Trial, Vote], ...]
@@ -119,7 +129,7 @@ class _At:
 
     @cached_property
     def state(self) -> Status | None:
-        """The class by full-length votes, else by short ones; None: nothing said, or a draw."""
+        """Result by majority of full-length votes, else of short ones; None without votes or at a draw."""
         for full in (True, False):
             passed, failed = self.count(Status.PASSED, full), self.count(Status.FAILED, full)
             if passed != failed:
@@ -134,14 +144,14 @@ class _At:
 
     @property
     def too_much(self) -> bool:
-        """Whether the generator cannot make this load."""
+        """True if the generator cannot make this load."""
         return not self.trials and sum(trial.generator for trial in self.doubts) >= OVERLOADS
 
 
 def next_step(plan: Plan, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
-    """Return the next trial, or, once all is known, one limit a goal and at the end that of all goals together.
+    """Return the next trial or, once all are known, the limit of each goal followed by that of all goals together.
 
-    The limit of one goal alone is both: it stands twice.
+    With a single goal its limit is returned twice.
     """
     steps = [_goal(plan, trials, goal) for goal in range(plan.goals)]
     steps.append(_goal(plan, trials, None) if plan.goals > 1 else steps[0])
@@ -152,7 +162,7 @@ def next_step(plan: Plan, trials: Sequence[Trial]) -> Ask | tuple[Limit, ...]:
 
 
 def so_far(plan: Plan, trials: Sequence[Trial], reason: str) -> tuple[Limit, ...]:
-    """Return what is known of each goal and of all together when the search ends before its time."""
+    """Return the limits, as `next_step` does, of a search that ends early for the given reason."""
     goals: list[int | None] = [*range(plan.goals), None]
     limits = []
     for goal in goals:
@@ -162,19 +172,19 @@ def so_far(plan: Plan, trials: Sequence[Trial], reason: str) -> tuple[Limit, ...
 
 
 def together(votes: Sequence[Vote]) -> Vote:
-    """Return what a trial says of all goals together: failed if one is, passed if all are."""
+    """Return a trial's vote on all goals together: the first failed one, else inconclusive, else passed."""
     for vote in votes:
         if vote.status is Status.FAILED:
             return vote
     for vote in votes:
         if vote.status is Status.INCONCLUSIVE:
             return vote
-    # Of those that pass the closest to its limit decides what to expect further up.
+    # Among passes, the value closest to its threshold predicts best where the limit is.
     return max(votes, key=lambda vote: (vote.value or 0.0) / vote.threshold if vote.threshold else 0.0)
 
 
 def _seen(trials: Sequence[Trial], goal: int | None) -> list[_At]:
-    """Return what was seen of a goal (None: of all together), by load."""
+    """Return the trials by load, in ascending order, with their votes on a goal, or on all goals if it is None."""
     found = []
     for load in sorted({trial.load for trial in trials}):
         here = [trial for trial in trials if trial.load == load]
@@ -188,7 +198,10 @@ def _seen(trials: Sequence[Trial], goal: int | None) -> list[_At]:
 
 
 def _bounds(seen: Sequence[_At]) -> tuple[_At | None, _At | None]:
-    """Return the relevant lower and upper bound; a load that stays undecided, or is too much, is an upper one."""
+    """Return the relevant lower and upper bounds.
+
+    A load that stays undecided, or that the generator cannot make, counts as an upper bound.
+    """
     upper = next((at for at in seen if _fails(at)), None)
     below = [at for at in seen if at.state is Status.PASSED and (upper is None or at.load < upper.load)]
     return (below[-1] if below else None), upper
@@ -199,11 +212,11 @@ def _fails(at: _At) -> bool:
 
 
 def _goal(plan: Plan, trials: Sequence[Trial], goal: int | None) -> Ask | Limit:
-    """Return the next trial of one goal (None: of all together), or its limit."""
+    """Return the next trial or the limit of one goal, or of all goals together if ``goal`` is None."""
     seen = _seen(trials, goal)
     lower, upper = _bounds(seen)
     for at in seen:
-        # Below the upper bound everything has to be known; beyond it nothing matters.
+        # Every load below the upper bound needs a clear result; loads above it do not matter.
         if at.state is None and not _fails(at) and (upper is None or at.load < upper.load):
             if len(at.doubts) >= OVERLOADS + 2:
                 return _limit(seen, "undecided", at.doubts[-1].doubt)
@@ -227,7 +240,7 @@ def _goal(plan: Plan, trials: Sequence[Trial], goal: int | None) -> Ask | Limit:
         near = upper.load / lower.load <= (1 + plan.precision) ** 4
         load = _within(plan, lower, upper, _brackets(trials, goal))
         return Ask(load, near or plan.predict, "between the bounds")
-    # The generator's limit needs no proof: it has been asked thrice.
+    # The generator's limit needs no proof: `OVERLOADS` trials have shown it.
     for at in (lower,) if upper.too_much else (upper, lower):
         if (ask := _proof(plan, at)) is not None:
             return ask
@@ -245,7 +258,7 @@ def _was_full(at: _At) -> bool:
 
 
 def _proof(plan: Plan, at: _At) -> Ask | None:
-    """Return another full-length trial, if the load's class is not proven yet."""
+    """Return another full-length trial at a bound, or None if it is proven or cannot be."""
     if at.exhausted or max(at.votes) >= plan.proof:
         return None
     if len(at.doubts) >= OVERLOADS + 2:
@@ -257,7 +270,7 @@ def _limit(seen: list[_At], kind: str, reason: str) -> Limit:
     lower, upper = _bounds(seen)
     return Limit(
         lower.load if lower else None,
-        # A load that the generator cannot make says nothing of the target.
+        # A load that the generator cannot make says nothing about the target.
         upper.load if upper and not upper.too_much else None,
         lower.votes if lower else (0, 0),
         upper.votes if upper else (0, 0),
@@ -267,31 +280,31 @@ def _limit(seen: list[_At], kind: str, reason: str) -> Limit:
 
 
 def _close(plan: Plan, lower: float, upper: float) -> bool:
-    # A little more than the precision, since loads are rounded.
+    # The factor 1 + 1e-9 allows for floating-point error.
     return upper <= lower * (1 + plan.precision) * (1 + 1e-9) or (plan.whole and upper - lower <= 1)
 
 
 def _downwards(plan: Plan, upper: float, hint: float | None) -> float:
-    """Half of what failed; where it shows its limit, just below that."""
+    """Return a load below a failed one: just under the limit that its trials hint at, else half of it."""
     if hint is not None and plan.low < hint < upper:
         return hint * (1 - plan.precision / 2)
     return upper / 2
 
 
 def _hint(at: _At) -> float | None:
-    """Return where the trials of a load say that the limit is: the median of theirs."""
+    """Return the median of the limits that a load's trials hint at, or None if they give none."""
     hints = sorted(vote.hint for _, vote in at.trials if vote.hint is not None)
     return hints[len(hints) // 2] if hints else None
 
 
 def _within(plan: Plan, lower: _At, upper: _At, brackets: Sequence[tuple[float, float]]) -> float:
-    """Return a load strictly between two bounds."""
+    """Return the next load to try, strictly between two bounds."""
     low, high = math.log(lower.load), math.log(upper.load)
     middle = (low + high) / 2
     wanted = middle
     if plan.predict and (estimate := _estimate(lower, upper)) is not None:
-        # Not at the estimate but beside it, so that the bound on its other side ends up within the precision:
-        # first the side that is further away.
+        # Try just below the estimate, or just above it once the lower bound is near, so that two trials bracket
+        # the estimate within the precision.
         half = 0.45 * math.log1p(plan.precision)
         at = min(max(math.log(estimate), low), high)
         wanted = at - half if at - low > high - at or at - half > low + half else at + half
@@ -307,10 +320,11 @@ def _within(plan: Plan, lower: _At, upper: _At, brackets: Sequence[tuple[float, 
 
 
 def _projected(plan: Plan, wanted: float, brackets: Sequence[tuple[float, float]]) -> float:
-    """Keep a point (on the logarithmic scale) so near to the middle that bisection's bound holds, with `SLACK` more.
+    """Move a point close enough to the middle that the search takes at most `SLACK` steps more than bisection.
 
-    ITP: of a bracket of width w0 bisection takes n = ⌈log2(w0/t)⌉ steps to the tolerance t; after j of them the point
-    may lie t/2·2^(n+SLACK−j) − w/2 from the middle.
+    All values are logarithms of loads. ITP: bisection narrows a bracket of width w0 to the tolerance t in
+    n = ⌈log2(w0/t)⌉ steps; after j steps, with a bracket of width w, the point may lie t/2·2^(n+SLACK−j) − w/2 from the
+    middle.
     """
     low, high = (math.log(load) for load in brackets[-1])
     first = math.log(brackets[0][1] / brackets[0][0])
@@ -322,7 +336,7 @@ def _projected(plan: Plan, wanted: float, brackets: Sequence[tuple[float, float]
 
 
 def _brackets(trials: Sequence[Trial], goal: int | None) -> list[tuple[float, float]]:
-    """Return the bounds that the search has had, each once, from the first that were closed."""
+    """Return the search's successive (lower, upper) bounds, without repeats, from when both were first known."""
     found: list[tuple[float, float]] = []
     for number in range(len(trials)):
         lower, upper = _bounds(_seen(trials[: number + 1], goal))
@@ -335,19 +349,19 @@ def _brackets(trials: Sequence[Trial], goal: int | None) -> list[tuple[float, fl
 
 
 def _estimate(lower: _At, upper: _At) -> float | None:
-    """Estimate the limit between two bounds: by goodput, else where the figure would cross its threshold."""
+    """Estimate the limit between two bounds from goodput, else from where the figure would cross its threshold."""
     hint = _hint(upper)
     if hint is not None and lower.load < hint < upper.load:
         return hint
     good, bad = _figure(lower), _figure(upper)
     if good is None or bad is None or not 0 < good[0] < good[1] < bad[0]:
         return None
-    # Waiting grows as load/(capacity − load): its inverse is near a straight line (M/M/1, M/D/1).
+    # Waiting time grows as load/(capacity − load), so its inverse is close to linear (M/M/1, M/D/1).
     share = (1 / good[0] - 1 / good[1]) / (1 / good[0] - 1 / bad[0])
     return lower.load + share * (upper.load - lower.load)
 
 
 def _figure(at: _At) -> tuple[float, float] | None:
-    """Return (value, threshold): the median of the load's trials."""
+    """Return the median (value, threshold) of a load's trials, or None if no trial has a value."""
     known = sorted((vote.value, vote.threshold) for _, vote in at.trials if vote.value is not None)
     return known[len(known) // 2] if known else None

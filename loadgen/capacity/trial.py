@@ -1,4 +1,4 @@
-"""One trial: a `loadgen run` in a folder of its own, and what its summary says of the goals."""
+"""Make one trial, a `loadgen run` in its own folder, and read from its summary if it meets the goals."""
 
 import json
 import shlex
@@ -17,17 +17,17 @@ from loadgen.capacity.search import Status, Trial, Vote
 from loadgen.config.units import format_duration
 from loadgen.exits import ExitCode
 
-#: Findings that say that the generator is too weak for the load.
+#: Subjects of findings that the generator is too weak for the load.
 OWN: Final = frozenset({"schedule", "queue", "loop", "cpu", "gc", "files", "ports"})
-#: Findings whose doubt is part of each figure's interval, by which a gate is decided.
+#: Subjects of findings whose error is already in each figure's interval, by which gates are decided.
 _BOUNDED: Final = frozenset({"arrival", "clock"})
-#: Less goodput than this share of what was offered: the target is saturated.
+#: Share of the offered load below which goodput shows that the target is saturated.
 _SATURATED: Final = 0.97
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """How trials are made. `options` are those of `loadgen run` but for --set and --results."""
+    """Settings shared by all trials. `options` are those of `loadgen run`, without --set and --results."""
 
     scenario: str
     options: tuple[str, ...]
@@ -37,22 +37,22 @@ class Runs:
     full_ns: int
 
     def arguments(self, scale: Scale, load_: float, full: bool) -> list[str]:
-        """Return the arguments of `loadgen`, without --results."""
+        """Return the arguments for `loadgen`, without --results."""
         items = [
             *self.overrides,
             *scale.overrides(load_),
             f"phases.measure={format_duration(self.full_ns if full else self.short_ns)}",
-            # JSON is YAML.
+            # JSON is valid YAML.
             f"gates={json.dumps([goal.text for goal in self.goals])}",
         ]
         return ["run", self.scenario, *self.options, *(part for item in items for part in ("--set", item))]
 
 
 def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> int:
-    """Make a run below a folder, which keeps what it says in run.log; return its exit code.
+    """Run a trial in a folder, with its output in run.log there, and return its exit code.
 
     Raises:
-        KeyboardInterrupt: after the run, too, has been interrupted and has kept its record.
+        KeyboardInterrupt: the user interrupted; the run has ended too and has kept its record.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = children.command(
@@ -69,12 +69,12 @@ def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> in
 
 
 def shown(runs: Runs, scale: Scale, load_: float, full: bool) -> str:
-    """Return the command that repeats a trial by hand."""
+    """Return the shell command that repeats a trial."""
     return shlex.join(["loadgen", *runs.arguments(scale, load_, full)])
 
 
 def written(folder: Path) -> dict[str, Any]:
-    """Return the summary that a run's folder holds."""
+    """Return the content of a run folder's summary.json."""
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return summary
 
@@ -88,10 +88,10 @@ def read(
     code: int,
     summary_of: Callable[[Path], dict[str, Any]] = written,
 ) -> tuple[Trial, dict[str, Any]]:
-    """Return what a trial's run says, and its figures for people; ``summary_of`` gives the summary of a run's folder.
+    """Return the trial, with its votes, and the figures that capacity.json shows of it.
 
-    A target that refuses or goes away fails every goal. An invalid run has no vote. A degraded one has, as far as its
-    findings leave what its gates say beyond doubt (see `_doubt`).
+    A target that refuses or goes away fails every goal. An invalid run has no vote. A degraded run has one unless its
+    findings put the results of its gates in doubt (see `_doubt`). ``summary_of`` returns the summary of a run folder.
     """
     figures: dict[str, Any] = {"run": None, "verdict": None, "offered_deliveries_per_s": None}
     found = sorted(folder.glob("*/summary.json"))
@@ -130,18 +130,19 @@ def read(
 
 
 def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """Return the finding by which a run has no vote; None: it has one.
+    """Return the finding that takes the run's vote away, or None if its vote counts.
 
-    Gates are decided by the interval in which the true figure lies, so a doubt that is part of it takes no vote away. A
-    weak generator makes latencies from the intended time longer, and nothing shorter: so a pass of such a figure is one
-    all the same, while a failure is not the target's. Not so where events were never sent, which would have been the
-    latest; of figures from the actual sending, since the load was another then; and where negative latencies show that
-    the intervals are too narrow.
+    Gates are decided by the interval that contains the true figure, so findings in `_BOUNDED` take no vote away, unless
+    latencies are negative even at the upper end, which shows that the intervals are too narrow.
+
+    A weak generator can only lengthen latencies from the intended time, so a pass of such figures counts. Its finding
+    takes the vote away in three cases: a gate did not pass, which may be the generator's fault; events were never sent,
+    which would have been the latest; or a goal's figure is from the actual send, when the target had a different load.
     """
     findings: Sequence[Mapping[str, str]] = summary["verdict"]["findings"]
     severe = [finding for finding in findings if finding["severity"] == "invalid"]
     if severe:
-        # The generator's own weakness explains the rest.
+        # A weak generator explains the other findings.
         return next((finding for finding in severe if finding["subject"] in OWN), severe[0])
     other = [finding for finding in findings if finding["subject"] not in OWN | _BOUNDED]
     if other:
@@ -160,7 +161,7 @@ def _doubt(goals: Sequence[Gate], summary: Mapping[str, Any]) -> Mapping[str, st
 
 
 def _from_schedule(goal: Gate) -> bool:
-    """Whether a late generator can only make the goal's figure worse."""
+    """Return true if a late generator can only make the goal's figure worse."""
     metric = goal.metric
     return not metric.distribution or metric.distribution.startswith(("delivery.latency", "fanout."))
 
@@ -173,18 +174,18 @@ def vote(
     offered: float | None,
     goodput: float | None,
 ) -> Vote:
-    """Return the vote of a gate's result on a goal; rates are deliveries per second."""
+    """Return the vote on a goal from its gate's result; ``offered`` and ``goodput`` are deliveries per second."""
     hint = None
     if scale.proportional and offered and goodput and goodput < _SATURATED * offered:
         hint = load_ * goodput / offered
         if goal.metric.kind is Kind.SHARE and goal.op in ("<", "<=") and goal.threshold < 1:
-            # A share of loss that is allowed may be offered on top of what the target takes.
+            # The load may exceed the target's capacity by the share of loss that the goal allows.
             hint /= 1 - goal.threshold
     return Vote(Status(result["status"]), result["value"], goal.threshold, hint)
 
 
 def _arrived(folder: Path) -> int:
-    """Return how many deliveries arrived within the measurement."""
+    """Return the number of deliveries that arrived in the measure phase."""
     run = load(folder)
     window = run.measure
     if window is None:
@@ -194,7 +195,7 @@ def _arrived(folder: Path) -> int:
 
 
 def last_words(folder: Path) -> str:
-    """Return the last thing that a run said."""
+    """Return the last line of a trial's run.log."""
     try:
         lines = (folder / "run.log").read_text(errors="replace").strip().splitlines()
     except OSError:
@@ -203,5 +204,9 @@ def last_words(folder: Path) -> str:
 
 
 def goals_of(texts: Sequence[str]) -> tuple[Gate, ...]:
-    """Return goals as gates; raises GateError."""
+    """Parse goals as gates.
+
+    Raises:
+        GateError: a goal is not a valid gate.
+    """
     return tuple(parse(text) for text in texts)

@@ -1,7 +1,7 @@
-"""Checking a capacity search against the runs of its trials: each vote and figure, the limits, and the fit.
+"""Check a capacity search against its trials' runs: every vote and figure, the limits, and the fit.
 
-Each trial's run is computed anew from its tables, and must have had the load that the trial is said to have. With the
-votes so found the search is made again, step by step, without running anything.
+Each run's summary is recomputed from its tables, and its load must be the one that capacity.json names. The search is
+then replayed with these votes, step by step, without running anything.
 """
 
 import json
@@ -29,16 +29,16 @@ from loadgen.capacity.record import NAME, RecordError
 from loadgen.capacity.search import Ask, Limit, Plan, Status, Trial, Vote, next_step, so_far
 from loadgen.scenario import Scenario, ScenarioError
 
-#: Relative difference up to which the parameters of a fit agree: it is found by steps, which round apart.
+#: Largest relative difference between parameters of a fit; it is iterative, so rounding errors differ.
 _FIT_TOLERANCE: Final = 1e-6
-#: The same of a run's load and the one that was asked for: a share of a group is rounded.
+#: Largest relative difference between a run's load and the load asked for, as groups' shares are rounded.
 _LOAD_TOLERANCE: Final = 5e-4
 _REASONS: Final = {"budget": "the budget is spent", "interrupted": "interrupted"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """A trial as capacity.json names it; what else stands there is compared, not believed."""
+    """The fields of a trial in capacity.json that are taken as given; all others are recomputed and compared."""
 
     load: float
     full: bool
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Content:
-    """What capacity.json must say for anything to be computed from it."""
+    """The part of capacity.json that a check needs."""
 
     status: Literal["running", "complete", "budget", "interrupted", "failed"]
     request: Request
@@ -60,11 +60,11 @@ class Content:
 
 
 def verify(folder: Path) -> Verification:
-    """Make a search anew from the runs of its trials, and compare it with capacity.json and the page.
+    """Recompute a search from its trials' runs, and compare it with capacity.json and capacity.html.
 
     Raises:
-        RecordError: capacity.json cannot be read, or does not say what was searched.
-        RunError: the record of a trial is damaged.
+        RecordError: capacity.json cannot be read or lacks needed fields.
+        RunError: the record of a trial's run is damaged.
     """
     written = record.read(folder)
     try:
@@ -93,7 +93,7 @@ def verify(folder: Path) -> Verification:
     except (RunError, RecordError):
         raise
     except Exception as error:
-        # The file is foreign: its numbers may be any, and missing or broken in any way.
+        # The file may come from elsewhere, so its content can be wrong in any way.
         raise RecordError(
             f"{folder / NAME} is damaged: nothing can be computed from it"
             f" ({type(error).__name__}: {text.clean(error)})"
@@ -114,14 +114,14 @@ class _Check:
         self._folder, self._written, self._content = folder, written, content
         self._runs, self._maker, self._found = runs, maker, found
         self._axis = Axis(content.request.axis)
-        #: For trials, which look at nothing else of it.
+        #: Without overrides, as a check runs no trials.
         self._scale = Scale(self._axis, 0.0, content.unit, lambda _: [])
         self._asked: Scale | None = None
         self._missing: list[str] = []
         self._runs_absent = 0
 
     def go(self) -> None:
-        """Compare everything."""
+        """Compare all parts of the search."""
         self._compare_part("plan", asdict(self._plan))
         try:
             _, _, self._asked = conduct.prepare(self._content.request)
@@ -171,7 +171,7 @@ class _Check:
 
     @cached_property
     def _plan(self) -> Plan:
-        """The plan, with what the request decides of it."""
+        """The recorded plan, with the fields that follow from the request recomputed."""
         content, request = self._content, self._content.request
         plan = replace(
             content.plan,
@@ -190,7 +190,7 @@ class _Check:
         return replace(plan, low=plan.low if low is None else low, high=plan.high if high is None else high)
 
     def _trial(self, number: int, row: Row, there: Mapping[str, Any]) -> tuple[dict[str, Any], Trial] | None:
-        """Return a trial as its run says it, or None where there is no run any more."""
+        """Return a trial recomputed from its run, or None if the run's folder is gone."""
         folder = self._folder / row.folder
         if Path(row.folder).is_absolute() or ".." in Path(row.folder).parts:
             raise RecordError(f"{self._folder / NAME} is damaged: trial {number + 1} is not in its folder")
@@ -217,7 +217,7 @@ class _Check:
         return {**here, **figures, **conduct.outcome(which)}, which
 
     def _run(self, number: int, row: Row, run: Run, reckoned: Reckoned) -> None:
-        """Compare the files of a trial's run, and that it is the run that the trial says."""
+        """Compare the files of a trial's run with its tables, and its load with the trial's."""
         its = check.verify(run, reckoned)
         place = text.clean(run.path.relative_to(self._folder))
         self._found.disagreements += [f"{place}: {said}" for said in its.disagreements]
@@ -248,7 +248,10 @@ class _Check:
         self._found.count("the trials' loads", 4)
 
     def _step(self, number: int, before: Sequence[Trial], here: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the search asks for after the trials before this one, as far as those are beyond doubt."""
+        """Return the load, length and reason that the search chooses after the trials before this one.
+
+        After a disagreement return those of capacity.json, since the replay has no sure basis any more.
+        """
         said = self._written["trials"][number]
         kept = {name: said.get(name) for name in ("load", "full", "why")}
         if not self._found.agrees:
@@ -280,7 +283,7 @@ class _Check:
         return conduct.named(goals, limits)
 
     def _reason(self) -> str:
-        """Return why a search ended before its time: of a failed one only its record knows."""
+        """Return why a search ended early; the reason of a failed one can only come from capacity.json."""
         known = _REASONS.get(self._content.status)
         if known is not None:
             return known
@@ -296,7 +299,7 @@ class _Check:
         )
 
     def _second_opinion(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Count the votes at the bounds of each goal, without the search."""
+        """Count the votes at each goal's bounds directly, independently of the search's code."""
         limits = self._written.get("limits")
         goals = self._content.request.goals
         for limit in limits if isinstance(limits, list) else []:
@@ -335,7 +338,7 @@ class _Check:
         try:
             here = report.render(self._written, "")
         except Exception as error:
-            # Of an older version it may lack what the page shows.
+            # A file of an older version may lack fields that the page shows.
             self._found.notes.append(
                 f"{name}: not compared, as it cannot be made of {NAME} ({type(error).__name__})"
             )
@@ -344,10 +347,14 @@ class _Check:
 
 
 def _reckoned(run: Run) -> Reckoned:
-    """Return what the tables of a trial's run say, the summary already made; raises RunError where it cannot be."""
+    """Recompute a trial's run from its tables, including its summary.
+
+    Raises:
+        RunError: the record is damaged.
+    """
     reckoned = Reckoned(run)
     try:
-        reckoned.summary  # noqa: B018  made here, as what it raises is to be caught here
+        reckoned.summary  # noqa: B018  computed here so that its errors are caught here
     except RunError:
         raise
     except Exception as error:
@@ -359,7 +366,7 @@ def _reckoned(run: Run) -> Reckoned:
 
 
 def _believed(there: Mapping[str, Any], row: Row, runs: trial.Runs, scale: Scale) -> Trial:
-    """Return a trial as capacity.json has it, where its run is not there any more."""
+    """Return a trial as capacity.json describes it, for a trial whose run is gone."""
     doubt = str(there.get("doubt") or "")
     if doubt:
         findings = (there.get("verdict") or {}).get("findings", ())

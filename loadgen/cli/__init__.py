@@ -1,21 +1,21 @@
-"""The `loadgen` command."""
+"""The `loadgen` command line."""
 
 import os
 import sys
 
 from loadgen.search_path import leave_out_working_folder
 
-#: Set to see the traceback of a defect.
+#: Environment variable that makes a defect of loadgen print its traceback.
 DEBUG = "LOADGEN_DEBUG"
 
 
 def main() -> None:
-    """Run the command line; the only place that turns what is raised into an exit code."""
-    # Before anything else is imported.
+    """Run the command line, and turn its result or exception into the exit code."""
+    # This must come before any other import.
     leave_out_working_folder()
     import signal
 
-    # Until here Python answers Ctrl-C with a traceback.
+    # From here on Ctrl-C prints no traceback.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupted)
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _interrupted(_number: int, _frame: object) -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C."""
     raise KeyboardInterrupt
 
 

@@ -1,4 +1,7 @@
-"""The commands; each does its work in a module of its own and imports it when it is called."""
+"""The Typer application, its shared options, and the commands that every start loads.
+
+Commands import the modules they need when called, so that `loadgen --help` stays fast.
+"""
 
 import json
 from enum import Enum
@@ -15,26 +18,24 @@ from loadgen.exits import ExitCode
 TargetOption = Annotated[
     str | None,
     typer.Option(
-        help="URL of the Event API, aws:STACK for one of `loadgen aws up`, mqtt://HOST for a broker, or another service"
-        " by a protocol file, as nats+ws://HOST:PORT; default: the embedded server.",
+        help="URL of an Event API, aws:STACK for a stack of `loadgen aws up`, mqtt://HOST for a broker, or a URL of a"
+        " protocol file such as nats+ws://HOST:PORT; default: the embedded server.",
         metavar="URL",
     ),
 ]
 AllowRemoteOption = Annotated[
     bool,
-    typer.Option(
-        "--allow-remote", help="Send the load to a target that is not this machine (no loopback address)."
-    ),
+    typer.Option("--allow-remote", help="Allow a target on another machine (not a loopback address)."),
 ]
 NoProxyOption = Annotated[
     bool,
-    typer.Option("--no-proxy", help="Connect directly, whatever HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say."),
+    typer.Option("--no-proxy", help="Connect directly: ignore HTTPS_PROXY, HTTP_PROXY and ALL_PROXY."),
 ]
 AllowEnvOption = Annotated[
     list[str] | None,
     typer.Option(
         "--allow-env",
-        help="Let a scenario, a protocol file or a master use this environment variable.",
+        help="Allow a scenario, protocol file or master to use this environment variable.",
         metavar="NAME",
     ),
 ]
@@ -42,17 +43,17 @@ AllowFileOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--allow-file",
-        help="Let a scenario or a master log in with this file, or files of this folder.",
+        help="Allow a scenario or master to log in with this file, or with files in this folder.",
         metavar="PATH",
     ),
 ]
 AllowCommandsOption = Annotated[
     bool,
-    typer.Option("--allow-commands", help="Let a scenario or a master name a command that prints a token."),
+    typer.Option("--allow-commands", help="Allow a scenario or master to run a command that prints a token."),
 ]
 ProfileOption = Annotated[
     str | None,
-    typer.Option(help="With aws:STACK: profile of the AWS configuration.", metavar="NAME"),
+    typer.Option(help="With aws:STACK: AWS profile.", metavar="NAME"),
 ]
 RegionOption = Annotated[
     str | None, typer.Option(help="With aws:STACK: AWS region of the stack.", metavar="REGION")
@@ -60,7 +61,7 @@ RegionOption = Annotated[
 
 app = typer.Typer(
     name="loadgen",
-    help="Load-test realtime publish/subscribe services, first of all AWS AppSync Events.",
+    help="Load-test realtime publish/subscribe services such as AWS AppSync Events.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -68,7 +69,7 @@ app = typer.Typer(
 
 
 def fail(message: str, code: ExitCode = ExitCode.USAGE) -> NoReturn:
-    """Say what is wrong, a line a problem, and exit."""
+    """Print an error message, which may have a line per problem, and exit with ``code``."""
     say(message)
     raise typer.Exit(int(code))
 
@@ -78,22 +79,22 @@ def run(
     scenario: Annotated[
         str | None,
         typer.Argument(
-            help="A name of the catalogue (see `loadgen scenarios`) or a YAML file; a --worker needs none."
+            help="Catalogue name (see `loadgen scenarios`) or YAML file; not needed with --worker."
         ),
     ] = None,
     target: TargetOption = None,
     api_key_env: Annotated[
         str | None,
-        typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME"),
+        typer.Option(help="Environment variable with the target's API key.", metavar="NAME"),
     ] = None,
     auth: Annotated[str | None, typer.Option(help=LOGIN_HELP, metavar="HOW")] = None,
-    results: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder to create the run folder in.")] = Path("results"),
     faults: Annotated[
         Path | None,
-        typer.Option(help="What the embedded server does wrong on purpose (YAML).", metavar="FILE"),
+        typer.Option(help="Faults for the embedded server to inject (YAML).", metavar="FILE"),
     ] = None,
     journal: Annotated[
-        Path | None, typer.Option(help="Where the embedded server writes down what it did.", metavar="FOLDER")
+        Path | None, typer.Option(help="Folder for the embedded server's journal.", metavar="FOLDER")
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -102,22 +103,23 @@ def run(
         ),
     ] = None,
     processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
-    master: Annotated[bool, typer.Option(help="Be the master of workers on other machines.")] = False,
+    master: Annotated[bool, typer.Option(help="Run as master of workers on other machines.")] = False,
     expect_workers: Annotated[
-        int, typer.Option(help="With --master: begin when so many are there.", min=1)
+        int, typer.Option(help="With --master: start once this many workers have joined.", min=1)
     ] = 1,
-    worker: Annotated[bool, typer.Option(help="Be a worker of --master-host.")] = False,
-    master_host: Annotated[str, typer.Option(help="With --worker: where the master is.")] = "127.0.0.1",
+    worker: Annotated[bool, typer.Option(help="Run as worker of the master at --master-host.")] = False,
+    master_host: Annotated[str, typer.Option(help="With --worker: host of the master.")] = "127.0.0.1",
     master_port: Annotated[int, typer.Option(help="Port of the master.", min=1, max=65535)] = 5557,
     weight: Annotated[
         str | None,
         typer.Option(
-            help="With --worker: its part of the clients; 2 has twice as many as 1 (default: LOADGEN_WEIGHT or 1).",
+            help="With --worker: relative share of the clients; 2 gets twice as many as 1 (default: LOADGEN_WEIGHT or"
+            " 1).",
             metavar="NUMBER",
         ),
     ] = None,
     workers_timeout: Annotated[
-        float, typer.Option(help="With --master: how long to wait for workers.", metavar="SECONDS", min=1)
+        float, typer.Option(help="With --master: time to wait for workers.", metavar="SECONDS", min=1)
     ] = 600.0,
     master_bind_host: Annotated[
         str, typer.Option(help="With --master: address to listen on for workers.")
@@ -125,30 +127,28 @@ def run(
     join: Annotated[
         Path | None,
         typer.Option(
-            help="With --master or --worker: file with the keys by which workers join; a master makes it where there is"
-            " none (default: LOADGEN_JOIN_MASTER, LOADGEN_JOIN_WORKER).",
+            help="With --master or --worker: file with the keys for workers to join; a master creates it if it is"
+            " missing (default: LOADGEN_JOIN_MASTER, LOADGEN_JOIN_WORKER).",
             metavar="FILE",
         ),
     ] = None,
     max_cost: Annotated[
         float | None,
         typer.Option(
-            help="Do not start a run that is estimated to cost more on AWS, and stop one that has.",
+            help="Refuse a run estimated to cost more on AWS, and stop one that has cost more.",
             metavar="USD",
             min=0,
         ),
     ] = None,
     prices: Annotated[
         Path | None,
-        typer.Option(help="Prices and quotas of your own (YAML); see docs/prices.md.", metavar="FILE"),
+        typer.Option(help="Your own prices and quotas (YAML); see docs/prices.md.", metavar="FILE"),
     ] = None,
     report: Annotated[
         bool,
-        typer.Option(help="Draw report.html; without, `loadgen report FOLDER` does at any later time."),
+        typer.Option(help="Write report.html; `loadgen report FOLDER` can write it later."),
     ] = True,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask before a run against a real target that costs money.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a run that costs money.")] = False,
     allow_remote: AllowRemoteOption = False,
     no_proxy: NoProxyOption = False,
     allow_env: AllowEnvOption = None,
@@ -160,7 +160,7 @@ def run(
         bool,
         typer.Option(
             "--cloudwatch",
-            help="Afterwards wait for CloudWatch's metrics of the run (some minutes) and set them beside ours.",
+            help="Compare the results with CloudWatch's metrics, which takes some minutes after the run.",
         ),
     ] = False,
     web: Annotated[bool, typer.Option(help="Show Locust's web UI and wait for its start button.")] = False,
@@ -168,7 +168,7 @@ def run(
     prometheus: Annotated[
         str | None,
         typer.Option(
-            help="Serve the run's metrics for Prometheus at /metrics; without a host on the loopback interface.",
+            help="Serve metrics for Prometheus at /metrics; without HOST on the loopback interface only.",
             metavar="[HOST:]PORT",
         ),
     ] = None,
@@ -176,7 +176,7 @@ def run(
         list[str] | None,
         typer.Option(
             "--allowed-host",
-            help="Further host name of the web UI and the Prometheus port.",
+            help="Accept this host name too, for the web UI and the Prometheus port.",
             metavar="NAME",
         ),
     ] = None,
@@ -184,14 +184,14 @@ def run(
         bool,
         typer.Option(
             "--otel",
-            help="Push the run's metrics as OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (extra: live).",
+            help="Push metrics by OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (needs the extra `live`).",
         ),
     ] = False,
 ) -> None:
-    """Run a scenario and report what was measured.
+    """Run a scenario and report the results.
 
     Exit codes: 0 passed, 1 a gate failed, 2 usage or scenario error, 3 inconclusive, 4 target unreachable or refused,
-    130 interrupted (what was recorded is kept and reported).
+    130 interrupted (the results so far are kept and reported).
     """
     from loadgen.cli import launch
     from loadgen.cli.request import Request
@@ -241,7 +241,9 @@ def run(
 
 @app.command()
 def schema(
-    protocol: Annotated[bool, typer.Option("--protocol", help="That of protocol files.")] = False,
+    protocol: Annotated[
+        bool, typer.Option("--protocol", help="Print the schema of protocol files instead.")
+    ] = False,
 ) -> None:
     """Print the JSON Schema of scenario files, for editors."""
     if protocol:
@@ -255,7 +257,7 @@ def schema(
 
 
 class ReportFormat(Enum):
-    """What a report is written as."""
+    """Output format of a report."""
 
     HTML = "html"
     PDF = "pdf"
@@ -264,12 +266,13 @@ class ReportFormat(Enum):
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    folder: Annotated[Path, typer.Argument(help="Run folder.")],
     format_: Annotated[
-        ReportFormat, typer.Option("--format", help="html: report.html; pdf: report.pdf; md: summary.md.")
+        ReportFormat,
+        typer.Option("--format", help="html for report.html, pdf for report.pdf, md for summary.md."),
     ] = ReportFormat.HTML,
 ) -> None:
-    """Make summary and report of a run's folder anew."""
+    """Write a run's summary and report again."""
     from loadgen.cli import launch
 
     code = launch.report(folder)
@@ -289,19 +292,21 @@ def report(
 @app.command()
 def calibrate(
     only: Annotated[
-        list[str] | None, typer.Option(help="Run only this case, repeatable.", metavar="NAME")
+        list[str] | None, typer.Option(help="Run only this case; repeatable.", metavar="NAME")
     ] = None,
     deliveries: Annotated[
-        int, typer.Option(help="Deliveries of the ledger case, about.", min=10_000)
+        int, typer.Option(help="Approximate number of deliveries in the ledger case.", min=10_000)
     ] = 1_050_000,
-    seconds: Annotated[int, typer.Option(help="Seconds to measure in each other case.", min=3)] = 10,
+    seconds: Annotated[int, typer.Option(help="Seconds to measure in every other case.", min=3)] = 10,
     results: Annotated[
         Path | None, typer.Option(help="Keep runs and journals here; default: a temporary folder.")
     ] = None,
 ) -> None:
-    """Check the harness against a server that injects faults and writes down which: prints a table.
+    """Check the harness's measurements against known faults.
 
-    Exit codes: 0 every line agrees, 3 one does not, 130 interrupted.
+    The embedded server injects faults and keeps a journal of them. The table compares each with the harness's result.
+
+    Exit codes: 0 every line agrees, 3 a line disagrees, 130 interrupted.
     """
     from rich.console import Console
 
@@ -314,7 +319,7 @@ def calibrate(
     chosen = [case for case in known if not wanted or case.name in wanted]
     console = Console(highlight=False)
     if not console.is_terminal:
-        # A log has no width; the table needs some.
+        # Without a terminal there is no width, and the default would wrap the table.
         console = Console(highlight=False, width=150)
     code = runner.calibrate(chosen, results or runner.default_results(), console)
     raise typer.Exit(int(code))

@@ -1,4 +1,4 @@
-"""`loadgen aws`: an Event API of one's own on AWS, and what CloudWatch says of a run."""
+"""`loadgen aws`: manage your own Event API on AWS, and fetch CloudWatch's metrics of a run."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loadgen.aws.stack import Event, Stack
 
 commands = typer.Typer(
-    help="An Event API of your own on AWS: make it, look at it, remove it, read its metrics. Needs boto3.",
+    help="Manage your own Event API on AWS (needs boto3).",
     no_args_is_help=True,
 )
 app.add_typer(commands, name="aws")
@@ -30,15 +30,15 @@ StackOption = Annotated[
 ]
 ProfileOption = Annotated[
     str | None,
-    typer.Option(help="Profile of the AWS configuration; default: as all AWS tools find it.", metavar="NAME"),
+    typer.Option(help="AWS profile; default: the one that other AWS tools use.", metavar="NAME"),
 ]
 RegionOption = Annotated[
-    str | None, typer.Option(help="AWS region; default: of AWS_REGION or the profile.", metavar="REGION")
+    str | None, typer.Option(help="AWS region; default: AWS_REGION or the profile's.", metavar="REGION")
 ]
 
 
 class LogLevel(Enum):
-    """What AppSync writes to CloudWatch Logs."""
+    """Level of AppSync's logs in CloudWatch Logs."""
 
     OFF = "off"
     NONE = "none"
@@ -55,22 +55,23 @@ def up(
     profile: ProfileOption = None,
     namespace: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A channel namespace, repeatable; default: `default`. Never taken away.", metavar="NAME"
-        ),
+        typer.Option(help="Channel namespace to add; repeatable; default: `default`.", metavar="NAME"),
     ] = None,
     log_level: Annotated[
         LogLevel | None,
-        typer.Option(help="What is written to CloudWatch Logs, which AWS bills; default: off, or as it is."),
+        typer.Option(help="Level of logs in CloudWatch Logs, which AWS bills; default: off, or unchanged."),
     ] = None,
     key_days: Annotated[
         int | None,
-        typer.Option(help="For how many days the API key is good; default: 7, or as it is.", min=1, max=365),
+        typer.Option(help="Days until the API key expires; default: 7, or unchanged.", min=1, max=365),
     ] = None,
 ) -> None:
-    """Make an Event API with key and namespaces, or change the one that `up` has made.
+    """Create an Event API with key and namespaces, or change yours.
 
-    Exit codes: 0 it stands, 2 usage, 4 AWS refused or cannot be reached, 130 interrupted (CloudFormation goes on).
+    Namespaces are only added, never removed.
+
+    Exit codes: 0 the API is ready, 2 usage, 4 AWS refused or cannot be reached, 130 interrupted (CloudFormation goes
+    on).
     """
     from loadgen.aws.stack import Stacks, Wanted
 
@@ -99,9 +100,10 @@ def down(
     profile: ProfileOption = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove an Event API that `up` has made, with its key, namespaces and logs.
+    """Remove an Event API made by `up`, with key, namespaces and logs.
 
-    Exit codes: 0 it is gone, or never was; 2 usage, not confirmed, or not made by `up`; 4 AWS refused; 130 interrupted.
+    Exit codes: 0 removed, or no such stack; 2 usage, not confirmed, or not made by `up`; 4 AWS refused; 130
+    interrupted.
     """
     from loadgen.aws.stack import Stacks
 
@@ -123,9 +125,11 @@ def down(
 def status(
     stack: StackOption = "loadgen", region: RegionOption = None, profile: ProfileOption = None
 ) -> None:
-    """Say what stands: state, URLs, namespaces, until when the key is good. The key itself is not shown.
+    """Show your Event API's state, URLs, namespaces and key expiry.
 
-    Exit codes: 0 it stands, 2 usage, 4 there is none, it is in a bad state, or AWS refused.
+    The key itself is not shown.
+
+    Exit codes: 0 the API is ready, 2 usage, 4 no such stack, a bad state, or AWS refused.
     """
     from loadgen.aws.stack import Stacks
 
@@ -148,10 +152,11 @@ def status(
 @commands.command()
 def template(
     namespace: Annotated[
-        list[str] | None, typer.Option(help="A channel namespace, repeatable.", metavar="NAME")
+        list[str] | None,
+        typer.Option(help="Channel namespace; repeatable; default: `default`.", metavar="NAME"),
     ] = None,
 ) -> None:
-    """Print the CloudFormation template as JSON, for those who deploy with tools of their own."""
+    """Print the CloudFormation template as JSON, for your own tools."""
     from loadgen.aws.template import DEFAULT_NAMESPACE, body
 
     with _told():
@@ -160,19 +165,21 @@ def template(
 
 @commands.command()
 def metrics(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
     region: RegionOption = None,
     profile: ProfileOption = None,
     api_id: Annotated[
-        str | None, typer.Option(help="Id of the API; default: that of the run's record.", metavar="ID")
+        str | None, typer.Option(help="Id of the API; default: from the run's record.", metavar="ID")
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until they are there and stay the same, at most ten minutes.")
+        bool, typer.Option("--wait", help="Wait until the metrics stop changing, at most ten minutes.")
     ] = False,
 ) -> None:
-    """Fetch CloudWatch's metrics of a run's minutes and set them beside ours, in the report too.
+    """Compare a run with CloudWatch's metrics.
 
-    Exit codes: 0 fetched, 2 usage, 3 not there yet or nothing there, 4 AWS refused or cannot be reached.
+    The metrics of the run's minutes are kept in its folder and shown in its report.
+
+    Exit codes: 0 fetched, 2 usage, 3 no metrics, or none yet, 4 AWS refused or cannot be reached.
     """
     with _told():
         fetch_metrics(run, Access(profile, region), api_id, wait)
@@ -196,7 +203,7 @@ def _told() -> Iterator[None]:
 
 @contextmanager
 def _interruptible(name: str, access: Access, goes_on: str) -> Iterator[None]:
-    """On Ctrl-C say what stands and how to remove it: CloudFormation does not stop because we do."""
+    """On Ctrl-C say how to see and remove the stack, since CloudFormation goes on without this process."""
     try:
         yield
     except KeyboardInterrupt:

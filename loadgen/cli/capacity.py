@@ -1,4 +1,4 @@
-"""`loadgen capacity`: how much a target can take."""
+"""`loadgen capacity`: find the highest load that a target can take."""
 
 import re
 import time
@@ -26,7 +26,7 @@ from loadgen.config.units import parse_positive_duration
 from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.exits import ExitCode
 
-#: What permits something is said again when a search is continued.
+#: Options that grant a permission. They are not taken from a resumed search: the user must give them again.
 _PERMISSIONS = frozenset(
     {"--allow-remote", "--no-proxy", "--yes", "--allow-commands", "--allow-env", "--allow-file"}
 )
@@ -38,44 +38,45 @@ _LOAD = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/s|B)?")
 @app.command()
 def capacity(
     scenario: Annotated[
-        str | None, typer.Argument(help="A name of the catalogue or a YAML file; not with --resume.")
+        str | None, typer.Argument(help="Catalogue name or YAML file; leave it out with --resume.")
     ] = None,
-    axis: Annotated[Axis, typer.Option(help="What is scaled.")] = Axis.EVENTS,
+    axis: Annotated[Axis, typer.Option(help="Property of the scenario to scale.")] = Axis.EVENTS,
     slo: Annotated[
         list[str] | None,
         typer.Option(
-            help="A goal, as gates are written: 'delivery.latency.p99 < 250ms'; repeatable.", metavar="GATE"
+            help="Goal, written like a gate: 'delivery.latency.p99 < 250ms'; repeatable.", metavar="GATE"
         ),
     ] = None,
     low: Annotated[
         str | None, typer.Option("--from", help="Lowest load to try, and the first.", metavar="LOAD")
     ] = None,
     high: Annotated[str | None, typer.Option("--to", help="Highest load to try.", metavar="LOAD")] = None,
-    precision: Annotated[str, typer.Option(help="Widest interval that is good enough.")] = "5%",
+    precision: Annotated[str, typer.Option(help="Widest acceptable interval for the limit.")] = "5%",
     budget: Annotated[
-        str | None, typer.Option(help="Begin no trial after this time, such as 30m.", metavar="TIME")
+        str | None, typer.Option(help="Start no trial after this time, such as 30m.", metavar="TIME")
     ] = None,
     short: Annotated[
         str | None,
         typer.Option(
-            help="Measurement of the first trials; default: a quarter, at least 2s.", metavar="TIME"
+            help="Measure phase of short trials; default: a quarter of --measure, at least 2s.",
+            metavar="TIME",
         ),
     ] = None,
     measure: Annotated[
         str | None,
-        typer.Option(help="Measurement of the trials that decide; default: the scenario's.", metavar="TIME"),
+        typer.Option(help="Measure phase of full-length trials; default: the scenario's.", metavar="TIME"),
     ] = None,
     variable: Annotated[
-        str | None, typer.Option(help="With --axis channels: the variable.", metavar="NAME")
+        str | None, typer.Option(help="With --axis channels: variable to scale.", metavar="NAME")
     ] = None,
     target: TargetOption = None,
     api_key_env: Annotated[
-        str | None, typer.Option(help="Environment variable that holds the target's API key.", metavar="NAME")
+        str | None, typer.Option(help="Environment variable with the target's API key.", metavar="NAME")
     ] = None,
     auth: Annotated[str | None, typer.Option(help=LOGIN_HELP, metavar="HOW")] = None,
     faults: Annotated[
         Path | None,
-        typer.Option(help="What the embedded server does wrong on purpose (YAML).", metavar="FILE"),
+        typer.Option(help="Faults for the embedded server to inject (YAML).", metavar="FILE"),
     ] = None,
     allow_remote: AllowRemoteOption = False,
     no_proxy: NoProxyOption = False,
@@ -86,24 +87,26 @@ def capacity(
     region: RegionOption = None,
     yes: Annotated[
         bool,
-        typer.Option("--yes", help="Do not stop at a trial that costs more than others need to confirm."),
+        typer.Option("--yes", help="Run trials that cost money without confirmation."),
     ] = False,
     processes: Annotated[int, typer.Option(help="Worker processes on this machine.", min=1, max=256)] = 1,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value in every trial.", metavar="KEY=VALUE")
     ] = None,
-    results: Annotated[Path, typer.Option(help="Folder for the search's folder.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder to create the search's folder in.")] = Path("results"),
     resume: Annotated[
-        Path | None, typer.Option(help="Continue the search of this folder.", metavar="FOLDER")
+        Path | None, typer.Option(help="Continue the search in this folder.", metavar="FOLDER")
     ] = None,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Plain bisection, to compare the number of trials with.")
+        bool, typer.Option("--bisect", help="Search by plain bisection, for comparison.")
     ] = False,
 ) -> None:
-    """Find the highest load that meets all goals: a proven lower bound and a failed upper bound.
+    """Find the highest load that meets all goals.
+
+    The result is an interval: the highest load that passed and the lowest that failed, each proven by repeated trials.
 
     Exit codes: 0 the limit is found, or the highest load passes; 1 the lowest load fails; 2 usage; 3 not known (the
-    generator is the limit, undecided, out of budget); 4 target unreachable; 130 interrupted: --resume continues.
+    generator is the limit, undecided, out of budget); 4 target unreachable; 130 interrupted (--resume continues).
     """
     from analysis.report import capacity as report
     from loadgen.capacity import record
@@ -129,7 +132,7 @@ def capacity(
             content, folder = record.read(resume), resume
             said = content["request"]
             lists = {name: tuple(said[name]) for name in ("goals", "options", "overrides")}
-            # A folder may be somebody else's: what it permits itself is not taken.
+            # The folder may come from elsewhere, so its own permissions do not count.
             lists["options"] = _resumed(lists["options"]) + permissions
             request = Request(**{**said, **lists})
         else:
@@ -192,7 +195,11 @@ def capacity(
 
 
 def _resumed(options: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the options of a search that is continued: those it may have, without its permissions."""
+    """Return the options of a resumed search without its permissions.
+
+    Raises:
+        KeyError: an option is not one that a search may have.
+    """
     kept: list[str] = []
     words = iter(options)
     for word in words:
@@ -207,7 +214,11 @@ def _resumed(options: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: list[str]) -> None:
-    """Refuse a search elsewhere that nobody has allowed, before its first trial; raises ScenarioError."""
+    """Refuse a search against a remote target without --allow-remote, before its first trial.
+
+    Raises:
+        ScenarioError: the scenario or an override is not valid.
+    """
     from loadgen.planning import guard
     from loadgen.planning.prices import load_prices
     from loadgen.resolve.resolver import resolve

@@ -1,4 +1,4 @@
-"""`loadgen publish`, `subscribe` and `probe`: an Event API by hand, ours or AWS's."""
+"""`loadgen publish`, `subscribe` and `probe`: use a target by hand."""
 
 import json
 import os
@@ -25,7 +25,7 @@ _KEY_VARIABLE = "LOADGEN_API_KEY"
 TargetOption = Annotated[
     str,
     typer.Option(
-        help="URL of the Event API, aws:STACK for one of `loadgen aws up`, or what a protocol file describes"
+        help="URL of an Event API, aws:STACK for a stack of `loadgen aws up`, or a URL of a protocol file"
         " (docs/websocket.md).",
         metavar="URL",
         envvar="LOADGEN_TARGET",
@@ -37,7 +37,7 @@ AuthOption = Annotated[
         help=LOGIN_HELP, metavar="HOW", envvar="LOADGEN_AUTH", show_default=f"api-key:{_KEY_VARIABLE}"
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 
 def _service(
@@ -60,7 +60,7 @@ def _service(
 
     proxy.switch_off(no_proxy)
     by_default = auth == f"api-key:{_KEY_VARIABLE}"
-    # Of a stack AppSync is asked for the key: what is in the environment may be another API's.
+    # For a stack AppSync is asked for the key, since the environment's may be of another API.
     asked = target.startswith(PREFIX) and by_default
     try:
         protocol = protocol_of(target)
@@ -88,7 +88,7 @@ def _service(
 
 
 def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = False) -> None:
-    """Refuse what the protocol has no name for; whether an Event API takes a channel, that says itself."""
+    """Refuse a channel that the protocol file does not allow; an Event API checks its own channels."""
     from loadgen.targets import APPSYNC_EVENTS
 
     if protocol is APPSYNC_EVENTS:
@@ -100,15 +100,15 @@ def _check_channel(protocol: "TargetProtocol", channel: str, *, publish: bool = 
 
 
 def _clean(text: str) -> str:
-    """Return foreign text without characters that a terminal would obey."""
+    """Escape characters of foreign text that a terminal would interpret."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 @app.command()
 def publish(
-    channel: Annotated[str, typer.Argument(help="The channel, such as /default/greetings.")],
+    channel: Annotated[str, typer.Argument(help="Channel, such as /default/greetings.")],
     events: Annotated[
-        list[str], typer.Argument(help="1 to 5 events: JSON, or text that is sent as a JSON string.")
+        list[str], typer.Argument(help="1 to 5 events, as JSON or as text to send as a JSON string.")
     ],
     target: TargetOption = DEFAULT_TARGET,
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
@@ -118,16 +118,16 @@ def publish(
     allow_env: AllowEnvOption = None,
     websocket: Annotated[bool, typer.Option("--websocket", help="Publish over WebSocket, not HTTP.")] = False,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Subscribe first, and print when each event arrived.")
+        bool, typer.Option("--wait", help="Subscribe first, and print each event's latency.")
     ] = False,
     stamp: Annotated[
-        bool, typer.Option("--stamp", help="Add the time of sending, for `loadgen subscribe`.")
+        bool, typer.Option("--stamp", help="Add the send time, so that `loadgen subscribe` shows latency.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish a batch of events.
 
-    Exit codes: 0 every event accepted (and with --wait arrived), 1 some were not, 2 usage, 4 target unreachable or
+    Exit codes: 0 every event accepted (and arrived, with --wait), 1 an event was not, 2 usage, 4 target unreachable or
     refused.
     """
     from loadgen.client.publish import Publication, PublishError, as_events, require_objects
@@ -160,7 +160,7 @@ def publish(
         latency_ms = None if arrival_ns is None else (arrival_ns - publication.sent_ns) / 1e6
         good = good and rejected is None and not (wait and arrival_ns is None)
         if as_json:
-            # None: the service answers no publish.
+            # None if the service does not answer publishes.
             known = (rejected is None) if answer.acknowledged else None
             row = {"index": index, "accepted": known, "error": rejected, "latency_ms": latency_ms}
             print(json.dumps(row))
@@ -181,20 +181,22 @@ def publish(
 
 @app.command()
 def subscribe(
-    channel: Annotated[str, typer.Argument(help="A channel or a pattern such as '/default/*'.")],
+    channel: Annotated[str, typer.Argument(help="Channel, or a pattern such as '/default/*'.")],
     target: TargetOption = DEFAULT_TARGET,
     auth: AuthOption = f"api-key:{_KEY_VARIABLE}",
     profile: ProfileOption = None,
     region: RegionOption = None,
     no_proxy: NoProxyOption = False,
     allow_env: AllowEnvOption = None,
-    count: Annotated[int | None, typer.Option(help="End after so many events.", min=1)] = None,
+    count: Annotated[int | None, typer.Option(help="End after this many events.", min=1)] = None,
     for_: Annotated[
-        float | None, typer.Option("--for", help="End after so many seconds.", metavar="SECONDS", min=0)
+        float | None, typer.Option("--for", help="End after this many seconds.", metavar="SECONDS", min=0)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print events as they arrive (in UTC), with the latency of those that carry a time of sending.
+    """Print events as they arrive, with UTC time and latency.
+
+    An event has a latency if it carries the time it was sent, as with `loadgen publish --stamp`.
 
     Exit codes: 0 ended by --count or --for, 2 usage, 4 target unreachable, refused or gone, 130 interrupted.
     """
@@ -238,12 +240,14 @@ def probe(
     region: RegionOption = None,
     no_proxy: NoProxyOption = False,
     allow_env: AllowEnvOption = None,
-    channel: Annotated[str, typer.Option(help="Where to subscribe and publish.")] = "/default/loadgen-probe",
+    channel: Annotated[str, typer.Option(help="Channel to probe.")] = "/default/loadgen-probe",
     as_json: JsonOption = False,
 ) -> None:
-    """Check a target step by step: DNS, TCP, TLS, WebSocket, login, subscribe, publish, delivery.
+    """Check a target step by step, from DNS to delivery.
 
-    Exit codes: 0 all is well, 2 usage, 4 a step failed.
+    The steps are DNS, TCP, TLS, WebSocket, login, subscribe, publish and delivery.
+
+    Exit codes: 0 every step passed, 2 usage, 4 a step failed.
     """
     from loadgen.client.probe import APPSYNC_ADVICE, FILE_ADVICE, Probe, Step
     from loadgen.targets import APPSYNC_EVENTS

@@ -1,4 +1,4 @@
-"""Setting CloudWatch's count of a run beside ours."""
+"""Fetch CloudWatch's metrics of a run and compare them with ours."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from loadgen.exits import ExitCode, RunError
 
 
 def fetch_metrics(folder: Path, access: Access, api_id: str | None = None, wait: bool = False) -> None:
-    """Fetch the metrics of a run, keep them, make its report anew and print both counts.
+    """Fetch and keep CloudWatch's metrics of a run, write its report again, and print both counts.
 
     Raises:
-        RunError: it cannot be; the code says what to exit with.
+        RunError: the metrics cannot be fetched or written; `code` is the exit code.
     """
     import analysis
     from analysis.__main__ import write

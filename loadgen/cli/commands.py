@@ -1,13 +1,13 @@
-"""The modules that register commands, loaded only where the command line needs them.
+"""Load only the modules whose commands the command line needs.
 
-Loading and building all of them takes a tenth of a second, which each short run would pay.
+Loading and building all commands takes a tenth of a second, too long for short runs.
 """
 
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
-#: Commands by the module that registers them, beside those of `loadgen.cli.app`. The help lists them in this order.
+#: Commands by the module that registers them, without those of `loadgen.cli.app`; the help lists them in this order.
 COMMANDS: Final = {
     "aws": ("aws",),
     "capacity": ("capacity",),
@@ -20,12 +20,12 @@ COMMANDS: Final = {
     "serve": ("serve",),
     "verify": ("verify",),
 }
-#: Those of `loadgen.cli.app`.
+#: Commands of `loadgen.cli.app`.
 ALWAYS: Final = ("run", "schema", "report", "calibrate", "version")
 
 
 def load(arguments: Sequence[str]) -> Any:
-    """Return the application with the command that the first argument names, or with all: for help and mistakes."""
+    """Return the application with the command named by the first argument, or with all for help and mistakes."""
     first = arguments[0] if arguments else ""
     of_first = [module for module, names in COMMANDS.items() if first in names]
     if first not in ALWAYS:

@@ -1,4 +1,4 @@
-"""`loadgen compare`, `baseline`, `history` and `ab`: one build against another."""
+"""`loadgen compare`, `baseline`, `history` and `ab`: compare builds, services or settings."""
 
 import json
 import shlex
@@ -16,20 +16,20 @@ from loadgen.exits import ExitCode
 
 @app.command()
 def compare(
-    base: Annotated[Path, typer.Argument(help="A run's folder, a folder of runs, or a baseline file.")],
-    new: Annotated[Path, typer.Argument(help="The same, of what is to be judged.")],
+    base: Annotated[Path, typer.Argument(help="Run folder, folder of runs, or baseline file.")],
+    new: Annotated[Path, typer.Argument(help="The same for the runs to judge.")],
     min_effect: Annotated[
         float, typer.Option(help="Smallest change that matters, in per cent.", min=0.1, max=100)
     ] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Also write it as a page.", metavar="FILE")
+        Path | None, typer.Option("--html", help="Also write the comparison as a page.", metavar="FILE")
     ] = None,
 ) -> None:
-    """Compare two sets of runs of one scenario: better, worse, same, or can't tell.
+    """Compare two sets of runs: better, worse, same, or can't tell.
 
-    Take the runs in turns (base, new, base, new …), three or more a side. Where the two sides are of different
-    services, it names them and says what else differs.
+    Both sets should be of one scenario, with three or more runs each, made in turns (base, new, base, new …). If they
+    are of different services, the comparison names the services and lists the other differences.
 
     Exit codes: 0 same or better, 1 worse, 2 usage, 3 can't tell.
     """
@@ -58,7 +58,7 @@ def compare(
     else:
         console = Console(highlight=False)
         if not console.is_terminal:
-            # A log has no width; the tables need some.
+            # Without a terminal there is no width, and the default would wrap the tables.
             console = Console(highlight=False, width=100)
         outputs.show(console, before, after, differences)
     codes = {WORSE: ExitCode.GATE_FAILED, UNKNOWN: ExitCode.INCONCLUSIVE}
@@ -67,12 +67,10 @@ def compare(
 
 @app.command()
 def baseline(
-    runs: Annotated[Path, typer.Argument(help="A run's folder, or a folder of runs.")],
-    file: Annotated[
-        Path, typer.Argument(help="Where to write the baseline, such as baselines/comments.json.")
-    ],
+    runs: Annotated[Path, typer.Argument(help="Run folder, or folder of runs.")],
+    file: Annotated[Path, typer.Argument(help="Baseline file to write, such as baselines/comments.json.")],
 ) -> None:
-    """Boil runs down to a small file that can be committed, for `loadgen compare`."""
+    """Save runs as a small baseline file to commit."""
     from analysis.compare import profile
     from analysis.loading.run import RunError
 
@@ -90,13 +88,14 @@ def baseline(
 def history(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs and baseline files, in any order.")],
     min_effect: Annotated[
-        float, typer.Option(help="Smallest change that is shown, in per cent.", min=0, max=100)
+        float, typer.Option(help="Smallest change to show, in per cent.", min=0, max=100)
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Find where a metric's level changed over a history of runs of one scenario, and by how much.
+    """Find changes of a metric's level over many runs.
 
-    It takes six runs at least. Exit codes: 0 no change or only for the better, 1 a change for the worse, 2 usage.
+    Needs at least six runs of one scenario. Exit codes: 0 no change or only for the better, 1 a change for the worse,
+    2 usage.
     """
     from analysis.compare import outputs, profile
     from analysis.compare.history import changes
@@ -121,8 +120,8 @@ def history(
 
 @app.command()
 def ab(
-    base: Annotated[str, typer.Argument(help="What `loadgen run` takes for a base run, in quotes.")],
-    new: Annotated[str, typer.Argument(help="The same, of what is to be judged.")],
+    base: Annotated[str, typer.Argument(help="Arguments of `loadgen run` for a base run, in quotes.")],
+    new: Annotated[str, typer.Argument(help="The same for the variant to judge.")],
     repeats: Annotated[int, typer.Option(help="Runs of each side.", min=2, max=100)] = 5,
     results: Annotated[Path, typer.Option(help="Folder for the runs, in base/ and new/.")] = Path(
         "results/ab"
@@ -131,16 +130,16 @@ def ab(
         float, typer.Option(help="Smallest change that matters, in per cent.", min=0.1, max=100)
     ] = 5.0,
 ) -> None:
-    """Run two variants in turns and compare them: `loadgen ab comments "comments --set seed=2"`.
+    """Run two variants in turns and compare them.
 
-    A run that fails ends it; one that only fails a gate does not. Exit codes: as `loadgen compare`, else that of the
-    run that failed.
+    For example: `loadgen ab comments "comments --set seed=2"`. A run that fails ends the command, unless it only fails
+    a gate or is inconclusive. Exit codes: those of `loadgen compare`, or that of the run that failed.
     """
     for side in ("base", "new"):
         if (results / side).exists() and any((results / side).iterdir()):
             fail(f"{results / side} has runs in it already: choose another folder with --results")
     for turn in range(repeats):
-        # Every second pair the other way round: what changes steadily falls on both sides alike.
+        # Every second pair runs in reverse order, so that steady drift affects both sides alike.
         pair = [("base", base), ("new", new)]
         for side, arguments in pair if turn % 2 == 0 else reversed(pair):
             print(f"{side}, run {turn + 1} of {repeats}", flush=True)

@@ -1,4 +1,4 @@
-"""`loadgen join`: make the keys of a distributed run."""
+"""`loadgen join`: create the keys of a distributed run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +14,13 @@ def join(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="File for the workers; the master's half goes beside it, as FILE.master.", metavar="FILE"
+            help="Key file for the workers; the master's is written to FILE.master.", metavar="FILE"
         ),
     ] = None,
 ) -> None:
-    """Make the keys by which workers join a master.
+    """Create the keys for workers to join a master.
 
-    Without FILE, print them as two lines for an environment file: LOADGEN_JOIN_MASTER and LOADGEN_JOIN_WORKER.
+    Without FILE, print the keys as two lines for an environment file: LOADGEN_JOIN_MASTER and LOADGEN_JOIN_WORKER.
     """
     from loadgen.run import join as keys
 

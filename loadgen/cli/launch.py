@@ -1,8 +1,7 @@
-"""Starting Locust for `loadgen run`, and looking after it.
+"""Start Locust for `loadgen run`, and finish the record if Locust dies.
 
-Locust runs as a child with the same command line that a person would type, so that `loadgen run` and plain `locust` are
-one path. This process stays plain Python: it outlives whatever happens to the child and completes the record of one
-that was killed.
+Locust runs as a subprocess with a command line that a user could type too, so `loadgen run` and plain `locust` share
+one code path. This process loads no Locust: it survives a crash of the subprocess and completes the record.
 """
 
 import os
@@ -32,18 +31,18 @@ from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
 from loadgen.run.shares import weight_of
 from loadgen.scenario import ScenarioError
 
-#: With these a worker has said what there was to say; 1 is what Locust ends with when it fails.
+#: Exit codes of a worker that has reported its own end; Locust exits with 1 when it fails.
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
 
 
 def run(request: Request) -> int:
-    """Run Locust for a request; return its exit code."""
+    """Run Locust for a request and return the exit code of `loadgen run`."""
     problem = _problem(request)
     if problem is not None:
         say(problem)
         return int(ExitCode.USAGE)
     try:
-        # What a worker plays, its master tells it.
+        # A worker gets its resolved run from the master.
         resolved = None if request.worker else _resolved(request)
         with ExitStack() as stack:
             run_fd = None if resolved is None else stack.enter_context(handover.handed(resolved))
@@ -57,7 +56,7 @@ def run(request: Request) -> int:
 
 
 def _started(request: Request, run_fd: int | None) -> int:
-    """Run Locust with the resolved run behind that descriptor; return its exit code."""
+    """Run Locust, which reads the resolved run from the descriptor ``run_fd``, and return the exit code."""
     if (note := locust_settings.ignored()) is not None:
         say(note)
     reader, writer = os.pipe()
@@ -66,7 +65,7 @@ def _started(request: Request, run_fd: int | None) -> int:
     if run_fd is not None:
         environment[handover.RUN_FD] = str(run_fd)
         passed.append(run_fd)
-    # A worker of several processes is itself only their starter.
+    # A worker with several processes only forks them, so its signals go to the whole group.
     to_group = request.worker and request.processes > 1
     with children.Supervised(_command(request), environment, to_group=to_group, pass_fds=passed) as child:
         returncode = child.wait()
@@ -80,11 +79,14 @@ def _started(request: Request, run_fd: int | None) -> int:
 
 
 def _code(request: Request, child: children.Supervised, returncode: int, told: Told) -> ExitCode:
-    """Return how a run ended: as it says itself, or inconclusive where it cannot say it any more."""
+    """Return the exit code that the run reported, or complete its record and return inconclusive if it reported none.
+
+    An interrupt before any measurement gives `ExitCode.INTERRUPTED`.
+    """
     if told.code is not None:
         return told.code
     if request.worker and returncode in _CODES_OF_WORKERS:
-        # How the run went, its master says.
+        # The master reports the result of the run.
         return ExitCode(returncode)
     what = "the worker" if request.worker else "the master process"
     if told.folder is not None:
@@ -97,10 +99,10 @@ def _code(request: Request, child: children.Supervised, returncode: int, told: T
 
 
 def _rescue(folder: Path, child: children.Supervised, returncode: int, *, report: bool) -> ExitCode:
-    """Complete the record of a run whose master died, and report it as failed."""
+    """Complete the record of a run whose master died, and report the run as failed."""
     from loadgen.run.record import RunFolder
 
-    # The workers write what they have as soon as they notice.
+    # Workers write their data as soon as they notice that the master is gone, so wait for them.
     children.leave_none()
     how = ending.how_it_ended("the master process", returncode)
     try:
@@ -129,7 +131,7 @@ def _said(found: Ending) -> ExitCode:
 
 
 def _cloudwatch(folder: Path, request: Request) -> None:
-    """Set CloudWatch's metrics beside a run that has ended; whether they come does not change how it ended."""
+    """Compare a finished run with CloudWatch's metrics; a failure here does not change the run's exit code."""
     from loadgen.aws.access import Access
     from loadgen.cli.cloudwatch import fetch_metrics
 
@@ -144,7 +146,10 @@ def _cloudwatch(folder: Path, request: Request) -> None:
 
 
 def report(folder: Path) -> int:
-    """Make summary and report of a folder, completing a record that broke off; return the exit code."""
+    """Write summary and report of a run folder, and return the exit code.
+
+    A record that broke off is completed first.
+    """
     from loadgen.run.record import RunFolder
 
     try:
@@ -160,9 +165,9 @@ def report(folder: Path) -> int:
         return int(error.code)
     found = ending.analyse(folder, sleep=time.sleep)
     if found.returncode == ExitCode.USAGE:
-        # It has said what is wrong with the folder.
+        # The analysis has printed what is wrong with the folder.
         return int(ExitCode.USAGE)
-    # How the run went is not what was asked.
+    # The exit code is about making the report, not about the run's result.
     return int(
         ExitCode.PASSED
         if found.returncode == 0
@@ -171,7 +176,7 @@ def report(folder: Path) -> int:
 
 
 def _problem(request: Request) -> str | None:
-    """Return what is wrong with a request, found before Locust is started."""
+    """Return an error in the request that shows before Locust is started, or None."""
     if request.worker and request.master:
         return "--worker cannot be combined with --master"
     if request.weight is not None:
@@ -190,7 +195,7 @@ def _problem(request: Request) -> str | None:
     if (problem := _join_problem(request)) is not None:
         return problem
     if request.worker:
-        # What is run, against what, and at what cost, the master knows.
+        # Scenario, target and cost are the master's concern.
         return None
     if request.scenario is None:
         return "name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file"
@@ -213,7 +218,12 @@ def _problem(request: Request) -> str | None:
 
 
 def _resolved(request: Request) -> Handover:
-    """Return the run that is asked for, once for all processes; raises ScenarioError and RunError."""
+    """Resolve the run once for all processes, and check its cost.
+
+    Raises:
+        ScenarioError: the scenario or the price file is not valid.
+        RunError: the run is refused for its target or cost, or was not confirmed.
+    """
     assert request.scenario is not None
     run = run_of(request.scenario, request.overrides, request.target)
     prices = load_prices(request.prices)
@@ -223,15 +233,15 @@ def _resolved(request: Request) -> Handover:
 
 
 def _join_problem(request: Request) -> str | None:
-    """Return why master and workers could not meet: no key, or none that can be read. Makes the master's where needed.
+    """Return why workers could not join, as a key is missing or cannot be read, or None; create missing keys.
 
-    The child reads the keys again, for whoever starts it as plain Locust.
+    The subprocess reads the keys again, since it may also be started as plain Locust.
     """
     if not (request.worker or request.master):
         if request.join is not None:
             return "--join goes with --master or --worker: workers of --processes have a key by themselves"
         return None
-    # Here: with it comes ZeroMQ.
+    # Imported here because it loads ZeroMQ.
     from loadgen.run import join
 
     try:
@@ -246,7 +256,7 @@ def _join_problem(request: Request) -> str | None:
 
 
 def _cloudwatch_problem(request: Request) -> str | None:
-    """Return why CloudWatch will have nothing to say: told now, not after the run."""
+    """Return why --cloudwatch cannot work for this run, so that the user learns it before the run, or None."""
     from loadgen.aws.access import Access
 
     if request.worker:
@@ -265,9 +275,9 @@ def _cloudwatch_problem(request: Request) -> str | None:
 
 
 def _cost_problem(request: Request, run: ResolvedRun, prices: Prices) -> str | None:
-    """Return why a run must not go where it would, or costs too much; asks on a terminal where it costs something.
+    """Return why the run is refused for its target or cost, or None; on a terminal, ask for confirmation if needed.
 
-    Plain Locust, which gets no resolved run, checks the same.
+    Plain Locust, which gets no resolved run, makes the same checks itself.
     """
     where = guard.elsewhere(request.target, run)
     protocol = guard.protocol_for(request.target, run)
@@ -304,7 +314,7 @@ def _command(request: Request) -> list[str]:
     else:
         command += ["--headless", "--only-summary"]
     if request.processes > 1:
-        # A free port: two runs on one machine must not meet.
+        # A free port keeps apart two runs on one machine.
         port = str(_free_port())
         command += ["--processes", str(request.processes), "--master-bind-host", "127.0.0.1"]
         command += ["--master-bind-port", port, "--master-port", port]

@@ -1,4 +1,4 @@
-"""`loadgen notebook`: a run in a notebook."""
+"""`loadgen notebook`: execute an analysis notebook on a run."""
 
 import shutil
 import subprocess
@@ -12,17 +12,19 @@ from loadgen.cli.app import app, fail
 
 @app.command()
 def notebook(
-    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
     name: Annotated[
         str,
-        typer.Argument(help="throughput, percentiles, fan-out, capacity or comparison; all: each of them."),
+        typer.Argument(help="Notebook: throughput, percentiles, fan-out, capacity, comparison or all."),
     ] = "all",
     base: Annotated[
         Path | None, typer.Option(help="For comparison: run, folder of runs or baseline file.")
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open it in JupyterLab instead.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open the notebook in JupyterLab instead.")] = False,
 ) -> None:
-    """Execute a notebook on a run; the copy with its outputs is kept in the run's folder.
+    """Execute a notebook on a run.
+
+    A copy with the outputs is written to the run's folder.
 
     Exit codes: 0 executed, 2 usage, no Jupyter, or a cell failed.
     """
@@ -44,7 +46,7 @@ def notebook(
             {"LOADGEN_BASE": str(base.resolve())} if base else {}
         )
         path = FOLDER / f"{names[0]}.ipynb"
-        # Not in the working directory, whose Jupyter configuration would be code that runs.
+        # Not in the working directory, as Jupyter would run code from configuration files there.
         raise typer.Exit(subprocess.call([lab, str(path)], env=environment(variables), cwd=FOLDER))  # noqa: S603
     for each in names:
         try:

@@ -1,7 +1,7 @@
-"""Which options of `loadgen run` its child gets: each one, in one table.
+"""Pass the options of `loadgen run` on to its Locust subprocess.
 
-The child is Locust with the options of `loadgen.run.options`, and reads nothing but its command line. An option that is
-missing here has no effect; `tests/run/test_passing.py` goes through all of them.
+The subprocess is Locust with the options of `loadgen.run.options`, and reads only its command line. An option that is
+missing in these tables has no effect; `tests/run/test_passing.py` checks every option.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from loadgen.cli.request import Request
 
 _Value = Callable[[Request], Any]
 
-#: What a worker gets as well as a master: what it may use it does not learn from its master.
+#: Options for masters and workers alike. A worker's permissions must come from its own user, never from the master.
 _BOTH: Final[dict[str, _Value]] = {
     "--allow-env": lambda request: request.allow_env,
     "--allow-file": lambda request: request.allow_file,
@@ -46,7 +46,7 @@ _OF_MASTER: Final[dict[str, _Value]] = {
 
 
 def passed_on(request: Request) -> list[str]:
-    """Return our options for the child; each is given where it has a value, a list's items one by one."""
+    """Return the arguments for the Locust subprocess: each option that has a value, repeated for items of a list."""
     table = _BOTH | (_OF_WORKER if request.worker else _OF_MASTER)
     return [part for option, value in table.items() for part in _written(option, value(request))]
 
@@ -56,5 +56,5 @@ def _written(option: str, value: Any) -> list[str]:
         return []
     if value is True:
         return [option]
-    # With an equals sign: a value may begin with a dash.
+    # Joined by an equals sign because a value may begin with a dash.
     return [f"{option}={each}" for each in (value if isinstance(value, list) else [value])]

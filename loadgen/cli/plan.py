@@ -1,4 +1,4 @@
-"""`loadgen plan`: what a scenario costs and needs, without running it."""
+"""`loadgen plan`: estimate what a scenario costs and needs, without running it."""
 
 import json
 from dataclasses import replace
@@ -17,14 +17,14 @@ from loadgen.planning.operations import Handler
 PricesOption = Annotated[
     Path | None,
     typer.Option(
-        help="Prices and quotas of your own (YAML), as of another region; default: those of docs/prices.md.",
+        help="Your own prices and quotas (YAML), such as another region's; default: those in docs/prices.md.",
         metavar="FILE",
     ),
 ]
 
 
 class PlanFormat(Enum):
-    """How a plan is shown."""
+    """Output format of a plan."""
 
     TABLE = "table"
     JSON = "json"
@@ -34,7 +34,7 @@ class PlanFormat(Enum):
 @app.command()
 def plan(
     scenario: Annotated[
-        str | None, typer.Argument(help="A name of the catalogue (see `loadgen scenarios`) or a YAML file.")
+        str | None, typer.Argument(help="Catalogue name (see `loadgen scenarios`) or YAML file.")
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -44,42 +44,41 @@ def plan(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(
-            help="URL of another target than the scenario's: its protocol's rules apply.", metavar="URL"
-        ),
+        typer.Option(help="Target URL to plan for instead of the scenario's own.", metavar="URL"),
     ] = None,
-    format_: Annotated[PlanFormat, typer.Option("--format", help="How to show it.")] = PlanFormat.TABLE,
+    format_: Annotated[PlanFormat, typer.Option("--format", help="Output format.")] = PlanFormat.TABLE,
     prices: PricesOption = None,
     handler: Annotated[
         list[Handler] | None,
-        typer.Option(help="Count the invocations of a handler that the namespaces have, repeatable."),
+        typer.Option(help="Count invocations of this handler of the namespaces; repeatable."),
     ] = None,
     machine_cpus: Annotated[
         int | None,
-        typer.Option(help="CPUs of a machine that workers would run on; default: as here.", min=1),
+        typer.Option(help="CPUs of each worker machine; default: this machine's.", min=1),
     ] = None,
     machine_gb: Annotated[
-        float | None, typer.Option(help="Its memory in GB; default: as here.", metavar="GB", min=0.1)
+        float | None,
+        typer.Option(help="Memory of each worker machine; default: this machine's.", metavar="GB", min=0.1),
     ] = None,
     machine_usd: Annotated[
-        float | None, typer.Option(help="What one costs an hour, in US dollars.", metavar="USD", min=0)
+        float | None, typer.Option(help="Price of a machine per hour, in US dollars.", metavar="USD", min=0)
     ] = None,
     target_addresses: Annotated[
-        int, typer.Option(help="Addresses that the target's name resolves to.", min=1)
+        int, typer.Option(help="Number of addresses the target's name resolves to.", min=1)
     ] = 1,
     calibrate: Annotated[
         bool,
         typer.Option(
             "--calibrate",
-            help="Measure first what a worker process of this machine carries (about a minute).",
+            help="First measure a worker process on this machine (about a minute).",
         ),
     ] = False,
 ) -> None:
-    """Say what a scenario costs, how near it comes to the service's quotas, and what it needs of this machine.
+    """Estimate a scenario's cost, use of quotas, and machines.
 
-    Nothing is run, but for --calibrate, which loads this machine alone and keeps what it finds for later plans.
+    Nothing is run, except with --calibrate, which loads only this machine and keeps the figures for later plans.
 
-    Exit codes: 0, 2 usage or scenario error, 3 the machine could not be measured.
+    Exit codes: 0 planned, 2 usage or scenario error, 3 the machine could not be measured.
     """
     from loadgen.planning.calibration import load_calibration
     from loadgen.planning.estimate import estimate, this_kind
@@ -117,13 +116,13 @@ def plan(
         case PlanFormat.TABLE:
             console = Console(highlight=False)
             if not console.is_terminal:
-                # A log has no width; the tables need some.
+                # Without a terminal there is no width, and the default would wrap the tables.
                 console = Console(highlight=False, width=100)
             print_plan(found, console)
 
 
 def _calibrate() -> None:
-    """Measure this machine and keep the figures; exits where that cannot be."""
+    """Measure this machine and keep the figures, or exit with an error."""
     from loadgen.planning.calibration import CalibrationError, measure, save
 
     console = Console(stderr=True, highlight=False)

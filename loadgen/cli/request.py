@@ -1,4 +1,4 @@
-"""What `loadgen run` was asked for."""
+"""The options of a `loadgen run` command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass
 class Request:
-    """What the command line asked for."""
+    """Options of `loadgen run`; see `loadgen.cli.app.run` for their meaning."""
 
     scenario: str | None
     target: str | None

@@ -1,4 +1,4 @@
-"""`loadgen scenarios`: what the catalogue has, and what one scenario is for, does and asks."""
+"""`loadgen scenarios`: list the catalogue, or explain one scenario."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loadgen.planning.catalogue import Portrait, Rate
 
 _WIDTH = 100
-#: Columns of the list: their heads, and how wide they are; together less than 80.
+#: Heads and widths of the list's columns, less than 80 characters together; a negative width aligns left.
 _COLUMNS = (
     ("scenario", -19),
     ("clients", 8),
@@ -29,7 +29,7 @@ _POINTS_SHOWN = 8
 
 
 class ScenariosFormat(Enum):
-    """How scenarios are shown."""
+    """Output format of scenarios."""
 
     TEXT = "text"
     JSON = "json"
@@ -38,15 +38,17 @@ class ScenariosFormat(Enum):
 @app.command()
 def scenarios(
     name: Annotated[
-        str | None, typer.Argument(help="Explain this one: a name of the catalogue or a YAML file.")
+        str | None, typer.Argument(help="Scenario to explain: catalogue name or YAML file.")
     ] = None,
     format_: Annotated[
-        ScenariosFormat, typer.Option("--format", help="How to show it.")
+        ScenariosFormat, typer.Option("--format", help="Output format.")
     ] = ScenariosFormat.TEXT,
 ) -> None:
-    """List the scenarios of the catalogue, or explain one: the question, the clients, the load, the gates.
+    """List the catalogue's scenarios, or explain one.
 
-    Exit codes: 0, 2 there is no such scenario, or it is not valid.
+    The explanation has the scenario's question, clients, load, phases and gates, and the command that runs it.
+
+    Exit codes: 0 shown, 2 no such scenario, or it is not valid.
     """
     from loadgen.planning.catalogue import portrait
     from loadgen.scenario import ScenarioError, catalogue, find
@@ -64,7 +66,7 @@ def scenarios(
         return
     console = Console(highlight=False)
     if not console.is_terminal:
-        # A log has no width; a line of the list needs some.
+        # Without a terminal there is no width, and the default would wrap the list.
         console = Console(highlight=False, width=_WIDTH)
     if name is None:
         _list(found, console)
@@ -125,7 +127,7 @@ def _explain(each: "Portrait", console: Console) -> None:
         for warning in warnings:
             console.print(_indented(warning, "yellow"))
     _head(console, "run it")
-    # Not broken, however long: they are to be copied.
+    # Commands are not wrapped, so that they can be copied.
     console.print(Text(f"  {each.command}"), soft_wrap=True)
     planning = each.command.replace("loadgen run", "loadgen plan", 1)
     console.print(Text(f"  {planning}  (what it costs)"), soft_wrap=True)
@@ -205,7 +207,7 @@ def _long(seconds: float) -> str:
 
 
 def _written(value: Any) -> str:
-    """Return plain data as one would write them in the file, on one line, long lists cut."""
+    """Return plain data as they would stand in the scenario file, on one line, with long lists cut."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_written(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
@@ -215,7 +217,7 @@ def _written(value: Any) -> str:
 
 
 def _plain(content: str) -> str:
-    """Return foreign text on one line, without what a terminal would obey."""
+    """Return foreign text on one line, without characters that a terminal would interpret."""
     from analysis.text import printable
 
     return " ".join(str(printable(content)).split())

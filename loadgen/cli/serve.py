@@ -1,4 +1,4 @@
-"""`loadgen serve`: the embedded Event API in the foreground, for people."""
+"""`loadgen serve`: run the embedded server in the foreground."""
 
 import os
 from enum import Enum
@@ -12,7 +12,7 @@ from loadgen.protocol.appsync import limits
 
 
 class Preset(Enum):
-    """Presets of quotas."""
+    """Preset of the embedded server's quotas."""
 
     AWS = "aws"
     LIMITS = "limits"
@@ -22,25 +22,25 @@ class Preset(Enum):
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8700,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on, or 0 for a free one.", min=0, max=65535)
+    ] = 8700,
     api_key_env: Annotated[
         str | None,
-        typer.Option(
-            help="Environment variable that holds the API key; default: generate one.", metavar="NAME"
-        ),
+        typer.Option(help="Environment variable with the API key; default: generate one.", metavar="NAME"),
     ] = None,
     namespace: Annotated[
         list[str] | None,
-        typer.Option(help="Channel namespace, repeatable; default: default.", metavar="NAME"),
+        typer.Option(help="Channel namespace; repeatable; default: `default`.", metavar="NAME"),
     ] = None,
     ka_interval: Annotated[
-        float, typer.Option(help="Seconds between two ka frames.")
+        float, typer.Option(help="Seconds between keep-alive (`ka`) messages.")
     ] = limits.KEEPALIVE_INTERVAL_S,
     connection_timeout: Annotated[
-        float, typer.Option(help="Seconds that connection_ack tells the client.")
+        float, typer.Option(help="Keep-alive timeout that `connection_ack` names, in seconds.")
     ] = limits.CONNECTION_TIMEOUT_MS / 1000,
     lifetime: Annotated[
-        float, typer.Option(help="Seconds after which a connection is ended.")
+        float, typer.Option(help="Seconds after which the server ends a connection.")
     ] = limits.CONNECTION_LIFETIME_S,
     api: Annotated[
         Path | None,
@@ -51,23 +51,26 @@ def serve(
     ] = None,
     quotas: Annotated[
         Preset | None,
-        typer.Option(help="aws: AWS's defaults; limits: no rates (default); off: none."),
+        typer.Option(help="aws: AWS's defaults; limits: AWS's without rates (default); off: none."),
     ] = None,
     processes: Annotated[
-        int, typer.Option(help="Serve with so many processes on the one port, a core each.", metavar="N")
+        int, typer.Option(help="Processes that share the port, at most one per core.", metavar="N")
     ] = 1,
-    certfile: Annotated[Path | None, typer.Option(help="PEM certificate: serve TLS only.")] = None,
+    certfile: Annotated[Path | None, typer.Option(help="PEM certificate; serves TLS only.")] = None,
     keyfile: Annotated[Path | None, typer.Option(help="PEM key of the certificate.")] = None,
     faults: Annotated[
         Path | None,
-        typer.Option(help="What goes wrong on purpose (YAML); see loadgen/server/README.md.", metavar="FILE"),
+        typer.Option(help="Faults to inject (YAML); see loadgen/server/README.md.", metavar="FILE"),
     ] = None,
     journal: Annotated[
         Path | None,
-        typer.Option(help="Write down what was done to which event and subscription.", metavar="FOLDER"),
+        typer.Option(help="Folder for the journal of every event and subscription.", metavar="FOLDER"),
     ] = None,
 ) -> None:
-    """Serve the AppSync Events protocol on this machine: what a run uses when no target is given."""
+    """Serve the AppSync Events protocol on this machine.
+
+    This is the embedded server that `loadgen run` starts when no target is given.
+    """
     from loadgen.server import serving
     from loadgen.server.api_keys import ConfigError
     from loadgen.server.config import ServerConfig

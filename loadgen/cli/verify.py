@@ -1,4 +1,4 @@
-"""`loadgen verify`: what was written down against the record that it was made from."""
+"""`loadgen verify`: check published figures against the record that they were made from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,15 +17,16 @@ def verify(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A run's folder, a capacity-… folder, or a file that `loadgen compare --json` or `--html` wrote."
+            help="Run folder, capacity-… folder, or file of `loadgen compare --json` or `--html`."
         ),
     ],
 ) -> None:
-    """Recompute every number of a report, capacity search or comparison from the tables, and compare.
+    """Recompute and check every number of a report.
 
-    The chief figures are also computed a second way, in SQL. A figure that an older version did not write is named as
-    not there, and is no error. Exit codes: 0 all that is there agrees, 2 usage (or the record cannot be read), 3
-    something disagrees.
+    Works for a run, a capacity search or a comparison, from the record's tables. The main figures are also computed a
+    second way, in SQL. A figure that an older version did not write is listed as missing, which is no error.
+
+    Exit codes: 0 all figures agree, 2 usage, or the record cannot be read, 3 a figure disagrees.
     """
     from analysis import text
     from analysis.loading.run import RunError
@@ -35,7 +36,7 @@ def verify(
     try:
         found = _verified(path)
     except (RunError, RecordError) as error:
-        # One line: pyarrow's own words, which may be in it, are many.
+        # Joined to one line, since pyarrow's messages have several.
         fail(text.clean(" ".join(str(error).split())))
     for line in sentences(found):
         print(line)

@@ -1,4 +1,4 @@
-"""What a scenario costs and needs, before anything is run: operations, money, quotas, and this machine.
+"""Estimate what a scenario costs and needs before it runs: operations, money, quotas and machines.
 
-`estimate` is the whole of it; figures that are the service's and not ours stand in `data/`, each with its source.
+Start at `estimate`. The service's own figures are in `data/`, each with its source.
 """

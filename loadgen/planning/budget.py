@@ -1,4 +1,4 @@
-"""Keeping a run from costing more than was meant, while it goes on."""
+"""Stop a run once it has cost more than `--max-cost`; `guard` checks the estimate before it starts."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 
 class Budget(Struct, frozen=True):
-    """Watches what a run has used so far, by the workers' counts.
+    """Cost limit of a run, checked against the counts that the workers report.
 
-    Events count as many messages as the scenario's payload sizes say on average; the record, which knows each event's
-    size, has the last word.
+    Each event counts as the mean number of billed messages that the scenario's payload sizes give. The cost in the
+    report is computed from the record, which holds the size of each event.
     """
 
     prices: dict[str, Any]
-    """As `loadgen.planning.prices.Prices.snapshot`."""
+    """Prices in the form of `loadgen.planning.prices.Prices.snapshot`."""
     max_usd: Annotated[float, Meta(ge=0)]
     messages_per_event: float
     messages_per_delivery: float
 
     @classmethod
     def of(cls, run: ResolvedRun, prices: "Prices", max_usd: float | None) -> "Budget | None":
-        """Return the budget of a run; None: it has none."""
+        """Return the budget of a run, or None if ``max_usd`` is None."""
         if max_usd is None:
             return None
-        # Here: the process that only watches a budget needs no estimate.
+        # Imported here because the process that only watches a budget needs no estimate.
         from loadgen.planning.estimate import cost_of
 
         cost = cost_of(run, prices)
@@ -45,7 +45,11 @@ class Budget(Struct, frozen=True):
         )
 
     def spent_usd(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> float:
-        """Return what the operations so far cost; ``progress`` is as in a worker's STATUS."""
+        """Return the cost of the operations so far in US dollars.
+
+        ``progress`` holds the workers' counts as in their STATUS messages, ``connected_s`` the connection time of all
+        clients together.
+        """
         counted: dict[str, float | None] = {
             "publish": progress["sent"] * self.messages_per_event,
             "delivery": deliveries * self.messages_per_delivery,
@@ -58,7 +62,7 @@ class Budget(Struct, frozen=True):
         return total or 0.0
 
     def exceeded(self, progress: Mapping[str, int], deliveries: int, connected_s: float) -> str | None:
-        """Return a sentence once more has been spent than allowed."""
+        """Return the reason to stop the run if it has cost more than allowed, else None."""
         spent_usd = self.spent_usd(progress, deliveries, connected_s)
         if spent_usd <= self.max_usd:
             return None

@@ -1,8 +1,8 @@
-"""What one worker process costs on this machine, measured by short runs of the whole program, and kept.
+"""Measure how much CPU time and memory a worker process needs on this machine, and keep the figures.
 
-Four runs against the embedded server on loopback: a broadcast to few and to many subscribers, publishing by HTTP,
-publishing over WebSocket. Each run's own record says how much CPU time and memory its worker took. What is kept is of
-one machine and one version; on another it is not known.
+Four short runs of the whole program against the embedded server on loopback: a broadcast to few subscribers, one to
+many, publishing over HTTP, and publishing over WebSocket. The figures come from each run's record. A kept calibration
+is valid only for the machine and the version of the program that it was measured with.
 """
 
 import json
@@ -32,37 +32,37 @@ FEW, MANY = 100, 1_000
 
 
 class CalibrationError(RuntimeError):
-    """It could not be measured; the text is one sentence."""
+    """The machine could not be measured; the text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What one worker process of this machine needs; plain TCP, one subscription a connection."""
+    """Costs of one worker process on this machine, measured over plain TCP with one subscription per connection."""
 
     measured_at: str
     """ISO 8601, UTC."""
     machine: Mapping[str, Any]
-    """What it was measured on: host, CPUs, architecture, Python, version of the program."""
+    """Host, CPUs, architecture, Python, version and receive path it was measured with; see `this_machine`."""
     cpu_s_per_delivery: float
     cpu_s_per_http_publish: float
     cpu_s_per_websocket_publish: float
     idle_cpu_share: float
-    """CPU time per second of a worker that does nothing."""
+    """CPU time per second of an idle worker."""
     base_rss_bytes: float
     rss_bytes_per_subscriber: float
     deliveries_per_s: float
-    """At which a delivery was measured: the more come at once, the less one costs."""
+    """Rate at which `cpu_s_per_delivery` was measured. A delivery costs less the more arrive at once."""
     cpu_s_per_connect: float
-    """To connect, log in, subscribe and be proven ready."""
+    """Includes login, subscribing and the readiness probe."""
     connects_per_s: float
-    """At which that was measured."""
+    """Rate at which `cpu_s_per_connect` was measured."""
     record_bytes_per_delivery: float
-    """What a worker writes down of it, and sends to a master elsewhere."""
+    """Bytes a worker writes to its spool, and sends to a master on another machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the record of one run says of its worker in the measure phase."""
+    """Figures of a calibration run's single worker, of the measure phase unless stated otherwise."""
 
     seconds: float
     cpu_s: float
@@ -70,15 +70,16 @@ class Seen:
     published: int
     rss_bytes: int
     ramp_cpu_s: float = 0.0
-    """CPU time from the first connect until all were ready."""
+    """CPU time from the first connect until all subscriptions were ready."""
     ramp_s: float = 0.0
     spool_bytes: int = 0
-    """Of the whole run, and the deliveries of the whole run."""
+    """Size of the spool of the whole run."""
     recorded: int = 0
+    """Deliveries of the whole run."""
 
 
 def this_machine() -> dict[str, Any]:
-    """Return what a calibration depends on."""
+    """Return the properties of machine and program on which a calibration depends."""
     return {
         "hostname": socket.gethostname(),
         "cpus": allowed_here().cores,
@@ -90,7 +91,7 @@ def this_machine() -> dict[str, Any]:
 
 
 def cache_file() -> Path:
-    """Return where this machine's calibration is kept: home folders may be shared, so the host's name is in it."""
+    """Return the path of this machine's calibration; it contains the host name since home folders may be shared."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
     host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
@@ -98,7 +99,7 @@ def cache_file() -> Path:
 
 
 def load_calibration(path: Path | None = None) -> tuple[Calibration | None, str]:
-    """Return what is kept, or None and why there is nothing that can be used."""
+    """Return the kept calibration and an empty string, or None and the reason why it cannot be used."""
     path = path or cache_file()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -123,7 +124,11 @@ def load_calibration(path: Path | None = None) -> tuple[Calibration | None, str]
 
 
 def save(calibration: Calibration, path: Path | None = None) -> Path:
-    """Keep a calibration; return where. Raises OSError."""
+    """Write a calibration to ``path``, or to `cache_file`, and return the path.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     path = path or cache_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     files.replace(path, json.dumps({"format": FORMAT, **asdict(calibration)}, indent=1) + "\n")
@@ -131,10 +136,12 @@ def save(calibration: Calibration, path: Path | None = None) -> Path:
 
 
 def measure(say: Callable[[str], None]) -> Calibration:
-    """Run and return the figures; about a minute.
+    """Make the four runs and return their figures; takes about a minute.
+
+    ``say`` is called with a line such as `1/4 few subscribers` before each run.
 
     Raises:
-        CalibrationError: a run failed, or its figures make no sense.
+        CalibrationError: a run failed, or the figures make no sense.
     """
     seen = {}
     with tempfile.TemporaryDirectory(prefix="loadgen-plan-") as folder:
@@ -145,10 +152,12 @@ def measure(say: Callable[[str], None]) -> Calibration:
 
 
 def calibrated(seen: Mapping[str, Seen]) -> Calibration:
-    """Return the figures of the four runs.
+    """Compute a calibration from the four runs, by name.
+
+    Costs per delivery, connect and subscriber are the slopes between few and many subscribers.
 
     Raises:
-        CalibrationError: more work took no more time: the machine was too busy with something else.
+        CalibrationError: more work took no more CPU time, so other programs kept the machine too busy.
     """
     few, many = seen["few subscribers"], seen["many subscribers"]
     more = many.deliveries / many.seconds - few.deliveries / few.seconds
@@ -177,7 +186,7 @@ def calibrated(seen: Mapping[str, Seen]) -> Calibration:
         base_rss_bytes=few.rss_bytes - FEW * rss_each,
         rss_bytes_per_subscriber=rss_each,
         deliveries_per_s=many.deliveries / many.seconds,
-        # Connecting is measured in a few seconds that are not all its own.
+        # The ramp lasts only seconds and includes other work, so the difference can come out negative.
         cpu_s_per_connect=max(0.0, connect_s),
         connects_per_s=MANY / many.ramp_s if many.ramp_s else 0.0,
         record_bytes_per_delivery=max(0.0, written),
@@ -206,7 +215,7 @@ def _scenarios() -> dict[str, dict[str, Any]]:
 
 def _run(folder: Path, scenario: Mapping[str, Any]) -> Seen:
     folder.mkdir()
-    # JSON is YAML.
+    # JSON is valid YAML.
     (folder / "calibration.yaml").write_text(json.dumps(scenario))
     try:
         done = subprocess.run(  # noqa: S603
@@ -233,8 +242,12 @@ def _run(folder: Path, scenario: Mapping[str, Any]) -> Seen:
 
 
 def seen_in(record: Path) -> Seen:
-    """Return what a record says of its one worker, from a second into the measure phase on."""
-    # Here: what is kept is read by every run, and without Arrow.
+    """Return the figures of a run's single worker, leaving out the first second of the measure phase.
+
+    Raises:
+        CalibrationError: the record has no sample of the measure phase.
+    """
+    # Imported here so that reading a kept calibration does not load Arrow.
     import pyarrow.parquet as pq
 
     manifest = json.loads((record / "manifest.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a scenario is for and what it will do, told from its file alone: for choosing one of the catalogue."""
+"""Describe a scenario from its file alone, so that a user can choose one from the catalogue."""
 
 import re
 import shlex
@@ -15,13 +15,13 @@ from loadgen.scenario import Scenario, load
 
 _QUESTION = re.compile(r"[^.?!]*\?")
 _NS_PER_S = 1_000_000_000
-#: Values at which the load curve is shown.
+#: Number of values in a portrait's load curve.
 CURVE_COLUMNS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate per second in the measure phase: its mean, and its highest at any moment."""
+    """Mean and peak of a rate per second in the measure phase."""
 
     mean: float
     peak: float
@@ -29,25 +29,25 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Portrait:
-    """All that is said of a scenario."""
+    """Description of a scenario for `loadgen scenarios`."""
 
     scenario: Scenario
     path: Path
     command: str
-    """What runs it."""
+    """The shell command that runs it."""
     comments: tuple[str, ...]
-    """The paragraphs of comments between the file's sections, each on one line."""
+    """Paragraphs of the file's comments that begin at the start of a line, each joined to one line."""
     run: ResolvedRun
     loads: tuple[GroupLoad, ...]
     events: Rate
     deliveries: Rate | None
-    """Expected; None: too many different channels to compute it."""
+    """Expected deliveries, or None if there are too many different channels to compute them."""
     curve: tuple[float, ...]
-    """Events/s of all groups: the mean of each of so many equal parts of the measure phase."""
+    """Mean events/s of all groups in each of `CURVE_COLUMNS` equal parts of the measure phase."""
 
     @property
     def question(self) -> str | None:
-        """The first question among the comments, which a scenario's file opens with; None: it asks none."""
+        """The first question in the comments, or None. A catalogue scenario opens with the question it answers."""
         for paragraph in self.comments:
             if found := _QUESTION.search(paragraph):
                 return found[0].strip()
@@ -55,17 +55,17 @@ class Portrait:
 
     @property
     def seconds(self) -> float:
-        """How long a run takes, but for the readiness of subscriptions, which is the target's."""
+        """Duration of a run without the time until subscriptions are ready, which depends on the target."""
         phases = self.run.phases
         return (self.run.totals.ramp_ns + phases.publishing_ns + phases.drain_ns) / _NS_PER_S
 
     @property
     def steady(self) -> bool:
-        """Whether the load stays the same."""
+        """True if the load is constant."""
         return self.events.peak <= self.events.mean * (1 + 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values; a scenario's own parts are in the terms of its file."""
+        """Return the portrait as JSON values. Parts copied from the scenario keep the keys of its file."""
         resolved = self.scenario.resolved()
         return {
             "name": self.scenario.name,
@@ -91,10 +91,12 @@ class Portrait:
 
 
 def portrait(name_or_path: str, path: Path) -> Portrait:
-    """Return what is said of the scenario of that name or path, which is read from ``path``.
+    """Return the portrait of the scenario in the file ``path``.
+
+    ``name_or_path`` is how the user named it, and stands in the portrait's `command`.
 
     Raises:
-        ScenarioError: there is none, or it is not valid.
+        ScenarioError: the file does not exist or is not valid.
     """
     scenario = load(str(path))
     run = resolve(scenario)
@@ -144,7 +146,10 @@ def _comments(text: str) -> list[str]:
 
 
 def sparkline(values: Sequence[float], *, plain: bool = False) -> str:
-    """Return a curve as a line of blocks, the highest value full, zero empty; ``plain`` for terminals without them."""
+    """Draw a curve as one line of block characters, scaled to the highest value; zero is a space.
+
+    ``plain`` draws it in ASCII, for terminals without block characters.
+    """
     levels = ".:-=+*#@" if plain else "▁▂▃▄▅▆▇█"
     highest = max(values, default=0.0)
     if highest <= 0:

@@ -1,4 +1,4 @@
-"""All that can be said of a scenario before it runs: operations, money, quotas, this machine."""
+"""Put together the estimate of a scenario: operations, money, quotas, and the machines it needs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,30 +17,30 @@ from loadgen.planning.quotas import Use, uses
 from loadgen.resolve import ResolvedRun
 
 HOURS_A_MONTH = 730
-"""365 days / 12, as AWS's own examples take a month."""
+"""365 days × 24 / 12, the month of AWS's own examples."""
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run is expected to use, and what that costs."""
+    """Expected usage of a run, and its bill."""
 
     loads: Sequence[GroupLoad]
     usage: Usage
     bill: dict[str, Any]
     spelled_out: bool
-    """Whether subscribers are as the scenario's seed places them, and not an average over seeds."""
+    """True if the scenario's seed decided the subscriptions; false if they are an average over all seeds."""
 
     @property
     def usd(self) -> float | None:
-        """What a run costs; None: a price or the number of deliveries is not known."""
+        """Cost of a run in US dollars, or None if a price or the number of deliveries is unknown."""
         total: float | None = self.bill["total"]
         return total if self.usage.operations["delivery"] is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A scenario's plan in money."""
+    """Everything `loadgen plan` shows of a scenario."""
 
     run: ResolvedRun
     prices: Prices
@@ -53,16 +53,19 @@ class Estimate:
     why_uncalibrated: str
     fleet: Fleet
     unpriced: str | None = None
-    """The target's service where its prices and quotas are not known here; those of another must not be shown."""
+    """Name of the target's service if its prices and quotas are unknown, so that AppSync's are not shown for it."""
 
     @property
     def run_s(self) -> float:
-        """How long a run takes from its first connect, without the time until all is proven ready."""
+        """Duration of a run from its first connect, without the time until all subscriptions are proven ready."""
         phases = self.run.phases
         return (self.run.totals.ramp_ns + phases.publishing_ns + phases.drain_ns) / 1e9
 
     def binding(self, headroom: Callable[[Use], float | None]) -> tuple[Use, float] | None:
-        """Return the quota that binds first in one direction, and by what factor one can grow until then."""
+        """Return the quota with the smallest headroom and that headroom, or None if no quota has one.
+
+        ``headroom`` gives the factor by which the scenario can grow until a quota binds.
+        """
         found = [(factor, use) for use in self.uses if (factor := headroom(use)) is not None]
         if not found:
             return None
@@ -70,7 +73,7 @@ class Estimate:
         return use, factor
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it; null is what is not known."""
+        """Return the estimate as JSON values; null means unknown."""
         found = self._to_dict()
         if self.unpriced is not None:
             found |= dict.fromkeys(("prices", "run", "hour", "month", "quotas", "binds_first"))
@@ -131,12 +134,12 @@ class Estimate:
         }
 
     def tightest(self) -> tuple[Use, float] | None:
-        """Return the quota of rates of which most is taken, and by what factor it is larger than what is asked."""
+        """Return the rate quota of which the largest share is used, and quota ÷ use."""
         return self.binding(lambda use: 1 / use.share if use.share and use.unit == "/s" else None)
 
 
 def cost_of(run: ResolvedRun, prices: Prices, handlers: frozenset[Handler] = frozenset()) -> Cost:
-    """Return what a run is expected to cost."""
+    """Return the expected usage and cost of a run."""
     seen = audience(run)
     loads = group_loads(run, seen)
     usage = of_run(run, loads, None if seen is None else seen.patterns, prices, handlers)
@@ -152,9 +155,9 @@ def estimate(
     unpriced: str | None = None,
     machines: Machines | None = None,
 ) -> Estimate:
-    """Return all that can be said of a run before it begins; ``unpriced`` as in `Estimate`.
+    """Return the estimate of a run; ``why_uncalibrated`` and ``unpriced`` are passed on to `Estimate`.
 
-    ``machines``: of what kind workers would run on; None: as this one.
+    ``machines`` describes the machines workers would run on, by default this one.
     """
     cost = cost_of(run, prices, handlers)
     need = needs(run, cost.loads, calibration, this_kind().cpus)
@@ -174,7 +177,7 @@ def estimate(
 
 
 def this_kind() -> Machines:
-    """Return this machine, or what this container is allowed of it, as the kind that workers would run on."""
+    """Return this machine's CPUs and memory, or this container's limits, as a `Machines`."""
     allowed = allowed_here()
     memory = allowed.memory_bytes
     return Machines(allowed.cores or 1.0, None if memory is None else float(memory))

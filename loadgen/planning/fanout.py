@@ -1,8 +1,8 @@
-"""How many subscribers an event is expected to reach, from the scenario alone.
+"""Compute the expected fan-out of a scenario's events without running it.
 
-The expected deliveries of a group are the sum over all subscriptions of the probability that one of the group's publish
-requests matches it, times the requests: exact, without drawing a single channel. Subscriptions are taken as the
-scenario's seed places them while they are few enough to be spelled out, and by their own probabilities beyond that.
+A group's expected deliveries are its number of publish requests times the sum, over all subscriptions, of the
+probability that a request's channel matches the subscription. This is exact and draws no channels. Up to `SPELLED_OUT`
+subscriptions are taken as the scenario's seed draws them; beyond that, each pattern counts with its probability.
 """
 
 from collections import Counter, defaultdict
@@ -16,43 +16,43 @@ from loadgen.resolve import Clients, ResolvedRun, Variable
 from loadgen.resolve.sampling import fixed_value, shares_of
 from loadgen.scenario.template import Template
 
-#: Up to so many subscriptions are spelled out: about a second.
+#: Most subscriptions to draw by the scenario's seed; takes about a second.
 SPELLED_OUT = 50_000
-#: Up to so many different patterns are weighed one by one beyond that: some seconds.
+#: Most different patterns to weigh one by one instead; takes some seconds.
 _PATTERNS_MAX = 1_000_000
 _NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Who subscribes to what: how many subscriptions, or how many on average, each pattern has."""
+    """Number of subscriptions, or their expected number, by channel pattern."""
 
     patterns: Mapping[str, float]
     spelled_out: bool
-    """Whether these are the subscriptions that the scenario's seed draws, and not an average over all seeds."""
+    """True if the scenario's seed drew the subscriptions; false if the numbers are averages over all seeds."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupLoad:
-    """What a publishing group sends from the start of the warm-up to the end of the measure phase."""
+    """Load of a publishing group from the start of the warm-up to the end of the measure phase."""
 
     name: str
     requests: float
-    """Publish requests that are due; for Poisson arrival the mean."""
+    """Publish requests due; their mean for Poisson arrival."""
     events: float
     deliveries: float | None
-    """Expected; None: too many channels to compute it."""
+    """Expected deliveries, or None if there are too many channels to compute them."""
 
     @property
     def subscribers(self) -> float | None:
-        """How many subscriptions an event reaches on average."""
+        """Mean number of subscriptions an event reaches, or None if unknown."""
         if self.deliveries is None:
             return None
         return self.deliveries / self.events if self.events else 0.0
 
 
 def audience(run: ResolvedRun) -> Audience | None:
-    """Return all subscriptions by pattern; None: too many different ones."""
+    """Return all subscriptions by pattern, or None if there are too many different patterns."""
     if run.totals.subscriptions <= SPELLED_OUT:
         clients = Clients(run)
         counted = Counter(
@@ -75,7 +75,7 @@ def audience(run: ResolvedRun) -> Audience | None:
 
 
 def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:
-    """Return what each publishing group sends, in the order in which they are written."""
+    """Return the load of each publishing group, in the order of the scenario."""
     loads = []
     for group in run.groups:
         publish = group.publish
@@ -97,17 +97,20 @@ def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:
 
 
 def due(pace: Pace, offset_ns: int) -> float:
-    """Return how many requests of the group lie before a time after the start of the warm-up, as a real number."""
+    """Return the number of a group's requests due before ``offset_ns`` from the start of the warm-up, not rounded."""
     if pace.curve:
         return float(pace.integral.requests_before(offset_ns))
     return pace.requests_per_s * offset_ns / _NS_PER_S
 
 
 def due_by_client(pace: Pace, clients: int, duration_ns: int) -> Sequence[float]:
-    """Return how many requests each client has due before the end: as `pacing.offsets_ns`, Poisson by its mean."""
+    """Return the number of requests each client has due within ``duration_ns``.
+
+    The numbers are those of `pacing.offsets_ns`, or their mean for Poisson arrival.
+    """
     if pace.arrival is Arrival.POISSON:
         return [due(pace, duration_ns) / clients] * clients
-    # Client k has every `clients`-th burst from the k-th on.
+    # Client k sends bursts k, k + clients, k + 2·clients, …
     bursts = request_count(pace, duration_ns) // pace.burst
     return [float(max(0, ceil((bursts - index) / clients)) * pace.burst) for index in range(clients)]
 
@@ -115,7 +118,7 @@ def due_by_client(pace: Pace, clients: int, duration_ns: int) -> Sequence[float]
 def _combinations(
     template: Template, variables: Mapping[str, Variable], clients: int
 ) -> Iterator[tuple[dict[str, int], float]]:
-    """Yield all values of a template's variables, and how many of the clients are expected to have them."""
+    """Yield each combination of a template's variables, and the number of clients expected to have it."""
     names = tuple(dict.fromkeys(template.names))
     fixed = [name for name in names if variables[name].assign == "by-client"]
     drawn = [name for name in names if variables[name].assign == "random"]
@@ -130,7 +133,7 @@ def _combinations(
 
 
 class _Channel:
-    """A publish template, read backwards: from a subscription to the draws that match it."""
+    """A publish template, with a search for the variable values that match a subscription."""
 
     def __init__(self, source: str, variables: Mapping[str, Variable]) -> None:
         self._segments = [Template.parse(segment) for segment in source[1:].split("/")]
@@ -143,7 +146,7 @@ class _Channel:
         }
 
     def expected(self, patterns: Mapping[str, float], requests: Sequence[float]) -> float:
-        """Return the expected number of (request, subscription) pairs; ``requests`` are those of each client."""
+        """Return the expected number of (request, subscription) matches; ``requests`` has one number per client."""
         of_clients: dict[tuple[str, ...], dict[tuple[int, ...], float]] = {}
         total = 0.0
         for pattern, count in patterns.items():
@@ -159,7 +162,7 @@ class _Channel:
         return total
 
     def _requests_by(self, fixed: tuple[str, ...], requests: Sequence[float]) -> dict[tuple[int, ...], float]:
-        """Return the requests of all clients that have the same values of some by-client variables."""
+        """Return the number of requests by the clients' values of the by-client variables ``fixed``."""
         if not fixed:
             return {(): float(sum(requests))}
         by: defaultdict[tuple[int, ...], float] = defaultdict(float)
@@ -168,7 +171,7 @@ class _Channel:
         return by
 
     def _matching(self, pattern: str) -> Iterator[dict[str, int]]:
-        """Yield the values of variables with which the channel matches; what is not named may have any value."""
+        """Yield the variable values with which the channel matches; a variable left out may have any value."""
         parts = pattern[1:].split("/")
         below = parts[-1] == "*"
         if below:
@@ -187,7 +190,7 @@ class _Channel:
     def _segment(
         self, segment: Template, at: int, text: str, known: dict[str, int]
     ) -> Iterator[dict[str, int]]:
-        """Yield the values with which the rest of a segment, from its ``at``-th text on, is ``text``."""
+        """Yield the variable values with which a segment, from its ``at``-th literal text on, renders as ``text``."""
         before = segment.texts[at]
         if not text.startswith(before):
             return
@@ -202,7 +205,7 @@ class _Channel:
             if not (digits.isascii() and digits.isdigit()):
                 return
             value = int(digits)
-            # A value is written without leading zeros.
+            # Templates render values without leading zeros.
             if (
                 str(value) == digits
                 and value < self._variables[name].count

@@ -1,8 +1,8 @@
-"""What a scenario takes in machines: worker processes, memory, addresses, network, time to connect, money.
+"""Estimate the machines a scenario needs: worker processes, memory, addresses, network, time to connect, money.
 
-Every figure follows from the scenario, from what one worker process of this machine was measured to need
-(`calibration`), from limits read from the system, and from what the caller says of the machines; `basis` says which.
-Nothing was run at that size: what a network or a service does beyond these figures is not in them.
+Figures follow from the scenario, from this machine's calibration (`calibration`), from limits read from the system,
+and from the machines that the caller describes; each line's `basis` names its sources. Nothing has been run at that
+size, so the figures leave out effects of the network and the service.
 """
 
 from collections.abc import Iterator
@@ -16,32 +16,32 @@ from loadgen.planning.calibration import Calibration
 from loadgen.planning.limits import RESERVE
 from loadgen.planning.machine import PLANNED_SHARE, Needs, room_of
 
-#: How long one event may take to be read by a worker when all its subscribers get it at once: from there on the verdict
-#: calls the receive queue doubtful.
+#: Longest time a worker may take to read one event that reaches all its subscribers at once. The verdict calls the
+#: receive queue doubtful above this.
 BURST_S = 0.1
-#: Of a machine's memory that workers may take.
+#: Share of a machine's memory that workers may use.
 MEMORY_SHARE = 0.8
-#: Beside the payload: 76 bytes of the `data` message with an id of 36 characters and the quotes escaped, 4 of WebSocket
-#: header, 66 of Ethernet, IP and TCP with timestamps, one event a segment.
+#: Bytes per event beside its payload: 76 of the `data` message (id of 36 characters, escaped quotes), 4 of WebSocket
+#: header, 66 of Ethernet, IP and TCP with timestamps, at one event per segment.
 FRAME_BYTES = 146
 
 
 @dataclass(frozen=True, slots=True)
 class Machines:
-    """What the machines are that workers run on; None: not known."""
+    """The kind of machine that workers run on; None means unknown."""
 
     cpus: float
     memory_bytes: float | None
     usd_per_hour: float | None = None
     target_addresses: int = 1
-    """Addresses of the target that a name resolves to; each has local ports of its own."""
+    """Addresses the target's name resolves to. The full local port range is available towards each."""
     hours: float = 1.0
-    """How long they are rented."""
+    """Time the machines are rented for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure, and what it follows from."""
+    """One figure as text, and the measurements and limits it follows from."""
 
     name: str
     shown: str
@@ -50,7 +50,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What is needed; None: not known."""
+    """Machines and resources a scenario needs; None means unknown."""
 
     machines: Machines
     workers: int | None
@@ -63,49 +63,49 @@ class Fleet:
     subscribers_per_worker: int | None
     connections_per_machine: int | None
     source_addresses: int | None
-    """Of each machine."""
+    """Addresses to connect from, per machine."""
     open_files: int | None
-    """Of each worker process."""
+    """Open files per worker process."""
     rss_bytes: float | None
-    """Of all workers together."""
+    """Memory of all workers together."""
     connect_s: float
-    """From the first connect to the last."""
+    """Time from the first connect to the last."""
     connects_per_s: float
     bits_in_per_s: float | None
-    """Of all machines together, at the peak."""
+    """Peak inbound traffic of all machines together."""
     record_bytes_per_s: float | None
-    """From all workers to the master, at the peak; the master's disk takes the same."""
+    """Peak spool transfer from all workers to the master, which is also the write rate of the master's disk."""
     burst_s: float | None
-    """For which a worker reads, when all its subscribers get one event at once."""
+    """Time a worker needs to read one event that reaches all its subscribers at once."""
     usd_per_hour: float | None
     usd: float | None
     lines: tuple[Line, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return all figures as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the scenario asks for."""
+    """The scenario's demands on a fleet."""
 
     needs: Needs
     connections: int
     connects_per_s: float
-    """Of all groups together, while they connect."""
+    """Sum of all groups' ramps."""
     connect_s: float
-    """From the first connect to the last by the scenario's ramps."""
+    """Time from the first connect to the last, by the scenario's ramps."""
     most_at_once: float | None
-    """Subscribers that one event reaches."""
+    """Subscribers an event reaches on average, in the publishing group where that is highest."""
     deliveries_per_s: float | None
     event_bytes: float
     connect_quota: float | None
-    """New connections per second that the service allows."""
+    """The service's quota of new connections per second."""
 
 
 def fleet(asked: Asked, calibration: Calibration | None, machines: Machines) -> Fleet:
-    """Return what machines of that kind the scenario takes."""
+    """Return the fleet that the scenario needs of such machines."""
     rate = asked.connects_per_s
     if asked.connect_quota is not None:
         rate = min(rate, asked.connect_quota)
@@ -162,12 +162,12 @@ def fleet(asked: Asked, calibration: Calibration | None, machines: Machines) -> 
 
 
 def _processes(needs: Needs, kept: Calibration, cpus: float) -> int | None:
-    """Return how many worker processes carry the load on machines that allow so many CPUs; None: not known."""
+    """Return the number of worker processes for the load on machines with ``cpus`` CPUs, or None if unknown."""
     if needs.cpu_s_per_s is None:
         return needs.processes
     if needs.processes is not None and min(1.0, cpus) == min(1.0, needs.cpus):
         return needs.processes
-    # What the processes of this machine would take by themselves is in there.
+    # `cpu_s_per_s` includes the idle share of the processes planned for this machine.
     work = needs.cpu_s_per_s - (needs.processes or 0) * kept.idle_cpu_share
     return max(1, ceil(round(work / room_of(cpus, kept), 9)))
 

@@ -1,4 +1,4 @@
-"""Keeping a run from costing more than was meant, before it begins; `budget` does while it goes on."""
+"""Refuse a run that may cost more than its user meant, before it starts; `budget` checks while it runs."""
 
 import socket
 from collections.abc import Callable
@@ -13,22 +13,22 @@ from loadgen.resolve import ResolvedRun
 from loadgen.targets import APPSYNC_EVENTS, protocol_of
 
 if TYPE_CHECKING:
-    # Of a run that costs nothing it is not needed.
+    # Not imported at run time, since a run that costs nothing does not need it.
     from loadgen.planning.prices import Prices
 
-#: From which estimate on a run against a real target must be confirmed. A million operations: more than a short run of
-#: any catalogue scenario as it stands, less than anybody would miss.
+#: Lowest estimate at which a run against a remote target must be confirmed. It buys a million operations: more than a
+#: short run of any unchanged catalogue scenario uses, and too little money to miss.
 CONFIRM_USD = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What is to be said of a run's cost before it begins."""
+    """Result of the cost check before a run starts; with neither field set the run may start."""
 
     refusal: str | None = None
-    """Why it must not begin."""
+    """Reason why the run must not start."""
     question: str | None = None
-    """What must be confirmed before it does."""
+    """Statement the user must confirm before the run starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Elsewhere:
     """A target that is not this machine."""
 
     name: str
-    """Its host, or what it is called."""
+    """The target's host, or the name of its stack on AWS."""
 
 
 def resolves_to_loopback(name: str) -> bool:
-    """Return whether a name has addresses, all of this machine's loopback; every connect looks again (`Dialer`)."""
+    """Return true if a name resolves to loopback addresses only. `Dialer` checks again at every connect."""
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -51,11 +51,11 @@ def resolves_to_loopback(name: str) -> bool:
 def elsewhere(
     target: str | None, run: ResolvedRun, leads_here: Callable[[str], bool] = resolves_to_loopback
 ) -> Elsewhere | None:
-    """Return the target if it is not this machine; None: it is, or is the embedded server.
+    """Return the target if it is remote, or None if it is this machine or the embedded server.
 
-    ``target`` is what the command line says, a URL or `aws:STACK`; without it the run's own counts. This machine
-    is what is named by a loopback address or `localhost`, and a name of which ``leads_here`` says so; a private network
-    is others' machines as much as AWS is. A URL that cannot be read is left to whoever has to use it.
+    ``target`` is the command line's URL or `aws:STACK`; without it the run's own target is used. A loopback address,
+    `localhost`, and a name for which ``leads_here`` is true are this machine; hosts of a private network are remote.
+    For an invalid URL return None, as the code that uses it reports the error.
     """
     url = _url_of(target, run)
     if url is None:
@@ -72,7 +72,7 @@ def elsewhere(
 
 
 def protocol_for(target: str | None, run: ResolvedRun) -> TargetProtocol:
-    """Return the protocol of the target that `elsewhere` looks at."""
+    """Return the protocol of the target: ``target``, or the run's own."""
     return protocol_of(_url_of(target, run))
 
 
@@ -88,7 +88,11 @@ def check(
     allow_remote: bool = False,
     protocol: TargetProtocol = APPSYNC_EVENTS,
 ) -> Check:
-    """Return whether a run may begin; ``where`` is the target if it is not this machine, ``protocol`` its kind."""
+    """Return whether a run may start, must be confirmed, or is refused.
+
+    ``max_usd`` is `--max-cost`, ``where`` the remote target, or None if the target is this machine, and ``protocol``
+    the target's protocol.
+    """
     if not protocol.priced:
         return _without_prices(run, max_usd, where, allow_remote, protocol)
     if max_usd is None and where is None:
@@ -153,5 +157,5 @@ def _without_prices(
 
 
 def unconfirmed(question: str) -> str:
-    """Return the refusal of a run that was not confirmed."""
+    """Return the refusal of a run that needs confirmation where no terminal can ask for it."""
     return f"{question}, and nobody can be asked: confirm it with --yes"

@@ -1,4 +1,4 @@
-"""Whether this machine can carry what is asked, before it is tried."""
+"""Check before a run that this machine has enough open files and local ports for it."""
 
 from collections import defaultdict
 from typing import Final
@@ -9,13 +9,16 @@ from loadgen.transport import local_ports, proxy, sources
 from loadgen.transport.errors import TransportError
 from loadgen.transport.resolving import Resolver
 
-#: Descriptors that a process needs besides its connections: libraries, spool files, pipes, the hub.
+#: File descriptors a process needs besides its connections: libraries, spool files, pipes, the hub.
 RESERVE = 64
 _RESOLVE_S: Final = 10.0
 
 
 def raise_open_files(wanted: int) -> int | None:
-    """Raise the soft limit of open files as far as needed and allowed; return it, or None where there is none."""
+    """Raise the soft limit of open files to ``wanted`` or as far as allowed.
+
+    Return the soft limit now in force, or None if there is none.
+    """
     try:
         import resource
     except ImportError:  # no such limit on Windows
@@ -28,7 +31,7 @@ def raise_open_files(wanted: int) -> int | None:
 
 
 def hard_limit() -> int | None:
-    """Return how many files a process may be allowed to open; None: no limit, or the system does not tell."""
+    """Return the hard limit of open files, or None if there is no limit or the system does not tell."""
     try:
         import resource
     except ImportError:  # no such limit on Windows
@@ -38,10 +41,10 @@ def hard_limit() -> int | None:
 
 
 def check_open_files(sockets: int, processes: int) -> None:
-    """Refuse a run whose connections do not fit the limit of open files.
+    """Refuse a run that needs more open files per process than the limit allows.
 
     Raises:
-        RunError: exit code 3: the generator cannot carry the claim.
+        RunError: the limit is too low (exit code 3, since the generator cannot carry the claim).
     """
     each = -(-sockets // processes) + RESERVE
     allowed = raise_open_files(each)
@@ -58,13 +61,13 @@ def check_open_files(sockets: int, processes: int) -> None:
 def check_local_ports(
     connect_url: str, websockets: int, http_url: str | None, http: int, given: sources.Sources
 ) -> None:
-    """Refuse a run whose connections do not fit the local ports of this machine; see `loadgen.transport.local_ports`.
+    """Refuse a run that needs more local ports than this machine has left; see `loadgen.transport.local_ports`.
 
-    ``websockets`` connections go to the one URL and ``http`` to the other, or to the proxies in their place, from the
-    ``given`` addresses. What cannot be resolved is left to whoever connects.
+    ``websockets`` connections go to ``connect_url`` and ``http`` to ``http_url``, or to their proxies, from the
+    ``given`` source addresses. Hosts that do not resolve are skipped, as connecting reports them.
 
     Raises:
-        RunError: exit code 3: the generator cannot carry the claim.
+        RunError: too few ports are left (exit code 3, since the generator cannot carry the claim).
     """
     ports = local_ports.port_range()
     if ports is None:
@@ -85,7 +88,7 @@ def check_local_ports(
         needed[places] += count
         names[places] = f"{host}:{port}"
     if not any(count > ports.count // 2 for count in needed.values()):
-        # Far from it: no need to look at what is in use.
+        # Far below the limit: do not list the open sockets.
         return
     in_use = list(local_ports.open_sockets())
     for places, count in needed.items():
@@ -101,7 +104,7 @@ def check_local_ports(
 
 
 def _destination(url: str) -> tuple[str, int]:
-    """Return where connections for a URL go: its host, or the proxy."""
+    """Return host and port that connections for a URL go to: its own, or those of the proxy."""
     if (through := proxy.route(url)) is not None:
         return through.host, through.port
     parts = urlsplit(url)

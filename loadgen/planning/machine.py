@@ -1,7 +1,7 @@
-"""What a scenario needs of this machine: processes, memory, open files, ports.
+"""Estimate what a scenario needs of this machine: processes, memory, open files, ports.
 
-How much a process carries is measured on the machine itself (`calibration`) or not known; limits are read from the
-system.
+The load that one process can carry comes from this machine's calibration (`calibration`); without one it is unknown.
+Limits are read from the system.
 """
 
 from collections.abc import Sequence
@@ -16,49 +16,49 @@ from loadgen.planning.limits import RESERVE, hard_limit
 from loadgen.planning.peaks import Rates, peak
 from loadgen.resolve import ResolvedRun
 
-#: How much of a core, or of what it is allowed, a process is planned to use. The verdict calls a run degraded above
-#: 90 %; the rest is for what comes unevenly, and for a calibration that moves by a fifth from one time to the next.
+#: Share of a core, or of its CPU quota, that a process is planned to use. The verdict calls a run degraded above 90 %;
+#: the margin is for uneven load and for calibrations, which vary by a fifth from one to the next.
 PLANNED_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """None: not known."""
+    """Resources a scenario needs of this machine, and the machine's limits; None means unknown or no limit."""
 
     cpu_s_per_s: float | None
     """CPU time of all processes together, per second of the peak."""
     processes: int | None
     rss_bytes: float | None
-    """Of all processes together."""
+    """Memory of all processes together."""
     cpus: float
-    """That this machine or container is allowed: by quota, cpuset and affinity."""
+    """CPUs this machine or container may use, by quota, cpuset and affinity."""
     sockets: int
-    """Connections: a WebSocket each, and one for each client that publishes by HTTP."""
+    """Connections: one per WebSocket, and one per client that publishes over HTTP."""
     sockets_most: int
-    """The same if answers are slow: then an HTTP client opens one for each request under way."""
+    """Connections if answers are slow, when an HTTP client opens one for each request in flight."""
     open_files: int
-    """Of each process."""
+    """Open files per process."""
     open_files_limit: int | None
     ports_limit: int | None
-    """Local ports towards one address and port of the target."""
+    """Local ports available towards one address and port of the target."""
 
     @property
     def places(self) -> int:
-        """How many processes find room here: one a core, and one where there is less than a core."""
+        """Number of processes that fit on this machine: one per whole core, at least one."""
         return max(1, int(self.cpus))
 
     @property
     def idle_alone(self) -> bool:
-        """Whether a process that does nothing takes more than it is planned to use of what is allowed."""
+        """True if an idle process alone uses all the CPU time that a process is planned to use."""
         return self.processes is None and self.cpu_s_per_s is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return all fields as JSON values."""
         return asdict(self)
 
 
 def room_of(cpus: float, calibration: Calibration) -> float:
-    """Return the CPU time per second that a process is planned to use for its work; zero or less: there is none."""
+    """Return the CPU time per second that a process can spend on load, after its idle share; may be negative."""
     return PLANNED_SHARE * min(1.0, cpus) - calibration.idle_cpu_share
 
 
@@ -68,7 +68,7 @@ def needs(
     calibration: Calibration | None,
     cpus: float,
 ) -> Needs:
-    """Return what the scenario needs of a machine or container that is allowed so many CPUs."""
+    """Return what the scenario needs of a machine or container that may use ``cpus`` CPUs."""
     totals = run.totals
     rates = Rates(run, loads)
     outbound = rates.outbound()

@@ -1,4 +1,4 @@
-"""What a scenario makes a service do: operations by kind, connection time, bytes; of the run and of an hour."""
+"""Compute the operations, connection time and bytes that a scenario causes in a service, per run and per hour."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from loadgen.planning.prices import Prices
 from loadgen.resolve import ResolvedRun
 
 _NS_PER_S = 1_000_000_000
-#: Segment that a readiness probe to a wildcard subscription is sent to; any will do for counting.
+#: Channel segment that stands for `*` in a readiness probe; any name gives the same count.
 _PROBE_SEGMENT = "probe"
 
 
 class Handler(Enum):
-    """A handler of the target's namespaces, which the scenario does not know of."""
+    """A handler of the target's namespaces; the user names it, since the scenario does not contain it."""
 
     PUBLISH = "publish"
     SUBSCRIBE = "subscribe"
@@ -26,16 +26,16 @@ class Handler(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What is used in a stretch of time; None: not known."""
+    """Usage of the service in a period of time; None means unknown."""
 
     operations: Mapping[str, float | None]
-    """By the names in `analysis.pricing.KINDS`."""
+    """Number of operations by kind, with the names of `analysis.pricing.KINDS`."""
     connection_minutes: float
     bytes_out: float | None
-    """Bytes of the events' texts that are sent to subscribers, without frames, TLS and TCP."""
+    """Bytes of event text sent to subscribers, without the overhead of frames, TLS and TCP."""
 
     def times(self, factor: float) -> "Usage":
-        """Return so many times as much."""
+        """Return this usage multiplied by ``factor``."""
         return Usage(
             {name: None if number is None else number * factor for name, number in self.operations.items()},
             self.connection_minutes * factor,
@@ -43,7 +43,7 @@ class Usage:
         )
 
     def bill(self, prices: Prices) -> dict[str, Any]:
-        """Return what it costs, as `analysis.pricing.bill`."""
+        """Return the cost of this usage as `analysis.pricing.bill` gives it."""
         return pricing.bill(self.operations, self.connection_minutes, self.bytes_out, prices.snapshot())
 
 
@@ -54,11 +54,11 @@ def of_run(
     prices: Prices,
     handlers: frozenset[Handler],
 ) -> Usage:
-    """Return what one run uses from its first connect to its last close.
+    """Return the usage of one run from its first connect to its last close.
 
-    How long it takes until all is proven ready is the service's to say, and is left out of the connection time; of
-    readiness probes the one round that each awaited channel needs at least is counted. Drops and churn count with the
-    connects and subscribes that they are expected to bring; the time that those clients are away is not taken off.
+    The connection time leaves out the time until subscriptions are ready, which depends on the service. One round of
+    readiness probes is counted, the least that the channels need. Drops and churn add their expected connects and
+    subscribes, but the time those clients are away is not subtracted.
     """
     probes: tuple[float, float | None] = (0.0, 0.0)
     again = returns.of_run(run)
@@ -84,10 +84,9 @@ def of_hour(
     prices: Prices,
     handlers: frozenset[Handler],
 ) -> Usage:
-    """Return what an hour uses at the mean load of the measure phase, with everybody connected all the time.
+    """Return the usage of an hour at the mean load of the measure phase, with all clients connected throughout.
 
-    The service ends a connection when its time is over; that often each is opened and its subscriptions asked for anew,
-    and churn comes on top.
+    Connects and subscribes come from churn, and from the service ending each connection after its maximum lifetime.
     """
     phases, hour_s = run.phases, 3600.0
     requests, publishing = {}, run.publishing
@@ -159,13 +158,13 @@ def _usage(
 
 
 def _connected(run: ResolvedRun, keepalive_s: float) -> tuple[float, float]:
-    """Return the time of all connections together in s, and the keep-alives that they hear."""
+    """Return the time of all connections together in seconds, and the number of keep-alives they receive."""
     groups = [group for group in run.groups if group.holds_connections]
     last_s = max(((group.count - 1) / group.ramp_per_s for group in groups), default=0.0)
     after_s = (run.phases.publishing_ns + run.phases.drain_ns) / _NS_PER_S
     total_s = keepalives = 0.0
     for group in groups:
-        # Client k connects k / ramp seconds after the first; all stay to the end.
+        # Client k connects k / ramp seconds after the first, and all stay connected to the end.
         first_s = last_s + after_s
         total_s += group.count * first_s - group.count * (group.count - 1) / 2 / group.ramp_per_s
         ends = Counter(
@@ -176,7 +175,7 @@ def _connected(run: ResolvedRun, keepalive_s: float) -> tuple[float, float]:
 
 
 def _probe_round(patterns: Mapping[str, float] | None) -> tuple[float, float | None]:
-    """Return how many probes one round has, a channel each, and how many subscriptions hear them."""
+    """Return the number of probes in one round, one per channel, and the number of subscriptions they reach."""
     if patterns is None:
         return 0.0, None
     exact = {pattern: count for pattern, count in patterns.items() if not pattern.endswith("/*")}

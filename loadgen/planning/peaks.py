@@ -1,4 +1,4 @@
-"""The highest load of a scenario at any moment, of all groups together."""
+"""Find the peak load of a scenario, of all groups together."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -10,22 +10,23 @@ from loadgen.pacing import Arrival, Pace, Point
 from loadgen.planning.fanout import GroupLoad
 from loadgen.resolve import ResolvedRun
 
-#: Coefficients of 1, k and k²: what there is when every group has k times the clients.
+#: Coefficients (a, b, c) of a load a + b·k + c·k² when every group has k times its clients.
 Growth = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How many publish requests a second each group has due, at one time after the start of the warm-up."""
+    """Publish requests per second due in each group, at a time after the start of the warm-up."""
 
     at_ns: int
     requests_per_s: Mapping[str, float]
 
 
 def moments(run: ResolvedRun) -> list[Moment]:
-    """Return the moments among which the highest load of any sum of groups is: the corners of all load curves.
+    """Return the corners of all load curves, one of which has the peak of any weighted sum of the groups' loads.
 
-    Loads are linear in between, so no time between two corners has more than both. A step is two moments.
+    Loads are linear between corners, so no time between two corners exceeds both. A step gives two moments: just
+    before and just after it.
     """
     paces = {name: publish.pace for name, publish in run.publishing.items()}
     end_ns = run.phases.publishing_ns if paces else 0
@@ -48,7 +49,10 @@ def rate_at(pace: Pace, at_ns: int, *, after: bool) -> float:
 
 
 def most_in_a_second(pace: Pace, requests_per_s: float) -> float:
-    """Return how many requests one second can hold at a rate; bursts come whole, of Poisson arrival it is the mean."""
+    """Return the most requests that a second can hold at a rate.
+
+    Bursts count whole. For Poisson arrival this is the mean, which single seconds exceed.
+    """
     if pace.arrival is Arrival.BURSTS and requests_per_s > 0:
         return float(ceil(requests_per_s / pace.burst) * pace.burst)
     return requests_per_s
@@ -69,12 +73,12 @@ def _load(points: Sequence[Point], at_ns: int, after: bool) -> float:
 
 
 def peak(growths: Sequence[Growth]) -> float:
-    """Return the highest of the moments, with as many clients as there are."""
+    """Return the peak over all moments with the scenario's own number of clients (k = 1)."""
     return max(sum(growth) for growth in growths)
 
 
 class Rates:
-    """Loads of all groups together at each moment that may be the peak, by how they grow with the number of clients."""
+    """Loads of all groups together at each moment that may be the peak, as functions of the number of clients."""
 
     def __init__(self, run: ResolvedRun, loads: Sequence[GroupLoad]) -> None:
         self._at = moments(run)
@@ -83,17 +87,23 @@ class Rates:
         self._publish = run.publishing
 
     def requests(self, *, over_http: bool | None = None) -> tuple[Growth, ...]:
-        """Publish requests a second: of all, over HTTP, or (False) over the clients' own connections."""
+        """Return publish requests per second.
+
+        ``over_http`` limits them to HTTP (true) or to the clients' own connections (false); None counts both.
+        """
         return self._sums(
             lambda name: float(over_http is None or self._publish[name].over_http == over_http), heard=False
         )
 
     def inbound(self) -> tuple[Growth, ...]:
-        """Events a second."""
+        """Return published events per second."""
         return self._sums(lambda name: float(self._publish[name].batch), heard=False)
 
     def outbound(self, unit_bytes: int | None = None) -> tuple[Growth, ...] | None:
-        """Deliveries a second, in units of so many bytes where they are given; None: not computed."""
+        """Return deliveries per second, or None if the fan-out is unknown.
+
+        With ``unit_bytes`` a delivery counts once for each such unit that its payload begins.
+        """
         if any(load.subscribers is None for load in self._loads.values()):
             return None
 
@@ -105,7 +115,7 @@ class Rates:
         return self._sums(delivered, heard=True)
 
     def each_connection(self) -> float:
-        """Publish requests a second of the busiest WebSocket."""
+        """Return publish requests per second of the busiest WebSocket."""
         return max(
             (
                 most_in_a_second(publish.pace, moment.requests_per_s[name] / self._counts[name])
@@ -118,13 +128,13 @@ class Rates:
 
     @property
     def over_websocket(self) -> bool:
-        """Whether anybody publishes over WebSocket."""
+        """True if a group publishes over WebSocket."""
         return any(not publish.over_http for publish in self._publish.values())
 
     def _sums(self, of: Callable[[str], float], *, heard: bool) -> tuple[Growth, ...]:
         sums = []
         for moment in self._at:
-            # More clients publish more only where each has a rate of its own, and always hear more.
+            # With k times the clients, publishes grow only if each client has its own rate; deliveries always grow.
             growth = [0.0, 0.0, 0.0]
             for name, publish in self._publish.items():
                 rate = most_in_a_second(publish.pace, moment.requests_per_s[name])

@@ -1,4 +1,4 @@
-"""The price file: what a service costs and allows, each figure with its source, date and certainty."""
+"""Read the price file: a service's prices and quotas, each with source, date and certainty."""
 
 import re
 from functools import cache
@@ -18,7 +18,7 @@ _MAX_TEXT = 500
 
 
 def _date(value: object) -> object:
-    # A year alone is a number in YAML.
+    # YAML reads a year alone as a number.
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _DATE.fullmatch(text):
         raise problem(f"must be a date such as '2026-09-11', '2026-09' or '2026', not {shown(value)}")
@@ -37,29 +37,29 @@ Certainty = Literal["documented", "secondary", "assumed", "unclear"]
 
 
 class Stated(Part):
-    """Something that somebody has said about the service."""
+    """A fact about the service, with its source."""
 
     source: Text
-    """Who says so."""
+    """Page or document that states the fact."""
     as_of: Date | None = None
-    """Of when that is; left out: not known."""
+    """Date of the fact; leave it out if unknown."""
     certainty: Certainty
-    """How sure it is: documented, secondary, assumed or unclear."""
+    """Certainty of the fact: documented, secondary, assumed or unclear."""
     note: Text | None = None
-    """What else one must know."""
+    """Remarks, such as restrictions and assumptions."""
 
 
 class Figure(Stated):
-    """A number; without a value it is not known, or there is none."""
+    """A number; without a value it is unknown or does not exist."""
 
     value: float | None = Field(default=None, ge=0, le=1e15)
-    """The number; left out: not known."""
+    """The number; leave it out if unknown."""
     region: Text | None = None
-    """Where it holds; left out: everywhere, or not said."""
+    """AWS region the number holds for; leave it out for all regions or if unknown."""
 
 
 class PositiveFigure(Figure):
-    """A number that something is divided by."""
+    """A number above zero, so that it can be a divisor."""
 
     value: float = Field(gt=0, le=1e15)
     """The number."""
@@ -69,98 +69,98 @@ class Quota(Stated):
     """A limit of the service."""
 
     value: float | None = Field(default=None, gt=0, le=1e15)
-    """The limit; left out: none is known."""
+    """The limit; leave it out if none is known."""
     region: Text | None = None
-    """Where it holds; left out: everywhere, or not said."""
+    """AWS region the limit holds for; leave it out for all regions or if unknown."""
     adjustable: bool | None = None
-    """Whether AWS raises it on request; left out: not known."""
+    """True if AWS raises the limit on request; leave it out if unknown."""
     code: Text | None = None
-    """Its code in Service Quotas."""
+    """Code of the quota in AWS Service Quotas."""
 
 
 class Counting(Stated):
-    """Whether a kind of thing is an operation that is billed."""
+    """Says if a kind of operation is billed."""
 
     counts: Literal["always", "never", "unclear"]
-    """always: in every total; never: in none; unclear: shown beside the total."""
+    """always: in the total; never: not billed; unclear: shown beside the total."""
 
 
 class MoneyPrices(Part):
-    """What is charged, in US dollars."""
+    """Prices in US dollars."""
 
     usd_per_million_operations: Figure
-    """Price of a million operations."""
+    """Price of 1,000,000 operations."""
     usd_per_million_connection_minutes: Figure
-    """Price of a million minutes of one connection."""
+    """Price of 1,000,000 connection-minutes."""
     usd_per_gb_out: Figure
     """Price of 10^9 bytes sent to subscribers."""
 
 
 class Countings(Part):
-    """Which kinds of operations are billed."""
+    """The kinds of operations, and which of them are billed."""
 
     publish: Counting
-    """An event that is published, in units of the message size."""
+    """A published event, counted in units of `message_unit_bytes`."""
     delivery: Counting
-    """An event that is sent to one subscriber, in units of the message size."""
+    """An event sent to one subscriber, counted in units of `message_unit_bytes`."""
     connect: Counting
-    """A WebSocket connection that is opened."""
+    """A WebSocket connection opened."""
     subscribe: Counting
-    """A subscription that is asked for."""
+    """A subscribe request."""
     handler: Counting
-    """A handler that is invoked."""
+    """A handler invocation."""
     keepalive: Counting
-    """A keep-alive message of the service."""
+    """A keep-alive message from the service."""
 
 
 class Metering(Part):
-    """How operations are counted."""
+    """Units in which operations are counted."""
 
     message_unit_bytes: PositiveFigure
-    """An event counts once for each so many bytes that it begins."""
+    """Bytes per billed message; an event counts once for each unit it begins."""
     keepalive_interval_s: PositiveFigure
     """Seconds between two keep-alive messages on one connection."""
     tokens_per_publish: PositiveFigure
-    """Request tokens that a publish request takes at least."""
+    """Request tokens that a publish request uses at least."""
 
 
 class QuotaTable(Part):
     """The service's quotas."""
 
     new_connections_per_s: Quota
-    """Connections opened per second, of an API."""
+    """Connections opened per second, per API."""
     inbound_events_per_s: Quota
-    """Events published per second, of an API."""
+    """Events published per second, per API."""
     outbound_messages_per_s: Quota
-    """Messages delivered per second, in units of the message size, of an API."""
+    """Messages delivered per second, in units of `message_unit_bytes`, per API."""
     request_tokens_per_s: Quota
-    """Request tokens per second, of an account."""
+    """Request tokens per second, per account."""
     publishes_per_connection_per_s: Quota
     """Publish requests per second over one WebSocket."""
     subscriptions_per_connection: Quota
-    """Subscriptions of one connection."""
+    """Subscriptions per connection."""
     events_per_publish: Quota
-    """Events of one publish request."""
+    """Events per publish request."""
     event_bytes: Quota
-    """Bytes of one event."""
+    """Size of an event in bytes."""
     payload_bytes: Quota
-    """Bytes of the events of one publish request."""
+    """Total size of the events of a publish request in bytes."""
     delivered_bytes: Quota
-    """Bytes of one delivered event."""
+    """Size of a delivered event in bytes."""
     channel_segments: Quota
     """Segments of a channel."""
     segment_characters: Quota
-    """Characters of a segment."""
+    """Characters per channel segment."""
     namespaces: Quota
-    """Channel namespaces of an API."""
+    """Channel namespaces per API."""
     connection_seconds: Quota
-    """How long one connection may last."""
+    """Longest lifetime of a connection in seconds."""
     connections: Quota
     """Connections open at once."""
     subscribes_per_s: Quota
-    """Subscriptions asked for per second."""
+    """Subscribe requests per second."""
     subscribers_per_channel: Quota
-    """Subscribers of one channel."""
+    """Subscribers per channel."""
 
 
 class Prices(Part):
@@ -169,34 +169,34 @@ class Prices(Part):
     version: Literal[1]
     """Version of this format: 1."""
     service: Text
-    """Whose prices these are."""
+    """Service that the prices are for."""
     region: Text
-    """For which region."""
+    """AWS region that the prices are for."""
     prices: MoneyPrices
-    """What is charged."""
+    """Prices in US dollars."""
     operations: Countings
-    """What counts as an operation."""
+    """The kinds of operations, and which of them are billed."""
     metering: Metering
-    """How operations are counted."""
+    """Units in which operations are counted."""
     quotas: QuotaTable
-    """What the service allows."""
+    """The service's quotas."""
 
     @property
     def unit_bytes(self) -> int:
-        """Bytes that count as one message."""
+        """Bytes per billed message."""
         return round(self.metering.message_unit_bytes.value)
 
     @property
     def as_of(self) -> str | None:
-        """The date of the price of an operation, which nearly all of the cost is; None: not known."""
+        """Date of the price per operation, which makes up nearly all of the cost, or None if unknown."""
         return self.prices.usd_per_million_operations.as_of
 
     def counts(self) -> dict[str, str]:
-        """Return for each kind of operation whether it is billed."""
+        """Return `always`, `never` or `unclear` for each kind of operation; see `Counting`."""
         return {kind: getattr(self.operations, kind).counts for kind in Countings.model_fields}
 
     def snapshot(self) -> dict[str, Any]:
-        """Return what a run's record keeps, so that its cost can be computed from the record alone."""
+        """Return the prices that a run's record keeps, so that its cost can be computed from the record alone."""
         return {
             "service": self.service,
             "region": self.region,
@@ -210,10 +210,10 @@ class Prices(Part):
 
 
 def load_prices(path: Path | None = None) -> Prices:
-    """Read a price file; None: the one that comes with the program.
+    """Read a price file, by default the packaged one.
 
     Raises:
-        ScenarioError: it cannot be read or says what cannot be, a line for each problem.
+        ScenarioError: the file cannot be read or is not valid; the message has a line per problem.
     """
     return _packaged() if path is None else _read(path)
 

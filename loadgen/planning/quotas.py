@@ -1,4 +1,4 @@
-"""How much of each of the service's quotas a scenario takes, and how far it can grow until one binds."""
+"""Compute the share of each service quota a scenario uses, and how far it can grow until a quota binds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,40 +15,40 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a scenario asks of one quota at its peak."""
+    """A scenario's peak use of one quota."""
 
     name: str
     """The quota's name in the price file."""
     label: str
     unit: str
-    """What one counts, or `bytes` or `s`."""
+    """`/s`, `bytes`, `s`, or empty for a plain count."""
     asked: float | None
-    """None: not computed."""
+    """Use at the peak in `unit`, or None if it could not be computed."""
     quota: Quota
     by_rate: bool = False
-    """Whether it grows in proportion to the rate of publishing."""
+    """True if the use grows in proportion to the publish rate."""
     by_clients: tuple[Growth, ...] = ()
-    """How it grows with the number of clients, at each moment that may be the peak; empty: it does not."""
+    """Use as a function of the number of clients, at each moment that may be the peak; empty if independent of it."""
     at_least: bool = False
-    """Whether more than this may be counted."""
+    """True if the service may count more than `asked`."""
 
     @property
     def share(self) -> float | None:
-        """What part of the quota is asked for; None: not known."""
+        """Share of the quota used at the peak, or None if unknown."""
         if self.asked is None or self.quota.value is None:
             return None
         return self.asked / self.quota.value
 
     @property
     def rate_headroom(self) -> float | None:
-        """By what factor the rate of publishing can grow until this binds; None: never, or not known."""
+        """Factor by which the publish rate can grow until this quota binds, or None if it never does or is unknown."""
         if not self.by_rate or not self.share:
             return None
         return 1 / self.share
 
     @property
     def clients_headroom(self) -> float | None:
-        """By what factor the clients of every group can grow until this binds; None: never, or not known."""
+        """Factor by which every group can grow until this quota binds, or None if it never does or is unknown."""
         if self.quota.value is None or self.asked is None:
             return None
         found = min((_root(growth, self.quota.value) for growth in self.by_clients), default=inf)
@@ -60,7 +60,7 @@ def uses(
     loads: Sequence[GroupLoad],
     prices: Prices,
 ) -> list[Use]:
-    """Return what the scenario asks of every quota."""
+    """Return the scenario's peak use of every quota."""
     quotas, rates = prices.quotas, Rates(run, loads)
     groups = run.groups
     publishes = [group.publish for group in groups if group.publish is not None]
@@ -112,7 +112,10 @@ def uses(
 
 
 def _root(growth: Growth, value: float) -> float:
-    """Return the factor k > 0 with which a + b·k + c·k² reaches the value; infinity: none."""
+    """Return the factor k at which a + b·k + c·k² reaches ``value``.
+
+    Return 0 if the constant a alone reaches it, and infinity if no k does.
+    """
     constant, linear, square = growth
     room = value - constant
     if room <= 0:
@@ -123,7 +126,7 @@ def _root(growth: Growth, value: float) -> float:
 
 
 def _longest(run: ResolvedRun, channels: Sequence[str]) -> int:
-    """Return how many characters the longest segment has, with the longest value of each variable."""
+    """Return the length of the longest channel segment in characters, with each variable at its largest value."""
     largest = {name: variable.count - 1 for name, variable in run.variables.items()}
     return max(
         len(segment) for channel in channels for segment in Template.parse(channel).render(largest).split("/")

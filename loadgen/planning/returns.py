@@ -1,6 +1,6 @@
-"""How often clients are expected to connect and to subscribe anew, by their own doing: drops and churn.
+"""Compute the expected reconnects and new subscribes that the scenario's drops and churn cause.
 
-Connections that the service ends are not in it: nobody knows them beforehand.
+Connections that the service ends are left out, as they cannot be predicted.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Returns:
-    """Expected numbers; `subscribes` has those that a new connection brings with it."""
+    """Expected numbers of reconnects and subscribes; `subscribes` includes those of each new connection."""
 
     connects: float = 0.0
     subscribes: float = 0.0
@@ -23,7 +23,7 @@ class Returns:
 
 
 def of_run(run: ResolvedRun) -> Returns:
-    """Return what one run brings: its drops, and churn from the warm-up's start to the measure phase's end."""
+    """Return the expected numbers of a run: its drops, and churn from the start of warm-up to the end of measure."""
     phases = run.phases
     return sum(
         (
@@ -35,7 +35,7 @@ def of_run(run: ResolvedRun) -> Returns:
 
 
 def of_hour(run: ResolvedRun) -> Returns:
-    """Return what an hour of the same churn brings; a drop is a single event and is in no hour."""
+    """Return the expected numbers of an hour of the same churn; drops are single events and do not count."""
     return sum((_churned(group, 3600.0) for group in run.groups), Returns())
 
 
@@ -53,6 +53,6 @@ def _churned(group: Group, seconds: float) -> Returns:
     if churn.changes_per_s is not None:
         return Returns(0.0, churn.changes_per_s * seconds)
     assert churn.lifetime_ns is not None
-    # One return in each lifetime and the absence after it: the elementary renewal theorem.
+    # One return per lifetime plus time away, by the elementary renewal theorem.
     number = group.count * seconds * _NS_PER_S / (churn.lifetime_ns + churn.away_ns)
     return Returns(number, number * len(group.subscribe))

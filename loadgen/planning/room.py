@@ -1,4 +1,4 @@
-"""What of its surroundings may spoil a run, before it begins: too small a quota, too little memory, a busy machine."""
+"""Warn before a run of too small a CPU quota, too little memory, or a busy machine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,24 +9,25 @@ from loadgen.measure.surroundings import Allowed, allowed_here
 from loadgen.measure.surroundings.limits import read
 from loadgen.measure.surroundings.parsing import pressure_average
 
-#: Of memory: a worker that has just begun takes about 200 MiB, the process that makes the report as much again.
+#: Memory of a worker that has just started, and also of the process that makes the report.
 PROCESS_BYTES = 200 * 2**20
-#: Share of the last ten seconds in which tasks waited, from which on it is said.
+#: Shares of the last ten seconds in which tasks waited, from which a note is given.
 _WAITED_CPU, _WAITED_MEMORY = 0.5, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What there is before a run begins. None: not known."""
+    """Limits and pressure of this machine before a run; None means unknown."""
 
     allowed: Allowed
     waited_cpu: float | None = None
-    """Share of the last ten seconds in which some task of the machine waited for a CPU."""
+    """Share of the last ten seconds in which at least one task waited for a CPU (PSI `some avg10`)."""
     waited_memory: float | None = None
+    """The same for memory."""
 
 
 def room_here(proc: Path = Path("/proc")) -> Room:
-    """Return what there is now."""
+    """Return the current limits and pressure of this machine."""
     return Room(
         allowed_here(),
         pressure_average(read(proc / "pressure/cpu")),
@@ -35,7 +36,7 @@ def room_here(proc: Path = Path("/proc")) -> Room:
 
 
 def restrained(allowed: Allowed) -> str | None:
-    """Return what keeps a process from using all CPUs of the machine, as a part of a sentence; None: nothing does."""
+    """Return the limit on this process's CPUs as a clause for a sentence, or None if it may use all of them."""
     cores, machine = allowed.cores, allowed.machine_cpus
     if cores is None or machine is None or cores >= machine:
         return None
@@ -44,9 +45,9 @@ def restrained(allowed: Allowed) -> str | None:
 
 
 def notes(room: Room, processes: int, embedded: bool) -> Iterator[str]:
-    """Yield a sentence for each thing that may spoil a run of so many worker processes.
+    """Yield a sentence for each condition that may spoil a run of ``processes`` worker processes.
 
-    ``embedded``: whether the embedded server runs beside them.
+    ``embedded`` is true if the embedded server runs on this machine too.
     """
     allowed, cores = room.allowed, room.allowed.cores
     busy = processes + embedded

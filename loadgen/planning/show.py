@@ -1,4 +1,4 @@
-"""A plan as tables for a terminal, and as Markdown."""
+"""Show a plan as tables in a terminal, or as Markdown."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from analysis import text
 from loadgen.planning import wording
 from loadgen.planning.estimate import HOURS_A_MONTH, Estimate
 
-#: Shares from which a quota is marked.
+#: Shares of a quota from which its row is yellow, and above which it is red.
 _NEAR, _OVER = 0.7, 1.0
 _OPERATIONS = ("", "the run", "$", "an hour", "$", f"a month ({HOURS_A_MONTH} h)", "$")
 _FLEET = ("on several machines", "takes", "follows from")
@@ -19,7 +19,7 @@ _QUOTAS = ("at the peak", "asked", "quota", "share", "raised?", "certainty")
 
 
 def print_plan(plan: Estimate, console: Console) -> None:
-    """Print the tables."""
+    """Print a plan as tables."""
     console.print(Text(text.clean(plan.run.name), "bold"))
     console.print(_indented(wording.heading(plan)))
     for line in wording.groups(plan):
@@ -66,7 +66,7 @@ def _print_machine(plan: Estimate, console: Console) -> None:
 
 
 def markdown(plan: Estimate) -> str:
-    """Return the same as Markdown."""
+    """Return a plan as Markdown."""
     from analysis.report.outputs import escaped
 
     lines = [f"### {escaped(plan.run.name)}: {escaped(wording.heading(plan))}", ""]

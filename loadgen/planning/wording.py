@@ -1,4 +1,4 @@
-"""What a plan says in words and figures, for any way of showing it."""
+"""Write a plan's sentences and table cells, shared by all output formats."""
 
 from collections.abc import Iterator, Sequence
 
@@ -22,19 +22,19 @@ _LABELS = {
     "handler": "handler invocations",
     "keepalive": "keep-alives (if billed)",
 }
-#: Rows that are left out where they are nothing.
+#: Rows left out where all their numbers are zero.
 _OPTIONAL = {"probe_publish", "probe_delivery", "handler"}
 
 Row = tuple[str, ...]
 
 
 def operations(plan: Estimate) -> list[Row]:
-    """Return rows of (kind, number and $ of the run, of an hour, of a month)."""
+    """Return a row per kind of operation: its label, then number and $ of the run, of an hour and of a month."""
     stretches = (plan.cost.usage, plan.hour, plan.hour.times(HOURS_A_MONTH))
     bills = [usage.bill(plan.prices) for usage in stretches]
     rows: list[Row] = []
     for name, label in _LABELS.items():
-        # Others' events, which nobody can know of beforehand, have no row.
+        # `_LABELS` leaves out events of other publishers, which cannot be predicted.
         numbers = [usage.operations[name] for usage in stretches]
         if name in _OPTIONAL and not any(numbers) and None not in numbers:
             continue
@@ -54,7 +54,7 @@ def operations(plan: Estimate) -> list[Row]:
 
 
 def totals(plan: Estimate) -> Row:
-    """Return the last row of the same table: what is billed for certain."""
+    """Return the last row of the same table: the operations certain to be billed, and their total."""
     cells = []
     for usage in (plan.cost.usage, plan.hour, plan.hour.times(HOURS_A_MONTH)):
         bill = usage.bill(plan.prices)
@@ -65,7 +65,7 @@ def totals(plan: Estimate) -> Row:
 
 
 def quotas(plan: Estimate) -> list[Row]:
-    """Return rows of (what, asked at the peak, quota, share, whether it can be raised, how sure it is)."""
+    """Return rows of (label, use at the peak, quota, share, raised on request, certainty)."""
     rows: list[Row] = []
     for use in plan.uses:
         raised = {True: "yes", False: "no", None: text.UNKNOWN}[use.quota.adjustable]
@@ -83,7 +83,7 @@ def quotas(plan: Estimate) -> list[Row]:
 
 
 def heading(plan: Estimate) -> str:
-    """Return the scenario in a line."""
+    """Return a one-line summary of the scenario."""
     totals = plan.run.totals
     return (
         f"{totals.clients:,} clients, {totals.websockets:,} connections, {totals.subscriptions:,} subscriptions;"
@@ -92,7 +92,7 @@ def heading(plan: Estimate) -> str:
 
 
 def unpriced(plan: Estimate) -> str:
-    """Return why there are neither costs nor quotas."""
+    """Return the sentence that says why a plan shows neither costs nor quotas."""
     return (
         f"no prices and no account's quotas of {plan.unpriced} are known here, so none are shown; what this machine"
         " must do was calibrated with AppSync Events"
@@ -100,7 +100,7 @@ def unpriced(plan: Estimate) -> str:
 
 
 def groups(plan: Estimate) -> Iterator[str]:
-    """Yield a sentence for each group that publishes."""
+    """Yield a sentence for each publishing group."""
     for load in plan.cost.loads:
         reached = (
             "an unknown number of subscribers (too many channels to compute it)"
@@ -112,7 +112,7 @@ def groups(plan: Estimate) -> Iterator[str]:
 
 
 def binding(plan: Estimate) -> Iterator[str]:
-    """Yield which quota binds first, and how far the scenario can grow until then."""
+    """Yield sentences that say which quota binds first, and how far the scenario can grow until then."""
     tightest = plan.tightest()
     if tightest is not None:
         use, factor = tightest
@@ -130,7 +130,7 @@ def binding(plan: Estimate) -> Iterator[str]:
 
 
 def machine(plan: Estimate) -> Iterator[str]:
-    """Yield what the scenario needs of this machine."""
+    """Yield sentences on what the scenario needs of this machine."""
     needs, kept = plan.needs, plan.calibration
     allowed = allowed_here()
     if (by := restrained(allowed)) is not None or allowed.memory_limited:
@@ -185,7 +185,7 @@ def machine(plan: Estimate) -> Iterator[str]:
 
 
 def takes_several(plan: Estimate) -> bool:
-    """Whether it is more than this machine carries, or other machines were named."""
+    """Return true if the scenario needs more than this machine, or the user described other machines."""
     needs = plan.needs
     ports = needs.ports_limit is not None and needs.sockets > needs.ports_limit
     return (
@@ -197,7 +197,7 @@ def takes_several(plan: Estimate) -> bool:
 
 
 def remarks(plan: Estimate) -> Iterator[str]:
-    """Yield what one must know to read the figures."""
+    """Yield the assumptions behind a plan's figures."""
     prices = plan.prices
     certainty = prices.prices.usd_per_million_operations.certainty
     yield (
@@ -243,7 +243,7 @@ def _pairs(numbers: Sequence[float | None], usd: Sequence[float | None]) -> list
 
 
 def _number(value: float | None) -> str:
-    """Return a number that may be an expectation: whole from 100 on."""
+    """Format a number that may be an expectation and so a fraction; from 100 it is rounded to a whole number."""
     if value is None:
         return text.UNKNOWN
     if value >= 1e9:
