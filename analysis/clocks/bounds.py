@@ -67,7 +67,7 @@ class Pings:
 
 @dataclass(frozen=True, slots=True)
 class WallJump:
-    """A jump of the offset, between two times of the worker's wall clock; `moved_ns` is the master's lead gained by it."""
+    """A jump of the offset by `moved_ns`, somewhere between two times of the worker's wall clock."""
 
     from_ns: int
     to_ns: int
