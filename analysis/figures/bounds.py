@@ -100,7 +100,7 @@ class _Moved:
         self._shift = 0.0
 
     def add(self, values: Ints, to: Ints | None, before: Numbers) -> None:
-        """Add samples with the values they move to, or None if they stay; ``before`` holds all samples added earlier."""
+        """Add samples with the values they move to, or None if they stay; ``before`` holds all earlier samples."""
         if not len(values):
             return
         moved = None if to is None else to != values

@@ -44,7 +44,7 @@ def cost(run: Run) -> dict[str, Any] | None:
     minutes = int(open_ns.sum()) / _NS_PER_MINUTE
     bill = pricing.bill(counted, minutes, bytes_out, prices)
     return {
-        # Traffic on the loopback interface costs nothing.
+        # A target on this machine costs nothing.
         "billed": not target.get("loopback", target["embedded"]),
         "prices": {name: prices[name] for name in ("service", "region", "as_of", "certainty")},
         "operations": counted,
