@@ -76,7 +76,7 @@ class WallJump:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """Difference of a machine's wall clock to its steady clock (wall minus steady), as read at each ping.
+    """Difference between a machine's wall clock and its steady clock (wall minus steady), as read at each ping.
 
     A clock discipline changes the rate once a second. So between two readings the clock strays from the straight line
     by at most the difference of the interval's movement to that of its neighbours. Where the clock moved by more than

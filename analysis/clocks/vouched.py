@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.clocks.envelope import SLEW, Curve, Floats, Ints
 
-#: Longest gap between two reports that is bridged; a clock may be slewed meanwhile, and after it the bound is unknown.
+#: Longest gap between two reports over which their bounds still apply, widened by the largest slew.
 _LONGEST_GAP_NS = 2_000_000_000
 
 

@@ -80,9 +80,9 @@ class Found:
     late_by_subscription: Ints
     #: By row of the file: True if it is the first of an expected pair.
     expected_rows: Flags
-    #: (event, subscription) of rows beyond the first of a pair, with event -1 if it is not on record; and of the
-    #: deliveries that did arrive of events that did not reach every subscription.
+    #: (event, subscription) of rows beyond the first of a pair, with event -1 if it is not on record.
     duplicates: _Pairs = (_NONE, _NONE)
+    #: (event, subscription) of the deliveries that did arrive of events that did not reach every subscription.
     incomplete: _Pairs = (_NONE, _NONE)
     through: Through = field(default_factory=lambda: Through.of([], []))
     rows: int = 0

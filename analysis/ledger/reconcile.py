@@ -134,7 +134,7 @@ class Reconciled:
     #: The same at both ends of the arrivals' intervals; the same objects if all arrivals are exact.
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
-    #: True if the intervals are known, which requires that every clock's error is.
+    #: True if the intervals are known, which requires the error of every clock to be known.
     ends_known: bool
     breakdown: Breakdown
 

@@ -20,7 +20,7 @@ class Places:
             self._table[numbers] = np.arange(len(numbers))
 
     def __len__(self) -> int:
-        """Return the number of numbers."""
+        """Return the length of the sorted list."""
         return len(self._numbers)
 
     def of(self, wanted: Ints) -> Ints:

@@ -191,7 +191,7 @@ class _Manifest(Struct):
 
 
 def read(folder: Path, formats: tuple[int, ...]) -> dict[str, Any]:
-    """Return the manifest of a run's folder as plain data.
+    """Return the manifest of a run folder as plain data.
 
     Raises:
         ManifestError: the manifest is missing, its format is not in ``formats``, or a value has the wrong type.

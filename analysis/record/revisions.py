@@ -150,7 +150,7 @@ def _shape(value: Any, at: str) -> Iterator[str]:
 
 
 def child(at: str, step: str | int) -> str:
-    """Return the key of a member of an object (a text) or of the entries of a list (any number) at ``at``."""
+    """Return the key below ``at`` of an object's member (``step`` is its name) or a list's entries (any int)."""
     if isinstance(step, int):
         return f"{at}[]"
     return f"{at}{step}" if at.endswith(":") else f"{at}.{step}"
