@@ -134,8 +134,8 @@ def _clock(run: Run) -> dict[str, Any]:
 def _say_error(run: Run, summary: dict[str, Any]) -> None:
     """Add the largest clock error to each latency figure as `error_ns`, or None if it is not known.
 
-    A figure's `low` and `high` give its interval, from this error and that of the stamps (see `figures.bounds`). Older
-    records do not say how exact a stamp is, so `low` is set to None for them.
+    A figure's `low` and `high` are its interval, which covers this error and that of the stamps (see `figures.bounds`).
+    Older records do not say how exact a stamp is, so `low` is set to None for them.
     """
     errors = [fit.error_ns for fit in run.clocks.values()]
     worst = None if None in errors else max((error for error in errors if error is not None), default=0)
@@ -189,7 +189,8 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
     _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
     request = np.zeros(len(sent_ns), dtype=bool)
     request[first] = True
-    # Lateness compares the master's clock (the schedule) with a worker's; the other differences use one worker's clock.
+    # Lateness and slot wait compare the master's clock (the schedule) with a worker's; the rest is on one worker's
+    # clock.
     error_ns = {"error_ns": _greatest_error_ns(run, ints(table, "worker")[sent], sent_ns[sent])}
     late_ns, wait_ns = (times - ints(table, "intended_ns") for times in (sent_ns, slot_ns))
     connecting_ns = ints(table, "connection_wait_ns")

@@ -136,7 +136,7 @@ def cost(summary: Mapping[str, Any]) -> str | None:
 def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
     """Return (kind, sentence): 'good', 'warning' or 'bad', and the verdict in words.
 
-    'good' takes a valid run with passed gates, or, without gates, one with no lost, late or duplicate delivery.
+    'good' requires a valid run that passed its gates or, without gates, has no lost, late or duplicate delivery.
     """
     ledger, judged = summary["ledger"], summary["verdict"]
     found = "nothing was measured"
