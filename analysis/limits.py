@@ -48,7 +48,7 @@ class Limits:
     clock_ns: int = 100_000
     #: Clock error across hosts as a share of the headline p99: degraded if `clock_ns` is exceeded as well.
     clock_share: float = 0.1
-    #: Clock step: invalid from this on; a smaller one is degraded by `clock_ns` and `clock_share`.
+    #: Clock step: invalid from this on. A smaller one degrades the run if it exceeds `clock_ns` and `clock_share`.
     step_ns: int = _MS
     #: Pause of a worker process: degraded from this on.
     pause_ns: int = 100 * _MS
