@@ -1,8 +1,8 @@
-"""From a run's folder to figures, plots and a report; reads the folder (results/README.md) and nothing else.
+"""Compute figures, plots and a report from a run folder, reading nothing else (format: results/README.md).
 
 import analysis
 run = analysis.load("results/20261124-031500Z-comments")
-run.deliveries      # pandas DataFrame, read when asked for
+run.deliveries      # pandas DataFrame, loaded on first access
 analysis.summarise(run)["delivery"]["headline_ns"]
 """
 
@@ -25,7 +25,7 @@ __all__ = ["Run", "RunError", "by_second", "load", "summarise"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import numpy and pyarrow when they are needed: `analysis.gates.grammar`, which checks scenarios, does without."""
+    """Import lazily: `analysis.gates.grammar`, which checks scenarios, works without loading numpy and pyarrow."""
     if name not in _MODULES:
         raise AttributeError(f"module 'analysis' has no attribute {name!r}")
     return getattr(import_module(f"analysis.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""`python -m analysis finish RUN`: summary, report and the tables in the terminal."""
+"""`python -m analysis finish RUN`: write summary and report, and print the tables in the terminal."""
 
 import argparse
 import json
@@ -19,7 +19,11 @@ _USAGE, _INCONCLUSIVE, _INTERRUPTED = 2, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, 2 where the folder is not a run, 3 where not all could be written, 130 interrupted."""
+    """Run a command and return its exit code.
+
+    0: success; 2: the folder is not a readable run; 3: an output could not be written, memory ran out or the program
+    hit a defect; 130: interrupted.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m analysis", description="Figures and report of a run's folder."
     )
@@ -45,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Here, so that what goes wrong while pyarrow is loaded is said as everything else is.
+    # Imported here so that main() also reports errors raised while pyarrow loads.
     with loading():
         import pyarrow as pa
 
@@ -61,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
         _say(str(error))
         return _USAGE
     except (pa.ArrowException, OSError) as error:
-        # Only tables are read here.
+        # Unreadable JSON raises RunError, so the cause is a table.
         _say(f"{options.run} holds a table that cannot be read: {' '.join(str(error).split())}")
         return _USAGE
     unwritten: list[str] = []
@@ -77,7 +81,7 @@ def _run(options: argparse.Namespace) -> int:
 def _show(
     run: "Run", summary: dict[str, Any], unwritten: Sequence[str], *, written: bool, report: bool
 ) -> None:
-    """Print the summary and where it is; what the terminal cannot show changes nothing."""
+    """Print the summary, and the path of the report or of the run folder."""
     with loading():
         from rich.console import Console
 
@@ -85,15 +89,15 @@ def _show(
 
     print_summary(summary, Console(highlight=False))
     if written and not unwritten:
-        # Plain: a path that rich has wrapped cannot be clicked or copied.
+        # Not through rich: a path that it wraps cannot be clicked or copied.
         print(f"report: {run.path / 'report.html'}" if report else f"results: {run.path}", flush=True)
 
 
 def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[str]:
-    """Write summary.json, then all that is made from it, each file whole or not at all.
+    """Write summary.json and the files derived from it, each file whole or not at all.
 
-    Returns a sentence for each file that could not be written. The summary comes first, as the verdict stands in it.
-    Without ``report``, a report of an earlier reckoning goes: it might say something else.
+    Returns a sentence for each file that could not be written. summary.json is written first because it holds the
+    verdict. Without ``report``, an existing report.html is deleted: it may contradict the new summary.
     """
     with loading():
         from analysis.figures import derived
@@ -104,7 +108,7 @@ def write(run: "Run", summary: dict[str, Any], *, report: bool = True) -> list[s
 
     def draw() -> None:
         if report:
-            # Here: a run without a report does not load matplotlib for it.
+            # Imported here: a run without a report need not load matplotlib.
             with loading():
                 from analysis.report.page import render
 

@@ -1,8 +1,8 @@
-"""Output that cannot fail and that no foreign text can command: the terminal is only a display.
+"""Standard output and standard error that never raise and pass no control sequence from outside to the terminal.
 
-What becomes of a run is decided by its record. A closed pipe, a full disk behind a redirection or a terminal that
-cannot show a character loses text and nothing else. Whatever is printed may hold what a service, a worker or a record
-said, so control characters end here, for every `print` and every log line: colours are all that is let through.
+A run's result is decided by its record, so output may be lost: a closed pipe, a full disk behind a redirection or a
+character that the terminal cannot show must not stop the program. Printed text may come from a service, a worker or a
+record, so control characters are replaced in every `print` and every log line. Only colour sequences pass.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any, TextIO, cast
 
 
 class _Forgiving(io.RawIOBase):
-    """Writes to a file descriptor; bytes it does not take are lost without an error."""
+    """A raw stream on a file descriptor that silently drops the bytes it cannot write."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -24,44 +24,44 @@ class _Forgiving(io.RawIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Return whether the descriptor is a terminal."""
+        """Return True if the descriptor is a terminal."""
         try:
             return os.isatty(self._descriptor)
         except OSError:
             return False
 
     def writable(self) -> bool:
-        """Return true: what cannot be written is lost."""
+        """Return True always: bytes that cannot be written are dropped."""
         return True
 
     def write(self, data: object) -> int:
-        """Write as much as the descriptor takes; returns how many bytes are dealt with, which is all of them."""
+        """Write as much as the descriptor takes and return the length of ``data``, as if all had been written."""
         view = memoryview(data).cast("B")  # type: ignore[arg-type]  # RawIOBase is given any buffer
         rest = view
         try:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            # Also of a terminal or pipe that is full and does not block: to wait would stop the event loop.
+            # Includes EAGAIN of a full non-blocking terminal or pipe: waiting would block the event loop.
             return view.nbytes
         return view.nbytes
 
 
-#: Control characters but for line end and tab; a sequence that sets a colour is let through.
+#: Control characters except newline and tab; group 1 is a colour sequence, which passes.
 _COMMANDS = re.compile(r"(\x1b\[[0-9;]{0,20}m)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-#: For people also what turns the direction of text.
+#: Characters that change text direction or break lines; replaced in output for people too.
 _TURNS = re.compile(r"[\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class _Display(io.TextIOWrapper):
-    """Text for a terminal or a log, without what a terminal would obey."""
+    """A text stream for a terminal or a log that replaces control characters."""
 
     def __init__(self, raw: _Forgiving, encoding: str, *, for_people: bool) -> None:
         super().__init__(cast(Any, raw), encoding=encoding, errors="replace", line_buffering=for_people)
         self._for_people = for_people
 
     def write(self, text: str) -> int:
-        """Write text, with a question mark for each control character; returns how much was given."""
+        """Write text with each control character replaced by a question mark; return the length of ``text``."""
         shown = _COMMANDS.sub(lambda found: found[1] or "?", text)
         if self._for_people:
             shown = _TURNS.sub("?", shown)
@@ -70,7 +70,7 @@ class _Display(io.TextIOWrapper):
 
 
 def drawing(stream: TextIO) -> TextIO:
-    """Return a stream to the same place that may move the cursor, for text that is all our own."""
+    """Return an unfiltered stream to the same descriptor, for the program's own text that moves the cursor."""
     raw = getattr(stream, "buffer", None)
     if not isinstance(raw, _Forgiving):
         return stream
@@ -84,21 +84,21 @@ def _forgiving(stream: TextIO | None, descriptor: int) -> TextIO:
     try:
         os.fstat(descriptor)
     except OSError:
-        # Closed by whoever started us (`2>&-`): the number must not become another file's.
+        # The parent closed it (`2>&-`): occupy the number, or the next opened file would get it.
         opened = os.open(os.devnull, os.O_WRONLY)
         if opened != descriptor:
             os.dup2(opened, descriptor)
             os.close(opened)
     raw = _Forgiving(descriptor)
-    # Without a buffer of bytes between: a signal's exception on the way back from a write would leave in it what was
-    # written, to be written again.
+    # No BufferedWriter in between: an exception raised by a signal handler after a write would leave the bytes in the
+    # buffer, and they would be written twice.
     return _Display(raw, encoding, for_people=raw.isatty() or descriptor == 2)
 
 
 def protect_output() -> None:
     """Make standard output and standard error unable to raise; call it first in every process's `main`.
 
-    A stream that is not the process's own (as under a test runner that captures output) is left as it is.
+    Leaves a stream alone if it does not write to descriptor 1 or 2, as under a test runner that captures output.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)

@@ -1,4 +1,4 @@
-"""What is still good of the generator's own doing: the limits of the verdict, after a run and while it goes on."""
+"""Limits of the verdict on the load generator itself, applied during a run and after it."""
 
 from dataclasses import dataclass
 
@@ -8,74 +8,76 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What is still good; the reasons are in docs/concepts/verdict.md, the table there is made from this."""
+    """Limits of the verdict; docs/concepts/verdict.md explains them, docs/reference/gates.md is generated from them."""
 
-    #: Generator's own lateness (p99 of sent − slot) from which on a run is degraded, where it also is …
+    #: Degraded if the generator's own lateness (p99 of sent − slot) is above this and above `lateness_doubtful_share`.
     lateness_doubtful_ns: int = 2 * _MS
-    #: … above this share of the headline p99.
+    #: Own lateness (p99) as a share of the headline p99: degraded if `lateness_doubtful_ns` is exceeded as well.
     lateness_doubtful_share: float = 0.25
-    #: The same for invalid: the lateness, …
+    #: Invalid if the generator's own lateness (p99) is above this and above `lateness_wrong_share`.
     lateness_wrong_ns: int = 20 * _MS
-    #: … and its share of the headline p99.
+    #: Own lateness (p99) as a share of the headline p99: invalid if `lateness_wrong_ns` is exceeded as well.
     lateness_wrong_share: float = 0.5
-    #: Share of events that were due and never sent: invalid above it, degraded above none.
+    #: Share of due events that were never sent: invalid above it, degraded above zero.
     unsent_wrong: float = 0.01
-    #: Receive-queue delay (p99): degraded. Kernel stamps are not touched by it until the socket buffers fill.
+    #: Receive-queue delay (p99): degraded above it. It does not affect kernel stamps until the socket buffers fill.
     queue_doubtful_ns: int = 100 * _MS
-    #: Receive-queue delay (p99): invalid.
+    #: Receive-queue delay (p99): invalid above it.
     queue_wrong_ns: int = 2 * _SECOND_NS
-    #: By how much the headline p99 may be smaller since arrivals are uncertain: degraded above this, where it also is …
+    #: Degraded if uncertain arrivals may lower the headline p99 by more than this and by more than `arrival_share`.
     arrival_ns: int = 500_000
-    #: … above this share of the headline p99.
+    #: Possible reduction of the headline p99 by uncertain arrivals, as a share of it: see `arrival_ns`.
     arrival_share: float = 0.1
-    #: Of a record that does not say how uncertain arrivals are: share of deliveries with the stamp of a later one.
+    #: Degraded above it: share of deliveries with the stamp of a later one, if the record lacks arrival uncertainty.
     stamps_shared: float = 0.01
-    #: One stall of the event loop: degraded.
+    #: Longest stall of the event loop: degraded above it.
     stall_ns: int = 250 * _MS
-    #: Share of the measurement in such stalls: invalid.
+    #: Share of the measurement spent in stalls longer than `stall_ns`: invalid above it.
     stalled_wrong: float = 0.1
-    #: CPU of a worker in one second, as a share of what it is allowed, from which on that second counts as busy.
+    #: A second is busy if a worker's CPU time, as a share of what it is allowed, is above this.
     busy_cpu: float = 0.9
-    #: Share of busy seconds: degraded.
+    #: Share of busy seconds: degraded above it.
     busy_seconds: float = 0.2
-    #: Time in the garbage collector within one second: degraded.
+    #: Time in the garbage collector within one second: degraded above it.
     gc_pause_ns: int = 100 * _MS
-    #: Open files, as a share of what the process may have: degraded.
+    #: Open files as a share of the process's limit: degraded above it.
     open_files_share: float = 0.9
-    #: Local ports, as a share of the system's range: degraded.
+    #: Local ports in use as a share of the system's range: degraded above it.
     ports_share: float = 0.8
-    #: Error of the clocks across hosts: degraded above this, and …
+    #: Degraded if the clock error across hosts is above this and above `clock_share`.
     clock_ns: int = 100_000
-    #: … above this share of the headline p99.
+    #: Clock error across hosts as a share of the headline p99: degraded if `clock_ns` is exceeded as well.
     clock_share: float = 0.1
-    #: A step of a clock: invalid; a smaller one degrades the run by the two limits above.
+    #: Clock step: invalid from this on. A smaller one degrades the run if it exceeds `clock_ns` and `clock_share`.
     step_ns: int = _MS
-    #: A pause of a worker's process: degraded from this on.
+    #: Pause of a worker process: degraded from this on.
     pause_ns: int = 100 * _MS
-    #: A machine that stood still, clocks and all: degraded from this on.
+    #: Suspension of a whole machine including its clocks: degraded from this on.
     frozen_ns: int = 10 * _MS
-    #: A pause of either kind: invalid from this on, …
+    #: Pause of a process or suspension of a machine: invalid from this on.
     pause_wrong_ns: int = 200 * _MS
-    #: … or if it took this share of the measurement: then it is in the p99.
+    #: Pause or suspension as a share of the measurement: invalid from this on, because the p99 then includes it.
     pause_wrong_share: float = 0.01
-    #: Time for which a CPU quota held everything back in one second: degraded, as a machine that stood still.
+    #: Time in one second for which a CPU quota stopped the processes: degraded from this on, like a machine suspension.
     throttled_ns: int = 10 * _MS
-    #: Share of the measurement held back: degraded above this (half of what lies beyond a p99), where one stop is …
+    #: Share of the measurement stopped by a quota: degraded from this on (half of the samples above a p99) if a single
+    #: stop exceeds `throttled_shift`.
     throttled_share: float = 0.005
-    #: … above this share of the headline p99; …
+    #: Length of a single quota stop as a share of the headline p99: see `throttled_share`.
     throttled_shift: float = 0.1
-    #: … invalid where it took `pause_wrong_share` of the measurement and one stop is above this share of the p99 …
+    #: Length of a single quota stop as a share of the headline p99: invalid above it if the stops took
+    #: `pause_wrong_share` of the measurement.
     throttled_shift_wrong: float = 0.5
-    #: … or took this share of the measurement. The same for waits for memory and for steal.
+    #: Share of the measurement stopped by a quota, waiting for memory or lost to steal: invalid from this on.
     throttled_wrong: float = 0.1
-    #: Time in one second for which tasks waited for memory, or the hypervisor took the CPUs: degraded.
+    #: Time in one second lost to waits for memory or to steal (the hypervisor took the CPUs): degraded from this on.
     waited_ns: int = 100 * _MS
-    #: Time held back by a quota, as a share of a pause in the same second, from which on the quota was the pause.
+    #: If a quota stop covers at least this share of a pause in the same second, the quota caused the pause.
     throttled_explains: float = 0.8
-    #: Memory of a container in its last second, as a share of its limit, from which on a worker that is gone is taken
-    #: to have ended for want of it.
+    #: If a lost worker's container used at least this share of its memory limit in its last second, it is taken to have
+    #: run out of memory.
     memory_full: float = 0.9
-    #: Time without a sign of a worker: invalid.
+    #: Time without a health row or report from a worker: invalid above it.
     silence_ns: int = 3 * _SECOND_NS
 
 
@@ -83,10 +85,10 @@ LIMITS = Limits()
 
 
 def reads_too_slowly(cpu: float, lag_ns: int, queue_ns: int) -> bool:
-    """Return whether a wait in the socket is the generator's doing, by the worse of that second and the one before.
+    """Return True if the generator caused a delay in the socket's receive queue.
 
-    ``cpu`` is a share of what the worker is allowed, ``lag_ns`` by how much the event loop was late. Else data came
-    behind a segment that was lost on the way: TCP gives it out in order, and it waits in the kernel, stamped, until
-    that was sent again.
+    ``cpu`` is the share used of what the worker is allowed and ``lag_ns`` the event loop's lateness, each the worse of
+    that second and the one before; ``queue_ns`` is the delay in the queue. If False, a segment was lost on the way: TCP
+    delivers in order, so later data waits in the kernel, already stamped, until the retransmission arrives.
     """
     return cpu > LIMITS.busy_cpu or lag_ns > min(queue_ns / 4, LIMITS.stall_ns)

@@ -1,13 +1,13 @@
-"""From counted operations to money, by the prices that a run's record keeps.
+"""Turn counted operations into US dollars by the prices kept in the run's record.
 
-The prices are a mapping as `manifest.json` holds it (results/README.md, `prices`). None is what is not known, and makes
-unknown what depends on it.
+The prices are the mapping `prices` of `manifest.json` (results/README.md). A number or price of None is unknown, and
+so is every cost that depends on it.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-#: What is counted, and as which of the price file's kinds it is billed.
+#: Operation counted in a run → kind of operation in the price file.
 KINDS = {
     "publish": "publish",
     "delivery": "delivery",
@@ -24,7 +24,7 @@ _GB = 1e9
 
 
 def units(size_bytes: int, unit_bytes: int) -> int:
-    """Return as how many messages an event of that size counts: one for each unit that it begins, and one at least."""
+    """Return the number of messages billed for an event: one for each unit or part of a unit, and at least one."""
     return max(1, -(-size_bytes // unit_bytes))
 
 
@@ -34,10 +34,10 @@ def bill(
     bytes_out: float | None,
     prices: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what operations, by the names in `KINDS`, and the rest cost in US dollars.
+    """Return the cost in US dollars of operations (by the names in `KINDS`), connection-minutes and outgoing bytes.
 
-    `total` is the sum of what is known and certainly billed, `unclear` of what may or may not be; `unknown` names
-    what is in neither, since its number or its price is not known.
+    `total` sums the known costs that are certainly billed, `unclear` those that may be billed. `unknown` names the
+    items in neither sum, because their number or price is not known.
     """
     each = prices["usd_per_million_operations"]
     usd: dict[str, float | None] = {}
@@ -75,12 +75,12 @@ def bill(
 
 
 def operations(counted: Mapping[str, float | None], prices: Mapping[str, Any]) -> float:
-    """Return how many of the counted operations are known and certainly billed."""
+    """Return the number of counted operations that are known and certainly billed."""
     return sum(counted.get(name) or 0 for name, kind in KINDS.items() if prices["counts"][kind] == "always")
 
 
 def money(usd: float | None) -> str:
-    """Return an amount in US dollars: cents, and two significant digits below one."""
+    """Return an amount in US dollars as text: cents from $1 on, two significant digits below."""
     if usd is None:
         return "–"
     if usd == 0:

@@ -1,6 +1,6 @@
-"""The figures of a run: what summary.json holds.
+"""Compute the contents of summary.json.
 
-Every figure is of the measure phase: of events whose *intended* time lies in it, whenever they arrived. Times are in
+Every figure covers the measure phase: the events whose *intended* time lies in it, whenever they arrived. Times are
 nanoseconds, rates per second. None (null) means not known or not measured, never zero.
 """
 
@@ -30,7 +30,7 @@ _GATE_FAILED, _INCONCLUSIVE, _TARGET = 1, 3, 4
 
 
 def summarise(run: Run) -> dict[str, Any]:
-    """Return the summary; computed from the tables alone."""
+    """Return the summary of a run, computed from its folder alone."""
     manifest, window = run.manifest, run.measure
     summary: dict[str, Any] = {
         "format": FORMAT,
@@ -74,7 +74,7 @@ def summarise(run: Run) -> dict[str, Any]:
         summary["clock"] = _clock(run)
         summary["workers"] = workers.summarise(run, None, None)
         return _judged(run, None, summary)
-    # Before the ledger, whose arrays stay in memory: in a large run each of the two takes much for a while.
+    # Before the ledger, whose arrays stay in memory: in a large run both at once take too much.
     delivery = _delivery(run)
     settled = reconcile(run, window)
     ledger = settled.ledger
@@ -102,7 +102,7 @@ def summarise(run: Run) -> dict[str, Any]:
 
 
 def _judged(run: Run, window: Window | None, summary: dict[str, Any]) -> dict[str, Any]:
-    """Add the verdict, the gates, and the exit code that they and the target's absence make of a whole run."""
+    """Add the verdict, the gates, and the exit code that follows if the run itself ended with 0."""
     judgement = judge(run, window, summary)
     summary["verdict"] = judgement.to_dict()
     results = checks.decide(run, summary, gates_of(run.manifest))
@@ -132,14 +132,14 @@ def _clock(run: Run) -> dict[str, Any]:
 
 
 def _say_error(run: Run, summary: dict[str, Any]) -> None:
-    """Put the largest error of the clocks beside the latencies; None: not known.
+    """Add the largest clock error to each latency figure as `error_ns`, or None if it is not known.
 
-    Between what each figure lies, with this error and that of the stamps, is its `low` and `high` (see `bounds`). How
-    exact a stamp is older records do not say: there the low end is not known.
+    A figure's `low` and `high` are its interval, which covers this error and that of the stamps (see `figures.bounds`).
+    Older records do not say how exact a stamp is, so `low` is set to None for them.
     """
     errors = [fit.error_ns for fit in run.clocks.values()]
     worst = None if None in errors else max((error for error in errors if error is not None), default=0)
-    # From the schedule (the master's) to a receiver one clock takes part, from a sender two.
+    # Schedule (the master's clock) to receiver involves one worker's clock, sender to receiver two.
     headlines = [(summary["delivery"]["headline_ns"], 1), (summary["delivery"]["service_ns"], 2)]
     headlines += [(summary["fanout"][name], 1) for name in RANKS]
     headlines += [(step["headline_ns"], 1) for step in summary["steps"]]
@@ -150,17 +150,17 @@ def _say_error(run: Run, summary: dict[str, Any]) -> None:
 
 
 def _delivery(run: Run) -> dict[str, Any]:
-    """Latencies of all rows: duplicates arrived too, and hiding them would hide their latency."""
+    """Return latencies over all rows: duplicates arrived too, and dropping them would hide their latency."""
     found = latencies(run)
     none = {**Percentiles(0, 0).to_dict(), "low": None, "high": None}
     return {
-        # Whether some arrivals are known as intervals; None: the record does not say.
+        # True if some arrivals are known as intervals only, or None if the record does not say.
         "uncertain_arrivals": run.uncertain_arrivals,
         "stamps_shared": found.stamps_shared if found else None,
-        # A dict for each: later the clocks' error is put into some of them.
+        # A dict of its own for each: _say_error() adds the clock error to some.
         "headline_ns": dict(found.headline.figures if found else none),
         "service_ns": dict(found.service.figures if found else none),
-        # Only where clocks had to be corrected and the publisher's worker was lost.
+        # Above zero only if clocks were corrected and the publisher's worker was lost.
         "service_unknown": found.service_unknown if found else 0,
         "receive_queue_ns": dict(found.queue.figures if found else none),
     }
@@ -185,11 +185,12 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
     )
     sent_ns, acked_ns, slot_ns = (ints(table, name) for name in ("sent_ns", "acked_ns", "slot_ns"))
     sent, answered = sent_ns >= 0, (sent_ns >= 0) & (acked_ns >= 0)
-    # An answer is one request's, however many events were in it.
+    # One answer covers a whole request, however many events it carried.
     _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
     request = np.zeros(len(sent_ns), dtype=bool)
     request[first] = True
-    # The schedule is on the master's clock; the other times of a publish are on one worker's.
+    # Lateness and slot wait compare the master's clock (the schedule) with a worker's; the rest is on one worker's
+    # clock.
     error_ns = {"error_ns": _greatest_error_ns(run, ints(table, "worker")[sent], sent_ns[sent])}
     late_ns, wait_ns = (times - ints(table, "intended_ns") for times in (sent_ns, slot_ns))
     connecting_ns = ints(table, "connection_wait_ns")
@@ -199,7 +200,7 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
         "lateness_ns": Percentiles.of(late_ns[sent & request]).to_dict() | error_ns,
         "slot_wait_ns": Percentiles.of(wait_ns[sent & request]).to_dict() | error_ns,
         "own_lateness_ns": Percentiles.of((ready_ns - slot_ns)[sent & request]).to_dict(),
-        # Of what was never sent as well: it waited in vain. Of none in a record of before.
+        # Includes unsent events, which waited in vain; empty for older records.
         "connection_wait_ns": Percentiles.of(connecting_ns[(connecting_ns >= 0) & request]).to_dict(),
         "requests": int(request.sum()),
         "events_by_status": _counts(table, "status"),
@@ -208,7 +209,7 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
 
 
 def _greatest_error_ns(run: Run, worker: Ints, times_ns: Ints) -> int | None:
-    """Return the greatest error of times that workers stamped; None if it is not known of one of the workers."""
+    """Return the largest clock error (ns) of worker-stamped times, or None if one worker's error is not known."""
     greatest_ns = 0
     for number, fit in run.clocks.items():
         its = worker == number
@@ -256,7 +257,7 @@ def _readiness(run: Run) -> dict[str, Any]:
 
 
 def _health(run: Run, window: Window) -> dict[str, Any]:
-    """The worst second of any worker; the phase's edges fall into a second, so one more on either side is in."""
+    """Return the worst second of any worker, including the seconds that straddle the edges of the window."""
     columns = (
         "time_ns",
         "interval_ns",
@@ -296,7 +297,7 @@ def _health(run: Run, window: Window) -> dict[str, Any]:
 
 
 def _counts(table: Any, column: str) -> dict[str, int]:
-    """Return how often each text of a column occurs, most often first; null is left out."""
+    """Return the number of occurrences of each text in a column, most frequent first; null is left out."""
     code, names = codes(table, column)
     counts = Counter(
         {names[index]: int(n) for index, n in enumerate(np.bincount(code, minlength=len(names))) if n}

@@ -1,4 +1,4 @@
-"""Figures as people read them, and foreign text made harmless."""
+"""Format figures for people, and clean text that comes from outside."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 from analysis.pricing import money
 
 UNKNOWN = "–"
-#: What a cost may lack, in words.
+#: Names of the items that a cost may lack, in words.
 UNPRICED = {
     "publish": "events published",
     "delivery": "events delivered",
@@ -25,7 +25,7 @@ _UNITS = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns"))
 
 
 def duration(ns: float | None) -> str:
-    """Return a duration with three significant digits and the unit that suits it."""
+    """Return a duration with three significant digits and a fitting unit."""
     if ns is None:
         return UNKNOWN
     if ns == 0:
@@ -46,7 +46,7 @@ def cores(value: float | None) -> str:
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Return a number with so many significant digits, no exponent, no digits after a long whole part."""
+    """Return a number with ``digits`` significant digits, without an exponent; a longer whole part is kept in full."""
     # Rounded first: 0.9997 becomes 1.00, not 1.000.
     rounded = abs(float(f"{value:.{digits}g}"))
     whole = len(str(int(rounded))) if rounded >= 1 else 0
@@ -54,12 +54,12 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def count(value: float | None) -> str:
-    """Return a whole number with thousands parted."""
+    """Return a whole number with thousands separators."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def utc(at_ns: int) -> str:
-    """Return a time of the wall clock, always in UTC: every file of a run says the same, wherever it is made."""
+    """Return a wall-clock time in UTC, so that a run's files are the same wherever they are made."""
     return f"{datetime.fromtimestamp(at_ns // 1_000_000_000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -79,7 +79,7 @@ def rate(value: float | None) -> str:
 
 
 def ratio(value: float | None, of: int | None = None) -> str:
-    """Return a share in per cent, never rounded up to 100 or down to 0: all but one of a million is not all."""
+    """Return a share in per cent, never rounded up to 100 or down to 0: all but one in a million is not all."""
     if value is None:
         return UNKNOWN
     percent = value * 100
@@ -98,25 +98,25 @@ def size(value: float | None) -> str:
 
 
 def clean(text: Any) -> str:
-    """Return foreign text without control characters, which a terminal would obey, and not endlessly long."""
+    """Return text from outside without control characters, which a terminal would obey, cut to 300 characters."""
     shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
     return shown if len(shown) <= 300 else shown[:299] + "…"
 
 
 def printable(value: Any) -> Any:
-    """Return text without control characters but for line ends and tabs; leave anything else, and markup, alone."""
+    """Return text without control characters except newline and tab; other types and markup are returned unchanged."""
     if type(value) is not str or value.isprintable():
         return value
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in value)
 
 
 def sentence_part(reason: Any) -> str:
-    """Return a foreign reason as it stands within a sentence: harmless, no full stop."""
+    """Return a reason from outside in the form it takes within a sentence: cleaned, without a full stop."""
     return clean(reason or "no reason is on record").rstrip(". ")
 
 
 def cost(summary: Mapping[str, Any]) -> str | None:
-    """Return what a run cost, or would have cost on AWS, in a sentence; None: its record holds no prices."""
+    """Return a sentence on what a run cost, or would have cost on AWS, or None if its record holds no prices."""
     found = summary.get("cost")
     if found is None:
         return None
@@ -134,7 +134,10 @@ def cost(summary: Mapping[str, Any]) -> str | None:
 
 
 def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
-    """Return (kind, sentence): kind is 'good', 'warning' or 'bad'. Good is only what is beyond doubt and whole."""
+    """Return (kind, sentence): 'good', 'warning' or 'bad', and the verdict in words.
+
+    'good' requires a valid run that passed its gates or, without gates, has no lost, late or duplicate delivery.
+    """
     ledger, judged = summary["ledger"], summary["verdict"]
     found = "nothing was measured"
     if ledger is not None and ledger["expected"]:

@@ -1,7 +1,7 @@
-"""pyarrow without pandas, until somebody wants both.
+"""Keep pyarrow from importing pandas until the program imports pandas itself.
 
-The first time that pyarrow makes or reads anything it loads pandas, where that is installed, to recognise a Series.
-That costs some 0.3 s of CPU time in a process that has none.
+On its first conversion pyarrow imports pandas, if installed, to recognise a Series. That costs about 0.3 s of CPU time
+in a process that uses no Series.
 """
 
 import sys
@@ -15,7 +15,7 @@ _NAME = "pandas"
 
 
 def spare() -> None:
-    """Have pyarrow do without pandas in this process until pandas is imported; then all is as it would have been."""
+    """Hide pandas from pyarrow until this process imports pandas; from then on pyarrow uses it as usual."""
     if _NAME in sys.modules or any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     import pyarrow as pa
@@ -23,21 +23,21 @@ def spare() -> None:
     finder = _Finder()
     sys.meta_path.insert(0, finder)
     try:
-        # It looks once, and again where a caller asks for pandas.
+        # The first conversion makes pyarrow look for pandas; later it looks only if a caller asks for pandas.
         pa.array([0])
     finally:
         finder.hides = False
 
 
 class _Finder:
-    """Hides pandas; later finds it as others do, and has pyarrow know of it as soon as it is loaded."""
+    """A meta path finder that first hides pandas, and later finds it and has pyarrow take notice once it is loaded."""
 
     hides = True
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Answer for pandas only; see `importlib.abc.MetaPathFinder`."""
+        """Find pandas and nothing else; see `importlib.abc.MetaPathFinder`."""
         if name != _NAME:
             return None
         if self.hides:
@@ -52,19 +52,19 @@ class _Finder:
 
 
 class _Loader:
-    """Loads as the loader that it is given, and then tells pyarrow."""
+    """A loader that delegates to the real one and then makes pyarrow look for pandas again."""
 
     def __init__(self, loader: Any, finder: _Finder) -> None:
         self._loader = loader
         self._finder = finder
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Return what the loader itself makes; see `importlib.abc.Loader`."""
+        """Return the module that the real loader creates; see `importlib.abc.Loader`."""
         made: ModuleType | None = self._loader.create_module(spec)
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        """Load the module, with its own loader for whatever reads the package's files later."""
+        """Load the module with the real loader, which stays in its spec to read the package's files later."""
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
@@ -72,6 +72,6 @@ class _Loader:
             sys.meta_path.remove(self._finder)
         import pyarrow as pa
 
-        # A pandas too old for pyarrow is none to it.
+        # pyarrow rejects a pandas that is too old.
         with suppress(ImportError):
             pa.table({}).to_pandas()

@@ -1,1 +1,1 @@
-"""How the clocks of workers stood to the master's, and how far off that may be."""
+"""Offsets of the workers' clocks from the master's, with bounds of their error."""

@@ -1,10 +1,10 @@
-"""Bounds of the offset between two clocks, from pings. Pure numpy.
+"""Bound the offset between two clocks by pings. Pure numpy.
 
-A ping leaves at t0 and returns at t3 on the worker's clock; the master reads its own clock between the two and gets m.
-The master read it after the ping had left, so its offset (master minus worker) was at most m − t0 when the ping left.
-It read it before the answer was back, so the offset was at least m − t3 when the answer came. Each ping gives these two
-points, whatever the network did (the bound of RFC 5905, section 8, at the moments at which it holds). Between points a
-bound widens by the fastest credible rate at which the two clocks part (`analysis.clocks.envelope`).
+A ping leaves at t0 and returns at t3 on the worker's clock; in between the master reads its own clock as m. The master
+read it after the ping had left, so the offset (master minus worker) was at most m − t0 when the ping left. It read it
+before the answer arrived, so the offset was at least m − t3 at that moment. Each ping gives these two points, whatever
+the network did (the bound of RFC 5905, section 8, at the moments at which it holds). Between points a bound widens by
+the fastest credible rate at which the two clocks drift apart (`analysis.clocks.envelope`).
 """
 
 from dataclasses import dataclass, replace
@@ -27,17 +27,17 @@ from analysis.clocks.envelope import (
     steady_offset,
 )
 
-#: A reading of the wall clock and the steady clock is accepted if both happened within this time.
+#: The wall clock and the steady clock are read together; a pair is accepted if both were read within this time.
 READING_NS: Final = 5_000
-#: The wall clock was stepped if it moved against the steady clock by more than slewing explains plus this.
+#: The wall clock was stepped if it moved against the steady clock by more than the largest slew plus this.
 STEP_NS: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """Answered pings of one worker, arrays of one length; the `raw` ones are None if the record has none.
+    """Answered pings of one worker, as arrays of one length; the `raw` arrays are None if the record has none.
 
-    `raw` times are of CLOCK_MONOTONIC_RAW, which nothing steps or slews. They were read together with `sent_ns`,
+    `raw` times are of CLOCK_MONOTONIC_RAW, which is never stepped or slewed. They were read together with `sent_ns`,
     `received_ns` and `master_sent_ns`.
     """
 
@@ -54,12 +54,12 @@ class Pings:
 
     @property
     def round_trip_ns(self) -> Ints:
-        """How long each was on its way, without the master's part."""
+        """Round-trip time of each ping, without the time that the master took."""
         return (self.received_ns - self.sent_ns) - (self.master_sent_ns - self.master_received_ns)
 
     @property
     def raw(self) -> tuple[Ints, Ints, Ints] | None:
-        """Return (sent, received, master's) steady times, or None if the record has none."""
+        """Return the steady times (sent, received, master's), or None if the record has none."""
         if self.sent_raw_ns is None or self.received_raw_ns is None or self.master_raw_ns is None:
             return None
         return self.sent_raw_ns, self.received_raw_ns, self.master_raw_ns
@@ -67,7 +67,7 @@ class Pings:
 
 @dataclass(frozen=True, slots=True)
 class WallJump:
-    """A jump by the worker's wall clock."""
+    """A jump of the offset by `moved_ns`, somewhere between two times of the worker's wall clock."""
 
     from_ns: int
     to_ns: int
@@ -76,26 +76,26 @@ class WallJump:
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """How a wall clock stood to the steady clock of its machine (wall minus steady), as read at each ping.
+    """Difference between a machine's wall clock and its steady clock (wall minus steady), as read at each ping.
 
-    A discipline changes the rate once a second. So between two readings the clock strays from the straight line by no
-    more than the interval's movement differs from that of the intervals before and after. Where it moved by more than
-    it can be slewed, it was stepped at an unknown moment: before and after are both possible.
+    A clock discipline changes the rate once a second. So between two readings the clock strays from the straight line
+    by at most the difference of the interval's movement to that of its neighbours. Where the clock moved by more than
+    the largest slew, it was stepped at an unknown moment, and both the value before and the value after are possible.
     """
 
-    #: Steady times of the readings, and wall minus steady at each, counted from the first.
+    #: Steady times of the readings, and wall minus steady at each, both relative to the first reading.
     at_ns: Floats
     value_ns: Floats
     base_at_ns: int
     base_ns: int
-    #: Of each interval between two readings: how far the clock may have strayed from the straight line, and whether
-    #: it moved by more than it can be slewed.
+    #: For each interval between two readings: how far the clock may have strayed from the straight line, and True if it
+    #: moved by more than the largest slew.
     strays_ns: Floats
     stepped: npt.NDArray[np.bool_]
 
     @classmethod
     def of(cls, wall_ns: Ints, raw_ns: Ints) -> "Adjustment":
-        """Take readings of both clocks of one machine; there must be one."""
+        """Build from readings of both clocks of one machine, of which at least one is needed."""
         order = np.argsort(raw_ns, kind="stable")
         wall_ns, raw_ns = wall_ns[order], raw_ns[order]
         fresh = np.concatenate(([True], np.diff(raw_ns) > 0))
@@ -109,7 +109,7 @@ class Adjustment:
 
     @property
     def rate(self) -> float:
-        """The rate of the last interval in which it was not stepped."""
+        """Rate of the last interval in which the clock was not stepped, or 0.0 if there is none."""
         kept = np.flatnonzero(~self.stepped)
         if not len(kept):
             return 0.0
@@ -119,11 +119,11 @@ class Adjustment:
         )
 
     def wall_ns(self, number: int) -> int:
-        """Return what the wall clock showed at the n-th reading."""
+        """Return the wall-clock time of the n-th reading."""
         return self.base_at_ns + self.base_ns + round(float(self.at_ns[number] + self.value_ns[number]))
 
     def steps(self) -> list[tuple[int, int, float]]:
-        """Return the steps worth a name: (reading before, reading after, by how much the wall clock moved)."""
+        """Return steps above `STEP_NS` as (reading before, reading after, movement of the wall clock in ns)."""
         edges = np.flatnonzero(np.diff(np.concatenate(([False], self.stepped, [False])).astype(np.int8)))
         found = []
         for begin, end in edges.reshape(-1, 2).tolist():
@@ -133,9 +133,9 @@ class Adjustment:
         return found
 
     def curve(self) -> Curve:
-        """Return the bounds of wall minus steady by steady time."""
+        """Return the bounds of wall minus steady over steady time."""
         reading = READING_NS / 2 + ROUNDING_NS
-        # At a reading, the greater doubt of the intervals on both sides, so that it covers either in full.
+        # Each reading gets the larger doubt of its two intervals, so that the bounds cover both in full.
         strays = np.where(self.stepped, 0.0, self.strays_ns)
         doubt = reading + np.maximum(np.append(strays, 0.0), np.insert(strays, 0, 0.0))
         at, low, high = [self.at_ns], [self.value_ns - doubt], [self.value_ns + doubt]
@@ -158,10 +158,10 @@ class Adjustment:
 
 
 def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Floats:
-    """Return how far the clock may have strayed from the straight line in each interval between readings.
+    """Return how far (ns) the clock may have strayed from the straight line in each interval between readings.
 
-    Slewed as fast as can be there and back, it strays by S/2 · (1 − (r/S)²) of the interval, where S is the largest
-    slew and r the interval's rate. A step strays by its height, by which the interval differs from both neighbours.
+    Slewed at the largest rate S in one direction and then back, a clock strays by S/2 · (1 − (r/S)²) of the interval,
+    where r is the interval's mean rate. A step strays by its height, which shows as a difference from both neighbours.
     """
     rate = np.where(stepped, np.nan, moved / length)
     with np.errstate(invalid="ignore"):
@@ -175,10 +175,10 @@ def _strays(length: Floats, moved: Floats, stepped: npt.NDArray[np.bool_]) -> Fl
 
 
 def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
-    """Return the bounds of the offset by the worker's wall clock, and the jumps in it, without any other evidence.
+    """Return the bounds of the offset over the worker's wall clock, and its jumps, from pings without steady times.
 
-    A step of either clock could be between any two pings: at each moment the offset is what the ping before shows, or
-    what the ping after shows.
+    A step of either clock may lie between any two pings, so at each moment the offset is as the ping before or the ping
+    after shows it.
     """
     order = np.argsort(pings.sent_ns, kind="stable")
     sent, received = pings.sent_ns[order], pings.received_ns[order]
@@ -192,7 +192,7 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
         WallJump(base_at + int(jump.from_ns), base_at + int(jump.to_ns), jump.moved_ns)
         for jump in find_jumps(points)
     ]
-    # If the worker's clock was set back, its times occur twice, and either may be meant.
+    # Times occur twice if the worker's clock was set back: the bounds must cover both meanings.
     twice = [
         (jump.from_ns - base_at - moved, jump.to_ns - base_at + moved)
         for jump in jumps
@@ -203,21 +203,21 @@ def by_pings_alone(pings: Pings) -> tuple[Curve, list[WallJump]]:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """All that pings with steady times say of two clocks."""
+    """Bounds and jumps of the offset between two machines' clocks, from pings with steady times."""
 
-    #: Master minus worker by the worker's wall clock.
+    #: Master minus worker over the worker's wall clock.
     curve: Curve
-    #: Jumps between the steady clocks, by the worker's wall clock: a machine stood still.
+    #: Jumps between the steady clocks, on the worker's wall clock: one of the machines was suspended.
     jumps: list[WallJump]
-    #: The readings of the worker's and the master's machine.
+    #: Readings of the worker's and of the master's machine.
     worker: Adjustment
     master: Adjustment
-    #: The offset between the steady clocks by the worker's, and its (least, greatest) rate.
+    #: The offset between the steady clocks over the worker's, and the (lowest, highest) rate at which it changes.
     steady: Curve
     rates: tuple[float, float]
 
     def master_wall_ns(self, number: int) -> int:
-        """Return what the master's wall clock showed at the n-th reading of the worker's clocks."""
+        """Return the master's wall-clock time at the n-th reading of the worker's clocks."""
         raw_ns = self.worker.base_at_ns + round(float(self.worker.at_ns[number]))
         master_raw_ns = raw_ns + int(self.steady.estimate(np.array([raw_ns]))[0])
         since = float(master_raw_ns - self.master.base_at_ns)
@@ -226,7 +226,7 @@ class Bounds:
 
 
 def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int, int]:
-    """Return the points that pings give by steady times, with the bases of their times and of their values."""
+    """Return the bounding points from pings on steady time, with the bases of their times and of their values."""
     base_at, base = int(sent.min()), int(master[0] - sent[0])
     upper_order, lower_order = np.argsort(sent, kind="stable"), np.argsort(received, kind="stable")
     return (
@@ -242,9 +242,9 @@ def steady_points(sent: Ints, received: Ints, master: Ints) -> tuple[Points, int
 
 
 def by_steady_clocks(pings: Pings) -> Bounds:
-    """Return the bounds of the offset from pings that carry steady times; there must be one.
+    """Return the bounds of the offset from pings with steady times, of which at least one is needed.
 
-    The steady clocks are bounded against each other, then each wall clock against the steady clock of its machine.
+    Bounds the steady clocks against each other, then each wall clock against the steady clock of its machine.
     """
     raw = pings.raw
     assert raw is not None
@@ -255,7 +255,7 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     worker = Adjustment.of(pings.received_ns, received)
     of_master = Adjustment.of(pings.master_sent_ns, master)
     own, theirs = worker.curve(), of_master.curve()
-    # All on the worker's steady time, counted from the base of the steady curve.
+    # From here all times are the worker's steady time, relative to the base of the steady curve.
     own_at = own.at_ns + (own.base_at_ns - base_at)
     shown = steady.at_ns + steady.estimate_ns  # the master's steady time, counted from base_at + base
     theirs_at = np.interp(
@@ -267,7 +267,7 @@ def by_steady_clocks(pings: Pings) -> Bounds:
     estimate = np.interp(at, steady.at_ns, steady.estimate_ns)
     master_at = at + estimate - (theirs.base_at_ns - base_at - base)
     their_low, their_high = (np.interp(master_at, theirs.at_ns, y) for y in (theirs.low_ns, theirs.high_ns))
-    # While the steady offset is in doubt, so is at which moment the master's clock was slewed.
+    # An uncertain steady offset makes the moment of the master's slewing uncertain too.
     doubt = SLEW * (steady_high - steady_low) / 2
     low = steady_low + their_low - own_high - doubt
     high = steady_high + their_high - own_low + doubt
@@ -286,7 +286,10 @@ def by_steady_clocks(pings: Pings) -> Bounds:
 
 
 def _by_wall_clock(curve: Curve, worker: Adjustment, own_at: Floats) -> Curve:
-    """Put nodes in order of the wall clock. Where it was set back, a time occurs twice, and either may be meant."""
+    """Return the curve with nodes in order of wall-clock time, covering both meanings of times that occur twice.
+
+    Times occur twice where the worker's clock was set back.
+    """
     twice = []
     shift = own_at[0] - (worker.at_ns[0] - FAR_NS)
     for number in np.flatnonzero(worker.stepped):
@@ -301,7 +304,7 @@ def _by_wall_clock(curve: Curve, worker: Adjustment, own_at: Floats) -> Curve:
 
 
 def _either(curve: Curve, twice: list[tuple[float, float]]) -> Curve:
-    """Return a curve with the hull of all bounds within each of these stretches of time."""
+    """Return a curve that, within each stretch of time in ``twice``, spans all bounds of that stretch."""
     for begin, end in twice:
         edges = np.array([begin - 1, begin, end, end + 1])
         joined = np.concatenate((curve.at_ns, edges))

@@ -1,7 +1,7 @@
-"""What points that bound an unknown function say of it between them. Pure numpy.
+"""Bound an unknown function between the points that bound it. Pure numpy.
 
-The function is the offset between two clocks. Upper and lower bounds hold at moments of their own; between them the
-function changes at a rate of a credible range. Times are nanoseconds. Rates are dimensionless (1e-6 is one part per
+The function is the offset between two clocks. Upper and lower bounds hold at different moments; between them the
+function changes at a rate within a credible range. Times are nanoseconds. Rates are dimensionless (1e-6 is one part per
 million).
 """
 
@@ -16,38 +16,38 @@ Floats = npt.NDArray[np.float64]
 
 #: A kernel slews its clock by at most 500 ppm: NTP_MAXFREQ in Linux's include/linux/timex.h, MAXFREQ in RFC 5905.
 SLEW: Final = 500e-6
-#: Two clocks part by at most so much where both are slewed.
+#: Largest relative rate of two clocks that are both slewed.
 PART: Final = 2 * SLEW
-#: The rate between two steady clocks that nothing slews stays so close to its mean over a run. Quartz crystals change
-#: by less than 1 ppm a degree Celsius; this allows each of the two to warm or cool by several degrees.
+#: Largest deviation of the rate between two steady clocks, which are never slewed, from its mean over a run. Quartz
+#: crystals change by less than 1 ppm per degree Celsius; this lets each of the two warm or cool by several degrees.
 WANDER: Final = 10e-6
-#: Beyond the first and last point, bounds are drawn out to so far.
+#: Bounds are extended by this beyond the first and the last point.
 FAR_NS: Final = 86_400e9
-#: Rounding to whole nanoseconds, and in floating-point arithmetic.
+#: Tolerance for rounding to whole nanoseconds and for floating-point arithmetic.
 ROUNDING_NS: Final = 4.0
-#: Points that the rate is taken of: the narrowest of so many stretches.
+#: The run is cut into this many stretches; the mean rate is taken from the narrowest ping of each.
 _STRETCHES = 128
 _MOST_JUMPS = 200
-#: How long a jump was is known to the width of a ping.
+#: Uncertainty of a jump's size, from the width of a ping.
 _MARGIN_NS = 5e6
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """A moment at which two clocks moved apart by more than a credible rate explains, between two times."""
+    """A jump of the offset between two times: the clocks moved apart by more than a credible rate explains."""
 
     from_ns: float
     to_ns: float
-    #: By how much the master's clock moved ahead of the worker's; its middle estimate.
+    #: Distance by which the master's clock moved ahead of the worker's, as the middle estimate.
     moved_ns: float
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The lowest and highest credible value at each time, linear between nodes. Times and values count from a base.
+    """Lowest and highest credible value over time, linear between nodes; times and values are relative to a base.
 
-    The estimate lies between the two. It is their middle, unless that would jump from ping to ping: then times of one
-    clock, corrected by it, would be as far apart as its jumps.
+    The estimate lies between the two. It is their middle, unless the middle would jump from ping to ping: corrected
+    times of one clock would then be apart by those jumps.
     """
 
     at_ns: Floats
@@ -58,24 +58,24 @@ class Curve:
     base_ns: int = 0
 
     def interval(self, times_ns: Ints) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at these times, counted from `base_ns`."""
+        """Return (lowest, highest) at these times, relative to `base_ns`."""
         at = (times_ns - self.base_at_ns).astype(np.float64)
         return np.interp(at, self.at_ns, self.low_ns), np.interp(at, self.at_ns, self.high_ns)
 
     @property
     def error_ns(self) -> Floats:
-        """By how much the estimate at each node may be wrong, to either side."""
+        """Largest error of the estimate at each node, to either side."""
         return np.maximum(self.high_ns - self.estimate_ns, self.estimate_ns - self.low_ns)
 
     def estimate(self, times_ns: Ints) -> Ints:
-        """Return the estimate at these times, with `base_ns`."""
+        """Return the estimate at these times, including `base_ns`."""
         since = (times_ns - self.base_at_ns).astype(np.float64)
         return np.rint(np.interp(since, self.at_ns, self.estimate_ns)).astype(np.int64) + self.base_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Upper and lower bounds at moments of their own, each in order of time; counted from a base."""
+    """Upper and lower bounds, each at its own times in ascending order; times and values are relative to a base."""
 
     upper_at: Floats
     upper: Floats
@@ -89,18 +89,18 @@ class Points:
         return Points(self.upper_at[u], self.upper[u], self.lower_at[v], self.lower[v])
 
     def forward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at times that follow from the points up to each."""
+        """Return (lowest, highest) at each time, as implied by the points up to it and rates in [least, most]."""
         highest = _carried(np.minimum, self.upper_at, self.upper, most, at, np.inf)
         lowest = _carried(np.maximum, self.lower_at, self.lower, least, at, -np.inf)
         return lowest, highest
 
     def backward(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at times that follow from the points from each on."""
+        """Return (lowest, highest) at each time, as implied by the points from it on and rates in [least, most]."""
         back = Points(-self.upper_at[::-1], self.upper[::-1], -self.lower_at[::-1], self.lower[::-1])
         return back.forward(-at, -most, -least)
 
     def both(self, at: Floats, least: float, most: float) -> tuple[Floats, Floats]:
-        """Return (lowest, highest) at times that follow from all points."""
+        """Return (lowest, highest) at each time, as implied by all points and rates in [least, most]."""
         lowest, highest = self.forward(at, least, most)
         low, high = self.backward(at, least, most)
         return np.maximum(lowest, low), np.minimum(highest, high)
@@ -109,15 +109,15 @@ class Points:
 def _carried(
     best: np.ufunc, points_at: Floats, points: Floats, rate: float, at: Floats, nothing: float
 ) -> Floats:
-    """Return the best bound at each time of those before it, each grown by the rate since its moment."""
+    """Return the best bound at each time from the points before it, each bound growing by ``rate`` since its moment."""
     kept = np.concatenate(([nothing], best.accumulate(points - rate * points_at)))
     return np.asarray(kept[np.searchsorted(points_at, at, side="right")] + rate * at, dtype=np.float64)
 
 
 def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list[Jump]:
-    """Return the jumps between points that no rate in [least, most] explains, in order of time.
+    """Return the jumps, in order of time, that no rate in [least, most] explains.
 
-    Each lies between the last point that contradicts what follows and the first that contradicts what was before.
+    Each lies between the last point that contradicts the later points and the first that contradicts the earlier ones.
     """
     at = np.concatenate((points.upper_at, points.lower_at))
     upper = np.concatenate((points.upper, np.full(len(points.lower), np.inf)))
@@ -135,7 +135,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
     for number, begin in enumerate(starts[1:], start=1):
         before = starts[number - 1]
         end = starts[number + 1] if number + 1 < len(starts) else len(at)
-        # Back from the later part: the last point that does not go with it.
+        # Going back from the later part, find the last point that contradicts it.
         back = slice(before, end)
         bad = _contradicts(-at[back][::-1], upper[back][::-1], lower[back][::-1], -most, -least, end - begin)
         last = before + len(bad) - 1 - int(np.argmax(bad)) if bad.any() else begin - 1
@@ -147,7 +147,7 @@ def find_jumps(points: Points, least: float = -PART, most: float = PART) -> list
 
 
 def _merged(points: Points, jumps: list[Jump]) -> list[Jump]:
-    """Join jumps that overlap, or between which there is not a bound of either kind: the time between must have one."""
+    """Join jumps that overlap or that lack an upper or a lower bound between them."""
     merged: list[Jump] = []
     for jump in jumps:
         if merged:
@@ -164,12 +164,12 @@ def _merged(points: Points, jumps: list[Jump]) -> list[Jump]:
 
 
 def at_most(jump_ns: float) -> float:
-    """Return how large a jump of that middle estimate was, at most."""
+    """Return the largest size (ns) of a jump with this middle estimate."""
     return 1.1 * jump_ns + _MARGIN_NS
 
 
 def _drawn_out(points: Points, jumps: list[Jump]) -> list[Jump]:
-    """Give jumps in which the master's clock stood still the time that this took on the worker's."""
+    """Widen jumps in which the master's clock stood still by the time that passed on the worker's clock."""
     drawn = []
     for jump in jumps:
         long = 0.0 if jump.moved_ns >= 0 else at_most(-jump.moved_ns)
@@ -185,9 +185,9 @@ def _middle(interval: tuple[Floats, Floats]) -> float:
 def _contradicts(
     at: Floats, upper: Floats, lower: Floats, least: float, most: float, known: int = 0
 ) -> npt.NDArray[np.bool_]:
-    """Return which points lie outside what those before them allow.
+    """Return a mask of the points that contradict the points before them.
 
-    With `known`, only the first so many points are believed, and the others are held against these.
+    With ``known``, all points are compared with the first ``known`` points only.
     """
     believed_upper, believed_lower = upper, lower
     if known:
@@ -200,7 +200,7 @@ def _contradicts(
 
 
 def rates(points: Points, jumps: list[Jump]) -> tuple[float, float] | None:
-    """Return the (least, greatest) rate that the points allow to steady clocks, or None if they allow none."""
+    """Return the (lowest, highest) rate between steady clocks that the points allow, or None if they allow none."""
     least, most = _mean_rate(points, jumps)
     if least - WANDER > most + WANDER:
         return None
@@ -208,9 +208,9 @@ def rates(points: Points, jumps: list[Jump]) -> tuple[float, float] | None:
 
 
 def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
-    """Return the (least, greatest) mean rate between any two of the quickest pings on one side of all jumps."""
+    """Return the (lowest, highest) mean rate, from pairs of the quickest pings with no jump between them."""
     count = min(len(points.upper), len(points.lower))
-    # The n-th upper and the n-th lower bound are of one ping: pings are answered in their order.
+    # Pings are answered in order, so the n-th upper and the n-th lower bound belong to one ping.
     width = points.upper[:count] - points.lower[:count]
     stretch = np.arange(count) * _STRETCHES // max(count, _STRETCHES)
     order = np.lexsort((width, stretch))
@@ -221,7 +221,7 @@ def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
     apart = upper_at - lower_at
     together = np.ones(apart.shape, dtype=bool)
     for jump in jumps:
-        # What lies within a jump's doubt belongs to neither side.
+        # Points within a jump belong to neither side of it.
         u = np.where(upper_at <= jump.from_ns, 0, np.where(upper_at >= jump.to_ns, 2, 1))
         v = np.where(lower_at <= jump.from_ns, 0, np.where(lower_at >= jump.to_ns, 2, 1))
         together &= (u == v) & (u != 1)
@@ -233,9 +233,10 @@ def _mean_rate(points: Points, jumps: list[Jump]) -> tuple[float, float]:
 
 
 def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float]]:
-    """Return the offset between two clocks that nothing slews, the jumps in it, and its (least, greatest) rate.
+    """Return the offset between two steady clocks, the jumps in it, and its (lowest, highest) rate.
 
-    The curve counts from zero. A steady clock jumps against another where a machine stood still, clock and all.
+    The curve's base is zero. One steady clock jumps against another if its machine was suspended together with its
+    clock.
     """
     jumps = find_jumps(points)
     kept, jumps = _whole(points, _drawn_out(points, jumps))
@@ -248,12 +249,12 @@ def steady_offset(points: Points) -> tuple[Curve, list[Jump], tuple[float, float
                 jumps,
                 allowed,
             )
-    # No steady rate explains the pings, and no jump is large enough to be seen: it may be between any two.
+    # No steady rate explains the pings and no jump is large enough to see, so a jump may lie between any two pings.
     return neighbours(points), jumps, (-PART, PART)
 
 
 def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
-    """Leave out what lies before the first jump or after the last, if it has not a bound of either kind."""
+    """Drop the points before the first or after the last jump, and that jump, if a kind of bound is missing there."""
     while jumps:
         first, last = points.between(-np.inf, jumps[0].from_ns), points.between(jumps[-1].to_ns, np.inf)
         if not (len(first.upper) and len(first.lower)):
@@ -266,7 +267,7 @@ def _whole(points: Points, jumps: list[Jump]) -> tuple[Points, list[Jump]]:
 
 
 def _pieces(points: Points, jumps: list[Jump], least: float, most: float) -> tuple[Floats, Floats, Floats]:
-    """Return (times, lowest, highest): of both sides between jumps; within one's doubt, of either."""
+    """Return (times, lowest, highest), bounded between jumps by the points there and within a jump by either side."""
     edges = [-np.inf, *(edge for jump in jumps for edge in (jump.from_ns, jump.to_ns)), np.inf]
     ats, lows, highs = [], [], []
     for number in range(len(edges) - 1):
@@ -280,7 +281,7 @@ def _pieces(points: Points, jumps: list[Jump], least: float, most: float) -> tup
             later = points.between(begin, edges[number + 2])
             inner = np.concatenate((own.upper_at, own.lower_at))
             inner = inner[(inner > begin) & (inner < end)]
-            # A nanosecond beside each point: bounds change there at once.
+            # Bounds change abruptly at each point, so add nodes a nanosecond on either side.
             at = np.unique(np.concatenate(([begin + 1, end - 1], inner - 1, inner, inner + 1)))
             at = at[(at > begin) & (at < end)]
             low_a, high_a = earlier.forward(at, least, most)
@@ -293,7 +294,7 @@ def _pieces(points: Points, jumps: list[Jump], least: float, most: float) -> tup
 
 
 def _nodes(points: Points, least: float, most: float, begin: float, end: float) -> Floats:
-    """Return the times between which the bounds of all points are linear: the points, and where two bounds meet."""
+    """Return the times between which the bounds are linear: the points, and the times at which two bounds cross."""
     known = np.concatenate((points.upper_at, points.lower_at))
     ends = [
         begin if np.isfinite(begin) else known.min() - FAR_NS,
@@ -312,14 +313,15 @@ def _nodes(points: Points, least: float, most: float, begin: float, end: float) 
 
 
 def neighbours(points: Points) -> Curve:
-    """Return what either neighbouring ping says: the n-th points of both kinds are of one ping.
+    """Return a curve that covers the bounds of the ping before and of the ping after each time.
 
-    The estimate follows all pings, as if there were no jumps but those that are seen.
+    The n-th points of both kinds must belong to one ping. The estimate follows all pings and breaks at visible jumps
+    only.
     """
     begin, upper, end, lower = points.upper_at, points.upper, points.lower_at, points.lower
     edges = np.concatenate((begin, end))
     at = np.concatenate((edges - 1, edges, edges + 1, [begin[0] - FAR_NS, end[-1] + FAR_NS]))
-    # Between two pings, the earlier one's bound widens and the later one's narrows: where they meet lies a corner.
+    # Between two pings the earlier bound widens and the later one narrows; they cross in a corner.
     for shown_at, shown in ((begin, upper), (end, -lower)):
         corner = (shown_at[:-1] + shown_at[1:]) / 2 + np.diff(shown) / (2 * PART)
         at = np.concatenate((at, np.clip(corner, end[:-1], np.maximum(end[:-1], begin[1:]))))

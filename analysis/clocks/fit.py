@@ -1,8 +1,8 @@
-"""The clocks of a run's workers: how far each was from the master's at every moment, and how sure that is.
+"""Offset of each worker's clock from the master's over the run, with a bound of its error.
 
-`analysis.clocks.bounds` makes an interval of the pings that holds the true offset at each moment. Its middle corrects
-the worker's times; half its width is the error. So the error is a bound and not a standard deviation: it covers drift,
-slew, steps that are too small to be named, and a network that is slower one way than the other.
+`analysis.clocks.bounds` turns pings into an interval that holds the true offset at each moment. Its middle corrects the
+worker's times; half its width is the error. The error is therefore a bound and not a standard deviation: it covers
+drift, slew, steps too small to be reported, and a network that is slower in one direction.
 """
 
 from dataclasses import dataclass, field, fields
@@ -16,16 +16,16 @@ from analysis.clocks.envelope import Curve, Floats, Ints
 from analysis.clocks.vouched import narrowed
 
 _ENOUGH = 3
-#: Times are rounded to whole nanoseconds, and so is what is added to them.
+#: Times and corrections are each rounded to whole nanoseconds.
 _ROUNDING_NS = 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """A jump of a wall clock: of a worker's, or of the master's if `worker` is None."""
+    """A step of a wall clock: of a worker's, or of the master's if `worker` is None."""
 
     worker: int | None
-    #: When it was seen: the step was up to `within_ns` before. On the clock that the master shows.
+    #: Time at which the step was seen, on the master's clock; it happened up to `within_ns` earlier.
     time_ns: int
     moved_ns: int
     within_ns: int
@@ -37,51 +37,52 @@ class Step:
 
 @dataclass(frozen=True)
 class Jump:
-    """The clocks of two machines moved apart at once: one of them stood still, or was set where no record shows it."""
+    """A jump between two machines' clocks: one machine was suspended, or a clock was set and no record shows it."""
 
     worker: int
-    #: On the clock that the master shows: it was between these times.
+    #: The jump lies between these times on the master's clock.
     from_ns: int
     to_ns: int
-    #: By how much the master's clock moved ahead of the worker's.
+    #: Distance by which the master's clock moved ahead of the worker's.
     moved_ns: int
-    #: Whether the machines' steady clocks tell: then it was no setting of a clock.
+    #: True if the machines' steady clocks show the jump, which rules out that a clock was set.
     steady: bool
 
 
 @dataclass(frozen=True)
 class ClockFit:
-    """What is known of one worker's clock. If `error_ns` is None, nothing is, and nothing was corrected."""
+    """Offset and error of one worker's clock; if `error_ns` is None, neither is known and no time was corrected."""
 
     worker: int
-    #: One clock with the master: the same kernel, and no ping speaks against it.
+    #: True if the worker shares the master's clock: the same kernel, and no ping contradicts it.
     shared: bool
     pings: int
-    #: Master minus worker at the start of the measurement, and by how much that grows: its median over the run.
+    #: Master minus worker at the start of the measurement, and the median rate over the run at which it grows.
     offset_ns: int | None
     drift_ppm: float | None
-    #: No time of the measurement is corrected wrongly by more than this.
+    #: Largest error of any corrected time in the measurement.
     error_ns: int | None
     best_round_trip_ns: int | None = None
-    #: Whether both ends recorded their steady clocks with each ping.
+    #: True if both ends recorded their steady clocks with each ping.
     steady: bool = False
     curve: Curve | None = field(default=None, repr=False, compare=False)
     steps: tuple[Step, ...] = ()
     jumps: tuple[Jump, ...] = ()
 
     def correction_ns(self, time_ns: Ints) -> Ints:
-        """Return what to add to times of this worker's clock to have the master's."""
+        """Return the nanoseconds to add to times of this worker's clock to get the master's."""
         if self.curve is None:
             return np.zeros(len(time_ns), dtype=np.int64)
         return self.curve.estimate(time_ns)
 
     def error_ns_at(self, times_ns: Ints) -> Ints:
-        """Return by how much each corrected time may be wrong, to either side.
+        """Return the largest error (ns) of each corrected time, to either side.
 
-        The times are on the master's clock, as `Run.table` hands them out. All zero for a clock that is the master's.
+        ``times_ns`` are on the master's clock, as `Run.table` returns them. All errors are zero if the worker shares
+        the master's clock.
 
         Raises:
-            ValueError: nothing is known of the clock (`error_ns` is None).
+            ValueError: the error of this clock is not known (`error_ns` is None).
         """
         if self.error_ns is None:
             raise ValueError(f"nothing is known of worker {self.worker}'s clock")
@@ -92,15 +93,15 @@ class ClockFit:
 
     @cached_property
     def _error_by_masters_clock(self) -> tuple[Floats, Floats]:
-        """Return (times on the master's clock, the error at each), both to interpolate between.
+        """Return (times on the master's clock, error at each) for interpolation.
 
-        Where the correction drops as fast as time goes on, a corrected time has several origins: there the error is
-        the greatest of them.
+        Where the correction drops as fast as time passes, several times of the worker's clock map to one corrected
+        time; the largest of their errors applies.
         """
         assert self.curve is not None
         shown, half = self.curve.at_ns + self.curve.estimate_ns, self.curve.error_ns
         before, after = np.maximum.accumulate(shown), np.minimum.accumulate(shown[::-1])[::-1]
-        # Nodes belong together if one that follows shows no later time, or the error changes as fast as time.
+        # Group nodes if a later one maps to no later time, or if the error changes as fast as time passes.
         apart = after[1:] - before[:-1] > np.maximum(4 * _ROUNDING_NS, np.abs(np.diff(half)))
         begins = np.flatnonzero(np.concatenate(([True], apart)))
         ends = np.append(begins[1:], len(shown)) - 1
@@ -109,13 +110,13 @@ class ClockFit:
         return edges.ravel(), np.repeat(worst, 2)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is of interest in a summary."""
+        """Return the fields that the summary shows."""
         left_out = ("curve", "steps", "jumps")
         return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in left_out}
 
 
 def shared_clock(worker: int, pings: int = 0) -> ClockFit:
-    """Return the fit of a clock that is the master's."""
+    """Return the fit of a worker that shares the master's clock."""
     return ClockFit(worker, True, pings, 0, 0.0, 0)
 
 
@@ -128,9 +129,9 @@ def fit(
 ) -> ClockFit:
     """Bound the offset of a worker's clock by its pings.
 
-    ``vouched_ns`` is what ClockBound daemons of both hosts vouched for at each ping together, -1 where they did not.
-    `error_ns` and `offset_ns` are of the window (start and end on the master's clock), or of the time of the pings if
-    there is none.
+    ``vouched_ns`` is the sum of the bounds that the ClockBound daemons of both hosts reported at each ping, or -1 where
+    one did not. `error_ns` and `offset_ns` apply to ``window`` (start and end on the master's clock), or to the time of
+    the pings if it is None.
     """
     count = len(pings)
     agree = (pings.master_received_ns >= pings.sent_ns) & (pings.master_sent_ns <= pings.received_ns)
@@ -171,24 +172,24 @@ def fit(
 
 
 def _shown(curve: Curve) -> Floats:
-    """Return what the master's clock shows at each node, counted from both bases; never going back."""
+    """Return the master's time at each node, relative to both bases and never decreasing."""
     return np.asarray(np.maximum.accumulate(curve.at_ns + curve.estimate_ns), dtype=np.float64)
 
 
 def _on_masters_clock(curve: Curve, times_ns: tuple[int, ...]) -> Ints:
-    """Return times of the worker's clock on the master's."""
+    """Convert times of the worker's clock to the master's."""
     at = np.array(times_ns, dtype=np.int64)
     return at + curve.estimate(at)
 
 
 def _jump(worker: int, curve: Curve, jump: WallJump, steady: bool) -> Jump:
-    """Put a jump on the master's clock; where that stood still, it shows one time for all of it."""
+    """Convert a jump to the master's clock, on which it takes no time if that clock stood still."""
     from_ns, to_ns = _on_masters_clock(curve, (jump.from_ns, jump.to_ns)).tolist()
     return Jump(worker, min(from_ns, to_ns), to_ns, round(jump.moved_ns), steady)
 
 
 def _steps(worker: int, bounds: Bounds) -> tuple[Step, ...]:
-    """Return the steps of the worker's wall clock and of the master's, by the master's clock."""
+    """Return the steps of the worker's and of the master's wall clock, timed by the master's clock."""
     found = []
     for adjustment, number in ((bounds.worker, worker), (bounds.master, None)):
         for begin, end, moved_ns in adjustment.steps():
@@ -199,7 +200,7 @@ def _steps(worker: int, bounds: Bounds) -> tuple[Step, ...]:
 
 
 def _drift_ppm(curve: Curve, pings: Pings) -> float:
-    """Return the median rate at which the offset grew, over the quarters of the time of the pings."""
+    """Return the median rate (ppm) at which the offset grew, over eighths of the time of the pings."""
     edges = np.linspace(int(pings.sent_ns.min()), int(pings.received_ns.max()), 9) - curve.base_at_ns
     if edges[-1] <= edges[0]:
         return 0.0
@@ -208,7 +209,7 @@ def _drift_ppm(curve: Curve, pings: Pings) -> float:
 
 
 def steps_of_health(worker: Ints, time_ns: Ints, interval_ns: Ints, moved_ns: Ints) -> list[Step]:
-    """Return the steps that health rows show: there the wall clock is held against one that is slewed with it."""
+    """Return the steps shown by health rows, which compare the wall clock with one that is slewed along with it."""
     stepped = np.abs(moved_ns) > STEP_NS
     return [
         Step(int(w), int(t), int(m), int(i))

@@ -1,23 +1,23 @@
-"""Narrowing what pings prove by what ClockBound daemons vouch for.
+"""Narrow the offset bounds from pings by the error bounds that ClockBound daemons report.
 
-Where the daemons of both hosts vouch for their clocks all through the pings, the two clocks are never further apart
-than the largest sum of their two bounds. A daemon's word is a claim, a ping is proof: where the two contradict each
-other anywhere, the claim is not used at all (`analysis.verdict.clockbound` names it).
+If the daemons of both hosts report a bound at every ping, the two clocks never differ by more than the largest sum of
+their bounds. A daemon's bound is a claim, a ping is proof: if they contradict each other anywhere, the claim is ignored
+(`analysis.verdict.clockbound` reports it).
 """
 
 import numpy as np
 
 from analysis.clocks.envelope import SLEW, Curve, Floats, Ints
 
-#: Between two words of the daemons a clock may be slewed; after so long they say nothing any more.
+#: Longest gap between two reports over which their bounds still apply, widened by the largest slew.
 _LONGEST_GAP_NS = 2_000_000_000
 
 
 def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
-    """Return the curve of the offset, no wider than what the daemons vouch for; the same curve where they do not.
+    """Return the offset curve narrowed to the daemons' bounds, or ``curve`` itself if these cannot be used.
 
-    ``sent_ns`` is when each ping left, on the worker's clock, and ``vouched_ns`` the sum of both bounds at that ping,
-    -1 where there was none.
+    ``sent_ns`` is the time at which each ping left, on the worker's clock; ``vouched_ns`` is the sum of both bounds at
+    that ping, or -1 if there was none.
     """
     if not len(vouched_ns) or bool((vouched_ns < 0).any()):
         return curve
@@ -25,7 +25,7 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
     gap_ns = int(np.diff(at).max(initial=0))
     if gap_ns > _LONGEST_GAP_NS:
         return curve
-    # Both clocks may be slewed between two words.
+    # Both clocks may be slewed between two reports.
     within = float(vouched_ns.max()) + 2 * SLEW * gap_ns
     most, least = within - curve.base_ns, -within - curve.base_ns
     nodes = _with_crossings(curve, (float(at[0]), float(at[-1])), most, least)
@@ -40,7 +40,10 @@ def narrowed(curve: Curve, sent_ns: Ints, vouched_ns: Ints) -> Curve:
 
 
 def _with_crossings(curve: Curve, edges: tuple[float, float], most: float, least: float) -> Floats:
-    """Return the curve's nodes, the edges twice (the bound jumps there), and where its sides cross the two levels."""
+    """Return the curve's nodes, the window's edges with a node on either side, and the points where it crosses a level.
+
+    The bound jumps at the edges. ``most`` applies to the upper side and ``least`` to the lower one.
+    """
     more = [np.array([edge + aside for edge in edges for aside in (-1.0, 0.0, 1.0)])]
     for side, level in ((curve.high_ns, most), (curve.low_ns, least)):
         above = side - level

@@ -1,1 +1,1 @@
-"""The figures of a run: latencies, rates, recovery, cost."""
+"""Compute a run's figures: latencies, rates, recovery, cost."""

@@ -1,4 +1,4 @@
-"""Figures by remote address: behind one name there are often many machines, and each may answer in its own time."""
+"""Figures by remote address: one name may stand for many machines, each with its own response times."""
 
 from typing import Any, Final
 
@@ -12,9 +12,9 @@ from analysis.figures.percentiles import Percentiles
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.slices import cut_by_second, in_turn
 
-#: Addresses with figures of their own, those with the most connections and requests first.
+#: Number of addresses with figures of their own, taken in order of their connections plus requests.
 MOST: Final = 50
-#: Microseconds of a run that fit beside a client's number: twelve days.
+#: Bits for a time in microseconds beside a client's number: twelve days.
 _TIME_BITS: Final = 40
 COLUMNS: Final = (
     "address", "connects", "errors", "connect p50", "connect p99", "deliveries", "fan-out p50", "fan-out p99",
@@ -23,9 +23,9 @@ COLUMNS: Final = (
 
 
 def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
-    """Return the summary's `addresses`; None: the record does not say where its connections went.
+    """Return the summary's `addresses`, or None if the record holds no remote addresses.
 
-    Connections are those of all phases, deliveries and publish requests those of the measure phase.
+    Connections are counted in all phases, deliveries and publish requests in the measure phase only.
     """
     lives = _Lives(run)
     publishes = _Publishes(run, window)
@@ -36,7 +36,7 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
     if not numbers:
         return None
     ordered = sorted(numbers, key=lambda name: (-numbers[name], name))
-    # One address is the whole run, whose figures stand elsewhere.
+    # A single address has the figures of the whole run, which are reported elsewhere.
     several = len(ordered) > 1
     latencies = _deliveries(run, window, lives, ordered[:MOST]) if several and window is not None else {}
     return {
@@ -55,7 +55,7 @@ def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
 
 
 def rows(found: dict[str, Any] | None) -> list[tuple[str, ...]]:
-    """Return the rows of the table, as `COLUMNS`; none where there are not several addresses."""
+    """Return the rows of the table with columns `COLUMNS`, or none if there are fewer than two addresses."""
     if found is None or found["count"] < 2:
         return []
     return [
@@ -77,7 +77,7 @@ def rows(found: dict[str, Any] | None) -> list[tuple[str, ...]]:
 
 
 class _Lives:
-    """The lives of connections, by where each went."""
+    """The lives of connections by remote address."""
 
     def __init__(self, run: Run) -> None:
         names = ("connection", "started_ns", "opened_ns", "acknowledged_ns", "error", "remote_address")
@@ -88,7 +88,7 @@ class _Lives:
         error, errors = codes(table, "error")
         self._failed = np.array([name is not None for name in errors], dtype=bool)[error]
         self.counts = _counts(self._code, self.names)
-        # To find the life that a delivery came by: clients in order, and the lives of each by their beginning.
+        # To find the life that carried a delivery: keys of (client, start of the life), sorted.
         self._clients = np.unique(self._connection)
         self._begin_ns = int(self._started_ns.min()) if len(self._started_ns) else 0
         key = self._key(self._connection, self._started_ns)
@@ -96,7 +96,7 @@ class _Lives:
         self._ordered_key, self._ordered_code = key[order], self._code[order]
 
     def figures(self, name: str) -> dict[str, Any]:
-        """Return what is known of the connections to an address."""
+        """Return the figures of the connections to an address."""
         its = self._code == self.names.index(name) if name in self.names else np.zeros(len(self._code), bool)
         opened = its & (self._opened_ns >= 0)
         return {
@@ -106,7 +106,7 @@ class _Lives:
         }
 
     def code_of(self, connection: Ints, at_ns: Ints) -> Ints:
-        """Return the address (a place in `names`) of each client's connection at a time; -1: there was none."""
+        """Return the address, as a place in `names`, of each client's connection at a time, or -1 if it had none."""
         if not len(self._clients):
             return np.full(len(connection), -1, dtype=np.int64)
         place = np.searchsorted(self._ordered_key, self._key(connection, at_ns), side="right") - 1
@@ -121,7 +121,7 @@ class _Lives:
 
 
 class _Publishes:
-    """The publish requests of the measure phase, by where each went."""
+    """The publish requests of the measure phase by remote address."""
 
     def __init__(self, run: Run, window: Window | None) -> None:
         names = ("publisher", "batch", "sent_ns", "acked_ns", "status", "remote_address")
@@ -137,7 +137,7 @@ class _Publishes:
         self.counts = _counts(self._code, self._names)
 
     def figures(self, name: str) -> dict[str, Any]:
-        """Return what is known of the publishes to an address."""
+        """Return the figures of the publish requests to an address."""
         its = (
             self._code == self._names.index(name) if name in self._names else np.zeros(len(self._code), bool)
         )
@@ -158,7 +158,7 @@ def _counts(code: Ints, names: list[str | None]) -> dict[str, int]:
 def _deliveries(
     run: Run, window: Window, lives: _Lives, addresses: list[str]
 ) -> dict[tuple[str, str], npt.NDArray[Any]]:
-    """Return the latencies by address and kind, sorted; slice by slice, so that memory has a bound."""
+    """Return sorted latencies (ns) by address and kind, read slice by slice to bound memory."""
     table = run.table("subscriptions", ("subscription", "connection"))
     subscriptions, first = np.unique(ints(table, "subscription"), return_index=True)
     carrier = ints(table, "connection")[first]

@@ -1,8 +1,8 @@
-"""Samples that are known as intervals: percentiles of the samples, and of both ends of their intervals.
+"""Samples known as intervals: percentiles of the samples, and of both ends of their intervals.
 
-Where each true value lies between a low and a high end, each true percentile lies between the percentile of all low
-ends and that of all high ends, since percentiles are order statistics; the same holds for the mean, the least and the
-greatest. Most samples of most runs are exact, so only those ends are kept that are not the sample itself.
+If each true value lies between a low and a high end, each true percentile lies between the percentile of all low ends
+and that of all high ends, because percentiles are order statistics. The same holds for mean, minimum and maximum. Most
+samples of most runs are exact, so only ends that differ from the sample are stored.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _KINDS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, 
 
 
 class Between(NamedTuple):
-    """A figure, and between what the true one lies; an end of None is not known."""
+    """A figure with the two ends of its interval; an end is None if it is not known."""
 
     low: float | None
     value: float
@@ -28,15 +28,15 @@ class Between(NamedTuple):
 
 
 class Samples:
-    """Numbers as they come, in as few bytes each as all of them fit into."""
+    """A growing array of integers in the smallest type that holds all of them."""
 
     def __init__(self, most: int) -> None:
-        # What is not written to takes no memory.
+        # Pages of np.empty that are never written take no memory.
         self._values: Numbers = np.empty(most, dtype=np.int8)
         self._count = 0
 
     def add(self, values: Ints) -> None:
-        """Take more."""
+        """Append values."""
         if not len(values):
             return
         low, high = int(values.min()), int(values.max())
@@ -49,28 +49,28 @@ class Samples:
         self._count += len(values)
 
     def all(self) -> Numbers:
-        """Return them in the order in which they came."""
+        """Return the values in the order in which they were added."""
         return self._values[: self._count]
 
 
 @dataclass(frozen=True)
 class End:
-    """One end of the intervals of samples: those of `away` lie at `to` there. Both sorted, and as many.
+    """One end of the intervals of all samples, as the samples that move (`away`) and the values they move to (`to`).
 
-    ``away`` None: all samples are.
+    Both arrays are sorted and of one length. ``away`` is None if all samples move.
     """
 
     away: Numbers | None
     to: Numbers
-    #: The sum of how far they lie from the samples.
+    #: Sum of all moves.
     shift: float
 
     def at_ranks(self, ordered: Numbers, ranks: Ints) -> Ints:
-        """Return the end's values at ranks from 1 on; ``ordered``: all samples, sorted."""
+        """Return this end's values at ranks from 1 on, given all samples sorted in ``ordered``."""
         if self.away is None:
             at: Ints = self.to[ranks - 1].astype(np.int64)
             return at
-        # The least number that so many do not exceed, all ranks at once.
+        # Binary search, for all ranks at once, for the least value that at least `rank` numbers do not exceed.
         low = np.full(len(ranks), min(int(ordered[0]), int(self.to[0])), dtype=np.int64)
         high = np.full(len(ranks), max(int(ordered[-1]), int(self.to[-1])), dtype=np.int64)
         while (low < high).any():
@@ -82,8 +82,8 @@ class End:
 
 
 def _up_to(ordered: Numbers, values: Ints) -> Ints:
-    """Return how many sorted numbers do not exceed each value."""
-    # In the numbers' own type: of two types numpy would copy all of them.
+    """Return for each value the number of sorted numbers that do not exceed it."""
+    # Search in the numbers' own type: with mixed types numpy would copy them all.
     edges = np.iinfo(ordered.dtype)
     clipped = np.clip(values, edges.min, edges.max).astype(ordered.dtype)
     found: Ints = np.searchsorted(ordered, clipped, side="right")
@@ -91,7 +91,7 @@ def _up_to(ordered: Numbers, values: Ints) -> Ints:
 
 
 class _Moved:
-    """Collects an end while samples come."""
+    """Collects one end of the intervals while samples are added."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -100,7 +100,7 @@ class _Moved:
         self._shift = 0.0
 
     def add(self, values: Ints, to: Ints | None, before: Numbers) -> None:
-        """Take samples and where they lie; None: where they are. ``before``: the samples that came before."""
+        """Add samples with the values they move to, or None if they stay; ``before`` holds all earlier samples."""
         if not len(values):
             return
         moved = None if to is None else to != values
@@ -116,7 +116,7 @@ class _Moved:
             self._away.add(values[moved])
 
     def done(self) -> End | None:
-        """Return the end; None: it is the samples themselves."""
+        """Return the end, or None if no sample moves."""
         to = self._to.all()
         if not len(to):
             return None
@@ -129,16 +129,16 @@ class _Moved:
 
 
 class Collector:
-    """Collects samples with the ends of their intervals."""
+    """Collects samples together with both ends of their intervals."""
 
     def __init__(self, most: int, known: bool = True) -> None:
-        """At most so many; ``known`` False: how far the ends lie from the samples is not known."""
+        """Make room for ``most`` samples; ``known`` is False if the intervals are not known."""
         self._known = known
         self._values = Samples(most)
         self._low, self._high = _Moved(most), _Moved(most)
 
     def add(self, values: Ints, early: Ints | None = None, late: Ints | None = None) -> None:
-        """Take samples, and by how much each true value may be smaller and greater; None: by nothing."""
+        """Add samples with the distances by which each true value may lie below and above, or None if it is exact."""
         before = self._values.all()
         if self._known:
             self._low.add(values, None if early is None else values - early, before)
@@ -146,11 +146,11 @@ class Collector:
         self._values.add(values)
 
     def values(self) -> Numbers:
-        """Return the samples in the order in which they came."""
+        """Return the samples in the order in which they were added."""
         return self._values.all()
 
     def done(self) -> "Bounded":
-        """Return all of it. The samples are sorted in place."""
+        """Return the samples and their ends; sorts the samples in place."""
         values = self._values.all()
         values.sort()
         return Bounded(values, self._low.done(), self._high.done(), self._known)
@@ -158,7 +158,7 @@ class Collector:
 
 @dataclass(frozen=True)
 class Bounded:
-    """Samples, sorted, and the ends of their intervals where they are not the samples themselves (None)."""
+    """Sorted samples and the ends of their intervals; an end is None if it equals the samples."""
 
     ordered: Numbers
     low: End | None = None
@@ -169,43 +169,43 @@ class Bounded:
     def of(
         cls, values: Ints, early: Ints | None = None, late: Ints | None = None, known: bool = True
     ) -> Self:
-        """Return samples in any order; see `Collector.add`."""
+        """Build from samples in any order; see `Collector.add`."""
         collector = Collector(len(values), known)
         collector.add(values, early, late)
         found = collector.done()
         return cls(found.ordered, found.low, found.high, found.known)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of samples."""
         return len(self.ordered)
 
     def at_rank(self, rank: int) -> Between:
-        """Return the sample of a rank from 1 on, and its ends."""
+        """Return the sample at a rank from 1 on, with its ends."""
         value = int(self.ordered[rank - 1])
         low, high = (self._end_at(end, np.array([rank]), value) for end in (self.low, self.high))
         return self._between(low, value, high)
 
     def percentile(self, percent: float) -> Between:
-        """Return a percentile; there must be samples."""
+        """Return a percentile with its ends; needs at least one sample."""
         return self.at_rank(rank_of(len(self), percent))
 
     def mean(self) -> Between:
-        """Return the mean; there must be samples."""
+        """Return the mean with its ends; needs at least one sample."""
         value = float(self.ordered.mean())
         low, high = (value if end is None else value + end.shift / len(self) for end in (self.low, self.high))
         return self._between(low, value, high)
 
     def percentiles(self) -> dict[str, Any]:
-        """Return the fields of `Percentiles`, and as `low` and `high` those of both ends; None: not known."""
+        """Return the fields of `Percentiles`, with those of both ends as `low` and `high`, or None if not known."""
         values = Percentiles.of_sorted(self.ordered)
         return {**values.to_dict(), "low": self._fields(self.low), "high": self._fields(self.high)}
 
     def curve(self) -> tuple[Floats, Ints] | None:
-        """Return `percentiles.curve`; None: of too few samples."""
+        """Return `percentiles.curve`, or None if there are fewer than two samples."""
         return curve(self.ordered) if len(self) > 1 else None
 
     def curve_of(self, end: End | None) -> Ints | None:
-        """Return the values of the curve at an end; None: they are the samples', or not known."""
+        """Return the curve's values at an end, or None if they equal the samples' curve or are not known."""
         if end is None or not self.known or len(self) < 2:
             return None
         return end.at_ranks(self.ordered, ranks_of_curve(len(self))[1])

@@ -1,9 +1,9 @@
-"""The service's own count of a run beside ours: `cloudwatch.json` in a run's folder, as CloudWatch gave it.
+"""Compare the service's own counts with ours, from `cloudwatch.json` in a run folder, which holds CloudWatch's data.
 
-CloudWatch counts by the minute and by the API, whoever used it; ours is the whole record, all phases. So the window is
-all minutes that the run touched. Sums are added up, since that is what they are for; a mean is made of sum and number;
-percentiles of minutes are never put together, only their range is told. What has no point is unknown, not zero:
-CloudWatch keeps none where nothing was counted, and none where the metric does not exist.
+CloudWatch counts by minute and by API, whoever used it; ours is the whole record, all phases. So the window is all the
+minutes that the run touched. Sums are added up; a mean is computed from sum and sample count; percentiles of minutes
+cannot be combined, so only their range is reported. A metric without points is unknown, not zero: CloudWatch stores no
+point where nothing was counted, and none where the metric does not exist.
 """
 
 import json
@@ -21,9 +21,9 @@ from analysis.loading.run import Ints, Run, RunError, codes, ints
 NAME = "cloudwatch.json"
 FORMAT = 1
 MINUTE_NS = 60_000_000_000
-#: Fetched sooner after the window than this, a figure may still grow.
+#: Figures fetched sooner after the window than this may still grow.
 SETTLED_NS = 5 * MINUTE_NS
-#: What AWS's page on metrics calls a message of InboundMessages and OutboundMessages: 5 kB (assumed: 5,120 bytes).
+#: Size of a message in InboundMessages and OutboundMessages: 5 kB on AWS's page on metrics, taken as 5,120 bytes.
 _UNIT_BYTES = 5_120
 _AWS_HOST = re.compile(r"[a-z0-9]+\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 
@@ -32,16 +32,16 @@ _UNITS = "that an event counts one message per 5,120 bytes of its text is an ass
 
 
 def region_of(host: str) -> str | None:
-    """Return the AWS region in the name of an Event API's host; None: it is another's."""
+    """Return the AWS region in the name of an Event API's host, or None if the host is not one."""
     found = _AWS_HOST.fullmatch(host)
     return found["region"] if found else None
 
 
 def minutes_of(run: Run) -> tuple[int, int]:
-    """Return start and end of the whole minutes that a run touched, in ns.
+    """Return start and end, in ns, of the whole minutes that a run touched.
 
     Raises:
-        RunError: it has no phase.
+        RunError: the run has no phase.
     """
     edges = [edge for phase in run.phases.values() for edge in phase if edge is not None]
     if window := run.measure:
@@ -54,7 +54,7 @@ def minutes_of(run: Run) -> tuple[int, int]:
 
 
 def namespaces_of(run: Run) -> tuple[str, ...]:
-    """Return the channel namespaces that a run used, in order."""
+    """Return the channel namespaces that a run used, sorted."""
     found = set()
     for name in ("events", "subscriptions"):
         _, channels = codes(run.table(name, ("channel",)), "channel")
@@ -63,7 +63,7 @@ def namespaces_of(run: Run) -> tuple[str, ...]:
 
 
 class Metrics:
-    """What CloudWatch said."""
+    """Metrics fetched from CloudWatch."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         self.content = content
@@ -75,11 +75,11 @@ class Metrics:
 
     @property
     def settled(self) -> bool:
-        """Whether it was fetched so late that nothing is added any more."""
+        """True if they were fetched late enough to be final."""
         return bool(self.content["fetched_ns"] - self.content["end_ns"] >= SETTLED_NS)
 
     def points(self, metric: str, statistic: str = "Sum") -> dict[int, float]:
-        """Return the minutes of a metric that adds up: the API's own, else those of its namespaces together."""
+        """Return a metric's value by minute: the API's own metric, or else the sum over its namespaces."""
         by_place = self._series.get((metric, statistic), {})
         if None in by_place:
             return by_place[None]
@@ -90,31 +90,31 @@ class Metrics:
         return together
 
     def total(self, *metrics: str) -> float | None:
-        """Return the sum over all minutes of metrics together; None: none has a point."""
+        """Return the sum of several metrics over all minutes, or None if none of them has a point."""
         found = [points for metric in metrics if (points := self.points(metric))]
         return sum(sum(points.values()) for points in found) if found else None
 
     def peak(self, metric: str) -> float | None:
-        """Return the highest minute."""
+        """Return the value of the highest minute, or None if the metric has no point."""
         return max(self.points(metric).values(), default=None)
 
     def mean(self, metric: str) -> float | None:
-        """Return the mean of all samples: their sum by their number."""
+        """Return the mean of all samples, as sum by count, or None if there are none."""
         number = sum(self.points(metric, "SampleCount").values())
         return sum(self.points(metric).values()) / number if number else None
 
     def samples(self, metric: str) -> float | None:
-        """Return the number of samples."""
+        """Return the number of samples, or None if there are none."""
         return sum(self.points(metric, "SampleCount").values()) or None
 
     def extent(self, metric: str, statistic: str) -> tuple[float, float] | None:
-        """Return the lowest and the highest minute of a statistic that does not add up, of the API as a whole."""
+        """Return the lowest and highest minute of a statistic that cannot be summed, for the API as a whole."""
         points = self._series.get((metric, statistic), {}).get(None)
         return (min(points.values()), max(points.values())) if points else None
 
 
 def read(run: Run) -> Metrics | None:
-    """Return what was fetched for a run, None: nothing was.
+    """Return the metrics fetched for a run, or None if there are none.
 
     Raises:
         RunError: the file cannot be read.
@@ -134,7 +134,7 @@ def read(run: Run) -> Metrics | None:
 
 
 def beside(run: Run) -> dict[str, Any] | None:
-    """Return the summary's section `cloudwatch`; None: nothing was fetched."""
+    """Return the summary's section `cloudwatch`, or None if no metrics were fetched."""
     metrics = read(run)
     if metrics is None:
         return None
@@ -246,7 +246,7 @@ def _row(
 
 
 def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str]) -> list[str]:
-    """Return what there is to explain: a difference, or that ours is not known."""
+    """Return the reasons for a difference, or the reason that our count is not known."""
     if ours is None:
         return [
             "ours is not known: a worker's record broke off or is an older one, and its probes are not counted"
@@ -255,7 +255,7 @@ def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str])
 
 
 def _requests(run: Run) -> tuple[int, int]:
-    """Return how many publish requests were sent, and how many of them had an event accepted."""
+    """Return the number of publish requests sent, and of those with at least one accepted event."""
     table = run.table("events", ("publisher", "batch", "sent_ns", "status"))
     code, names = codes(table, "status")
     sent = ints(table, "sent_ns") >= 0
@@ -271,7 +271,7 @@ def _plus(*numbers: int | None) -> int | None:
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
-    """Return the sum; None where one is not known."""
+    """Return the sum, or None if one number is not known."""
     total = 0
     for number in numbers:
         if number is None:
@@ -281,7 +281,7 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
 
 
 def when(found: dict[str, Any]) -> str:
-    """Return the window, and when it was asked for, in a sentence part."""
+    """Return the window and the time of fetching, as part of a sentence."""
     from datetime import UTC, datetime
 
     def shown(at_ns: int) -> str:
@@ -294,7 +294,7 @@ def when(found: dict[str, Any]) -> str:
 
 
 def cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
-    """Return ours, theirs, the difference, and its share of ours, as people read them."""
+    """Return our count, CloudWatch's, the difference, and its share of ours, formatted for people."""
     difference = row["difference"]
     said = (
         text.UNKNOWN if difference is None else f"{difference:+,.0f}".replace("-", "−") if difference else "0"
@@ -306,7 +306,10 @@ def cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
 
 
 def latency(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (what, ours, theirs) of the answer to a publish: theirs within AppSync, of HTTP, and by the minute."""
+    """Return (name, ours, theirs) of the response time to a publish.
+
+    CloudWatch's is measured within AppSync, for HTTP only, and by the minute.
+    """
     found = summary["cloudwatch"]["latency_ms"]
     ours = (summary["publish"] or {}).get("answer_ns") or {}
 

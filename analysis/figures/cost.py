@@ -1,8 +1,8 @@
-"""What a run made the service do, by kind of operation, and what that costs: from its record and the prices kept in it.
+"""Count the operations that a run caused at the service, and compute their cost at the prices kept in its record.
 
-Counted is what the record shows to have happened, in all phases: events that were sent, whatever became of them, and
-frames that arrived. What was lost on its way may have been billed, too; nobody here can know. How many handlers the
-service invoked for it is known of the embedded server only, which has none in a run.
+The counts cover all phases: events that were sent, whatever their outcome, and frames that arrived. An event that was
+lost may have been billed too, which the record cannot show. The number of handler invocations is known for the embedded
+server only, which runs none.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ _BATCH_ROWS = 1_000_000
 
 
 def cost(run: Run) -> dict[str, Any] | None:
-    """Return the summary's section `cost`; None: the record holds no prices."""
+    """Return the summary's section `cost`, or None if the record holds no prices."""
     prices = run.manifest.get("prices")
     if prices is None:
         return None
@@ -44,7 +44,7 @@ def cost(run: Run) -> dict[str, Any] | None:
     minutes = int(open_ns.sum()) / _NS_PER_MINUTE
     bill = pricing.bill(counted, minutes, bytes_out, prices)
     return {
-        # Nobody bills what this machine does to itself.
+        # A target on this machine costs nothing.
         "billed": not target.get("loopback", target["embedded"]),
         "prices": {name: prices[name] for name in ("service", "region", "as_of", "certainty")},
         "operations": counted,
@@ -63,7 +63,7 @@ def _plus(known: int | None, more: int) -> int | None:
 
 
 def _of_workers(run: Run, name: str) -> int | None:
-    """Return the sum of what the workers counted; None where one did not hand it over."""
+    """Return the sum of a count over all workers, or None if one of them did not report it."""
     workers = run.manifest["workers"]
     if not all(worker["finished"] and name in worker for worker in workers):
         return None
@@ -71,7 +71,7 @@ def _of_workers(run: Run, name: str) -> int | None:
 
 
 def _connections(run: Run) -> tuple[int, Ints]:
-    """Return how many connections were opened, and how long each was open in ns; as far as the record goes."""
+    """Return the number of connections opened, and how long (ns) each was open as far as the record reaches."""
     table = run.table("connections", ("worker", "opened_ns", "closed_ns"))
     worker, opened_ns, closed_ns = (ints(table, name) for name in ("worker", "opened_ns", "closed_ns"))
     phases = [end for _, end in run.phases.values() if end is not None]
@@ -84,10 +84,10 @@ def _connections(run: Run) -> tuple[int, Ints]:
 
 
 def counted_events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
-    """Return the messages published and delivered, in units, and the bytes delivered.
+    """Return the messages published and delivered, in billing units, and the bytes delivered, or None if not known.
 
-    A delivery has the size that its event has on record; one whose publisher's record broke off counts as one message,
-    and the bytes are then not known.
+    A delivery has the size recorded for its event. If the event is not on record because its publisher's record broke
+    off, the delivery counts as one message and the bytes are not known.
     """
     table = run.table("events", ("publisher", "sequence", "sent_ns", "bytes"))
     size = ints(table, "bytes")
@@ -99,7 +99,7 @@ def counted_events(run: Run, unit_bytes: int) -> tuple[int, int, int | None]:
         return published, 0, 0
     whole = not run.broken_off_ns
     if whole and len(size) and size.min() == size.max():
-        # Nearly always: events are padded to one size. No delivery needs to be looked at.
+        # The usual case: all events are padded to one size, so no delivery has to be read.
         return published, rows * int(units[0]), rows * int(size[0])
     keys = (ints(table, "publisher") << 40) | ints(table, "sequence")
     order = np.argsort(keys)

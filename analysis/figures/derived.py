@@ -1,4 +1,4 @@
-"""The tables that the analysis adds to a run's folder: fan-out by event, and the ledger by its dimensions."""
+"""Write the tables that the analysis adds to a run folder: fan-out by event, and the ledger by dimension."""
 
 import importlib.metadata
 import json
@@ -20,7 +20,7 @@ NAMES = ("fanout", "ledger")
 
 
 def tables(run: Run) -> dict[str, pa.Table]:
-    """Return the tables by name; none of a run that measured nothing."""
+    """Return the tables by name; empty if the run measured nothing."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return {}
@@ -29,9 +29,9 @@ def tables(run: Run) -> dict[str, pa.Table]:
 
 
 def of_fanout(rows: fanout.Fanout) -> pa.Table:
-    """Return the fan-out by event as a table, as `pandas` would write `Fanout.frame`."""
+    """Return the fan-out by event as a table, as pandas would write `Fanout.frame`."""
     count = len(rows.channels)
-    # As pandas has them, so that it reads the file as it would its own.
+    # The same code type as pandas chooses, so that it reads the file back like its own.
     codes = next(kind for kind in (np.int8, np.int16, np.int32, np.int64) if count < np.iinfo(kind).max)
     names = pa.array(rows.channels, pa.large_string() if rows.channels else pa.null())
     channel = pa.DictionaryArray.from_arrays(rows.channel.astype(codes), names)
@@ -50,7 +50,7 @@ def of_fanout(rows: fanout.Fanout) -> pa.Table:
 
 
 def of_ledger(breakdown: Breakdown) -> pa.Table:
-    """Return the ledger by its dimensions as a table, as `pandas` would write `Breakdown.frame`."""
+    """Return the ledger by dimension as a table, as pandas would write `Breakdown.frame`."""
     columns: dict[str, Any] = dict(breakdown.columns)
     texts = ("dimension", "key")
     columns |= {name: pa.array(columns[name], pa.large_string()) for name in texts}
@@ -58,11 +58,11 @@ def of_ledger(breakdown: Breakdown) -> pa.Table:
 
 
 def _noted(columns: dict[str, Any], notes: dict[str, dict[str, Any]]) -> pa.Table:
-    """Return a table with the note on each column that `pandas.read_parquet` goes by; ``notes`` of those of other kinds
-    than their arrays have.
+    """Return a table with the column metadata that `pandas.read_parquet` uses.
 
-    The form is documented by pandas ("Storing pandas DataFrame objects in Apache Parquet format"). By hand, as a run
-    need not load pandas for it.
+    ``notes`` holds the metadata of columns whose pandas type differs from their array's. The form is documented by
+    pandas ("Storing pandas DataFrame objects in Apache Parquet format"). Written by hand, because a run need not load
+    pandas.
     """
     table = pa.table(columns)
     found = {
@@ -87,7 +87,7 @@ def _note(pandas_type: str, numpy_type: str, **more: Any) -> dict[str, Any]:
 def write(run: Run) -> None:
     """Write the tables, each whole or not at all.
 
-    A file that holds the same rows is left alone: another version of pyarrow writes the same table in other bytes.
+    Leaves a file alone if it holds the same rows: another version of pyarrow writes the same table as different bytes.
     """
     for name, table in tables(run).items():
         path = run.path / f"{name}.parquet"
@@ -98,7 +98,7 @@ def write(run: Run) -> None:
 
 
 def same(path: Path, table: pa.Table) -> bool:
-    """Return whether a Parquet file holds the columns and rows of a table, however it encodes them."""
+    """Return True if a Parquet file holds the columns and rows of a table, however it encodes them."""
     try:
         return bool(read(path).equals(plain(table)))
     except (TableError, pa.ArrowException, OSError):
@@ -106,13 +106,13 @@ def same(path: Path, table: pa.Table) -> bool:
 
 
 def read(path: Path) -> pa.Table:
-    """Return what is written in such a file, by :func:`plain`; raises TableError, pa.ArrowException or OSError."""
+    """Return the table in such a file, normalised by :func:`plain`; raises TableError, pa.ArrowException or OSError."""
     check_made(path)
     return plain(pq.ParquetFile(path).read())
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """Return a table with one encoding of text, as files of several versions of pandas and pyarrow have several."""
+    """Return a table with uniform text encoding and no metadata; these vary with the versions of pandas and pyarrow."""
     for place, column in enumerate(table.column_names):
         values = table.column(column)
         if pa.types.is_dictionary(values.type):

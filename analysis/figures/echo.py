@@ -1,17 +1,18 @@
-"""The self-echo lanes: what the service path takes by one clock, and what that says of the figures that cross two.
+"""Evaluate the echo lanes: service latency on one clock, and how far it bounds errors between two clocks.
 
-Let worker A's clock be wrong by e_A after correction, and L(A,B) be the true time from a send on A to the arrival on B.
-The record then says m(A,B) = L(A,B) + e_B - e_A for what B received from A, and m(B,A) = L(B,A) + e_A - e_B.
+Let e_A be the error of worker A's clock after correction, and L(A,B) the true time from a send on A to the arrival on
+B. The record then shows m(A,B) = L(A,B) + e_B - e_A for events from A to B, and m(B,A) = L(B,A) + e_A - e_B.
 
-- Their sum is free of clocks: m(A,B) + m(B,A) = L(A,B) + L(B,A).
-- Half their difference is e_B - e_A, plus half of what the two ways differ by in truth. No way takes less than no time,
-  so the two ways cannot differ by more than their sum: e_B - e_A lies within half the sum of half the difference.
-- Where B publishes nothing to A, what A received of its own publisher is beside it: m(A,B) - m(A,A) is e_B - e_A plus
-  the way down to B minus the way down to A. The echoes L(B,B) and L(A,A) contain these ways, so they bound them.
+- Their sum is free of clock errors: m(A,B) + m(B,A) = L(A,B) + L(B,A).
+- Half their difference is e_B - e_A plus half the true difference of the two ways. No way takes less than no time, so
+  the two ways differ by at most their sum, and e_B - e_A lies within half the sum of half the difference.
+- If B publishes nothing to A, compare with the events that A received from its own publisher: m(A,B) - m(A,A) is
+  e_B - e_A plus the way down to B minus the way down to A. The echoes L(B,B) and L(A,A) contain these ways and so bound
+  them.
 
-The echo is one event to one subscription. An event of the scenario that goes to many has the same way and waits for its
-turn among them; how much that adds is (m(A,B) + m(B,A)) / 2 - (L(A,A) + L(B,B)) / 2, which is free of clocks too.
-Medians stand for L and m throughout.
+An echo is one event to one subscription. An event of the scenario that goes to many takes the same way and waits for
+its turn among their deliveries; this adds (m(A,B) + m(B,A)) / 2 - (L(A,A) + L(B,B)) / 2, which is free of clock errors
+too. L and m are medians throughout.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,22 +25,22 @@ from analysis.figures.percentiles import Percentiles, nearest_rank
 from analysis.limits import LIMITS
 from analysis.loading.run import Ints, Run, Window, ints
 
-#: Deliveries that the comparison of two ways is made from at most; of more, evenly spaced row groups are taken.
+#: Most deliveries read to compare two ways; of more, evenly spaced row groups are read.
 _MOST_ROWS = 4_000_000
-#: Deliveries one way from which on their median is compared.
+#: Fewest deliveries one way for a median that is compared.
 _ENOUGH = 20
-#: Pairs of workers that the summary has: those that the clocks explain least.
+#: Most pairs of workers in the summary: those that the clock errors explain least.
 _PAIRS_KEPT = 10
-#: Share of the possible asymmetry from which on it is a reason to doubt: one way three times as long as the other.
+#: Share of the possible asymmetry above which a pair is doubtful: one way takes three times as long as the other.
 _DOUBTFUL_SHARE = 0.5
 _NAMES = ("worker", "sequence", "intended_ns", "sent_ns", "arrival_ns")
 _COUNTS = ("sent", "returned", "connects", "subscribes")
 
 
 def counted(run: Run) -> dict[str, int]:
-    """Return what the lanes did over the whole run, as far as the workers told: sent, returned, connects, subscribes.
+    """Return the lanes' counts over the whole run, as far as workers reported: sent, returned, connects, subscribes.
 
-    Also `messages`: as how many of the service's units one echo counts, `unit_bytes` of the record's prices each.
+    Also `messages`, the number of billing units (`unit_bytes` of the record's prices) of one echo.
     """
     unit_bytes = (run.manifest.get("prices") or {}).get("message_unit_bytes") or 0
     lanes = [lane for lane in _lanes(run).values() if lane is not None]
@@ -49,7 +50,7 @@ def counted(run: Run) -> dict[str, int]:
 
 
 def summarise(run: Run, window: Window | None) -> dict[str, Any] | None:
-    """Return the summary's `echo`, or None where no worker had a lane."""
+    """Return the summary's `echo`, or None if no worker had an echo lane."""
     table = run.table("echo", _NAMES, window)
     worker, _, _, sent_ns, arrival_ns = (ints(table, name) for name in _NAMES)
     lanes = _lanes(run)
@@ -86,9 +87,9 @@ def _lanes(run: Run) -> dict[int, Mapping[str, Any] | None]:
 
 
 def _pairs(run: Run, window: Window, echo_ns: Mapping[int, int]) -> tuple[list[dict[str, Any]], int]:
-    """Return the pairs of workers that can be compared, those first that the clocks explain least, and from how much.
+    """Return the comparable pairs of workers, least explained by clock errors first, and the number of deliveries read.
 
-    Workers that share the master's clock are not compared with each other: they have one clock.
+    Workers that both share the master's clock are not compared: they have one clock.
     """
     clocks = run.clocks
     if all(fit.shared for fit in clocks.values()):
@@ -116,10 +117,10 @@ def _pair(
     echo_ns: Mapping[int, int],
     error_ns: int | None,
 ) -> dict[str, Any] | None:
-    """Return what the ways between two workers say of their clocks; None where they say nothing.
+    """Return a pair's figures, or None if the ways between the two workers allow no conclusion on their clocks.
 
-    ``apparent_ns`` is by how much b's clock is ahead of a's after correction, if the ways take equal time;
-    ``asymmetry_ns`` how far that may be off whatever the ways take.
+    ``apparent_ns`` is how far b's clock is ahead of a's after correction, if both ways take equal time.
+    ``asymmetry_ns`` is the largest error of that estimate, however long each way takes.
     """
     there, back = between.get((a, b)), between.get((b, a))
     own_ns = (echo_ns[a] + echo_ns[b]) / 2 if a in echo_ns and b in echo_ns else None
@@ -151,9 +152,10 @@ def _pair(
 
 
 def unexplained_share(pair: Mapping[str, Any]) -> float | None:
-    """Return what the clocks' ± leaves of the apparent error, as a share of the asymmetry that could explain it.
+    """Return the apparent error left after the clocks' ±, as a share of the asymmetry that could explain it, or None.
 
-    0 where the ± explains all; above 1 where nothing does, since one way would take less than no time.
+    0 means that the ± explains all of it. Above 1 nothing explains it, because one way would take less than no time.
+    None means that the ± is not known.
     """
     if pair["error_ns"] is None:
         return None
@@ -164,7 +166,7 @@ def unexplained_share(pair: Mapping[str, Any]) -> float | None:
 
 
 def _medians(run: Run, window: Window) -> tuple[dict[tuple[int, int], tuple[int, int]], int]:
-    """Return (publisher's worker, receiver's worker) → (median service latency, deliveries), and of how many in all."""
+    """Return (publisher's worker, receiver's worker) → (median service latency, deliveries), and the number read."""
     events = run.table("events", ("publisher", "worker"))
     publishers, first = np.unique(ints(events, "publisher"), return_index=True)
     if not len(publishers):
@@ -198,7 +200,7 @@ def _medians(run: Run, window: Window) -> tuple[dict[tuple[int, int], tuple[int,
 
 
 def doubts(echo: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
-    """Yield (severity, reason, advice) where the ways between workers contradict the clocks' ±."""
+    """Yield (severity, reason, advice) for pairs of workers whose latencies contradict their clocks' ±."""
     if echo is None:
         return
     for pair in echo["pairs"]:
@@ -226,7 +228,7 @@ def doubts(echo: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
 
 
 def notes(echo: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield what a reader should know of the lanes: what is missing, and what the comparison found."""
+    """Yield notes for the reader on missing echoes and on the comparison of clocks."""
     if echo is None:
         return
     troubles: dict[str, list[int]] = {}
@@ -259,7 +261,7 @@ def notes(echo: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _ways(pair: Mapping[str, Any]) -> str:
-    """Return the medians of the two ways in words."""
+    """Return the median latencies of the two ways in words."""
     a, b = pair["workers"]
     ways = [
         f"{_ns(pair[key])} from {start} to {end}"
@@ -277,7 +279,7 @@ COLUMNS = ("echo, one clock (arrival − sent)", "p50", "p99", "max", "came back
 
 
 def rows(echo: Mapping[str, Any], most: int | None = None) -> list[tuple[str, ...]]:
-    """Return the table of the lanes as text; the head is `COLUMNS`. Of more than ``most`` the slowest."""
+    """Return the lanes' table as text with columns `COLUMNS`; only the slowest if there are more than ``most``."""
     lanes = [lane for lane in echo["each"] if lane["sent"]]
     if most is not None and len(lanes) > most:
         longest = sorted(lanes, key=lambda lane: -(lane["service_ns"]["p99"] or 0))[:most]

@@ -1,4 +1,4 @@
-"""Fan-out by event: when its first, median, 99th percentile and last subscriber had it, and whether all had."""
+"""Fan-out by event: when its first, median, 99th percentile and last subscriber had it, and if all had it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,28 +22,28 @@ HIGH: Final = "_high"
 
 @dataclass(frozen=True, eq=False)
 class Fanout:
-    """One row an event that somebody should receive, by intended time; not to be changed, as several figures share it.
+    """One row for each event with an expected delivery, by intended time. Read-only: several figures share it.
 
-    The ranks count from the intended time, over the expected deliveries that arrived (nearest rank); what stands where
-    none did is nothing. Where arrivals are known as intervals, `first_ns_low`, `first_ns_high` and so on are between
-    what the four lie.
+    The ranks count from the intended time, over the expected deliveries that arrived (nearest rank), and are
+    meaningless if none did. If arrivals are known as intervals, `first_ns_low`, `first_ns_high` and so on are the ends
+    of the four.
     """
 
     publisher: npt.NDArray[np.int32]
     sequence: Ints
-    #: The place of each event's channel in `channels`.
+    #: Index of each event's channel in `channels`.
     channel: Ints
     channels: Sequence[str]
     intended_ns: Ints
     expected: npt.NDArray[np.int32]
     arrived: npt.NDArray[np.int32]
-    #: first_ns, median_ns, p99_ns, last_ns, and their ends where these are others.
+    #: first_ns, median_ns, p99_ns and last_ns, and their ends if these differ.
     ranks_ns: Mapping[str, Ints]
 
     @classmethod
     @lru_cache(maxsize=1)
     def of(cls, settled: Reconciled) -> "Fanout":
-        """Return the rows; those of the last ledger are kept."""
+        """Return the rows of a ledger; the last result is cached."""
         events = settled.events
         wanted = np.flatnonzero(settled.expected > 0)
         wanted = wanted[np.argsort(events.intended_ns[wanted], kind="stable")]
@@ -63,12 +63,12 @@ class Fanout:
 
     @cached_property
     def reached(self) -> npt.NDArray[np.bool_]:
-        """Which events somebody had: those that have ranks."""
+        """Mask of the events that arrived at least once and so have ranks."""
         return self.arrived > 0
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """The rows as a frame; a rank is null where no expected delivery arrived."""
+        """The rows as a DataFrame; a rank is null if no expected delivery arrived."""
         import pandas as pd
 
         frame = pd.DataFrame(
@@ -87,16 +87,16 @@ class Fanout:
 
 
 def by_event(settled: Reconciled) -> "pd.DataFrame":
-    """Return one row an event that somebody should receive, by intended time.
+    """Return one row for each event with an expected delivery, by intended time.
 
     Columns: publisher, sequence, channel, intended_ns, expected, arrived, first_ns, median_ns, p99_ns, last_ns; see
-    `Fanout`. The frame is not to be changed.
+    `Fanout`. Do not modify the DataFrame, which is shared.
     """
     return Fanout.of(settled).frame
 
 
 def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bounded:
-    """Return one rank's latencies (a name of `RANKS`) of all events, or of those of a window."""
+    """Return the latencies (ns) of a rank (a name in `RANKS`) over all events, or over those due in a window."""
     rows = Fanout.of(settled)
     inside = rows.reached
     if window is not None:
@@ -114,7 +114,7 @@ def ranks(settled: Reconciled, name: str, window: Window | None = None) -> Bound
 
 
 def summarise(settled: Reconciled) -> dict[str, Any]:
-    """Return the figures over all events: percentiles of each rank, and how many reached everybody."""
+    """Return the figures over all events: percentiles of each rank, and the number of events that reached everyone."""
     rows = Fanout.of(settled)
     count = len(rows.expected)
     return {

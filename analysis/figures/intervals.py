@@ -1,4 +1,4 @@
-"""The run second by second, as one tidy frame."""
+"""Compute one tidy DataFrame with a row for each second of a run."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,11 @@ from analysis.loading.run import Ints, Run, ints, taken
 
 
 def by_second(run: Run) -> pd.DataFrame:
-    """Return one row a second from the first publish on.
+    """Return one row for each second from the first publish on.
 
-    Columns: start_ns, phase (the one that the second began in), offered, accepted (events by intended time; of
-    a service that answers no publish: sent), arrived (deliveries by arrival), and p50_ns, p90_ns, p99_ns, max_ns
-    (headline latency of the events due in it; null: none).
+    Columns: start_ns, phase (in which the second began), offered and accepted (events by intended time; accepted counts
+    sent ones for a service that acknowledges no publish), arrived (deliveries by arrival), and p50_ns, p90_ns, p99_ns
+    and max_ns (headline latency of the events due in the second, null if there are none).
     """
     start_ns, found = run.first_publish_ns, latencies(run)
     events = run.table("events", ("intended_ns", "status"))

@@ -1,7 +1,7 @@
-"""The latencies of all deliveries, gone through once: what the summary and the plots say of them.
+"""Compute all latency figures of the summary and the plots in one pass over the deliveries.
 
-Percentiles are of raw samples. For a run too large for memory they are collected slice by slice of intended time, 4
-bytes a sample where all of them fit; nothing is thinned out.
+Percentiles are of raw samples. In a run too large for memory, samples are collected slice by slice of intended time, at
+4 bytes each if all of them fit; none is left out.
 """
 
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ from analysis.loading.slices import SLICE_ROWS, cut_by_second, in_turn
 SECOND_NS = 1_000_000_000
 #: Percentiles by second; 100 is the maximum.
 BANDS = (50, 90, 99, 100)
-#: The heatmap's own grid: rows a decade of nanoseconds, and columns at most.
+#: The heatmap's grid: rows in a decade of nanoseconds, number of decades, and most columns.
 ROWS_A_DECADE = 60
 DECADES = 13
 COLUMNS_MAX = 240
-#: Groups shown each by itself, and points of their curves.
+#: Number of groups shown separately, and of points on each one's curve.
 GROUPS_MAX = 8
 SHARES = 400
 _COLUMNS = (
@@ -44,9 +44,9 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Distribution:
-    """One kind of latency in the measure phase: its figures, and (fractions above, values) of its curve.
+    """One kind of latency in the measure phase: its figures, and its curve as (fractions above, values).
 
-    ``low``, ``high``: the curve's values at the ends of the samples' intervals, where they are others.
+    ``low`` and ``high`` hold the curve's values at the ends of the samples' intervals, or None if they do not differ.
     """
 
     figures: dict[str, Any]
@@ -56,17 +56,17 @@ class Distribution:
 
     @classmethod
     def of(cls, samples: Bounded) -> "Distribution":
-        """Compute."""
+        """Compute from samples."""
         low, high = samples.curve_of(samples.low), samples.curve_of(samples.high)
         return cls(samples.percentiles(), samples.curve(), low, high)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Deliveries of one channel or worker (`code`), or of all that are not shown by themselves (None)."""
+    """Deliveries of one channel or worker (`code`), or of all that are not shown separately (`code` None)."""
 
     code: int | None
-    #: How many channels or workers it is of.
+    #: Number of channels or workers in the group.
     members: int
     count: int
     #: Latencies at even shares from the smallest to the largest.
@@ -75,41 +75,41 @@ class Group:
 
 @dataclass(frozen=True)
 class Heat:
-    """How many deliveries lay in each cell of time (columns) and latency (rows, from 1 ns up)."""
+    """Number of deliveries in each cell of time (columns) and latency (rows, from 1 ns up)."""
 
     edges_ns: Ints
     counts: npt.NDArray[np.int64]
     lowest_ns: int
     highest_ns: int
-    #: Latencies that are not above zero and stand on no logarithmic axis.
+    #: Number of latencies of zero or less, which a logarithmic axis cannot show.
     left_out: int
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """Everything about the latencies of a run."""
+    """All latency figures of a run."""
 
-    #: Of the measure phase: arrival − intended, arrival − sent, read − arrival (without clients that are slow on
-    #: purpose, as with the shared stamps).
+    #: In the measure phase: arrival − intended, arrival − sent, read − arrival. The last one, like the shared stamps,
+    #: leaves out clients that are slow on purpose.
     headline: Distribution
     service: Distribution
     queue: Distribution
-    #: Deliveries whose sending time nobody knows, and the share whose stamp may be that of a later message.
+    #: Number of deliveries with unknown sending time, and share of deliveries whose stamp may be a later message's.
     service_unknown: int
     stamps_shared: float | None
     by_channel: list[Group]
     channels: list[str | None]
     by_worker: list[Group]
-    #: Of all phases: seconds since the first publish in which something was due, and the percentiles in each.
+    #: In all phases: seconds since the first publish in which events were due, and the percentiles in each.
     seconds: Ints
     bands_ns: dict[int, Ints]
-    #: Arrivals in each second since the first publish, from 0 on; and the last arrival.
+    #: Number of arrivals in each second since the first publish, from second 0 on, and the time of the last arrival.
     arrivals: Ints
     last_arrival_ns: int
     heat: Heat | None
 
 
-#: How each kind of latency is computed from the columns of a delivery: end, begin.
+#: Kind of latency → (end, begin): the delivery columns whose difference it is.
 KINDS = {
     "delivery.latency": ("arrival_ns", "intended_ns"),
     "delivery.service": ("arrival_ns", "sent_ns"),
@@ -118,7 +118,7 @@ KINDS = {
 
 
 def samples(run: Run, window: Window, kind: str) -> Bounded:
-    """Return all latencies of a kind of the events due in a window; those whose beginning nobody knows are left out."""
+    """Return all latencies (ns) of a kind for the events due in a window, leaving out those with unknown beginning."""
     end, begin = KINDS[kind]
     doubts = Doubts(run)
     slow = slow_subscriptions(run) if kind == "delivery.queue" else np.empty(0, dtype=np.int64)
@@ -148,7 +148,7 @@ def samples(run: Run, window: Window, kind: str) -> Bounded:
 def slow_subscriptions(run: Run) -> Ints:
     """Return the subscriptions of clients that read slowly on purpose, ascending.
 
-    How long their deliveries waited to be read, and which share a stamp, says nothing of the generator.
+    Their receive-queue delay and shared stamps do not reflect on the generator.
     """
     connections = run.table("connections", ("connection", "slow"))
     clients = np.unique(ints(connections, "connection")[ints(connections, "slow") > 0])
@@ -160,7 +160,7 @@ def slow_subscriptions(run: Run) -> Ints:
 
 @dataclass
 class _Slice:
-    """What a slice adds; of the measure phase only where it lies in it."""
+    """The contribution of one slice; samples are filled in only if it lies in the measure phase."""
 
     seconds: Ints
     bands_ns: dict[int, Ints]
@@ -174,20 +174,21 @@ class _Slice:
     headline_ns: Ints
     service_ns: Ints
     queue_ns: Ints
-    #: By how much the true latencies may be off.
+    #: Bounds of the samples' errors.
     headline_off: Off
     service_off: Off
     queue_off: Off
     channel: npt.NDArray[Any]
     worker: npt.NDArray[Any]
-    #: Deliveries whose arrival is known as an interval only; of a record that does not say, what shares a stamp.
+    #: Number of deliveries whose arrival is known as an interval only; `stamps` holds the rows that share a stamp if
+    #: the record does not say.
     inexact: int
     stamps: Stamps | None
 
 
 @lru_cache(maxsize=1)
 def latencies(run: Run) -> Latencies | None:
-    """Go through the deliveries of a run; None: there are none. The last result is kept, as several plots need it."""
+    """Return all latency figures of a run, or None if it has no deliveries; the last result is cached for the plots."""
     if not run.row_groups:
         return None
     return _Pass(run).result()
@@ -365,7 +366,7 @@ class _Pass:
 
 
 def _bands(second: Ints, latency_ns: Ints) -> tuple[Ints, dict[int, Ints]]:
-    """Return the seconds that occur, and the percentiles of the latencies in each."""
+    """Return the seconds that occur, and the percentiles of latency in each."""
     if not len(second):
         return second, dict.fromkeys(BANDS, second)
     order = grouping(second - second.min())
@@ -387,8 +388,8 @@ def _joined(seconds: list[Ints], bands_ns: list[dict[int, Ints]]) -> tuple[Ints,
 
 
 def _groups(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Group]:
-    """Return the largest groups, and the others together; deliveries of no group (-1) are in none."""
-    # Block by block: numpy counts and looks up with 8 bytes a number, whatever the codes take.
+    """Return the largest groups, and the rest as one group; deliveries without a group (-1) are left out."""
+    # Block by block, because numpy counts and indexes with 8 bytes a number whatever the codes' type is.
     blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
     size = int(code.max()) + 2 if len(code) else 1
     counts = np.zeros(size, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The load that a run was meant to offer: the scenario's curves as the manifest has them, and the steps they make."""
+"""The offered load of a run as intended: the scenario's curves in the manifest, and the steps that they form."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,23 +8,23 @@ import numpy.typing as npt
 
 from analysis.loading.run import Ints, Run, Window
 
-#: Curves of more steps are no staircase but a recording: they have no table.
+#: Most steps of a staircase with a table; a curve with more is a recording.
 MAX_STEPS = 100
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class GroupCurve:
-    """What a group was meant to publish: events/s, linear between times from the start of the measure phase on.
+    """Intended rate of a group in events/s, linear between times (ns) from the start of the measure phase.
 
-    Two points at one time are a step. The first value holds before the first point, the last after the last.
+    Two points at one time form a step. The first value holds before the first point, the last one after the last.
     """
 
     at_ns: Ints
     events_per_s: Floats
 
     def rates(self, at_ns: Ints, *, after: bool) -> Floats:
-        """Return the rate (events/s) just before or just after each of some times."""
+        """Return the rate (events/s) just before or, with ``after``, just after each time."""
         last = len(self.at_ns) - 1
         place = np.searchsorted(self.at_ns, at_ns, side="right" if after else "left")
         left, right = np.clip(place - 1, 0, last), np.clip(place, 0, last)
@@ -35,13 +35,13 @@ class GroupCurve:
 
     @property
     def jumps_ns(self) -> Ints:
-        """Where one step ends and the next begins."""
+        """Times at which one step ends and the next begins."""
         found: Ints = self.at_ns[1:][self.at_ns[1:] == self.at_ns[:-1]]
         return found
 
     @property
     def flat(self) -> bool:
-        """Whether the rate changes by steps alone."""
+        """True if the rate changes by steps only."""
         same = self.events_per_s[1:] == self.events_per_s[:-1]
         return bool(np.all(same | (self.at_ns[1:] == self.at_ns[:-1])))
 
@@ -55,7 +55,7 @@ class Step:
 
 
 def curves(run: Run) -> list[GroupCurve]:
-    """Return the curve of each group; none of a record that is older than they are."""
+    """Return the curve of each group, or an empty list if the record is too old to hold them."""
     return [_curve(entry) for entry in run.manifest.get("offered") or ()]
 
 
@@ -68,15 +68,15 @@ def _curve(entry: dict[str, Any]) -> GroupCurve:
 
 
 def varies(run: Run) -> bool:
-    """Return whether the intended load changes within the measure phase."""
+    """Return True if the intended load changes within the measure phase."""
     _, rates = staircase(run)
     return len(rates) > 0 and bool(np.any(rates != rates[0]))
 
 
 def staircase(run: Run) -> tuple[Ints, Floats]:
-    """Return (times in ns of the epoch, events/s of all groups) to draw: from the first publish to the measure's end.
+    """Return (times in ns since the epoch, events/s of all groups) to draw, from first publish to the measure's end.
 
-    Both are empty where they are not known.
+    Both are empty if the load is not known.
     """
     found, window = curves(run), run.measure
     if not found or window is None:
@@ -87,14 +87,14 @@ def staircase(run: Run) -> tuple[Ints, Floats]:
     at_ns = np.concatenate(([begin_ns], np.repeat(inner, 2), [end_ns]))
     rates = np.zeros(len(at_ns))
     for curve in found:
-        # Each corner stands twice: with the rate before it, and with the one after it.
+        # Each corner occurs twice: with the rate before it and with the rate after it.
         rates[0::2] += curve.rates(at_ns[0::2], after=True)
         rates[1::2] += curve.rates(at_ns[1::2], after=False)
     return at_ns + window.start_ns, rates
 
 
 def steps(run: Run) -> list[Step]:
-    """Return the steps of the measure phase as far as it got; none where the load is no staircase."""
+    """Return the steps of the measure phase as far as it got, or an empty list if the load is no staircase."""
     found, window = curves(run), run.measure
     if not found or window is None or not all(curve.flat for curve in found):
         return []

@@ -1,8 +1,8 @@
-"""When the target was away: times at which nobody could be connected, or at which connections had fallen silent.
+"""Find outages, in which no client had a connection, and silences, in which connections received nothing.
 
-A connection on which nothing at all came for as long as the service may be silent is closed by the client
-(`silent_since_ns` in the record). From when it was last heard until it was connected again nothing could come, and
-whether the network or the service was at fault can't be told from here.
+A client closes a connection that received nothing for as long as the service may be silent (`silent_since_ns` in the
+record). Nothing could arrive from when it was last heard until it was connected again; the record cannot tell if the
+network or the service was at fault.
 """
 
 from dataclasses import asdict, dataclass
@@ -18,14 +18,14 @@ _FOREVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class Outage:
-    """An interval of the measure phase in which not one of the clients had a connection."""
+    """An interval of the measure phase in which no client had a connection."""
 
     start_ns: int
     end_ns: int
-    #: Clients whose connection was lost at its start or in it, and attempts to connect that failed in it.
+    #: Clients whose connection was lost in the second up to its start, and failed attempts to connect during it.
     connections_lost: int
     attempts_failed: int
-    #: Of those lost, how many were closed since they had fallen silent.
+    #: Number of those lost connections that were closed for silence.
     connections_silent: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -35,16 +35,16 @@ class Outage:
 
 @dataclass(frozen=True)
 class Silence:
-    """A time in which connections had fallen silent, up to when all of them were connected again."""
+    """An interval in which connections had fallen silent, until all of them were connected again."""
 
-    #: When the first of them was last heard.
+    #: Time at which the first of them was last heard.
     start_ns: int
-    #: When the last of them was connected again; the end of the window where one never was.
+    #: Time at which the last of them was connected again, or the end of the window if one never was.
     end_ns: int
-    #: Clients whose connection had fallen silent, and those that had one at its start.
+    #: Clients whose connection had fallen silent, and clients that were connected at its start.
     connections: int
     connected: int
-    #: The longest time from when one was last heard until it was closed.
+    #: Longest time from when a connection was last heard until it was closed.
     longest_ns: int
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,12 +54,12 @@ class Silence:
 
 @dataclass(frozen=True)
 class _Lives:
-    """Lives of connections; times in ns, _FOREVER where there is none."""
+    """Lives of connections; times in ns, _FOREVER if they never came."""
 
     connection: Ints
     started_ns: Ints
     up_ns: Ints
-    #: When it was lost: of a silent one when it was last heard.
+    #: Time at which the connection was lost, which for a silent one is when it was last heard.
     down_ns: Ints
     closed_ns: Ints
     silent: Flags
@@ -80,7 +80,7 @@ def _lives(run: Run) -> _Lives:
     silent_ns = ints(table, "silent_since_ns", missing=_FOREVER)
     error, errors = codes(table, "error")
     lost = error != errors.index(None) if None in errors else np.ones(len(error), dtype=bool)
-    # Of a worker that died nobody knows when its connections ended; it says nothing about the target.
+    # The end of a lost worker's connections is not known and says nothing about the target: end them with its record.
     worker = ints(table, "worker")
     for number, end_ns in run.broken_off_ns.items():
         its = (worker == number) & (closed_ns == _FOREVER)
@@ -98,7 +98,7 @@ def _lives(run: Run) -> _Lives:
 
 
 def find_outages(run: Run, window: Window) -> list[Outage]:
-    """Return the outages of a window; none where nobody ever was connected, or all left by themselves."""
+    """Return the outages of a window; none if no client ever was connected, or if all left on purpose."""
     lives = _lives(run)
     was_up, lost, started_ns = lives.was_up, lives.lost, lives.started_ns
     up_ns, down_ns = lives.up_ns, lives.down_ns
@@ -122,7 +122,7 @@ def find_outages(run: Run, window: Window) -> list[Outage]:
 
 
 def find_silences(run: Run, window: Window) -> list[Silence]:
-    """Return the times in which connections had fallen silent, of those that touch a window."""
+    """Return the silences that overlap a window."""
     lives = _lives(run)
     again_ns = np.full(len(lives.connection), _FOREVER, dtype=np.int64)
     latest_ns, of = _FOREVER, -1

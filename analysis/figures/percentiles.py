@@ -1,8 +1,8 @@
 """Percentiles of raw samples.
 
-The p-th percentile is the smallest sample that at least p % of all samples do not exceed (nearest rank, the inverted
-empirical distribution, what HDR histograms give too): always a value that was measured. Percentiles are computed from
-all samples and never from other percentiles.
+The p-th percentile is the smallest sample that at least p % of all samples do not exceed: the nearest rank, or inverted
+empirical distribution, as in HDR histograms. It is always a measured value. Percentiles are computed from all samples
+and never from other percentiles.
 """
 
 import math
@@ -19,10 +19,10 @@ POINTS = (50.0, 90.0, 99.0, 99.9)
 
 @dataclass(frozen=True)
 class Percentiles:
-    """What a set of samples is reported as; nanoseconds. Of no samples everything but the counts is None."""
+    """Reported figures of a set of samples, in nanoseconds; without samples all but the counts are None."""
 
     count: int
-    #: Samples below zero: clocks or stamps that disagree. They are among the samples.
+    #: Number of samples below zero, which come from clocks or stamps that disagree. They are included.
     negative: int
     min: int | None = None
     p50: int | None = None
@@ -61,19 +61,19 @@ class Percentiles:
 
 
 def nearest_rank(ordered: Ints, percent: float) -> int:
-    """Return a percentile of sorted samples; there must be one."""
+    """Return a percentile of sorted samples, of which at least one is needed."""
     return int(ordered[rank_of(len(ordered), percent) - 1])
 
 
 def rank_of(count: int, percent: float) -> int:
-    """Return the rank of a percentile among so many samples, from 1 on."""
-    # The small subtraction undoes what binary fractions add to a whole rank (99.9 % of 1000 is rank 999).
+    """Return the rank of a percentile among ``count`` samples, from 1 on."""
+    # Subtract the rounding error of binary fractions on a whole rank (99.9 % of 1000 is rank 999).
     rank = math.ceil(percent / 100 * count - 1e-9)
     return min(max(rank, 1), count)
 
 
 def curve(ordered: Ints, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
-    """Return (fractions above, values) of sorted samples for a plot that spaces each nine alike.
+    """Return (fractions above, values) of sorted samples, for a plot that gives each nine (90 %, 99 %, ...) equal room.
 
     The fractions fall from 1 to one sample's share, evenly on a logarithmic axis.
     """
@@ -82,6 +82,6 @@ def curve(ordered: Ints, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]
 
 
 def ranks_of_curve(count: int, points: int = 400) -> tuple[np.ndarray[Any, Any], Ints]:
-    """Return (fractions above, ranks from 1 on) of the curve of so many samples."""
+    """Return (fractions above, ranks from 1 on) of the curve of ``count`` samples."""
     above = np.geomspace(1.0, 1.0 / count, points)
     return above, np.clip(np.ceil((1 - above) * count - 1e-9).astype(np.int64), 1, count)

@@ -1,7 +1,7 @@
-"""How clients came back after their connections were dropped or lost: from the lives in the record alone.
+"""Recovery of clients after their connections were dropped or lost, from the lives in the record alone.
 
-A drop's instant is the end of the first connection that it cut. A subscription that a drop cut was ready again when its
-next life was proven ready; one that never was counts as longer than the record reaches.
+The instant of a drop is the end of the first connection that it cut. A subscription that a drop cut was ready again
+when its next life was proven ready; if none was, its recovery took longer than the record reaches.
 """
 
 import re
@@ -29,14 +29,14 @@ class Drop:
     group: str
     number: int
     at_ns: int
-    #: From the first connection's end to the last one's.
+    #: Nanoseconds from the first connection's end to the last one's.
     cuts_ns: int
     connections: int
-    #: From the drop's instant until each subscription was ready again, ascending; NEVER where it was not.
+    #: Nanoseconds from the drop's instant until each subscription was ready again, ascending; NEVER if it was not.
     times_ns: Ints
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures: a share's time is None where that share never was ready again."""
+        """Return the figures; the time of a share is None if that share was never ready again."""
         known = self.times_ns[self.times_ns < NEVER]
         return {
             "group": self.group,
@@ -51,7 +51,7 @@ class Drop:
         }
 
     def after_ns(self, share: float) -> int | None:
-        """Return the time until so many per cent were ready again (nearest rank)."""
+        """Return the time (ns) until ``share`` per cent were ready again (nearest rank), or None if they never were."""
         if not len(self.times_ns):
             return None
         time_ns = nearest_rank(self.times_ns, share)
@@ -60,18 +60,18 @@ class Drop:
 
 @dataclass(frozen=True)
 class Reconnects:
-    """Attempts to connect again after a drop or a loss; coming back after leaving is none."""
+    """Attempts to connect again after a drop or a loss; coming back after leaving is not counted."""
 
     attempts: int
     failed: int
-    #: The most attempts begun in any one second, and when that second began.
+    #: Most attempts begun in any one second, and the start of that second.
     peak_per_s: int | None
     peak_at_ns: int | None
 
 
 @dataclass(frozen=True)
 class OnPurpose:
-    """What clients ended themselves because the scenario said so; connections unless it says otherwise."""
+    """Interruptions that the scenario asked for: `dropped` and `left` connections, `unsubscribed` subscriptions."""
 
     dropped: int
     left: int
@@ -81,7 +81,7 @@ class OnPurpose:
 
 @lru_cache(maxsize=1)
 def drops(run: Run) -> tuple[Drop, ...]:
-    """Return the drops of a run by their instant."""
+    """Return the drops of a run in order of their instants; the last result is cached."""
     names = ("connection", "group", "closed_ns", "intent")
     table = run.table("connections", names)
     closed_ns, (group, groups) = ints(table, "closed_ns"), codes(table, "group")
@@ -114,7 +114,7 @@ def drops(run: Run) -> tuple[Drop, ...]:
 
 @dataclass(frozen=True)
 class _Lives:
-    """Lives of subscriptions that were acknowledged, by subscription and in their order."""
+    """Lives of subscriptions, sorted by subscription and in their order."""
 
     subscription: Ints
     ready_ns: Ints
@@ -124,7 +124,7 @@ class _Lives:
     groups: list[str | None]
 
     def ready_again_ns(self, group: str | None, intent: str | None) -> Ints:
-        """Return when each subscription that was ready and ended by an intent was ready again; NEVER: it was not."""
+        """Return when each subscription that was ready and ended by an intent was ready again, or NEVER."""
         following = _next_known(self.subscription, self.ready_ns)
         ended = (self.intent == self.intents.index(intent)) if intent in self.intents else None
         if ended is None:
@@ -151,7 +151,7 @@ def _lives_of_subscriptions(run: Run) -> _Lives:
 
 
 def _next_known(subscription: Ints, ready_ns: Ints) -> Ints:
-    """Return for each row the ready time of the next row of its subscription that has one; NEVER: none has."""
+    """Return for each row the ready time of its subscription's next row that has one, or NEVER if none has."""
     following = np.full(len(subscription), NEVER, dtype=np.int64)
     latest, of = NEVER, -1
     for place in range(len(subscription) - 1, -1, -1):
@@ -164,7 +164,7 @@ def _next_known(subscription: Ints, ready_ns: Ints) -> Ints:
 
 
 def reconnects(run: Run) -> Reconnects:
-    """Return the attempts to connect again."""
+    """Return the attempts of clients to connect again."""
     table = run.table("connections", ("connection", "life", "started_ns", "acknowledged_ns", "intent"))
     connection, life = ints(table, "connection"), ints(table, "life")
     order = np.lexsort((life, connection))
@@ -172,7 +172,7 @@ def reconnects(run: Run) -> Reconnects:
     left = np.array([text == LEAVE for text in intents], dtype=bool)
     intent, connection = intent[order], connection[order]
     started_ns, acknowledged_ns = (ints(table, name)[order] for name in ("started_ns", "acknowledged_ns"))
-    # The connection that an attempt is to bring back: the client's last one that was accepted.
+    # The connection that an attempt is to restore: the client's last accepted one.
     place = np.arange(len(connection))
     established = np.maximum.accumulate(np.where(acknowledged_ns >= 0, place, -1))
     before = np.concatenate(([-1], established[:-1])).astype(np.int64)[: len(connection)]
@@ -189,7 +189,7 @@ def reconnects(run: Run) -> Reconnects:
 
 
 def on_purpose(run: Run) -> OnPurpose:
-    """Return what clients did to their connections because the scenario said so."""
+    """Return the number of interruptions that the scenario asked for, and of slow clients."""
     connections = run.table("connections", ("connection", "intent", "slow"))
     counts = _counted(*codes(connections, "intent"))
     changes = _counted(*codes(run.table("subscriptions", ("intent",)), "intent"))
@@ -208,7 +208,7 @@ def _counted(code: Ints, names: list[str | None]) -> dict[str, int]:
 
 
 def summarise(run: Run) -> dict[str, Any] | None:
-    """Return what summary.json has under `recovery`; None where nobody was dropped, lost, away or slow."""
+    """Return the section `recovery` of summary.json, or None if no client was dropped, lost, away or slow."""
     purpose, again, found = on_purpose(run), reconnects(run), drops(run)
     if not any(asdict(purpose).values()) and not again.attempts:
         return None
@@ -221,7 +221,7 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def _missed(run: Run) -> dict[str, Any] | None:
-    """What the dropped subscriptions missed of the measure phase's events, each by itself; None: not known."""
+    """Return total and percentiles of measured events that dropped subscriptions missed, or None if not known."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return None
@@ -242,7 +242,7 @@ def _missed(run: Run) -> dict[str, Any] | None:
 
 
 def times_ns(run: Run) -> tuple[Ints, Ints]:
-    """Return the recovery times of all drops: of subscriptions that were ready again; how long the others waited."""
+    """Return the times (ns) over all drops: recovery of subscriptions ready again, and how long the others waited."""
     pooled = [drop.times_ns for drop in drops(run)]
     known = [times[times < NEVER] for times in pooled]
     end_ns = _record_end_ns(run)

@@ -1,6 +1,6 @@
-"""Deliveries that share a kernel stamp, as far as a record without `uncertain_ns` (format 2) can tell.
+"""Count deliveries that share a kernel stamp, in records without `uncertain_ns` (format 2).
 
-Later records say of each delivery by how much its arrival is uncertain (see `analysis.loading.doubts`).
+Later records hold the uncertainty of each arrival (see `analysis.loading.doubts`).
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from analysis.loading.run import Ints
 
 @dataclass(frozen=True)
 class Stamps:
-    """Rows that have their arrival stamp in common with another event on the same subscription; each event once.
+    """Rows that share their arrival stamp with another event on the same subscription; each event once.
 
-    The first and last of each subscription are kept too: what shares their stamp may be in another slice. Arrays:
-    subscription, arrival, intended time; sorted by these.
+    Also keeps the first and last row of each subscription, because rows with their stamp may be in another slice.
+    Arrays: subscription, arrival, intended time; sorted by these.
     """
 
     subscription: Ints
@@ -27,14 +27,14 @@ class Stamps:
 
     @classmethod
     def of(cls, subscription: Ints, arrival_ns: Ints, intended_ns: Ints, people: Places) -> "Stamps":
-        """Take the rows of a slice."""
+        """Select from the rows of a slice; ``people`` gives each subscription's position."""
         if not len(arrival_ns):
             return cls(subscription, arrival_ns, intended_ns)
         place = people.of(subscription)
         if place.min() < 0:
             place = np.unique(subscription, return_inverse=True)[1]
         arrival = arrival_ns - arrival_ns.min()
-        # A subscription's rows stand in the order in which they came, so that most are sorted by time already.
+        # A subscription's rows are in order of receipt, so they are mostly sorted by time already.
         order = np.argsort(place * (int(arrival.max()) + 1) + arrival, kind="stable")
         rows = cls(subscription[order], arrival_ns[order], intended_ns[order])
         same = rows.same()
@@ -48,7 +48,7 @@ class Stamps:
 
     @classmethod
     def joined(cls, parts: list["Stamps"]) -> "Stamps":
-        """Return the rows of all slices, sorted."""
+        """Join the rows of several slices, sorted."""
         rows = cls(
             np.concatenate([part.subscription for part in parts]),
             np.concatenate([part.arrival_ns for part in parts]),
@@ -61,7 +61,7 @@ class Stamps:
         return Stamps(self.subscription[chosen], self.arrival_ns[chosen], self.intended_ns[chosen])
 
     def same(self) -> npt.NDArray[np.bool_]:
-        """Whether each row but the first is of the subscription and stamp of the one before."""
+        """Return a mask of rows, the first left out, that share subscription and stamp with the row before."""
         same: npt.NDArray[np.bool_] = (self.subscription[1:] == self.subscription[:-1]) & (
             self.arrival_ns[1:] == self.arrival_ns[:-1]
         )
@@ -69,12 +69,12 @@ class Stamps:
 
     @property
     def shared(self) -> int:
-        """How many deliveries have the stamp of a later event: they waited together for one read."""
+        """Number of deliveries with the stamp of a later event, with which they waited for one read."""
         return int(np.count_nonzero(self.same() & (self.intended_ns[1:] != self.intended_ns[:-1])))
 
 
 class Shared:
-    """Adds up shared stamps over slices in their order: what one read brought may lie in two of them."""
+    """Sums shared stamps over slices in order; the messages of one read may lie in two slices."""
 
     def __init__(self) -> None:
         self._done = 0
@@ -82,7 +82,7 @@ class Shared:
         self._pending = Stamps(none, none, none)
 
     def add(self, rows: Stamps, end_ns: int) -> None:
-        """Take the rows of the events that were due up to ``end_ns``: later ones arrive after that."""
+        """Add the rows of events due before ``end_ns``; later events arrive after it."""
         before = self._pending.arrival_ns.max() if len(self._pending.arrival_ns) else -1
         near = (rows.arrival_ns <= before) | (rows.arrival_ns >= end_ns)
         self._done += rows.taken(~near).shared
@@ -93,5 +93,5 @@ class Shared:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of deliveries with the stamp of a later event."""
         return self._done + self._pending.shared

@@ -1,6 +1,6 @@
-"""What each step of a staircase of load did: its schedule, its deliveries, and its own latencies.
+"""Figures of each step of a staircase of load: its schedule, its deliveries and its latencies.
 
-An event belongs to the step in which it was due, whenever it arrived. Percentiles are of the step's own samples.
+An event belongs to the step in which it was due, whenever it arrived. Percentiles are over the step's own samples.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from analysis.loading.run import Run, ints, taken, unanswering
 
 
 def summarise(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
-    """Return the figures of each step, in the order of time; none where the load is no staircase."""
+    """Return the figures of each step in order of time, or an empty list if the load is no staircase."""
     found, window = offered.steps(run), run.measure
     if not found or window is None:
         return []

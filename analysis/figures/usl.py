@@ -1,13 +1,13 @@
-"""The Universal Scalability Law, fitted to measured throughput, and how far the fit can be trusted.
+"""Fit the Universal Scalability Law to measured throughput, with confidence intervals.
 
     X(N) = λN / (1 + σ(N−1) + κN(N−1))
 
-λ is the throughput of a load of one, σ the share that contends for something serial, κ the cost of keeping parts
-coherent (N. J. Gunther, Guerrilla Capacity Planning, 2007). With κ > 0 throughput has its peak at N = √((1−σ)/κ).
+λ is the throughput at a load of one, σ the share of work that contends for a serial resource, κ the cost of keeping
+parts coherent (N. J. Gunther, Guerrilla Capacity Planning, 2007). If κ > 0, throughput peaks at N = √((1−σ)/κ).
 
-Fitted by least squares of ln X: errors of throughput are a share of it. Intervals are from the fit's covariance with
-Student's t of n−3 degrees of freedom, the peak's by the delta method on its logarithm. σ and κ may become negative in
-the fit: an interval that includes zero says that the data do not show the effect.
+The fit is least squares of ln X, because errors of throughput are proportional to it. Intervals are from the fit's
+covariance with Student's t of n−3 degrees of freedom, the peak's by the delta method on its logarithm. σ and κ may
+become negative: an interval that includes zero means that the data do not show the effect.
 """
 
 import math
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 LOADS_MIN: Final = 5
-#: Largest standard deviation of ln X around the curve at which it is said to describe the data.
+#: Largest standard deviation of ln X around the curve for which the law describes the data.
 SCATTER_MAX: Final = 0.1
 METHOD: Final = (
     "least squares of ln X; 95 % intervals from the covariance with Student's t,"
@@ -40,12 +40,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What the trials carry. Where there are no parameters, or no peak, `reason` says why."""
+    """A fitted law; `reason` says why there are no parameters or no peak."""
 
     rate: Interval | None
     contention: Interval | None
     coherence: Interval | None
-    #: Load at the peak of throughput, in the unit of the loads; and the throughput there.
+    #: Load at the peak of throughput, in the unit of the loads, and the throughput there.
     peak: Interval | None
     peak_throughput: float | None
     reason: str
@@ -57,17 +57,17 @@ class Fit:
         return {**asdict(self), "method": METHOD}
 
     def throughput(self, load: Floats) -> Floats:
-        """Return X(N); only within the measured loads is it evidence. Raises ValueError where there is no fit."""
+        """Return X(N), which is evidence only within the measured loads. Raises ValueError if there is no fit."""
         if self.rate is None or self.contention is None or self.coherence is None:
             raise ValueError(self.reason)
         return _curve(load, self.rate.value, self.contention.value, self.coherence.value)
 
 
 def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float = 0.95) -> Fit:
-    """Fit the law to measured throughput (per second) at loads (1 and more), one pair a trial.
+    """Fit the law to throughput (per second) measured at loads (above zero), one pair for each trial.
 
     Raises:
-        ValueError: the lengths differ, or a value is not a positive number.
+        ValueError: the lengths differ, or a value is not positive and finite.
     """
     n, x = np.asarray(loads, dtype=float), np.asarray(throughput, dtype=float)
     if n.shape != x.shape or not (np.isfinite(n).all() and np.isfinite(x).all()):
@@ -75,7 +75,7 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
     if (n <= 0).any() or (x <= 0).any():
         raise ValueError("loads and throughput must be above zero")
     distinct = len(np.unique(n))
-    # Here: loading scipy's optimizers takes longer than most commands, and only a fit needs them.
+    # Imported here: scipy's optimizers take longer to load than most commands take, and only a fit needs them.
     from scipy import optimize, special
 
     def refused(reason: str) -> Fit:
@@ -83,14 +83,14 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
 
     if distinct < LOADS_MIN:
         return refused(f"{distinct} distinct loads are too few for a fit: {LOADS_MIN} are needed")
-    # By the largest load, or else the parameters differ by six orders of magnitude: with u = N/s the denominator is
-    # 1 + a(N−1)/s + b·N(N−1)/s².
+    # Scale by the largest load s, or the parameters differ by six orders of magnitude. With a = σs and b = κs² the
+    # denominator is 1 + a(N−1)/s + b·N(N−1)/s².
     scale = float(n.max())
     first, second = (n - 1) / scale, n * (n - 1) / scale**2
 
     def residuals(parameters: Floats) -> Floats:
         below = 1 + parameters[1] * first + parameters[2] * second
-        # Beyond the pole the law means nothing; steep enough that the search turns back.
+        # Beyond the pole the law is meaningless; a steep penalty turns the search back.
         safe = np.maximum(below, 1e-9)
         return np.asarray(np.log(x) - parameters[0] - np.log(n) + np.log(safe) + np.minimum(below, 0) * -1e3)
 
@@ -109,7 +109,7 @@ def fit(loads: Sequence[float], throughput: Sequence[float], confidence: float =
         covariance = np.linalg.inv(found.jac.T @ found.jac) * scatter**2
     except np.linalg.LinAlgError:
         return refused("the trials do not tell the parameters apart")
-    # Student's t: `scipy.stats.t.ppf` calls this too, and takes half a second to load.
+    # Student's t as in `scipy.stats.t.ppf`, which calls this function and takes half a second to load.
     reach = float(special.stdtrit(freedom, (1 + confidence) / 2))
     errors = np.sqrt(np.maximum(np.diag(covariance), 0)) * reach
     log_rate, a, b = (float(value) for value in found.x)
@@ -133,7 +133,7 @@ def _peak(
     kappa: Interval,
     measured: tuple[float, float],
 ) -> tuple[Interval | None, str]:
-    """Return the load at the peak, or why none is claimed."""
+    """Return the load at the peak and no reason, or None and the reason for claiming no peak."""
     for name, interval in (("κ", kappa), ("σ", sigma)):
         if interval.low <= 0:
             return None, f"no peak is claimed: the interval of {name} includes zero"

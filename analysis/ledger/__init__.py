@@ -1,1 +1,1 @@
-"""What was expected and what arrived: the ledger, and what became of each delivery."""
+"""The ledger: expected against delivered, and the outcome of each delivery."""

@@ -1,4 +1,4 @@
-"""The ledger by publisher, by channel and by subscription."""
+"""Break the ledger down by publisher, channel and subscription."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,27 +38,27 @@ Counts = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one dimension: the number or name of each, each once, and the counts by the names of `COUNTS`."""
+    """The rows of one dimension: distinct keys (numbers or names), and for each name in `COUNTS` one count a row."""
 
     keys: Sequence[str]
     counts: Mapping[str, Ints]
 
     @property
     def lost(self) -> Ints:
-        """What each row lost, whyever."""
+        """Losses of each row, of all classes."""
         first, *others = (self.counts[name] for name in _LOST)
         return sum(others, start=first)
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """One row a publisher, channel or subscription, with the counts of each."""
+    """The ledger's counts for each publisher, channel and subscription."""
 
-    #: By dimension, in the order of `DIMENSIONS`.
+    #: Rows by dimension, in the order of `DIMENSIONS`.
     rows: Mapping[str, Rows]
-    #: Duplicates of events that nobody has on record: of no publisher's or channel's row.
+    #: Duplicates of events that are not on record, and so in no publisher's or channel's row.
     duplicates_unrecorded: int
-    #: Duplicates to subscriptions that were never present: of no subscription's row.
+    #: Duplicates to subscriptions that were never present, and so in no subscription's row.
     duplicates_elsewhere: int
 
     @classmethod
@@ -76,9 +76,13 @@ class Breakdown:
         reordered: Pairs,
         losses: Losses,
     ) -> Self:
-        """Count. Of the many there are counts, by event and by subscription (as `losses.numbers`); of the few the pairs
-        (event, subscription) of each, event -1 where it is unknown. What was missed on purpose is taken off
-        ``expected`` already, and is in ``expected_by_segment`` still."""
+        """Count the outcomes for each row.
+
+        Frequent outcomes (``delivered``, ``late``) are given as counts by event and by subscription (in the order of
+        `losses.numbers`), rare ones (``duplicates``, ``reordered``) as (event, subscription) pairs, with event -1 if it
+        is not on record. Deliveries missed on purpose are already subtracted from ``expected`` but not from
+        ``expected_by_segment``.
+        """
         count = len(events.key)
         pairs = {"duplicates": duplicates, "reordered": reordered}
         by_event: dict[str, Ints] = {"expected": expected}
@@ -115,7 +119,7 @@ class Breakdown:
 
     @cached_property
     def columns(self) -> dict[str, Sequence[str] | Ints]:
-        """All rows, dimension after dimension: `dimension`, `key`, and the counts."""
+        """All rows, one dimension after the other, as columns: `dimension`, `key`, and the counts."""
         parts = self.rows.values()
         return {
             "dimension": [dimension for dimension, rows in self.rows.items() for _ in rows.keys],
@@ -125,7 +129,7 @@ class Breakdown:
 
     @cached_property
     def frame(self) -> "pd.DataFrame":
-        """The `columns` as a frame."""
+        """The `columns` as a DataFrame."""
         import pandas as pd
 
         return pd.DataFrame(self.columns).astype({"dimension": "str", "key": "str"})
@@ -136,7 +140,7 @@ class Breakdown:
         return rows.drop(columns="dimension").set_index("key")
 
     def agrees_with(self, totals: Mapping[str, int]) -> bool:
-        """Whether each dimension adds up to the ledger's ``totals``, and each of its rows balances by itself."""
+        """Return True if each dimension adds up to the ledger's ``totals`` and each of its rows balances."""
         for dimension, rows in self.rows.items():
             elsewhere = (
                 self.duplicates_elsewhere if dimension == "subscription" else self.duplicates_unrecorded
@@ -152,7 +156,7 @@ class Breakdown:
         return True
 
     def worst(self, dimension: str, most: int = 5) -> list[dict[str, Any]]:
-        """Return the rows of a dimension with the most losses, those without any left out."""
+        """Return the rows of a dimension with the most losses, at most ``most`` of them and none without a loss."""
         rows = self.rows[dimension]
         lost = rows.lost
         places = [place for place in np.argsort(-lost, kind="stable")[:most].tolist() if lost[place] > 0]
@@ -163,13 +167,13 @@ class Breakdown:
 
 
 def _by_number(numbers: Ints, counts: Mapping[str, Ints]) -> Rows:
-    """Add up the counts by the number of each, ascending."""
+    """Sum the counts by number, in ascending order."""
     keys, place = np.unique(numbers, return_inverse=True)
     return Rows([str(key) for key in keys.tolist()], _sums(place, len(keys), counts))
 
 
 def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> Rows:
-    """Add up the counts by the name that the code of each stands for, ascending; names without a code are left out."""
+    """Sum the counts by the name behind each code, in ascending order; names without a code are left out."""
     used = np.unique(codes).tolist()
     keys = sorted({names[code] for code in used})
     place_of = {key: place for place, key in enumerate(keys)}
@@ -179,7 +183,7 @@ def _by_name(codes: Ints, names: Sequence[str], counts: Mapping[str, Ints]) -> R
 
 
 def _sums(places: Ints, length: int, counts: Mapping[str, Ints]) -> dict[str, Ints]:
-    # Of a bincount with weights the sums are floats: exact, as no run has 2**53 deliveries.
+    # A weighted bincount returns floats, which are exact: no run has 2**53 deliveries.
     return {
         name: np.bincount(places, weights=counts[name], minlength=length).astype(np.int64) for name in COUNTS
     }

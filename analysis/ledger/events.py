@@ -1,4 +1,4 @@
-"""The events that were due in a window, and which subscriptions each of them should have reached."""
+"""Find the events due in a window and the subscriptions that each should have reached."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,34 +10,34 @@ from analysis.loading.run import Ints, Run, Window, codes, ints, taken, unanswer
 
 _COLUMNS = ("publisher", "sequence", "channel", "intended_ns", "sent_ns", "acked_ns", "status")
 
-#: For each channel with accepted events: its events by time of sending, and the segments whose pattern matches.
+#: Channel code → (rows of its accepted events by sending time, segments whose pattern matches the channel).
 Reach = dict[int, tuple[Ints, Ints]]
 
 
 @dataclass(frozen=True)
 class Events:
-    """The events of a window, sorted by key; arrays of one length."""
+    """The events of a window sorted by key (``publisher << 32 | sequence``), as arrays of one length."""
 
     key: Ints
     channel: Ints
     channels: list[str | None]
     sent_ns: Ints
-    #: When the answer to its publish came; -1: never.
+    #: Time at which the publish was acknowledged, or -1 if it never was.
     acked_ns: Ints
     intended_ns: Ints
-    #: Accepted, or sent to a service that answers no publish: what should arrive.
+    #: True for events that should arrive: accepted, or sent to a service that acknowledges no publish.
     accepted: Flags
-    #: Whether accepted is what the service has said.
+    #: True if the service acknowledges publishes, so that `accepted` follows from its answers.
     answered: bool
 
     @property
     def publisher(self) -> Ints:
-        """The publisher of each."""
+        """Publisher of each event."""
         return self.key >> 32
 
 
 def reach_of(events: Events, present: Segments) -> Reach:
-    """Return which segments each event may have reached; see `Reach`."""
+    """Return the segments that each event may have reached; see `Reach`."""
     by_pattern = dict(_by_code(present.pattern, len(present.patterns)))
     reach: Reach = {}
     for channel, rows in _by_code(np.where(events.accepted, events.channel, -1), len(events.channels)):
@@ -50,7 +50,7 @@ def reach_of(events: Events, present: Segments) -> Reach:
 
 
 def expected_of(events: Events, present: Segments, reach: Reach) -> tuple[Ints, Ints]:
-    """Return how many subscriptions each event should reach, and how many events each segment should receive."""
+    """Return the number of subscriptions that each event should reach, and of events due to each segment."""
     by_event = np.zeros(len(events.key), dtype=np.int64)
     by_segment = np.zeros(len(present), dtype=np.int64)
     for rows, members in reach.values():
@@ -82,12 +82,12 @@ def events_in(run: Run, window: Window) -> Events:
 
 
 def _key(publisher: Ints, sequence: Ints) -> Ints:
-    """One number for an event: publishers have 31 bits at most, sequences stay below 2**32 here."""
+    """Pack an event into one number: publishers have at most 31 bits, and sequences stay below 2**32."""
     return (publisher << 32) | sequence
 
 
 def _by_code(values: Ints, count: int) -> Iterator[tuple[int, Ints]]:
-    """Yield (code, rows that have it) for each code from 0 to count-1 that occurs."""
+    """Yield (code, rows with that code) for each code from 0 to count-1 that occurs."""
     order = np.argsort(values, kind="stable")
     edges = np.searchsorted(values[order], np.arange(count + 1))
     for code in range(count):

@@ -1,4 +1,4 @@
-"""Every expected delivery that did not arrive, one by one, and what its loss is called."""
+"""Find and classify every expected delivery that did not arrive."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from analysis.ledger.matching import Through
 from analysis.ledger.windows import Segments
 from analysis.loading.run import Ints
 
-#: Classes of what did not arrive; 0 stands for "not expected".
+#: Classes of deliveries that did not arrive; 0 means "not expected".
 OTHERWISE, BEFORE_READY, IN_RECONNECT, MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
 LOST = (BEFORE_READY, IN_RECONNECT, OTHERWISE)
-#: Missed by the client's own doing, or observed by nobody since the harness failed: neither lost nor expected.
+#: Missed on purpose by the client, or unobserved because the harness failed: neither lost nor expected.
 MISSED = (MISSED_IN_GAP, MISSED_AWAY, UNOBSERVED)
 CLASSES = (*LOST, *MISSED)
 
@@ -26,33 +26,35 @@ _CLASS_OF_KIND = {
     windows.UNOBSERVED: UNOBSERVED,
 }
 _CLASSES = 1 + len(CLASSES)
-#: Cells of (subscription, event) looked at in one turn: bounds the memory.
+#: Largest number of (subscription, event) cells processed at once, which bounds memory.
 _CELLS = 20_000_000
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Counts by class of deliveries that did not arrive; arrays of shape (classes, events) and (classes,
-    subscriptions)."""
+    """Deliveries that did not arrive, counted by class.
+
+    The arrays have shape (classes, events) and (classes, subscriptions).
+    """
 
     by_event: Ints
-    #: By position in `numbers`.
+    #: Columns are in the order of `numbers`.
     by_subscription: Ints
-    #: The subscriptions' numbers, ascending.
+    #: Subscription numbers in ascending order.
     numbers: Ints
 
     def total(self, loss: int) -> int:
-        """Return how many there are of a class."""
+        """Return the number of deliveries in a class."""
         return int(self.by_subscription[loss].sum())
 
     @property
     def subscriptions(self) -> int:
-        """How many subscriptions have lost something."""
+        """Number of subscriptions with a loss."""
         return int(np.count_nonzero(self.by_subscription[list(LOST)].sum(axis=0)))
 
     @property
     def missed(self) -> tuple[Ints, Ints]:
-        """What was missed on purpose or observed by nobody, by event and by subscription."""
+        """Deliveries missed on purpose or unobserved, counted by event and by subscription."""
         classes = list(MISSED)
         return self.by_event[classes].sum(axis=0), self.by_subscription[classes].sum(axis=0)
 
@@ -67,17 +69,17 @@ def find_losses(
     through: Through,
     late_after_ns: int | None,
 ) -> Losses:
-    """Go through the events that did not reach everybody and find whom they did not reach.
+    """Find and classify the missing deliveries of all events that did not reach every expected subscription.
 
-    A loss on a connection that then broke belongs to the reconnect if the event was not yet overdue at the break and
-    nothing came through that connection any more that its publisher had sent after the answer to it: it was on its
-    way, or would never have been. Other events may have overtaken it and prove nothing: those of another publisher,
-    of the same batch, or of a request that was open at the same time. No service promises their order.
-    Likewise where the client ended it: what was on its way then was missed, not lost. Where a failure of the harness
-    ended it, whatever was not yet overdue may have been read and not recorded: it is unobserved.
+    When a connection broke, a loss is attributed to the reconnect if the event was possibly still under way: it was not
+    yet overdue at the break, and the connection delivered no event that its publisher sent after the event was
+    acknowledged. Only such a later event proves a loss before the break. Events of another publisher, of the same
+    batch, or of a request open at the same time may overtake it, because no service guarantees their order. The same
+    rule applies if the client ended the connection, but the event is then missed, not lost. If a failure of the harness
+    ended it, any event not yet overdue is unobserved, because it may have been read without being recorded.
 
-    `arrived` counts by event; `incomplete` holds (event, subscription) of what did arrive of the events that did not
-    reach everybody; `through` is what still came through in the segments that broke.
+    ``arrived`` and ``expected`` count by event. ``incomplete`` holds the (event, subscription) pairs that did arrive of
+    events that did not reach every subscription. ``through`` holds the last deliveries in the segments that broke.
     """
     numbers, number_at = np.unique(present.subscription, return_inverse=True)
     by_event = np.zeros((_CLASSES, len(events.key)), dtype=np.int64)
@@ -118,12 +120,12 @@ def _classes(
     break_ns: Ints,
     through: Through,
 ) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """Return, for each of ``width`` subscriptions and each chosen event, what its loss would be called.
+    """Return the class that a loss would have, for each of ``width`` subscriptions and each chosen event.
 
-    0: not expected. The chosen are in order of sending.
+    0 means not expected. The chosen events must be in order of sending.
     """
     sent_ns, publisher = events.sent_ns[chosen], events.publisher[chosen]
-    # Without an answer, only an event that was sent later, so in another batch, proves anything.
+    # Without an acknowledgement only an event sent later, hence in another batch, proves that this one was overtaken.
     acked_ns = events.acked_ns[chosen]
     overtaken_until_ns = np.where(acked_ns >= 0, acked_ns, sent_ns + 1)
     cells = np.zeros((width, len(sent_ns)), dtype=np.uint8)
@@ -137,7 +139,7 @@ def _classes(
         last = slice(max(begins[place], breaks[place]), ends[place])
         if endings[place] and last.start < last.stop:
             of_ending = _CLASS_OF_KIND[int(endings[place])]
-            # Of a failure of ours any that did not, as it may have come.
+            # After a harness failure every missing event is unobserved: it may have arrived.
             if endings[place] == windows.UNOBSERVED:
                 row[last] = of_ending
             else:
@@ -148,12 +150,12 @@ def _classes(
 
 
 def _break_begins_ns(present: Segments, late_after_ns: int | None) -> Ints:
-    """Return from what sending time on an event was not yet overdue at the break at the end of each segment."""
+    """Return for each segment that broke the sending time (ns) from which events were not yet overdue; else FOREVER."""
     begins_ns = np.full(len(present), windows.FOREVER, dtype=np.int64)
     broken = present.broken
     begins_ns[broken] = present.start_ns[broken]
     if late_after_ns is not None:
-        # Of a connection that had fallen silent nothing that was sent since then could come, however long ago that was.
+        # A silent connection counts as broken from when it was last heard, however much later it was closed.
         heard_ns = np.minimum(present.end_ns, present.heard_ns)[broken]
         begins_ns[broken] = np.maximum(begins_ns[broken], heard_ns - late_after_ns)
     return begins_ns

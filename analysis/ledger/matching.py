@@ -1,7 +1,7 @@
-"""Which delivery belongs to which expected pair of event and subscription, slice by slice of intended time.
+"""Match deliveries to expected pairs of event and subscription, in slices of intended time.
 
-All rows of an event have its intended time, so whatever concerns one event is settled within a slice. What spans
-events, the order of a subscription's rows, is gone through afterwards in the order of the file.
+All rows of an event share its intended time, so everything about one event is settled within a slice. The order of a
+subscription's rows spans events and is checked afterwards, in file order.
 """
 
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from analysis.loading.lookup import EventPlaces, Places, grouping
 from analysis.loading.run import Ints, RowGroup, Run, Window, ints
 from analysis.loading.slices import cut_by_weight, in_turn
 
-#: Share of an event's subscribers by the name of the rank; the last is all of them.
+#: Name of a rank → share of an event's subscribers; the last rank is all of them.
 RANKS = {"first_ns": 0.0, "median_ns": 0.5, "p99_ns": 0.99, "last_ns": 1.0}
-#: Pairs of publisher and subscription for which the highest sequence so far is kept, 8 bytes each.
+#: Most (publisher, subscription) pairs for which an array of the highest sequence so far is kept, 8 bytes each.
 _STREAMS_MAX = 64_000_000
 _NONE = np.empty(0, dtype=np.int64)
 _Pairs = tuple[Ints, Ints]
@@ -26,18 +26,19 @@ _Pairs = tuple[Ints, Ints]
 
 @dataclass(frozen=True)
 class Through:
-    """What still came through in the segments of presence that broke: for each segment and publisher its last event.
+    """The last event of each publisher that arrived in each segment of presence that ended in a break.
 
-    By publisher, as events of two publishers come by two connections, and either may overtake the other on its way.
+    It is kept by publisher because events of different publishers travel on different connections and may overtake each
+    other.
     """
 
-    #: Segment and publisher as one number, ascending, and when that event was sent.
+    #: Segment and publisher packed by `key`, ascending, and the sending time of that last event.
     pair: Ints
     sent_ns: Ints
 
     @classmethod
     def of(cls, pairs: list[Ints], sent_ns: list[Ints]) -> Self:
-        """Return the last of each pair; the lists' arrays go together."""
+        """Return the last event of each pair; ``pairs`` and ``sent_ns`` hold matching arrays."""
         if not pairs:
             return cls(_NONE, _NONE)
         pair, sent = np.concatenate(pairs), np.concatenate(sent_ns)
@@ -47,7 +48,7 @@ class Through:
         return cls(pair[last], sent[last])
 
     def last_ns(self, segment: int, publisher: Ints) -> Ints:
-        """Return when the last event of each publisher was sent that came through in a segment; -1: none did."""
+        """Return the sending time of each publisher's last event that arrived in a segment, or -1 if none did."""
         if not len(self.pair):
             return np.full(len(publisher), -1, dtype=np.int64)
         wanted = self.key(segment, publisher)
@@ -56,32 +57,32 @@ class Through:
 
     @staticmethod
     def key(segment: "Ints | int", publisher: Ints) -> Ints:
-        """Return one number for a segment and a publisher, who has 31 bits."""
+        """Pack a segment and a publisher, who has at most 31 bits, into one number."""
         return (np.asarray(segment, dtype=np.int64) << 32) | publisher
 
 
 @dataclass
 class Found:
-    """What the deliveries of a window say of its events."""
+    """The outcome of matching a window's deliveries to its events."""
 
     places: EventPlaces
-    #: By event: how many expected deliveries arrived, how many of them too late, and at what ranks.
+    #: By event: the number of expected deliveries that arrived, the number of late ones, and the latency at each rank.
     arrived: Ints
     late: Ints
     ranks_ns: dict[str, Ints]
-    #: The ends of the intervals of `late` and `ranks_ns`; the same arrays where all arrivals are exact.
+    #: Both ends of the intervals of `late` and `ranks_ns`; the same arrays as these if all arrivals are exact.
     late_least: Ints
     late_most: Ints
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
-    #: The same counts by subscription, in ascending order of those that ever were present.
+    #: The same counts by subscription, in ascending order of the subscriptions that were ever present.
     arrived_by_subscription: Ints
     late_by_subscription: Ints
-    #: By row of the file: whether it is the first of an expected pair.
+    #: By row of the file: True if it is the first of an expected pair.
     expected_rows: Flags
-    #: (event, subscription) of rows beyond the first of a pair, event -1 where nobody has it on record; and of what did
-    #: arrive of events that did not reach everybody.
+    #: (event, subscription) of rows beyond the first of a pair, with event -1 if it is not on record.
     duplicates: _Pairs = (_NONE, _NONE)
+    #: (event, subscription) of the deliveries that did arrive of events that did not reach every subscription.
     incomplete: _Pairs = (_NONE, _NONE)
     through: Through = field(default_factory=lambda: Through.of([], []))
     rows: int = 0
@@ -92,7 +93,7 @@ class Found:
 
 @dataclass
 class _Slice:
-    """What a slice adds. The matched rows: place in the file, event, subscription, segment, latency."""
+    """The outcome of one slice. Of each matched row: place in the file, event, subscription, segment, latency."""
 
     rows: int
     duplicates: _Pairs
@@ -105,17 +106,17 @@ class _Slice:
     segment: Ints
     latency_ns: Ints
     off: Off
-    #: Of the events that arrived somewhere: which, how often, and the latency at each rank.
+    #: Events that arrived anywhere, the number of their deliveries, and the latency at each rank.
     events: Ints
     counts: Ints
     ranks_ns: dict[str, Ints]
-    #: The same of the ends of the latencies' intervals; None: of the latencies themselves.
+    #: The same at both ends of the latencies' intervals, or None if an end is the latency itself.
     ranks_low_ns: dict[str, Ints] | None
     ranks_high_ns: dict[str, Ints] | None
 
 
 def match(run: Run, window: Window, events: Events, present: Segments, reach: Reach, expected: Ints) -> Found:
-    """Match every delivery of a window."""
+    """Match every delivery of a window to the expected pairs."""
     matcher = _Matcher(run, events, present, reach)
     count, people = len(events.key), Places(np.unique(present.subscription))
     total_rows = sum(group.rows for group in run.row_groups)
@@ -186,7 +187,7 @@ def match(run: Run, window: Window, events: Events, present: Segments, reach: Re
 
 
 class _Matcher:
-    """Matches the rows of a slice; may be used by several threads."""
+    """Matches the rows of a slice; safe to use from several threads."""
 
     def __init__(self, run: Run, events: Events, present: Segments, reach: Reach) -> None:
         self._run, self._events, self._present = run, events, present
@@ -252,7 +253,7 @@ class _Matcher:
     def _first(
         self, window: Window, place: Ints, publisher: Ints, sequence: Ints, subscription: Ints
     ) -> Flags:
-        """Whether each row is the earliest of its event and subscription."""
+        """Return a mask of the rows that are the earliest of their event and subscription."""
         if not len(place):
             return np.zeros(0, dtype=bool)
         if place.min() >= 0 and subscription.min() >= 0:
@@ -272,11 +273,11 @@ class _Matcher:
         return first
 
     def _segment(self, event: Ints, subscription: Ints) -> Ints:
-        """Return the segment of presence of each pair; -1 where there is none or its pattern is another."""
+        """Return the segment of presence of each pair, or -1 if there is none or its pattern does not match."""
         present, sent_ns = self._present, self._events.sent_ns[event]
         if not len(event):
             return _NONE
-        # Most subscriptions are in one segment throughout a slice, which a table tells.
+        # Most subscriptions stay in one segment throughout a slice: find those by table lookup.
         lasting = np.flatnonzero((present.start_ns <= sent_ns.min()) & (present.end_ns > sent_ns.max()))
         place = Places(present.subscription[lasting]).of(subscription)
         segment = np.append(lasting, -1)[place]
@@ -291,7 +292,7 @@ class _Matcher:
 
 
 def _ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
-    """Return the events that occur, how often each does, and its latency at each rank (nearest rank)."""
+    """Return the events that occur, the number of rows of each, and its latency at each rank (nearest rank)."""
     if not len(event):
         return _NONE, _NONE, dict.fromkeys(RANKS, _NONE)
     of_each = np.bincount(event)
@@ -302,7 +303,7 @@ def _ranks(event: Ints, latency_ns: Ints) -> tuple[Ints, Ints, dict[str, Ints]]:
     span = int(latency_ns.max()) - lowest + 1
     both = None
     if len(of_each) * span < 2**62:
-        # One number for both: sorting numbers is several times as fast as sorting by two keys.
+        # Pack both into one number: sorting numbers is several times as fast as sorting by two keys.
         both = np.sort(event * span + (latency_ns - lowest))
     else:
         latency_ns = latency_ns[np.lexsort((latency_ns, event))]
@@ -318,8 +319,8 @@ def find_reordered(
 ) -> tuple[Ints, Ints]:
     """Return (event, subscription) of expected deliveries that came after a later event of their publisher.
 
-    By row, not by stamp: frames of one read share a stamp.
-    ``subscriptions`` are those that ever were present, ascending.
+    Order is that of the rows, not of the stamps: frames of one read share a stamp.
+    ``subscriptions`` are those that were ever present, ascending.
     """
     people = Places(subscriptions)
     found: list[_Pairs] = [(_NONE, _NONE)]
@@ -338,7 +339,7 @@ def find_reordered(
     streams = len(people) * places.publishers
     known = None
     if streams > _STREAMS_MAX:
-        # Of the many that could be, those that are.
+        # Too many possible streams for an array: number only those that occur.
         known = np.unique(np.concatenate([_NONE, *in_turn(lambda group: np.unique(read(group)[0]), groups)]))
         streams = len(known)
     highest = np.full(streams, -1, dtype=np.int64)
@@ -346,7 +347,7 @@ def find_reordered(
         stream = number if known is None else np.searchsorted(known, number)
         starts = np.r_[True, stream[1:] != stream[:-1]]
         begins = np.flatnonzero(starts)
-        # A running maximum within each stream: lift each stream above all before it.
+        # A running maximum within each stream: lift each stream above all earlier ones.
         lift = (np.cumsum(starts) - 1) * (int(sequence.max()) + 1)
         running = np.maximum(np.maximum.accumulate(sequence + lift) - lift, highest[stream])
         ends = np.r_[begins[1:], len(stream)] - 1

@@ -1,14 +1,14 @@
-"""The ledger: what should have been delivered, set against what was.
+"""Compute the ledger: expected deliveries set against those that arrived.
 
 Expected is every pair of an accepted event of the measure phase and a subscription whose channel matches and that was
-present (see :mod:`analysis.ledger.windows`) when the event was sent. Each expected pair is then delivered, late, or
-lost, and a loss has a class; each row that is not the first of an expected pair is counted by its reason. Expected is
-counted from the presence of subscriptions, delivered from the rows, and losses one by one: that the three agree is what
-:attr:`Ledger.balances` says.
+present (see :mod:`analysis.ledger.windows`) when the event was sent. Each expected pair is delivered, late or lost, and
+a loss has a class. Each row that is not the first of an expected pair is counted by its reason. Expected is counted
+from the presence of subscriptions, delivered from the rows, and losses one by one; :attr:`Ledger.balances` says if the
+three agree.
 
-Where clients cut connections, leave or unsubscribe on purpose, what they missed by that is counted one by one too and
-taken off what was expected: it is reported beside the losses, not among them. So is what nobody observed since a
-failure of the harness had ended the connection.
+Where clients cut connections, leave or unsubscribe on purpose, the deliveries that they miss are counted one by one as
+well and subtracted from expected: they are reported beside the losses, not among them. The same holds for deliveries
+unobserved because a failure of the harness ended the connection.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -41,60 +41,60 @@ __all__ = ["Events", "Ledger", "Reconciled", "pattern_matches", "reconcile"]
 class Ledger:
     """Counts of the measure phase; a delivery is one event to one subscription."""
 
-    #: Events due in the phase, and those the service accepted; None: it answers no publish, and nobody knows.
+    #: Events due in the phase, and those that the service accepted, or None if it acknowledges no publish.
     events_due: int
     events_accepted: int | None
     expected: int
     #: Expected pairs that arrived in time.
     delivered: int
-    #: Expected pairs that arrived later after their intended time than the scenario's drain.
+    #: Expected pairs that arrived later after their intended time than the scenario's drain lasts.
     late: int
-    #: The least and the most that can be late: the arrival of some is known as an interval only.
+    #: Least and greatest possible number of late pairs, as some arrivals are known as intervals only.
     late_least: int
     late_most: int
-    #: Expected pairs that did not arrive, by what was going on when the event was sent: the subscription was
-    #: acknowledged and not yet proven ready; its connection was lost (or about to be); neither.
+    #: Expected pairs that did not arrive, by the state of the subscription when the event was sent: acknowledged and
+    #: not yet proven ready; its connection lost or about to be lost; neither.
     lost_before_ready: int
     lost_in_reconnect: int
     lost_otherwise: int
-    #: Not expected and not lost: pairs that did not arrive since the scenario had cut the connection, or since the
-    #: client had left or unsubscribed, up to when the subscription was ready again.
+    #: Neither expected nor lost: pairs that did not arrive because the scenario had cut the connection
+    #: (`missed_in_gap`) or the client had left or unsubscribed (`missed_away`), until the subscription was ready again.
     missed_in_gap: int
     missed_away: int
-    #: Not expected and not lost: pairs that are not on record and may have arrived, since a failure of the harness had
-    #: ended the connection, up to when the subscription was ready again.
+    #: Neither expected nor lost: pairs that may have arrived without being recorded because a failure of the harness
+    #: had ended the connection, until the subscription was ready again.
     unobserved: int
     #: Rows beyond the first of the same event and subscription.
     duplicates: int
-    #: First rows of events that the service did not accept (it may deliver them all the same).
+    #: First rows of events that the service did not accept; it may deliver them all the same.
     not_acknowledged: int
     #: First rows to a subscription that was not present when the event was sent.
     outside_live_window: int
-    #: First rows whose event no publisher has on record (its worker was lost).
+    #: First rows whose event is not on record because its publisher's worker was lost.
     unrecorded: int
-    #: All rows of deliveries of events that were due in the phase.
+    #: All delivery rows of events that were due in the phase.
     rows: int
     #: Expected deliveries that came after a later event of the same publisher, by subscription.
     reordered: int
-    #: Events of which some expected delivery is missing, and subscriptions that miss one.
+    #: Events with at least one missing expected delivery, and subscriptions with at least one.
     events_with_loss: int
     subscriptions_with_loss: int
-    #: Whether publishers, channels and subscriptions each add up to the totals above.
+    #: True if publishers, channels and subscriptions each add up to the totals above.
     breakdown_agrees: bool = True
 
     @property
     def lost(self) -> int:
-        """Expected pairs that did not arrive."""
+        """Expected pairs that did not arrive, of all classes."""
         return self.lost_before_ready + self.lost_in_reconnect + self.lost_otherwise
 
     @property
     def delivery_ratio(self) -> float | None:
-        """Delivered in time, of expected; None where nothing was expected."""
+        """Share of expected pairs that were delivered in time, or None if none was expected."""
         return self.delivered / self.expected if self.expected else None
 
     @property
     def balances(self) -> bool:
-        """Whether every expected pair and every row is accounted for exactly once."""
+        """True if every expected pair and every row is accounted for exactly once."""
         explained = (
             self.delivered
             + self.late
@@ -110,38 +110,38 @@ class Ledger:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all counts, their sums and the verdict."""
+        """Return all counts with `lost`, `delivery_ratio` and `balances`."""
         sums = {"lost": self.lost, "delivery_ratio": self.delivery_ratio, "balances": self.balances}
         return {**asdict(self), **sums}
 
 
 @dataclass(frozen=True, eq=False)
 class Reconciled:
-    """A ledger and what it was made from. Arrays are of one length and stand for the events."""
+    """A ledger with the data behind it; the arrays have one entry for each event."""
 
     ledger: Ledger
     events: Events
-    #: How many subscriptions each event should have reached, how many it did reach, and how many of those too late.
+    #: Number of subscriptions that each event should have reached, did reach, and reached late.
     expected: Ints
     arrived: Ints
     late: Ints
-    #: How many were too late at least and at most: the arrival of some is known as an interval only.
+    #: Least and greatest possible number of late deliveries, as some arrivals are known as intervals only.
     late_least: Ints
     late_most: Ints
     #: Latencies from the intended time by name of the rank (see `matching.RANKS`), over the expected deliveries that
-    #: arrived; without meaning where none did.
+    #: arrived; meaningless for events of which none arrived.
     ranks_ns: dict[str, Ints]
-    #: The same at the ends of the arrivals' intervals; the same objects where all arrivals are exact.
+    #: The same at both ends of the arrivals' intervals; the same objects if all arrivals are exact.
     ranks_low_ns: dict[str, Ints]
     ranks_high_ns: dict[str, Ints]
-    #: Whether those are known: how the clocks stood is.
+    #: True if the intervals are known, which requires the error of every clock to be known.
     ends_known: bool
     breakdown: Breakdown
 
 
 @lru_cache(maxsize=1)
 def reconcile(run: Run, window: Window) -> Reconciled:
-    """Return the ledger of a window and what it was made from; the last one is kept, as several figures need it."""
+    """Return the ledger of a window with the data behind it; the last result is cached, as several figures need it."""
     events, present = events_in(run, window), windows.segments(run)
     reach = reach_of(events, present)
     expected, expected_by_segment = expected_of(events, present, reach)

@@ -1,16 +1,16 @@
-"""When each subscription was owed events: the segments of its time that the ledger counts by.
+"""Find the segments of time in which each subscription should have received events; the ledger counts by them.
 
-A client wants its events from the first acknowledgement of its subscription until it hangs up itself. That time falls
-into segments of three kinds: live (proven ready), before ready (acknowledged, not yet proven), and in reconnect (its
-connection was lost and the subscription not yet acknowledged anew). An event sent in any of them is expected; the kind
-says what a loss is to be called.
+A client wants its events from the first acknowledgement of its subscription until it disconnects on purpose. That time
+is divided into segments of three kinds: live (proven ready), before ready (acknowledged, not yet proven ready), and in
+reconnect (its connection was lost and the subscription not yet acknowledged again). An event sent in any of them is
+expected; the kind decides the class of a loss.
 
-Two more kinds are gaps that the client made itself, from then until the subscription is proven ready again: dropped (a
-drop of the scenario cut the connection) and away (it unsubscribed or left). What arrives of the events sent in them
-counts as any other; what does not was missed on purpose and is no loss.
+Two more kinds are gaps that the client caused itself, which last until the subscription is proven ready again: dropped
+(a drop of the scenario cut the connection) and away (it unsubscribed or left). An event sent in such a gap counts like
+any other if it arrives; if not, it was missed on purpose and is no loss.
 
-A gap of the last kind, unobserved, begins where a failure of the harness ended a connection, and lasts as long: what
-was sent in it and is not on record was observed by nobody, and is no loss either.
+The last kind, unobserved, is a gap that begins where a failure of the harness ended a connection, and ends like the
+other gaps. An event sent in it that is not on record went unobserved, and is no loss either.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from analysis.loading.run import Ints, Run, codes, ints
 
 FOREVER = np.iinfo(np.int64).max
 LIVE, BEFORE_READY, IN_RECONNECT, DROPPED, AWAY, UNOBSERVED = 1, 2, 3, 4, 5, 6
-#: Why a connection ended that a failure of the harness ended, as it stands in the record.
+#: The record's intent of a connection that a failure of the harness ended.
 HARNESS_FAILURE = "harness failure"
 
 _SUBSCRIPTION_COLUMNS = (
@@ -42,26 +42,27 @@ class Segments:
     start_ns: Ints
     end_ns: Ints
     kind: Ints
-    #: Of a live one the kind of the gap that began at its end; 0: it ended with the client's part in the run.
+    #: For a live segment, the kind of the gap that began at its end, or 0 if the client's part in the run ended with
+    #: it.
     ending: Ints
-    #: When its connection was last heard: its end, or before that where it was closed since it had fallen silent.
+    #: Time at which its connection was last heard: the segment's end, or earlier if it was closed for silence.
     heard_ns: Ints
     patterns: list[str | None]
 
     @property
     def broken(self) -> Flags:
-        """Whether events could be under way to it at its end that it did not get because of that end."""
+        """True for segments whose end may have cost events that were still under way."""
         return self.ending > 0
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of segments."""
         return len(self.subscription)
 
     def at(self, subscription: Ints, time_ns: Ints) -> Ints:
-        """Return the segment that each (subscription, time) falls into; -1: none."""
+        """Return the segment that contains each (subscription, time), or -1 if none does."""
         if not len(self):
             return np.full(len(subscription), -1, dtype=np.int64)
-        # One number for (subscription, start), so that one binary search finds the place: starts are replaced by
+        # Pack (subscription, start) into one number, so that one binary search finds the place; starts are replaced by
         # their rank among all starts.
         starts = np.sort(self.start_ns)
         base = len(self) + 1
@@ -88,8 +89,8 @@ def segments(run: Run) -> Segments:
     subscription, _, acknowledged_ns, ready_ns = (column[order] for column in columns)
     pattern, ended_ns, gap, heard_ns = pattern[order], ended_ns[order], gap[order], heard_ns[order]
 
-    # A life without an acknowledgement is an attempt; what it was lost for goes on. Unless the harness failed in it:
-    # from then on nobody knows what would have come.
+    # A life without an acknowledgement is an attempt, and the gap before it goes on. The exception is a life that ended
+    # by a harness failure: from then on deliveries are unobserved.
     begun = (acknowledged_ns >= 0) | (ready_ns >= 0) | (gap == UNOBSERVED)
     subscription, pattern, ended_ns, gap = subscription[begun], pattern[begun], ended_ns[begun], gap[begun]
     heard_ns = heard_ns[begun]
@@ -100,7 +101,7 @@ def segments(run: Run) -> Segments:
     same = subscription[1:] == subscription[:-1]
     again_ns[:-1][same] = acknowledged_ns[1:][same]
     gap_end_ns = np.where(gap > 0, np.maximum(again_ns, ended_ns), ended_ns)
-    # A gap of the client's own making lasts until the next life is ready.
+    # A gap that the client caused lasts until the next life is ready.
     unready = np.full(len(subscription), BEFORE_READY, dtype=np.int64)
     after_own = np.zeros(len(subscription), dtype=bool)
     after_own[1:] = same & (gap[:-1] >= DROPPED)
@@ -127,7 +128,7 @@ def segments(run: Run) -> Segments:
 
 
 def _record_ends_ns(run: Run, worker: Ints) -> Ints:
-    """Return until when the record of each row's worker reaches: for ever, or its last sign where it breaks off."""
+    """Return the end of the record of each row's worker: FOREVER, or its last sign of life if the record breaks off."""
     ends_ns = np.full(len(worker), FOREVER, dtype=np.int64)
     for number, end_ns in run.broken_off_ns.items():
         ends_ns[worker == number] = end_ns
@@ -135,7 +136,7 @@ def _record_ends_ns(run: Run, worker: Ints) -> Ints:
 
 
 def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
-    """Return the kind of the gap that begins at the end of each row of subscriptions; 0: none does."""
+    """Return the kind of gap that begins at the end of each row of subscriptions, or 0 if none does."""
     intent, intents = codes(table, "intent")
     of_intent = np.array([gap_of(text) for text in intents], dtype=np.int64)
     own = of_intent[intent] if len(intents) else np.zeros(len(intent), dtype=np.int64)
@@ -143,7 +144,7 @@ def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
 
 
 def gap_of(intent: str | None) -> int:
-    """Return the kind of gap that a client began with an intent; 0: with none."""
+    """Return the kind of gap that begins with a client's intent, or 0 without an intent."""
     if intent is None:
         return 0
     if intent == HARNESS_FAILURE:
@@ -152,7 +153,7 @@ def gap_of(intent: str | None) -> int:
 
 
 def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
-    """Whether the connection that carried each life of a subscription was lost, not closed by the client."""
+    """Return a mask of subscription lives whose connection was lost rather than closed by the client."""
     table = run.table("connections", ("connection", "life", "error", "closed_ns"))
     error, errors = codes(table, "error")
     ours = error == errors.index(None) if None in errors else np.zeros(len(error), dtype=bool)
@@ -161,7 +162,7 @@ def _lost(run: Run, connection: Ints, life: Ints) -> Flags:
 
 
 def _silent_since_ns(run: Run, connection: Ints, life: Ints) -> Ints:
-    """Return since when the connection of each life of a subscription was silent; FOREVER: it never was found to be."""
+    """Return the time since which each subscription life's connection was silent, or FOREVER if it never was."""
     table = run.table("connections", ("connection", "life", "silent_since_ns"))
     since_ns = ints(table, "silent_since_ns")
     silent = since_ns >= 0
@@ -180,14 +181,14 @@ def _life_key(connection: Ints, life: Ints) -> Ints:
 
 
 def pattern_matches(pattern: str, channel: str) -> bool:
-    """Whether a subscription to ``pattern`` receives ``channel``: `/*` at the end stands for one or more segments."""
+    """Return True if a subscription to ``pattern`` receives ``channel``; a final `/*` is one or more segments."""
     if pattern.endswith("/*"):
         return channel.startswith(pattern[:-1]) and len(channel) > len(pattern) - 1
     return pattern == channel
 
 
 def matching_patterns(patterns: list[str | None], channel: str) -> list[int]:
-    """Return the codes of the patterns that receive ``channel``; the work grows with its depth, not their number."""
+    """Return the codes of the patterns that receive ``channel``, looked up by its prefixes."""
     code = {pattern: number for number, pattern in enumerate(patterns) if pattern is not None}
     parts = channel.split("/")
     candidates = [channel, *("/".join(parts[:depth]) + "/*" for depth in range(1, len(parts)))]

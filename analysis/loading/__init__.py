@@ -1,1 +1,1 @@
-"""Reading a run's folder, slice by slice where it is large."""
+"""Read a run folder, slice by slice if it is large."""

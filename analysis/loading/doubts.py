@@ -1,9 +1,9 @@
-"""By how much the arrival of each delivery, and what is computed from it, may be off.
+"""Bound the error of each delivery's arrival and of the latencies computed from it.
 
 A delivery arrived within [arrival − uncertain, arrival] on its worker's clock: several messages may share one kernel
-stamp, which is that of the last (see docs/concepts/timestamps.md). It did not arrive before it was sent. To this comes
-what is not known of the clocks: of the receiver's for times from the schedule (the master's), of the sender's and the
-receiver's for times from the sending, unless both are the same.
+stamp, which is that of the last (see docs/concepts/timestamps.md). It cannot have arrived before it was sent. The error
+of the clocks adds to this: the receiver's for times from the schedule (the master's), the sender's and the receiver's
+for times from sending, unless both are the same worker.
 """
 
 from collections.abc import Mapping
@@ -16,27 +16,27 @@ from analysis.loading.run import Ints, Run
 
 
 class Off(NamedTuple):
-    """By how much each true value may be smaller and greater than the sample (ns); None: by nothing."""
+    """Distance (ns) by which each true value may lie below its sample (early) or above it (late), or None if exact."""
 
     early_ns: Ints | None
     late_ns: Ints | None
 
     def only(self, chosen: Any) -> "Off":
-        """Return those of the chosen samples."""
+        """Return the errors of the chosen samples."""
         return Off(*(None if each is None else each[chosen] for each in self))
 
 
 class Doubts:
-    """What is known of all deliveries of a run; may be used by several threads."""
+    """Error bounds of all deliveries of a run; safe to use from several threads."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         fits = run.clocks.values()
-        #: Whether the error of every clock is known: else no sample has an interval.
+        #: True if every clock's error is known; otherwise no sample has an interval.
         self.known = all(fit.error_ns is not None for fit in fits)
         self._clocks = self.known and any(fit.error_ns for fit in fits)
         self._stamps = run.uncertain_arrivals is True
-        #: Columns of the deliveries without which nothing can be said; none where all is exact.
+        #: Delivery columns needed to compute the errors; empty if everything is exact.
         self.columns: tuple[str, ...] = ()
         if self._stamps:
             self.columns += ("uncertain_ns",)
@@ -46,7 +46,7 @@ class Doubts:
             self.columns += ("arrival_ns", "sent_ns")
 
     def of(self, at: Mapping[str, Ints]) -> "OffBy":
-        """Return what is known of deliveries, given the columns."""
+        """Return the errors of deliveries, given the arrays of `columns` by name."""
         if not self.columns:
             return OffBy(None, None, None)
         uncertain = receiver = both = None
@@ -73,29 +73,29 @@ class Doubts:
 
 
 class OffBy:
-    """By how much deliveries are off, by kind of latency."""
+    """Errors of deliveries by kind of latency; see `Off`."""
 
     def __init__(self, uncertain_ns: Ints | None, receiver_ns: Ints | None, both_ns: Ints | None) -> None:
         self._uncertain_ns, self._receiver_ns, self._both_ns = uncertain_ns, receiver_ns, both_ns
 
     @property
     def headline(self) -> Off:
-        """From the schedule to the arrival."""
+        """Errors of the latency from the schedule to the arrival."""
         return Off(_sum(self._uncertain_ns, self._receiver_ns), self._receiver_ns)
 
     @property
     def service(self) -> Off:
-        """From the sending to the arrival."""
+        """Errors of the latency from sending to arrival."""
         return Off(_sum(self._uncertain_ns, self._both_ns), self._both_ns)
 
     @property
     def queue(self) -> Off:
-        """From the arrival to the read, of one clock."""
+        """Errors of the time from arrival to read, both on one clock."""
         return Off(None, self._uncertain_ns)
 
     @property
     def inexact(self) -> npt.NDArray[np.bool_] | None:
-        """Which arrivals are known as an interval only; None: none."""
+        """Mask of the arrivals that are known as intervals only, or None if all are exact."""
         return None if self._uncertain_ns is None else self._uncertain_ns > 0
 
 

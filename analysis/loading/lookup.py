@@ -1,18 +1,18 @@
-"""Finding and grouping by number, without sorting what is already in order: most of the time of a large report."""
+"""Look up and group numbers without sorting data that is in order, which would take most of a large report's time."""
 
 import numpy as np
 
 from analysis.loading.run import Ints
 
-#: Numbers up to here are looked up in a table of their own size.
+#: Numbers below this are looked up in an array indexed by the number itself.
 _TABLE_MAX = 50_000_000
 
 
 class Places:
-    """Where each of some numbers stands in a sorted list of distinct ones; -1: nowhere."""
+    """Index from numbers to their positions in a sorted list of distinct numbers; -1 for numbers not in it."""
 
     def __init__(self, numbers: Ints) -> None:
-        """Take the numbers, sorted and distinct."""
+        """Index ``numbers``, which must be sorted and distinct."""
         self._numbers = numbers
         self._table: Ints | None = None
         if len(numbers) and numbers[0] >= 0 and numbers[-1] < _TABLE_MAX:
@@ -20,44 +20,47 @@ class Places:
             self._table[numbers] = np.arange(len(numbers))
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the length of the sorted list."""
         return len(self._numbers)
 
     def of(self, wanted: Ints) -> Ints:
-        """Return the place of each."""
+        """Return the position of each wanted number, or -1."""
         if not len(self._numbers):
             return np.full(len(wanted), -1, dtype=np.int64)
         if self._table is None:
             place = np.minimum(np.searchsorted(self._numbers, wanted), len(self._numbers) - 1)
             return np.where(self._numbers[place] == wanted, place, -1)
         last = len(self._table) - 1
-        # The last entry is of nobody.
+        # The last entry holds -1 for all numbers outside the array.
         return self._table[np.where((wanted >= 0) & (wanted < last), wanted, last)]
 
 
 class EventPlaces:
-    """Where an event stands in a list sorted by key, which is ``publisher << 32 | sequence``; -1: nowhere."""
+    """Index from events to positions in a list sorted by key; -1 for events that are not in it.
+
+    A key is ``publisher << 32 | sequence``.
+    """
 
     def __init__(self, key: Ints) -> None:
-        """Take the keys, sorted; of equal ones the first is found."""
+        """Index sorted keys; of equal keys the first is found."""
         self._key = key
         publisher = key >> 32
         starts = np.flatnonzero(np.r_[True, publisher[1:] != publisher[:-1]]) if len(key) else key
         self._publishers = Places(publisher[starts])
-        # Sequences mostly have no gaps: then a place is told by a sum.
+        #
         self._base = starts - (key[starts] & 0xFFFFFFFF)
 
     @property
     def publishers(self) -> int:
-        """How many publishers there are."""
+        """Number of publishers."""
         return len(self._publishers)
 
     def publisher_of(self, publisher: Ints) -> Ints:
-        """Return the place of each among the publishers; -1: nowhere."""
+        """Return each publisher's position among the publishers, or -1."""
         return self._publishers.of(publisher)
 
     def of(self, publisher: Ints, sequence: Ints) -> Ints:
-        """Return the place of each event."""
+        """Return the position of each event, or -1."""
         if not len(self._key):
             return np.full(len(publisher), -1, dtype=np.int64)
         place = self._base[self._publishers.of(publisher)] + sequence
@@ -71,10 +74,10 @@ class EventPlaces:
 
 
 def grouping(*keys: Ints) -> Ints:
-    """Return the order that sorts by the keys, the first above all; rows of equal keys stay as they were.
+    """Return the stable order that sorts rows by the keys, of which the first is the most significant.
 
-    The keys are small numbers from 0 on: numpy sorts 16 bits at a time by counting, several times as fast
-    as by comparing.
+    The keys must be small numbers from 0 on: numpy sorts 16 bits at a time by counting, several times as fast as by
+    comparing.
     """
     order: Ints | None = None
     for key in reversed(keys):

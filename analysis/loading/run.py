@@ -1,4 +1,4 @@
-"""A run's folder as tidy tables."""
+"""Read a run folder as tidy tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,18 +22,18 @@ from analysis.record.tables import TableError
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Formats that are read; what an older one lacks is null (see results/README.md).
+#: Record formats that this version reads; columns that an older one lacks are null (see results/README.md).
 FORMATS = (2, 3)
 #: Times of CLOCK_MONOTONIC_RAW in the clock table, in the order of `Pings`.
 _STEADY_TIMES = ("sent_raw_ns", "received_raw_ns", "master_raw_ns")
 _MANY_ROWS = 100_000
-#: A table of so few rows is read once and kept: dozens of figures are made from each.
+#: Tables of up to this many rows are read once and kept, because dozens of figures use each of them.
 _FEW_ROWS = 20_000
 Ints = npt.NDArray[np.int64]
 
 
 class RunError(Exception):
-    """The folder is not a run that can be read; the text is one sentence."""
+    """The folder is not a readable run; the text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,13 @@ class Window:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Length in seconds."""
         return (self.end_ns - self.start_ns) / 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A part of deliveries.parquet that can be read by itself: its rows, and where their intended times lie."""
+    """A row group of deliveries.parquet: its number and rows, and the half-open range of intended times in ns."""
 
     number: int
     first_row: int
@@ -62,7 +62,7 @@ class RowGroup:
 
 @dataclass(eq=False)
 class Run:
-    """One run. Tables are read from Parquet when first asked for; a missing file is an empty table."""
+    """One run. Tables are read from Parquet on first access; a missing file gives an empty table."""
 
     path: Path
     manifest: dict[str, Any] = field(repr=False)
@@ -70,39 +70,39 @@ class Run:
 
     @cached_property
     def deliveries(self) -> "pd.DataFrame":
-        """One row a delivery, of all phases."""
+        """One row for each delivery, of all phases."""
         return self._frame("deliveries")
 
     @cached_property
     def events(self) -> "pd.DataFrame":
-        """One row an event that was due, of all phases."""
+        """One row for each event that was due, of all phases."""
         return self._frame("events")
 
     @cached_property
     def subscriptions(self) -> "pd.DataFrame":
-        """One row a life of a subscription."""
+        """One row for each life of a subscription."""
         return self._frame("subscriptions")
 
     @cached_property
     def connections(self) -> "pd.DataFrame":
-        """One row a life of a connection."""
+        """One row for each life of a connection."""
         return self._frame("connections")
 
     @cached_property
     def health(self) -> "pd.DataFrame":
-        """One row a worker and second."""
+        """One row for each worker and second."""
         return self._frame("health")
 
     @property
     def phases(self) -> dict[str, tuple[int, int | None]]:
-        """Start and end of each phase that began, in ns; an end that was not reached is None."""
+        """Start and end in ns of each phase that began; the end is None if it was not reached."""
         return {phase["name"]: (phase["start_ns"], phase["end_ns"]) for phase in self.manifest["phases"]}
 
     @property
     def measure(self) -> Window | None:
-        """The measure phase, up to where it got; None: it was not reached.
+        """The measure phase as far as it got, or None if it was not reached.
 
-        Of a run that broke off without a word the end is that of the last health row.
+        If the run broke off without recording the end, the last health row marks it.
         """
         if "measure" not in self.phases:
             return None
@@ -113,7 +113,10 @@ class Run:
 
     @property
     def first_publish_ns(self) -> int:
-        """The zero of whole seconds: the warm-up's start, so that no second straddles two phases of whole seconds."""
+        """Start of the warm-up in ns. Seconds are counted from it, so that no second straddles phases of whole seconds.
+
+        Falls back to the start of the measure phase, then to the run's creation.
+        """
         for name in ("warmup", "measure"):
             if name in self.phases:
                 return self.phases[name][0]
@@ -122,13 +125,13 @@ class Run:
 
     @property
     def late_after_ns(self) -> int | None:
-        """How long after its intended time a delivery counts as late; None: no delivery does."""
+        """Nanoseconds after its intended time from which a delivery counts as late, or None if none does."""
         late_after_ns: int | None = self.manifest.get("late_after_ns")
         return late_after_ns
 
     @cached_property
     def broken_off_ns(self) -> dict[int, int]:
-        """Until when the record of each worker reaches that did not hand it over whole."""
+        """End of the record in ns, by worker, for the workers that did not deliver it completely."""
         ends_ns = {}
         health = self.table("health", ("worker", "time_ns"))
         worker, time_ns = ints(health, "worker"), ints(health, "time_ns")
@@ -140,7 +143,7 @@ class Run:
 
     @cached_property
     def clocks(self) -> dict[int, ClockFit]:
-        """What is known of each worker's clock."""
+        """Offset and error of each worker's clock, by worker."""
         names = ("worker", "sent_ns", "master_received_ns", "master_sent_ns", "received_ns")
         table = self._read("clock", (*names, *_STEADY_TIMES, "bound_ns", "master_bound_ns"))
         worker, *times = (ints(table, name) for name in names)
@@ -155,7 +158,8 @@ class Run:
             if entry["id"] == "local" or (same_kernel and not its.any()):
                 fits[number] = clocks.shared_clock(number)
             else:
-                # Seldom a process could not read its clocks together; the pings that tell are enough.
+                # A process sometimes could not read its clocks together; if most pings have steady times, use only
+                # those.
                 known = its & np.logical_and.reduce([values >= 0 for values in steady])
                 chosen, columns = (known, [*times, *steady]) if known.sum() > its.sum() / 2 else (its, times)
                 pings = Pings(*(values[chosen] for values in columns))
@@ -164,13 +168,13 @@ class Run:
 
     @property
     def _measured_ns(self) -> tuple[int, int] | None:
-        """The start of the measure phase and the time up to which its events arrive; None: it was not reached."""
+        """Start of the measure phase and the time (ns) up to which its events arrive, or None if it was not reached."""
         if "measure" not in self.phases:
             return None
         ends_ns = [end_ns for name in ("measure", "drain") if (end_ns := self.phases.get(name, (0, None))[1])]
         start_ns = self.phases["measure"][0]
         if not ends_ns:
-            # Broken off: up to the last ping of any worker.
+            # The run broke off: use the last ping of any worker.
             ends_ns = [
                 int(ints(self._read("clock", ("master_sent_ns",)), "master_sent_ns").max(initial=start_ns))
             ]
@@ -178,16 +182,16 @@ class Run:
 
     @cached_property
     def _worker_of_publisher(self) -> tuple[Ints, Ints]:
-        """Publishers, ascending, and the worker of each."""
+        """Publishers in ascending order, and the worker of each."""
         table = self._read("events", ("publisher", "worker"))
         publishers, first = np.unique(ints(table, "publisher"), return_index=True)
         return publishers, ints(table, "worker")[first]
 
     def table(self, name: str, columns: Sequence[str], window: Window | None = None) -> pa.Table:
-        """Read columns of a table; with a window only rows whose ``intended_ns`` lies in it.
+        """Read columns of a table, restricted to rows whose ``intended_ns`` lies in ``window`` if it is given.
 
-        Times are on the master's clock: where a worker has a clock of its own they are corrected, and what cannot be
-        (the sending time of a publisher that nobody knows) is null.
+        Times are on the master's clock: times of workers with their own clock are corrected. A time that cannot be
+        corrected is null, such as the sending time of a publisher that is not on record.
         """
         if all(fit.shared for fit in self.clocks.values()) or not set(columns) & schemas.LOCAL_TIMES.get(
             name, set()
@@ -208,7 +212,7 @@ class Run:
 
     @cached_property
     def row_groups(self) -> list[RowGroup]:
-        """The row groups of the deliveries, in the file's order; those without rows are left out."""
+        """Row groups of the deliveries that have rows, in the file's order."""
         if not (self.path / "deliveries.parquet").exists():
             return []
         metadata = self._deliveries_metadata
@@ -225,7 +229,7 @@ class Run:
 
     @cached_property
     def uncertain_arrivals(self) -> bool | None:
-        """Whether some deliveries' arrival is known as an interval only; None: the record does not say."""
+        """True if some deliveries' arrival is known as an interval only, or None if the record does not say."""
         if not self.row_groups:
             return False
         metadata = self._deliveries_metadata
@@ -237,7 +241,7 @@ class Run:
         return not all(each is not None and each.has_min_max and each.max == 0 for each in known)
 
     def worker_of(self, publisher: Ints) -> Ints:
-        """Return the worker of each publisher; -1: nobody has it on record."""
+        """Return the worker of each publisher, or -1 if it is not on record."""
         publishers, workers = self._worker_of_publisher
         if not len(publishers):
             return np.full(len(publisher), -1, dtype=np.int64)
@@ -247,9 +251,10 @@ class Run:
     def deliveries_in(
         self, columns: Sequence[str], window: Window | None = None, group: RowGroup | None = None
     ) -> tuple[Ints, pa.Table]:
-        """Read the deliveries of a window, or of a row group: (place in the file of each row, columns as by `table`).
+        """Read the deliveries of a window or a row group; return each row's position in the file, and the columns.
 
-        In a subscription's rows of one worker the file's order is the order in which they were received.
+        The columns are as `table` returns them. Within one subscription on one worker, file order is the order of
+        receipt.
         """
         groups = self.row_groups if group is None else [group]
         if window is not None:
@@ -263,7 +268,7 @@ class Run:
         path = self.path / "deliveries.parquet"
         try:
             file = pq.ParquetFile(path, metadata=self._deliveries_metadata)
-            # Without threads: who reads slices has threads of its own.
+            # No threads here: callers that read slices have threads of their own.
             table = file.read_row_groups([g.number for g in groups], columns=sorted(names), use_threads=False)
         except (pa.ArrowInvalid, OSError) as error:
             raise _unreadable(path, error) from None
@@ -324,7 +329,7 @@ class Run:
         path = self.path / f"{name}.parquet"
         if not path.exists():
             return pd.DataFrame()
-        # Nullable integers: a nanosecond count does not survive the detour over floats that NaN would force.
+        # Nullable integers: NaN would force floats, which cannot hold nanoseconds since the epoch exactly.
         nullable = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype()}
         try:
             table = _whole(_opened(path, name))
@@ -337,19 +342,19 @@ class Run:
 
 
 def _opened(path: Path, name: str) -> pq.ParquetFile:
-    """Open a table, with each of its texts kept once."""
+    """Open a table with its text columns dictionary-encoded, so that each text is kept once."""
     metadata = pq.read_metadata(path)
     texts = [column for column in schemas.texts(name) if column in metadata.schema.names]
     return pq.ParquetFile(path, metadata=metadata, read_dictionary=texts)
 
 
 def _whole(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
-    """Read columns; threads cost more than they save where there are few rows."""
+    """Read columns of all rows, without threads if there are few: they would cost more than they save."""
     return file.read(columns=columns, use_threads=file.metadata.num_rows > _MANY_ROWS)
 
 
 def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Table:
-    """Read the rows whose ``intended_ns`` lies in a window, and no row group that has none of them."""
+    """Read the rows whose ``intended_ns`` lies in a window, skipping row groups without any."""
     metadata, place = file.metadata, file.schema.names.index("intended_ns")
     groups = []
     for number in range(metadata.num_row_groups):
@@ -374,15 +379,15 @@ def _inside(table: pa.Table, window: Window) -> pa.Table:
 
 
 def _unreadable(path: Path, error: Exception) -> RunError:
-    # pyarrow's own words may be several lines.
+    # pyarrow's message may span several lines.
     return RunError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
 
 
 def load(path: str | Path) -> Run:
-    """Open a run's folder.
+    """Open a run folder.
 
     Raises:
-        RunError: it is none, or of a format that this version does not read.
+        RunError: the folder is not a run, a file in it is damaged, or this version does not read its format.
     """
     folder = Path(path)
     try:
@@ -396,7 +401,7 @@ def load(path: str | Path) -> Run:
 
 
 def ints(table: pa.Table, column: str, missing: int = -1) -> Ints:
-    """Return an integer column as int64 with ``missing`` for null."""
+    """Return an integer column as int64, with ``missing`` in place of null."""
     values = table.column(column)
     if values.type != pa.int64():
         values = values.cast(pa.int64())
@@ -406,7 +411,7 @@ def ints(table: pa.Table, column: str, missing: int = -1) -> Ints:
 
 
 def codes(table: pa.Table, column: str) -> tuple[Ints, list[str | None]]:
-    """Return a text column as (code of each row, text of each code); null has a code of its own."""
+    """Return a text column as (code of each row, text of each code); null has its own code, with the text None."""
     values = table.column(column)
     if pa.types.is_dictionary(values.type):
         return _codes_of_dictionary(values)
@@ -420,13 +425,13 @@ def codes(table: pa.Table, column: str) -> tuple[Ints, list[str | None]]:
 
 
 def _codes_of_dictionary(values: pa.ChunkedArray) -> tuple[Ints, list[str | None]]:
-    """Return the codes of a dictionary column without writing out its texts, which may be long."""
+    """Return the codes of a dictionary column without expanding its texts, which may be long."""
     unified = values.unify_dictionaries()
     if not unified.num_chunks:
         return np.empty(0, dtype=np.int64), []
     texts = unified.chunk(0).dictionary
     numbers = pa.chunked_array([chunk.indices for chunk in unified.chunks])
-    # Numbered by their first row, and without texts that no row has.
+    # Codes count in order of first appearance and leave out unused texts.
     encoded = pc.dictionary_encode(numbers, null_encoding="encode").combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)
@@ -435,24 +440,24 @@ def _codes_of_dictionary(values: pa.ChunkedArray) -> tuple[Ints, list[str | None
 
 
 def taken(table: pa.Table) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return which events should arrive: the service accepted them, or they were `sent` to one that answers no publish.
+    """Return a mask of the events that should arrive: `accepted`, or `sent` to a service that acknowledges no publish.
 
-    Whether the latter were accepted nobody knows (see :func:`unanswering`).
+    For the latter it is not known if the service accepted them (see :func:`unanswering`).
     """
     status, names = codes(table, "status")
     return np.isin(status, [names.index(name) for name in ("accepted", "sent") if name in names])
 
 
 def unanswering(table: pa.Table) -> bool:
-    """Whether the service answers no publish, so that how many events it accepted is not known."""
+    """Return True if the service acknowledges no publish, so that the number of accepted events is not known."""
     return "sent" in codes(table, "status")[1]
 
 
 def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a record says of its target: `service`, `url`, `embedded`, `loopback`, and `setup` in words.
+    """Return a record's target as `protocol`, `service`, `url`, `embedded`, `loopback`, `setup` and `proxies`.
 
-    `proxies` are the addresses of the proxies that the master or a worker went through; None if that was not recorded.
-    Records from before there were several protocols are of AppSync Events.
+    `proxies` lists the proxies that the master or a worker used, or is None if they were not recorded. Records from
+    before other protocols were supported are of AppSync Events.
     """
     target = manifest["target"]
     embedded = bool(target["embedded"])
@@ -468,7 +473,7 @@ def target_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _proxies(manifest: Mapping[str, Any]) -> list[str] | None:
-    """Return the proxies of a run: the master's, and those that workers found in their own environments."""
+    """Return the master's proxies and those that workers found in their environments, or None if none were recorded."""
     told = [
         manifest["target"].get("proxies"),
         *(worker.get("proxies") for worker in manifest.get("workers", ())),

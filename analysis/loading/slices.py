@@ -1,4 +1,4 @@
-"""The deliveries piece by piece: what is too large for memory is read in slices of time, or in the file's own order."""
+"""Read deliveries that exceed memory in pieces: slices of time, or row groups in the file's order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.loading.run import Ints, Run, Window
 
-#: Deliveries looked at in one turn: some 100 bytes of memory each while they are.
+#: Deliveries in one slice, each of which takes some 100 bytes of memory meanwhile.
 SLICE_ROWS = 1_500_000
 _THREADS = 2
 _Item = TypeVar("_Item")
@@ -18,9 +18,9 @@ _Result = TypeVar("_Result")
 
 
 def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Yield the result of each item in their order; two are worked on at a time, so that two are in memory.
+    """Yield the result of each item in order, working on two items at a time to bound memory.
 
-    A single item is worked on by the caller's thread.
+    The caller's own thread works on a single item.
     """
     rest = iter(items)
     first = list(islice(rest, 2))
@@ -38,7 +38,7 @@ def in_turn(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterato
 
 
 def cut_by_weight(window: Window, at_ns: Ints, weight: Ints) -> list[Window]:
-    """Cut a window where the weight of what lies before adds up to a slice's; `at_ns` in any order, within it."""
+    """Cut a window into slices of about `SLICE_ROWS` total weight; ``at_ns`` must lie in it and may be in any order."""
     order = np.argsort(at_ns, kind="stable")
     at_ns, total = at_ns[order], np.cumsum(weight[order])
     if not len(at_ns) or total[-1] <= SLICE_ROWS:
@@ -49,9 +49,10 @@ def cut_by_weight(window: Window, at_ns: Ints, weight: Ints) -> list[Window]:
 
 
 def cut_by_second(run: Run, origin_ns: int, edges_ns: Iterable[int], second_ns: int) -> list[Window]:
-    """Cut the time of all deliveries at whole seconds from an origin, and at the edges.
+    """Cut the time range of all deliveries into slices, at whole seconds from ``origin_ns`` and at ``edges_ns``.
 
-    How many deliveries lie where is known from the row groups' ranges alone: slices are of about the right size.
+    ``second_ns`` is the length of a second. The row groups' ranges alone tell how deliveries are spread over time, so
+    slices are only approximately of equal size.
     """
     groups = run.row_groups
     if not groups:

@@ -1,1 +1,1 @@
-"""The format of a run's folder: its files, their columns, keys and versions."""
+"""The format of a run folder: its files, their columns, keys and versions."""

@@ -1,8 +1,8 @@
-"""Writing into a folder that somebody may have sent: never through a link, each file whole or not at all.
+"""Write files into a run folder that may come from someone else: never through a link, each file whole or not at all.
 
-A run's folder from elsewhere can hold `summary.json` as a link to a file of the reader's. Everything that we write into
-a folder is made here: a new file beside the old one, which then takes its place. Renaming replaces a link, and never
-what it leads to. That the folder itself is a link is the user's own choice.
+In a foreign run folder, `summary.json` may be a link to one of the reader's own files. So every file is written beside
+the old one and then renamed over it: a rename replaces a link and leaves the link's target alone. If the folder itself
+is a link, that is the user's choice.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def fresh(path: Path) -> Path:
-    """Make an empty file where a file or a link may be, and return its path; raises OSError."""
+    """Create an empty file in place of any file or link, and return its path; raises OSError."""
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(path, flags, 0o666))
@@ -22,15 +22,15 @@ def fresh(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of ``path`` at the end; raises OSError.
+    """Yield a temporary path that replaces ``path`` at the end; raises OSError.
 
-    After an error the old file is as it was, and the half-written one is gone.
+    After an error the old file is unchanged and the temporary one deleted.
     """
     temporary = fresh(path.with_name(path.name + ".new"))
     try:
         yield temporary
     except BaseException:
-        # On a full disk a half-written file is only in the way.
+        # Frees the space on a full disk.
         temporary.unlink(missing_ok=True)
         raise
     temporary.replace(path)
@@ -43,7 +43,10 @@ def replace(path: Path, content: str) -> None:
 
 
 def output(path: Path, content: str) -> None:
-    """Write a text file that the user has named, which may be a terminal or a pipe, as /dev/stdout; raises OSError."""
+    """Write a text file at a path named by the user, in place for a terminal, pipe or device such as /dev/stdout.
+
+    Raises OSError.
+    """
     if path.exists() and not (path.is_file() or path.is_dir()):
         path.write_text(content, encoding="utf-8")
     else:
@@ -51,7 +54,7 @@ def output(path: Path, content: str) -> None:
 
 
 def folder(path: Path) -> Path:
-    """Make a folder within another where there is none; raises OSError where a link stands there."""
+    """Create a folder and its parents unless it exists; raises OSError if a link or a file has its name."""
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -61,9 +64,9 @@ def folder(path: Path) -> Path:
 
 
 def trouble(path: Path) -> str | None:
-    """Return why a file of a run's folder is not to be read, or None; what is missing is no trouble.
+    """Return the reason not to read a file of a run folder, or None if it may be read or does not exist.
 
-    A pipe would be waited for, a device never ends.
+    Only regular files are read: a pipe would block and a device may never end.
     """
     try:
         mode = path.stat().st_mode

@@ -1,7 +1,7 @@
-"""Reading a run's manifest, which somebody else may have written: its size, its nesting and every type in it.
+"""Read a run's manifest and check its size, nesting and types: someone else may have written it.
 
-What the analysis takes from a manifest is declared here, as results/README.md describes it; keys that it does not take
-may be anything. So nothing behind this module meets a value of another type.
+The structs declare every key that the analysis uses, as described in results/README.md; other keys may hold anything.
+The rest of the analysis can therefore rely on the types.
 """
 
 import json
@@ -17,7 +17,7 @@ from analysis.pricing import KINDS
 from analysis.record import files
 
 MAX_BYTES: Final = 64 * 1024 * 1024
-#: A longer record is none: figures have a row for each second.
+#: Longest accepted record: figures have one row for each second.
 MAX_SECONDS: Final = 31 * 24 * 3_600
 
 #: Nanoseconds since the epoch, up to the year 2096.
@@ -30,7 +30,7 @@ Counts = dict[str, Count]
 
 
 class ManifestError(Exception):
-    """A manifest cannot be used; the text is the end of a sentence about its folder."""
+    """A manifest cannot be used; the text completes a sentence that begins with the folder."""
 
 
 class _Phase(Struct):
@@ -191,10 +191,10 @@ class _Manifest(Struct):
 
 
 def read(folder: Path, formats: tuple[int, ...]) -> dict[str, Any]:
-    """Return the manifest of a run's folder as plain data.
+    """Return the manifest of a run folder as plain data.
 
     Raises:
-        ManifestError: there is none, it is of a format not among ``formats``, or something in it is of another type.
+        ManifestError: the manifest is missing, its format is not in ``formats``, or a value has the wrong type.
     """
     content = _parsed(folder / "manifest.json")
     version = content.get("format") if isinstance(content, dict) else None
@@ -236,7 +236,7 @@ def _no_number(text: str) -> Any:
 
 
 def _check(found: _Manifest) -> None:
-    """Check what no type says."""
+    """Check the conditions that types cannot express; raises ManifestError."""
     for what, names in (
         ("worker", [str(worker.worker) for worker in found.workers]),
         ("phase", [phase.name for phase in found.phases]),

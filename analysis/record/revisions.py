@@ -1,11 +1,11 @@
-"""Which keys each version of loadgen writes, so that a key an older version did not know is told from a wrong one.
+"""The keys that each version of loadgen writes, to tell a key that an older version did not know from a wrong one.
 
-A file that the analysis writes says in `made_by` which version made it: the program's version, and a revision that
-rises whenever a key is added or removed, or a figure is computed in another way. `revisions.json` lists the changes of
-each revision. Files without `made_by` are of revision 0.
+A file written by the analysis holds its maker in `made_by`: the program's version, and a revision that rises whenever a
+key is added or removed or a figure is computed differently. `revisions.json` lists the changes of each revision. A file
+without `made_by` has revision 0.
 
-A key is written as ``file:path``, with ``[]`` for the entries of a list: ``summary.json:gates[].status``. The list is
-kept complete by a test, and renewed by ``python -m tests.analysis.renew``.
+A key is written as ``file:path``, with ``[]`` for the entries of a list: ``summary.json:gates[].status``. A test checks
+that the list is complete; ``python -m tests.analysis.renew`` renews it.
 """
 
 import json
@@ -41,32 +41,32 @@ FREE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """The version that made a file. `revision` is 0, and `version` None, in files from before revisions."""
+    """The version that made a file; in files from before revisions `version` is None and `revision` 0."""
 
     version: str | None
     revision: int
 
     @property
     def older(self) -> bool:
-        """Whether it is older than this version."""
+        """True if the file's maker is older than this version."""
         return self.revision < current()
 
     @property
     def newer(self) -> bool:
-        """Whether it is newer than this version."""
+        """True if the file's maker is newer than this version."""
         return self.revision > current()
 
     @property
     def same(self) -> bool:
-        """Whether it writes the keys that this version writes."""
+        """True if the file's maker writes the same keys as this version."""
         return self.revision == current()
 
     def writes(self, key: str) -> bool:
-        """Return whether it writes a key; this version is taken to know what a newer one writes."""
+        """Return True if this maker writes a key; a newer maker is assumed to write the keys of this version."""
         return key in keys(min(self.revision, current()))
 
     def computes(self, key: str) -> bool:
-        """Return whether it computes a key (or anything around it) as this version does."""
+        """Return True if this maker computes a key, and every key above it, as this version does."""
         if self.newer:
             return True
         return not any(
@@ -83,7 +83,7 @@ class Maker:
         return f"loadgen {self.version or 'of unknown version'}, revision {self.revision}"
 
 
-#: Of a file that does not say who made it, as its summary cannot be read.
+#: Maker of a file whose summary cannot be read.
 UNKNOWN: Final = Maker(None, -1)
 
 
@@ -91,7 +91,7 @@ def maker_of(content: Any) -> Maker:
     """Return the version that made a file.
 
     Raises:
-        ValueError: its `made_by` is none that loadgen writes.
+        ValueError: `made_by` has a form that loadgen never writes.
     """
     if not isinstance(content, Mapping) or "made_by" not in content:
         return Maker(None, 0)
@@ -105,13 +105,13 @@ def maker_of(content: Any) -> Maker:
 
 
 def made_by() -> dict[str, Any]:
-    """Return what a file says of this version under `made_by`."""
+    """Return the value of `made_by` in files that this version writes."""
     return {"version": version(), "revision": current()}
 
 
 @cache
 def version() -> str | None:
-    """Return the version of the installed program, or None if it runs without being installed."""
+    """Return the installed program's version, or None if it is not installed."""
     try:
         return metadata.version("fanout-loadgen")
     except metadata.PackageNotFoundError:
@@ -119,7 +119,7 @@ def version() -> str | None:
 
 
 def current() -> int:
-    """Return the revision that this version writes."""
+    """Return the revision of this version."""
     return len(_entries()) - 1
 
 
@@ -134,7 +134,7 @@ def keys(revision: int) -> frozenset[str]:
 
 
 def shape(name: str, content: Any) -> set[str]:
-    """Return the keys of a file's content; those of objects in `FREE` are data and left out."""
+    """Return the keys of a file's content, leaving out the keys of objects in `FREE`, which are data."""
     return set(_shape(content, f"{name}:"))
 
 
@@ -150,7 +150,7 @@ def _shape(value: Any, at: str) -> Iterator[str]:
 
 
 def child(at: str, step: str | int) -> str:
-    """Return the key below another one, or of the entries of a list."""
+    """Return the key below ``at`` of an object's member (``step`` is its name) or a list's entries (any int)."""
     if isinstance(step, int):
         return f"{at}[]"
     return f"{at}{step}" if at.endswith(":") else f"{at}.{step}"
@@ -163,6 +163,6 @@ def _entries() -> list[dict[str, Any]]:
 
 
 def reload() -> None:
-    """Read `revisions.json` again."""
+    """Clear the caches, so that `revisions.json` is read again."""
     _entries.cache_clear()
     keys.cache_clear()

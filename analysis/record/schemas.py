@@ -1,6 +1,6 @@
-"""The tables of a run's record: their columns and types, once for those who write them and those who read them.
+"""Columns and types of the tables in a run's record, shared by the code that writes them and the code that reads them.
 
-A change here is a change of the format: a column that older records lack also belongs in `LATER`, and in
+Changing one changes the format: add a column that older records lack to `LATER` too, and describe it in
 results/README.md.
 """
 
@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-#: Columns of the health table about what is around a worker: later than the others, null where nothing is known.
+#: Columns of the health table on a worker's surroundings; null in older records and where the system reports nothing.
 AROUND: Final = (
     "allowed_ns", "quota_ns", "cgroup", "cgroup_cpu_ns", "quota_periods", "throttled_periods", "throttled_ns",
     "memory_bytes", "memory_limit_bytes", "memory_high_events", "memory_max_events", "oom_events", "oom_kills",
@@ -142,7 +142,7 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
             ("read_ns", pa.int64()),
         ]
     ),
-    # One row an interval, worker and tag; becomes histograms.hlog.
+    # One row for each interval, worker and tag; written out as histograms.hlog.
     "histograms": pa.schema(
         [
             ("worker", pa.int16()),
@@ -157,10 +157,10 @@ SCHEMAS: Final[Mapping[str, pa.Schema]] = {
     ),
 }
 
-#: The tables that end as Parquet files; the histograms become histograms.hlog.
+#: Tables that are stored as Parquet files; the histograms become histograms.hlog.
 TABLES: Final = tuple(name for name in SCHEMAS if name != "histograms")
 
-#: Columns that records of earlier versions lack: there they are null.
+#: Columns that records of earlier versions lack; they read as null.
 LATER: Final[Mapping[str, tuple[str, ...]]] = {
     "deliveries": ("uncertain_ns",),
     "events": ("connection_wait_ns", "remote_address"),
@@ -170,7 +170,7 @@ LATER: Final[Mapping[str, tuple[str, ...]]] = {
     "health": ("paused_ns", "paused_until_ns", "suspended_ns", *AROUND),
 }
 
-#: Columns that a worker's own clock has stamped. The schedule (`intended_ns`) is the master's.
+#: Columns stamped by a worker's own clock. The schedule (`intended_ns`) is on the master's clock.
 LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
     "deliveries": frozenset({"sent_ns", "arrival_ns", "read_ns"}),
     "events": frozenset({"slot_ns", "sent_ns", "acked_ns"}),
@@ -182,39 +182,39 @@ LOCAL_TIMES: Final[Mapping[str, frozenset[str]]] = {
 
 @cache
 def plain(table: str) -> pa.Schema:
-    """Return a table's schema with texts as plain strings, as they are in the spool.
+    """Return a table's schema with texts as plain strings, as in the spool.
 
-    A stream's dictionaries would have to be replaced with every batch.
+    An IPC stream would have to replace its dictionaries with every batch.
     """
     return pa.schema([(field.name, _plain(field.type)) for field in SCHEMAS[table]])
 
 
 @cache
 def integers(table: str) -> tuple[str, ...]:
-    """Return the columns of a table that are whole numbers."""
+    """Return the names of a table's integer columns."""
     return tuple(field.name for field in SCHEMAS[table] if pa.types.is_integer(field.type))
 
 
 @cache
 def texts(table: str) -> tuple[str, ...]:
-    """Return the columns of a table that are text."""
+    """Return the names of a table's text columns."""
     return tuple(field.name for field in plain(table) if pa.types.is_string(field.type))
 
 
 @cache
 def flags(table: str) -> tuple[str, ...]:
-    """Return the columns of a table that are true or false."""
+    """Return the names of a table's boolean columns."""
     return tuple(field.name for field in SCHEMAS[table] if pa.types.is_boolean(field.type))
 
 
 @cache
 def columns(table: str) -> frozenset[str]:
-    """Return all columns that a table may have."""
+    """Return the names of all columns that a table may have."""
     return frozenset(SCHEMAS[table].names)
 
 
 def later_types(table: str) -> dict[str, pa.DataType]:
-    """Return the types of the columns that older records lack, by name."""
+    """Return the types, by name, of the columns that older records lack."""
     schema = plain(table)
     return {name: schema.field(name).type for name in LATER.get(table, ())}
 

@@ -1,7 +1,7 @@
-"""Whether a record's tables may be read: judged by what their Parquet files say, before any page is read.
+"""Check that a record's tables may be read, by the metadata of their Parquet files and before reading any page.
 
-A record from elsewhere may be torn, hold other columns, or unpack to far more than this machine has. A long run is
-large too: deliveries are read in slices, so each of their row groups is judged, and all others as a whole.
+A record from elsewhere may be damaged, have wrong columns, or unpack to more than this machine's memory. Deliveries
+are read in slices, so their row groups are checked one by one; every other table is checked as a whole.
 """
 
 from collections.abc import Iterator
@@ -15,26 +15,26 @@ from analysis import text
 from analysis.record import files, schemas
 
 _COLUMNS_MAX: Final = 200
-#: A row group of ours has a million rows and a batch.
+#: loadgen writes row groups of a million rows plus at most one batch.
 _GROUP_ROWS_MAX: Final = 4_000_000
-#: Smaller tables may be packed as tightly as they like.
+#: Tables smaller than this may be compressed to any degree.
 _SMALL_BYTES: Final = 256 << 20
-#: Rows of ours that are all alike (due and never sent) unpack to 28 times the size of their file.
+#: loadgen's most uniform rows (due and never sent) unpack to 28 times the size of their file.
 _RATIO_MAX: Final = 200
-#: Reading a table and computing from it takes so many times its size.
+#: Memory needed to read a table and compute from it, as a multiple of its size.
 _COPIES: Final = 1.5
 _MEMORY_SHARE: Final = 0.9
 
 
 class TableError(Exception):
-    """A table cannot be read; the text is one sentence that begins with its path."""
+    """A table cannot be read; the text is a sentence that begins with its path."""
 
 
 def check(folder: Path, free_bytes: int | None = None) -> None:
-    """Check all tables of a run's folder.
+    """Check all tables of a run folder; ``free_bytes`` defaults to the memory available.
 
     Raises:
-        TableError: one is no Parquet file, has columns of other types, or would need more memory than there is.
+        TableError: a table is not Parquet, a column has the wrong type, or there is too little memory to read it.
     """
     free = available_bytes() if free_bytes is None else free_bytes
     whole = 0
@@ -55,10 +55,10 @@ def check(folder: Path, free_bytes: int | None = None) -> None:
 
 
 def check_made(path: Path, free_bytes: int | None = None) -> None:
-    """Check a table that the analysis has made and reads again, to see whether it is still the same.
+    """Check a table that the analysis wrote earlier and reads again to compare.
 
     Raises:
-        TableError: as :func:`check`.
+        TableError: the table is not Parquet, or there is too little memory to read it.
     """
     decoded, _ = _decoded(_metadata(path))
     _demand_loose(path, decoded)
@@ -66,7 +66,7 @@ def check_made(path: Path, free_bytes: int | None = None) -> None:
 
 
 def _demand_loose(path: Path, decoded: int) -> None:
-    """Refuse a file that unpacks to far more than a run's table would; ``decoded`` in bytes."""
+    """Raise TableError if a file unpacks to far more than any run's table would; ``decoded`` is in bytes."""
     packed = path.stat().st_size
     if decoded > _SMALL_BYTES and decoded > _RATIO_MAX * packed:
         raise TableError(
@@ -75,7 +75,7 @@ def _demand_loose(path: Path, decoded: int) -> None:
 
 
 def _demand_room(path: Path, decoded: int, free: int | None) -> None:
-    """Refuse what does not fit the memory that is free (bytes; None: not known)."""
+    """Raise TableError if ``decoded`` bytes do not fit the ``free`` memory (bytes, or None if it is not known)."""
     needed = int(_COPIES * decoded)
     if free is not None and needed > _MEMORY_SHARE * free:
         raise TableError(
@@ -85,7 +85,7 @@ def _demand_room(path: Path, decoded: int, free: int | None) -> None:
 
 
 def available_bytes() -> int | None:
-    """Return how much memory is free, within the limit of a container too; None where the system does not say."""
+    """Return the free memory in bytes, within a container's limit too, or None if the system does not report it."""
     found = [value for value in (_meminfo(), _group_free()) if value is not None]
     return min(found) if found else None
 
@@ -105,7 +105,7 @@ def _group_free() -> int | None:
     try:
         return int((root / "memory.max").read_text()) - int((root / "memory.current").read_text())
     except (OSError, ValueError):
-        # No limit is the word "max".
+        # memory.max holds the word "max" if there is no limit.
         return None
 
 
@@ -148,9 +148,9 @@ def _is_text(found: pa.DataType) -> bool:
 
 
 def _decoded(metadata: pq.FileMetaData) -> tuple[int, int]:
-    """Return how many bytes a table takes in memory, and its largest row group.
+    """Return the bytes that a table and its largest row group take in memory.
 
-    A value takes 8 bytes (a text, the number of one in a dictionary); what the file says it holds, at the least.
+    Counts 8 bytes for each value (for a text, its dictionary index), and at least the size that the file states.
     """
     total = largest = 0
     for number, size in _groups(metadata):
