@@ -12,12 +12,10 @@ from typing import Any
 import gevent
 import psutil
 from gevent.event import Event
-from locust import User
 from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
-from loadgen import garbage, lifeline
-from loadgen.aws.access import Access
+from loadgen import lifeline
 from loadgen.config.problems import ScenarioError
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
@@ -25,10 +23,9 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
 from loadgen.measure.failures import message_of
-from loadgen.planning import limits, room
-from loadgen.resolve import ResolvedRun
+from loadgen.planning import limits
 from loadgen.run import agent as agents
-from loadgen.run import ending, handover, messages, target, worker_messages
+from loadgen.run import ending, messages, preparation, target, user_classes, worker_messages
 from loadgen.run import registration as joining
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
@@ -37,11 +34,10 @@ from loadgen.run.display import ProgressDisplay
 from loadgen.run.ending import Ending
 from loadgen.run.handover import Handover
 from loadgen.run.messages import Payload
-from loadgen.run.record import check_writable
+from loadgen.run.preparation import LOADED_BY
 from loadgen.run.runners import faults, refused
-from loadgen.server.process import ServerProcess, ServerStartError
+from loadgen.server.process import ServerProcess
 from loadgen.transport import proxy, sources
-from loadgen.users.declared import UserClassError, demand_unchanged
 from loadgen.users.roles import LoadUser, attach
 
 TO_COORDINATOR = (
@@ -68,8 +64,6 @@ TO_AGENTS = (
 
 #: A master that is silent for this long counts as gone; it sends a heartbeat every second.
 MASTER_SILENCE_S = 10.0
-#: Pid of the process that loaded this module; with `--processes` it forks the workers.
-_LOADED_BY = os.getpid()
 #: Time for an orphaned worker to write what it has recorded.
 _ORPHAN_GRACE_S = 0.7
 _SERVER_INTERVAL_S = 0.1
@@ -221,167 +215,34 @@ class Controller:
 
     def prepare(self) -> None:
         """Load and check everything before the first user starts; on an error, say why and exit the process."""
-        options = self.options
         try:
             if isinstance(self.runner, WorkerRunner):
                 # The master sends the resolved run and the number of users per role: no scenario file is needed here.
-                self._restrict_users(None)
-                self._say_room(1, embedded=False)
+                user_classes.restrict(self.environment, None)
+                preparation.say_room(1, embedded=False)
                 return
-            # `loadgen run` has checked the run it hands over and had its cost confirmed; plain Locust has not.
-            self.given = handover.received() or self._resolve()
-            run = self.given.run
-            totals = run.totals
-            self._restrict_users(run)
-            for warning in run.warnings:
-                say(f"note: {warning}")
-            processes = getattr(options, "processes", None) or 1
-            if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
-                limits.check_open_files(totals.sockets, max(1, processes))
-            check_writable(Path(options.results))
-            # Before a server is started or anything is sent: its port may be taken.
-            self.live = LiveService(
-                options.prometheus,
-                options.live_otel or getattr(options, "otel", False),
-                self.environment.web_ui,
-                getattr(options, "web_base_path", None) or "",
-                options.allowed_hosts or (),
-            )
-            self.target = target.Target.resolve(
-                run,
-                options.target,
-                options.api_key_env,
-                options.auth,
-                Access(options.aws_profile, options.aws_region),
-                options.allow_remote,
+            prepared = preparation.Preparation(
+                self.environment,
+                self.options,
+                self.places,
                 self.allowed,
-                self.places.get("auth") or self.places.get("api_key_env"),
-                self.places.get("target"),
-            )
-            if self.target is not None and (options.faults or options.journal):
-                raise RunError(
-                    "--faults and --journal are the embedded server's: leave them out, or the target",
-                    ExitCode.USAGE,
-                )
-            if self.target is not None:
-                self.target.check_namespaces(totals.namespaces)
-            else:
-                self.target = self._serve(totals.namespaces)
-            if said := proxy.sentence(self.target.proxies()):
-                say(f"note: {said}")
-            if not isinstance(self.runner, MasterRunner) or getattr(options, "processes", None):
-                connect_url, http_url = self.target.urls()
-                http, given = totals.http, sources.Sources.from_environment()
-                limits.check_local_ports(connect_url, totals.websockets, http_url, http, given)
-            target.check(self.target, run.phases.ready_timeout_ns / 1e9)
-            # Last: irrelevant for a run that does not begin.
-            self._say_room(processes, embedded=options.target is None and run.target is None)
-            for line in self.live.shown:
-                say(line)
+                separate_workers=isinstance(self.runner, MasterRunner),
+                on_server=self._own,
+            ).prepared()
         except ScenarioError as error:
             self.stop_process(str(error), ExitCode.USAGE)
         except RunError as error:
             self.stop_process(str(error), error.code)
         except sources.SourceError as error:
             self.stop_process(str(error), ExitCode.USAGE)
+        else:
+            self.given, self.target, self.live = prepared.given, prepared.target, prepared.live
+            self.total_users = prepared.given.run.totals.clients
 
-    def _say_room(self, processes: int, *, embedded: bool) -> None:
-        """Print what on this container or machine may spoil a run; forked workers do not repeat it."""
-        if os.getpid() == _LOADED_BY:
-            for note in room.notes(room.room_here(), max(1, processes), embedded):
-                say(f"note: {note}")
-
-    def _resolve(self) -> Handover:
-        """Resolve the scenario named in plain Locust's options; raises ScenarioError, or RunError if it may not run."""
-        # Imported here: a process started by `loadgen run` receives its run resolved and does not need these.
-        from loadgen.planning import guard
-        from loadgen.planning.prices import load_prices
-        from loadgen.resolve.resolver import run_of
-
-        options = self.options
-        run = run_of(options.scenario, options.overrides or (), options.target)
-        prices = load_prices(None if options.prices is None else Path(options.prices))
-        where = guard.elsewhere(options.target, run)
-        found = guard.check(
-            run,
-            prices,
-            options.max_cost,
-            where,
-            options.allow_remote,
-            guard.protocol_for(options.target, run),
-        )
-        if found.refusal is not None:
-            raise RunError(found.refusal, ExitCode.USAGE)
-        if found.question is not None and not options.yes:
-            raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
-        return Handover.of(run, prices, options.max_cost)
-
-    def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
-        """Start the embedded server and return it as the target; raises RunError.
-
-        It ends with this process, however that ends.
-        """
-        arguments = [part for name in namespaces for part in ("--namespace", name)]
-        faults = None
-        if self.options.faults is not None:
-            faults = _faults(self.options.faults)
-            arguments += ["--faults", self.options.faults]
-        if self.options.journal is not None:
-            arguments += ["--journal", self.options.journal]
-        self.server = ServerProcess(arguments)
-        try:
-            self.server.start(meanwhile=_load_ahead)
-        except ServerStartError as error:
-            raise RunError(f"the embedded Event API did not start: {error}", ExitCode.TARGET) from None
-        gevent.spawn(self.watch_server, self.server)
-        announced = self.server.announcement
-        return target.Target(announced.http_url, api_key=announced.api_key, faults=faults)
-
-    def _restrict_users(self, run: ResolvedRun | None) -> None:
-        """Make Locust spawn exactly the run's clients, with the user classes that play their roles.
-
-        If ``run`` is None, as on a worker, classes of any role stay. Raises RunError.
-        """
-        wanted: dict[str, int] = {}
-        if run is not None:
-            wanted.update({role: count for role, count in run.counts_by_role().items() if count})
-        playing: list[type[User]] = []
-        taken: set[str] = set()
-        for user_class in self.environment.user_classes:
-            if not issubclass(user_class, LoadUser):
-                playing.append(user_class)
-                if run is not None:
-                    say(f"note: {user_class.__name__} takes no part: it is no client of the scenario")
-                continue
-            try:
-                demand_unchanged(user_class)
-            except UserClassError as error:
-                raise RunError(str(error), ExitCode.USAGE) from None
-            if any(
-                other is not user_class and issubclass(other, user_class)
-                for other in self.environment.user_classes
-            ):
-                # Imported only to be subclassed, but Locust takes every class in the file for a user.
-                continue
-            role = user_class.role
-            if role in taken:
-                raise RunError(
-                    f"two user classes play the role {role!r}: keep one, or name it on Locust's command line",
-                    ExitCode.USAGE,
-                )
-            taken.add(role)
-            if run is None or role in wanted:
-                user_class.fixed_count = wanted.get(role, 0)
-                playing.append(user_class)
-        missing = [role for role in wanted if role not in taken]
-        if missing:
-            raise RunError(
-                f"no user class plays the role {missing[0]!r} that the scenario needs: subclass"
-                f" loadgen.users.{missing[0].capitalize()} in the locustfile",
-                ExitCode.USAGE,
-            )
-        self.environment.user_classes = playing
-        self.total_users = 0 if run is None else run.totals.clients
+    def _own(self, server: ServerProcess) -> None:
+        """Take charge of the embedded server: watch it while it runs, and stop it at the end."""
+        self.server = server
+        gevent.spawn(self.watch_server, server)
 
     def test_start(self) -> None:
         """Begin a run; do nothing on a worker, which begins with the master's BEGIN."""
@@ -546,12 +407,12 @@ class Controller:
 
     def watch_starter(self) -> None:
         """End a worker forked by the master's process within a second after that process ends."""
-        if os.getppid() != _LOADED_BY:
+        if os.getppid() != LOADED_BY:
             os._exit(ExitCode.INCONCLUSIVE)
         # `send` of an async watcher is the one call of an event loop that another thread may make.
         orphaned = gevent.get_hub().loop.async_()
         orphaned.start(gevent.spawn, self._abandon)
-        lifeline.watch_parent(_LOADED_BY, orphaned.send, _ORPHAN_GRACE_S)
+        lifeline.watch_parent(LOADED_BY, orphaned.send, _ORPHAN_GRACE_S)
 
     def _abandon(self) -> None:
         if self.agent is not None:
@@ -673,24 +534,3 @@ class Controller:
             server.stop()
         sys.stdout.flush()
         os._exit(code)
-
-
-def _load_ahead() -> None:
-    """Import what numpy and pyarrow load lazily for the first flush and the record, before anything is measured."""
-    with garbage.loading():
-        import numpy.ma  # noqa: F401
-        import pyarrow.compute  # noqa: F401
-
-
-def _faults(path: str) -> dict[str, Any]:
-    """Return the settings of a faults file; raises RunError."""
-    from loadgen.server.api_keys import ConfigError
-    from loadgen.server.faults import load_faults
-
-    try:
-        settings: dict[str, Any] = load_faults(Path(path)).model_dump(
-            mode="json", by_alias=True, exclude_defaults=True
-        )
-    except ConfigError as error:
-        raise RunError(str(error), ExitCode.USAGE) from None
-    return settings

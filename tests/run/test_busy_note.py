@@ -11,8 +11,9 @@ from loadgen import exits
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.planning import room
-from loadgen.run import target
+from loadgen.run import target, user_classes
 from loadgen.run.controller import Controller
+from loadgen.run.preparation import Preparation
 
 NOTE = "the machine is busy: tasks waited for a CPU in 90 % of the last 10 s (pressure)"
 
@@ -24,7 +25,7 @@ class EndedError(Exception):
 @pytest.fixture(autouse=True)
 def _busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "notes", lambda *_: iter([NOTE]))
-    monkeypatch.setattr(Controller, "_restrict_users", lambda *_: None)
+    monkeypatch.setattr(user_classes, "restrict", lambda *_: None)
 
     def stop_process(self: Controller, reason: str, code: exits.ExitCode) -> None:
         say(reason)
@@ -72,7 +73,7 @@ def test_a_run_that_can_begin_says_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = target.Target("http://127.0.0.1:9/event", api_key="k")
-    monkeypatch.setattr(Controller, "_serve", lambda *_: found)
+    monkeypatch.setattr(Preparation, "_serve", lambda *_: found)
     monkeypatch.setattr(target, "check", lambda *_: None)
     prepared(tmp_path, {})
     assert capsys.readouterr().err.count(f"note: {NOTE}") == 1
