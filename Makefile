@@ -48,10 +48,10 @@ check: setup ## Look at format, style, types, and what imports what
 	$(BIN)/lint-imports --no-cache --no-logo
 
 test: setup ## Run the fast layer: what is computed, on all cores
-	$(PYTEST) -n $(JOBS) --dist loadgroup tests --ignore=tests/system
+	$(PYTEST) -n $(JOBS) --dist loadgroup --no-loadscope-reorder tests --ignore=tests/system
 
 system: setup ## Run the slow layer: whole runs, servers, brokers, browsers
-	$(PYTEST) -n $(SYSTEM_JOBS) --dist loadgroup tests/system
+	$(PYTEST) -n $(SYSTEM_JOBS) --dist loadgroup --no-loadscope-reorder tests/system
 
 # mypy uses one core and the first tests do not fill the other: side by side they take the time of the longer.
 all: setup ## Run every check: what a change has to pass

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,25 @@ for each in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests of a module that share a fixture stay in one process (`--dist loadgroup`); others go anywhere."""
-    shared = {item.path for item in items if _shares_a_fixture(item)}
+    """Say which tests stay in one process (`--dist loadgroup`), and order them (`--no-loadscope-reorder`).
+
+    The tests of a module that share a fixture stay together; others go anywhere. Long tests come first, then modules
+    that stay together, the largest first: at the end no process is left alone with much to do.
+    """
+    shared = Counter(item.path for item in items if _shares_a_fixture(item))
+    together = Counter(item.path for item in items if item.path in shared)
     for item in items:
         if item.path in shared:
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(HERE).as_posix()))
+    long = {
+        item.path if item.path in shared else item.nodeid for item in items if item.get_closest_marker("long")
+    }
+    items.sort(
+        key=lambda item: (
+            (item.path if item.path in shared else item.nodeid) not in long,
+            -together[item.path],
+        )
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -23,6 +23,8 @@ from loadgen.cli.app import app
 from tests.analysis import reckoned
 from tests.capacity.searches import GOAL, loaded, made_up_search
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(autouse=True)
 def _reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
