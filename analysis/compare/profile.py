@@ -52,7 +52,7 @@ class Profile:
     rates: list[float] = field(repr=False)
     #: As returned by `analysis.loading.run.target_of`, plus the master's `host`; empty in older baselines.
     target: dict[str, Any] = field(default_factory=dict)
-    #: Bounds (low, high) on each true figure, by metric. Metrics with unknown bounds are missing, as in older baselines.
+    #: Bounds (low, high) on each true figure, by metric. Metrics without known bounds are missing, as in old baselines.
     ends: dict[str, tuple[float, float]] = field(default_factory=dict)
     format: int = FORMAT
 

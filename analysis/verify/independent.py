@@ -1,8 +1,8 @@
 """The main figures of a run, computed independently by DuckDB straight from its Parquet files.
 
 Nothing of `analysis.ledger.reconcile` or `analysis.figures.percentiles` is used. `quantile_disc` is the nearest rank,
-as in the definitions. Figures on which the two methods would rightly disagree are left out: those that depend on corrected
-clocks or on presence through reconnects.
+as in the definitions. Figures on which the two methods would rightly disagree are left out: those that depend on
+corrected clocks or on presence through reconnects.
 """
 
 import tempfile
