@@ -240,7 +240,6 @@ def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
     return longest
 
 
-
 def findings(around: list[Surroundings], p99_ns: int | None) -> Iterator[Finding]:
     """Yield findings on resources withheld to an extent that affects the figures.
 
