@@ -110,7 +110,7 @@ def _laid_out(figure: Figure) -> Iterator[None]:
         yield
         return
     FigureCanvasSVG(figure)
-    figure.set_dpi(72)  # SVG's, at which `savefig` lays out too
+    figure.set_dpi(72)  # the resolution of SVG, at which `savefig` lays out too
     engine.execute(figure)
     figure.set_layout_engine("none")
     try:

@@ -171,7 +171,7 @@ def _distribution(database: Any, path: str, value: str, source: str) -> dict[str
     }
 
 
-#: Rows of clients that do not read slowly on purpose.
+#: SQL condition that leaves out clients that read slowly on purpose.
 _SLOW = (
     " AND subscription NOT IN"
     " (SELECT subscription FROM subscriptions JOIN connections USING (connection) WHERE slow)"
@@ -211,7 +211,7 @@ def _recovery(database: Any) -> dict[str, float | None]:
 
 
 def _simple(database: Any, later: bool) -> bool:
-    """Return whether every subscription had one life, no connection was lost and none was ended before its time."""
+    """Return whether every subscription had one life, and no connection was lost or ended early."""
     own = " OR turn > 0 OR intent IS NOT NULL" if later else ""
     (again,) = database.execute(f"SELECT count(*) FROM subscriptions WHERE life > 0{own}").fetchone()  # noqa: S608
     (lost,) = database.execute("SELECT count(*) FROM connections WHERE error IS NOT NULL").fetchone()
