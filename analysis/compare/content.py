@@ -1,4 +1,4 @@
-"""A comparison as data: what `loadgen compare --json` prints, and what the page carries to be verified by."""
+"""A comparison as data: `loadgen compare --json` prints it, and the page holds it so that it can be verified."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a comparison was asked: with the runs, all that it depends on."""
+    """The settings of a comparison, whose result depends only on them and the runs."""
 
     #: Smallest change that matters, as a share.
     min_effect: float = 0.05
     confidence: float = 0.95
-    #: Start of the random draws of the block bootstrap, and how many there are.
+    #: Seed of the block bootstrap, and its number of draws.
     seed: int = 1
     resamples: int = RESAMPLES
 
@@ -31,7 +31,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The runs of one side, and where they were read: as it was given, and from the root on."""
+    """The runs of one side, with the path they were read from: as given (`path`) and absolute (`where`)."""
 
     path: str
     where: str
@@ -39,11 +39,11 @@ class Side:
 
     @classmethod
     def read_from(cls, path: Path, runs: Sequence[Profile]) -> "Side":
-        """Return the side that was read from a path."""
+        """Return the side of runs that were read from a path."""
         return cls(str(path), str(path.absolute()), tuple(runs))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what names the runs."""
+        """Return the paths, and the name and creation time of each run."""
         return {
             "path": self.path,
             "where": self.where,

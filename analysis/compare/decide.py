@@ -1,19 +1,19 @@
 """The statistics of a comparison.
 
-The unit is the run, not the delivery: deliveries of one run have its machine, its moment and its neighbours in common.
-With two or more runs a side the figure of each run is one observation, on a logarithmic scale, since effects are
-ratios. Runs that were taken in turns (A B A B …) are paired, so that slow drifts cancel; others are compared by Welch's
-t. The spread between blocks of time within a run (a block bootstrap, as samples are correlated) is a lower bound of a
-run's own error and all there is where a side has one run; the verdict then says that the spread between runs is not
-known.
+The unit is the run, not the delivery: deliveries of one run share its machine, its moment and its neighbours. With two
+or more runs a side, each run's figure is one observation, on a logarithmic scale because effects are ratios. Runs taken
+in turns (A B A B …) are paired, so that slow drifts cancel; others are compared by Welch's t. The spread between blocks
+of time within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own error. For a side
+with one run it is the only estimate, and the verdict then says that the spread between runs is not known.
 
-Each run's figure is itself known within an interval only, where its clocks or stamps leave something open (see
-`analysis.figures.bounds`). That is no chance, and more runs do not average it out: the ratio may be anything between
-those of the opposite ends. So the confidence interval reaches as far beyond both, and a difference is tested by the
-smallest shift that the ends allow. A figure whose ends are not on record counts as exact, and `outputs.doubts` says so.
+If clocks or stamps are uncertain, each run's figure is itself known only within an interval (see
+`analysis.figures.bounds`). This error is not random, so more runs do not average it out: the ratio may be anything
+between the ratios of opposite ends. The confidence interval therefore extends beyond both of these ratios, and a
+difference is tested by the smallest shift that the ends allow. A figure without recorded ends counts as exact, and
+`outputs.doubts` says so.
 
-A difference counts if its interval excludes zero at a level that holds for all metrics together (Holm) and the ratio is
-beyond the minimum effect; no difference counts as shown only if the whole interval lies within the minimum effect.
+A metric is better or worse if its interval excludes zero at a level that holds for all metrics together (Holm) and the
+ratio exceeds the minimum effect. It is the same only if the whole interval lies within the minimum effect.
 """
 
 import math
@@ -39,7 +39,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What became of one metric. `change` is new / base − 1, `low` and `high` bound it at the stated confidence."""
+    """The result for one metric. `change` is new / base − 1; `low` and `high` bound it at the stated confidence."""
 
     metric: str
     base: float | None
@@ -48,7 +48,7 @@ class Difference:
     low: float | None
     high: float | None
     verdict: str
-    #: Runs a side that would show the minimum effect with 90 % power; None: not known.
+    #: Runs a side that would show the minimum effect with 90 % power, or None if unknown.
     repeats: int | None
     reason: str
 
@@ -61,7 +61,7 @@ class Difference:
 class _Estimate:
     """Logarithm of the ratio, its standard error and degrees of freedom, and the spread of a single run's figure.
 
-    ``least`` and ``most``: between what the shift lies as far as the runs' figures are known.
+    ``least`` and ``most`` bound the shift by the uncertainty of the runs' figures.
     """
 
     shift: float
@@ -73,7 +73,7 @@ class _Estimate:
 
     @property
     def certain(self) -> float:
-        """The shift that is beyond what the figures leave open; 0: none is."""
+        """The smallest shift that the figures' uncertainty allows, or 0 if it allows none."""
         return max(self.least, 0.0) + min(self.most, 0.0)
 
 
@@ -85,7 +85,7 @@ def compare(
     seed: int = 1,
     resamples: int = RESAMPLES,
 ) -> list[Difference]:
-    """Compare two sets of runs, metric by metric; each set in the order in which its runs were made."""
+    """Compare two sets of runs, metric by metric. Each set must be in the order in which its runs were made."""
     draws = np.random.default_rng(seed)
     paired = taken_in_turns(base, new)
     cumulated = _Cumulated()
@@ -129,7 +129,7 @@ def _difference(
         if estimate.most - estimate.least > math.log1p(min_effect):
             reason += ", since the runs' own figures are not known better"
     if single:
-        # Blocks of one run say how well that run is known, not how much the next would differ.
+        # The blocks of a run show its own error, not the spread between runs.
         verdict, reason = UNKNOWN, f"one run a side: within it {verdict}, how much runs differ is not known"
     return Difference(
         name,
@@ -178,7 +178,7 @@ def _estimate(
 
 
 def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
-    """Return whether runs were taken in turns: as many on each side, and each pair before the next."""
+    """Return whether runs were taken in turns: as many on each side, and each pair made before the next."""
     if len(base) != len(new) or len(base) < 2:
         return False
     pairs = [sorted((b.created_ns, n.created_ns)) for b, n in zip(base, new, strict=True)]
@@ -186,7 +186,7 @@ def taken_in_turns(base: Sequence[Profile], new: Sequence[Profile]) -> bool:
 
 
 def _holm(known: dict[str, _Estimate], level: float) -> set[str]:
-    """Return the metrics that differ with the chance of any false one at most `level` (Holm 1979)."""
+    """Return the metrics that differ, with a chance of at most `level` that any of them does not (Holm 1979)."""
     chances = {
         name: 2 * float(special.stdtr(estimate.freedom, -abs(estimate.certain) / max(estimate.error, 1e-18)))
         for name, estimate in known.items()
@@ -207,9 +207,9 @@ def _logs(name: str, profiles: Sequence[Profile]) -> Floats | None:
 
 
 def _end_logs(name: str, profiles: Sequence[Profile]) -> tuple[Floats, Floats]:
-    """Return the logarithms of the low and of the high ends of the runs' figures; of an unknown one the figure's."""
+    """Return the logarithms of the low and high ends of the runs' figures; unknown ends are the figure itself."""
     ends = [profile.ends.get(name, (profile.figures[name],) * 2) for profile in profiles]
-    # What may have taken no time at all may be any ratio: a nanosecond stands for that.
+    # Zero has no logarithm: a nanosecond stands for it.
     logs = np.log(np.maximum(np.array(ends, dtype=np.float64), 1.0 if name != "delivery.rate" else 1e-9))
     return logs[:, 0], logs[:, 1]
 
@@ -222,7 +222,7 @@ def _geometric_mean(name: str, profiles: Sequence[Profile]) -> float | None:
 def _block_variance(
     name: str, profile: Profile, draws: np.random.Generator, resamples: int, cumulated: "_Cumulated"
 ) -> float:
-    """Return the variance of the logarithm of a run's figure, by drawing its blocks of time again."""
+    """Return the variance of the logarithm of a run's figure, by resampling its blocks of time."""
     distribution, percent, _ = METRICS[name]
     if percent is None:
         rates = np.array(profile.rates)
@@ -237,25 +237,25 @@ def _block_variance(
     wanted = np.ceil((weights @ upto[:, -1]) * (percent / 100))
     at = np.zeros(resamples, dtype=np.int64)
     beyond = np.full(resamples, len(numbers) - 1)
-    # By halves: of a thousand draws only a dozen of the hundreds of bins are looked at, and counts are exact.
+    # Binary search: each draw looks at only a dozen of the hundreds of bins, and counts are exact.
     while (at < beyond).any():
         middle = (at + beyond) // 2
         less = (weights * upto.T[middle]).sum(axis=1) < wanted
         at, beyond = np.where(less, middle + 1, at), np.where(less, beyond, middle)
-    # The draws end in a few bins out of hundreds.
+    # All draws end in a few bins: convert each bin once.
     ends, which = np.unique(at, return_inverse=True)
     values = np.array([max(value_of(int(number)), 1.0) for number in numbers[ends]])[which]
     return float(np.log(values).var(ddof=1))
 
 
 class _Cumulated:
-    """Histograms as arrays, each made once: several metrics of a comparison are taken from the same ones."""
+    """Cache of histograms as arrays: several metrics of a comparison use the same histograms."""
 
     def __init__(self) -> None:
         self._made: dict[int, tuple[Ints, Floats]] = {}
 
     def __call__(self, histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
-        """Return the numbers of all bins, ascending, and a row for each histogram: its count up to each bin."""
+        """Return the numbers of all bins, ascending, and for each histogram a row of its counts up to each bin."""
         found = self._made.get(id(histograms))
         if found is None:
             found = self._made[id(histograms)] = _cumulated(histograms)
@@ -272,7 +272,7 @@ def _cumulated(histograms: Sequence[Mapping[str, int]]) -> tuple[Ints, Floats]:
 
 
 def _repeats(spread: float, min_effect: float, level: float) -> int | None:
-    """Return how many runs a side would show the minimum effect with the stated power."""
+    """Return the number of runs a side that shows the minimum effect with the power `POWER`, or None if too many."""
     effect = math.log1p(min_effect)
     for runs in range(2, _REPEATS_MAX):
         freedom = 2.0 * (runs - 1)
@@ -284,5 +284,5 @@ def _repeats(spread: float, min_effect: float, level: float) -> int | None:
 
 
 def _quantile(share: float, freedom: float) -> float:
-    """Return the quantile of Student's t, by what `scipy.stats.t.ppf` calls and takes a hundred times as long for."""
+    """Return a quantile of Student's t; `scipy.stats.t.ppf` calls the same function but takes 100 times as long."""
     return float(special.stdtrit(freedom, share))

@@ -1,9 +1,9 @@
-"""Where the level of a metric changed over a history of runs: change points, found by PELT (the `ruptures` library).
+"""Find the runs at which the level of a metric changed: change points by PELT (the `ruptures` library).
 
-Killick, Fearnhead, Eckley 2012: the segmentation with the least squared deviation plus a penalty for each change. It
-works on logarithms, so that a change is a ratio. The noise is estimated from neighbouring runs, which a change of level
-does not touch; the penalty is set so that a history without any change shows one in at most 5 % of cases (by
-simulation, `tests/analysis/compare/test_history.py`).
+PELT (Killick, Fearnhead, Eckley 2012) finds the segmentation with the least squared deviation plus a penalty for each
+change. It works on logarithms, so that a change is a ratio. The noise is estimated from differences of neighbouring
+runs, which a change of level hardly affects. The penalty is set so that a history without any change shows one in at
+most 5 % of cases (by simulation, `tests/analysis/compare/test_history.py`).
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ import numpy as np
 
 from analysis.compare.profile import METRICS, Profile
 
-#: Runs on either side of a change, at least.
+#: Fewest runs on either side of a change.
 RUNS_MIN = 3
 #: Penalty of a change, in squares of the noise: this plus twice the logarithm of the number of runs.
 _PENALTY = 10.0
-#: Noise below which differences are taken for those of rounding.
+#: Smallest noise assumed: smaller differences are taken for rounding.
 _NOISE_MIN = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Runs between two changes."""
+    """The runs between two changes: indices of the first and last, and their median."""
 
     first: int
     last: int
@@ -34,7 +34,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of level: the first run of the new one, its medians before and after (ns, or per second)."""
+    """A change of level: the first run of the new level, and the medians before and after (ns, or per second)."""
 
     metric: str
     run: str
@@ -45,15 +45,14 @@ class Change:
 
     @property
     def ratio(self) -> float:
-        """How much it changed by, as a share of before."""
+        """The change as a share of the level before."""
         return self.after / self.before - 1
 
 
 def changes(profiles: Sequence[Profile], min_effect: float = 0.0) -> list[Change]:
-    """Return the changes of level of every metric, in the order of the runs; the profiles in the order of time.
+    """Return the changes of level of every metric, in the order of runs; the profiles must be in order of time.
 
-    ``min_effect`` is the smallest change, as a share, that is worth a word. Runs that lack a metric are left out of its
-    history.
+    ``min_effect`` is the smallest change to return, as a share. Runs that lack a metric are left out of its history.
     """
     found = []
     for metric, (_, _, sign) in METRICS.items():
@@ -72,7 +71,7 @@ def changes(profiles: Sequence[Profile], min_effect: float = 0.0) -> list[Change
 
 
 def split(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[Level]:
-    """Return the levels of a history of positive figures; one, if too short to tell."""
+    """Return the levels of a history of positive figures: a single one if the history is too short to tell."""
     if not len(values):
         return []
     ends = [len(values)]

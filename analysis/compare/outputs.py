@@ -1,4 +1,4 @@
-"""A comparison for people."""
+"""A comparison or a history of runs in the terminal."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def overall(differences: Sequence[Difference]) -> str:
 
 
 def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
-    """Return what a reader of the comparison must know about its runs, a sentence each."""
+    """Return reasons to doubt a comparison that lie in its runs, one sentence each."""
     lines = []
     for name, side in (("base", base), ("new", new)):
         for profile in side:
@@ -48,7 +48,7 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
         )
         if vague:
             lines.append(f"{vague:,} {name} runs do not say how exact arrivals are: taken as exact")
-    # Where the load goes is told apart (see `services`).
+    # Differences of the target are shown elsewhere (see `services`).
     differing = sorted(
         {
             key
@@ -70,7 +70,7 @@ def doubts(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
 def show(
     console: Console, base: Sequence[Profile], new: Sequence[Profile], differences: Sequence[Difference]
 ) -> None:
-    """Print the table, the doubts and the verdict; of two services also what else differs between them."""
+    """Print the table, the doubts and the verdict, and for two services what else differs between them."""
     sides = services.names(base, new)
     first, second = sides or ("base", "new")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -82,7 +82,7 @@ def show(
         ("95 % interval", 1),
         ("verdict", 0),
     ):
-        # Names of services are long, and wrap.
+        # Names of services are long and may wrap.
         fixed = sides is None or name in ("", "change", "95 % interval")
         table.add_column(name, justify="right" if right else "left", no_wrap=fixed)
     for difference in differences:
@@ -147,7 +147,7 @@ def _differing(one: object, other: object, path: str = "") -> list[str]:
 
 
 def show_history(console: Console, profiles: Sequence[Profile], changes: Sequence[Change]) -> None:
-    """Print what changed from which run on."""
+    """Print the changes of level, each with the run from which it holds."""
     if len(profiles) < 2 * RUNS_MIN:
         console.print(f"{len(profiles)} runs are too few for a history: it takes {2 * RUNS_MIN}")
         return

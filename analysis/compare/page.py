@@ -1,4 +1,4 @@
-"""A comparison as a page: figures side by side, both latency curves, what differs, and what it means."""
+"""A comparison as an HTML page: figures side by side, both latency curves, other differences, and conclusions."""
 
 import json
 from collections import Counter
@@ -38,7 +38,11 @@ def write(
     found: Sequence[Difference],
     content: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the page; raises OSError. With the comparison as data (`analysis.compare.content`) it can be verified."""
+    """Write the page; with ``content`` (see `analysis.compare.content`) it can be verified.
+
+    Raises:
+        OSError: the page cannot be written.
+    """
     files.output(path, render(base, new, found, content))
 
 
@@ -50,7 +54,7 @@ def render(
     *,
     drawn: bool = True,
 ) -> str:
-    """Return the page; without ``drawn`` it has no plot, which takes most of the time."""
+    """Return the page; without ``drawn`` it has no plot, as the plot takes most of the time."""
     sides = services.names(base, new)
     svg = ""
     if drawn:
@@ -105,7 +109,7 @@ def _template() -> Template:
 
 
 def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, str]) -> Figure:
-    """Fan-out latency by percentile, each side's runs pooled; the further right, the rarer."""
+    """Return a plot of fan-out latency by percentile, each side's runs pooled and rarer latencies further right."""
     figure, (axes,) = style.new_figure(1, 3.4)
     longest = 0.0
     for side, name, colour, mark in zip((base, new), names, (style.BLUE, style.ORANGE), _MARKS, strict=True):
@@ -117,7 +121,7 @@ def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, st
             continue
         numbers = np.array(sorted(counts))
         total = np.cumsum([counts[number] for number in numbers.tolist()])
-        # The last sample has no rarer one: the curve ends at it.
+        # No sample is rarer than the last: the curve ends at it.
         rarity = total[-1] / np.maximum(total[-1] - total + 1, 1)
         values = np.array([value_of(number) for number in numbers.tolist()]) / 1e6
         axes.plot(rarity, values, color=colour, label=name, drawstyle="steps-post")

@@ -1,7 +1,7 @@
-"""A run boiled down to what a comparison needs: small enough to commit as a baseline.
+"""Profiles: the parts of runs that a comparison needs, small enough to commit as a baseline.
 
-The measurement is cut into blocks of time; of each block every distribution is kept as a sparse histogram with bins of
-equal ratio (0.5 %), so that blocks can be drawn again and pooled. The run's own figures are kept exactly.
+The measurement is cut into blocks of time. Each block holds every distribution as a sparse histogram with bins of equal
+ratio (0.5 %), so that blocks can be resampled and pooled. The run's own figures are kept exactly.
 """
 
 import json
@@ -23,9 +23,9 @@ FORMAT: Final = 1
 BINS_PER_E: Final = 200.0
 """Bins for each factor of e: one is 0.5 % wide."""
 BLOCKS_MAX: Final = 30
-"""Blocks of a run: at least a second long each, as correlation over time is what they are for."""
+"""Most blocks of a run. Each is at least a second long, since blocks stand for correlation over time."""
 
-#: The metrics of a comparison: distribution and percentile, or a number; and which way is worse (+1: more).
+#: The metrics of a comparison: distribution, percentile (None for a plain number), and the worse direction (+1: more).
 METRICS: Final[dict[str, tuple[str, float | None, int]]] = {
     "delivery.latency.p50": ("delivery.latency", 50.0, 1),
     "delivery.latency.p99": ("delivery.latency", 99.0, 1),
@@ -50,10 +50,9 @@ class Profile:
     figures: dict[str, float | None]
     blocks: dict[str, list[Histogram]] = field(repr=False)
     rates: list[float] = field(repr=False)
-    #: As `analysis.loading.run.target_of`, and the `host` of the master; empty in baselines from before it was kept.
+    #: As returned by `analysis.loading.run.target_of`, plus the master's `host`; empty in older baselines.
     target: dict[str, Any] = field(default_factory=dict)
-    #: Between what each figure truly lies, by metric: (low, high). A metric that is not there is not known, as in
-    #: baselines from before it was kept.
+    #: Bounds (low, high) on each true figure, by metric. Metrics without known bounds are missing, as in old baselines.
     ends: dict[str, tuple[float, float]] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -114,10 +113,10 @@ class Profile:
 
 
 def read(path: Path) -> list[Profile]:
-    """Return the profiles of a run's folder, of a folder of runs, or of a baseline file, the oldest first.
+    """Return the profiles in a run's folder, a folder of runs, or a baseline file, oldest first.
 
     Raises:
-        RunError: it is none of these.
+        RunError: the path is none of these, or a run cannot be read.
     """
     from analysis.summary import summarise
 
@@ -149,7 +148,7 @@ def _read_file(path: Path) -> list[Profile]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise RunError(f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}")
-        # JSON knows no tuples; and baselines from before the ends were kept have none.
+        # JSON has no tuples, and older baselines have no ends.
         return [
             Profile(
                 **{
@@ -189,12 +188,12 @@ def _edges(window: Window) -> Ints:
 
 
 def bins(values: Ints) -> Ints:
-    """Return the bin of each value; what is not above zero shares one bin below all others."""
+    """Return the bin of each value; values of zero or less share one bin below all others."""
     return np.where(values > 0, np.rint(np.log(np.maximum(values, 1)) * BINS_PER_E), -1).astype(np.int64)
 
 
 def value_of(bin_number: int) -> float:
-    """Return the middle of a bin."""
+    """Return the value in the middle of a bin."""
     return 0.0 if bin_number < 0 else float(np.exp(bin_number / BINS_PER_E))
 
 
@@ -211,7 +210,7 @@ def _histograms(at_ns: Ints, values: Ints, edges: Ints) -> list[Histogram]:
 def _ends(
     samples: Bounded | None, percent: float | None, figure: float | None, run: Run
 ) -> tuple[float, float] | None:
-    """Return between what a figure lies; None: not known."""
+    """Return the bounds (low, high) on a figure, or None if unknown."""
     if figure is None or samples is None or percent is None or not len(samples):
         return None if figure is None else (figure, figure)
     found = samples.percentile(percent)

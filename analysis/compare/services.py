@@ -1,4 +1,4 @@
-"""What a comparison of two services, rather than of two builds of one, must say besides its figures."""
+"""Remarks that a comparison of two services needs besides its figures, unlike one of two builds of a service."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,7 @@ _APPSYNC = "appsync-events"
 
 
 def names(base: Sequence[Profile], new: Sequence[Profile]) -> tuple[str, str] | None:
-    """Return what the two sides are called; None: they are of one service, and are builds of it.
-
-    Two targets of one service that answer at different URLs are told apart by those, where each side has one.
-    """
+    """Return the names of the two services, or None if both sides are of one service or a side is of several."""
     services = [sorted({str(p.target.get("service", "")) for p in side}) for side in (base, new)]
     if any(len(found) != 1 or not found[0] for found in services):
         return None
@@ -24,7 +21,7 @@ def names(base: Sequence[Profile], new: Sequence[Profile]) -> tuple[str, str] | 
 
 
 def setup(base: Sequence[Profile], new: Sequence[Profile]) -> list[tuple[str, str, str]]:
-    """Return (what, of base, of new) for whatever differs between the two sides' targets and machines."""
+    """Return (name, of base, of new) for each difference between the two sides' targets and machines."""
     sides = [_facts(side) for side in (base, new)]
     rows = []
     for what in dict.fromkeys([*sides[0], *sides[1]]):
@@ -35,7 +32,7 @@ def setup(base: Sequence[Profile], new: Sequence[Profile]) -> list[tuple[str, st
 
 
 def caveats(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
-    """Return what a reader must know before he decides for one of the two, a sentence each."""
+    """Return the caveats that a reader must know before choosing a service, one sentence each."""
     both = [*base, *new]
     targets = [profile.target for profile in both]
     lines = []
@@ -87,7 +84,7 @@ def caveats(base: Sequence[Profile], new: Sequence[Profile]) -> list[str]:
 
 
 def decision(sides: tuple[str, str], differences: Sequence[Difference]) -> list[str]:
-    """Return which of the two is better in what, a sentence each."""
+    """Return the metrics in which each service is better, the same or undecided, one sentence each."""
     lines = []
     for verdict, side in ((BETTER, sides[1]), (WORSE, sides[0])):
         those = [difference for difference in differences if difference.verdict == verdict]
@@ -103,13 +100,13 @@ def decision(sides: tuple[str, str], differences: Sequence[Difference]) -> list[
 
 
 def said(difference: Difference, sides: tuple[str, str]) -> str:
-    """Return a metric's verdict by the name of the better service."""
+    """Return a metric's verdict, with the better service's name."""
     better = {BETTER: sides[1], WORSE: sides[0]}.get(difference.verdict)
     return f"{better} better" if better else difference.verdict
 
 
 def why(difference: Difference, sides: tuple[str, str] | None) -> str:
-    """Return the reason of a verdict in short; of two services by the name of the better one."""
+    """Return the reason for a verdict in short, with the better service's name if there are two services."""
     reason = difference.reason.partition(", how much")[0]
     if sides is not None:
         for verdict, side in ((BETTER, sides[1]), (WORSE, sides[0])):
@@ -125,7 +122,7 @@ def _by_how_much(difference: Difference) -> str:
 
 
 def _facts(side: Sequence[Profile]) -> dict[str, str]:
-    """Return what the runs of a side have in common, in words; where they differ, all of it."""
+    """Return facts about the targets and machines of a side's runs, in words; if runs differ, all their values."""
     found: dict[str, dict[str, None]] = {}
     for profile in side:
         target = profile.target

@@ -1,5 +1,6 @@
-"""Gates: what a run must show to pass, in the words people use, as `delivery.latency.p99 < 150ms`.
+"""Gates: conditions that a run must meet to pass, such as `delivery.latency.p99 < 150ms`.
 
-`metrics` names what can be gated, `grammar` reads a gate, `evaluate` decides it, `outputs` says it to people and
-machines. The first two need only the standard library: scenario files are checked with them.
+`metrics` lists the metrics that a gate can name, and `grammar` parses gates. Both need only the standard library, as
+scenario files are checked with them. `analysis.verdict.evaluate` decides gates and `analysis.report.outputs` shows the
+results to people and machines.
 """

@@ -5,8 +5,9 @@
     op     = "<" | "<=" | ">" | ">=" | "==" | "!="
     value  = number unit                          ns us µs ms s m (duration), % (share), /s (rate), none (count)
 
-With `over` the gate must hold in every window of that length of the measurement, counted from its start; without, over
-all of it. Durations and rates are compared by order only: that two measured times are equal says nothing.
+With `over` the gate must hold in every window of that length, counted from the start of the measurement. Without it,
+the gate must hold over the whole measurement. `==` and `!=` are not allowed for durations and rates: equality of two
+measured values says nothing.
 """
 
 import operator
@@ -30,12 +31,12 @@ OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-#: What can be known while a run goes on.
+#: Prefix of the metrics that can be watched while a run goes on.
 LIVE: Final = "delivery.latency"
 
 
 class GateError(ValueError):
-    """A gate that cannot be read; the message is one sentence that reads on from where it was written."""
+    """A gate cannot be parsed; the message is a sentence that continues after the gate's place in the scenario."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Gate:
         """Return the gate with the options of its long form.
 
         Raises:
-            GateError: they do not fit.
+            GateError: the options do not fit the gate.
         """
         if over_ns is not None and self.over_ns is not None:
             raise GateError("says 'over' twice; keep one")
@@ -69,10 +70,10 @@ class Gate:
 
 
 def parse(text: str) -> Gate:
-    """Read a gate.
+    """Parse a gate.
 
     Raises:
-        GateError: it is none.
+        GateError: the text is not a gate.
     """
     found = _GATE.fullmatch(text)
     if found is None or not found["metric"]:
@@ -132,7 +133,7 @@ def duration_ns(text: str, what: str) -> int:
     """Return a duration in whole nanoseconds; `what` names it in the error.
 
     Raises:
-        GateError: it is none.
+        GateError: the text is not a duration.
     """
     return round(_duration(text, what))
 

@@ -9,7 +9,7 @@ from typing import Final
 
 
 class Kind(Enum):
-    """What a value is of, with an example of how it is written."""
+    """The kind of a metric's values, with an example of how to write one."""
 
     DURATION = "a duration such as 150ms"
     SHARE = "a share such as 0.1%, or 0"
@@ -23,18 +23,18 @@ class Metric:
 
     name: str
     kind: Kind
-    #: A distribution's name and what to take of it; both empty for a figure that is one number.
+    #: The distribution and the statistic to take of it, both empty for a metric that is a single number.
     distribution: str = ""
     statistic: str = ""
 
     @property
     def percentile(self) -> float | None:
-        """The percentile, if it is one."""
+        """The percentile, or None if the statistic is not one."""
         return float(self.statistic[1:]) if re.fullmatch(r"p\d.*", self.statistic) else None
 
     @property
     def windowed(self) -> bool:
-        """Whether it can be asked for in every window of the measurement."""
+        """True if the metric can be taken of each window of the measurement."""
         return (self.distribution or self.name) in _BY_TIME
 
 
@@ -80,11 +80,11 @@ _STATISTIC = re.compile(r"min|mean|max|p(?:\d|[1-9]\d)(?:\.\d{1,4})?|p100")
 
 
 class UnknownMetricError(ValueError):
-    """There is no such metric; the message is the end of a sentence and names the nearest."""
+    """The metric does not exist; the message is the end of a sentence and names the nearest metric."""
 
 
 def names() -> Sequence[str]:
-    """Return the name of every metric, of percentiles the usual ones."""
+    """Return the name of every metric, for distributions with the usual statistics only."""
     of_distributions = [f"{name}.{statistic}" for name in DISTRIBUTIONS for statistic in STATISTICS]
     return [*of_distributions, *NUMBERS]
 
@@ -93,7 +93,7 @@ def find(name: str) -> Metric:
     """Return the metric of that name.
 
     Raises:
-        UnknownMetricError: there is none.
+        UnknownMetricError: no metric has that name.
     """
     if name in NUMBERS:
         return Metric(name, NUMBERS[name][0])

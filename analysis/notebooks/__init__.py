@@ -1,4 +1,4 @@
-"""Notebooks on a run: `loadgen notebook RUN NAME` executes one, or open it in Jupyter with LOADGEN_RUN set."""
+"""Notebooks on a run: execute one with `loadgen notebook RUN NAME`, or open it in Jupyter with LOADGEN_RUN set."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ _TIMEOUT_S = 600
 
 
 class NotebookError(Exception):
-    """A notebook cannot be executed; one sentence."""
+    """A notebook cannot be executed or read; the message is one sentence."""
 
 
 class JupyterMissingError(NotebookError):
@@ -29,7 +29,10 @@ class JupyterMissingError(NotebookError):
 
 
 class Shown(NamedTuple):
-    """What an executed notebook shows: the text of each output (plots have none), on which base, made by whom."""
+    """An executed notebook: the run it compares with, the version that made it, and the text of each output.
+
+    Plots have no text.
+    """
 
     base: Path | None
     maker: Maker
@@ -37,7 +40,7 @@ class Shown(NamedTuple):
 
 
 def show(plot: "Callable[[Run], Figure | None]", run: "Run") -> Any:
-    """Return a plot of a run as something that a notebook shows; a sentence where there is nothing to draw."""
+    """Return a plot of a run for a notebook to show, or a sentence if there is nothing to draw."""
     from IPython.display import SVG
 
     from analysis.plots import style
@@ -48,7 +51,9 @@ def show(plot: "Callable[[Run], Figure | None]", run: "Run") -> Any:
 
 
 def execute(name: str, run: Path, base: Path | None = None, into: Path | None = None) -> Path:
-    """Execute a notebook on a run and return the copy with its outputs, in the run's own folder unless told otherwise.
+    """Execute a notebook on a run and return the path of the copy with its outputs.
+
+    The copy is in the folder ``into``, or by default in ``notebooks`` of the run's folder.
 
     Raises:
         NotebookError: Jupyter is not installed, or a cell failed.
@@ -60,7 +65,7 @@ def execute(name: str, run: Path, base: Path | None = None, into: Path | None = 
     except ImportError:
         raise JupyterMissingError from None
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-    # It runs where our notebooks are: whatever lies in the working directory is neither imported nor read.
+    # Run in our own notebooks' folder, so that nothing in the user's working directory is imported or read.
     client = NotebookClient(
         notebook, timeout=_TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )
@@ -81,10 +86,10 @@ def execute(name: str, run: Path, base: Path | None = None, into: Path | None = 
 
 
 def shown(path: Path) -> Shown:
-    """Return what an executed notebook shows.
+    """Return the outputs of an executed notebook.
 
     Raises:
-        NotebookError: Jupyter is not installed, or the file is no notebook.
+        NotebookError: Jupyter is not installed, or the file is not a notebook.
     """
     try:
         import nbformat
@@ -102,12 +107,12 @@ def shown(path: Path) -> Shown:
         base = said.get("base")
         return Shown(None if base is None else Path(base), revisions.maker_of(said), texts)
     except Exception as error:
-        # A file may hold anything, and nbformat raises what it stumbles over.
+        # A file may hold anything, and nbformat may raise anything.
         raise NotebookError(f"it cannot be read: {type(error).__name__}") from None
 
 
 def environment(variables: dict[str, str]) -> dict[str, str]:
-    """Return the environment of a kernel, or of Jupyter: it imports nothing from its working directory."""
+    """Return the environment of a kernel or of Jupyter that imports nothing from its working directory."""
     import os
 
     # The kernel finds `analysis` where this process did, installed or not.

@@ -1,4 +1,4 @@
-"""The report's plots. Each takes a run and returns a matplotlib figure, or None where there is nothing to show."""
+"""The report's plots. Each takes a run and returns a matplotlib figure, or None if there is nothing to show."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from analysis.plots.over_time import connection_ramp, generator_health, latency_
 from analysis.plots.recovery import recovery_over_time
 from analysis.plots.spread import by_channel, by_worker, fan_out, percentile_curves
 
-#: The report's plots in their order: what a reader asks first stands first.
+#: The report's plots in their order: those that answer a reader's first questions come first.
 ALL: Sequence[Callable[[Run], Figure | None]] = (
     latency_over_time,
     latency_heatmap,

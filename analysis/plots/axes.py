@@ -1,4 +1,4 @@
-"""What plots share: the time axis with its phases, units on the axes, sums by the second."""
+"""Shared parts of the plots: the time axis with its phases, units on the axes, counts by second."""
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,16 @@ def origin_of(run: Run) -> int:
 
 
 def counts_by_second(values: Ints, start_ns: int) -> Ints:
-    """Return how many lie in each second from the start on; those before it in none."""
+    """Return how many values lie in each second from the start on, leaving out earlier values."""
     second = (values - start_ns) // SECOND_NS
     return np.bincount(second[second >= 0])
 
 
 def steps_by_second(counts: Ints, start_ns: int, end_ns: int, origin_ns: int) -> tuple[Floats, Ints]:
-    """Return (second since the origin, count in it), with a closing zero; the last, begun second is left out."""
+    """Return (start of each second, s since the origin; count in it), without the last, unfinished second.
+
+    The end of the last second is added with the same count, so that a step line covers it.
+    """
     seconds = max(1, (end_ns - start_ns) // SECOND_NS)
     counts = np.pad(counts, (0, max(0, seconds - len(counts))))[:seconds]
     at_s = (np.arange(len(counts) + 1) * SECOND_NS + start_ns - origin_ns) / 1e9
@@ -34,7 +37,7 @@ def steps_by_second(counts: Ints, start_ns: int, end_ns: int, origin_ns: int) ->
 
 
 def worst_by_second(at_s: Floats, values: Ints) -> tuple[Floats, Ints]:
-    """Return (middle of each second, its largest value above zero)."""
+    """Return (middle of each second, largest value in it), for seconds with a value above zero."""
     known = values > 0
     second = np.floor(at_s[known]).astype(np.int64)
     present, inverse = np.unique(second, return_inverse=True)
@@ -44,7 +47,7 @@ def worst_by_second(at_s: Floats, values: Ints) -> tuple[Floats, Ints]:
 
 
 def shade_phases(axes: Axes, run: Run, origin_ns: int) -> None:
-    """Tint every phase but the measured one and name them all above the axes."""
+    """Tint every phase except `measure`, and write the phases' names above the axes."""
     low, high = axes.get_xlim()
     for name, (start_ns, end_ns) in run.phases.items():
         start = (start_ns - origin_ns) / 1e9
@@ -69,12 +72,12 @@ def shade_phases(axes: Axes, run: Run, origin_ns: int) -> None:
 
 
 def label_time(axes: Axes) -> None:
-    """Say what the time axis counts."""
+    """Label the time axis."""
     axes.set_xlabel("seconds since the run began")
 
 
 def label_milliseconds(axes: Axes, low: Floats, high: Floats) -> None:
-    """Label a latency axis with units; logarithmic where the values span more than two decades and none is negative."""
+    """Label a latency axis with units; make it logarithmic if all values are positive and span a factor above 30."""
     bottom, top = float(low.min()), float(high.max())
     if bottom > 0 and top / bottom > 30:
         axes.set_yscale("log")
@@ -86,7 +89,7 @@ def label_milliseconds(axes: Axes, low: Floats, high: Floats) -> None:
 
 
 def milliseconds_tick(milliseconds: float) -> str:
-    """Return a tick's label: short, since ticks are round."""
+    """Return a tick's label with its unit; short, since ticks are round numbers."""
     for factor, unit in ((1e-3, "s"), (1, "ms"), (1e3, "µs")):
         if abs(milliseconds) * factor >= 0.9995:
             return f"{milliseconds * factor:g} {unit}"
@@ -94,7 +97,7 @@ def milliseconds_tick(milliseconds: float) -> str:
 
 
 def nines_tick(above: float) -> str:
-    """Return a percentile axis's label for the share above."""
+    """Return a percentile axis's label for the share of samples above it."""
     nines = round(-np.log10(above))
     if nines == 0:
         return "0 %"

@@ -1,4 +1,4 @@
-"""Where all latencies lie over time, not only their percentiles: a second population shows as a second band."""
+"""Heat map of all latencies over time: unlike percentiles, it shows a second population as a second band."""
 
 import numpy as np
 from matplotlib import colormaps
@@ -12,21 +12,21 @@ from analysis.plots import style
 from analysis.plots.axes import label_time, milliseconds_tick, origin_of, shade_phases
 
 _ROWS_MAX = 90
-# Made for colour-blind readers; without its ends, which a dark and a white page would swallow.
+# Made for colour-blind readers; its ends are cut off, as they vanish on a dark or white page.
 _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0.3, 0.9, 256)))
 
 
 def latency_heatmap(run: Run) -> Figure | None:
     """How many deliveries had which latency, by when their event was due; colours and latencies are logarithmic.
 
-    What is not above zero cannot stand on a logarithmic axis and is counted in the title.
+    Latencies of zero or less do not fit on a logarithmic axis and are counted in the title.
     """
     found = latencies(run)
     if found is None or found.heat is None:
         return None
     heat = found.heat
     edges_s = (heat.edges_ns - origin_of(run)) / 1e9
-    # Only the part of the grid with something in it, with as many of its rows together as leaves few enough.
+    # Show only the occupied part of the grid, with rows merged until at most _ROWS_MAX are left.
     low = int(np.log10(heat.lowest_ns) * ROWS_A_DECADE)
     high = max(int(np.log10(heat.highest_ns) * ROWS_A_DECADE) + 1, low + ROWS_A_DECADE // 6)
     together = -(-(high - low) // _ROWS_MAX)

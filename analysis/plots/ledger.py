@@ -1,4 +1,4 @@
-"""The ledger as a picture: what became of every expected delivery, second by second."""
+"""The ledger as a plot: the outcome of every expected delivery, second by second."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ from analysis.plots.axes import SECOND_NS, label_time, origin_of, shade_phases
 def ledger(run: Run) -> Figure | None:
     """Expected deliveries by the second in which their event was due, and of those the share that did not come in time.
 
-    None where everything arrived in time: the report's table says so.
+    Return None if everything arrived in time: the report's table says so.
     """
     window = run.measure
     if window is None or window.seconds <= 0:
@@ -35,7 +35,7 @@ def ledger(run: Run) -> Figure | None:
     top.bar(at_s, lost, 1.0, intime + overdue, align="edge", color=style.VERMILION, label="lost", linewidth=0)
     top.set_ylabel("expected/s")
     top.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    # Above the bars, which fill the axes.
+    # The bars fill the axes, so the legend is above them.
     top.legend(loc="lower right", bbox_to_anchor=(1.0, 1.04), ncols=3)
     top.set_title("Ledger: what became of every expected delivery")
     share = np.divide((lost + overdue) * 100, expected, out=np.zeros(seconds), where=expected > 0)

@@ -39,7 +39,7 @@ def throughput(run: Run) -> Figure | None:
     taken_label = (
         "sent (the service answers no publish)" if unanswering(events) else "accepted by the service"
     )
-    # Where the load varies its effect stands under it, on the same axis of time.
+    # A varying load is shown above its effect, on the same time axis.
     varying = offered.varies(run) and found is not None and len(found.seconds) > 0
     figure, rows = style.new_figure(3 if varying else 2, 6.4 if varying else 4.4, sharex=True)
     top, bottom = rows[:2]
@@ -64,7 +64,7 @@ def throughput(run: Run) -> Figure | None:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         if varying:
-            # The lines may be anywhere: the legend has a strip of its own above them.
+            # The lines may be anywhere, so leave room for the legend above them.
             axes.set_ylim(top=axes.get_ylim()[1] * 1.25)
         axes.legend(loc="upper left" if varying else "lower center", ncols=3)
         shade_phases(axes, run, origin_ns)

@@ -1,4 +1,4 @@
-"""Connected clients and ready subscriptions against time, where some were dropped, lost or away."""
+"""Connected clients and ready subscriptions over time, for runs in which clients were dropped, lost or away."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,14 +15,14 @@ _NEVER = np.iinfo(np.int64).max
 def recovery_over_time(run: Run) -> Figure | None:
     """Connected clients and ready subscriptions over time, with the drops marked.
 
-    None where nobody was dropped, lost or away.
+    Return None if no client was dropped, lost or away.
     """
     if recovery.summarise(run) is None:
         return None
     origin_ns = origin_of(run)
     figure, (axes,) = style.new_figure(1, 3.0)
     end_ns = max((end for _, end in run.phases.values() if end is not None), default=None)
-    # The first one wider, since the two often lie on each other.
+    # The first line is wider, since the two often coincide.
     for table, begin, end, label, colour, width in (
         ("connections", "acknowledged_ns", "closed_ns", "clients connected", style.SKY, 3.2),
         ("subscriptions", "ready_ns", "ended_ns", "subscriptions ready", style.GREEN, 1.4),
@@ -47,7 +47,7 @@ def recovery_over_time(run: Run) -> Figure | None:
 
 
 def _standing(begin_ns: Ints, end_ns: Ints, origin_ns: int, until_ns: int | None) -> tuple[Floats, Ints]:
-    """Return (seconds since the origin, how many stand from then on), up to the end of the last phase."""
+    """Return (s since the origin, number that have begun and not ended from then on), up to the last phase's end."""
     begun = begin_ns >= 0
     times = np.concatenate((begin_ns[begun], end_ns[begun]))
     steps = np.repeat(np.array([1, -1], dtype=np.int64), int(np.count_nonzero(begun)))

@@ -1,4 +1,4 @@
-"""One look for all plots: colours that colour-blind readers can tell apart, readable on light and on dark."""
+"""The style of all plots: colours that colour-blind readers can tell apart, readable on light and dark pages."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, without the yellow that a white page swallows.
+# Okabe and Ito's palette, without its yellow, which is hard to see on a white page.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
-#: Of a lightness between: at least 4:1 against a white and against a near-black page.
+#: A grey with a contrast of at least 4:1 on both a white and a near-black page.
 INK = "#7a7f87"
 _RC: Any = {
     "font.size": 10,
@@ -41,7 +41,7 @@ _RC: Any = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
     "lines.linewidth": 1.6,
-    # Text as shapes: no font is needed where the page is read, and no text of a run can become markup.
+    # Text as shapes: the reader needs no font, and text from a run cannot become markup.
     "svg.fonttype": "path",
     "svg.hashsalt": "loadgen",
 }
@@ -49,21 +49,21 @@ _RC: Any = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw in this look inside the block."""
+    """Apply the style to everything drawn inside the block."""
     with mpl.rc_context():
-        # Matplotlib has read a `matplotlibrc` of the working directory, which may ask for LaTeX.
+        # Undo a `matplotlibrc` of the working directory, which may ask for LaTeX.
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
         yield
 
 
 _P = ParamSpec("_P")
-#: Set while only the question is whether a plot draws anything.
+#: True while :func:`has_something_to_show` calls a plot.
 _asking: ContextVar[bool] = ContextVar("_asking", default=False)
 
 
 class _HasSomethingToShowError(Exception):
-    """A plot asked for its figure."""
+    """Raised by :func:`new_figure` to stop a plot that has something to show."""
 
 
 def has_something_to_show(plot: Callable[_P, Figure | None], *arguments: _P.args, **named: _P.kwargs) -> bool:
@@ -81,7 +81,7 @@ def has_something_to_show(plot: Callable[_P, Figure | None], *arguments: _P.args
 
 
 def new_figure(rows: int = 1, height: float = 3.0, sharex: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure 9 inches wide and its axes, one under the other; made without pyplot, so nothing is global."""
+    """Return a figure 9 inches wide and its axes, one below the other; without pyplot, so that nothing is global."""
     if _asking.get():
         raise _HasSomethingToShowError
     figure = Figure(figsize=(9, height), layout="constrained")
@@ -90,7 +90,7 @@ def new_figure(rows: int = 1, height: float = 3.0, sharex: bool = False) -> tupl
 
 
 def to_svg(figure: Figure) -> str:
-    """Return the figure as an SVG element, without the XML prologue and without a date."""
+    """Return the figure as an SVG element, without XML prologue and date."""
     buffer = io.StringIO()
     metadata: dict[str, Any] = {"Date": None, "Creator": None}
     with _laid_out(figure):
@@ -101,16 +101,16 @@ def to_svg(figure: Figure) -> str:
 
 @contextmanager
 def _laid_out(figure: Figure) -> Iterator[None]:
-    """Lay a figure out for SVG once, and not again inside the block.
+    """Lay a figure out for SVG once, so that it is not laid out again inside the block.
 
-    `savefig` draws the whole figure once to lay it out, and throws that drawing away.
+    `savefig` would draw the whole figure once just to lay it out, and discard that drawing.
     """
     engine, dpi = figure.get_layout_engine(), figure.dpi
     if engine is None:
         yield
         return
     FigureCanvasSVG(figure)
-    figure.set_dpi(72)  # SVG's, at which `savefig` lays out too
+    figure.set_dpi(72)  # the resolution of SVG, at which `savefig` lays out too
     engine.execute(figure)
     figure.set_layout_engine("none")
     try:

@@ -1,1 +1,1 @@
-"""Showing a run: on the terminal, as a page, for CI."""
+"""Reports on a run: in the terminal, as an HTML page, as PDF, and as files for CI."""

@@ -1,4 +1,4 @@
-"""The result of a capacity search for people: sentences, the knee plot, and a page. Reads capacity.json alone."""
+"""Show the result of a capacity search as sentences, knee plot and HTML page, from capacity.json alone."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -57,7 +57,7 @@ def _template() -> Template:
 
 
 def sentences(content: Mapping[str, Any]) -> list[str]:
-    """Return what is known of each goal and, if there are several, of all together."""
+    """Return a sentence on each goal, one on all goals together if there are several, and one on the trials."""
     lines = [
         f"{text.clean(limit['goal'] or 'all goals together')}: {_limit(content, limit)}"
         for limit in content["limits"]
@@ -68,7 +68,7 @@ def sentences(content: Mapping[str, Any]) -> list[str]:
 
 
 def usl_sentence(content: Mapping[str, Any]) -> str:
-    """Return what the scalability law says, or why it says nothing."""
+    """Return a sentence on the fit of the universal scalability law, or on why there is no fit."""
     found = content["usl"]
     if found is None:
         return "The law is about events and subscribers; it is not fitted on this axis."
@@ -120,7 +120,7 @@ def _deliveries(content: Mapping[str, Any], load: float | None) -> str:
 
 
 def knee(content: Mapping[str, Any]) -> Figure:
-    """Load against latency and loss, each trial a mark, the limit's interval shaded."""
+    """Return the knee plot: latency and loss against load, one mark per trial, with the limit's interval shaded."""
     figure, (above, below) = style.new_figure(2, 5.5, sharex=True)
     rows = [row for row in content["trials"] if row.get("p99_ns") is not None]
     for name, colour in (("p50_ns", style.SKY), ("p99_ns", style.BLUE)):

@@ -1,4 +1,4 @@
-"""Gates for people and machines: words, JUnit XML and Markdown. Everything foreign is cleaned and escaped."""
+"""Verdict and gates as words, JUnit XML and Markdown. Text from the run is cleaned and escaped."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def value(result: Mapping[str, Any], number: float | None) -> str:
 
 
 def shown(result: Mapping[str, Any]) -> str:
-    """Return the measured figure with its uncertainty, where it has one."""
+    """Return the measured figure, with its bounds if they differ."""
     said = value(result, result["value"])
     low, high = result["low"], result["high"]
     if low is None or high is None or low == high:
@@ -38,7 +38,7 @@ def shown(result: Mapping[str, Any]) -> str:
 
 
 def margin(result: Mapping[str, Any]) -> str:
-    """Return by how much of the threshold the figure is better, as +12 % or −3 %."""
+    """Return the margin to the threshold as +12 % or −3 %; positive is better."""
     share = result["margin"]
     if share is None:
         return text.UNKNOWN
@@ -47,7 +47,7 @@ def margin(result: Mapping[str, Any]) -> str:
 
 
 def remark(result: Mapping[str, Any]) -> str:
-    """Return which window decided, and why nothing could be."""
+    """Return the window that decided and the reason for an undecided gate, or an empty string."""
     parts = []
     if result["windows"]:
         begin, end = result["window_s"]
@@ -62,9 +62,9 @@ def remark(result: Mapping[str, Any]) -> str:
 
 
 def junit(summary: Mapping[str, Any]) -> str:
-    """Return JUnit XML: the verdict and each gate as a test case of one suite.
+    """Return JUnit XML with one suite: a test case for the verdict and one for each gate.
 
-    A failed gate is a failure, an inconclusive one an error, and so is an invalid run.
+    A failed gate is a failure. An inconclusive gate and an invalid run are errors.
     """
     gates, verdict = summary["gates"], summary["verdict"]
     cases = []
@@ -115,7 +115,7 @@ def junit(summary: Mapping[str, Any]) -> str:
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    """Return a summary for a CI job's page: verdict, gates, key figures."""
+    """Return Markdown for the page of a CI job: verdict, gates, key figures."""
     kind, sentence = text.verdict(summary)
     sign = {"good": "✅", "warning": "⚠️", "bad": "❌"}.get(kind, "")
     lines = [f"### {sign} {escaped(summary['scenario'])}: {escaped(sentence)}", ""]
@@ -183,10 +183,10 @@ def _add(case: ElementTree.Element, tag: str, kind: str, message: str) -> None:
 
 
 def _xml(content: object) -> str:
-    """Return text without what XML cannot hold; the writer escapes the rest."""
+    """Return text without characters that XML cannot hold; the writer escapes the rest."""
     return "".join(c for c in text.clean(str(content)) if c.isprintable())
 
 
 def escaped(content: object) -> str:
-    """Return text that Markdown shows as it is, on one line."""
+    """Return text on one line, escaped so that Markdown shows it unchanged."""
     return _MARKDOWN.sub(r"\\\1", text.clean(str(content)).replace("\n", " "))

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else."""
+"""The report as one self-contained HTML file."""
 
 import json
 from functools import cache
@@ -16,7 +16,7 @@ from analysis.report import outputs
 from analysis.report.terminal import DROP_COLUMNS, STEP_COLUMNS, drop_rows, latency_table, notes, step_rows
 from analysis.verdict import checks
 
-#: Entries of a list in the scenario that are shown.
+#: At most this many entries of a list in the scenario are shown.
 _LIST_SHOWN = 30
 _PHASE_NAMES = {
     "ramp": "connect and subscribe",
@@ -25,7 +25,7 @@ _PHASE_NAMES = {
     "measure": "publish, counted",
     "drain": "wait for what is under way",
 }
-#: The rows of the cost table; what is not there is left out where it is nothing.
+#: Labels of the cost table's rows, by operation; a row of zero operations is left out.
 _COST_NAMES = {
     "publish": "events published",
     "delivery": "events delivered",
@@ -40,9 +40,9 @@ _COST_NAMES = {
 
 
 def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
-    """Return the page; everything that is not ours is escaped by the template engine.
+    """Return the page; the template engine escapes all text from the run.
 
-    Without ``drawn`` the plots have their titles alone, and no figure is made.
+    Without ``drawn`` only the titles of the plots appear, and no figure is made.
     """
     kind, sentence = text.verdict(summary)
     return _template().render(
@@ -77,7 +77,7 @@ def render(run: Run, summary: dict[str, Any], *, drawn: bool = True) -> str:
 
 @cache
 def _template() -> Template:
-    """Return the page's template: compiling it takes longer than filling it in."""
+    """Return the page's template, compiled once: compiling takes longer than filling it in."""
     environment = Environment(
         loader=PackageLoader("analysis"),
         autoescape=True,
@@ -136,7 +136,7 @@ def _gate(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _figures(run: Run, *, drawn: bool) -> list[tuple[str, Markup]]:
-    """Return (name, SVG) of each plot that has something to show; the SVG is matplotlib's, its texts are shapes."""
+    """Return (title, SVG) of each plot that has something to show; text in the SVG is drawn as shapes."""
     figures = []
     for plot in plots.ALL:
         title = (plot.__doc__ or "").split("\n")[0]

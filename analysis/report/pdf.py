@@ -1,4 +1,4 @@
-"""The report as PDF, for those who file it: a page of figures in words, then the plots."""
+"""The report as PDF for filing: the figures as text, then the plots."""
 
 import textwrap
 from pathlib import Path
@@ -21,12 +21,12 @@ _WIDTH = 92
 
 
 def write(run: Run, summary: dict[str, Any], path: Path) -> None:
-    """Write the report; the same figures as report.html, from the same summary."""
+    """Write the report, with the same figures as report.html from the same summary."""
     metadata = {"Title": text.clean(summary["run"]), "CreationDate": None}
     with files.replacing(path) as temporary, PdfPages(temporary, metadata=metadata) as pages:
         for lines in _pages(_lines(run, summary)):
             figure = Figure(figsize=_PAGE)
-            # Plain text: nothing of a run is markup here, so no dollar sign starts a formula.
+            # Plain text: a dollar sign from a run must not start a formula.
             figure.text(
                 0.07, 0.95, "\n".join(lines), va="top", family="monospace", fontsize=8, parse_math=False
             )

@@ -12,11 +12,11 @@ from analysis.report import outputs
 from analysis.verdict import checks, clockbound, throttling
 
 _STYLES = {"good": "bold green", "warning": "bold yellow", "bad": "bold red"}
-#: Kinds of unreadable messages that are named.
+#: At most this many kinds of unreadable messages are named.
 _MOST_KINDS = 3
-#: Workers whose echoes are shown here; the report has all.
+#: At most this many workers' echoes are shown; the report has all.
 _ECHOES_SHOWN = 8
-#: Addresses shown here, and what of them.
+#: At most this many addresses are shown, with these columns of `addresses.COLUMNS`.
 _ADDRESSES_SHOWN = 8
 _ADDRESS_COLUMNS = (0, 1, 2, 6, 7, 11)
 _COLUMNS = ("p50", "p90", "p99", "p999", "max")
@@ -60,7 +60,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
-    """Return what else a reader should know, a sentence each."""
+    """Return the findings and further remarks for the reader, one sentence each."""
     lines = [f"{f['severity']}: {f['reason']} – {f['advice']}" for f in summary["verdict"]["findings"]]
     if summary["faults"]:
         lines.append("the target injected faults on purpose: these figures are not its own")
@@ -132,7 +132,7 @@ def notes(summary: dict[str, Any]) -> list[str]:
 
 
 def _undecodable(workers: dict[str, Any]) -> str:
-    """Return what the service sent that cannot be read: how much, of which kinds, and the first of each."""
+    """Return a sentence on the unreadable messages: their number, their kinds, and the first of each kind."""
     count, kinds = workers["undecodable"], workers.get("undecodable_kinds", ())
     parts = [
         f"{text.clean(kind['kind'])} ({kind['count']:,}×), first: {text.clean(kind['example'])}"
@@ -145,7 +145,7 @@ def _undecodable(workers: dict[str, Any]) -> str:
 
 
 def _purposes(summary: dict[str, Any]) -> list[str]:
-    """Return what clients did because the scenario said so, and what came of it; a sentence."""
+    """Return sentences on disruptions that the scenario asked for and on reconnects."""
     recovery = summary["recovery"]
     if recovery is None:
         return []
@@ -181,7 +181,7 @@ STEP_COLUMNS = ("step", "from", "offered", "due", "in time", "p50", "p90", "p99"
 
 
 def step_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return the rows of the table of load steps, as text; the head is `STEP_COLUMNS`."""
+    """Return the rows of the table of load steps as text; `STEP_COLUMNS` are the headings."""
     if not summary["steps"]:
         return []
     start_ns = summary["steps"][0]["start_ns"]
@@ -212,10 +212,10 @@ def _steps(summary: dict[str, Any]) -> Table:
 
 
 def drop_rows(summary: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return the rows of the table of drops, as text; the head is `DROP_COLUMNS`."""
+    """Return the rows of the table of drops as text; `DROP_COLUMNS` are the headings."""
     if not summary["recovery"]["drops"]:
         return []
-    # There are drops in the measure phase only.
+    # Drops happen only in the measure phase.
     start_ns = next(phase["start_ns"] for phase in summary["phases"] if phase["name"] == "measure")
     return [
         (
@@ -257,7 +257,7 @@ def _gates(summary: dict[str, Any]) -> Table:
             Text(outputs.margin(result), look),
         )
         if note := outputs.remark(result):
-            # Beneath: beside it the table would not fit 80 columns.
+            # On its own row: beside the gate it would not fit 80 columns.
             table.add_row("", Text(text.clean(note), "dim"), "", "")
     return table
 
@@ -316,7 +316,7 @@ def _latencies(summary: dict[str, Any]) -> Table:
 
 
 def _rows_of(figures: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return (name, percentiles as text) of a distribution, and what it is at least and at most where that differs."""
+    """Return (name, percentiles as text) of a distribution, followed by its lower and upper bounds if they differ."""
     cells = tuple(text.duration(figures[column]) for column in _COLUMNS)
     rows = [("", cells)]
     for name, end in (("at least", figures.get("low")), ("at most", figures.get("high"))):
@@ -328,7 +328,7 @@ def _rows_of(figures: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def latency_table(summary: dict[str, Any]) -> list[tuple[str, tuple[str, ...], int | None]]:
-    """Return (name, percentiles as text, samples) of each row; samples None: an end of the row above."""
+    """Return (name, percentiles as text, samples) of each row; samples is None for a bound of the row above."""
     table = []
     for name, figures in latency_rows(summary):
         for end, cells in _rows_of(figures):
@@ -347,7 +347,7 @@ def _echoes(echoes: dict[str, Any]) -> Table:
 
 def _addresses(by_address: list[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    # The report has all of them: 80 columns have not.
+    # Only the columns that fit 80 characters; the report has all.
     for place in _ADDRESS_COLUMNS:
         table.add_column(
             addresses.COLUMNS[place], justify="right" if place else "left", no_wrap=not place, overflow="fold"
@@ -360,7 +360,7 @@ def _addresses(by_address: list[tuple[str, ...]]) -> Table:
 
 
 def latency_rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the rows of the latency table: name and percentiles."""
+    """Return (name, figures) of each row of the latency table."""
     delivery, publish, fanout = summary["delivery"], summary["publish"], summary["fanout"]
     return [
         ("fan-out (arrival − intended)", delivery["headline_ns"]),

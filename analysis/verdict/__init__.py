@@ -1,1 +1,1 @@
-"""What to make of a run: reasons to doubt it, and whether its gates are met."""
+"""The verdict on a run: reasons to doubt it, and whether its gates are met."""

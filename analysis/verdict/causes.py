@@ -1,8 +1,8 @@
-"""Findings that explain others: pauses, steps of clocks, CPU quotas and the like, and what follows from them.
+"""Findings that cause others, such as pauses, clock steps and CPU quotas, and the order of findings.
 
-A clock that stepped by 3 s makes every event look sent 3 s late. A process that stood still for 0.2 s makes its event
-loop lag and its deliveries wait; so does a container whose CPU quota is used up. Advice on the symptom would be wrong
-there, so the cause is named first, and what it explains refers to it.
+A clock that steps by 3 s makes every event look sent 3 s late. A process that stands still for 0.2 s makes its event
+loop lag and its deliveries wait, and so does a container that has used up its CPU quota. Advice on the symptom would be
+wrong in these cases, so the cause is listed first and the findings that it explains refer to it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ _PAUSED = {
     disturbances.FROZEN: "stood still with the machine, clocks and all, for",
     disturbances.APART: "or the master was paused, or one of their clocks stepped, by",
 }
-#: How a finding refers to the cause that explains it.
+#: Words by which a finding refers to the cause that explains it, by the cause's subject.
 _NAMES = {
     "pause": "the pause",
     "network": "the silence of the connections",
@@ -30,14 +30,14 @@ _NAMES = {
     "memory": "the want of memory",
     "steal": "the steal",
 }
-#: Causes of a worker's CPU being busy, whatever their size.
+#: Causes that explain a busy CPU, whatever their size.
 _OF_CPU = ("throttling", "steal")
-#: A symptom is not larger than its cause by more than what else delays.
+#: A symptom may exceed its cause by this factor plus at most this time, as other delays add to it.
 _SLACK, _SLACK_NS = 1.2, 50_000_000
 
 
 def disturbed(run: Run, window: Window, summary: dict[str, Any]) -> list[Finding]:
-    """Return the findings on pauses and on steps of clocks from the start of the measurement to its last arrival."""
+    """Return the findings on pauses and clock steps from the start of the measurement to the end of its drain time."""
     end_ns = window.end_ns + (run.late_after_ns or 0)
     clock = summary["clock"]
     found = [
@@ -55,7 +55,7 @@ def disturbed(run: Run, window: Window, summary: dict[str, Any]) -> list[Finding
 
 
 def _together(pauses: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Put the pauses together that processes of a run had at one time: a stopped group, a frozen container."""
+    """Group pauses that several processes had at the same time, as in a stopped process group or frozen container."""
     groups: list[list[dict[str, Any]]] = []
     for pause in pauses:
         for group in groups:
@@ -83,7 +83,7 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
     workers = sorted(pause["worker"] for pause in pauses if pause["worker"] is not None)
     everyone = first["kind"] == disturbances.STOPPED and len(workers) == len(run.manifest["workers"])
     if master_alone:
-        # The workers have their timeline and go by it.
+        # The workers follow the timeline that they already have.
         wrong = False
         who, effect = (
             "the master",
@@ -109,7 +109,7 @@ def _pause(run: Run, pauses: list[dict[str, Any]], window: Window) -> Finding:
 
 
 def _stepped(steps: list[dict[str, Any]], window: Window, p99_ns: int | None) -> Iterator[Finding]:
-    """Yield a finding for each clock that was stepped by enough to matter."""
+    """Yield a finding for each clock that stepped far enough to matter."""
     enough_ns = min(LIMITS.step_ns, max(LIMITS.clock_ns, LIMITS.clock_share * abs(p99_ns or 0)))
     by_clock: dict[int | None, list[dict[str, Any]]] = {}
     for step in steps:
@@ -132,9 +132,9 @@ def _stepped(steps: list[dict[str, Any]], window: Window, p99_ns: int | None) ->
 
 
 def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding]:
-    """Return the causes, the largest first, then what they do not explain, then what they do.
+    """Return the causes, largest first, then the signs that no cause explains, then the explained ones.
 
-    A sign that a cause explains is as grave as it was, and makes the cause as grave.
+    An explained sign keeps its severity. If it is invalid, its cause becomes invalid too.
     """
     causes = sorted(causes, key=lambda finding: -(finding.size_ns or 0))
     unexplained, explained = [], []
@@ -151,7 +151,7 @@ def in_causal_order(causes: list[Finding], signs: list[Finding]) -> list[Finding
 
 
 def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
-    """Return the place of the smallest cause that is large enough; None: none is."""
+    """Return the index of the smallest cause that is large enough, or None. Causes are in descending order."""
     for place in range(len(causes) - 1, -1, -1):
         cause = causes[place]
         if cause.subject in _NAMES and (
@@ -165,13 +165,13 @@ def _cause_of(sign: Finding, causes: list[Finding]) -> int | None:
 def _explains(cause: Finding, sign: Finding) -> bool:
     assert sign.size_ns is not None
     if cause.subject == "network" and sign.subject != "arrival":
-        # What the network does delays none of the generator's own doings.
+        # The network delays arrivals, not the generator's own work.
         return False
     return sign.size_ns <= _SLACK * (cause.size_ns or 0) + min(_SLACK_NS, cause.size_ns or 0)
 
 
 def into(at_ns: int, window: Window) -> str:
-    """Return a time as the end of a sentence."""
+    """Return a time relative to the measurement, as the end of a sentence."""
     if at_ns > window.end_ns:
         return f"{(at_ns - window.end_ns) / 1e9:.1f} s after the measurement"
     return f"{max(0, at_ns - window.start_ns) / 1e9:.1f} s into the measurement"

@@ -1,8 +1,8 @@
-"""Checks: what the user's own code asserted, and the gate on them that holds where a scenario has none.
+"""Checks asserted by the user's own code, and the default gate on them.
 
-A check that fails says that something is wrong with the service, as its author sees it. A run in which checks failed
-must not look passed since its scenario says nothing of them; so it is held against `checks.failed == 0`, unless a gate
-of its own is about checks.
+A failed check means that the service did something wrong in the eyes of the scenario's author. A run with failed checks
+must not look passed only because its scenario has no gate on checks. The gate `checks.failed == 0` therefore applies to
+every run with checks, unless the scenario has a gate on checks.
 """
 
 from collections import Counter
@@ -17,12 +17,12 @@ from analysis.verdict.evaluate import Result, evaluate
 
 DEFAULT: Final = "checks.failed == 0"
 _SAID: Final = "by default: no gate of the scenario is about checks"
-#: Checks that are shown by name.
+#: At most this many failed checks are shown by name.
 _SHOWN: Final = 5
 
 
 def summarise(run: Run) -> dict[str, Any] | None:
-    """Return the summary's `checks`: those of all workers, the most failed first; None if none was made."""
+    """Return the summary's `checks` of master and workers, most failures first, or None if no check was made."""
     passed: Counter[str] = Counter()
     failed: Counter[str] = Counter()
     for said in (run.manifest, *run.manifest["workers"]):
@@ -40,7 +40,7 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def decide(run: Run, summary: Mapping[str, Any], gates: Sequence[Gate]) -> list[Result]:
-    """Decide the gates of a run, and the default one on checks where checks were made and no gate is about them."""
+    """Decide the gates of a run, plus the default gate if checks were made and no gate is about checks."""
     results = evaluate(run, summary, list(gates))
     if summary["checks"] is None or any(gate.metric.name.startswith("checks.") for gate in gates):
         return results
@@ -50,8 +50,8 @@ def decide(run: Run, summary: Mapping[str, Any], gates: Sequence[Gate]) -> list[
 
 
 def sentence(summary: Mapping[str, Any]) -> str | None:
-    """Return how many checks failed; None if none was made."""
-    # Summaries of earlier versions have none.
+    """Return a sentence on how many checks failed, or None if no check was made."""
+    # Summaries of earlier versions lack the key.
     found = summary.get("checks")
     if found is None:
         return None

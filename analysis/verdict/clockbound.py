@@ -1,9 +1,9 @@
-"""What ClockBound daemons said of the hosts' clocks, held against the pings.
+"""Bounds on the hosts' clocks by ClockBound daemons, checked against the pings.
 
-A daemon says that true time is within b of its host's clock. Where the worker's host says b_w and the master's b_m at
-the same moment, the two clocks are no more than b_w + b_m apart. A ping bounds the same offset by its round trip. Both
-hold, so the offset lies where the two intervals overlap. Where they do not overlap one of the two is wrong. The ping is
-an observation of this run, the daemon's word is a claim: then the pings alone are used, all through the run.
+A daemon claims that true time is within b of its host's clock. If the worker's host says b_w and the master's b_m at
+the same moment, the two clocks are at most b_w + b_m apart. A ping bounds the same offset by its round trip. Both hold,
+so the offset lies where the two intervals overlap. If they do not overlap, one of the two is wrong. A ping is an
+observation of this run and a daemon's bound is a claim, so then only the pings are used, throughout the run.
 """
 
 from collections.abc import Iterator
@@ -22,23 +22,23 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Tightened:
-    """Bounds of the offset (master minus worker) at each ping, ns."""
+    """Bounds on the clock offset (master minus worker) at each ping, ns."""
 
     low_ns: Numbers
     high_ns: Numbers
-    #: Whether both daemons vouched for their clock at that ping.
+    #: True where both daemons vouched for their clock.
     vouched: Flags
-    #: Whether ping and daemons contradict each other. Where any do, no bound was tightened.
+    #: True where ping and daemons contradict each other. If any do, no bound was tightened.
     contradicted: Flags
-    #: By how much the two intervals miss each other at most.
+    #: Largest gap between the two intervals, ns; 0 if they always overlap.
     apart_ns: int
 
 
 def tighten(low_ns: Numbers, high_ns: Numbers, bound_ns: Ints, master_bound_ns: Ints) -> Tightened:
-    """Return the bounds that pings and daemons give together; all arrays have one entry a ping.
+    """Return the bounds that pings and daemons give together; all arrays have one entry per ping.
 
-    ``low_ns`` and ``high_ns`` are the ping's own: t2 - t3 and t1 - t0. ``bound_ns`` and ``master_bound_ns`` are the
-    daemons', -1 where there was none.
+    ``low_ns`` and ``high_ns`` are the ping's own bounds, t2 - t3 and t1 - t0. ``bound_ns`` and ``master_bound_ns`` are
+    the daemons' bounds, or -1 without a daemon.
     """
     vouched = (bound_ns >= 0) & (master_bound_ns >= 0)
     within_ns = bound_ns + master_bound_ns
@@ -56,9 +56,9 @@ def tighten(low_ns: Numbers, high_ns: Numbers, bound_ns: Ints, master_bound_ns: 
 
 
 def summarise(run: Run) -> list[dict[str, Any]]:
-    """Return the summary's `clock.clockbound`: an entry for each worker whose host and master had a daemon's word.
+    """Return the summary's `clock.clockbound`: an entry for each worker with daemons on its own and the master's host.
 
-    A worker on the master's kernel is left out: there is one clock, and nothing to bound.
+    Workers on the master's kernel are left out: they share its clock, so there is no offset to bound.
     """
     names = (
         *("worker", "sent_ns", "master_received_ns", "master_sent_ns", "received_ns"),

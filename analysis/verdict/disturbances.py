@@ -1,8 +1,8 @@
-"""Steps of clocks and pauses of processes or machines: what happened to the harness while it measured.
+"""Disturbances of the harness while it measured: clock steps, and pauses of processes or machines.
 
-Each worker notes once a second whether its process stood still, its machine was suspended, or its wall clock moved
-against its steady clock. Pings show the same of the clocks of two machines, and a machine that stood still clock and
-all, which it cannot notice itself. Times are on the master's clock.
+Each worker records once a second whether its process stood still, its machine was suspended, or its wall clock moved
+against its steady clock. Pings show the same for the clocks of two machines. They also reveal a machine that stood
+still together with its clocks, which it cannot notice itself. Times are on the master's clock.
 """
 
 from collections.abc import Iterable
@@ -13,23 +13,23 @@ from analysis.clocks.fit import ClockFit, Step, steps_of_health
 from analysis.limits import LIMITS
 from analysis.loading.run import Run, ints
 
-#: No process of its machine ran, though none waited for a CPU: SIGSTOP, a frozen container, a machine held back.
+#: The process stood still without waiting for a CPU: SIGSTOP, a frozen container, a machine held back.
 STOPPED = "stopped"
-#: Its machine was suspended, as a laptop is when it is closed.
+#: The machine was suspended, as a laptop is when it is closed.
 SUSPENDED = "suspended"
-#: Its machine stood still, clocks and all, as a virtual machine does when it is paused.
+#: The machine stood still together with its clocks, as a paused virtual machine does.
 FROZEN = "frozen"
-#: Its clock and the master's moved apart at once, and the record does not tell which of the two or why.
+#: The worker's clock and the master's suddenly moved apart; the record does not show which one moved, or why.
 APART = "apart"
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A time in which a worker's process or machine stood still, or the master's if `worker` is None."""
+    """A pause of a worker's process or machine, or of the master's if `worker` is None."""
 
     worker: int | None
     kind: str
-    #: It was between these times.
+    #: The pause lies between these times, ns.
     start_ns: int
     end_ns: int
     lasted_ns: int
@@ -40,7 +40,7 @@ class Pause:
 
 
 def find(run: Run) -> tuple[list[Step], list[Pause]]:
-    """Return the steps of clocks and the pauses of a run, each in order of time."""
+    """Return the clock steps and the pauses of a run, each in order of time."""
     names = (
         "worker",
         "time_ns",
@@ -56,7 +56,7 @@ def find(run: Run) -> tuple[list[Step], list[Pause]]:
         ints(table, name, 0) for name in names
     )
     pauses = []
-    # A process that its CPU quota held back for as long was not stopped: see `surroundings`.
+    # A pause explained by the CPU quota is throttling, not a stop: see `surroundings`.
     stopped = (paused_ns >= LIMITS.pause_ns) & (throttled_ns < LIMITS.throttled_explains * paused_ns)
     for row in stopped.nonzero()[0].tolist():
         end_ns, lasted_ns = int(until_ns[row]), int(paused_ns[row])
@@ -74,7 +74,7 @@ def find(run: Run) -> tuple[list[Step], list[Pause]]:
 
 
 def _of_the_master(run: Run) -> list[Pause]:
-    """Return the pauses that the master noticed of itself; an older record, or one of one process, has none."""
+    """Return the pauses that the master recorded of itself; older or single-process records have none."""
     found = []
     for noted in run.manifest.get("pauses", []):
         end_ns, lasted_ns = noted["until_ns"], noted["paused_ns"]
@@ -84,15 +84,15 @@ def _of_the_master(run: Run) -> list[Pause]:
 
 
 def _steps(fits: dict[int, ClockFit], noted: list[Step]) -> list[Step]:
-    """Return each step once: of those that pings and health rows show, the pings know better when it was."""
+    """Return each step once. If pings and a health row show the same step, keep the pings': they time it better."""
     found: list[Step] = []
     for step in (step for fit in fits.values() for step in fit.steps):
-        # Every worker's pings show a step of the master's clock.
+        # A step of the master's clock shows in every worker's pings.
         if not _known(step, found):
             found.append(step)
     for step in noted:
         fit = fits.get(step.worker if step.worker is not None else -1)
-        # Processes of one kernel see the same step, and it is the master's, too, if the clock is shared.
+        # Processes on one kernel see the same step. If they share the master's clock, it is the master's step too.
         same = [
             other
             for other in found
@@ -108,7 +108,7 @@ def _shared(step: Step, fits: dict[int, ClockFit]) -> bool:
 
 
 def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
-    """Return whether a step is among those found: about as large, at about the time."""
+    """Return whether ``found`` has a step about as large at about the same time; ``whoever`` ignores the worker."""
     return any(
         (whoever or other.worker == step.worker)
         and abs(other.moved_ns - step.moved_ns) <= max(abs(step.moved_ns) // 10, 500_000)
@@ -119,7 +119,7 @@ def _known(step: Step, found: Iterable[Step], *, whoever: bool = False) -> bool:
 
 
 def _jumps(fits: dict[int, ClockFit], pauses: list[Pause], steps: list[Step]) -> list[Pause]:
-    """Return what pings show of machines that stood still, where nothing else explains it."""
+    """Return the pauses of machines that pings show and no known suspension or step explains."""
     found: list[Pause] = []
     for jump in (jump for fit in fits.values() for jump in fit.jumps):
         lasted_ns = abs(jump.moved_ns)
@@ -142,7 +142,7 @@ def _jumps(fits: dict[int, ClockFit], pauses: list[Pause], steps: list[Step]) ->
                 for step in steps
             ):
                 continue
-        # Every worker's pings show that the master's machine stood still.
+        # A pause of the master's machine shows in every worker's pings.
         if not any(pause.worker == number and _overlap(pause, begin_ns, end_ns) for pause in found):
             found.append(Pause(number, kind, jump.from_ns, max(jump.from_ns, jump.to_ns), lasted_ns))
     return found

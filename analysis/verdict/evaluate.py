@@ -1,8 +1,8 @@
-"""Deciding gates: passed, failed, or inconclusive because the measurement does not carry the answer.
+"""Decide gates: passed, failed, or inconclusive if the measurement is not exact enough to tell.
 
-A gate is decided on the figure and on the interval within which the true figure lies (see `analysis.figures.bounds`):
-the clocks' error on either side, and below it by how much arrivals may be earlier than their stamps. If the whole
-interval meets the condition the gate passes, if none of it does it fails, in between nobody can tell.
+A gate is decided on the figure and on the interval in which the true figure lies (see `analysis.figures.bounds`). The
+clocks' error extends the interval on both sides. Arrivals that may be earlier than their stamps extend it downwards.
+The gate passes if the whole interval meets the condition, fails if none of it does, and is inconclusive otherwise.
 """
 
 import math
@@ -30,7 +30,7 @@ _UNKNOWN_CLOCKS = "how the clocks stood to each other is not known"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a gate. Values are in the metric's unit (ns, fraction, count, per second); None: not known."""
+    """The outcome of a gate. Values are in the metric's unit (ns, fraction, count, per second), or None if unknown."""
 
     gate: str
     metric: str
@@ -41,10 +41,10 @@ class Result:
     value: float | None
     low: float | None
     high: float | None
-    #: By how much of the threshold the value is better (negative: worse) than it; None where that has no meaning.
+    #: Distance from the threshold as a share of it, positive if the value is better; None where it has no meaning.
     margin: float | None
     reason: str
-    #: The window that decided, in seconds into the measurement; None: the whole of it.
+    #: The window that decided, in seconds into the measurement, or None for the whole measurement.
     window_s: tuple[float, float] | None = None
     windows: int | None = None
     windows_failed: int | None = None
@@ -55,7 +55,7 @@ class Result:
 
 
 def gates_of(manifest: Mapping[str, Any]) -> list[Gate]:
-    """Return the gates of the scenario that a manifest holds."""
+    """Return the gates of the scenario in a manifest."""
     gates = []
     for written in manifest["scenario"].get("gates", ()):
         if isinstance(written, str):
@@ -81,7 +81,7 @@ def evaluate(run: Run, summary: Mapping[str, Any], gates: list[Gate]) -> list[Re
 
 
 def worst(results: list[Result]) -> str:
-    """Return the gravest status; of no gates: passed."""
+    """Return the gravest status, or `passed` if there are no gates."""
     return max((result.status for result in results), key=_RANK.__getitem__, default=PASSED)
 
 
@@ -92,7 +92,7 @@ def _decide(gate: Gate, figures: "_Figures", whole: Window) -> Result:
     if not windows:
         return _undecided(gate, "the measurement is shorter than the gate's window")
     results = [_decide_in(gate, figures, window, whole) for window in windows]
-    # The gravest; among equals the one with the smallest margin, which is what a reader looks for.
+    # Among equally grave windows, show the one with the smallest margin.
     gravest = max(
         results,
         key=lambda result: (
@@ -105,7 +105,7 @@ def _decide(gate: Gate, figures: "_Figures", whole: Window) -> Result:
 
 
 def _windows(whole: Window, length_ns: int) -> Iterator[Window]:
-    """Yield whole windows from the start; what is left at the end belongs to the last."""
+    """Yield windows of ``length_ns`` from the start on; the last one also takes the remainder."""
     count = (whole.end_ns - whole.start_ns) // length_ns
     for number in range(count):
         start_ns = whole.start_ns + number * length_ns
@@ -165,7 +165,7 @@ _Value = tuple[float | None, float | None, float | None, str]
 
 
 class _Figures:
-    """The samples behind each metric with the time that puts them into a window; read when first asked for."""
+    """The samples behind each metric and the times that assign them to windows, read on first use."""
 
     def __init__(self, run: Run, whole: Window, summary: Mapping[str, Any]) -> None:
         self._run = run
@@ -174,7 +174,7 @@ class _Figures:
         self._samples: dict[str, tuple[Ints | None, Ints]] = {}
 
     def value(self, gate: Gate, window: Window) -> _Value:
-        """Return (value, lowest, highest, doubt); without a value the doubt says why there is none."""
+        """Return (value, lowest, highest, doubt). If there is no value, the doubt says why."""
         metric = gate.metric
         if metric.kind is Kind.DURATION:
             return self._statistic(gate, window)
@@ -200,7 +200,7 @@ class _Figures:
             too_few = not _enough(len(values), metric.percentile) and metric.percentile < 100
             if too_few and not gate.holds(values.at_rank(len(values)).value):
                 doubt = f"{len(values):,} samples are too few for {metric.statistic}"
-                # What the largest but one exceeds, the percentile exceeds too.
+                # A threshold below the second largest sample is below the percentile too.
                 next_low = values.at_rank(len(values) - 1).low if len(values) > 1 else -math.inf
                 low = None if found.low is None or next_low is None else min(found.low, next_low)
                 return found.value, low, found.high, doubt
@@ -211,7 +211,7 @@ class _Figures:
         return _said(self._widened(metric.distribution, values.at_rank(rank)))
 
     def _recovery_time(self, gate: Gate) -> _Value:
-        """Decide with those in mind that never were ready again: they took longer than the record reaches."""
+        """Return the recovery time; subscriptions that never were ready again took longer than the record reaches."""
         known, waited = recovery.times_ns(self._run)
         times = np.sort(np.concatenate((known, waited)))
         if not len(times):
@@ -226,12 +226,12 @@ class _Figures:
         if not len(waited) or (statistic != "mean" and value < waited.min()):
             return value, value, value, ""
         doubt = f"{len(waited):,} of {len(times):,} never were ready again: it is at least this"
-        # The least that it can be: more than a bound fails it, less decides nothing.
+        # A lower bound fails a gate that it exceeds, but cannot pass one.
         least = value if statistic == "mean" else max(float(waited.min()), 0.0)
         return least, least, least, doubt
 
     def _of_summary(self, metric: Metric, window: Window) -> Between | None:
-        """Return a figure that the summary has of the same samples; None: it has not, or of too few of them."""
+        """Return the summary's figure of the same samples, or None if it has none or the samples are too few."""
         name = {
             "delivery.latency": "headline_ns",
             "delivery.service": "service_ns",
@@ -262,10 +262,10 @@ class _Figures:
         return Bounded.of(values)
 
     def _widened(self, distribution: str, found: Between) -> Between:
-        """Return the figure with the doubt that its samples do not carry themselves.
+        """Return the figure, widened by uncertainty that is not in its samples.
 
         The schedule is on the master's clock, so lateness has the publishers' clock errors. In a record that does not
-        say how exact arrivals are, those without kernel timestamps are late by up to the event loop's lag.
+        say how exact arrivals are, arrivals without kernel timestamps are late by up to the event loop's lag.
         """
         if distribution == "publish.lateness":
             error_ns = self._summary["publish"]["lateness_ns"]["error_ns"]
@@ -282,7 +282,7 @@ class _Figures:
         return found._replace(low=None if found.low is None else found.low - lag_ns)
 
     def _read(self, distribution: str) -> tuple[Ints | None, Ints]:
-        """Return (when, value) of each sample; no time where it belongs to the whole run."""
+        """Return (times, values) of the samples; times is None for a distribution of the whole run."""
         run = self._run
         if distribution.startswith("publish."):
             return self._publishes(distribution)
@@ -361,7 +361,7 @@ class _Figures:
         return float(failed) if name == "checks.failed" else passed / (passed + failed)
 
     def _late(self, inside: npt.NDArray[np.bool_]) -> Between:
-        """Return how many deliveries of the chosen events are late, at least and at most."""
+        """Return the number of late deliveries of the chosen events, with its bounds."""
         settled = self._settled
         least, value, most = (
             float(late[inside].sum()) for late in (settled.late_least, settled.late, settled.late_most)
@@ -381,7 +381,7 @@ class _Figures:
 
 
 def _enough(count: int, percentile: float) -> bool:
-    """Whether at least one of so many samples lies beyond a percentile."""
+    """Return whether at least one of ``count`` samples lies beyond a percentile."""
     # Of 1,000 samples one is above p99.9, though 1 − 99.9/100 is a little less than a thousandth in binary.
     return count * (1 - percentile / 100) >= 1 - 1e-9
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One reason to doubt."""
+    """One reason to doubt a run, with advice."""
 
     #: `degraded` or `invalid`.
     severity: str
-    #: What it is about: user code, harness, record, ledger, pause, throttling, memory, steal, network, clock, schedule,
+    #: The topic: user code, harness, record, ledger, pause, throttling, memory, steal, network, clock, schedule,
     #: queue, loop, cpu, gc, files, ports.
     subject: str
     reason: str
     advice: str
-    #: By how much it shifts or delays what is measured, at most; None if that is not known.
+    #: Upper bound, in ns, on the shift or delay of the measured figures, or None if unknown.
     size_ns: int | None = None

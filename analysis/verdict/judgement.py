@@ -1,8 +1,8 @@
-"""Whether a run can be believed: the verdict that it passes on itself.
+"""The verdict on a run: whether its figures can be trusted.
 
 A finding is about the harness, not about the service: a slow or lossy service measured well makes a valid run. Each
-says what was seen, where and when, and what to do. One that makes the figures doubtful makes the run degraded; one that
-makes them wrong, or the record incomplete, makes it invalid.
+finding says what was seen, where and when, and what to do. A finding that makes the figures doubtful makes the run
+degraded. One that makes them wrong, or the record incomplete, makes the run invalid.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict and its reasons, the gravest first."""
+    """The verdict and its findings, gravest first."""
 
     findings: tuple[Finding, ...]
 
@@ -55,12 +55,12 @@ def judge(run: Run, window: Window | None, summary: dict[str, Any]) -> Judgement
         for worker in health.workers:
             signs += _worker(health, worker, window)
         findings += in_causal_order(causes, signs)
-    # What explains most stands first, but what makes a run invalid before what makes it degraded.
+    # Invalid findings come first. The sort is stable, so each severity stays in causal order.
     return Judgement(tuple(sorted(findings, key=lambda finding: finding.severity != "invalid")))
 
 
 def _failures(run: Run) -> Iterator[Finding]:
-    """Find what failed in a worker that is not the service's doing: the user's code, or the harness."""
+    """Yield the failures of master and workers that are not the service's: user code, network access, the harness."""
     for entry in (run.manifest, *run.manifest["workers"]):
         who = f"worker {entry['worker']}" if "worker" in entry else "the master"
         for failure in entry.get("failures", ()):
@@ -117,7 +117,7 @@ def _record(run: Run, window: Window | None, summary: dict[str, Any]) -> Iterato
 
 
 def _held(summary: dict[str, Any], worker: int) -> str:
-    """Return what a worker that is gone would have received, as the end of a sentence."""
+    """Return the end of a sentence on the deliveries that a lost worker would have received, or an empty string."""
     for gone in summary["workers"]["gone"]:
         if gone["worker"] == worker and gone["subscriptions"]:
             return (
@@ -215,12 +215,12 @@ def _queue(run: Run, window: Window, summary: dict[str, Any]) -> Iterator[Findin
 
 
 def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
-    """Find figures that are far from known since messages share a kernel stamp."""
+    """Yield findings on figures that are uncertain because messages share a kernel stamp."""
     delivery, stamped = summary["delivery"], summary["connections"]["kernel_timestamps"]
     headline, shared = delivery["headline_ns"], delivery["stamps_shared"]
     advice = "the generator reads too slowly for this rate on one connection: add workers (--processes)"
     if delivery["uncertain_arrivals"] is None:
-        # A record of format 2.
+        # Records of format 2 do not say how exact each arrival is.
         if shared is not None and shared > LIMITS.stamps_shared:
             yield Finding(
                 "degraded",
@@ -232,7 +232,7 @@ def _arrivals(summary: dict[str, Any]) -> Iterator[Finding]:
         return
     if not headline["low"] or not headline["p99"]:
         return
-    # What the clocks leave in doubt is a finding of its own.
+    # The clocks' error has a finding of its own.
     doubt_ns = headline["p99"] - headline["low"]["p99"] - headline["error_ns"]
     if doubt_ns > max(LIMITS.arrival_ns, LIMITS.arrival_share * headline["p99"]):
         if network.came_at_once(summary, doubt_ns):
@@ -285,7 +285,7 @@ def _clock(summary: dict[str, Any]) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _Health:
-    """The health rows that touch the window."""
+    """The health rows that overlap the window, and the workers that finished."""
 
     columns: dict[str, Ints]
     workers: list[int]
@@ -362,14 +362,14 @@ def _worker(health: _Health, worker: int, window: Window) -> Iterator[Finding]:
 
 
 def _allowed(at: dict[str, Ints]) -> str:
-    """Return what CPU a worker may use, for a sentence: one process cannot use more than a core."""
+    """Return the CPU that a worker may use, in words; a process cannot use more than one core."""
     known = at["allowed_ns"] > 0
     least = float((at["allowed_ns"][known] / at["interval_ns"][known]).min()) if known.any() else 1.0
     return "a core" if least >= 1 else f"the {text.cores(least)} that it is allowed"
 
 
 def _silence(begins_ns: Ints, ends_ns: Ints, worker: int, window: Window) -> Iterator[Finding]:
-    """Find the longest time without a sign of a worker; it ends before the window or within it."""
+    """Yield a finding if the longest gap between a worker's health rows within the window is too long."""
     order = np.argsort(ends_ns)
     edges_begin = np.concatenate(([window.start_ns], ends_ns[order]))
     edges_end = np.concatenate((begins_ns[order], [window.end_ns]))

@@ -1,4 +1,4 @@
-"""What the network between target and generator did to a run, which the generator is not to be blamed for."""
+"""Disturbances by the network between target and generator, which are not the generator's fault."""
 
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -14,14 +14,14 @@ from analysis.verdict.causes import into
 from analysis.verdict.findings import Finding
 
 _Values = TypeVar("_Values", Ints, npt.NDArray[np.float64])
-#: A doubt that is so many times the event loop's worst lateness is none of its making.
+#: An uncertainty more than this many times the event loop's worst lag was not caused by the event loop.
 _TIMES_THE_LAG = 4
-#: What a finding on the network is about.
+#: `Finding.subject` of findings on the network.
 SUBJECT = "network"
 
 
 def silences(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
-    """Yield a finding for each time in which connections had fallen silent."""
+    """Yield a finding for each period in which connections had fallen silent."""
     for found in summary["silences"]:
         lasted_ns = found["end_ns"] - found["start_ns"]
         many, of = found["connections"], max(found["connections"], found["connected"])
@@ -38,9 +38,9 @@ def silences(summary: dict[str, Any], window: Window) -> Iterator[Finding]:
 
 
 def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
-    """Return the finding on deliveries that waited in the kernel while the generator was awake; None: it was not.
+    """Return a finding if deliveries waited in the kernel while the generator was awake, or None.
 
-    The generator has read too slowly only where its event loop or its CPU shows it (see `limits.reads_too_slowly`).
+    The generator counts as reading too slowly only if its event loop or CPU shows it (see `limits.reads_too_slowly`).
     """
     names = ("worker", "time_ns", "interval_ns", "cpu_ns", "allowed_ns", "lag_max_ns", "queue_max_ns")
     table = run.table("health", names)
@@ -75,9 +75,9 @@ def held_back(run: Run, window: Window, queue_p99_ns: int) -> Finding | None:
 
 
 def came_at_once(summary: dict[str, Any], doubt_ns: int) -> bool:
-    """Return whether messages that share a stamp had been held back on the way, and not left unread by us.
+    """Return whether messages that share a stamp were held back on the way rather than left unread by the generator.
 
-    A generator that reads too slowly leaves them unread for about as long as its event loop is late, or is out of CPU.
+    A generator that reads too slowly leaves them unread for about as long as its event loop lags, or is short of CPU.
     """
     health = summary["health"] or {}
     lag_ns, cpu = health.get("lag_worst_ns"), health.get("cpu_worst")

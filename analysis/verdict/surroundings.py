@@ -1,7 +1,7 @@
-"""What was kept from the workers by what they run in: CPU quotas, memory limits, a hypervisor, EC2's network limits.
+"""Resources that the workers' surroundings withheld: CPU quotas, memory limits, steal, EC2 network allowances.
 
-Workers that share a CPU quota, as those of one container do, are one entry; so are those of a machine without a quota.
-Each figure is that of the worker that saw most: what is counted of a cgroup or a machine all of them see.
+Workers that share a CPU quota, as in one container, form one entry. So do the workers of a machine without a quota.
+Each figure is that of the worker that saw the most, since all workers of a cgroup or machine see the same counters.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,40 +19,40 @@ from analysis.verdict.findings import Finding
 
 _ALLOWANCES = ("bw_in", "bw_out", "pps", "conntrack", "linklocal")
 _SECOND_NS = 1_000_000_000
-#: From so many workers on a sentence counts them.
+#: A sentence names up to this many workers, and only counts more.
 _MOST_NAMED = 4
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """One container, or one machine, in the measurement. None: not known, or there is no such limit."""
+    """One container or machine during the measurement. None means unknown, or that there is no such limit."""
 
     workers: list[int]
     hostname: str
-    #: Rows of the worker that saw most: one a second.
+    #: Health rows of the worker that saw the most: one a second.
     seconds: int
-    #: For how many cores' time its quota, cpuset and affinity allow.
+    #: Cores that quota, cpuset and affinity allow.
     allowed_cores: float | None
     quota_cores: float | None
-    #: CPU time of all that is under the quota, as a share of it.
+    #: CPU time used by everything under the quota, as a share of the quota.
     quota_used: float | None
     throttled_ns: int | None
-    #: In the worst second.
+    #: Time throttled in the worst second.
     throttled_worst_ns: int | None
-    #: Share of the time in which something was held back.
+    #: Share of the time in which something was throttled.
     throttled_share: float | None
     throttled_seconds: int | None
-    #: Of the worst second: how long it was held back at a time.
+    #: Time throttled per quota period, the mean of the worst second.
     throttled_stall_ns: int | None
-    #: In the longest stretch of seconds that were held back for a tenth or more.
+    #: Most time throttled over consecutive seconds that were each throttled for a tenth or more.
     throttled_stretch_ns: int | None
     memory_limit_bytes: int | None
     memory_worst_bytes: int | None
     memory_high_events: int | None
     memory_max_events: int | None
     oom_kills: int | None
-    #: Share of the time in which some task waited for CPU, memory or disk: of the cgroup, and of the machine.
+    #: Share of the time in which some task waited for CPU, memory or disk, in the cgroup and on the machine.
     pressure: dict[str, float | None]
     machine_pressure: dict[str, float | None]
     memory_waited_worst_ns: int | None
@@ -67,9 +67,9 @@ class Surroundings:
 
 
 def cpu_share(cpu_ns: Ints, interval_ns: Ints, allowed_ns: Ints) -> Floats:
-    """Return CPU time as a share of what a process was allowed: a core, or less by quota, cpuset and affinity.
+    """Return CPU time as a share of the time allowed: one core, or less by quota, cpuset and affinity.
 
-    Where it is not known what was allowed (negative), a core is taken: so did earlier versions.
+    If the allowance is unknown (negative), one core is assumed, as in earlier versions.
     """
     interval_ns = np.maximum(interval_ns, 1)
     allowed_ns = np.where(allowed_ns > 0, np.minimum(allowed_ns, interval_ns), interval_ns)
@@ -77,7 +77,7 @@ def cpu_share(cpu_ns: Ints, interval_ns: Ints, allowed_ns: Ints) -> Floats:
 
 
 def summarise(run: Run, window: Window) -> list[Surroundings]:
-    """Return what was around the workers in the measurement; nothing for a record that does not tell."""
+    """Return the workers' surroundings during the measurement, or an empty list if the record has none."""
     names = ("worker", "time_ns", "interval_ns", *AROUND)
     table = run.table("health", names)
     columns = {name: ints(table, name) for name in names}
@@ -90,7 +90,7 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
         its = columns["worker"] == entry["worker"]
         if not any((columns[name][its] >= 0).any() for name in AROUND):
             continue
-        # A quota may be lifted before the end: what it was until then is what the worker was under.
+        # A quota may be lifted before the end: take the cgroup of the last row with a quota.
         limited = its & (columns["quota_ns"] >= 0)
         cgroups = columns["cgroup"][limited if limited.any() else its]
         key = (str(entry.get("boot_id") or entry["hostname"]), int(cgroups[-1]))
@@ -103,10 +103,10 @@ def summarise(run: Run, window: Window) -> list[Surroundings]:
 
 
 def starved(run: Run, entry: Mapping[str, Any]) -> str | None:
-    """Return what speaks for it that a worker ended for want of memory, as a part of a sentence; None: nothing does.
+    """Return evidence that a worker ended for want of memory, as part of a sentence, or None.
 
-    ``entry`` is the worker's in the manifest. Its own container may be gone with it: the master's counter is of the
-    master's.
+    ``entry`` is the worker's entry in the manifest. The worker's container may be gone and its counters with it. The
+    master's kill counter is evidence only for workers on the master's machine.
     """
     kills, here = run.manifest.get("oom_kills"), run.manifest["host"].get("boot_id")
     if kills and here is not None and entry.get("boot_id") == here:
@@ -149,7 +149,7 @@ def _of_group(workers: list[int], entry: Mapping[str, Any], each: list[dict[str,
         ]
         return None if not cores else round(min(cores), 4)
 
-    # All workers under a quota see the same; who saw most is the one that was there for longest.
+    # All workers under a quota see the same counters, so the one that saw the most was there longest.
     seen = max(each, key=lambda rows: (_total(rows["throttled_ns"]) or 0, len(rows["time_ns"])))
     held_ns = _held_back(seen, entry.get("cpus"))
     limits = [rows["memory_limit_bytes"] for rows in each]
@@ -202,22 +202,22 @@ def _quota_used(rows: dict[str, Ints]) -> float | None:
 
 
 def _periods_ns(rows: dict[str, Ints]) -> Ints:
-    """Return how long a quota's period lasted at most: a cgroup that does nothing has none."""
+    """Return an upper bound on the length of a quota period: an idle cgroup counts fewer periods than passed."""
     return np.asarray(rows["interval_ns"] // np.maximum(rows["quota_periods"], 1), dtype=np.int64)
 
 
 def _held_back(rows: dict[str, Ints], cpus: int | None) -> Ints | None:
-    """Return for how long each second's work was held back at most; None: not known.
+    """Return an upper bound on the time throttled in each second, or None if unknown.
 
-    The kernel adds up the time of all ``cpus`` on which something waited. Nothing is held back for longer than the
-    periods in which the quota was used up, nor while the CPU time was used that the quota allowed.
+    The kernel adds up the time of all ``cpus`` on which something waited. Nothing is throttled for longer than the
+    periods in which the quota was used up, nor while it uses the CPU time that the quota allows.
     """
     if not (rows["throttled_ns"] >= 0).any():
         return None
     used_ns = np.maximum(rows["cgroup_cpu_ns"], 0) // cpus if cpus else 0
     held_ns = np.minimum(np.maximum(rows["throttled_ns"], 0), np.maximum(rows["interval_ns"] - used_ns, 0))
     counted = rows["throttled_periods"] >= 0
-    # One that began before the second and ended within it is counted in the second before.
+    # A period that began in the second before and ended in this one is counted in the second before.
     by_periods = (rows["throttled_periods"] + 1) * _periods_ns(rows)
     return np.asarray(np.where(counted, np.minimum(held_ns, by_periods), held_ns), dtype=np.int64)
 
@@ -231,7 +231,7 @@ def _stall_ns(rows: dict[str, Ints]) -> int | None:
 
 
 def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
-    """Return the time held back in the longest stretch of seconds in which work that waits can pile up."""
+    """Return the most time throttled over consecutive seconds in which waiting work can pile up."""
     longest = int(held_ns.max(initial=0))
     so_far = 0
     for held, interval in zip(held_ns.tolist(), interval_ns.tolist(), strict=True):
@@ -240,13 +240,10 @@ def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
     return longest
 
 
-# What makes a run doubtful.
-
-
 def findings(around: list[Surroundings], p99_ns: int | None) -> Iterator[Finding]:
-    """Yield what was kept from the workers by so much that it is in the figures.
+    """Yield findings on resources withheld to an extent that affects the figures.
 
-    ``p99_ns`` is the headline p99: what is small beside it does not shift it.
+    ``p99_ns`` is the headline p99, which delays that are small beside it do not shift.
     """
     for group in around:
         yield from _throttling(group, p99_ns)

@@ -1,4 +1,4 @@
-"""A target that took connections and subscriptions more slowly than they came: how often it said so, and its rate."""
+"""Throttling by the target: attempts to connect or subscribe that it refused for now, and the rate it admitted."""
 
 from collections import Counter
 from typing import Any
@@ -8,15 +8,15 @@ import numpy as np
 from analysis import text
 from analysis.loading.run import Run, codes, ints
 
-#: What the record says of an attempt that the service refused for now.
+#: Values of `refusal` in the record for attempts that the service refused for now.
 THROTTLED, FAILING = "throttled", "failing"
 _SECOND_NS = 1_000_000_000
-#: Answers that are named.
+#: At most this many of the target's answers are named.
 _MOST_ANSWERS = 3
 
 
 def summarise(run: Run) -> dict[str, Any] | None:
-    """Return what summary.json has under `throttling`; None where nothing was refused for now."""
+    """Return the summary's `throttling`, or None if nothing was refused for now."""
     found = {
         "connections": _of(run, "connections", "started_ns", "closed_ns"),
         "subscriptions": _of(run, "subscriptions", "requested_ns", "ended_ns"),
@@ -25,14 +25,14 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def _of(run: Run, table_name: str, asked: str, refused: str) -> dict[str, Any] | None:
-    """Return how many attempts were refused and how many accepted meanwhile; None: none was refused for now.
+    """Return the numbers of attempts refused and meanwhile accepted, or None if none was refused for now.
 
-    The rate is that from the first refusal to the last one: what was accepted before may have been what a bucket held.
+    The rate is taken from the first to the last refusal: earlier attempts may have used up a full token bucket.
     """
     table = run.table(table_name, (asked, "acknowledged_ns", refused, "refusal", "error"))
     kind, kinds = codes(table, "refusal")
     later = np.isin(kind, [place for place, name in enumerate(kinds) if name in (THROTTLED, FAILING)])
-    # One that was accepted and then refused is no attempt that was told to come later.
+    # An attempt that was accepted before it was refused was not told to come later.
     accepted_ns = ints(table, "acknowledged_ns")
     later &= accepted_ns < 0
     if not later.any():
@@ -50,14 +50,14 @@ def _of(run: Run, table_name: str, asked: str, refused: str) -> dict[str, Any] |
         "first_ns": first_ns,
         "last_ns": last_ns,
         "admitted": int(np.count_nonzero(during)),
-        # Of so short a time a rate says nothing.
+        # A rate over less than a second says nothing.
         "admitted_per_s": int(np.count_nonzero(during)) / seconds if seconds >= 1 else None,
         "answers": {name: number for name, number in counted.most_common() if name is not None},
     }
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
-    """Return a sentence each for connections and subscriptions that were refused for now."""
+    """Return a sentence on connections and one on subscriptions, if any were refused for now."""
     found = summary.get("throttling") or {}
     ramp_ns = next((phase["start_ns"] for phase in summary["phases"] if phase["name"] == "ramp"), None)
     lines = []

@@ -1,8 +1,8 @@
-"""The workers of a run: what each held and did, and what nobody saw because one was gone.
+"""The workers of a run: the share and figures of each, and deliveries unobserved because a worker was gone.
 
-A worker that is killed, cut off or told to end takes its subscriptions with it. What was published after that and would
-have gone to them is neither delivered nor lost by the service, which had nobody to deliver it to: it is counted apart,
-as unobserved, and the run is invalid. So is what a connection would have received that a failure of the harness ended.
+A worker that is killed, cut off or told to end takes its subscriptions with it. The service can neither deliver nor
+lose events that are published to them later. Such deliveries are counted separately as unobserved, and the run is
+invalid. The same holds for deliveries to a connection that a failure of the harness ended.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.verdict.surroundings import cpu_share
 
 _ODD = ("foreign", "undecodable", "unknown_subscription")
-#: What a record says of each worker, as far as it does: earlier versions had no weights.
+#: Keys copied from each worker's entry in the manifest; records of earlier versions lack some, such as `weight`.
 _SAID = ("address", "weight", "clients", "subscriptions", "deliveries", "events", "gathered_by", "left")
 
 
@@ -46,7 +46,7 @@ def summarise(run: Run, window: Window | None, settled: Reconciled | None) -> di
 
 
 def _undecodable(workers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the kinds of unreadable messages, most frequent first; an earlier version's record has none."""
+    """Return the kinds of unreadable messages, most frequent first; records of earlier versions have none."""
     kinds: dict[str, dict[str, Any]] = {}
     for worker in workers:
         for entry in worker.get("undecodable_kinds", ()):
@@ -76,7 +76,7 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
                 "pid": entry["pid"],
                 "finished": entry["finished"],
                 **said,
-                # Of one that did not come to say it: what it had recorded.
+                # A worker that was gone could not report its count: take what it had recorded.
                 "deliveries": int(deliveries[its].sum())
                 if said["deliveries"] is None
                 else said["deliveries"],
@@ -91,7 +91,7 @@ def _each(run: Run, window: Window | None) -> list[dict[str, Any]]:
 
 
 def _gone(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
-    """Return of each worker that ended before the run did what would have reached its subscriptions after that."""
+    """Return, for each worker that ended before the run, the deliveries its subscriptions would have received after."""
     if not run.broken_off_ns:
         return []
     table = run.table("subscriptions", ("worker", "subscription", "life", "turn", "channel", "ended_ns"))
@@ -124,7 +124,7 @@ def _gone(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
 
 
 def _sent_by_pattern(settled: Reconciled, patterns: list[str | None]) -> dict[int, Ints]:
-    """Return when the accepted events were sent that each pattern receives, ascending."""
+    """Return for each pattern the sending times of the accepted events that it receives, ascending."""
     events = settled.events
     found: dict[int, list[Ints]] = {}
     for code, name in enumerate(events.channels):

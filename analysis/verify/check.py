@@ -1,4 +1,4 @@
-"""Comparing a run's files with what its tables say."""
+"""Compare a run's files with figures recomputed from its tables."""
 
 import json
 import tempfile
@@ -24,9 +24,9 @@ __all__ = ["Reckoned", "Verification", "conclusion", "sentences", "verify"]
 
 
 class Reckoned:
-    """What a run's tables say, as the files in its folder ought to say it: each part is made once, when it is needed.
+    """The contents that a run's files should have according to its tables; each part is computed on first use.
 
-    Any part may raise whatever a damaged record makes the analysis raise.
+    If the record is damaged, any part may raise any exception.
     """
 
     def __init__(self, run: Run) -> None:
@@ -34,13 +34,13 @@ class Reckoned:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """The summary that this version makes of the run, as it would be read from summary.json."""
+        """The summary that this version makes of the run, as read back from summary.json."""
         summary: dict[str, Any] = json.loads(json.dumps(summarise(self._run)))
         return summary
 
     @cached_property
     def in_sql(self) -> dict[str, float | None]:
-        """The chief figures in SQL, by their path in the summary; of a run whose measure phase was reached."""
+        """The main figures computed in SQL, by their path in the summary; the run must have a measure phase."""
         assert self._run.measure is not None
         return independent.figures(self._run, self._run.measure)
 
@@ -56,17 +56,17 @@ class Reckoned:
 
     @cached_property
     def page(self) -> str:
-        """The words of the report."""
+        """The text of the report."""
         return compared.page(render(self._run, self.summary, drawn=False))
 
 
 def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
     """Recompute everything from a run's tables and compare it with the files in its folder.
 
-    ``reckoned`` is what the run's tables say where some of that has been made already.
+    ``reckoned`` holds recomputed contents of this run from earlier calls, to save computing them again.
 
     Raises:
-        RunError: the record is damaged, so that nothing can be computed from it.
+        RunError: the record is too damaged to compute anything from it.
     """
     found = Verification(remedy=f"`loadgen report {text.clean(run.path)}`")
     try:
@@ -78,7 +78,7 @@ def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
     except RunError:
         raise
     except Exception as error:
-        # A record is foreign: whatever stands in it may be of any type, and missing or broken in any way.
+        # A record is foreign: anything in it may be missing, broken or of the wrong type.
         raise RunError(
             f"{run.path} holds a damaged record: no figures can be computed from it"
             f" ({type(error).__name__}: {text.clean(error)})"
@@ -88,9 +88,9 @@ def verify(run: Run, reckoned: Reckoned | None = None) -> Verification:
 
 
 def maker_of(name: str, content: dict[str, Any], found: Verification) -> Maker:
-    """Return the version that made a file, and note it where it is another one than this.
+    """Return the version that made a file, and add a note if it is not this version.
 
-    What claims to be made by a version that cannot be is named, and held against what this version makes.
+    A file that claims an impossible version is a disagreement, and is compared as if this version had made it.
     """
     try:
         maker = revisions.maker_of(content)
@@ -190,7 +190,7 @@ def _table(file: str, here: pa.Table, there: pa.Table, maker: Maker, found: Veri
 
 
 def _texts(run: Run, reckoned: Reckoned, maker: Maker, found: Verification) -> None:
-    """Compare the report and the files for CI: each word of theirs, but for plots."""
+    """Compare the report and the files for CI word by word, except plots."""
     for name, content in reckoned.texts.items():
         written = _written(run.path / name, found)
         if written is not None:
@@ -213,7 +213,7 @@ def _written(path: Path, found: Verification) -> str | None:
 
 
 def _notebooks(run: Run, found: Verification) -> None:
-    """Execute again the notebooks that were executed on this run, and compare what their cells show."""
+    """Execute again the notebooks that were executed on this run, and compare the outputs of their cells."""
     from analysis.notebooks import NAMES, JupyterMissingError, NotebookError, execute, shown
 
     for name in NAMES:

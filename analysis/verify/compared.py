@@ -1,8 +1,8 @@
-"""Comparing what a file says with what is computed now, key by key and word by word.
+"""Compare the contents of a file with recomputed ones, key by key and word by word.
 
-A difference has one of three outcomes. A key that both have with different values *disagrees*. A key that the file
-lacks because an older version made it is *not there*, which is no error; the same for a key that is no longer made. A
-key that the version that made the file does write, and that is missing, was taken out: it disagrees.
+There are three kinds of difference. A key whose values differ *disagrees*. A key that the file lacks because an older
+version made it is *not there*, which is no error, and neither is a key that is no longer made. A missing key that the
+version of the file does write was taken out, so it disagrees.
 """
 
 import json
@@ -21,7 +21,7 @@ _WORD: Final = re.compile(r"\S+")
 _NUMBER: Final = re.compile(r"[-+−]?\d[\d.,]*")
 _PLAIN: Final = re.compile(r"[^\W\d][\w:%-]*")
 _HIDDEN: Final = ("svg", "style", "script")
-#: Disagreements, and keys that are not there, that are named one by one.
+#: At most this many disagreements or missing keys are named one by one.
 SHOWN: Final = 10
 
 Steps = tuple[str | int, ...]
@@ -29,26 +29,26 @@ Steps = tuple[str | int, ...]
 
 @dataclass
 class Verification:
-    """What was compared, and what came of it."""
+    """The result of a verification."""
 
-    #: Values compared, by file.
+    #: Number of values compared, by file.
     compared: dict[str, int] = field(default_factory=dict)
-    #: A sentence for each figure that is written down and wrong.
+    #: A sentence for each figure in a file that is wrong.
     disagreements: list[str] = field(default_factory=list)
-    #: ``file: key`` of each figure that this version makes and the version that made the file did not.
+    #: ``file: key`` of each figure that this version writes and the version of the file did not.
     absent: list[str] = field(default_factory=list)
-    #: What else a reader should know.
+    #: Further remarks for the reader, one sentence each.
     notes: list[str] = field(default_factory=list)
-    #: How what is not there is made anew.
+    #: The command that makes missing files and figures, for use in sentences.
     remedy: str = ""
 
     @property
     def agrees(self) -> bool:
-        """Whether everything that was compared agrees."""
+        """True if everything that was compared agrees."""
         return not self.disagreements
 
     def count(self, name: str, values: int) -> None:
-        """Add to the values compared of a file."""
+        """Add to the number of values compared in a file."""
         self.compared[name] = self.compared.get(name, 0) + values
 
 
@@ -63,9 +63,9 @@ def figures(
     at: str = "",
     tolerance: float = 0.0,
 ) -> None:
-    """Compare what is computed now (``here``) with what the file ``name`` says (``there``).
+    """Compare recomputed contents (``here``) with those of the file ``name`` (``there``).
 
-    ``file`` is the kind of file as `analysis.record.revisions` calls it; ``at`` the key under which both stand in it.
+    ``file`` is the kind of file in `analysis.record.revisions`; ``at`` is the dotted path of the contents within it.
     ``tolerance`` is the relative difference up to which two floats agree.
     """
     comparison = _Comparison(name, maker, tolerance)
@@ -108,7 +108,7 @@ class _Comparison:
                 elif step not in here:
                     self._surplus(there[step], place, key, below)
                 else:
-                    # Of revision 0, which was many versions, nobody can say it.
+                    # Revision 0 covers many versions, so the keys that one of them wrote are not known.
                     if self.maker.revision and not self.maker.writes(below) and below in keys(current()):
                         self.disagreements.append(
                             f"{self.name}: {shown(place)} is there, and {self.maker} does not write it"
@@ -152,10 +152,10 @@ class _Comparison:
 
 
 def agree(here: Any, there: Any, tolerance: float = 0.0) -> bool:
-    """Return whether two values of JSON are the same: true is not 1, and 1 is 1.0."""
+    """Return whether two JSON values agree within a relative tolerance; true differs from 1, but 1 equals 1.0."""
     if type(here) is not type(there) and not (_number(here) and _number(there)):
         return False
-    if here == there or (here != here and there != there):  # the second: neither is a number (NaN)
+    if here == there or (here != here and there != there):  # the second: both are NaN
         return True
     # Whole numbers are exact, and may be nanoseconds since 1970.
     if not tolerance or not _number(here) or (isinstance(here, int) and isinstance(there, int)):
@@ -171,7 +171,7 @@ def _number(value: Any) -> bool:
 
 
 def leaves(value: Any, steps: Steps = ()) -> Iterator[Steps]:
-    """Yield the way to each value that is neither an object nor a list; an empty one counts as a value."""
+    """Yield the path of each value that is neither an object nor a list; empty ones count as values."""
     if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from leaves(each, (*steps, key))
@@ -183,7 +183,7 @@ def leaves(value: Any, steps: Steps = ()) -> Iterator[Steps]:
 
 
 def flat(value: Any) -> dict[str, Any]:
-    """Return the values of JSON by their path, as `shown` writes it."""
+    """Return the leaves of a JSON value by their path, as written by `shown`."""
     found = {}
     for steps in leaves(value):
         at = value
@@ -194,12 +194,15 @@ def flat(value: Any) -> dict[str, Any]:
 
 
 def shown(steps: Steps) -> str:
-    """Return a path as text: ``steps.0.headline_ns.p50``. What is not a plain word is quoted: two paths never meet."""
+    """Return a path as text, such as ``steps.0.headline_ns.p50``.
+
+    Steps that are not plain words are quoted, so that different paths never look the same.
+    """
     said = ""
     for step in steps:
         if isinstance(step, str) and not _PLAIN.fullmatch(step):
             quoted = json.dumps(step, ensure_ascii=False)
-            # Escaped and not replaced: two keys that cannot be shown are still two.
+            # Escape unprintable characters rather than replace them, so that different keys stay different.
             said += f"[{quoted if quoted.isprintable() else json.dumps(step)}]"
         else:
             said += f".{step}" if said else str(step)
@@ -207,7 +210,7 @@ def shown(steps: Steps) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as one enumeration that ends where it becomes too long."""
+    """Return names separated by commas, at most `SHOWN` of them."""
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
@@ -227,9 +230,9 @@ def _entries(count: int) -> str:
 
 
 def words(name: str, here: str, there: str, maker: Maker, found: Verification, part: str = "") -> None:
-    """Compare two texts word by word. One that an older or newer version wrote in other words is not compared.
+    """Compare two texts word by word, unless another version worded the file differently.
 
-    ``part`` names a part of the file in sentences.
+    ``part`` is the part of the file that the texts come from, for use in sentences.
     """
     ours, theirs = _WORD.findall(here), _WORD.findall(there)
     if ours != theirs and not maker.same:
@@ -253,7 +256,7 @@ def _after(said: Sequence[str], place: int) -> str:
 
 
 def page(content: str) -> str:
-    """Return what a reader sees of an HTML page, but for its plots."""
+    """Return the visible text of an HTML page, without its plots."""
     parser = _Text()
     parser.feed(content)
     parser.close()
@@ -278,15 +281,15 @@ class _Text(HTMLParser):
 
 
 class DamagedError(Exception):
-    """A file that is there cannot be read; the text says why and goes on after the file's name."""
+    """A file exists but cannot be read; the message continues after the file's name and says why."""
 
 
 def read_text(path: Path) -> str:
     """Return a file's text.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedError: it cannot be read.
+        FileNotFoundError: the file does not exist.
+        DamagedError: the file cannot be read.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -299,17 +302,21 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds.
+    """Return the object in a JSON file.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedError: it cannot be read, or is no object.
+        FileNotFoundError: the file does not exist.
+        DamagedError: the file cannot be read, or does not hold an object.
     """
     return parsed(read_text(path))
 
 
 def parsed(content: str) -> dict[str, Any]:
-    """Return the object that a JSON text is; raises DamagedError."""
+    """Return the object in a JSON text.
+
+    Raises:
+        DamagedError: the text is not JSON, repeats a key, or does not hold an object.
+    """
     try:
         found = json.loads(content, object_pairs_hook=_once)
     except RecursionError:
@@ -333,7 +340,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def sentences(found: Verification) -> Iterator[str]:
-    """Yield what to tell a person: what was compared, notes, and the first disagreements."""
+    """Yield the sentences to print: values compared, notes, and the first disagreements."""
     for name, count in found.compared.items():
         yield f"{name}: {count:,} values compared"
     yield from found.notes
@@ -343,7 +350,7 @@ def sentences(found: Verification) -> Iterator[str]:
 
 
 def conclusion(found: Verification) -> str:
-    """Return the last line: what of the files is true."""
+    """Return the last line to print: whether the files agree with the tables, and missing figures."""
     away = ""
     if found.absent:
         are = "figure is" if len(found.absent) == 1 else "figures are"
@@ -357,6 +364,6 @@ def conclusion(found: Verification) -> str:
 
 
 def _grouped(absent: Sequence[str]) -> list[str]:
-    """Return keys without the name of the file before each, and entries of a list once."""
+    """Return keys without their file's name, and keys that differ only in list indices once."""
     names = {re.sub(r"\.\d+(?=\.|$)", ".*", entry.partition(": ")[2] or entry): None for entry in absent}
     return list(names)

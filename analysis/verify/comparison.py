@@ -1,8 +1,8 @@
-"""Checking a comparison against the runs that it names: `loadgen compare --json`, saved to a file, or its page.
+"""Verify a comparison (the page, or the output of `loadgen compare --json` in a file) against the runs that it names.
 
-The comparison is made anew with the settings on record. A second opinion takes each run's figures from the tables in
-SQL, and the means and intervals from `scipy.stats`: `gmean`, and `ttest_rel` or `ttest_ind` on logarithms. Since a
-comparison lets the spread within runs widen an interval, an interval is only held to be no narrower than theirs.
+The comparison is repeated with the recorded settings. A second opinion takes each run's figures from the tables in SQL,
+and the means and intervals from `scipy.stats`: `gmean`, and `ttest_rel` or `ttest_ind` on logarithms. The spread within
+runs can widen a comparison's interval, so the check only requires it to be no narrower than scipy's.
 """
 
 import json
@@ -25,10 +25,10 @@ from analysis.verify import compared, independent
 from analysis.verify.check import maker_of
 from analysis.verify.compared import DamagedError, Verification
 
-#: Relative difference up to which figures agree that go through logarithms: libraries round the last digits apart.
+#: Relative difference up to which figures computed by logarithms agree: libraries differ in the last digits.
 TOLERANCE: Final = 1e-9
 _RESAMPLES_MAX: Final = 100_000
-#: The figures of a run by metric, and their names in `independent`.
+#: Names in `independent` of a run's figures, by metric.
 _IN_SQL: Final = {
     "delivery.latency.p50": "delivery.headline_ns.p50",
     "delivery.latency.p99": "delivery.headline_ns.p99",
@@ -39,20 +39,20 @@ _IN_SQL: Final = {
 
 
 class Runs:
-    """The runs that comparisons name, by their folder: each is read once, however many files name it."""
+    """Cache of runs by folder, so that a run named by several comparisons is read only once."""
 
     def __init__(self) -> None:
         self._profiles: dict[Path, list[Profile]] = {}
         self._in_sql: dict[Path, Mapping[str, float | None] | None] = {}
 
     def profiles(self, place: Path) -> list[Profile]:
-        """Return the profiles below a folder, or in a baseline file; raises as `profile.read` does."""
+        """Return the profiles below a folder or in a baseline file; raises the errors of `profile.read`."""
         if place not in self._profiles:
             self._profiles[place] = profile.read(place)
         return self._profiles[place]
 
     def in_sql(self, folder: Path) -> Mapping[str, float | None] | None:
-        """Return a run's figures from its tables in SQL; None where there can be none."""
+        """Return a run's figures computed in SQL, or None if SQL does not apply to it."""
         if folder not in self._in_sql:
             run = load(folder)
             window = run.measure
@@ -62,10 +62,10 @@ class Runs:
 
 
 def read(path: Path) -> tuple[dict[str, Any], str | None]:
-    """Return the comparison that a file holds as data, and the page's text where it is one.
+    """Return the comparison in a file as data, and the HTML if the file is a page.
 
     Raises:
-        RunError: it holds none.
+        RunError: the file holds no comparison.
     """
     try:
         said = compared.read_text(path)
@@ -95,12 +95,12 @@ def read(path: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def verify(path: Path, runs: Runs | None = None) -> Verification:
-    """Make a comparison anew from the runs that a file names, and compare what it says.
+    """Repeat a comparison from the runs that a file names, and compare the result with the file.
 
-    ``runs`` are those that were read for other comparisons already; they must not have changed since.
+    ``runs`` caches the runs of other comparisons; they must not have changed since they were read.
 
     Raises:
-        RunError: the file holds none, or its runs are not where it says.
+        RunError: the file holds no comparison, or its runs are not found.
     """
     said, written = read(path)
     runs = Runs() if runs is None else runs
@@ -136,7 +136,7 @@ def verify(path: Path, runs: Runs | None = None) -> Verification:
 
 
 def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
-    """Return what was asked; raises RunError where that cannot be."""
+    """Return the settings in a file, or raise RunError if they are impossible."""
     names = ("min_effect", "confidence", "seed", "resamples")
     min_effect, confidence, seed, resamples = (said.get(name) for name in names)
     if said.get("format") != FORMAT:
@@ -158,7 +158,7 @@ def _settings(path: Path, said: Mapping[str, Any]) -> Settings:
 def _side(
     path: Path, name: str, said: Mapping[str, Any], known: Runs, found: Verification
 ) -> tuple[Side, Path]:
-    """Return the runs of a side, as the file names them, and where they are; raises RunError where they are not."""
+    """Return the runs of a side as the file names them, and their place, or raise RunError if they are not found."""
     given, where, runs = said.get("path"), said.get("where"), said.get("runs")
     if not (isinstance(given, str) and isinstance(where, str) and isinstance(runs, list) and runs):
         raise RunError(f"{path} does not say where the runs of {name} are")
@@ -176,12 +176,12 @@ def _side(
         try:
             there = {(each.run, each.created_ns): each for each in known.profiles(place)}
         except RunError as error:
-            # Of a place without runs it is enough to say so: there are several, and the sentence is one.
+            # Several places are tried, and all go into one sentence: keep it short for a place without runs.
             damaged = "damaged record" in str(error)
             problems.append(text.clean(error) if damaged else f"{text.clean(place)} has none")
             continue
         except (OSError, ValueError):
-            # ValueError: a name that no file can have.
+            # ValueError: not a possible file name.
             problems.append(f"{text.clean(place)} has none")
             continue
         except Exception as error:
@@ -206,7 +206,7 @@ def _side(
 
 
 def _figures(place: Path, run: Profile, known: Runs, found: Verification) -> Mapping[str, float | None]:
-    """Return a run's figures: from its tables in SQL where they are there, else from the baseline."""
+    """Return a run's figures: from its tables in SQL if possible, else from its profile."""
     folder = place if (place / "manifest.json").exists() else place / run.run
     if not (folder / "manifest.json").exists():
         return run.figures
@@ -233,7 +233,7 @@ def _metric(
     row: Mapping[str, Any],
     found: Verification,
 ) -> None:
-    """Hold what a comparison says of a metric against scipy's mean and test."""
+    """Check a metric's means, interval and verdict against scipy's mean and test."""
     from scipy import stats  # here: it takes half a second to load
 
     metric, low, high, verdict = (row[name] for name in ("metric", "low", "high", "verdict"))
@@ -251,7 +251,7 @@ def _metric(
     found.count("by scipy", 3)
     if min(len(base), len(new)) < 2 or low is None or high is None:
         return
-    # Interval and verdict: the test says how wide the first is at least, and so which verdicts there can be.
+    # Scipy's test gives the narrowest possible interval, and so the possible verdicts.
     logs = np.log(base), np.log(new)
     if paired:
         if np.ptp(logs[1] - logs[0]) == 0:
@@ -277,12 +277,12 @@ def _metric(
 
 
 def _slack(value: float) -> float:
-    """Return by how much shares may differ that come of subtracting one: what logarithms leave of them."""
+    """Return the tolerance for a ratio minus one: subtracting one magnifies the relative error of logarithms."""
     return TOLERANCE * (1 + abs(value))
 
 
 class _Meta(HTMLParser):
-    """Finds the comparison that a page carries as data."""
+    """Parser that finds the comparison that a page holds as data."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""The chief figures of a run, computed by DuckDB straight from Parquet: a second opinion, not a second call.
+"""The main figures of a run, computed independently by DuckDB straight from its Parquet files.
 
 Nothing of `analysis.ledger.reconcile` or `analysis.figures.percentiles` is used. `quantile_disc` is the nearest rank,
-as the definitions ask. What the two ways would rightly disagree on is left out: corrected clocks, and presence through
-reconnects.
+as in the definitions. Figures on which the two methods would rightly disagree are left out: those that depend on
+corrected clocks or on presence through reconnects.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ _POINTS = ((0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p999"))
 
 
 def figures(run: Run, window: Window) -> dict[str, float | None]:
-    """Return figures by their path in the summary, as `delivery.headline_ns.p99`."""
+    """Return figures by their path in the summary, such as `delivery.headline_ns.p99`."""
     with tempfile.TemporaryDirectory(prefix="loadgen-") as plain, _started().cursor() as database:
         for name in ("deliveries", "events", "subscriptions", "connections"):
             source = _source(run.path / f"{name}.parquet", plain)
@@ -54,9 +54,9 @@ def figures(run: Run, window: Window) -> dict[str, float | None]:
 
 @cache
 def _started() -> duckdb.DuckDBPyConnection:
-    """Return a database in memory, of which each run takes a cursor: temporary views are the cursor's own.
+    """Return the shared database in memory; each run takes a cursor, which has its own temporary views.
 
-    Starting one takes longer than most queries.
+    Starting a database takes longer than most queries.
     """
     database = duckdb.connect()
     database.execute("SET threads = 2")
@@ -64,19 +64,19 @@ def _started() -> duckdb.DuckDBPyConnection:
 
 
 def applies_to(run: Run) -> bool:
-    """Return whether times in the tables are on one clock: only then do raw differences mean something."""
+    """Return whether all times in the tables are on one clock, so that raw differences are meaningful."""
     return all(fit.shared for fit in run.clocks.values()) and Path(run.path / "deliveries.parquet").exists()
 
 
 def _source(path: Path, plain: str) -> str:
-    """Return a name of a file by which DuckDB reads it alone: it takes `*`, `?` and `[` in a path for patterns."""
+    """Return a link to a file that DuckDB cannot take for a pattern, as it would a path with `*`, `?` or `[`."""
     link = Path(plain) / path.name
     link.symlink_to(path.resolve())
     return str(link).replace("'", "''")
 
 
 def _echoes(database: Any, run: Run, inside: str, plain: str) -> dict[str, float | None]:
-    """Return the round trips of the workers that had a self-echo lane, in the summary's order."""
+    """Return the round trips on the workers' echo lanes, in the summary's order."""
     path = run.path / "echo.parquet"
     lanes = [worker["worker"] for worker in run.manifest["workers"] if worker.get("echo") is not None]
     if not path.exists():
@@ -90,7 +90,7 @@ def _echoes(database: Any, run: Run, inside: str, plain: str) -> dict[str, float
 
 
 def _counts(database: Any, inside: str, window: Window) -> dict[str, float | None]:
-    # A service that answers no publish leaves open how many events it accepted.
+    # If the service answers no publish, the number of accepted events is unknown.
     due, accepted, unknown = database.execute(
         "SELECT count(*), count(*) FILTER (status = 'accepted'), count(*) FILTER (status = 'sent') > 0"  # noqa: S608
         f" FROM events WHERE {inside}"
@@ -108,7 +108,7 @@ def _counts(database: Any, inside: str, window: Window) -> dict[str, float | Non
 
 
 def _cost(database: Any, run: Run) -> dict[str, float | None]:
-    """Return the operations of the whole run, by a join that the summary's own code avoids."""
+    """Return the billed operations of the whole run, by a join that the summary's code does not use."""
     prices = run.manifest.get("prices")
     if prices is None or run.broken_off_ns:
         return {}
@@ -129,7 +129,7 @@ def _cost(database: Any, run: Run) -> dict[str, float | None]:
         " FROM connections WHERE opened_ns IS NOT NULL"
     ).fetchone()
     (subscribes,) = database.execute("SELECT count(*) FROM subscriptions").fetchone()
-    # The connections of the self-echo lanes are in no table.
+    # No table has the connections of the echo lanes.
     for lane in filter(None, (worker.get("echo") for worker in run.manifest["workers"])):
         connects, subscribes = connects + lane["connects"], subscribes + lane["subscribes"]
     found = {"publish": published, "delivery": delivered, "connect": connects, "subscribe": subscribes}
@@ -171,7 +171,7 @@ def _distribution(database: Any, path: str, value: str, source: str) -> dict[str
     }
 
 
-#: Rows of clients that do not read slowly on purpose.
+#: SQL condition that leaves out clients that read slowly on purpose.
 _SLOW = (
     " AND subscription NOT IN"
     " (SELECT subscription FROM subscriptions JOIN connections USING (connection) WHERE slow)"
@@ -179,13 +179,13 @@ _SLOW = (
 
 
 def _has_intents(database: Any) -> bool:
-    """Return whether the record says what clients ended themselves; those of earlier versions do not."""
+    """Return whether the record says which connections clients ended themselves; older records do not."""
     columns = {row[0] for row in database.execute("DESCRIBE connections").fetchall()}
     return "intent" in columns
 
 
 def _recovery(database: Any) -> dict[str, float | None]:
-    """Return the figures of recovery; none where nothing was dropped."""
+    """Return the figures of recovery from each drop; empty if nothing was dropped."""
     drops = database.execute(
         'SELECT min(closed_ns) AS at_ns, "group", intent, count(*) FROM connections'
         " WHERE starts_with(intent, 'drop ') AND closed_ns IS NOT NULL GROUP BY \"group\", intent"
@@ -211,7 +211,7 @@ def _recovery(database: Any) -> dict[str, float | None]:
 
 
 def _simple(database: Any, later: bool) -> bool:
-    """Return whether every subscription had one life, no connection was lost and none was ended before its time."""
+    """Return whether every subscription had one life, and no connection was lost or ended early."""
     own = " OR turn > 0 OR intent IS NOT NULL" if later else ""
     (again,) = database.execute(f"SELECT count(*) FROM subscriptions WHERE life > 0{own}").fetchone()  # noqa: S608
     (lost,) = database.execute("SELECT count(*) FROM connections WHERE error IS NOT NULL").fetchone()
@@ -225,7 +225,7 @@ _MATCHES = (
 
 
 def _pairs(inside: str) -> str:
-    """Return SQL of every pair of an event that should arrive and a subscription that was there when it was sent."""
+    """Return SQL for expected deliveries: an accepted event, and a matching subscription present when it was sent."""
     return (
         "SELECT e.publisher, e.sequence, e.intended_ns, s.subscription FROM"  # noqa: S608
         f" (SELECT * FROM events WHERE {inside} AND status IN ('accepted', 'sent')) e JOIN"
