@@ -21,6 +21,8 @@ from tests.aws.conftest import CREDENTIALS
 from tests.system.harness import SMALL, Finished, expect_by_verdict, loadgen, only_run, overrides, read
 from tests.system.here import Here, here
 
+pytestmark = pytest.mark.long
+
 KEY = "da2-abcdefghijklmnopqrstuvwxyz"
 
 

@@ -6,7 +6,11 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.system.harness import STUCK_S, Finished, loadgen, read, start
+
+pytestmark = pytest.mark.long
 
 SCENARIO = """version: 1
 clients:

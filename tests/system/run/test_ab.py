@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.system.harness import SMALL, loadgen, overrides, read
 from tests.system.service import Service
 from tests.system.users.player import Player
+
+pytestmark = pytest.mark.long
 
 QUICK = (*SMALL, "phases.measure=1s", "phases.warmup=200ms", "phases.drain=500ms")
 

@@ -30,6 +30,8 @@ from tests.system.run.test_clocks import MS, SECOND, WrongClock
 from tests.system.run.waiting import PATIENCE_S, ended_by_verdict, until
 from tests.system.users.player import Player
 
+pytestmark = pytest.mark.long
+
 KEY = {"DISTRIBUTED_KEY": "da2-" + "d" * 26}
 LOAD = (
     "gates=[]",

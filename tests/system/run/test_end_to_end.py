@@ -35,6 +35,8 @@ from tests.system.harness import (
 )
 from tests.system.service import KEY_VARIABLE, Service
 
+pytestmark = pytest.mark.long
+
 KEY = "da2-abcdefghijklmnopqrstuvwxyz"
 
 

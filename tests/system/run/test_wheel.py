@@ -15,6 +15,8 @@ from tests.system.building import build, copy
 from tests.system.harness import SMALL, Finished, overrides
 from tests.system.run.waiting import ended_by_verdict
 
+pytestmark = pytest.mark.long
+
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=170, check=False)

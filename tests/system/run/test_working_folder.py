@@ -15,7 +15,7 @@ from tests.paths import REPO
 from tests.system.harness import only_run, overrides
 from tests.system.users.player import Player
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 #: What no distribution here has, and some process of ours asks for all the same.
 OPTIONAL = {
     "sitecustomize",

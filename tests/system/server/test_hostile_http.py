@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from loadgen.server.process import ServerProcess
 from loadgen.server.quiet import EveryMinute, OneLineAMinute
 
+pytestmark = pytest.mark.long
+
 GOOD = b'{"channel":"/default/a","events":["1"]}'
 API = """
 auth:

@@ -29,7 +29,10 @@ from loadgen.transport.websocket import WebSocket
 from tests.transport.capture import Capture, may_capture
 from tests.transport.sending import Host, Order, Sender, burn
 
-pytestmark = pytest.mark.skipif(not may_capture(), reason="it may not capture packets (CAP_NET_RAW)")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not may_capture(), reason="it may not capture packets (CAP_NET_RAW)"),
+]
 
 CONNECTIONS = 8
 #: The clock is read twice within this.
