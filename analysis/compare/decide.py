@@ -6,11 +6,11 @@ in turns (A B A B …) are paired, so that slow drifts cancel; others are compar
 of time within a run (a block bootstrap, as samples are correlated) is a lower bound on the run's own error. For a side
 with one run it is the only estimate, and the verdict then says that the spread between runs is not known.
 
-If clocks or stamps are uncertain, each run's figure is itself known only within an interval (see
-`analysis.figures.bounds`). This error is not random, so more runs do not average it out: the ratio may be anything
-between the ratios of opposite ends. The confidence interval therefore extends beyond both of these ratios, and a
-difference is tested by the smallest shift that the ends allow. A figure without recorded ends counts as exact, and
-`outputs.doubts` says so.
+If clocks or stamps are uncertain, each run's figure is known only as an interval, from a low end to a high end (see
+`analysis.figures.bounds`). More runs do not reduce this error, because it is not random. The true ratio then lies
+between (low end after / high end before) and (high end after / low end before). The confidence interval extends beyond
+both, and the test for a difference uses the ratio in that range that is closest to no change. A figure without a
+recorded interval counts as exact, and `outputs.doubts` says so.
 
 A metric is better or worse if its interval excludes zero at a level that holds for all metrics together (Holm) and the
 ratio exceeds the minimum effect. It is the same only if the whole interval lies within the minimum effect.

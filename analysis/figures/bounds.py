@@ -158,7 +158,11 @@ class Collector:
 
 @dataclass(frozen=True)
 class Bounded:
-    """Sorted samples and the ends of their intervals; an end is None if it equals the samples."""
+    """Sorted samples, each of which is known only as an interval.
+
+    ``low`` and ``high`` hold the lower and the upper ends of the intervals, or None if no end differs from its sample.
+    ``known`` is False if the intervals are not known.
+    """
 
     ordered: Numbers
     low: End | None = None

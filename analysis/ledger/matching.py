@@ -57,7 +57,7 @@ class Through:
 
     @staticmethod
     def key(segment: "Ints | int", publisher: Ints) -> Ints:
-        """Pack a segment and a publisher, who has at most 31 bits, into one number."""
+        """Pack a segment and a publisher number (at most 31 bits) into one number."""
         return (np.asarray(segment, dtype=np.int64) << 32) | publisher
 
 

@@ -101,7 +101,7 @@ def segments(run: Run) -> Segments:
     same = subscription[1:] == subscription[:-1]
     again_ns[:-1][same] = acknowledged_ns[1:][same]
     gap_end_ns = np.where(gap > 0, np.maximum(again_ns, ended_ns), ended_ns)
-    # A gap that the client caused lasts until the next life is ready.
+    # A gap of kind dropped, away or unobserved lasts until the subscription is ready again, not just acknowledged.
     unready = np.full(len(subscription), BEFORE_READY, dtype=np.int64)
     after_own = np.zeros(len(subscription), dtype=bool)
     after_own[1:] = same & (gap[:-1] >= DROPPED)

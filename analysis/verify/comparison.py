@@ -52,7 +52,10 @@ class Runs:
         return self._profiles[place]
 
     def in_sql(self, folder: Path) -> Mapping[str, float | None] | None:
-        """Return a run's figures computed in SQL, or None if SQL does not apply to it."""
+        """Return a run's figures computed in SQL, which subtracts raw times.
+
+        None if the run has no measure phase, no deliveries, or workers with clocks of their own.
+        """
         if folder not in self._in_sql:
             run = load(folder)
             window = run.measure
@@ -185,7 +188,7 @@ def _side(
             problems.append(f"{text.clean(place)} has none")
             continue
         except Exception as error:
-            # A record is foreign: see `analysis.verify.check.verify`.
+            # The record may come from anywhere: anything in it may be missing, broken or of the wrong type.
             problems.append(f"{text.clean(place)} holds a damaged record ({type(error).__name__})")
             continue
         missing = [run for run in wanted if run not in there]

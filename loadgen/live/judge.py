@@ -69,10 +69,10 @@ class Judge:
     def __init__(self, run: ResolvedRun) -> None:
         self._gates: list[Gate] = [written.gate() for written in run.gates]
         self._lateness = histograms.new_histogram()
-        #: Deliveries in seconds without a doubtful wait in the receive queue; their histograms need not be decoded.
+        #: Deliveries in seconds whose receive-queue delay stayed within the limit; their histograms need no decoding.
         self._quick = 0
         self._queue = histograms.new_histogram()
-        #: True if the generator caused one of the doubtful waits.
+        #: True if the generator caused, or may have caused, a receive-queue delay above the limit.
         self._reads_too_slowly = False
         #: Histograms of further distributions that gates use, by their tag in the record.
         self._asked: dict[str, HdrHistogram] = {

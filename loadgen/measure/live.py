@@ -97,7 +97,7 @@ class LiveInterval:
         self._deliveries = self._negative = 0
         self._latency = Spread()
         self._arrived: Counter[int] = Counter()
-        #: Latencies of deliveries outside the measure phase.
+        #: Latencies of deliveries whose events were due before the measure phase.
         self._outside = histograms.new_histogram()
         self._outside_count = 0
         self._followed: list[Values] = []

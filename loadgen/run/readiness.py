@@ -92,7 +92,7 @@ class ProbedReadiness:
     """Publish probes to all awaited channels; users call :meth:`proven` when one arrives.
 
     ``may_probe`` returns True once the ramp is over: earlier, every round of probes would reach all clients that are
-    already connected. ``on_failed`` is called with errors of the harness, each of which costs one probe.
+    already connected. ``on_failed`` is called with errors of the harness; the probe is lost then.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ _MOST_WORKERS: Final = 10_000
 #: Rows of Locust's statistics and errors, and tracebacks, that a master keeps.
 _MOST_ROWS: Final = 2_000
 _LOOK_S: Final = 0.2
-#: Strangers are reported at once, then at this interval.
+#: Shortest time between two warnings about rejected connections to the master's port; the first comes at once.
 _TELL_S: Final = 60.0
 #: Options added by `options.add_options`: for these a worker keeps the values of its own command line.
 own_options: Final[set[str]] = set()

@@ -228,7 +228,11 @@ class WorkerSocket(BaseSocket):
 
 
 class Gate:
-    """Decide if the master lets this worker in, from failed handshakes before the first successful one."""
+    """Tells if the master has accepted this worker, judged by the socket's handshake events.
+
+    `open` is True after a successful handshake. `shut` is True if the key was rejected, or if `PATIENCE` handshakes
+    failed and none succeeded.
+    """
 
     #: This many failures in a row are no coincidence of a master that is just starting or ending.
     PATIENCE: Final = 3

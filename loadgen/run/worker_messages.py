@@ -102,7 +102,7 @@ class Report(Struct, forbid_unknown_fields=True):
     measured: Encoded
     arrived: _Seconds
     sampled: Annotated[list[tuple[Whole, Whole, Ns, Ns, Ns, Count]], Meta(max_length=100_000)]
-    #: A row of the health table, by column; left open, as columns are added from time to time.
+    #: A row of the health table, by column. Any column is allowed, since columns are added from time to time.
     health: Annotated[dict[Name, int | float | str | bool | None], Meta(max_length=200)] | None
     # The following fields are sent once the time of the measure phase is known.
     statuses: Annotated[dict[Name, Count], Meta(max_length=100)] | UnsetType = UNSET

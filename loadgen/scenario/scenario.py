@@ -112,7 +112,7 @@ def validated(data: object, places: Places, target: str | None = None) -> Scenar
 
 
 def _check(scenario: Scenario, target: str | None) -> Iterator[Problem]:
-    """Yield the problems between the parts of a scenario, by the rules of its target's protocol."""
+    """Yield contradictions between the parts of a scenario, by the rules of its target's protocol."""
     rules = protocol_of(target or scenario._url).rules
     return check(scenario.variables, scenario.clients, scenario.target, scenario.phases, rules)
 

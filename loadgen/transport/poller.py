@@ -253,7 +253,7 @@ class Poller:
                     continue
                 whole = source.whole
                 if whole is not None and control and size < _BUFFER_BYTES and not flags:
-                    # Nearly every read of a fan-out is exactly one whole text frame, whose stamp is exact.
+                    # Skip the general path: nearly every read of a fan-out is one whole text frame with an exact stamp.
                     text = None
                     if unpack_header(buffer)[0] == _LONGER_TEXT + size and size >= 4:
                         text = buffer[4:size]

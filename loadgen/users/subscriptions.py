@@ -157,7 +157,8 @@ class Subscriptions:
             return None
         ended_ns = now_ns()
         self._link.send(self._session.unsubscribe(subscription_id))
-        # Keep this id for deliveries still under way; those of the turn before have long arrived, so drop its id.
+        # Keep the current id: deliveries for it may still arrive. Drop the id of the subscribe before; its deliveries
+        # have long arrived.
         self._numbers.pop(id_of(plan, turn - 1), None)
         self._end(subscription_id, subscription, ended_ns, UNSUBSCRIBE)
         self._on_watch()

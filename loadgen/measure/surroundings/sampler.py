@@ -220,8 +220,8 @@ class Surroundings:
         accounts = self._groups.places.get("cpuacct")
         if accounts is None:
             return None
-        # The matching cpuacct cgroup is as many levels above the process's own, and has the same name or is, as the
-        # cpu cgroup is, the topmost.
+        # Take the cpuacct cgroup at the same number of levels above the process. Trust it only if it has the same name
+        # as the cpu cgroup with the quota, or if both are the topmost of their hierarchies.
         above = cpu.folders.index(self._quota[1])
         if above >= len(accounts.folders):
             return None

@@ -1,7 +1,7 @@
 """Read packets with the codec of the `mqtt5` package, which panics over text that is not UTF-8.
 
 A panic is a BaseException, and each one makes the codec's runtime write to standard error. After the first panic, this
-process therefore checks the topic of each message before it calls the codec. Until then the check costs nothing.
+process therefore checks the topic of each message before it calls the codec. Before that, the check is skipped.
 """
 
 from collections.abc import Callable
