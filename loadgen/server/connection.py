@@ -186,7 +186,7 @@ class Connection:
     async def _on_connection_init(self, message: ClientMessage) -> None:
         self.send(messages.connection_ack(self._api.config.connection_timeout_ms))
         if not self._greeted:
-            # AWS sends the first `ka` at once, not after a minute (observed on AWS: sst #5729). It may precede or follow the
+            # AWS sends the first `ka` at once, not after a minute (AWS: sst #5729). It may precede or follow the
             # answer to a subscribe, depending on when the client subscribes.
             self._greeted = True
             self.send(messages.KEEPALIVE)

@@ -33,7 +33,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Unauthorized(Exception):  # noqa: N818  what `util.unauthorized()` is to a JavaScript handler
-    """Raise it in a handler to refuse the request as `Unauthorized` (observed on AWS: amplify-js #14947)."""
+    """Raise it in a handler to refuse the request as `Unauthorized` (AWS: amplify-js #14947)."""
 
 
 class HandlerError(Exception):

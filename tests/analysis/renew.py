@@ -3,9 +3,9 @@
     python -m tests.analysis.renew [--amend] [--changed FILE:KEY …]
 
 Run it when a change of the code changes a key, a figure or a word of what is written, and look at the diff: it shows
-what the change does to reports. A change makes a new revision in `analysis/record/revisions.json`: keys added and removed, and
-the keys whose figures are computed in another way, as far as the sample and the made-up runs show it; name others with
-``--changed``. ``--amend`` takes the change into the last revision, where nobody has seen that yet.
+what the change does to reports. A change makes a new revision in `analysis/record/revisions.json`: the keys added and
+removed, and the keys whose figures are computed in another way, as far as the sample and the made-up runs show it. Name
+others with ``--changed``. ``--amend`` takes the change into the last revision, if that has not been released.
 """
 
 import argparse

@@ -17,7 +17,7 @@ SUBPROTOCOL: Final = "aws-appsync-event-ws"
 HEADER_SUBPROTOCOL_PREFIX: Final = "header-"
 
 CONNECT_BODY: Final = b"{}"
-"""The body that is signed for a connect (observed on AWS: amplify-js #14001)."""
+"""The body that is signed for a connect (AWS: amplify-js #14001)."""
 
 
 class Credential(Protocol):

@@ -65,7 +65,7 @@ class AppSyncSession:
     """Implements `Session` for one connection to an Event API.
 
     Messages are accepted in any order; an order that the protocol does not allow is reported as a deviation. A `ka` may
-    come before or after a `subscribe_success`: on the real service both happen with the first `ka` (observed on AWS: sst #5729).
+    come before or after a `subscribe_success`: on the real service both happen with the first `ka` (AWS: sst #5729).
     """
 
     __slots__ = (

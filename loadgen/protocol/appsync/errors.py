@@ -123,7 +123,7 @@ def unknown_operation(operation_id: str) -> WireError:
 
 
 def signature_mismatch(canonical_request: str) -> WireError:
-    """Return the error of a wrong IAM signature, with the canonical string (observed on AWS: amplify-js #14001)."""
+    """Return the error of a wrong IAM signature, with the canonical string (AWS: amplify-js #14001)."""
     return WireError(
         "BadRequestException",
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "

@@ -38,7 +38,7 @@ class IamSignature:
         return signed
 
     def connect_headers(self, http_host: str, body: bytes | str = CONNECT_BODY) -> dict[str, str]:
-        """Return the `header-` subprotocol's headers: a signature of the path `/event` (observed on AWS: amplify-js #14001)."""
+        """Return the `header-` subprotocol's headers: a signature of the path `/event` (AWS: amplify-js #14001)."""
         return self._sign(http_host, body, _FRAME_HEADERS)
 
     def frame_authorization(self, http_host: str, body: bytes | str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Authorization by IAM: recompute the SigV4 signature with botocore and compare.
 
-A client signs `POST https://<HTTP host>/event` for the service `appsync` (observed on AWS: amplify-js #14001). The signed body is
+A client signs `POST https://<HTTP host>/event` for the service `appsync` (AWS: amplify-js #14001). The signed body is
 `{}` for a connect, `{"channel":…}` for a subscribe, `{"channel":…,"events":[…]}` for a publish over WebSocket, and the
 request body for a publish over HTTP.
 """
