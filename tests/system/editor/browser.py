@@ -81,7 +81,8 @@ class Browser:
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT")
         with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
             target = json.load(answer)
-        return Page(target["webSocketDebuggerUrl"], url, width, height, dark)
+        closing = f"http://127.0.0.1:{self._port}/json/close/{target['id']}"
+        return Page(target["webSocketDebuggerUrl"], closing, url, width, height, dark)
 
 
 class Page:
@@ -91,7 +92,10 @@ class Page:
     the console shows.
     """
 
-    def __init__(self, debugger_url: str, url: str, width: int, height: int, dark: bool) -> None:
+    def __init__(
+        self, debugger_url: str, closing_url: str, url: str, width: int, height: int, dark: bool
+    ) -> None:
+        self._closing_url = closing_url
         self._stack = ExitStack()
         self._socket: ClientConnection = self._stack.enter_context(
             connect(debugger_url, max_size=64 * 1024 * 1024, open_timeout=WAIT_S)
@@ -117,7 +121,9 @@ class Page:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.command("Page.close")
+        # The browser closes the tab: the page itself cannot while a navigation replaces it.
+        with urllib.request.urlopen(self._closing_url, timeout=WAIT_S) as answer:
+            answer.read()
         self._stack.close()
 
     def command(self, method: str, **parameters: Any) -> Any:
