@@ -129,7 +129,7 @@ class _Moved:
 
 
 class Collector:
-    """Collects samples together with both ends of their intervals."""
+    """Collects samples, each with the lowest and the highest value that the true one may have."""
 
     def __init__(self, most: int, known: bool = True) -> None:
         """Make room for ``most`` samples; ``known`` is False if the intervals are not known."""

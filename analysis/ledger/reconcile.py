@@ -68,7 +68,7 @@ class Ledger:
     duplicates: int
     #: First rows of events that the service did not accept; it may deliver them all the same.
     not_acknowledged: int
-    #: First rows to a subscription that was not present when the event was sent.
+    #: Deliveries, without duplicates, to a subscription that was not present when the event was sent.
     outside_live_window: int
     #: First rows whose event is not on record because its publisher's worker was lost.
     unrecorded: int

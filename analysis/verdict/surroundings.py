@@ -241,9 +241,9 @@ def _longest_stretch(held_ns: Ints, interval_ns: Ints) -> int:
 
 
 def findings(around: list[Surroundings], p99_ns: int | None) -> Iterator[Finding]:
-    """Yield findings on resources withheld to an extent that affects the figures.
+    """Yield a finding for each shortage of CPU, memory or network that affects the figures.
 
-    ``p99_ns`` is the headline p99, which delays that are small beside it do not shift.
+    ``p99_ns`` is the headline p99. Delays much shorter than it do not shift it.
     """
     for group in around:
         yield from _throttling(group, p99_ns)

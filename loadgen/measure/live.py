@@ -36,7 +36,7 @@ _UNSENT: Final = ("unsent", "unmade")
 
 
 class LiveReports:
-    """Builds a worker's report of each second.
+    """Builds a worker's report for each second.
 
     ``expected`` returns how many deliveries an event published to a channel should cause, or None if unknown. One in
     ``sample_every`` events is followed to its first and last subscriber. The choice depends only on the event's

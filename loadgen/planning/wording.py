@@ -54,7 +54,7 @@ def operations(plan: Estimate) -> list[Row]:
 
 
 def totals(plan: Estimate) -> Row:
-    """Return the last row of the same table: the operations certain to be billed, and their total."""
+    """Return the last row of the table of `operations`: how many are certain to be billed, and the total cost."""
     cells = []
     for usage in (plan.cost.usage, plan.hour, plan.hour.times(HOURS_A_MONTH)):
         bill = usage.bill(plan.prices)

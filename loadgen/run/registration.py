@@ -132,7 +132,7 @@ class Registry:
             say(f"{info.name} is here with weight {float(info.weight):g}: {len(self._known)}{of}")
 
     def name_of(self, worker_id: str) -> str:
-        """Return a worker's name for sentences."""
+        """Return a worker's name for use in messages."""
         info = self._known.get(worker_id)
         return f"worker {worker_id}" if info is None else info.name
 

@@ -14,7 +14,7 @@ from math import gcd, lcm
 
 from loadgen.resolve import ResolvedRun
 
-#: Weights are multiples of this, so that the sequence is exact and repeats soon.
+#: Weights must be multiples of this, so that clients are dealt exactly and the order of workers repeats early.
 FINEST = Fraction(1, 1000)
 HEAVIEST = 10_000
 

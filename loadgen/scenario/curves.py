@@ -26,7 +26,7 @@ from loadgen.config.units import (
 from loadgen.pacing import Point, shapes
 
 MAX_STEPS = 10_000
-#: The most bursts of one run; each has 3 or 4 points.
+#: Maximum number of bursts in a run; each adds 3 or 4 points to the curve.
 MAX_BURSTS = 50_000
 _DAY_NS = 24 * 3600 * 1_000_000_000
 _DAY_S = 24 * 3600

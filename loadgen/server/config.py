@@ -44,7 +44,8 @@ class ServerConfig:
     certfile: Path | None = None
     keyfile: Path | None = None
     quotas: Quotas = field(default_factory=Quotas)
-    #: The API from a file or a program, or None for `namespaces` with `api_key` as the only authorization.
+    #: Definition of the API, read from a file or built in Python. If None, the API has `namespaces`, and `api_key` is
+    #: its only authorization.
     definition: "ApiDefinition | None" = None
     #: Faults to inject, and the folder for the journal; None for no faults and no journal.
     faults: "Faults | None" = None

@@ -184,7 +184,7 @@ class TextFrames:
         return True
 
     def _give_up(self, rest: bytes | memoryview, length: int, arrival_ns: int, read_ns: int) -> None:
-        """End the stream by the judge, or leave the rest to the library if the judge accepts the frame."""
+        """Stop parsing: end the stream if the judge refuses this frame, else leave the rest to the library."""
         if not self._is_refused(rest, 0, length):
             self._given_up = True
             self.whole = None

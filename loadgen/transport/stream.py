@@ -288,7 +288,7 @@ class SocketStream:
                 if not self._tls_ready:
                     return
             while True:
-                # Into one buffer for all: to return bytes, the object would allocate 64 KB each time.
+                # Into one buffer that all connections share: without it, read() would allocate 64 KB on each call.
                 size = cast(int, tls.read(len(_PLAINTEXT), _PLAINTEXT))
                 if not size:
                     self._end_of_stream()

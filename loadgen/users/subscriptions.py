@@ -141,7 +141,7 @@ class Subscriptions:
             return
         self._link.send(message)
         if not self._run.service.answers_subscribes:
-            # The service does not answer, so the ramp can wait for no more than the request.
+            # The service never answers subscribes, so the ramp waits only until the request is sent.
             self._move(subscription, State.ASSUMED)
             self._await_readiness(subscription_id, subscription)
 

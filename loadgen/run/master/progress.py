@@ -42,7 +42,7 @@ class ProgressView:
         self._expected = expected
         self._workers = workers
         self._begun_ns = begun_ns
-        #: When each histogram came, and the deliveries of one worker and second.
+        #: (arrival time, latency histogram) pairs; each histogram holds the deliveries of one worker and second.
         self._recent: deque[tuple[int, HdrHistogram]] = deque(maxlen=20 * max(1, len(workers)))
         self.phase = "starting"
         #: When the phase is to end, or None if that is not known.

@@ -143,7 +143,8 @@ def _signature(
         raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
     digest = hashlib.sha256(body).hexdigest()
     if credentials.get(_CONTENT_HASH, digest) != digest:
-        # botocore signs this header's value as the body's hash: a signature of another body would pass.
+        # botocore signs this header's value as the body's hash. Without this check, a signature of another body would
+        # pass.
         raise RefusedError(errors.SIGNATURE_INCOMPLETE, HTTPStatus.BAD_REQUEST)
     url = f"https://{credentials['host']}{HTTP_PATH}"
     request = AWSRequest("POST", url, data=body, headers={name: credentials[name] for name in names})
