@@ -59,6 +59,10 @@ class RowGroup:
     start_ns: int
     end_ns: int
 
+    def overlaps(self, window: Window) -> bool:
+        """Return True if some of its rows may lie in the window."""
+        return self.start_ns < window.end_ns and self.end_ns > window.start_ns
+
 
 @dataclass(eq=False)
 class Run:
@@ -215,17 +219,7 @@ class Run:
         """Row groups of the deliveries that have rows, in the file's order."""
         if not (self.path / "deliveries.parquet").exists():
             return []
-        metadata = self._deliveries_metadata
-        column = metadata.schema.names.index("intended_ns")
-        groups, first_row = [], 0
-        for number in range(metadata.num_row_groups):
-            group = metadata.row_group(number)
-            known = group.column(column).statistics
-            if group.num_rows:
-                low, high = (0, np.iinfo(np.int64).max - 1) if known is None else (known.min, known.max)
-                groups.append(RowGroup(number, first_row, group.num_rows, int(low), int(high) + 1))
-            first_row += group.num_rows
-        return groups
+        return _row_groups(self._deliveries_metadata)
 
     @cached_property
     def uncertain_arrivals(self) -> bool | None:
@@ -258,7 +252,7 @@ class Run:
         """
         groups = self.row_groups if group is None else [group]
         if window is not None:
-            groups = [g for g in groups if g.start_ns < window.end_ns and g.end_ns > window.start_ns]
+            groups = [g for g in groups if g.overlaps(window)]
         if not groups:
             return np.empty(0, dtype=np.int64), self._read("none", columns)
         names = {*columns, "intended_ns"}
@@ -355,20 +349,27 @@ def _whole(file: pq.ParquetFile, columns: list[str] | None = None) -> pa.Table:
 
 def _within(file: pq.ParquetFile, columns: list[str], window: Window) -> pa.Table:
     """Read the rows whose ``intended_ns`` lies in a window, skipping row groups without any."""
-    metadata, place = file.metadata, file.schema.names.index("intended_ns")
-    groups = []
-    for number in range(metadata.num_row_groups):
-        known = metadata.row_group(number).column(place).statistics
-        bounded = known is not None and known.has_min_max
-        if not bounded or (known.max >= window.start_ns and known.min < window.end_ns):
-            groups.append(number)
     table = file.read_row_groups(
-        groups,
+        [group.number for group in _row_groups(file.metadata) if group.overlaps(window)],
         columns=[*dict.fromkeys((*columns, "intended_ns"))],
-        use_threads=metadata.num_rows > _MANY_ROWS,
+        use_threads=file.metadata.num_rows > _MANY_ROWS,
     )
-    intended_ns = pc.field("intended_ns")
-    return table.filter((intended_ns >= window.start_ns) & (intended_ns < window.end_ns)).select(columns)
+    return _inside(table, window).select(columns)
+
+
+def _row_groups(metadata: pq.FileMetaData) -> list[RowGroup]:
+    """Return the row groups of a table that have rows, with the range of their ``intended_ns`` (all, if unknown)."""
+    column = metadata.schema.names.index("intended_ns")
+    groups, first_row = [], 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        known = group.column(column).statistics
+        if group.num_rows:
+            bounded = known is not None and known.has_min_max
+            low, high = (known.min, known.max) if bounded else (0, np.iinfo(np.int64).max - 1)
+            groups.append(RowGroup(number, first_row, group.num_rows, int(low), int(high) + 1))
+        first_row += group.num_rows
+    return groups
 
 
 def _inside(table: pa.Table, window: Window) -> pa.Table:
