@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -74,3 +75,30 @@ def test_a_table_without_a_column_is_said_in_a_sentence(
         run.table("events", ("status",))
     # What records of earlier versions lack is null.
     assert run.table("events", ("connection_wait_ns",))["connection_wait_ns"].null_count == 10
+
+
+@pytest.mark.parametrize("few", [-1, 20_000])
+def test_row_groups_without_a_known_range_are_read_and_not_an_error(
+    few: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_FEW_ROWS", few)
+    path = simple_run(tmp_path / "run")
+    whole = analysis.load(simple_run(tmp_path / "whole"))
+    for name in ("deliveries", "events"):
+        table = pq.read_table(path / f"{name}.parquet")
+        # No time at all in the second row group: its statistics have no least and greatest value.
+        empty = table.slice(0, 1).set_column(
+            table.column_names.index("intended_ns"), "intended_ns", pa.nulls(1, pa.int64())
+        )
+        with pq.ParquetWriter(path / f"{name}.parquet", table.schema) as writer:
+            writer.write_table(table)
+            writer.write_table(empty)
+    run = analysis.load(path)
+    assert [group.rows for group in run.row_groups] == [whole.row_groups[0].rows, 1]
+    assert run.row_groups[1].overlaps(Window(T0, T0 + 1))
+    window = run.measure
+    assert window is not None
+    for name in ("deliveries", "events"):
+        assert len(run.table(name, ("sequence",), window)) == len(whole.table(name, ("sequence",), window))
+    rows, _ = run.deliveries_in(("sequence",), window)
+    assert len(rows) == len(whole.deliveries_in(("sequence",), window)[0])
