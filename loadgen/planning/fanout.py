@@ -12,6 +12,7 @@ from itertools import product
 from math import ceil, prod
 
 from loadgen.pacing import Arrival, Pace, request_count
+from loadgen.planning.by_row import by_row
 from loadgen.resolve import Clients, ResolvedRun, Variable
 from loadgen.resolve.sampling import fixed_value, shares_of
 from loadgen.scenario.template import Template
@@ -52,7 +53,14 @@ class GroupLoad:
 
 
 def audience(run: ResolvedRun) -> Audience | None:
-    """Return all subscriptions by pattern, or None if there are too many different patterns."""
+    """Return all subscriptions by pattern, or None if there are too many patterns or their rows are not known.
+
+    In patterns that depend on data, the number of a row stands for its values.
+    """
+    planned = by_row(run)
+    if planned is None:
+        return None
+    run = planned
     if run.totals.subscriptions <= SPELLED_OUT:
         clients = Clients(run)
         counted = Counter(
@@ -75,15 +83,22 @@ def audience(run: ResolvedRun) -> Audience | None:
 
 
 def group_loads(run: ResolvedRun, seen: Audience | None) -> list[GroupLoad]:
-    """Return the load of each publishing group, in the order of the scenario."""
+    """Return the load of each publishing group, in the order of the scenario; ``seen`` is that run's audience."""
+    if seen is not None:
+        planned = by_row(run)
+        assert planned is not None
+        run = planned
     loads = []
     for group in run.groups:
         publish = group.publish
         if publish is None:
             continue
         requests = due_by_client(publish.pace, group.count, run.phases.publishing_ns)
-        channel = _Channel(publish.channel, run.variables)
-        reached = None if seen is None else channel.expected(seen.patterns, requests)
+        reached = (
+            None
+            if seen is None
+            else _Channel(publish.channel, run.variables).expected(seen.patterns, requests)
+        )
         total = float(sum(requests))
         loads.append(
             GroupLoad(

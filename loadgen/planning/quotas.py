@@ -126,8 +126,15 @@ def _root(growth: Growth, value: float) -> float:
 
 
 def _longest(run: ResolvedRun, channels: Sequence[str]) -> int:
-    """Return the length of the longest channel segment in characters, with each variable at its largest value."""
-    largest = {name: variable.count - 1 for name, variable in run.variables.items()}
+    """Return the length of the longest channel segment in characters, with each variable at its largest value.
+
+    A column of data counts with its longest value, or with none if its rows were not read.
+    """
+    largest: dict[str, object] = {name: variable.count - 1 for name, variable in run.variables.items()}
+    for source, data in run.data.items():
+        largest |= {f"{source}.{column}": "x" * facts.longest for column, facts in data.columns.items()}
+    names = {name for channel in channels for name in Template.parse(channel).names}
+    largest |= dict.fromkeys(names - set(largest), "")
     return max(
         len(segment) for channel in channels for segment in Template.parse(channel).render(largest).split("/")
     )

@@ -5,13 +5,17 @@ only.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
+from loadgen.data.cells import Cell, text_of
+from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, offsets_ns
 from loadgen.resolve.behaviour import ORDINARY, Behaviour, behaviour_of
-from loadgen.resolve.run import Group, ResolvedRun
+from loadgen.resolve.rows import ClientRows, RequestDraw
+from loadgen.resolve.run import Group, ResolvedRun, source_of
 from loadgen.resolve.sampling import ChannelDraw, ChannelTable, draw_channel
 from loadgen.resolve.totals import ramp_offset_ns
 from loadgen.scenario.template import Template
@@ -46,7 +50,7 @@ class PublishPlan:
     _seed: str
     _group: str
     _number: int
-    _table: ChannelTable
+    _draw: Callable[[], ChannelDraw | RequestDraw]
 
     def offsets_ns(self, duration_ns: int | None = None) -> Iterator[int]:
         """Yield the due time of each request, in ns from the start of the warm-up."""
@@ -58,9 +62,9 @@ class PublishPlan:
             duration_ns=self.duration_ns if duration_ns is None else duration_ns,
         )
 
-    def channels(self) -> ChannelDraw:
+    def channels(self) -> ChannelDraw | RequestDraw:
         """Return the channels of the requests, in the order of the schedule and beginning with the first."""
-        return ChannelDraw(self._table, self.index, Random(f"{self._seed}/publish/{self._number}"))
+        return self._draw()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +81,23 @@ class ClientPlan:
     ramp_offset_ns: int
     """Time at which the client connects, in ns from the start of the ramp."""
     behaviour: Behaviour = ORDINARY
+    values: Mapping[str, Cell] = field(default_factory=dict)
+    """The values of the client's rows of data, by their names in templates, such as ``people.id``."""
 
 
 class Clients:
-    """The clients of a run, computed by number; numbers follow the order of the groups in the scenario."""
+    """The clients of a run, computed by number; numbers follow the order of the groups in the scenario.
 
-    def __init__(self, run: ResolvedRun) -> None:
+    ``tables`` are the rows of the run's data that publish requests draw from. ``rows`` gives the clients' own values
+    where the files are at hand; without it, :meth:`client` is given them.
+    """
+
+    def __init__(
+        self, run: ResolvedRun, tables: Tables | None = None, rows: ClientRows | None = None
+    ) -> None:
         self._run = run
+        self._data = Tables() if tables is None else tables
+        self._rows = rows
         self._seed = str(run.seed)
         self._firsts = [group.first for group in run.groups]
         self._subscribe = {
@@ -92,43 +106,55 @@ class Clients:
         self._tables = {
             name: ChannelTable(Template.parse(publishing.channel), run.variables)
             for name, publishing in run.publishing.items()
+            if not any(map(source_of, Template.parse(publishing.channel).names))
         }
 
     def __len__(self) -> int:
         """Return the number of clients."""
         return self._run.totals.clients
 
-    def client(self, number: int) -> ClientPlan:
-        """Return the client with the global number ``number``.
+    def client(self, number: int, values: Mapping[str, Cell] | None = None) -> ClientPlan:
+        """Return the client with the global number ``number``; ``values`` are those of its own rows.
 
         Raises:
             IndexError: there is no such client.
+            KeyError: a value is missing.
         """
         if not 0 <= number < len(self):
             raise IndexError(f"client numbers are 0..{len(self) - 1}, not {number}")
         group = self._run.groups[bisect_right(self._firsts, number) - 1]
         index = number - group.first
         offset_ns = ramp_offset_ns(index, group.ramp_per_s)
+        if values is None:
+            values = {} if self._rows is None else self._rows.values(group, number)
         return ClientPlan(
             number=number,
             group=group.name,
             index=index,
-            subscriptions=self._subscriptions(group, number, index),
-            publish=self._publish(group, number, index),
+            subscriptions=self._subscriptions(group, number, index, values),
+            publish=self._publish(group, number, index, values),
             ramp_offset_ns=offset_ns,
             behaviour=behaviour_of(group, self._seed, number, index, offset_ns),
+            values=values,
         )
 
-    def _subscriptions(self, group: Group, number: int, index: int) -> tuple[SubscriptionPlan, ...]:
+    def _subscriptions(
+        self, group: Group, number: int, index: int, values: Mapping[str, Cell]
+    ) -> tuple[SubscriptionPlan, ...]:
+        texts = {name: text_of(cell) for name, cell in values.items()}
         templates = self._subscribe[group.name]
         first = group.first_subscription + index * len(templates)
         random = Random(f"{self._seed}/subscribe/{number}")
         return tuple(
-            SubscriptionPlan(first + entry, draw_channel(template, self._run.variables, index, random))
+            SubscriptionPlan(
+                first + entry, draw_channel(template.bind(texts), self._run.variables, index, random)
+            )
             for entry, template in enumerate(templates)
         )
 
-    def _publish(self, group: Group, number: int, index: int) -> PublishPlan | None:
+    def _publish(
+        self, group: Group, number: int, index: int, values: Mapping[str, Cell]
+    ) -> PublishPlan | None:
         publish = group.publish
         if publish is None:
             return None
@@ -144,5 +170,13 @@ class Clients:
             _seed=self._seed,
             _group=group.name,
             _number=number,
-            _table=self._tables[group.name],
+            _draw=self._channel_draw(group, publish.channel, number, index, values),
         )
+
+    def _channel_draw(
+        self, group: Group, channel: str, number: int, index: int, values: Mapping[str, Cell]
+    ) -> Callable[[], ChannelDraw | RequestDraw]:
+        table = self._tables.get(group.name)
+        if table is not None:
+            return lambda: ChannelDraw(table, index, Random(f"{self._seed}/publish/{number}"))
+        return partial(RequestDraw, Template.parse(channel), self._run, group, number, values, self._data)

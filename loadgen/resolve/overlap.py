@@ -1,15 +1,17 @@
 """Refuses clients with two subscriptions that receive the same event, if the protocol cannot tell them apart."""
 
 from loadgen.config.problems import ScenarioError
+from loadgen.data.tables import Tables
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve.clients import Clients, SubscriptionPlan
+from loadgen.resolve.rows import ClientRows
 from loadgen.resolve.run import ResolvedRun
 
 #: Replaces a wildcard in an example channel.
 _ANYTHING = "anything"
 
 
-def check_overlaps(run: ResolvedRun, rules: ProtocolRules) -> None:
+def check_overlaps(run: ResolvedRun, rules: ProtocolRules, tables: Tables) -> None:
     """Check every client's subscriptions, unless the target's protocol allows overlapping ones.
 
     Raises:
@@ -17,7 +19,7 @@ def check_overlaps(run: ResolvedRun, rules: ProtocolRules) -> None:
     """
     if rules.overlapping_subscriptions:
         return
-    clients = Clients(run)
+    clients = Clients(run, tables, ClientRows(run, tables))
     for group in run.groups:
         if len(group.subscribe) < 2:
             continue

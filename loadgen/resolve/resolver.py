@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+from loadgen.config.problems import ScenarioError
+from loadgen.data.tables import Tables
 from loadgen.pacing import Pace, Point
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
@@ -9,8 +11,9 @@ from loadgen.resolve import run as resolved
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.run import ResolvedRun
 from loadgen.scenario.behaviours import Reconnect
+from loadgen.scenario.data import Data
 from loadgen.scenario.gates import LongGate
-from loadgen.scenario.loading import load
+from loadgen.scenario.loading import load_with_data
 from loadgen.scenario.models import DEFAULT_IN_FLIGHT, Group, Phases, Publish, Settle, Variable
 from loadgen.scenario.overrides import overrides_of
 from loadgen.scenario.scenario import Scenario
@@ -22,24 +25,27 @@ def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtoco
     return protocol_of(target or (scenario.target.url if scenario.target is not None else None))
 
 
-def run_of(name_or_path: str, overrides: Iterable[str] = (), target: str | None = None) -> ResolvedRun:
-    """Load a scenario, resolve it and check every client's subscriptions; return the run.
+def run_of(
+    name_or_path: str, overrides: Iterable[str] = (), target: str | None = None
+) -> tuple[ResolvedRun, Tables]:
+    """Load a scenario, resolve it and check every client's subscriptions; return the run and the rows of its data.
 
     ``overrides`` have the form of `--set`. ``target`` is a URL that replaces the scenario's own target.
 
     Raises:
         ScenarioError: the scenario cannot be read or run; it has a line for each problem.
     """
-    scenario = load(name_or_path, overrides_of(overrides), target=target)
-    run = resolve(scenario, target)
-    check_overlaps(run, protocol_for(scenario, target).rules)
-    return run
+    scenario, tables = load_with_data(name_or_path, overrides_of(overrides), target=target)
+    run = resolve(scenario, target, tables)
+    check_overlaps(run, protocol_for(scenario, target).rules, tables)
+    return run, tables
 
 
-def resolve(scenario: Scenario, target: str | None = None) -> ResolvedRun:
+def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None = None) -> ResolvedRun:
     """Resolve a scenario; ``target`` is a URL that replaces the scenario's own target.
 
-    The scenario must have been loaded, and thereby checked, for the same target.
+    The scenario must have been loaded, and thereby checked, for the same target. Without the ``tables`` of its data,
+    the fan-out of channels that depend on them stays unknown.
     """
     rules = protocol_for(scenario, target).rules
     said = scenario.target
@@ -50,6 +56,7 @@ def resolve(scenario: Scenario, target: str | None = None) -> ResolvedRun:
         name=scenario.name,
         seed=scenario.seed,
         variables={name: _variable(variable) for name, variable in scenario.variables.items()},
+        data={name: _data(name, data, tables) for name, data in scenario.data.items()},
         groups=tuple(_groups(scenario, rules)),
         phases=_phases(scenario.phases),
         gates=tuple(
@@ -140,3 +147,18 @@ def _phases(phases: Phases) -> resolved.Phases:
 
 def _variable(variable: Variable) -> resolved.Variable:
     return resolved.Variable(variable.count, variable.assign, variable.popularity, variable.exponent)
+
+
+def _data(name: str, data: Data, tables: Tables | None) -> resolved.DataSet:
+    if data.first is None:
+        raise ScenarioError([f"scenario: data.{name} was not read, so the number of its rows is not known"])
+    table = None if tables is None else tables.get(name)
+    columns = (
+        {}
+        if table is None
+        else {
+            column: resolved.DataColumn(table.longest(column), table.distinct(column))
+            for column in table.columns
+        }
+    )
+    return resolved.DataSet(data.file, data.first, data.assign, columns)

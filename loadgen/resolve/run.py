@@ -41,6 +41,26 @@ class Variable(Struct, frozen=True):
     exponent: Annotated[float, Meta(gt=0, le=10)] | None = None
 
 
+class DataColumn(Struct, frozen=True):
+    """What planning must know of a column without its rows."""
+
+    longest: Annotated[int, Meta(ge=0)]
+    """Characters of the longest value."""
+    distinct: bool
+    """True if no two rows have the same value."""
+
+
+class DataSet(Struct, frozen=True):
+    """A file of rows that clients take, without the rows; see `loadgen.scenario.data.Data`."""
+
+    file: Annotated[str, Meta(max_length=1_000)]
+    """Path as the scenario writes it, for people."""
+    rows: Annotated[int, Meta(ge=1, le=100_000_000)]
+    assign: Literal["by-client", "random", "in-turn"] = "by-client"
+    columns: dict[Annotated[str, Meta(max_length=200)], DataColumn] = {}
+    """The columns that templates use; empty if the rows were not at hand when the run was resolved."""
+
+
 class Publishing(Struct, frozen=True, kw_only=True):
     """The publishes of a group."""
 
@@ -227,6 +247,8 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
     name: str
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     variables: dict[_Name, Variable]
+    data: dict[_Name, DataSet] = {}
+    """The files of rows whose columns stand in templates as ``name.column``."""
     groups: Annotated[tuple[Group, ...], Meta(min_length=1)]
     phases: Phases
     gates: tuple[GateText, ...]
@@ -248,10 +270,24 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             first_subscription += group.subscriptions
             used = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
             for name in (name for source in used for name in Template.parse(source).names):
-                if name not in self.variables:
-                    raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no variable")
+                self._demand_known(group, name)
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")
+
+    def _demand_known(self, group: Group, name: str) -> None:
+        """Raise ValueError if a name in a template of the group is neither a variable nor a column of data."""
+        source = source_of(name)
+        if source is None:
+            if name not in self.variables:
+                raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no variable")
+            return
+        data = self.data.get(source)
+        if data is None:
+            raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no data")
+        if data.assign == "by-client" and group.count > data.rows:
+            raise ValueError(
+                f"group {group.name!a} has {group.count:,} clients and {data.rows:,} rows of {source!a}"
+            )
 
     @cached_property
     def totals(self) -> Totals:
@@ -283,6 +319,12 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             msgspec.structs.replace(self, document={}, warnings=(), target=None)
         )
         return plain
+
+
+def source_of(name: str) -> str | None:
+    """Return the data that a template's name such as ``people.id`` belongs to, or None if it is a variable's name."""
+    source, dot, _ = name.partition(".")
+    return source if dot else None
 
 
 _decoder = msgspec.msgpack.Decoder(ResolvedRun)

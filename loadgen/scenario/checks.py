@@ -9,12 +9,14 @@ from loadgen.config.text import nearest
 from loadgen.config.units import format_duration
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts, Points, Replay
+from loadgen.scenario.data import Data, split
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
 from loadgen.scenario.template import Template, TemplateError
 from loadgen.targets import protocol_of
 
 Groups = Mapping[str, Group]
 Variables = Mapping[str, Variable]
+Sources = Mapping[str, Data]
 
 #: The stamp of an event (token, publisher, sequence, two times) is about this long as JSON.
 _STAMP_BYTES = 80
@@ -23,7 +25,12 @@ _NS_PER_S = 1_000_000_000
 
 
 def check(
-    variables: Variables, clients: Groups, target: Target | None, phases: Phases, rules: ProtocolRules
+    variables: Variables,
+    data: Sources,
+    clients: Groups,
+    target: Target | None,
+    phases: Phases,
+    rules: ProtocolRules,
 ) -> Iterator[Problem]:
     """Yield the problems between the parts of a scenario; each part by itself is valid."""
     if target is not None:
@@ -38,17 +45,23 @@ def check(
     for name, group in clients.items():
         yield from _check_abilities(("clients", name), group, rules)
     used: set[str] = set()
-    for path, source, validate in _templates(clients, rules):
+    for path, source, validate in templates(clients, rules):
         try:
             template = Template.parse(source)
         except TemplateError as error:
             yield Problem(path, str(error))
             continue
         used.update(template.names)
-        yield from _check_template(path, template, variables, validate)
+        yield from _check_template(path, template, variables, data, validate)
     for name in variables:
         if name not in used:
             yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
+    meant = {names[0] for names in map(split, used) if names is not None}
+    for name in data:
+        if name not in meant:
+            yield Problem(
+                ("data", name), f"is used nowhere; write {{{name}.COLUMN}} in a channel or remove it"
+            )
 
 
 def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator[Problem]:
@@ -112,22 +125,52 @@ def _check_profile(path: Path, profile: Points | Form, phases: Phases) -> Iterat
 
 
 def _check_template(
-    path: Path, template: Template, variables: Variables, validate: Callable[[str], object]
+    path: Path, template: Template, variables: Variables, data: Sources, validate: Callable[[str], object]
 ) -> Iterator[Problem]:
-    unknown = [name for name in dict.fromkeys(template.names) if name not in variables]
-    for name in unknown:
-        hint = nearest(name, variables) or "; there are no variables"
-        yield Problem(path, f"has {{{name}}}, which is not a variable{hint}")
-    if unknown:
+    wrong = [why for name in dict.fromkeys(template.names) if (why := _wrong_name(name, variables, data))]
+    yield from (Problem(path, why) for why in wrong)
+    if wrong or any(map(split, template.names)):
+        # The rows decide what the channels are; `loadgen.scenario.rows` checks each.
         return
     try:
-        # The largest value is the longest text, so a channel that is valid with it is valid with all values.
-        validate(template.render({name: variables[name].count - 1 for name in template.names}))
+        validate(template.render(largest(template, variables)))
     except ValueError as error:
         yield Problem(path, f"cannot be used: {error}")
 
 
-def _templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
+def largest(template: Template, variables: Variables) -> dict[str, int]:
+    """Return the largest value of each variable of a template.
+
+    It is the longest text, so a channel that is valid with it is valid with all values.
+    """
+    return {name: variables[name].count - 1 for name in template.names if name in variables}
+
+
+def _wrong_name(name: str, variables: Variables, data: Sources) -> str | None:
+    """Return why a name in the braces of a channel cannot be used, or None if it can."""
+    meant = split(name)
+    if meant is None:
+        if name in variables:
+            return None
+        if name in data:
+            return f"has {{{name}}}, which is data: name one of its columns too, as in {{{name}.id}}"
+        return (
+            f"has {{{name}}}, which is not a variable{nearest(name, variables) or '; there are no variables'}"
+        )
+    source, column = meant
+    if source not in data:
+        return (
+            f"has {{{name}}}, and {source!r} is no data{nearest(source, data) or '; the scenario has none'}"
+        )
+    if not column:
+        return f"has {{{name}}} without a column; write {{{source}.COLUMN}}"
+    if column in data[source].secret:
+        return f"has {{{name}}}, a secret column, which would get into the record; only logins may use it"
+    return None
+
+
+def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
+    """Yield each template of channels with its place in the scenario and the check of its channels."""
     for name, group in clients.items():
         for number, source in enumerate(group.subscribe):
             yield ("clients", name, "subscribe", number), source, rules.validate_subscribe
@@ -233,12 +276,16 @@ def _heard(channel: str, clients: Groups, variables: Variables, rules: ProtocolR
     """Return whether any subscription can match the published channel for any values of their variables.
 
     Only one side's values are varied at a time, in at most 2,000 combinations. A match that is missed causes only a
-    needless warning.
+    needless warning. Channels whose names come from data count as heard.
     """
     published = Template.parse(channel)
+    if any(map(split, published.names)):
+        return True
     first = next(iter(_renderings(published, variables)))
     for source in dict.fromkeys(source for group in clients.values() for source in group.subscribe):
         pattern = Template.parse(source)
+        if any(map(split, pattern.names)):
+            return True
         zero = next(iter(_renderings(pattern, variables)))
         if any(rules.matches(zero, each) for each in _renderings(published, variables)):
             return True

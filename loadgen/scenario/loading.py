@@ -7,6 +7,7 @@ from pathlib import Path
 from loadgen.config import document
 from loadgen.config.problems import ScenarioError
 from loadgen.config.text import nearest, redacted, shown
+from loadgen.data.tables import Tables
 from loadgen.paths import bundle
 from loadgen.scenario.overrides import override
 from loadgen.scenario.recordings import read_recordings
@@ -48,6 +49,15 @@ def load(
     Raises:
         ScenarioError: the scenario does not exist, cannot be read, or is invalid.
     """
+    scenario, tables = load_with_data(name_or_path, overrides, target=target)
+    tables.close()
+    return scenario
+
+
+def load_with_data(
+    name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
+) -> tuple[Scenario, Tables]:
+    """Return the scenario as :func:`load` does, and the rows of its data, which the caller closes; raises the same."""
     path = find(name_or_path)
     source = _source(path)
     data, places = document.parse(_text(path, source), source)
@@ -64,7 +74,12 @@ def load(
         raise ScenarioError([*error.problems, *problems]) from None
     if problems:
         raise ScenarioError(problems)
-    return scenario
+    if not scenario.data:
+        return scenario, Tables()
+    # Imported late: most scenarios have no data.
+    from loadgen.scenario.rows import read_data
+
+    return read_data(scenario, places, path.parent, scenario.rules(target))
 
 
 def find(name_or_path: str) -> Path:

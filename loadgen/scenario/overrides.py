@@ -10,7 +10,7 @@ from loadgen.config.text import dotted, nearest, shown
 #: Used in messages instead of a file's name and line.
 _PLACE = "override"
 #: Mappings with freely chosen keys: an override must not add a key to them by a typing error.
-_NAMED = {("clients",), ("variables",)}
+_NAMED = {("clients",), ("data",), ("variables",)}
 
 
 def overrides_of(items: Iterable[str]) -> dict[str, str]:

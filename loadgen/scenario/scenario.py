@@ -9,7 +9,9 @@ from loadgen.config.base import Part
 from loadgen.config.messages import problems_in
 from loadgen.config.problems import Places, Problem, ScenarioError
 from loadgen.config.text import holds_key
+from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.checks import check, warnings
+from loadgen.scenario.data import Data
 from loadgen.scenario.gates import GateText
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
 from loadgen.targets import protocol_of
@@ -30,6 +32,8 @@ class Scenario(Part):
     """The service under test; default is the embedded server."""
     variables: Mapping[Key, Variable] = Field(default_factory=dict)
     """The variables that replace {name} in channels."""
+    data: Mapping[Key, Data] = Field(default_factory=dict)
+    """Files of rows, whose columns replace {name.column} in channels, payloads and logins."""
     clients: Mapping[Key, Group] = Field(min_length=1)
     """The groups of clients by name; at least one must subscribe and one publish."""
     phases: Phases = Phases()
@@ -76,6 +80,10 @@ class Scenario(Part):
         rules = protocol_of(url).rules
         return list(warnings(self.variables, self.clients, self.phases, rules, embedded=url is None))
 
+    def rules(self, target: str | None = None) -> ProtocolRules:
+        """Return the rules of the target's protocol; ``target`` is a URL that replaces the scenario's own target."""
+        return protocol_of(target or self._url).rules
+
     @property
     def _url(self) -> str | None:
         return None if self.target is None else self.target.url
@@ -102,7 +110,7 @@ def validated(data: object, places: Places, target: str | None = None) -> Scenar
             problem.path and problem.path[0] in {"version", "name", "description", "seed", "phases", "gates"}
             for problem in problems
         ):
-            kept = {key: data[key] for key in ("variables", "clients", "target") if key in data}
+            kept = {key: data[key] for key in ("variables", "data", "clients", "target") if key in data}
             problems += _check(Scenario.model_validate({"version": 1, **kept}), target)
     else:
         problems += _check(scenario, target)
@@ -114,7 +122,7 @@ def validated(data: object, places: Places, target: str | None = None) -> Scenar
 def _check(scenario: Scenario, target: str | None) -> Iterator[Problem]:
     """Yield contradictions between the parts of a scenario, by the rules of its target's protocol."""
     rules = protocol_of(target or scenario._url).rules
-    return check(scenario.variables, scenario.clients, scenario.target, scenario.phases, rules)
+    return check(scenario.variables, scenario.data, scenario.clients, scenario.target, scenario.phases, rules)
 
 
 def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Problem]:

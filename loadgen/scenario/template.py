@@ -45,3 +45,14 @@ class Template:
         """Return the text with the variables' values filled in."""
         filled = [f"{values[name]}{text}" for name, text in zip(self.names, self.texts[1:], strict=True)]
         return self.texts[0] + "".join(filled)
+
+    def bind(self, values: Mapping[str, object]) -> "Template":
+        """Return the template with the given variables' values filled in; the others stay."""
+        texts, names = [self.texts[0]], []
+        for name, text in zip(self.names, self.texts[1:], strict=True):
+            if name in values:
+                texts[-1] += f"{values[name]}{text}"
+            else:
+                names.append(name)
+                texts.append(text)
+        return Template(tuple(texts), tuple(names))

@@ -1,0 +1,54 @@
+"""Which row a client takes, and which row a publish request takes; the same however many processes play the run.
+
+Only ``Random.random()`` with a text as seed is used, because Python guarantees its sequence across versions.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Literal
+
+Assign = Literal["by-client", "random", "in-turn"]
+
+
+def client_row(assign: Assign, rows: int, *, seed: str, name: str, number: int, index: int) -> int:
+    """Return the row of a client: the ``index``-th of its group, and ``number`` in the run.
+
+    `by-client`: row ``index``. `in-turn`: the same, beginning again after the last row. `random`: drawn.
+
+    Raises:
+        IndexError: the assignment is `by-client` and there are too few rows.
+    """
+    if assign == "random":
+        return int(Random(f"{seed}/data/{name}/{number}").random() * rows)
+    if assign == "in-turn":
+        return index % rows
+    if index >= rows:
+        raise IndexError(f"client {index} of the group has no row: there are {rows}")
+    return index
+
+
+def request_rows(
+    assign: Assign, rows: int, *, seed: str, name: str, number: int, index: int, clients: int
+) -> Callable[[], int]:
+    """Return a function that gives the row of the client's next publish request.
+
+    `by-client`: always the client's row. `in-turn`: the group's requests take the rows one after another, as far as its
+    clients publish at the same rate. `random`: drawn for each request.
+
+    Raises:
+        IndexError: the assignment is `by-client` and there are too few rows.
+    """
+    if assign == "random":
+        draw = Random(f"{seed}/data/{name}/publish/{number}").random
+        return lambda: int(draw() * rows)
+    if assign == "by-client":
+        row = client_row(assign, rows, seed=seed, name=name, number=number, index=index)
+        return lambda: row
+    following = index - clients
+
+    def in_turn() -> int:
+        nonlocal following
+        following += clients
+        return following % rows
+
+    return in_turn

@@ -1,0 +1,258 @@
+"""Read rows from CSV, JSON Lines and Parquet files one after another, and report each mistake with its line."""
+
+import csv
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from loadgen.config.text import nearest, shown
+from loadgen.data.cells import Cell, at_path
+from loadgen.data.errors import DataError
+
+Kind = Literal["csv", "jsonl", "parquet"]
+
+#: Name of the column with a whole line of a JSON Lines file.
+WHOLE_LINE: Final = "#line"
+#: Characters of the longest cell, and bytes of the longest line.
+LONGEST: Final = 4 << 20
+_SEPARATORS = (",", ";", "\t", "|")
+_MOST_PROBLEMS = 10
+_BOM = b"\xef\xbb\xbf"
+
+#: A row: its line in the file, from 1 (in a Parquet file its number), and its values in the order of the columns.
+Row = tuple[int, tuple[Cell, ...]]
+
+
+class _WrongRow(Exception):  # noqa: N818  collected as one of the file's problems
+    """A row cannot be used; the message completes a sentence that begins with the row's place."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def rows(
+    path: Path, kind: Kind, columns: Sequence[str], *, name: str, separator: str | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a file, each with the values of ``columns``; the memory used does not grow with the file.
+
+    A CSV file's first line has the names of its columns, and its values are texts, exactly as written. ``separator`` is
+    taken from that line if it is None. ``name`` is the file's name for messages.
+
+    Raises:
+        DataError: the file cannot be read, has no such column, or has unusable rows; it tells the first ten.
+    """
+    read: Callable[[], Generator[Row | _WrongRow]] = {
+        "csv": lambda: _csv(path, name, columns, separator),
+        "jsonl": lambda: _jsonl(path, name, columns),
+        "parquet": lambda: _parquet(path, name, columns),
+    }[kind]
+    wrong: list[str] = []
+    place = "row " if kind == "parquet" else ""
+    try:
+        with closing(read()) as found:
+            for row in found:
+                if not isinstance(row, _WrongRow):
+                    if not wrong:
+                        yield row
+                    continue
+                wrong.append(f"{name}:{place}{row.line}: {row}")
+                if len(wrong) == _MOST_PROBLEMS:
+                    raise DataError([*wrong, f"{name}: and perhaps more"])
+    except OSError as error:
+        raise DataError([f"{name}: the file cannot be read: {error.strerror or error}"]) from None
+    if wrong:
+        raise DataError(wrong)
+
+
+def _csv(path: Path, name: str, columns: Sequence[str], separator: str | None) -> Generator[Row | _WrongRow]:
+    csv.field_size_limit(LONGEST)
+    with path.open("rb") as binary:
+        lines = _Lines(binary, name)
+        texts = iter(lines)
+        first = next(texts, "")
+        skipped = 0
+        if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
+            # Spreadsheets write and read this line.
+            separator, first, skipped = separator or first[4], next(texts, ""), 1
+        if not first.strip():
+            raise DataError([f"{name}: the file is empty; its first line has the names of the columns"])
+        separator = separator or _separator(first, name)
+
+        def rest() -> Iterator[str]:
+            yield first
+            yield from texts
+
+        table = csv.reader(rest(), delimiter=separator, strict=True)
+        try:
+            header = [each.strip() for each in next(table)]
+        except csv.Error as error:
+            raise DataError(
+                [f"{name}:{skipped + 1}: the line of the column names is not valid CSV: {error}"]
+            ) from None
+        places = _places(header, columns, name, skipped + 1)
+        while True:
+            line = skipped + table.line_num + 1
+            try:
+                cells = next(table, None)
+            except csv.Error as error:
+                # What follows cannot be told apart from the broken row.
+                raise DataError([f"{name}:{line}: the row is not valid CSV: {error}"]) from None
+            if cells is None:
+                return
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                yield _WrongRow(
+                    line,
+                    f"the row has {_count(len(cells), 'value')}, and the first line names"
+                    f" {_count(len(header), 'column')}; a value that holds a {_word(separator)} stands in double"
+                    " quotes",
+                )
+                continue
+            yield line, tuple(cells[place] for place in places)
+
+
+def _separator(header: str, name: str) -> str:
+    """Return the separator of a line of column names: the only one of the usual ones outside quotes, or a comma."""
+    bare = "".join(header.split('"')[::2])
+    found = [each for each in _SEPARATORS if each in bare]
+    if len(found) > 1:
+        raise DataError(
+            [
+                f"{name}:1: the line of the column names has both {_word(found[0])} and {_word(found[1])};"
+                " write the file's 'separator' into the scenario"
+            ]
+        )
+    return found[0] if found else ","
+
+
+def _word(separator: str) -> str:
+    return {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar '|'"}.get(separator, shown(separator))
+
+
+def _places(header: Sequence[str], columns: Sequence[str], name: str, line: int) -> list[int]:
+    """Return the place of each column in the header."""
+    problems = []
+    for column in columns:
+        if header.count(column) > 1:
+            problems.append(
+                f"{name}:{line}: the column {shown(column)} is there {header.count(column)} times"
+            )
+        elif column not in header:
+            problems.append(f"{name}:{line}: there is no column {shown(column)}{_known(column, header)}")
+    if problems:
+        raise DataError(problems)
+    return [header.index(column) for column in columns]
+
+
+def _known(column: str, known: Sequence[str]) -> str:
+    return nearest(column, [each if each.isprintable() else shown(each) for each in known if each][:50])
+
+
+def _jsonl(path: Path, name: str, columns: Sequence[str]) -> Generator[Row | _WrongRow]:
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    whole = WHOLE_LINE in columns
+    with path.open("rb") as binary:
+        for line, text in enumerate(_Lines(binary, name), 1):
+            if not text.strip():
+                continue
+            try:
+                row = decode(text)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                yield _WrongRow(line, f"the line is no JSON object: {_decoding(error)}")
+                continue
+            try:
+                yield (
+                    line,
+                    tuple(text.strip() if each == WHOLE_LINE else at_path(row, each) for each in columns)
+                    if whole
+                    else tuple(at_path(row, each) for each in columns),
+                )
+            except KeyError as error:
+                column = error.args[0]
+                yield _WrongRow(line, f"the object has no member {shown(column)}{_known(column, list(row))}")
+
+
+def _decoding(error: Exception) -> str:
+    # Positions and kinds of JSON only: the message must not repeat a value.
+    return str(error) if isinstance(error, msgspec.DecodeError) else "it is nested too deep"
+
+
+def _parquet(path: Path, name: str, columns: Sequence[str]) -> Generator[Row | _WrongRow]:
+    # Imported late: only this kind of file needs it.
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            known = file.schema_arrow.names
+            tops = {column: column if column in known else column.partition(".")[0] for column in columns}
+            problems = [
+                f"{name}: there is no column {shown(column)}{_known(column, known)}"
+                for column, top in tops.items()
+                if top not in known
+            ]
+            if problems:
+                raise DataError(problems)
+            number = 0
+            for batch in file.iter_batches(batch_size=4096, columns=list(dict.fromkeys(tops.values()))):
+                for row in batch.to_pylist():
+                    number += 1
+                    try:
+                        yield number, tuple(_plain(at_path(row, each)) for each in columns)
+                    except KeyError as error:
+                        yield _WrongRow(number, f"the row has no value {shown(error.args[0])}")
+                    except TypeError as error:
+                        yield _WrongRow(number, str(error))
+    except pa.ArrowInvalid:
+        raise DataError([f"{name}: the file is no valid Parquet file"]) from None
+
+
+def _plain(value: Any) -> Cell:
+    """Return a Parquet value as a JSON value: times in ISO 8601, decimals as text; raises TypeError for bytes."""
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"the row has a value of type {type(value).__name__}, which JSON cannot hold")
+
+
+class _Lines:
+    """The lines of a UTF-8 file with their ends, without a byte order mark at the beginning.
+
+    Iterating raises DataError for a line that is not UTF-8 or is too long.
+    """
+
+    def __init__(self, binary: Any, name: str) -> None:
+        self._binary, self._name = binary, name
+
+    def __iter__(self) -> Iterator[str]:
+        number = 0
+        while line := self._binary.readline(LONGEST + 1):
+            number += 1
+            if number == 1 and line.startswith(_BOM):
+                line = line[len(_BOM) :]
+            if len(line) > LONGEST:
+                raise DataError([f"{self._name}:{number}: the line is longer than {LONGEST >> 20} MiB"])
+            try:
+                yield line.decode()
+            except UnicodeDecodeError:
+                raise DataError(
+                    [f"{self._name}:{number}: the line is not UTF-8; save the file as UTF-8"]
+                ) from None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,46 @@
+"""The tables of a run, by the names of their data."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Loads pyarrow, which a process without data does not need.
+    from loadgen.data.table import Table
+
+
+class Tables(Mapping[str, "Table"]):
+    """The tables of a run by the names of their data; use as a context manager to close them."""
+
+    def __init__(self, tables: Mapping[str, "Table"] | None = None) -> None:
+        self._tables = dict(tables or {})
+
+    def __getitem__(self, name: str) -> "Table":
+        """Return the table of the data with the given name."""
+        return self._tables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        """Return the number of tables."""
+        return len(self._tables)
+
+    def __enter__(self) -> "Tables":
+        """Return the tables."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the tables."""
+        self.close()
+
+    def close(self) -> None:
+        """Close all tables."""
+        for table in self._tables.values():
+            table.close()
+        self._tables.clear()
+
+    @property
+    def descriptors(self) -> dict[str, int]:
+        """The open file of each table."""
+        return {name: table.descriptor for name, table in self._tables.items()}

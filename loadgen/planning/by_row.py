@@ -1,0 +1,90 @@
+"""Plan a run with data by the numbers of its rows: each row's values become the values of a variable."""
+
+import msgspec
+
+from loadgen.resolve import ResolvedRun, Variable
+from loadgen.resolve.run import Group, source_of
+from loadgen.scenario.template import Template
+
+_MOST_ROWS = 1_000_000
+#: Names of the variables that stand for rows: those of a client, and those that a publish request draws.
+_OF_CLIENT, _OF_REQUEST = "row of {}", "drawn row of {}"
+
+
+def by_row(run: ResolvedRun) -> ResolvedRun | None:
+    """Return the run with a variable in place of each data, so that channels match where they match in the run.
+
+    Return None if that is not known: a used column has the same value in several rows, its rows were not read, or
+    values of different columns or files would have to be compared.
+    """
+    if not run.data:
+        return run
+    variables = dict(run.variables)
+    for name in {name for group in run.groups for channel in group.channels for name in _columns(channel)}:
+        source, _, column = name.partition(".")
+        data = run.data[source]
+        facts = data.columns.get(column)
+        if facts is None or not facts.distinct or data.rows > _MOST_ROWS:
+            return None
+        variables[_OF_CLIENT.format(source)] = _variable(data.rows, drawn=data.assign == "random")
+        variables[_OF_REQUEST.format(source)] = _variable(data.rows, drawn=data.assign != "by-client")
+    subscribed = {channel for group in run.groups for channel in group.subscribe}
+    published = {publishing.channel for publishing in run.publishing.values()}
+    if any(_uncertain(run, pattern, channel) for pattern in subscribed for channel in published):
+        return None
+    return msgspec.structs.replace(
+        run, variables=variables, groups=tuple(_renamed(group) for group in run.groups), data={}
+    )
+
+
+def _variable(count: int, drawn: bool) -> Variable:
+    return Variable(count, "random" if drawn else "by-client")
+
+
+def _columns(channel: str) -> list[str]:
+    return [name for name in Template.parse(channel).names if source_of(name) is not None]
+
+
+def _uncertain(run: ResolvedRun, pattern: str, channel: str) -> bool:
+    """Return whether it depends on values of different columns or texts if a pattern matches a channel."""
+    patterns, channels = pattern.strip("/").split("/"), channel.strip("/").split("/")
+    below = patterns[-1] == "*"
+    if below:
+        patterns.pop()
+    if len(channels) <= len(patterns) if below else len(channels) != len(patterns):
+        return False
+    uncertain = False
+    for mine, its in zip(patterns, channels, strict=False):
+        if _columns(mine) or _columns(its):
+            uncertain |= _kind(run, mine) != _kind(run, its)
+        elif "{" not in mine + its and mine != its:
+            return False
+    return uncertain
+
+
+def _kind(run: ResolvedRun, segment: str) -> str:
+    """Return a segment with the file and column in place of each name of data."""
+    template = Template.parse(segment)
+    return template.render({name: _place(run, name) for name in template.names})
+
+
+def _place(run: ResolvedRun, name: str) -> str:
+    source, dot, column = name.partition(".")
+    return f"{{{column} of {run.data[source].file}}}" if dot else f"{{{name}}}"
+
+
+def _renamed(group: Group) -> Group:
+    publish = group.publish
+    if publish is not None:
+        publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST))
+    subscribe = tuple(_with(channel, _OF_CLIENT) for channel in group.subscribe)
+    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish)
+
+
+def _with(channel: str, name_of: str) -> str:
+    template = Template.parse(channel)
+    names = {
+        name: "{" + (name if (source := source_of(name)) is None else name_of.format(source)) + "}"
+        for name in template.names
+    }
+    return template.render(names)

@@ -1,0 +1,116 @@
+"""The values that clients and publish requests take from the rows of data."""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+
+from loadgen.data.assignment import client_row, request_rows
+from loadgen.data.cells import Cell, text_of
+from loadgen.data.tables import Tables
+from loadgen.resolve.run import Group, ResolvedRun, Variable, source_of
+from loadgen.resolve.sampling import draw_channel
+from loadgen.scenario.template import Template
+
+
+def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
+    """Return the names of columns whose values the clients of a group take from a row of their own.
+
+    A publish request's values come from the client's own row only if the data are assigned by client.
+    """
+    names = [name for source in group.subscribe for name in Template.parse(source).names]
+    if group.publish is not None:
+        names += [
+            name
+            for name in Template.parse(group.publish.channel).names
+            if (source := source_of(name)) is not None and run.data[source].assign == "by-client"
+        ]
+    return tuple(dict.fromkeys(name for name in names if source_of(name) is not None))
+
+
+class ClientRows:
+    """The values of each client's own rows, read from the tables; only the process that has the files can make it."""
+
+    def __init__(self, run: ResolvedRun, tables: Tables) -> None:
+        """Use the tables of a resolved run's data; raises KeyError if one is missing."""
+        self._run = run
+        self._tables = {name: tables[name] for name in run.data}
+        self._names = {
+            group.name: [(name, *name.split(".", 1)) for name in own_names(run, group)]
+            for group in run.groups
+        }
+
+    def row(self, source: str, group: Group, number: int) -> int:
+        """Return the row of the data ``source`` that the client with the global number ``number`` takes, from 0."""
+        data = self._run.data[source]
+        return client_row(
+            data.assign,
+            data.rows,
+            seed=str(self._run.seed),
+            name=source,
+            number=number,
+            index=number - group.first,
+        )
+
+    def values(self, group: Group, number: int) -> dict[str, Cell]:
+        """Return the values of the client with the global number ``number`` by the names in templates."""
+        rows: dict[str, int] = {}
+        found = {}
+        for name, source, column in self._names[group.name]:
+            if source not in rows:
+                rows[source] = self.row(source, group, number)
+            found[name] = self._tables[source].cell(column, rows[source])
+        return found
+
+
+class RequestDraw:
+    """The channels of one publisher's requests if they depend on data, in the order of its schedule.
+
+    ``rows`` has the rows of the request whose channel was returned last, by the name of the data.
+    """
+
+    __slots__ = ("next", "rows")
+
+    next: Callable[[], str]
+    """Return the channel of the next request."""
+
+    def __init__(
+        self,
+        template: Template,
+        run: ResolvedRun,
+        group: Group,
+        number: int,
+        own: Mapping[str, Cell],
+        tables: Tables,
+        more: Sequence[str] = (),
+    ) -> None:
+        """``own`` are the client's values; ``more`` names data whose rows are drawn besides those of the template."""
+        bound = template.bind({name: text_of(cell) for name, cell in own.items()})
+        index, seed = number - group.first, str(run.seed)
+        columns = [(name, *name.split(".", 1)) for name in bound.names if source_of(name) is not None]
+        draws = {
+            source: request_rows(
+                run.data[source].assign,
+                run.data[source].rows,
+                seed=seed,
+                name=source,
+                number=number,
+                index=index,
+                clients=group.count,
+            )
+            for source in dict.fromkeys([*(source for _, source, _ in columns), *more])
+        }
+        random = Random(f"{seed}/publish/{number}")
+        variables: Mapping[str, Variable] = run.variables
+        rows = self.rows = dict.fromkeys(draws, 0)
+        if not draws and not bound.names:
+            self.next = lambda: bound.texts[0]
+            return
+
+        def draw() -> str:
+            for source, draw_row in draws.items():
+                rows[source] = draw_row()
+            values = {
+                name: text_of(tables[source].cell(column, rows[source])) for name, source, column in columns
+            }
+            return draw_channel(bound.bind(values), variables, index, random)
+
+        self.next = draw

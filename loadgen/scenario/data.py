@@ -1,0 +1,75 @@
+"""Data files of a scenario: what they are, which of their columns are used, and whether their rows fit."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from loadgen.config.base import Part
+from loadgen.config.units import problem
+from loadgen.data.readers import Kind
+
+MAX_ROWS = 100_000_000
+_File = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+Column = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Data(Part):
+    """A file of rows, whose columns stand as {name.column} in channels, payloads and logins."""
+
+    csv: _File | None = None
+    """A CSV file in the scenario's folder, UTF-8; its first line names the columns."""
+    jsonl: _File | None = None
+    """A JSON Lines file in the scenario's folder: one JSON object a line. {name.a.b} is member b of its member a."""
+    parquet: _File | None = None
+    """A Parquet file in the scenario's folder."""
+    separator: Literal[",", ";", "\t", "|"] | None = None
+    """csv: the character between values; default is the one in the line that names the columns."""
+    assign: Literal["by-client", "random", "in-turn"] = "by-client"
+    """Which row a client takes. by-client: client k of its group takes row k, so no two clients of a group share one.
+    in-turn: the same, beginning again after the last row. random: a row is drawn. With random and in-turn, each publish
+    request takes a row of its own."""
+    first: int | None = Field(default=None, ge=1, le=MAX_ROWS)
+    """Use only so many rows from the beginning; default is all rows. In a record, the number of rows that were read."""
+    secret: tuple[Column, ...] = Field(default=(), strict=False, max_length=100)
+    """Columns that hold secrets: they may stand in logins only, and appear in no record, log or report."""
+
+    @model_validator(mode="after")
+    def _one_file(self) -> Self:
+        given = [kind for kind in ("csv", "jsonl", "parquet") if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise problem(
+                f"has both {given[0]} and {given[1]}; keep one of them"
+                if given
+                else "names no file; give it 'csv', 'jsonl' or 'parquet'"
+            )
+        if self.separator is not None and self.csv is None:
+            raise problem("has a separator, which only csv takes; drop it")
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the file, which is also its key."""
+        return "csv" if self.csv is not None else "jsonl" if self.jsonl is not None else "parquet"
+
+    @property
+    def file(self) -> str:
+        """The file's path as written, relative to the scenario's folder."""
+        name = self.csv or self.jsonl or self.parquet
+        assert name is not None
+        return name
+
+
+def split(name: str) -> tuple[str, str] | None:
+    """Return the data and the column that a template's name such as ``people.id`` means, or None for a variable."""
+    source, dot, column = name.partition(".")
+    return (source, column) if dot else None
+
+
+def columns_in(names: Iterator[str]) -> dict[str, list[str]]:
+    """Return the columns of each data that the names of templates mean, in the order of their first use."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if (meant := split(name)) is not None and meant[1] not in found.setdefault(meant[0], []):
+            found[meant[0]].append(meant[1])
+    return found
