@@ -5,7 +5,6 @@ import secrets
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import gevent
 import msgspec
@@ -22,27 +21,41 @@ from loadgen.measure.checks import Checks
 from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import HARNESS, NETWORK, Failures
 from loadgen.measure.health import HealthSampler
-from loadgen.measure.live import Report
 from loadgen.measure.pauses import PauseWatch
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import ClockRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.protocol.rules import ProtocolRules
-from loadgen.resolve import ClientPlan, Clients, ResolvedRun
-from loadgen.run import locust_stats, messages, worker_process
+from loadgen.resolve import ClientPlan, Clients
+from loadgen.run import locust_stats, worker_process
 from loadgen.run import spool_transfer as gather
 from loadgen.run.account import show_failure
 from loadgen.run.echo import EchoLane, plan_echo
 from loadgen.run.live_gates import LiveGates
-from loadgen.run.messages import Link, Payload
+from loadgen.run.master_messages import Begin, Finish, Go, Grant, Pong, Ramp, SpoolWritten
+from loadgen.run.messages import Link, Message
 from loadgen.run.periodic import FLUSH_INTERVAL_S, every, wait_for_status
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.shared_folder import spool_folder
 from loadgen.run.target import Target
 from loadgen.run.threads import native_lock, native_sleep, run_in_thread, start_native_thread
 from loadgen.run.worker_clock import WorkerClock
-from loadgen.run.worker_messages import MOST_REPORTS, clipped, clipped_counts
+from loadgen.run.worker_messages import (
+    MOST_REPORTS,
+    Check,
+    Claim,
+    Echo,
+    Failure,
+    Finished,
+    Ping,
+    Proxy,
+    Report,
+    Status,
+    Undecodable,
+    clipped,
+    clipped_counts,
+)
 from loadgen.transport import proxy
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
@@ -73,18 +86,17 @@ class Agent:
         self,
         environment: Environment,
         link: Link,
-        worker: int,
         worker_id: str,
-        begin: Payload,
+        begin: Begin,
         allowed: Allowed = NOTHING,
         login_from: str | None = "the master",
     ) -> None:
-        self.worker = worker
+        worker = self.worker = begin.worker
         self.worker_id = worker_id
         self._environment = environment
         self._link = link
-        target = Target.from_payload(begin["target"], allowed, login_from)
-        run = self._resolved = msgspec.convert(begin["run"], ResolvedRun)
+        target = Target.from_payload(begin.target, allowed, login_from)
+        run = self._resolved = begin.run
         self._clients = Clients(run)
         rules = target.protocol.rules
         self.service: Service = target.service()
@@ -104,28 +116,22 @@ class Agent:
         #: Results of the checks in the user's code.
         self.checks = Checks()
         self.most_event_bytes = run.event_bytes
-        self._folder, self._shared = spool_folder(begin["folder"], begin["token"], worker)
+        self._folder, self._shared = spool_folder(begin.folder, begin.token, worker)
         self._spool = SpoolWriter(self._folder, worker)
-        self._sender = (
-            None
-            if self._shared
-            else gather.SpoolSender(
-                self._spool.files, lambda piece: link.to_coordinator(messages.SPOOL, piece)
-            )
-        )
+        self._sender = None if self._shared else gather.SpoolSender(self._spool.files, link.to_coordinator)
         self._patience_s = _HAND_OVER_PATIENCE_S
         #: Why this worker left before the end of the run, or None.
         self._left: str | None = None
-        self.recorder = Recorder(begin["token"], self._spool, run_in_thread, native_lock())
+        self.recorder = Recorder(begin.token, self._spool, run_in_thread, native_lock())
         self._tally = locust_stats.DeliveryTally(environment.stats, run)
         self.recorder.tally = self._tally.add
         self.recorder.tells_shortest = LiveGates.of(run).watching
-        if begin["live"]:
+        if begin.live:
             self.recorder.live = live_reports(run, rules)
         self._pauses = PauseWatch(native_sleep)
         self._health = HealthSampler(gevent.sleep, self._pauses)
         self._clock = WorkerClock(
-            begin["boot_id"] is not None and begin["boot_id"] == boot_id(), worker_id == "local"
+            begin.boot_id is not None and begin.boot_id == boot_id(), worker_id == "local"
         )
         self._claims: list[tuple[str, AsyncResult]] = []
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
@@ -154,7 +160,7 @@ class Agent:
             if settle_ns is not None
             else ProbedReadiness(
                 self.service,
-                begin["token"],
+                begin.token,
                 worker,
                 self._ramp_over,
                 self.report_error,
@@ -251,29 +257,45 @@ class Agent:
 
     # Called for messages of the coordinator.
 
-    def on_grant(self, payload: Payload) -> None:
+    def receive(self, message: Message) -> None:
+        """Handle a message of the master."""
+        match message:
+            case Grant():
+                self.on_grant(message)
+            case Ramp():
+                self.on_ramp(message)
+            case Go():
+                self.on_go(message)
+            case Finish():
+                self.on_finish(message)
+            case SpoolWritten():
+                self.on_spool_written(message)
+            case Pong():
+                self.on_pong(message)
+
+    def on_grant(self, grant: Grant) -> None:
         """Handle GRANT: give claimed clients to the users that wait for them."""
-        granted: dict[str, list[int]] = {role: list(numbers) for role, numbers in payload["granted"].items()}
-        for role, waiting in self._asked.pop(payload["request"], ()):
+        granted = {role: list(numbers) for role, numbers in grant.granted.items()}
+        for role, waiting in self._asked.pop(grant.request, ()):
             numbers = granted.get(role)
             waiting.set(numbers.pop(0) if numbers else None)
 
-    def on_ramp(self, payload: Payload) -> None:
+    def on_ramp(self, ramp: Ramp) -> None:
         """Handle RAMP: let users connect, each at its own time."""
-        self._ramp_ns = payload["ramp_ns"]
+        self._ramp_ns = ramp.ramp_ns
         self._ramping.set()
 
-    def on_go(self, payload: Payload) -> None:
+    def on_go(self, go: Go) -> None:
         """Handle GO: pass the timeline to the users; publishers start on it by themselves."""
         # All clients exist by now and live to the end: the garbage collector need not scan them again.
         gc.freeze()
-        timeline = Timeline(**payload)
+        timeline = Timeline(go.warmup_ns, go.measure_ns, go.measure_end_ns, go.drain_end_ns)
         if self.recorder.live is not None:
             self.recorder.live.measure_ns = timeline.measure_ns
         self._timeline.set(timeline)
 
-    def on_finish(self, payload: Payload) -> None:
-        """Handle FINISH: stop publishing, drain for ``drain_ns``, close connections, and hand over the record."""
+    def on_finish(self, finish: Finish) -> None:
+        """Handle FINISH: stop publishing, drain, close connections, and hand over the record."""
         if self._finishing:
             return
         self._finishing = True
@@ -283,12 +305,12 @@ class Agent:
         for _, waiting in self._claims:
             waiting.set(None)
         self._ramping.set()
-        gevent.spawn(self._finish, payload["drain_ns"])
+        gevent.spawn(self._finish, finish.drain_ns)
 
-    def on_spool_written(self, payload: Payload) -> None:
+    def on_spool_written(self, answer: SpoolWritten) -> None:
         """Handle SPOOL_WRITTEN: the master acknowledges the bytes of a spool file that it has written."""
         if self._sender is not None:
-            self._sender.on_answer(payload)
+            self._sender.on_answer(answer)
             self._send_spool()
 
     def leave(self, why: str, patience_s: float) -> None:
@@ -297,7 +319,7 @@ class Agent:
         ``why`` goes into the manifest. The master counts as gone if it is silent for ``patience_s`` seconds.
         """
         self._left, self._patience_s = why, patience_s
-        self.on_finish({"drain_ns": 0})
+        self.on_finish(Finish(drain_ns=0))
         self.finished.wait(patience_s + _HAND_OVER_PATIENCE_S)
 
     def abandon(self) -> None:
@@ -306,24 +328,30 @@ class Agent:
         self._flush()
         self._spool.close()
 
-    def on_pong(self, payload: Payload) -> None:
+    def on_pong(self, pong: Pong) -> None:
         """Handle PONG: add the answered ping to the estimate of the master's clock."""
         here = read_both()
         # The clock daemon may have updated its bound since the ping left: the wider one covers the time between.
-        bound_ns = clockbound.wider(payload["bound_ns"], clockbound.error_ns())
-        known = {"received_ns": here.real_ns, "received_raw_ns": here.raw_ns, "bound_ns": bound_ns}
-        row = ClockRow(**{**payload, **known})
+        bound_ns = clockbound.wider(pong.bound_ns, clockbound.error_ns())
+        row = ClockRow(
+            **{
+                **msgspec.structs.asdict(pong),
+                "received_ns": here.real_ns,
+                "received_raw_ns": here.raw_ns,
+                "bound_ns": bound_ns,
+            }
+        )
         self._clock.add(row)
         self.recorder.clock(row)
         self.recorder.clock_offset_ns = self._clock.offset_ns
 
     # Internals.
 
-    def _echo_lane(self, begin: Payload, rules: ProtocolRules) -> EchoLane | None:
-        if begin["echo_ns"] is None:
+    def _echo_lane(self, begin: Begin, rules: ProtocolRules) -> EchoLane | None:
+        if begin.echo_ns is None:
             return None
-        token, workers = begin["token"], begin["workers"]
-        plan = plan_echo(self._resolved, self._clients, rules, begin["echo_ns"], token, self.worker, workers)
+        token, workers = begin.token, begin.workers
+        plan = plan_echo(self._resolved, self._clients, rules, begin.echo_ns, token, self.worker, workers)
         return EchoLane(self, plan, token, self._spool)
 
     def _ping_loop(self) -> None:
@@ -335,21 +363,14 @@ class Agent:
     def _ping(self) -> None:
         bound_ns = clockbound.error_ns()
         here = read_both()
-        self._link.to_coordinator(
-            messages.PING,
-            {
-                "bound_ns": bound_ns,
-                "sent_ns": here.real_ns,
-                "sent_raw_ns": here.raw_ns,
-            },
-        )
+        self._link.to_coordinator(Ping(bound_ns=bound_ns, sent_ns=here.real_ns, sent_raw_ns=here.raw_ns))
 
     def _send_claims(self) -> None:
         claims, self._claims = self._claims, []
         request = secrets.randbits(31)
         self._asked[request] = claims
         wanted = Counter(role for role, _ in claims)
-        self._link.to_coordinator(messages.CLAIM, {"request": request, "wanted": dict(wanted)})
+        self._link.to_coordinator(Claim(request=request, wanted=dict(wanted)))
 
     def _ramp_over(self) -> bool:
         return self._ramp_ns > 0 and now_ns() >= self._clock.local_ns(
@@ -378,7 +399,7 @@ class Agent:
             self._shortest = self._latest.shortest_histogram
         groups = self._tally.show(self._latest.end_ns)
         if self._latest.live is not None:
-            self._reports.append({**self._latest.live, "groups": groups})
+            self._reports.append(Report.of({**self._latest.live, "groups": groups}))
         if self._latest.events:
             latest = self._latest
             locust_stats.add_publishes(
@@ -408,8 +429,7 @@ class Agent:
         histogram, self._histogram = self._histogram, None
         reports, self._reports = self._reports[:MOST_REPORTS], self._reports[MOST_REPORTS:]
         self._link.to_coordinator(
-            messages.STATUS,
-            _status(
+            Status(
                 progress={
                     **self._counts(),
                     "probes": self._readiness.probes,
@@ -421,6 +441,8 @@ class Agent:
                 complaints=clipped_counts(self._complaints),
                 fatal=clipped(self._fatal),
                 broken=clipped(self._broken),
+                broken_code=int(ExitCode.INCONCLUSIVE),
+                absent=False,
                 histogram=histogram,
                 shortest=self._shortest if histogram else None,
                 live=reports,
@@ -455,29 +477,30 @@ class Agent:
             self._hand_over(self._sender)
         self.timer.close()
         self._link.to_coordinator(
-            messages.FINISHED,
-            {
-                "receive_path": "native" if is_native() else "python",
-                "deliveries": self.recorder.deliveries,
-                "events": self.recorder.events,
-                "foreign": self.recorder.foreign,
-                "undecodable": self.recorder.undecodable.count,
-                "undecodable_kinds": self.recorder.undecodable.to_list(),
-                "unknown_subscription": self.recorder.unknown_subscription,
-                "probes": self._readiness.probes,
-                "probe_deliveries": self.recorder.probe_deliveries,
-                "echo": None if self._echo is None else self._echo.to_dict(),
-                "deviations": clipped_counts(self.recorder.deviations),
-                "network": clipped_counts(self._network),
-                "proxies": proxy.routes(self.service.connect_url, self.service.http_url),
-                "failures": self.failures.to_list(),
-                "checks": self.checks.to_dict(),
-                "gathered_by": "shared folder" if self._sender is None else "messages",
-                "rows": dict(self._spool.rows),
-                "spool_bytes": sum(path.stat().st_size for path in self._spool.files()),
-                "files": None if self._sender is None else self._sender.totals(),
-                "left": self._left,
-            },
+            Finished(
+                receive_path="native" if is_native() else "python",
+                deliveries=self.recorder.deliveries,
+                events=self.recorder.events,
+                foreign=self.recorder.foreign,
+                undecodable=self.recorder.undecodable.count,
+                undecodable_kinds=[Undecodable(**each) for each in self.recorder.undecodable.to_list()],
+                unknown_subscription=self.recorder.unknown_subscription,
+                probes=self._readiness.probes,
+                probe_deliveries=self.recorder.probe_deliveries,
+                echo=None if self._echo is None else Echo(**self._echo.to_dict()),
+                deviations=clipped_counts(self.recorder.deviations),
+                network=clipped_counts(self._network),
+                proxies=[
+                    Proxy.of(each) for each in proxy.routes(self.service.connect_url, self.service.http_url)
+                ],
+                failures=[Failure(**each) for each in self.failures.to_list()],
+                checks={name: Check(**each) for name, each in self.checks.to_dict().items()},
+                gathered_by="shared folder" if self._sender is None else "messages",
+                rows=dict(self._spool.rows),
+                spool_bytes=sum(path.stat().st_size for path in self._spool.files()),
+                files=None if self._sender is None else self._sender.totals(),
+                left=self._left,
+            )
         )
         if self._sender is not None and not self._sender.pending():
             gather.remove(self._spool.files())
@@ -504,23 +527,17 @@ def _address(service: Service, dialer: Dialer) -> Address:
         raise RunError(str(error), ExitCode.USAGE) from None
 
 
-def failed_status(reason: str, code: int) -> Payload:
-    """Return the STATUS payload of an agent that could not be created; ``code`` is the exit code."""
-    return _status(broken=clipped(reason), broken_code=code, absent=True)
-
-
-def _status(**known: Any) -> Payload:
-    """Return a STATUS payload; fields that are not given are those of an agent that has just begun."""
-    begun = {
-        "progress": asdict(Progress()),
-        "deliveries": 0,
-        "complaints": {},
-        "fatal": None,
-        "broken": None,
-        "broken_code": int(ExitCode.INCONCLUSIVE),
-        "absent": False,
-        "histogram": None,
-        "shortest": None,
-        "live": [],
-    }
-    return {**begun, **known}
+def failed_status(reason: str, code: int) -> Status:
+    """Return the status of an agent that could not be created; ``code`` is the exit code."""
+    return Status(
+        progress=asdict(Progress()),
+        deliveries=0,
+        complaints={},
+        fatal=None,
+        broken=clipped(reason),
+        broken_code=code,
+        absent=True,
+        histogram=None,
+        shortest=None,
+        live=[],
+    )

@@ -4,7 +4,7 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,7 +25,7 @@ from loadgen.live.service import LiveService
 from loadgen.measure.failures import message_of
 from loadgen.planning import limits
 from loadgen.run import agent as agents
-from loadgen.run import ending, messages, preparation, target, user_classes, worker_messages
+from loadgen.run import ending, master_messages, messages, preparation, target, user_classes, worker_messages
 from loadgen.run import registration as joining
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
@@ -33,34 +33,18 @@ from loadgen.run.coordinator import FINISHING, Coordinator
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.ending import Ending
 from loadgen.run.handover import Handover
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import Begin, Refuse, StandBy
+from loadgen.run.messages import Message
 from loadgen.run.preparation import LOADED_BY
 from loadgen.run.runners import faults, refused
+from loadgen.run.worker_messages import Hello, Interrupted
 from loadgen.server.process import ServerProcess
 from loadgen.transport import proxy, sources
 from loadgen.users.roles import LoadUser, attach
 
-TO_COORDINATOR = (
-    messages.HELLO,
-    messages.CLAIM,
-    messages.STATUS,
-    messages.SPOOL,
-    messages.FINISHED,
-    messages.PING,
-    messages.INTERRUPTED,
-)
-TO_AGENTS = (
-    messages.BEGIN,
-    messages.GRANT,
-    messages.RAMP,
-    messages.GO,
-    messages.FINISH,
-    messages.SPOOL_WRITTEN,
-    messages.PONG,
-    messages.REFUSE,
-    messages.STAND_BY,
-)
-
+#: Names of the messages that each side takes.
+TO_COORDINATOR = tuple(worker_messages.CODEC.known)
+TO_AGENTS = tuple(master_messages.CODEC.known)
 
 #: A master that is silent for this long counts as gone; it sends a heartbeat every second.
 MASTER_SILENCE_S = 10.0
@@ -137,79 +121,60 @@ class Controller:
 
     # The link.
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator: over Locust, or directly if it lives in this process."""
         if isinstance(self.runner, WorkerRunner):
-            self.runner.send_message(kind, payload)
+            messages.send(self.runner, message)
         else:
             # In another greenlet, as for a real message: the caller must not run the coordinator's code.
-            gevent.spawn(self._receive_here, kind, payload)
+            gevent.spawn(self._receive_here, message)
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
         """Send a message to one agent, or to all if ``worker_id`` is None."""
         if isinstance(self.runner, MasterRunner):
-            self.runner.send_message(kind, payload, worker_id)
+            messages.send(self.runner, message, worker_id)
         else:
-            gevent.spawn(self._from_coordinator, kind, payload)
+            gevent.spawn(self._from_coordinator, message)
 
-    def _receive_here(self, kind: str, payload: Payload) -> None:
-        self._from_agent("local", kind, worker_messages.converted(kind, payload))
+    def _receive_here(self, message: Message) -> None:
+        self._from_agent("local", messages.checked(message))
 
     def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
         """Handle a Locust message; ``msg.node_id`` identifies the connection that brought it. Never raises."""
         try:
             if isinstance(self.runner, MasterRunner):
-                self._from_agent(msg.node_id, msg.type, msg.data, msg.address)
+                self._from_agent(msg.node_id, msg.data, msg.address)
             else:
-                self._from_coordinator(msg.type, msg.data)
+                self._from_coordinator(msg.data)
         except Exception as error:
             told = str(error) if isinstance(error, ValueError) else message_of(error)
             sender = msg.node_id if isinstance(self.runner, MasterRunner) else "the master"
             faults.add(sender, msg.type, told)
 
-    def _from_agent(self, worker_id: str, kind: str, message: Any, address: str | None = None) -> None:
+    def _from_agent(self, worker_id: str, message: Message, address: str | None = None) -> None:
         """Pass a worker's message to the coordinator; propagates its exceptions."""
         coordinator = self.coordinator
-        if kind == messages.HELLO:
+        if isinstance(message, Hello):
             self.registry.meet(worker_id, message, coordinator if not self.over else None, address)
-        elif kind == messages.INTERRUPTED:
+        elif isinstance(message, Interrupted):
             if not getattr(self.options, "processes", None):
                 raise ValueError("only a worker that this process has forked may end the run")
             if self._interrupts == 0:
                 self.on_interrupt()
         elif coordinator is not None and worker_id in coordinator.workers:
-            takers: dict[str, Callable[[str, Any], None]] = {
-                messages.CLAIM: coordinator.on_claim,
-                messages.STATUS: coordinator.on_status,
-                messages.SPOOL: coordinator.on_spool,
-                messages.FINISHED: coordinator.on_finished,
-                messages.PING: coordinator.on_ping,
-            }
-            takers[kind](worker_id, message)
+            coordinator.receive(worker_id, message)
 
-    def _from_coordinator(self, kind: str, payload: Payload) -> None:
+    def _from_coordinator(self, message: Message) -> None:
         """Pass a message of the master to the agent; propagates its exceptions."""
-        agent = self.agent
-        if kind == messages.BEGIN:
-            self._begin_agent(payload)
-        elif kind == messages.REFUSE:
-            say(payload["reason"])
+        if isinstance(message, Begin):
+            self._begin_agent(message)
+        elif isinstance(message, Refuse):
+            say(message.reason)
             os._exit(ExitCode.USAGE)
-        elif kind == messages.STAND_BY:
-            say(payload["reason"])
-        elif agent is not None:
-            if kind == messages.GRANT:
-                agent.on_grant(payload)
-            elif kind == messages.RAMP:
-                agent.on_ramp(payload)
-            elif kind == messages.GO:
-                agent.on_go(payload)
-            elif kind == messages.FINISH:
-                agent.on_finish(payload)
-            elif kind == messages.SPOOL_WRITTEN:
-                agent.on_spool_written(payload)
-            elif kind == messages.PONG:
-                agent.on_pong(payload)
+        elif isinstance(message, StandBy):
+            say(message.reason)
+        elif self.agent is not None:
+            self.agent.receive(message)
 
     # Called by Locust.
 
@@ -278,9 +243,9 @@ class Controller:
         if self.live is not None:
             self.live.begin(coordinator)
         for info in workers:
-            begin = coordinator.begin_payload(info.worker_id)
+            begin = coordinator.begin(info.worker_id)
             if isinstance(self.runner, MasterRunner):
-                self.to_agents(messages.BEGIN, begin, info.worker_id)
+                self.to_agents(begin, info.worker_id)
             else:
                 self._begin_agent(begin)
         self._display = ProgressDisplay(coordinator)
@@ -342,33 +307,31 @@ class Controller:
         if self.live is not None:
             self.live.end()
 
-    def _begin_agent(self, begin: Payload) -> None:
+    def _begin_agent(self, begin: Begin) -> None:
         worker_id = self.runner.client_id if isinstance(self.runner, WorkerRunner) else "local"
         try:
             sources.use(sources.Sources.from_environment())
             # A worker takes no secret and no command from another process's command line: see `credentials.allowed`.
             is_own = not isinstance(self.runner, WorkerRunner) or self.is_forked
             login_from = None if is_own else "the master"
-            self.agent = Agent(
-                self.environment, self, begin["worker"], worker_id, begin, self.allowed, login_from
-            )
+            self.agent = Agent(self.environment, self, worker_id, begin, self.allowed, login_from)
             self._take_early(self.agent)
             attach(self.environment, self.agent)
-            limits.check_open_files(begin["sockets"], 1)
+            limits.check_open_files(begin.sockets, 1)
             if self.coordinator is None:
                 # Only on workers: a master that has an agent itself checked its ports before the run.
-                service, http = self.agent.service, begin["sockets"] - begin["websockets"]
+                service, http = self.agent.service, begin.sockets - begin.websockets
                 limits.check_local_ports(
                     service.connect_url,
-                    begin["websockets"],
+                    begin.websockets,
                     service.http_url,
                     http,
                     sources.process_sources,
                 )
         except RunError as error:
-            self.to_coordinator(messages.STATUS, agents.failed_status(str(error), int(error.code)))
+            self.to_coordinator(agents.failed_status(str(error), int(error.code)))
         except sources.SourceError as error:
-            self.to_coordinator(messages.STATUS, agents.failed_status(str(error), int(ExitCode.USAGE)))
+            self.to_coordinator(agents.failed_status(str(error), int(ExitCode.USAGE)))
 
     def watch_for_workers(self) -> None:
         """End a headless master that has not begun a run after ``--workers-timeout`` seconds."""
@@ -482,7 +445,7 @@ class Controller:
         if self._interrupts > 2:
             os._exit(ExitCode.INTERRUPTED)
         if self.forked_by_master:
-            self.to_coordinator(messages.INTERRUPTED, {})
+            self.to_coordinator(Interrupted())
         elif self.agent is None:
             os._exit(ExitCode.INTERRUPTED)
         elif self._interrupts == 1:

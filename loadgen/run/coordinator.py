@@ -18,15 +18,16 @@ from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.budget import Budget
 from loadgen.resolve import ResolvedRun
-from loadgen.run import echo, messages
+from loadgen.run import echo
 from loadgen.run.account import Account
 from loadgen.run.kills import KillWatch, killed_here
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
 from loadgen.run.master.progress import ProgressView, Snapshot
 from loadgen.run.master.workers import Workers
+from loadgen.run.master_messages import Begin, Finish, Pong
 from loadgen.run.master_pauses import MasterPauses
-from loadgen.run.messages import Link, Payload
+from loadgen.run.messages import Link, Message
 from loadgen.run.offered import offered
 from loadgen.run.record import RunFolder
 from loadgen.run.spool_transfer import SpoolReceiver
@@ -150,44 +151,56 @@ class Coordinator:
         """Return the number of clients of each role that a worker plays."""
         return self.workers.counts(worker_id)
 
-    def begin_payload(self, worker_id: str) -> Payload:
-        """Return the BEGIN payload: everything an agent needs to take part."""
-        return {
-            "run": self._resolved.for_worker(),
-            "target": self._target.to_payload(),
-            "token": self.manifest.token,
-            "folder": str(self.folder.path),
-            "worker": self.workers[worker_id].info.worker,
-            "sockets": self.workers[worker_id].share.sockets,
-            "websockets": self.workers[worker_id].share.websockets,
-            "workers": len(self.workers),
-            "echo_ns": echo.interval_ns(
-                self._resolved, (state.info.boot_id for state in self.workers.values())
-            ),
-            "boot_id": boot_id(),
-            "live": self.live is not None,
-        }
+    def begin(self, worker_id: str) -> Begin:
+        """Return the message with which a worker's part in the run begins."""
+        state = self.workers[worker_id]
+        return Begin(
+            run=self._resolved.for_worker(),
+            target=self._target.to_payload(),
+            token=self.manifest.token,
+            folder=str(self.folder.path),
+            worker=state.info.worker,
+            sockets=state.share.sockets,
+            websockets=state.share.websockets,
+            workers=len(self.workers),
+            echo_ns=echo.interval_ns(self._resolved, (each.info.boot_id for each in self.workers.values())),
+            boot_id=boot_id(),
+            live=self.live is not None,
+        )
 
-    def on_ping(self, worker_id: str, ping: Ping) -> None:
+    def receive(self, worker_id: str, message: Message) -> None:
+        """Handle a message of a worker of this run.
+
+        Raises:
+            ValueError: the worker may not send it now.
+        """
+        match message:
+            case Ping():
+                self._answer(worker_id, message)
+            case Claim():
+                self._phases.grant(worker_id, message)
+            case Status():
+                self.on_status(worker_id, message)
+            case Piece():
+                self.on_spool(worker_id, message)
+            case Finished():
+                self.on_finished(worker_id, message)
+
+    def _answer(self, worker_id: str, ping: Ping) -> None:
         """Answer a worker's ping with this process's time."""
         received_ns, here = now_ns(), read_both()
         self._link.to_agents(
-            messages.PONG,
-            {
-                "sent_ns": ping.sent_ns,
-                "bound_ns": ping.bound_ns,
-                "master_bound_ns": clockbound.error_ns(),
-                "sent_raw_ns": ping.sent_raw_ns,
-                "master_received_ns": received_ns,
-                "master_sent_ns": here.real_ns,
-                "master_raw_ns": here.raw_ns,
-            },
+            Pong(
+                sent_ns=ping.sent_ns,
+                bound_ns=ping.bound_ns,
+                master_bound_ns=clockbound.error_ns(),
+                sent_raw_ns=ping.sent_raw_ns,
+                master_received_ns=received_ns,
+                master_sent_ns=here.real_ns,
+                master_raw_ns=here.raw_ns,
+            ),
             worker_id,
         )
-
-    def on_claim(self, worker_id: str, claim: Claim) -> None:
-        """Grant the next clients of the claimed roles to a worker's users."""
-        self._phases.grant(worker_id, claim)
 
     def on_status(self, worker_id: str, status: Status) -> None:
         """Take a worker's counts; raises ValueError if it reports more seconds than have passed."""
@@ -218,7 +231,7 @@ class Coordinator:
             )
             self._phases.changed.set()
             return
-        self._link.to_agents(messages.SPOOL_WRITTEN, answer, worker_id)
+        self._link.to_agents(answer, worker_id)
 
     def on_finished(self, worker_id: str, finished: Finished) -> None:
         """Note that a worker has handed over its record.
@@ -291,7 +304,7 @@ class Coordinator:
         cut_short = self.phase in ("warmup", "measure")
         drain_ns = self._resolved.phases.drain_ns if cut_short else 0
         self._view.enter(FINISHING, None)
-        self._link.to_agents(messages.FINISH, {"drain_ns": drain_ns})
+        self._link.to_agents(Finish(drain_ns=drain_ns))
         self._progressed_ns = self._clock.now_ns() + drain_ns
         while self.workers.pending:
             # A large record takes long to transfer: give up only when no piece has arrived for a while.

@@ -20,7 +20,7 @@ from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
 from loadgen.protocol.refusals import Kind, Refusal
 from loadgen.resolve import ResolvedRun
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import TargetPart
 from loadgen.targets import adopt_protocol_file, protocol_file_of, protocol_of
 from loadgen.transport import bounded, proxy
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
@@ -189,39 +189,36 @@ class Target:
         except proxy.ProxySettingError as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
-    def to_payload(self) -> Payload:
+    def to_payload(self) -> TargetPart:
         """Return the target as a part of BEGIN, for :meth:`from_payload` on a worker."""
-        login = self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None
-        return {
-            "url": self.url,
-            "login": login,
-            "api_key": self.api_key,
-            # The content: a worker on another machine may lack the file, or have a different one.
-            "protocol_file": protocol_file_of(self.url),
-            "allow_remote": self.allow_remote,
-        }
+        return TargetPart(
+            url=self.url,
+            login=self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None,
+            api_key=self.api_key,
+            protocol_file=protocol_file_of(self.url),
+            allow_remote=self.allow_remote,
+        )
 
     @classmethod
     def from_payload(
         cls,
-        payload: Payload,
+        payload: TargetPart,
         allowed: Allowed = NOTHING,
         login_from: str | None = "the master",
     ) -> "Target":
         """Return the target of a payload; ``allowed`` is what this process's own command line permits."""
-        login = payload["login"]
-        if payload["protocol_file"] is not None:
-            adopt_protocol_file(payload["url"], payload["protocol_file"])
+        if payload.protocol_file is not None:
+            adopt_protocol_file(payload.url, payload.protocol_file)
         return cls(
-            payload["url"],
-            _login(login) if login is not None else None,
-            payload["api_key"],
-            allow_remote=payload["allow_remote"],
+            payload.url,
+            _login(payload.login) if payload.login is not None else None,
+            payload.api_key,
+            allow_remote=payload.allow_remote,
             allowed=allowed,
             login_from=login_from,
         )
 
-    def describe(self) -> Payload:
+    def describe(self) -> dict[str, Any]:
         """Return the manifest's `target`, without secrets."""
         endpoints, protocol = self.endpoints(), self.protocol
         auth = "api-key of the embedded server" if self.embedded else "nobody (no login)"

@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from loadgen.credentials.allowed import NOTHING, Allowed
+from loadgen.resolve.resolver import resolve
 from loadgen.run import controller as module
-from loadgen.run import messages
 from loadgen.run.controller import Controller
+from loadgen.run.master_messages import Begin
+from loadgen.run.target import Target
+from loadgen.scenario import load
 
 
 class Worker:
@@ -23,6 +26,23 @@ class Local:
 
 class EnoughError(Exception):
     """The agent would be made now."""
+
+
+def begin() -> Begin:
+    url = "http://127.0.0.1:1/event"
+    return Begin(
+        run=resolve(load("comments", target=url), url),
+        target=Target(url).to_payload(),
+        token=1,
+        folder="/nowhere",
+        worker=0,
+        sockets=1,
+        websockets=1,
+        workers=1,
+        echo_ns=None,
+        boot_id=None,
+        live=False,
+    )
 
 
 def options(**given: Any) -> SimpleNamespace:
@@ -47,7 +67,7 @@ def begun(
     # As Locust's worker does when its master's `spawn` arrives.
     vars(own).update(allow_env=["SOME_NAME"], allow_file=["/"], allow_commands=True, weight="9")
     with pytest.raises(EnoughError):
-        controller._from_coordinator(messages.BEGIN, {"worker": 0, "target": {}})
+        controller._from_coordinator(begin())
     return taken[-2], taken[-1]
 
 
