@@ -10,6 +10,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.errors import TransportError
 from loadgen.transport.framing import OnText
 from loadgen.transport.isolation import OnFailed
+from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
 
 
@@ -22,9 +23,15 @@ class ByteStream(SocketStream):
     __slots__ = ("_closing", "_on_bytes")
 
     def __init__(
-        self, address: Address, *, on_bytes: OnText, on_closed: OnClosed, on_failed: OnFailed | None = None
+        self,
+        address: Address,
+        *,
+        on_bytes: OnText,
+        on_closed: OnClosed,
+        on_failed: OnFailed | None = None,
+        slow: SlowReading | None = None,
     ) -> None:
-        super().__init__(address, on_closed, on_failed)
+        super().__init__(address, on_closed, on_failed, slow)
         self._on_bytes = on_bytes
         self._closing = False
 

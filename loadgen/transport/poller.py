@@ -64,7 +64,7 @@ FILLED = socket.MSG_TRUNC
 class Source(Protocol):
     """A connection from the poller's point of view."""
 
-    #: `recvmsg_into` of its socket.
+    #: Reads its socket; only the Python poller calls it.
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Called with the text if a read is exactly one whole text frame; None if `take` must get every byte.
     whole: OnText | None
@@ -335,7 +335,7 @@ def poller() -> Poller | NativePoller:
 
 
 def python_poller() -> Poller:
-    """Return the hub's Python poller, which reads by the source's ``recvmsg_into`` and so lets that be replaced."""
+    """Return the hub's Python poller, which reads by the source's ``recvmsg_into`` and not by the socket itself."""
     return _of_hub(_python_inlets, Poller)
 
 

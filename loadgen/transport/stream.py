@@ -24,6 +24,7 @@ from loadgen.transport.isolation import OnFailed, OurFailureError
 from loadgen.transport.poller import NativePoller, Poller, poller, python_poller
 from loadgen.transport.records import RecordBoundary
 from loadgen.transport.silence import OnSilent, Silence, last_data_ns, silence_watch, unread_bytes
+from loadgen.transport.slow_reading import SlowReading
 
 _WRITE = 2
 _PLAINTEXT = bytearray(64 * 1024)
@@ -55,6 +56,7 @@ class SocketStream:
         "_poller",
         "_records",
         "_silence",
+        "_slow",
         "_socket",
         "_stuck",
         "_tls",
@@ -75,10 +77,18 @@ class SocketStream:
     #: Text for a connection that ends without a close code.
     abrupt: ClassVar[str] = "closed"
 
-    def __init__(self, address: Address, on_closed: OnClosed, on_failed: OnFailed | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        on_closed: OnClosed,
+        on_failed: OnFailed | None = None,
+        slow: SlowReading | None = None,
+    ) -> None:
+        """``slow`` limits how fast the connection is read once it is open; without it, there is no limit."""
         self._address = address
         self._on_closed = on_closed
         self._on_failed = on_failed
+        self._slow = slow
         self._socket: socket.socket | None = None
         self._poller: Poller | NativePoller | None = None
         self._descriptor = -1
@@ -128,9 +138,13 @@ class SocketStream:
         self.remote_address = remote_of(self._socket)
         self.kernel_timestamps = kernel_time.enable(self._socket)
         self._opening = opening = AsyncResult()
-        self.recvmsg_into = self._socket.recvmsg_into
         self._descriptor = self._socket.fileno()
-        self._poller = poller()
+        if self._slow is None:
+            self.recvmsg_into = self._socket.recvmsg_into
+            self._poller = poller()
+        else:
+            self.recvmsg_into = self._slow.reading(self, self._socket.recvmsg_into)
+            self._poller = python_poller()
         self._poller.add(self._descriptor, self)
         try:
             if self._address.ssl_context is not None:
@@ -144,6 +158,8 @@ class SocketStream:
                 self._secured()
             opening.get(timeout=timeout_s)
             self._opening = None
+            if self._slow is not None:
+                self._slow.begin()
             if self._early is not None:
                 gevent.get_hub().loop.run_callback(isolation.run, self, self._ended, str(self._early))
         except BaseException as error:
@@ -190,6 +206,11 @@ class SocketStream:
         if self._socket is not None and self._poller is None:
             self._poller = python_poller()
             self._poller.add(self._descriptor, self)
+
+    def read_at_full_speed(self) -> None:
+        """Lift the limit on reading, if there is one; an orderly close needs it, to see the server's answer soon."""
+        if self._slow is not None:
+            self._slow.end(self)
 
     def watch_silence(self, timeout_ns: int, on_silent: OnSilent) -> None:
         """Call ``on_silent`` once if the service sends nothing for ``timeout_ns``.

@@ -22,6 +22,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError, UnreadableError
 from loadgen.transport.framing import OnText, TextFrames
 from loadgen.transport.isolation import OnFailed
+from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.stream import OnClosed, SocketStream
 from loadgen.transport.upgrade import Upgrade
 
@@ -71,6 +72,7 @@ class WebSocket(SocketStream):
         binary: bool = False,
         resource: str | None = None,
         max_message_bytes: int | None = 4 * 1024 * 1024,
+        slow: SlowReading | None = None,
     ) -> None:
         """Make a connection that is yet to be opened.
 
@@ -78,7 +80,7 @@ class WebSocket(SocketStream):
         ``resource`` is the path and query to request in place of the address's. A received message may have at most
         ``max_message_bytes``, or any size if that is None.
         """
-        super().__init__(address, on_closed, on_failed)
+        super().__init__(address, on_closed, on_failed, slow)
         self._subprotocols = subprotocols
         self._headers = headers
         self._resource = resource

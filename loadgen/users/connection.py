@@ -63,7 +63,6 @@ class ClientConnection:
         "_on_ended",
         "_run",
         "_session",
-        "_slow",
         "_socket",
         "_subscriptions",
         "_watching",
@@ -91,7 +90,6 @@ class ClientConnection:
         self._numbers: dict[str, int] = {}
         #: Subscriptions of the latest life.
         self._subscriptions: Subscriptions | None = None
-        self._slow: SlowReading | None = None
         #: True while deliveries must be examined after recording: until all subscriptions are ready, or for the user's
         #: on_delivery().
         self._watching = True
@@ -139,7 +137,14 @@ class ClientConnection:
         self.ended.clear()
         handshake = service.handshake([plan.channel for plan in self._client.subscriptions])
         socket = self._socket = connection_to(
-            self._run.address, handshake, self._session.receive, self._on_closed, self.failed
+            self._run.address,
+            handshake,
+            self._session.receive,
+            self._on_closed,
+            self.failed,
+            None
+            if (bytes_per_s := self._client.behaviour.read_bytes_per_s) is None
+            else SlowReading(bytes_per_s),
         )
         subscriptions = self._subscriptions = Subscriptions(
             self._run, self._client, life, self._session, socket, self._numbers, self._watch
@@ -173,8 +178,7 @@ class ClientConnection:
             raise
         life.opened_ns = now_ns()
         self._run.progress.opened += 1
-        if (bytes_per_s := self._client.behaviour.read_bytes_per_s) is not None:
-            self._slow = SlowReading(socket, bytes_per_s)
+        if self._client.behaviour.read_bytes_per_s is not None:
             self._run.recorder.slow.update(plan.number for plan in self._client.subscriptions)
 
     def _log_in(self, socket: SocketStream, timeout_s: float) -> None:
@@ -257,7 +261,6 @@ class ClientConnection:
             return False
         self._life.intent = intent
         if with_close_frame:
-            self._read_on()
             self._say_goodbye(self._socket)
         else:
             self._socket.abort()
@@ -266,7 +269,6 @@ class ClientConnection:
     def close(self) -> None:
         """Begin to close the connection; :attr:`ended` is set when the service has closed it too."""
         self._begin_closing()
-        self._read_on()
         if self._socket is not None:
             self._say_goodbye(self._socket)
 
@@ -421,16 +423,12 @@ class ClientConnection:
         socket.abort()
 
     def _say_goodbye(self, socket: SocketStream) -> None:
+        # The answer to a close frame comes after the data that a slow client has not read.
+        socket.read_at_full_speed()
         goodbye = self._session.closing()
         if goodbye and socket.is_open:
             socket.send(goodbye)
         socket.close()
-
-    def _read_on(self) -> None:
-        """Let a slow client read at full speed, since the answer to its close frame comes after the unread data."""
-        slow, self._slow = self._slow, None
-        if slow is not None:
-            slow.stop()
 
     def _watch(self) -> None:
         """Update whether deliveries are examined, and use the fast path if they need not be.
@@ -448,7 +446,6 @@ class ClientConnection:
     def _on_closed(self, code: int | None, reason: str) -> None:
         socket, self._socket = self._socket, None
         at_ns = now_ns()
-        self._slow = None
         try:
             if self._keepalive is not None:
                 self._keepalive.stop()

@@ -55,6 +55,9 @@ class Socket:
     def use_fast_path(self, fast_path: object) -> None:
         pass
 
+    def read_at_full_speed(self) -> None:
+        pass
+
     def failed(self, error: BaseException) -> None:
         raise error
 
@@ -181,7 +184,7 @@ class World:
 def _sockets() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            module, "connection_to", lambda address, handshake, receive, closed, failed: Socket(closed)
+            module, "connection_to", lambda address, handshake, receive, closed, failed, slow: Socket(closed)
         )
         yield
 

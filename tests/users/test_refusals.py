@@ -18,7 +18,7 @@ LATER, NEVER = Refusal.of(429), Refusal.of(403)
 def _sockets() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            module, "connection_to", lambda address, handshake, receive, closed, failed: Socket(closed)
+            module, "connection_to", lambda address, handshake, receive, closed, failed, slow: Socket(closed)
         )
         yield
 
