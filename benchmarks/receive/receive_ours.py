@@ -21,6 +21,7 @@ from gevent.pool import Pool  # noqa: E402
 
 from loadgen.measure.health import HealthSampler  # noqa: E402
 from loadgen.measure.recorder import Recorder  # noqa: E402
+from loadgen.measure.sinks import Sinks  # noqa: E402
 from loadgen.measure.spool import SpoolWriter  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
@@ -55,7 +56,14 @@ def main() -> None:
     endpoints = Endpoints.from_url(f"{scheme}://127.0.0.1:{port}/event")
     service = AppSyncEvents(endpoints, ApiKey("da2-benchmark"))
     kind = ThrownAway if os.environ.get("BENCH_RECORD") == "0" else Recorder
-    recorder = kind(TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock())
+    displays = None
+    if os.environ.get("BENCH_LIVE") == "1":
+        # Beside this file, which is run by its path.
+        from receive_live import LiveDisplays  # type: ignore[import-not-found]
+
+        displays = LiveDisplays(count, folder)
+    sinks = Sinks() if displays is None else displays.sinks
+    recorder = kind(TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock(), sinks)
     health = HealthSampler(gevent.sleep)
     run = SimpleNamespace(
         recorder=recorder,
@@ -76,13 +84,6 @@ def main() -> None:
     gevent.spawn(health.watch)
     pool = Pool(50)
     pool.map(lambda connection: connection.open(30.0), connections)
-
-    displays = None
-    if os.environ.get("BENCH_LIVE") == "1":
-        # Beside this file, which is run by its path.
-        from receive_live import LiveDisplays  # type: ignore[import-not-found]
-
-        displays = LiveDisplays(recorder, count, folder)
 
     def flush() -> None:
         for _ in every(FLUSH_INTERVAL_S):

@@ -15,7 +15,7 @@ from analysis.limits import LIMITS, reads_too_slowly
 from loadgen.live.series import Latencies, Loss, Subscribers
 from loadgen.live.view import SILENCE_NS, View
 from loadgen.measure import histograms
-from loadgen.measure.live import Report
+from loadgen.measure.running import Report
 from loadgen.resolve import ResolvedRun
 
 _MEASURING = ("measure", "drain", "finishing")

@@ -20,7 +20,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
-from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.running import BOUNDS_NS
 
 #: Default interval in milliseconds; the specification's minute is longer than most runs.
 _INTERVAL_MS: Final = "5000"

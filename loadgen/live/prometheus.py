@@ -20,7 +20,7 @@ from loadgen.live.entry import Application, Entry, Hosts, StartResponse
 from loadgen.live.metrics import Kind, Metric, collect
 from loadgen.live.state import Buckets, LiveState
 from loadgen.measure.clock import now_ns
-from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.running import BOUNDS_NS
 
 #: Returns the state of the current or last run, or None if there was none.
 Current = Callable[[], LiveState | None]

@@ -7,7 +7,7 @@ from typing import Final
 from hdrh.histogram import HdrHistogram
 
 from loadgen.measure import histograms
-from loadgen.measure.live import ALL, NONE, Report
+from loadgen.measure.running import ALL, NONE, Report
 
 _SECOND_NS = 1_000_000_000
 _RECENT: Final = 10

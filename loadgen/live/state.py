@@ -17,7 +17,7 @@ from loadgen.live.plan import Due
 from loadgen.live.series import Latencies, Loss, Subscribers, percentiles
 from loadgen.live.view import SILENCE_NS, View
 from loadgen.measure.clock import now_ns
-from loadgen.measure.live import BOUNDS_NS, Report
+from loadgen.measure.running import BOUNDS_NS, Report
 from loadgen.resolve import ResolvedRun
 
 #: Number of points kept: one hour.
@@ -51,7 +51,7 @@ class Buckets:
         self.max_ns: int | None = None
 
     def add(self, part: Mapping[str, Any] | None) -> None:
-        """Add a report's distribution (see `measure.live.Spread.told`), or nothing if it is None."""
+        """Add a report's distribution (see `measure.running.Spread.told`), or nothing if it is None."""
         if part is None:
             return
         self.sum_s += part["sum_ns"] / 1e9

@@ -22,10 +22,11 @@ from loadgen.measure.checks import Checks
 from loadgen.measure.clock import boot_id, now_ns, read_both
 from loadgen.measure.failures import HARNESS, NETWORK, Failures
 from loadgen.measure.health import HealthSampler
-from loadgen.measure.live import Report
 from loadgen.measure.pauses import PauseWatch
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import ClockRow
+from loadgen.measure.running import Report
+from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter
 from loadgen.protocol.base import Service
 from loadgen.protocol.rules import ProtocolRules
@@ -116,17 +117,17 @@ class Agent:
         self._patience_s = _HAND_OVER_PATIENCE_S
         #: Why this worker left before the end of the run, or None.
         self._left: str | None = None
-        self.recorder = Recorder(begin["token"], self._spool, run_in_thread, native_lock())
-        self._tally = locust_stats.DeliveryTally(environment.stats, run)
-        self.recorder.tally = self._tally.add
-        self.recorder.tells_shortest = LiveGates.of(run).watching
-        if begin["live"]:
-            self.recorder.live = live_reports(run, rules)
-        self._pauses = PauseWatch(native_sleep)
-        self._health = HealthSampler(gevent.sleep, self._pauses)
         self._clock = WorkerClock(
             begin["boot_id"] is not None and begin["boot_id"] == boot_id(), worker_id == "local"
         )
+        self._tally = locust_stats.DeliveryTally(environment.stats, run)
+        self._running = live_reports(run, rules) if begin["live"] else None
+        sinks = Sinks(
+            self._tally.add, self._running, LiveGates.of(run).watching, lambda: self._clock.offset_ns
+        )
+        self.recorder = Recorder(begin["token"], self._spool, run_in_thread, native_lock(), sinks)
+        self._pauses = PauseWatch(native_sleep)
+        self._health = HealthSampler(gevent.sleep, self._pauses)
         self._claims: list[tuple[str, AsyncResult]] = []
         self._asked: dict[int, list[tuple[str, AsyncResult]]] = {}
         self._living = 0
@@ -268,8 +269,8 @@ class Agent:
         # All clients exist by now and live to the end: the garbage collector need not scan them again.
         gc.freeze()
         timeline = Timeline(**payload)
-        if self.recorder.live is not None:
-            self.recorder.live.measure_ns = timeline.measure_ns
+        if self._running is not None:
+            self._running.measure_from(timeline.measure_ns)
         self._timeline.set(timeline)
 
     def on_finish(self, payload: Payload) -> None:
@@ -315,7 +316,6 @@ class Agent:
         row = ClockRow(**{**payload, **known})
         self._clock.add(row)
         self.recorder.clock(row)
-        self.recorder.clock_offset_ns = self._clock.offset_ns
 
     # Internals.
 
@@ -377,8 +377,8 @@ class Agent:
             self._histogram = self._latest.delivery_histogram
             self._shortest = self._latest.shortest_histogram
         groups = self._tally.show(self._latest.end_ns)
-        if self._latest.live is not None:
-            self._reports.append({**self._latest.live, "groups": groups})
+        if self._latest.report is not None:
+            self._reports.append({**self._latest.report, "groups": groups})
         if self._latest.events:
             latest = self._latest
             locust_stats.add_publishes(

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from analysis.record.schemas import SCHEMAS
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
-from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.running import BOUNDS_NS
 from loadgen.measure.spool import spool_name
 from loadgen.run import messages
 
@@ -76,7 +76,7 @@ class Piece(Struct, forbid_unknown_fields=True):
 
 
 class Spread(Struct, forbid_unknown_fields=True):
-    """A distribution for live displays; see `measure.live.Spread.told`."""
+    """A distribution for live displays; see `measure.running.Spread.told`."""
 
     counts: Annotated[list[Count], Meta(min_length=len(BOUNDS_NS) + 1, max_length=len(BOUNDS_NS) + 1)]
     sum_ns: float
@@ -89,7 +89,7 @@ _UnsureSeconds = Annotated[list[tuple[Whole, Count | None]], Meta(max_length=100
 
 
 class Report(Struct, forbid_unknown_fields=True):
-    """One second of figures for live displays; see `measure.live`."""
+    """One second of figures for live displays; see `measure.running`."""
 
     start_ns: Ns
     end_ns: Ns

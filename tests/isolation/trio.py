@@ -21,6 +21,7 @@ from websockets.server import ServerProtocol
 from loadgen import native, protocol_file
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
+from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter, read_batches
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
@@ -206,7 +207,9 @@ def meet(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(60)
         service = kind.service(listener.getsockname()[1], context is not None)
-        recorder, failures = Recorder(7, SpoolWriter(folder, 0)), Failures()
+        taken: Counter[int] = Counter()
+        sinks = Sinks(lambda subscriptions, _: taken.update(subscriptions.tolist()))
+        recorder, failures = Recorder(7, SpoolWriter(folder, 0), sinks=sinks), Failures()
         run: Any = SimpleNamespace(
             recorder=recorder,
             service=service,
@@ -221,8 +224,6 @@ def meet(
             for n in range(3)
         ]
         outcome = Outcome(recorder, failures, connections, folder)
-        taken: Counter[int] = Counter()
-        recorder.tally = lambda subscriptions, _: taken.update(subscriptions.tolist())
         prepare(connections[BAD])
         thread = threading.Thread(
             target=_serve, args=(listener, kind, bad, count, context, ready, sent), daemon=True

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample, HealthSampler
-from loadgen.measure.live import BOUNDS_NS, LiveReports
 from loadgen.measure.rows import EventRow
+from loadgen.measure.running import BOUNDS_NS, RunningStatistics
 from loadgen.measure.surroundings import Around
 from loadgen.planning.prices import load_prices
 from loadgen.resolve.resolver import resolve
@@ -319,8 +319,8 @@ def test_names_that_a_worker_makes_up_do_not_fill_the_live_state(coordinator: Co
 
 
 def test_a_report_that_the_harness_makes_is_taken_as_it_is() -> None:
-    maker = LiveReports(lambda channel: None, sample_every=2)
-    maker.measure_ns = 1_000
+    maker = RunningStatistics(lambda channel: None, sample_every=2)
+    maker.measure_from(1_000)
     interval = maker.begin(0)
     names = ("publisher", "sequence", "intended_ns", "arrival_ns")
     columns = {name: np.arange(10, dtype=np.int64) * SECOND for name in names}

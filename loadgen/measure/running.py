@@ -1,4 +1,4 @@
-"""A worker's report of each second for live displays: counts and histograms that can be added up exactly.
+"""Running statistics of a worker: a report of each second, of counts and histograms that can be added up exactly.
 
 A report is a dict of plain values with string keys, since it travels in a message. Each value is a sum over the rows of
 one second, or an encoded HDR histogram. So the sum of all workers' reports equals the report of a single worker that
@@ -35,8 +35,8 @@ ALL, NONE = "all", "none"
 _UNSENT: Final = ("unsent", "unmade")
 
 
-class LiveReports:
-    """Builds a worker's report for each second.
+class RunningStatistics:
+    """Builds a worker's report for each second, for the live displays.
 
     ``expected`` returns how many deliveries an event published to a channel should cause, or None if unknown. One in
     ``sample_every`` events is followed to its first and last subscriber. The choice depends only on the event's
@@ -46,12 +46,20 @@ class LiveReports:
     def __init__(self, expected: Callable[[str], int | None], sample_every: int) -> None:
         self._expected = expected
         self.every = max(1, sample_every)
-        #: Start of the measure phase on the master's clock, or None until it is known.
-        self.measure_ns: int | None = None
+        self._measure_ns: int | None = None
 
-    def begin(self, clock_offset_ns: int) -> "LiveInterval":
+    @property
+    def measure_ns(self) -> int | None:
+        """Start of the measure phase on the master's clock (ns), or None until it is known."""
+        return self._measure_ns
+
+    def measure_from(self, measure_ns: int) -> None:
+        """Say when the measure phase starts on the master's clock (ns); reports begun later tell it apart."""
+        self._measure_ns = measure_ns
+
+    def begin(self, clock_offset_ns: int) -> "IntervalStatistics":
         """Start the report of an interval; ``clock_offset_ns`` is the master's clock minus this process's."""
-        return LiveInterval(self, clock_offset_ns)
+        return IntervalStatistics(self, clock_offset_ns)
 
     def published(self, events: Sequence[EventRow], measure_ns: int) -> Report:
         """Return a report's values about events; each event was answered, or never will be."""
@@ -87,10 +95,10 @@ class LiveReports:
         }
 
 
-class LiveInterval:
+class IntervalStatistics:
     """Builds the report of one interval from rows that are added in pieces."""
 
-    def __init__(self, of: LiveReports, clock_offset_ns: int) -> None:
+    def __init__(self, of: RunningStatistics, clock_offset_ns: int) -> None:
         self._of = of
         self._measure_ns = of.measure_ns
         self._offset_ns = clock_offset_ns
