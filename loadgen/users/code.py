@@ -12,7 +12,7 @@ from gevent import GreenletExit
 
 from loadgen.measure.failures import USER_CODE, place_of
 from loadgen.measure.stamp import PayloadError, encode_members
-from loadgen.users.connection import OnDelivery
+from loadgen.users.conversation import OnDelivery
 from loadgen.users.declared import place_of_function
 from loadgen.users.worker import WorkerRun
 

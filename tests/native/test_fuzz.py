@@ -138,7 +138,7 @@ def generate(random: Random) -> bytes:
 
 
 def by_python(text: bytes) -> Row | None:
-    """Return the row that `AppSyncEvents` and `ClientConnection.on_event` make of a message."""
+    """Return the row that `AppSyncEvents` and `Deliveries.on_event` make of a message."""
     try:
         delivery = messages.decode_data_message(text)
         stamp = decode_event(delivery.event).stamp
