@@ -15,8 +15,9 @@ from loadgen.measure.failures import Failures
 from loadgen.measure.undecodable import MOST_KINDS, OTHER_KINDS, Undecodable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
-from loadgen.transport.errors import TransportError
+from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.isolation import OurFailureError
+from loadgen.transport.slow_reading import SlowReading
 from loadgen.users.connection import ClientConnection
 from loadgen.users.worker import Progress
 from tests.isolation.corpus import event
@@ -28,10 +29,15 @@ class Socket:
     abrupt = "closed"
     kernel_timestamps = secure = False
     remote_address = None
-    violation = None
+    violation: UnreadableError | None = None
 
     def __init__(self, on_closed: Callable[[int | None, str], None]) -> None:
         self.on_closed = on_closed
+        #: Whether the other side closes when this one does.
+        self.answers_close = True
+        self.full_speed = False
+        self.fast_path: object = None
+        self.pings = 0
         #: Not so from the first close frame on; there until the other side has hung up.
         self.is_open = self.there = False
         self.sent: list[bytes] = []
@@ -45,18 +51,28 @@ class Socket:
         self.sent.append(message)
 
     def close(self) -> None:
-        self.abort()
+        if self.answers_close:
+            self.end(None, "")
+        else:
+            self.is_open = False
 
     def abort(self) -> None:
+        self.end(None, "")
+
+    def end(self, code: int | None, reason: str) -> None:
+        """End as a connection does that the service has closed or that has broken."""
         if self.there:
             self.is_open = self.there = False
-            self.on_closed(None, "")
+            self.on_closed(code, reason)
+
+    def ping(self) -> None:
+        self.pings += 1
 
     def use_fast_path(self, fast_path: object) -> None:
-        pass
+        self.fast_path = fast_path
 
     def read_at_full_speed(self) -> None:
-        pass
+        self.full_speed = True
 
     def failed(self, error: BaseException) -> None:
         raise error
@@ -65,6 +81,8 @@ class Socket:
 class Session:
     timeout_ns = keepalive_ns = early_delivery = None
     most_unanswered = 0
+    #: The fast path.
+    lane = object()
 
     def __init__(self, handler: Any) -> None:
         self.receive = lambda *_: None
@@ -90,14 +108,15 @@ class Session:
     def closing(self) -> bytes:
         return b""
 
-    def fast_path(self, rows: object, numbers: object) -> None:
-        return None
+    def fast_path(self, rows: object, numbers: object) -> object:
+        return self.lane
 
 
 class Rows:
     """A recorder as far as connections need one."""
 
-    token, native_rows = 7, None
+    token = 7
+    native_rows: object = None
 
     def __init__(self) -> None:
         self.unknown_subscription = self.foreign = 0
@@ -148,7 +167,11 @@ class World:
         on_delivery: Callable[[str, str], None] | None = None,
         on_ended: Callable[[ClientConnection], None] | None = None,
         clock: Clock = now_ns,
+        read_bytes_per_s: float | None = None,
     ) -> None:
+        #: How reading was limited, of each life.
+        self.limits: list[SlowReading | None] = []
+        self._failed: Callable[[BaseException], None]
         #: The latest life's.
         self.socket: Socket
         self.session: Session
@@ -167,13 +190,13 @@ class World:
                 answers_subscribes=True,
             ),
         )
-        plan = Behaviour(ReconnectPlan(1, 1, False, True, "s"))
+        plan = Behaviour(ReconnectPlan(1, 1, False, True, "s"), read_bytes_per_s=read_bytes_per_s)
         self.client = ClientConnection(
             self.run,
             ClientPlan(1, "g", 1, PLANS, None, 0, plan),
             on_delivery,
             on_ended,
-            lambda address, handshake, receive, closed, failed, slow: self._socket(closed),
+            self._connect,
             clock,
         )
 
@@ -181,9 +204,23 @@ class World:
         self.session = Session(handler)
         return self.session
 
-    def _socket(self, on_closed: Callable[[int | None, str], None]) -> Any:
-        self.socket = Socket(on_closed)
+    def _connect(
+        self,
+        address: object,
+        handshake: object,
+        receive: object,
+        on_closed: Callable[[int | None, str], None],
+        on_failed: Callable[[BaseException], None],
+        slow: SlowReading | None,
+    ) -> Any:
+        self.socket, self._failed = Socket(on_closed), on_failed
+        self.limits.append(slow)
         return self.socket
+
+    def fail(self, error: BaseException) -> None:
+        """Do what a connection does when one of its callbacks has raised an error."""
+        self._failed(error)
+        self.socket.end(None, str(error))
 
     @property
     def said(self) -> Any:
