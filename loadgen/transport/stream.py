@@ -15,7 +15,7 @@ from gevent.event import AsyncResult
 from loadgen.native import FastPath
 from loadgen.transport import bounds, isolation
 from loadgen.transport.address import Address
-from loadgen.transport.errors import TransportError, UnreadableError, describe
+from loadgen.transport.errors import TransportError, UnreadableError, describe, tls_failure
 from loadgen.transport.isolation import OnFailed, OurFailureError
 from loadgen.transport.polled_socket import PolledSocket
 from loadgen.transport.send_buffer import SendBuffer
@@ -34,7 +34,16 @@ class SocketStream(PolledSocket):
     `open` calls `_secured` of the subclass and returns once the subclass has set the result of `_opening`.
     """
 
-    __slots__ = ("_early", "_on_closed", "_on_failed", "_opening", "_tls", "_unsent", "violation")
+    __slots__ = (
+        "_early",
+        "_fast_path",
+        "_on_closed",
+        "_on_failed",
+        "_opening",
+        "_tls",
+        "_unsent",
+        "violation",
+    )
 
     #: Name in error messages of the handshake that `open` waits for.
     _handshake: ClassVar[str] = "TLS handshake"
@@ -48,6 +57,7 @@ class SocketStream(PolledSocket):
         #: Bytes that the socket does not accept yet, or None if it has accepted all.
         self._unsent: SendBuffer | None = None
         self._tls: Tls | None = None
+        self._fast_path: FastPath | None = None
         self._opening: AsyncResult | None = None
         #: Error between the end of the handshake and the return of `open`.
         self._early: TransportError | None = None
@@ -84,7 +94,7 @@ class SocketStream(PolledSocket):
             if isinstance(error, gevent.Timeout):
                 raise TransportError(f"{self._address.name}: {self._unanswered(timeout_s)}") from None
             if isinstance(error, ssl.SSLError):
-                raise self._tls_error(error) from None
+                raise tls_failure(error, self._address.name) from None
             if isinstance(error, OSError):
                 raise TransportError(describe(error, self._address.name)) from None
             raise
@@ -162,7 +172,7 @@ class SocketStream(PolledSocket):
         elif not isinstance(error, ssl.SSLError):
             raise error
         else:
-            self._fail(self._tls_error(error))
+            self._fail(tls_failure(error, self._address.name))
 
     def broke(self, error: OSError) -> None:
         """End the connection: its socket cannot be read any more."""
@@ -189,20 +199,18 @@ class SocketStream(PolledSocket):
                 self._end_of_stream()
                 return
         except ssl.SSLError as error:
-            self._fail(self._tls_error(error))
+            self._fail(tls_failure(error, self._address.name))
             return
         if ciphertext := tls.to_send():
             self._transmit(ciphertext)
-        self._route()
+        if self._fast_path is not None:
+            self._route()
 
     def _tls_handshake(self, tls: Tls, data: Data = b"") -> None:
         tls.handshake(data)
         self._transmit(tls.to_send())
         if tls.ready:
             self._secured()
-
-    def _tls_error(self, error: ssl.SSLError) -> TransportError:
-        return TransportError(f"{self._address.name}: TLS failed: {error}")
 
     # Sending.
 

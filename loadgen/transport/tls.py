@@ -3,12 +3,13 @@
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from loadgen.transport.poller import TlsEnds
 from loadgen.transport.records import RecordBoundary
 
-_PLAINTEXT = bytearray(64 * 1024)
+_PLAINTEXT_BYTES = 64 * 1024
+_PLAINTEXT = bytearray(_PLAINTEXT_BYTES)
 _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
 #: Received bytes.
@@ -20,12 +21,15 @@ OnPlaintext = Callable[[memoryview, int, int, int, int], None]
 class Tls:
     """The client's side of TLS; it reads and sends nothing itself. All methods may raise ssl.SSLError."""
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "_records", "ready")
+    __slots__ = ("_incoming", "_inner", "_object", "_outgoing", "_records", "ready")
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._records = RecordBoundary()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        #: The C object that an `ssl.SSLObject` delegates to, or the object itself if it has no such attribute: what is
+        #: called for each read goes without the Python methods between.
+        self._inner: Any = getattr(self._object, "_sslobj", self._object)
         #: True once the handshake is done.
         self.ready = False
 
@@ -52,7 +56,7 @@ class Tls:
 
         Times are those of `poller.Source`.
         """
-        incoming, tls = self._incoming, self._object
+        incoming, inner = self._incoming, self._inner
         incoming.write(data)
         if not self._records.follow(data):
             # The read ends within a record that cannot be decrypted yet: no message ends with the read.
@@ -60,10 +64,10 @@ class Tls:
         try:
             while True:
                 # Into one buffer that all connections share: without it, read() would allocate 64 KB on each call.
-                size = cast(int, tls.read(len(_PLAINTEXT), _PLAINTEXT))
+                size = inner.read(_PLAINTEXT_BYTES, _PLAINTEXT)
                 if not size:
                     return False
-                more = incoming.pending or tls.pending()
+                more = incoming.pending or inner.pending()
                 on_plaintext(
                     _PLAINTEXT_VIEW[:size], arrival_ns, read_ns, within_ns, within_ns if more else end_ns
                 )
@@ -90,10 +94,8 @@ class Tls:
 
     def is_between_records(self) -> bool:
         """Return True if nothing is left to decrypt, so that the native poller may decrypt from here on."""
-        return self._records.reached and not self._incoming.pending and not self._object.pending()
+        return self._records.reached and not self._incoming.pending and not self._inner.pending()
 
     def ends(self) -> TlsEnds:
         """Return the functions that the native poller decrypts with."""
-        # The C object that an `ssl.SSLObject` delegates to, or the object itself if it has no such attribute.
-        inner: Any = getattr(self._object, "_sslobj", self._object)
-        return self._incoming.write, inner.read
+        return self._incoming.write, self._inner.read

@@ -32,7 +32,7 @@ class WebSocket(SocketStream):
     ``on_text``, ``on_closed`` and ``on_failed`` are called from the hub and must not block: see `SocketStream`.
     """
 
-    __slots__ = ("_fast_path", "_frames", "_library", "_patience", "_pong_due", "_tls_direct", "_upgrading")
+    __slots__ = ("_frames", "_library", "_patience", "_pong_due", "_tls_direct", "_upgrading")
 
     _handshake = "WebSocket handshake"
     abrupt = "closed without a close frame"
@@ -66,7 +66,6 @@ class WebSocket(SocketStream):
         self._patience: Any = None
         #: True if sending a pong is scheduled for the hub's next turn.
         self._pong_due = False
-        self._fast_path: FastPath | None = None
         #: Parser of the frames once the upgrade is done; None while the library reads everything.
         self._frames: TextFrames | None = None
         #: True if the native poller decrypts.
@@ -107,7 +106,7 @@ class WebSocket(SocketStream):
             self._fast_path = fast_path
             if self._frames is not None:
                 self._frames.fast_path = fast_path
-            self._route()
+            self._route(changed=True)
 
     def resume_reading(self) -> None:
         """Read again, by the Python poller and `recvmsg_into`; does nothing if the connection has ended."""
@@ -118,8 +117,8 @@ class WebSocket(SocketStream):
 
     # The receive path: called by the poller.
 
-    def _route(self) -> None:
-        """Update the poller's routing: the callback for whole frames, the fast path, and who decrypts."""
+    def _route(self, changed: bool = False) -> None:
+        """Update the poller's routing: callback for whole frames, fast path (``changed`` if another), who decrypts."""
         if self._poller is None:
             return
         fast_path, tls = self._fast_path, self._tls
@@ -133,11 +132,10 @@ class WebSocket(SocketStream):
             and self._frames.whole is not None
             and tls.is_between_records()
         )
-        if direct or self._tls_direct:
+        if direct is not self._tls_direct or changed:
             self._tls_direct = direct
-            self._poller.route(
-                self._descriptor, None, fast_path if direct else None, tls.ends() if direct else None
-            )
+            ends = tls.ends() if direct else None
+            self._poller.route(self._descriptor, None, fast_path if direct else None, ends)
 
     def _step(self, data: Data, arrival_ns: int, read_ns: int, within_ns: int, end_ns: int) -> None:
         frames = self._frames
