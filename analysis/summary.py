@@ -18,7 +18,8 @@ from analysis.figures.percentiles import Percentiles
 from analysis.ledger.breakdown import DIMENSIONS
 from analysis.ledger.matching import RANKS
 from analysis.ledger.reconcile import reconcile
-from analysis.loading.run import Ints, Run, Window, codes, ints, target_of
+from analysis.loading.run import Ints, Run, Window, codes, ints
+from analysis.loading.target import target_of
 from analysis.record import revisions
 from analysis.verdict import checks, clockbound, disturbances, surroundings, throttling, workers
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, gates_of, worst

@@ -16,7 +16,8 @@ from analysis.figures import fanout, latencies
 from analysis.figures.bounds import Bounded
 from analysis.figures.percentiles import nearest_rank
 from analysis.ledger.reconcile import reconcile
-from analysis.loading.run import Ints, Run, RunError, Window, ints, load, target_of
+from analysis.loading.run import Ints, Run, RunError, Window, ints, load
+from analysis.loading.target import target_of
 from analysis.record import files
 
 FORMAT: Final = 1
@@ -50,7 +51,7 @@ class Profile:
     figures: dict[str, float | None]
     blocks: dict[str, list[Histogram]] = field(repr=False)
     rates: list[float] = field(repr=False)
-    #: As returned by `analysis.loading.run.target_of`, plus the master's `host`; empty in older baselines.
+    #: As returned by `analysis.loading.target.target_of`, plus the master's `host`; empty in older baselines.
     target: dict[str, Any] = field(default_factory=dict)
     #: Bounds (low, high) on each true figure, by metric. Metrics without known bounds are missing, as in old baselines.
     ends: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -10,7 +10,8 @@ import numpy as np
 from analysis.figures import offered
 from analysis.figures.latencies import samples
 from analysis.ledger.reconcile import Reconciled
-from analysis.loading.run import Run, ints, taken, unanswering
+from analysis.loading.columns import taken, unanswering
+from analysis.loading.run import Run, ints
 
 
 def summarise(run: Run, settled: Reconciled) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.figures import offered
 from analysis.figures.latencies import Latencies, latencies
-from analysis.loading.run import Run, ints, taken, unanswering
+from analysis.loading.columns import taken, unanswering
+from analysis.loading.run import Run, ints
 from analysis.plots import style
 from analysis.plots.axes import (
     SECOND_NS,

@@ -8,7 +8,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from analysis import text
 from analysis.figures import fanout
-from analysis.figures.latencies import SHARES, Group, latencies
+from analysis.figures.groups import SHARES, Group
+from analysis.figures.latencies import latencies
 from analysis.ledger.reconcile import reconcile
 from analysis.loading.run import Run
 from analysis.plots import style

@@ -50,6 +50,7 @@ AREAS = (
         "gates",
         (
             "analysis/verdict/evaluate.py",
+            "analysis/verdict/gate_figures.py",
             "analysis/gates/grammar.py",
             "analysis/gates/metrics.py",
             "analysis/report/outputs.py",

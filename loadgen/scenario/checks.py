@@ -8,8 +8,9 @@ from loadgen.config.problems import Path, Problem
 from loadgen.config.text import nearest
 from loadgen.config.units import format_duration
 from loadgen.protocol.rules import ProtocolRules
-from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts, Points, Replay
+from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
+from loadgen.scenario.points import Points, Replay
 from loadgen.scenario.template import Template, TemplateError
 from loadgen.targets import protocol_of
 

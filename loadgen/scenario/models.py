@@ -31,8 +31,9 @@ from loadgen.config.units import (
 from loadgen.pacing import Arrival, Point
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
-from loadgen.scenario.curves import Profile, points_of
+from loadgen.scenario.curves import Profile
 from loadgen.scenario.login import Login
+from loadgen.scenario.points import points_of
 
 #: A million subscribers, and as many publishers.
 MAX_CLIENTS = 2_000_000

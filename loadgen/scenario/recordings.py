@@ -18,8 +18,8 @@ from loadgen.config.problems import Places, ScenarioError
 from loadgen.config.text import dotted, redacted, shown
 from loadgen.config.units import MAX_DURATION_NS
 from loadgen.pacing import shapes
-from loadgen.scenario.curves import ProfilePoint, Recorded, Replay
 from loadgen.scenario.models import Group
+from loadgen.scenario.points import ProfilePoint, Recorded, Replay
 
 MAX_ROWS = 100_000
 _MAX_FILE_BYTES = 10_000_000

@@ -1,7 +1,6 @@
 """A plain byte stream on the gevent hub, over TCP or TLS, for protocols that frame their messages themselves."""
 
 import socket
-import ssl
 from contextlib import suppress
 
 from loadgen.measure.arrival import of_bytes
@@ -56,10 +55,8 @@ class ByteStream(SocketStream):
             return
         self._closing = True
         if self._tls is not None:
-            with suppress(ssl.SSLError):
-                # Writes our close_notify, then raises because the server's has not arrived yet.
-                self._tls.unwrap()
-            self._transmit(self._outgoing.read())
+            self._tls.end()
+            self._transmit(self._tls.to_send())
         self._shut_down()
 
     def use_fast_path(self, fast_path: FastPath | None) -> None:
@@ -74,8 +71,8 @@ class ByteStream(SocketStream):
     ) -> None:
         self._on_bytes(bytes(data), of_bytes(arrival_ns, within_ns, end_ns), read_ns)
 
-    def _on_writable(self) -> None:
-        super()._on_writable()
+    def _all_sent(self) -> None:
+        super()._all_sent()
         if self._closing:
             self._shut_down()
 

@@ -21,8 +21,9 @@ from gevent.monkey import get_original
 from loadgen.transport import sources
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.local_ports import LocalAddressError
-from loadgen.transport.proxy import Proxy, connected
+from loadgen.transport.proxy import Proxy
 from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
+from loadgen.transport.tunnel import connected
 
 #: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
 HEAD_START_S: Final = 0.25

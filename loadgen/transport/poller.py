@@ -64,6 +64,9 @@ FILLED = socket.MSG_TRUNC
 class Source(Protocol):
     """A connection from the poller's point of view."""
 
+    # A connection's class derives from this one and has no `__dict__`.
+    __slots__ = ("recvmsg_into", "since_ns", "stamp_ns", "whole")
+
     #: Reads its socket; only the Python poller calls it.
     recvmsg_into: Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
     #: Called with the text if a read is exactly one whole text frame; None if `take` must get every byte.

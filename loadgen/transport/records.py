@@ -21,8 +21,8 @@ class RecordBoundary:
         """True if all records so far are complete."""
         return not self._left and not self._header
 
-    def follow(self, data: bytes | memoryview) -> None:
-        """Account for the ciphertext of one read."""
+    def follow(self, data: bytes | memoryview) -> bool:
+        """Account for the ciphertext of one read; return True if it ends at a record boundary."""
         if self._header:
             data, self._header = self._header + bytes(data), b""
         place, end = self._left, len(data)
@@ -32,3 +32,4 @@ class RecordBoundary:
             self._header = bytes(data[place:])
             place = end
         self._left = place - end
+        return not self._left and not self._header

@@ -7,7 +7,7 @@ import pytest
 
 from loadgen.paths import bundle
 from loadgen.scenario import CatalogueEntry, ScenarioError, Settle, catalogue, load
-from loadgen.scenario.curves import ProfilePoint
+from loadgen.scenario.points import ProfilePoint
 from tests.scenario.examples import GOOD, edited, with_publish
 
 SECOND = 1_000_000_000

@@ -15,7 +15,7 @@ from loadgen.transport import bounded, bounds
 from loadgen.transport.address import Address
 from loadgen.transport.byte_stream import ByteStream
 from loadgen.transport.errors import TransportError, UnreadableError
-from loadgen.transport.http import GeventHttpClient, HttpxClient
+from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.websocket import WebSocket
 from tests.transport.hostile import frame, served
 from tests.transport.test_http import Answer
@@ -157,16 +157,6 @@ def test_one_request_outside_a_load_goes_as_it_is_asked_for() -> None:
     for wrong in ("ftp://x/", "http://x:99999999/", "x"):
         with pytest.raises(TransportError, match="is no URL of HTTP"):
             bounded.ask("GET", wrong, timeout_s=1)
-
-
-def test_httpx_is_bounded_too() -> None:
-    sent = [0]
-    with http_served(_sending(sent, CHUNKED, CHUNK)) as (url, _):
-        client = HttpxClient(url, 1)
-        with pytest.raises(UnreadableError, match="a body of more than 1,048,576 bytes"):
-            client.post(b"{}", {})
-        client.close()
-    assert sent[0] < 32 << 20
 
 
 # --- a server that does not read ---

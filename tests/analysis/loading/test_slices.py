@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
-from analysis.figures import bounds, latencies, shared_stamps
+from analysis.figures import bounds, groups, latencies, shared_stamps
 from analysis.figures.intervals import by_second
 from analysis.figures.latencies import Latencies
 from analysis.ledger import matching
@@ -74,7 +74,7 @@ def found_in(run: Run) -> Latencies:
 def test_the_latencies_are_the_same_however_they_are_cut(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = found_in(analysis.load(SAMPLE))
     monkeypatch.setattr(slices, "SLICE_ROWS", rows)
-    monkeypatch.setattr(latencies, "SLICE_ROWS", rows)
+    monkeypatch.setattr(groups, "SLICE_ROWS", rows)
     run = analysis.load(SAMPLE)
     assert len(slices.cut_by_second(run, run.first_publish_ns, (), latencies.SECOND_NS)) > 3
     np.testing.assert_equal(asdict(found_in(run)), asdict(whole))
