@@ -16,8 +16,9 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
 from loadgen.planning import limits, room
 from loadgen.resolve import ResolvedRun
-from loadgen.run import handover, target, user_classes
+from loadgen.run import handover, target
 from loadgen.run.handover import Handover
+from loadgen.run.locust import user_classes
 from loadgen.run.record import check_writable
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
