@@ -21,7 +21,7 @@ from loadgen.protocol.base import Endpoints, Service, TargetProtocol
 from loadgen.protocol.refusals import Kind, Refusal
 from loadgen.resolve import ResolvedRun
 from loadgen.run.messages import Payload
-from loadgen.targets import adopt_protocol_file, protocol_file_of, protocol_of
+from loadgen.targets import protocol_file_of, protocol_of
 from loadgen.transport import bounded, proxy
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
 from loadgen.transport.errors import TransportError, UnreadableError
@@ -51,6 +51,8 @@ class Target:
     allowed: Allowed = NOTHING
     #: Source of the login, as the beginning of a sentence, or None for this command line.
     login_from: str | None = None
+    #: Text of the protocol file that the URL names, or None if it is to be read here or the URL names none.
+    protocol_file: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -123,7 +125,14 @@ class Target:
                 ExitCode.USAGE,
             )
         target = cls(
-            url, login, stack=stack, allow_remote=allow_remote, allowed=allowed, login_from=login_from
+            url,
+            login,
+            stack=stack,
+            allow_remote=allow_remote,
+            allowed=allowed,
+            login_from=login_from,
+            # Read once: the workers play by what was checked here, even if the file changes.
+            protocol_file=protocol_file_of(url),
         )
         # Proxies first: a login may be fetched over the network.
         target.proxies()
@@ -133,7 +142,7 @@ class Target:
     @property
     def protocol(self) -> TargetProtocol:
         """The target's protocol."""
-        return protocol_of(self.url)
+        return protocol_of(self.url, self.protocol_file)
 
     def endpoints(self) -> Endpoints:
         """Return the target's endpoints; raises RunError if the URL is invalid."""
@@ -197,7 +206,7 @@ class Target:
             "login": login,
             "api_key": self.api_key,
             # The content: a worker on another machine may lack the file, or have a different one.
-            "protocol_file": protocol_file_of(self.url),
+            "protocol_file": protocol_file_of(self.url) if self.protocol_file is None else self.protocol_file,
             "allow_remote": self.allow_remote,
         }
 
@@ -210,8 +219,6 @@ class Target:
     ) -> "Target":
         """Return the target of a payload; ``allowed`` is what this process's own command line permits."""
         login = payload["login"]
-        if payload["protocol_file"] is not None:
-            adopt_protocol_file(payload["url"], payload["protocol_file"])
         return cls(
             payload["url"],
             _login(login) if login is not None else None,
@@ -219,6 +226,7 @@ class Target:
             allow_remote=payload["allow_remote"],
             allowed=allowed,
             login_from=login_from,
+            protocol_file=payload["protocol_file"],
         )
 
     def describe(self) -> Payload:

@@ -1,6 +1,6 @@
 """Read one connection at a limited rate, like a client that is busy or on a slow line.
 
-`SlowReading` replaces the socket's `recvmsg_into` by one that reads less at a time. After each read it takes the socket
+`SlowReading` gives the socket a function to read by that reads less at a time. After each read it takes the socket
 out of the poller for as long as the rate requires, so the poller needs no code for it and spends no time on it.
 """
 
@@ -25,17 +25,15 @@ class SlowReading:
         self._socket = socket
         self._bytes_per_s = bytes_per_s
         self._turn_bytes = max(_LEAST_BYTES, min(_MOST_BYTES, int(bytes_per_s / _TURNS_PER_S)))
-        self._recvmsg_into = socket.recvmsg_into
         self._waiting: Any = None
-        read: Any = self._read
-        socket.recvmsg_into = read
-        # Move to the Python poller, which calls `recvmsg_into`; the native one does not.
+        self._recvmsg_into = socket.read_by(self._read)
+        # Move to the Python poller, which reads by this function; the native one does not.
         socket.pause_reading()
         socket.resume_reading()
 
     def stop(self) -> None:
         """Remove the limit."""
-        self._socket.recvmsg_into = self._recvmsg_into
+        self._socket.read_by(self._recvmsg_into)
         if self._waiting is not None:
             self._waiting.kill(block=False)
             self._waiting = None

@@ -31,6 +31,8 @@ _PLAINTEXT_VIEW = memoryview(_PLAINTEXT)
 
 #: Called once when an opened connection ends, with the close code (or None without a close frame) and the reason.
 OnClosed = Callable[[int | None, str], None]
+#: A socket's `recvmsg_into`: returns (bytes, control messages, flags, address).
+RecvmsgInto = Callable[..., tuple[int, list[tuple[int, int, bytes]], int, Any]]
 
 
 class SocketStream:
@@ -190,6 +192,11 @@ class SocketStream:
         if self._socket is not None and self._poller is None:
             self._poller = python_poller()
             self._poller.add(self._descriptor, self)
+
+    def read_by(self, recvmsg_into: RecvmsgInto) -> RecvmsgInto:
+        """Let the Python poller read by this function from now on, and return the one that it has read by."""
+        before, self.recvmsg_into = self.recvmsg_into, recvmsg_into
+        return before
 
     def watch_silence(self, timeout_ns: int, on_silent: OnSilent) -> None:
         """Call ``on_silent`` once if the service sends nothing for ``timeout_ns``.
