@@ -9,7 +9,7 @@ import pytest
 
 from loadgen.credentials.allowed import Allowed
 from loadgen.planning import room
-from loadgen.run import target
+from loadgen.run import target, target_check
 from loadgen.run.locust import user_classes
 from loadgen.run.locust.base import Settings
 from loadgen.run.locust.local import LocalProcess
@@ -71,6 +71,6 @@ def test_a_run_that_can_begin_says_it(
 ) -> None:
     found = target.Target("http://127.0.0.1:9/event", api_key="k")
     monkeypatch.setattr(Preparation, "_serve", lambda *_: found)
-    monkeypatch.setattr(target, "check", lambda *_: None)
+    monkeypatch.setattr(target_check, "check", lambda *_: None)
     prepared(tmp_path, {})
     assert capsys.readouterr().err.count(f"note: {NOTE}") == 1
