@@ -185,7 +185,8 @@ def _publish(port: int) -> str:
 
 
 def _check(port: int) -> str:
-    from loadgen.run.target import Target, check
+    from loadgen.run.target import Target
+    from loadgen.run.target_check import check
 
     check(Target(f"http://127.0.0.1:{port}/event", api_key="da2-" + "x" * 26))
     return "nothing to object to"
@@ -281,7 +282,7 @@ def act(kind: str, name: str, port: int) -> None:
     import loadgen.client.http
     import loadgen.client.publish
     import loadgen.credentials.sources
-    import loadgen.run.target
+    import loadgen.run.target_check
     import loadgen.targets
     import loadgen.transport.websocket  # noqa: F401  all that is loaded anyhow is no cost of the answer
 

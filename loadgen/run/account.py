@@ -20,3 +20,8 @@ class Account:
     def __init__(self) -> None:
         self.failures = Failures(show_failure)
         self.checks = Checks()
+
+    def take(self, other: "Account") -> None:
+        """Add what ``other`` holds, and empty it."""
+        self.failures.take(other.failures)
+        self.checks.take(other.checks)

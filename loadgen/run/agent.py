@@ -49,6 +49,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
 from loadgen.transport.errors import TransportError
 from loadgen.transport.poller import is_native
+from loadgen.transport.sources import Sources
 from loadgen.transport.timer import PreciseTimer
 from loadgen.users.worker import Progress, Readiness, Timeline
 
@@ -67,7 +68,7 @@ _MOST_NETWORK_NOTES = 50
 class Agent:
     """One worker process's part in one run: implements `WorkerRun` for its users and answers the coordinator.
 
-    Created when the coordinator's BEGIN arrives. Raises RunError if the target cannot be used from here.
+    Created when the coordinator's BEGIN arrives. Raises RunError or SourceError if the target cannot be used from here.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Agent:
         self._network: Counter[str] = Counter()
         self.dialer = Dialer(
             allow_remote=target.allow_remote,
+            sources=Sources.from_environment(),
             offset=worker,
             on_failed=lambda error: self.failures.add(NETWORK, "connecting", error),
             on_note=self._on_network,

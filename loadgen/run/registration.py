@@ -82,12 +82,22 @@ def refusal(hello: Hello) -> str | None:
 
 
 class Registry:
-    """The master's registry of workers. ``to_worker`` sends a message to one of them."""
+    """The master's registry of workers.
 
-    def __init__(self, runner: Any, options: Any, to_worker: Callable[[str, Payload, str], None]) -> None:
+    ``to_worker`` sends a message to one of them; ``on_known`` is called with each that is registered.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        options: Any,
+        to_worker: Callable[[str, Payload, str], None],
+        on_known: Callable[[WorkerInfo], None],
+    ) -> None:
         self._runner = runner
         self._options = options
         self._to_worker = to_worker
+        self._on_known = on_known
         self._known: dict[str, WorkerInfo] = {}
         self._refused: set[str] = set()
         self._changed = Event()
@@ -120,6 +130,7 @@ class Registry:
             cpus=hello.cpus,
         )
         self._known[worker_id] = info
+        self._on_known(info)
         self._changed.set()
         if running is not None:
             if worker_id not in running.workers:
@@ -130,11 +141,6 @@ class Registry:
         elif not getattr(self._options, "processes", None):
             of = f" of {self._options.expect_workers}" if self._options.headless else ""
             say(f"{info.name} is here with weight {float(info.weight):g}: {len(self._known)}{of}")
-
-    def name_of(self, worker_id: str) -> str:
-        """Return a worker's name for use in messages."""
-        info = self._known.get(worker_id)
-        return f"worker {worker_id}" if info is None else info.name
 
     def admitted(self, embedded: bool) -> list[WorkerInfo]:
         """Wait until all connected workers have introduced themselves; return those admitted to the run, by number.

@@ -18,11 +18,11 @@ import gevent
 from gevent.event import Event
 from gevent.monkey import get_original
 
-from loadgen.transport import sources
 from loadgen.transport.errors import TransportError, describe
 from loadgen.transport.local_ports import LocalAddressError
 from loadgen.transport.proxy import Proxy
 from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, text_of
+from loadgen.transport.sources import Sources
 from loadgen.transport.tunnel import connected
 
 #: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
@@ -84,9 +84,9 @@ class _Attempt:
 class Dialer:
     """Opens the sockets of one worker.
 
-    ``allow_remote`` permits connections beyond loopback. ``offset`` is the worker's number, so that workers do not all
-    begin with the first address. ``on_failed`` is called with each `DialingError`, and ``on_note`` with notices for the
-    user.
+    ``allow_remote`` permits connections beyond loopback. ``sources`` are the local addresses to connect from; without
+    any, the kernel chooses. ``offset`` is the worker's number, so that workers do not all begin with the first address.
+    ``on_failed`` is called with each `DialingError`, and ``on_note`` with notices for the user.
     """
 
     def __init__(
@@ -94,11 +94,14 @@ class Dialer:
         *,
         allow_remote: bool = False,
         resolver: Resolver | None = None,
+        sources: Sources | None = None,
         offset: int = 0,
         on_failed: Callable[[DialingError], None] = lambda error: None,
         on_note: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self.allow_remote = allow_remote
+        #: The local addresses that sockets are bound to in turn.
+        self.sources = sources or Sources()
         self._resolver = resolver or Resolver(on_note=on_note)
         self._offset = offset
         self._on_failed = on_failed
@@ -231,7 +234,7 @@ class Dialer:
         try:
             raw.setblocking(False)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sources.bind(raw)
+            self.sources.bind(raw)
             code = raw.connect_ex(address.address)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, os.strerror(code))

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from loadgen import protocol_file
 from loadgen.resolve.resolver import resolve
+from loadgen.run.target import Target
 from loadgen.scenario import ScenarioError, load
 from loadgen.targets import protocol_of
 
@@ -34,7 +35,6 @@ deliver: {when: {/type: msg}, id: /sub, event: /event}
 def problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> list[str]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text(text)
-    protocol_file.load._loaded.clear()
     with pytest.raises(ScenarioError) as raised:
         protocol_of("mine.yaml+ws://h")
     return list(raised.value.problems)
@@ -259,11 +259,24 @@ def test_a_url_that_cannot_be(url: str, says: str) -> None:
 
 def test_a_file_of_ones_own_goes_along_to_workers_that_have_none() -> None:
     target = "elsewhere/only-there.yaml+ws://h"
-    protocol_file.adopt(target, SOUND)
-    protocol = protocol_of(target)
+    protocol = protocol_of(target, SOUND)
     assert (protocol.name, protocol.title) == ("generic:only-there", "only-there")
     assert protocol.setup(None)["protocol_file"].startswith("elsewhere/only-there.yaml (SHA-256 ")
-    assert protocol_file.text_at(target) == SOUND
+    payload = Target(target, protocol_file=SOUND).to_payload()
+    assert payload["protocol_file"] == SOUND
+    assert Target.from_payload(payload).protocol is protocol
+    # It is nobody else's: in this process too, the name alone means the file.
+    with pytest.raises(ScenarioError, match="cannot be read"):
+        protocol_of(target)
+
+
+def test_a_run_keeps_to_the_file_that_was_checked(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(SOUND)
+    target = Target.of(f"{file}+ws://h", None, allow_remote=True)
+    file.write_text("version: 2")
+    assert target.to_payload()["protocol_file"] == SOUND
+    assert target.protocol.title == "mine"
 
 
 @pytest.mark.parametrize(

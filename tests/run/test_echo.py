@@ -18,13 +18,13 @@ from loadgen.measure.spool import SpoolWriter
 from loadgen.resolve import Clients
 from loadgen.resolve.resolver import resolve
 from loadgen.run.echo import (
-    DEFAULT_INTERVAL_NS,
-    ECHO_PUBLISHER,
     EchoLane,
     EchoPlan,
     interval_ns,
     plan_echo,
 )
+from loadgen.run.echo.lane import ECHO_PUBLISHER
+from loadgen.run.echo.plan import DEFAULT_INTERVAL_NS
 from loadgen.run.target import Target
 from loadgen.scenario import Scenario, load
 from loadgen.server.testing import LocalEventApi, Namespace

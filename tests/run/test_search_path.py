@@ -17,11 +17,12 @@ from loadgen import search_path
 from loadgen import subprocesses as children
 from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
 from loadgen.exits import ExitCode, RunError
-from loadgen.run import install, locust_settings
+from loadgen.run import locust_settings
+from loadgen.run.locust import install
 from loadgen.run.options import add_options
 
 if TYPE_CHECKING:
-    from loadgen.run.controller import Controller
+    from loadgen.run.locust.base import LocustProcess
 
 
 @pytest.mark.parametrize("make", [children.environment, lambda: notebooks.environment({})])
@@ -119,9 +120,10 @@ def test_no_permission_is_taken_from_a_file(option: str, tmp_path: Path) -> None
     def stop(said: str, code: ExitCode) -> None:
         raise RunError(said, code)
 
-    controller = SimpleNamespace(places=locust_settings.places(parser), is_forked=True, stop_process=stop)
+    settings = SimpleNamespace(places=locust_settings.places(parser))
+    process = SimpleNamespace(settings=settings, is_forked=True, stop_process=stop)
     with pytest.raises(RunError) as refused:
-        install._tell_places(cast("Controller", controller))
+        install._tell_places(cast("LocustProcess", process))
     assert str(refused.value) == f"{option} stands in {file}:2: it counts only on the command line"
     assert refused.value.code == ExitCode.USAGE
 

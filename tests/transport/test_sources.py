@@ -2,27 +2,19 @@
 
 import socket
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
-from loadgen.transport import sources
 from loadgen.transport.address import Address
+from loadgen.transport.dialing import Dialer
 from loadgen.transport.sources import VARIABLE, SourceError, Sources
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    before = sources.process_sources
-    yield
-    sources.use(before)
 
 
 def test_connections_leave_from_the_addresses_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "127.0.0.2, 127.0.0.3,127.0.0.4")
-    sources.use(Sources.from_environment())
+    dialer = Dialer(sources=Sources.from_environment())
     with socket.create_server(("127.0.0.1", 0), backlog=32) as server:
-        address = Address(f"ws://127.0.0.1:{server.getsockname()[1]}/")
+        address = Address(f"ws://127.0.0.1:{server.getsockname()[1]}/", dialer=dialer)
         opened = [address.connect(5.0) for _ in range(9)]
         seen = Counter(server.accept()[1][0] for _ in opened)
         for sock in opened:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Self
 import locust.env
 
 import loadgen.run.account
-import loadgen.run.own_code
+import loadgen.run.locust.own_code
 import loadgen.users
 from loadgen import subprocesses as children
 from loadgen.lifeline import STARTER

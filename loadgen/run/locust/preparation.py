@@ -16,8 +16,9 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
 from loadgen.planning import limits, room
 from loadgen.resolve import ResolvedRun
-from loadgen.run import handover, target, user_classes
+from loadgen.run import handover, target, target_check
 from loadgen.run.handover import Handover
+from loadgen.run.locust import user_classes
 from loadgen.run.record import check_writable
 from loadgen.server.process import ServerProcess, ServerStartError
 from loadgen.transport import proxy, sources
@@ -96,7 +97,7 @@ class Preparation:
             connect_url, http_url = found.urls()
             addresses = sources.Sources.from_environment()
             limits.check_local_ports(connect_url, run.totals.websockets, http_url, run.totals.http, addresses)
-        target.check(found, run.phases.ready_timeout_ns / 1e9)
+        target_check.check(found, run.phases.ready_timeout_ns / 1e9)
         # Last: irrelevant for a run that does not begin.
         say_room(processes, embedded=options.target is None and run.target is None)
         for line in live.shown:

@@ -1,18 +1,6 @@
-"""The echo lane: a worker publishes to a channel that only it subscribes to, and times the round trip.
+"""Play a worker's echo lane: connect, subscribe, publish, and match what comes back."""
 
-One clock stamps both ends, so the round trip has no clock error: it is the latency of the service path under this load.
-The lane has its own connections but runs the code of the scenario's clients: the same handshake, session, receive path
-and way to publish. No figure of the scenario includes its traffic: its publisher numbers are negative, like those of
-readiness probes, so a subscription of the scenario drops an echo, and the lane's subscription writes to a separate
-buffer.
-
-A failing lane never ends or invalidates a run: `EchoLane.note` says why it failed, and goes into the manifest.
-"""
-
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any, Final, cast
@@ -21,24 +9,20 @@ import gevent
 from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
-from loadgen.measure.columns import COLUMNS
-from loadgen.measure.failures import HARNESS, Failures
-from loadgen.measure.recorder import Recorder
-from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, SubscriptionRow
+from loadgen.measure.failures import HARNESS
+from loadgen.measure.rows import EchoRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.measure.stamp import encode_event
 from loadgen.protocol.base import PublishAnswer
-from loadgen.protocol.rules import ProtocolRules
-from loadgen.resolve import ClientPlan, Clients, ResolvedRun, SubscriptionPlan
-from loadgen.scenario.template import Template
+from loadgen.resolve import ClientPlan, SubscriptionPlan
+from loadgen.run.echo.plan import EchoPlan
+from loadgen.run.echo.recording import EchoRecorder, EchoRun
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.connection import ClientConnection
 from loadgen.users.publishing import ConnectionSender, HttpSender, Sender
-from loadgen.users.worker import Progress, Timeline, WorkerRun
+from loadgen.users.worker import Timeline, WorkerRun
 
-#: Interval between a worker's echoes if the scenario does not set one.
-DEFAULT_INTERVAL_NS: Final = 500_000_000
 #: Publisher number of worker 0's echoes; worker n has n less. Readiness probes have -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
 #: Number of the echo subscription in the lane's buffer; the scenario's numbers are not negative.
@@ -50,150 +34,6 @@ _POLL_S = 0.02
 _HTTP_CONNECTIONS = 8
 #: Distinct reasons kept for failed publishes.
 _MOST_ERRORS = 10
-_AT = {name: index for index, name in enumerate(COLUMNS)}
-
-
-@dataclass(frozen=True, slots=True)
-class EchoPlan:
-    """The settings of one worker's lane."""
-
-    interval_ns: int
-    #: Time from the start of the warm-up to the first echo; staggered, so that workers take turns.
-    first_ns: int
-    channel: str
-    over_http: bool
-    payload_bytes: int
-    #: A sentence on why the lane cannot run, or None if it can.
-    refusal: str | None = None
-
-
-def interval_ns(run: ResolvedRun, boot_ids: Iterable[str | None]) -> int | None:
-    """Return the interval between a worker's echoes, or None for no echoes.
-
-    By default, workers echo only if ``boot_ids`` shows that they run on more than one kernel, hence on several clocks.
-    """
-    wanted = run.phases.echo_ns
-    if wanted is None:
-        return DEFAULT_INTERVAL_NS if len(set(boot_ids)) > 1 else None
-    return wanted or None
-
-
-def plan_echo(
-    run: ResolvedRun,
-    clients: Clients,
-    rules: ProtocolRules,
-    every_ns: int,
-    token: int,
-    worker: int,
-    workers: int,
-) -> EchoPlan:
-    """Return a worker's lane, modelled on the group that publishes most: its namespace, payload size and transport.
-
-    The channel's name holds the run's token and the worker's number, so no other run or worker uses it.
-    """
-    publishes = run.publishing
-    name = max(publishes, key=lambda each: publishes[each].events_per_s)
-    publish = clients.client(run.group(name).first).publish
-    assert publish is not None
-    namespace = publish.channels().next().strip("/").split("/")[0]
-    # Letters and digits only: every protocol allows them in channel names.
-    channel = f"/{namespace}/loadgenecho{token:x}w{worker}"
-    return EchoPlan(
-        interval_ns=every_ns,
-        first_ns=every_ns * worker // max(1, workers),
-        channel=channel,
-        over_http=publish.over_http,
-        payload_bytes=publish.payload_bytes,
-        refusal=_refusal(run, rules, channel),
-    )
-
-
-def _refusal(run: ResolvedRun, rules: ProtocolRules, channel: str) -> str | None:
-    """Return why the lane may not use the channel, or None if it may."""
-    try:
-        rules.validate_publish(channel)
-        rules.validate_subscribe(channel)
-    except ValueError as error:
-        return str(error)
-    if run.phases.echo_ns is not None:
-        return None
-    for group in run.groups:
-        for pattern in group.subscribe:
-            if _receives(pattern, channel):
-                return (
-                    f"subscriptions of the scenario to {pattern} would receive each echo; to have it nevertheless,"
-                    " say how often: phases.echo: 500ms"
-                )
-    return None
-
-
-def _receives(pattern: str, channel: str) -> bool:
-    """Return True if a subscription of the scenario to ``pattern`` may receive events of the lane's channel.
-
-    A ``{name}`` in the pattern stands for a number. Only a wildcard pattern can match: no number spells the name of the
-    lane's channel.
-    """
-    if not pattern.endswith("/*"):
-        return False
-    texts = Template.parse(pattern[:-1]).texts
-    return re.match("[0-9]+".join(map(re.escape, texts)) + ".", channel) is not None
-
-
-class _EchoRecorder(Recorder):
-    """Record the arrivals of echoes, and drop everything else that the lane's connections report.
-
-    It is separate and never flushed, so that no echo reaches the scenario's recorder.
-    """
-
-    def event(self, row: EventRow) -> None:
-        """Drop the row: echoes are not in the ledger."""
-
-    def subscription(self, row: SubscriptionRow) -> None:
-        """Drop the row."""
-
-    def connection(self, row: ConnectionRow) -> None:
-        """Drop the row."""
-
-    def clock(self, row: ClockRow) -> None:
-        """Drop the row."""
-
-    def arrived(self) -> Iterable[tuple[int, int, int, int]]:
-        """Yield (publisher, sequence, arrival_ns, read_ns) of this run's events since the last call."""
-        for rows in self._buffer.take():
-            for row in rows[rows[:, _AT["token"]] == self.token].tolist():
-                yield row[_AT["publisher"]], row[_AT["sequence"]], row[_AT["arrival_ns"]], row[_AT["read_ns"]]
-
-
-class _EchoReadiness:
-    """Count a subscription as ready once it is acknowledged: the lane measures nothing before the warm-up."""
-
-    def watch(self, channel: str, on_ready: Callable[[int], None]) -> None:
-        on_ready(now_ns())
-
-    def proven(self, channel: str) -> None:
-        """Nothing to do."""
-
-    def probed_since_ns(self, channel: str) -> int | None:
-        return None
-
-    def withdraw(self, channel: str) -> None:
-        """Nothing to do."""
-
-
-class _EchoRun:
-    """A `WorkerRun` for the lane's connections that keeps their counts and records in the lane."""
-
-    def __init__(self, run: WorkerRun, recorder: Recorder, report_error: Callable[[str, bool], None]) -> None:
-        self._run = run
-        self.recorder = recorder
-        self.progress = Progress()
-        self.readiness = _EchoReadiness()
-        self.report_error = report_error
-        # A defect in the lane is reported but does not make the run invalid.
-        self.failures = Failures(lambda failure: report_error(f"{failure.where}: {failure.message}", False))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._run, name)
 
 
 class EchoLane:
@@ -204,8 +44,8 @@ class EchoLane:
         self._plan = plan
         self._token = token
         self._publisher = ECHO_PUBLISHER - spool.worker
-        self._recorder = _EchoRecorder(token, spool)
-        self._shown = cast(WorkerRun, _EchoRun(run, self._recorder, self._complain))
+        self._recorder = EchoRecorder(token, spool)
+        self._shown = cast(WorkerRun, EchoRun(run, self._recorder, self._complain))
         #: Why there are no echoes or no more of them, or None if all is well.
         self.note: str | None = plan.refusal
         self._refused = plan.refusal is not None
