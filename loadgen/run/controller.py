@@ -33,6 +33,7 @@ from loadgen.run.coordinator import FINISHING, Coordinator
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.ending import Ending
 from loadgen.run.handover import Handover
+from loadgen.run.locust_stats import WorkerStatistics
 from loadgen.run.master_messages import Begin, Refuse, StandBy
 from loadgen.run.messages import Message
 from loadgen.run.preparation import LOADED_BY
@@ -314,7 +315,8 @@ class Controller:
             # A worker takes no secret and no command from another process's command line: see `credentials.allowed`.
             is_own = not isinstance(self.runner, WorkerRunner) or self.is_forked
             login_from = None if is_own else "the master"
-            self.agent = Agent(self.environment, self, worker_id, begin, self.allowed, login_from)
+            statistics = WorkerStatistics(self.environment.stats, begin.run)
+            self.agent = Agent(statistics, self, worker_id, begin, self.allowed, login_from)
             self._take_early(self.agent)
             attach(self.environment, self.agent)
             limits.check_open_files(begin.sockets, 1)

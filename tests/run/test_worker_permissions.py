@@ -62,7 +62,7 @@ def begun(
 
     monkeypatch.setattr(module, "Agent", agent)
     monkeypatch.setattr(module, "WorkerRunner", Worker)
-    environment: Any = SimpleNamespace(runner=runner, parsed_options=own, web_ui=None)
+    environment: Any = SimpleNamespace(runner=runner, parsed_options=own, web_ui=None, stats=None)
     controller = Controller(environment, places or {})
     # As Locust's worker does when its master's `spawn` arrives.
     vars(own).update(allow_env=["SOME_NAME"], allow_file=["/"], allow_commands=True, weight="9")
