@@ -8,9 +8,11 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure.failures import USER_CODE
+from loadgen.measure.rows import EchoRow
 from loadgen.measure.spool import MARKER, read_batches
 from loadgen.resolve.resolver import resolve
 from loadgen.run import agent as module
@@ -94,7 +96,7 @@ def pong(ping: Ping, master_ns: int) -> Pong:
 class Site:
     """A worker and its users; the test is the master."""
 
-    def __init__(self, folder: Path, shared: bool = True, worker_id: str = LOCAL) -> None:
+    def __init__(self, folder: Path, shared: bool = True, worker_id: str = LOCAL, **other: Any) -> None:
         self.folder = folder / "run" / "spool"
         self.folder.mkdir(parents=True)
         if shared:
@@ -102,7 +104,7 @@ class Site:
         self.clock, self.statistics = MadeUpClock(), MadeUpStatistics()
         self.line = Line(self.folder, self.clock)
         self.agent = self.line.agent = Agent(
-            self.statistics, self.line, worker_id, begin(folder / "run"), clock=self.clock
+            self.statistics, self.line, worker_id, begin(folder / "run", **other), clock=self.clock
         )
         #: What each user has come to.
         self.steps: list[tuple[str, Any]] = []
@@ -342,16 +344,62 @@ def test_a_master_that_falls_silent_while_the_record_is_handed_over_is_waited_fo
     far.ended(3)
 
 
-def test_a_user_who_cannot_wait_for_the_record_may_leave_without_it(far: Site) -> None:
-    """Patience runs out while users do not close: `leave` returns, and the process may end."""
-    far.user(slow_to_close=True)
-    far.grant(0)
-    far.line.answers = False
+def test_a_worker_that_leaves_is_not_held_by_what_never_stops(
+    far: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far.agent.readiness, "stop", lambda: Event().wait())
     leaving = gevent.spawn(far.agent.leave, "it was told to end", 15.0)
-    far.clock.go_on(20)
+    far.clock.go_on(44.9)
     assert not leaving.ready()
-    far.clock.go_on(30)
+    far.clock.go_on(0.2)
     assert leaving.ready()
+    assert not far.agent.finished.is_set()
+
+
+class Lane:
+    """In place of the echo lane: has one echo under way, which never comes back."""
+
+    def __init__(self, *_: Any) -> None:
+        self.sent, self.returned = 1, 0
+        self.did: list[str] = []
+
+    def start(self) -> None:
+        self.did.append("start")
+
+    def take(self) -> list[EchoRow]:
+        return []
+
+    def stop(self) -> list[EchoRow]:
+        self.did.append("stop")
+        return [EchoRow(1, 2, 3, None, None)]
+
+    def to_dict(self) -> dict[str, Any]:
+        counts = ("interval_ns", "payload_bytes", "sent", "returned", "unexpected", "connects", "subscribes")
+        return {
+            **dict.fromkeys((*counts, "lost_connections"), 1),
+            "channel": "/a",
+            "via": "http",
+            "errors": {},
+            "note": None,
+        }
+
+
+def test_the_last_echoes_and_the_probes_end_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "EchoLane", Lane)
+    site = Site(tmp_path, echo_ns=SECOND)
+    stopped: list[bool] = []
+    monkeypatch.setattr(site.agent.readiness, "stop", lambda: stopped.append(site.agent.stopping))
+    site.clock.go_on(0.3)
+    assert site.line.last(Status).progress["echoes"] == 1
+    site.agent.receive(Finish(drain_ns=SECOND))
+    last = site.ended(2)
+    # Probes and echoes stop once the drain is over.
+    assert stopped == [True]
+    assert last.echo is not None
+    assert last.echo.channel == "/a"
+    assert last.rows["echo"] == site.rows("echo") == 1
 
 
 def test_a_worker_whose_starter_died_writes_what_it_has_and_says_nothing(site: Site) -> None:

@@ -268,27 +268,27 @@ def coordinator(tmp_path: Path) -> Coordinator:
 def test_a_worker_that_says_it_has_finished_changes_its_own_entry_and_not_who_it_is(
     coordinator: Coordinator,
 ) -> None:
-    coordinator.on_finished("two", sent(messages.FINISHED, FINISHED))
+    coordinator.receive("two", sent(messages.FINISHED, FINISHED))
     first, second = coordinator.workers.described()
     assert (first["worker"], first["id"], first["pid"], first["finished"]) == (0, "one", 1, False)
     assert (second["worker"], second["id"], second["pid"], second["finished"]) == (1, "two", 2, True)
     assert "rows" not in first
     assert second["rows"] == {"deliveries": 1}
     with pytest.raises(ValueError, match="already"):
-        coordinator.on_finished("two", sent(messages.FINISHED, {**FINISHED, "left": "it was told to end"}))
+        coordinator.receive("two", sent(messages.FINISHED, {**FINISHED, "left": "it was told to end"}))
     assert coordinator.workers["two"].left is None
     foreign = {**FINISHED, "files": {"deliveries-0001.arrows": 0}}
     with pytest.raises(ValueError, match="no file of its spool"):
-        coordinator.on_finished("one", sent(messages.FINISHED, foreign))
+        coordinator.receive("one", sent(messages.FINISHED, foreign))
     assert coordinator.workers["one"].pending
 
 
 def test_a_worker_writes_its_own_spool_and_no_other(coordinator: Coordinator) -> None:
     piece = {"at": 0, "piece": b"x", "crc32": zlib.crc32(b"x")}
-    coordinator.on_spool("two", sent(messages.SPOOL, {"name": "health-0001.arrows", **piece}))
+    coordinator.receive("two", sent(messages.SPOOL, {"name": "health-0001.arrows", **piece}))
     for name in ("health-0000.arrows", "../manifest.json", "/etc/passwd", "health-0001.arrows/../x"):
         with pytest.raises(ValueError, match="no file of its spool"):
-            coordinator.on_spool("two", sent(messages.SPOOL, {"name": name, **piece}))
+            coordinator.receive("two", sent(messages.SPOOL, {"name": name, **piece}))
     spool = coordinator.folder.spool
     assert sorted(path.name for path in spool.iterdir()) == ["health-0001.arrows", "shared-with"]
 
@@ -297,18 +297,18 @@ def test_a_worker_can_not_report_more_seconds_than_have_passed(coordinator: Coor
     histogram = histograms.encoded(histograms.new_histogram())
     status = sent(messages.STATUS, {**STATUS, "histogram": histogram})
     for _ in range(50):
-        coordinator.on_status("one", status)
+        coordinator.receive("one", status)
 
     def go_on() -> None:
         for _ in range(150):
-            coordinator.on_status("one", status)
+            coordinator.receive("one", status)
 
     with pytest.raises(ValueError, match="more seconds than have passed"):
         go_on()
     assert 50 < coordinator.workers["one"].seconds < 100
     assert len(coordinator._view._recent) <= 40
     # The other is not charged with it.
-    coordinator.on_status("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
+    coordinator.receive("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
 
 
 def test_names_that_a_worker_makes_up_do_not_fill_the_live_state(coordinator: Coordinator) -> None:
@@ -319,7 +319,7 @@ def test_names_that_a_worker_makes_up_do_not_fill_the_live_state(coordinator: Co
             "groups": {"readers": 1, f"group-{number}": 1},
             "statuses": {f"status-{number}": 1, "accepted": 1},
         }
-        coordinator.on_status("one", sent(messages.STATUS, {**STATUS, "live": [report]}))
+        coordinator.receive("one", sent(messages.STATUS, {**STATUS, "live": [report]}))
     assert coordinator.live.workers[0].groups == {"readers": 20}
     assert coordinator.live.workers[0].statuses == {"accepted": 20}
 

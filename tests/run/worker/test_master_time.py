@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from gevent.event import Event
 
+from loadgen.measure import clockbound
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.spool import SpoolWriter, read_batches
 from loadgen.run.master_messages import Pong
@@ -157,3 +158,17 @@ def test_an_offset_that_never_becomes_known_is_not_waited_for_for_ever(site: Sit
     site.estimate.ready.set()
     site.time.wait_until_known()
     settle()
+
+
+def test_the_wider_of_the_bounds_before_and_after_a_ping_is_recorded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for before_ns, after_ns in ((4, 9), (9, 4)):
+        monkeypatch.setattr(clockbound, "error_ns", lambda: before_ns)  # noqa: B023  called before the next
+        site.time.ping()
+        assert site.line.last(Ping).bound_ns == before_ns
+        monkeypatch.setattr(clockbound, "error_ns", lambda: after_ns)  # noqa: B023
+        site.answer(site.line.last(Ping))
+    site.recorder.flush()
+    (batch,) = read_batches(site.folder / "clock-0003.arrows")
+    assert batch.column("bound_ns").to_pylist() == [9, 9]
