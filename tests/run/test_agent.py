@@ -241,6 +241,22 @@ def test_a_run_from_begin_to_the_end_of_its_drain(site: Site) -> None:
     assert site.line.all(Status)[-1].deliveries == 5
 
 
+def test_live_displays_hear_of_each_second_and_of_the_measurement_once_it_is_known(tmp_path: Path) -> None:
+    site = Site(tmp_path, live=True)
+    site.user()
+    site.grant(0)
+    site.deliver(2)
+    timeline = site.go()
+    live = site.agent.recorder.live
+    assert live is not None
+    assert live.measure_ns == timeline.measure_ns
+    site.clock.go_on(3)
+    reports = [report for each in site.line.all(Status) for report in each.live]
+    assert sum(report.deliveries for report in reports) == 2
+    assert [report.due for report in reports][-1] == 0
+    assert reports[0].groups == {"readers": 2}
+
+
 def test_a_run_that_ends_while_users_wait_for_their_turn_lets_them_go(site: Site) -> None:
     site.user()
     site.grant(0)

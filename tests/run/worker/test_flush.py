@@ -10,7 +10,7 @@ import pytest
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.live import LiveReports
-from loadgen.measure.recorder import Recorder
+from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import EchoRow, EventRow
 from loadgen.measure.spool import SpoolWriter, read_batches
 from loadgen.run.worker.echoes import NoEchoes
@@ -79,6 +79,23 @@ def test_a_flush_writes_all_and_the_next_report_tells_it_once(site: Site) -> Non
     site.flushes.flush()
     assert site.flushes.take().histogram is None
     assert site.statistics.published == 1
+
+
+def test_the_shortest_latencies_go_with_their_histogram_and_not_without(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = np.array([], dtype=np.int64)
+    seconds = [
+        Interval(1, 3, 0, (), none, None, None, "longest", "shortest"),
+        Interval(2, 0, 0, (), none, None, None),
+        Interval(3, 2, 0, (), none, None, None, "exact", None),
+    ]
+    monkeypatch.setattr(site.recorder, "flush", lambda health: seconds.pop(0))
+    told = []
+    for _ in range(3):
+        site.flushes.flush()
+        told.append(site.flushes.take()[:2])
+    assert told == [("longest", "shortest"), (None, None), ("exact", None)]
 
 
 def test_reports_for_displays_wait_until_there_is_room_for_them(site: Site) -> None:

@@ -255,6 +255,7 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
         )
         evil.say("loadgen.claim", {"request": 1, "wanted": {"subscriber": -1}})
         evil.say("loadgen.interrupted", {})
+        evil.say("loadgen.status", {**status, messages.WIRE: messages.FORMAT - 1})
         evil.socket.send(b"\x91" * 100_000)
         evil.socket.send_multipart([b"a"] * 100)
     # Messages are taken in their order: what is answered comes after all that.
@@ -281,4 +282,5 @@ def test_a_worker_with_the_key_that_means_ill_harms_its_own_part_and_no_more(
     counted = manifest["refused"]["messages"]
     named = f"worker {by_id['evil_1']['worker']} ("
     assert all(sentence.startswith(named) for sentence in counted), counted
-    assert sum(counted.values()) >= 20 * 8, (manifest["reason"], finished.said)
+    assert any(f"it has message format {messages.FORMAT - 1}, and this process" in each for each in counted)
+    assert sum(counted.values()) >= 20 * 9, (manifest["reason"], finished.said)
