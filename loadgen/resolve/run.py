@@ -277,12 +277,9 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             counts[group.role] += group.count
         return counts
 
-    def for_worker(self) -> dict[str, Any]:
-        """Return the run as plain data for a message to a worker, without the values that only a master needs."""
-        plain: dict[str, Any] = msgspec.to_builtins(
-            msgspec.structs.replace(self, document={}, warnings=(), target=None)
-        )
-        return plain
+    def for_worker(self) -> "ResolvedRun":
+        """Return the run for a message to a worker, without the values that only a master needs."""
+        return msgspec.structs.replace(self, document={}, warnings=(), target=None)
 
 
 _decoder = msgspec.msgpack.Decoder(ResolvedRun)

@@ -47,13 +47,17 @@ def wait_for_status(
         seen = now
 
 
-def every(interval_s: float) -> Iterator[None]:
+def every(
+    interval_s: float,
+    steady_s: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = gevent.sleep,
+) -> Iterator[None]:
     """Yield every ``interval_s`` seconds, forever, waiting cooperatively; the first time after one interval.
 
     If the loop's body takes longer than the interval, the next turn follows at once. Missed turns are skipped.
     """
-    next_s = time.monotonic()
+    next_s = steady_s()
     while True:
-        next_s = max(next_s + interval_s, time.monotonic())
-        gevent.sleep(next_s - time.monotonic())
+        next_s = max(next_s + interval_s, steady_s())
+        sleep(next_s - steady_s())
         yield

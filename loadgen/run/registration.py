@@ -18,7 +18,8 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.measure.clock import boot_id
 from loadgen.run import messages
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.messages import FORMAT, Payload
+from loadgen.run.master_messages import Refuse, StandBy
+from loadgen.run.messages import FORMAT, Message
 from loadgen.run.shares import weight_of
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
@@ -46,21 +47,21 @@ def introduce(runner: Any, options: Any) -> None:
     except ValueError as error:
         raise RunError(f"--weight or {WEIGHT}: {error}", ExitCode.USAGE) from None
     hello = introduction(weight, _own_address(runner.master_host, runner.master_port))
-    runner.send_message(messages.HELLO, hello)
+    messages.send(runner, hello)
 
 
-def introduction(weight: str, address: str | None) -> Payload:
-    """Return a worker's HELLO payload; ``address`` is its own address on the way to the master."""
-    return {
-        "version": __version__,
-        "format": FORMAT,
-        "weight": weight,
-        "hostname": socket.gethostname(),
-        "address": address,
-        "pid": os.getpid(),
-        "boot_id": boot_id(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    }
+def introduction(weight: str, address: str | None) -> Hello:
+    """Return a worker's introduction; ``address`` is its own address on the way to the master."""
+    return Hello(
+        version=__version__,
+        format=FORMAT,
+        weight=weight,
+        hostname=socket.gethostname(),
+        address=address,
+        pid=os.getpid(),
+        boot_id=boot_id(),
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    )
 
 
 def refusal(hello: Hello) -> str | None:
@@ -91,7 +92,7 @@ class Registry:
         self,
         runner: Any,
         options: Any,
-        to_worker: Callable[[str, Payload, str], None],
+        to_worker: Callable[[Message, str], None],
         on_known: Callable[[WorkerInfo], None],
     ) -> None:
         self._runner = runner
@@ -137,7 +138,7 @@ class Registry:
                 running.worker_late(info)
                 reason = f"{info.name} came when the run had begun: it stands by and takes no part in it"
                 say(reason)
-                self._to_worker(messages.STAND_BY, {"reason": reason}, worker_id)
+                self._to_worker(StandBy(reason=reason), worker_id)
         elif not getattr(self._options, "processes", None):
             of = f" of {self._options.expect_workers}" if self._options.headless else ""
             say(f"{info.name} is here with weight {float(info.weight):g}: {len(self._known)}{of}")
@@ -191,7 +192,7 @@ class Registry:
         self._changed.set()
         self._runner.clients.pop(worker_id, None)
         say(reason)
-        self._to_worker(messages.REFUSE, {"reason": reason}, worker_id)
+        self._to_worker(Refuse(reason=reason), worker_id)
 
 
 def _own_address(host: str, port: int) -> str | None:

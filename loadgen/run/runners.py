@@ -217,9 +217,9 @@ class GuardedWorker(WorkerRunner):
         super().__init__(environment, master_host, master_port)
 
     def _from_master(self, kind: str, raw: msgspec.Raw) -> Any:
-        payload = master_messages.decoded(kind, raw)
-        if payload is not None:
-            return payload
+        message = master_messages.decoded(kind, raw)
+        if message is not None:
+            return message
         data = locust_messages.from_master(kind, raw, self.custom_messages)
         if kind == "spawn":
             unknown = sorted(set(data["user_classes_count"]) - set(self.user_classes_by_name))

@@ -14,7 +14,7 @@ from pathlib import Path
 from zlib import crc32
 
 from analysis.record import files
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import SpoolWritten
 from loadgen.run.worker_messages import PIECE_BYTES, Piece, own_files
 
 #: Limit of unacknowledged bytes: enough for 80 Mbit/s at 100 ms, yet too few to delay pings behind them for long.
@@ -24,12 +24,12 @@ RESEND_S = 5.0
 
 
 class SpoolSender:
-    """The worker's end. ``files`` returns its spool files; ``send`` sends the payload of a SPOOL message."""
+    """The worker's end. ``files`` returns its spool files; ``send`` sends a piece to the master."""
 
     def __init__(
         self,
         files: Callable[[], list[Path]],
-        send: Callable[[Payload], None],
+        send: Callable[[Piece], None],
         steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = files
@@ -76,29 +76,22 @@ class SpoolSender:
             with path.open("rb") as file:
                 file.seek(at)
                 while room > 0 and (piece := file.read(min(PIECE_BYTES, room))):
-                    self._send(
-                        {
-                            "name": path.name,
-                            "at": at,
-                            "piece": piece,
-                            "crc32": crc32(piece),
-                        }
-                    )
+                    self._send(Piece(name=path.name, at=at, piece=piece, crc32=crc32(piece)))
                     at += len(piece)
                     room -= len(piece)
                     self._sent[path.name] = at
 
-    def on_answer(self, payload: Payload) -> None:
+    def on_answer(self, answer: SpoolWritten) -> None:
         """Handle the master's answer on how many bytes of a file it has."""
-        name, have = payload["name"], payload["have"]
+        name, have = answer.name, answer.have
         if name not in self._sent:
             return
         self._asking = False
-        if have > self._acknowledged[name] or payload["again"]:
+        if have > self._acknowledged[name] or answer.again:
             self._heard_s = self._steady_s()
         self._acknowledged[name] = max(self._acknowledged[name], have)
         # The master dropped everything after a lost piece: resume from the size it has reached.
-        self._sent[name] = have if payload["again"] else max(self._sent[name], have)
+        self._sent[name] = have if answer.again else max(self._sent[name], have)
 
     def totals(self) -> dict[str, int]:
         """Return the size of each file, with which the master compares its own."""
@@ -112,7 +105,7 @@ class SpoolReceiver:
         self._folder = folder
         self._have: dict[str, int] = {}
 
-    def take(self, worker: int, sent: Piece) -> Payload:
+    def take(self, worker: int, sent: Piece) -> SpoolWritten:
         """Write a piece and return the answer for its sender.
 
         Raises:
@@ -134,7 +127,7 @@ class SpoolReceiver:
                 file.flush()
             have += len(fresh)
             self._have[name] = have
-        return {"name": name, "have": have, "again": again}
+        return SpoolWritten(name=name, have=have, again=again)
 
     def missing(self, worker: int, totals: dict[str, int]) -> int:
         """Return how many bytes of a worker's files the master lacks; raises ValueError for a file not its own."""

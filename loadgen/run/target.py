@@ -13,7 +13,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
 from loadgen.resolve import ResolvedRun
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import TargetPart
 from loadgen.targets import protocol_file_of, protocol_of
 from loadgen.transport import proxy
 
@@ -185,38 +185,35 @@ class Target:
         except proxy.ProxySettingError as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
-    def to_payload(self) -> Payload:
+    def to_payload(self) -> TargetPart:
         """Return the target as a part of BEGIN, for :meth:`from_payload` on a worker."""
-        login = self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None
-        return {
-            "url": self.url,
-            "login": login,
-            "api_key": self.api_key,
-            # The content: a worker on another machine may lack the file, or have a different one.
-            "protocol_file": protocol_file_of(self.url) if self.protocol_file is None else self.protocol_file,
-            "allow_remote": self.allow_remote,
-        }
+        return TargetPart(
+            url=self.url,
+            login=self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None,
+            api_key=self.api_key,
+            protocol_file=protocol_file_of(self.url) if self.protocol_file is None else self.protocol_file,
+            allow_remote=self.allow_remote,
+        )
 
     @classmethod
     def from_payload(
         cls,
-        payload: Payload,
+        payload: TargetPart,
         allowed: Allowed = NOTHING,
         login_from: str | None = "the master",
     ) -> "Target":
         """Return the target of a payload; ``allowed`` is what this process's own command line permits."""
-        login = payload["login"]
         return cls(
-            payload["url"],
-            _login(login) if login is not None else None,
-            payload["api_key"],
-            allow_remote=payload["allow_remote"],
+            payload.url,
+            _login(payload.login) if payload.login is not None else None,
+            payload.api_key,
+            allow_remote=payload.allow_remote,
             allowed=allowed,
             login_from=login_from,
-            protocol_file=payload["protocol_file"],
+            protocol_file=payload.protocol_file,
         )
 
-    def describe(self) -> Payload:
+    def describe(self) -> dict[str, Any]:
         """Return the manifest's `target`, without secrets."""
         endpoints, protocol = self.endpoints(), self.protocol
         auth = "api-key of the embedded server" if self.embedded else "nobody (no login)"

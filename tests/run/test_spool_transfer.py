@@ -1,13 +1,14 @@
 """A worker's spool reaches the master whole, whatever happens to the messages on the way."""
 
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.run import spool_transfer as gather
+from loadgen.run.master_messages import SpoolWritten
 from loadgen.run.spool_transfer import SpoolReceiver, SpoolSender
 from loadgen.run.worker_messages import PIECE_BYTES, Piece
 
@@ -20,8 +21,8 @@ class Line:
     def __init__(self, source: Path, sink: Path) -> None:
         self.steady_s = 0.0
         self.sink = sink
-        self.queue: list[dict[str, Any]] = []
-        self.answers: list[dict[str, Any]] = []
+        self.queue: list[Piece] = []
+        self.answers: list[SpoolWritten] = []
         self.most_under_way = 0
         self.sender = SpoolSender(
             lambda: sorted(source.glob("*.arrows")), self.queue.append, lambda: self.steady_s
@@ -32,13 +33,13 @@ class Line:
         """Let the oldest message meet its fate; then the oldest answer arrives."""
         self.most_under_way = max(self.most_under_way, self.sender.under_way)
         if self.queue:
-            payload = self.queue.pop(0)
-            if fate == "damaged" and payload["piece"]:
-                payload = {**payload, "piece": bytes(255 - byte for byte in payload["piece"])}
+            sent = self.queue.pop(0)
+            if fate == "damaged" and sent.piece:
+                sent = msgspec.structs.replace(sent, piece=bytes(255 - byte for byte in sent.piece))
             if fate != "lost":
-                self.answers.append(self.receiver.take(3, Piece(**payload)))
+                self.answers.append(self.receiver.take(3, sent))
             if fate == "twice":
-                self.answers.append(self.receiver.take(3, Piece(**payload)))
+                self.answers.append(self.receiver.take(3, sent))
         else:
             self.steady_s += 1.0
         if self.answers and fate != "late":
@@ -91,7 +92,7 @@ def test_a_master_that_does_not_answer_is_noticed_and_asked_with_one_piece(tmp_p
         line.steady_s += 1.0
         line.sender.pump()
     assert line.sender.silent_s == 20
-    assert {len(payload["piece"]) for payload in line.queue} == {PIECE_BYTES}
+    assert {len(sent.piece) for sent in line.queue} == {PIECE_BYTES}
     assert len(line.queue) == 3
     assert line.sender.pending() == 4 * gather.WINDOW_BYTES
 
@@ -117,5 +118,5 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_hole(tmp_path: Path) -> None
     # Half of a piece got to the disk before it was full.
     with (tmp_path / DELIVERIES).open("ab") as file:
         file.write(b"sec")
-    assert receiver.take(3, piece(5, b"second"))["have"] == 11
+    assert receiver.take(3, piece(5, b"second")).have == 11
     assert (tmp_path / DELIVERIES).read_bytes() == b"firstsecond"

@@ -25,15 +25,17 @@ from loadgen.resolve.resolver import resolve
 from loadgen.run import locust_messages, master_messages, messages, worker_messages
 from loadgen.run.agent import failed_status
 from loadgen.run.coordinator import Coordinator
-from loadgen.run.messages import Payload
+from loadgen.run.messages import Message
 from loadgen.run.shares import weight_of
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.scenario import load, overrides_of
 
 SECOND = 1_000_000_000
-STATUS = {**failed_status("x", 3), "broken": None, "absent": False}
+Payload = dict[str, Any]
+STATUS: Payload = {**messages.plain(failed_status("x", 3)), "broken": None, "absent": False}
 FINISHED: Payload = {
+    "wire": messages.FORMAT,
     "receive_path": "native",
     **dict.fromkeys(("deliveries", "events", "foreign", "undecodable", "unknown_subscription"), 1),
     **dict.fromkeys(("probes", "probe_deliveries", "spool_bytes"), 2),
@@ -64,7 +66,9 @@ REPORT: Payload = {
 
 
 def sent(kind: str, payload: Any) -> Any:
-    """Return a payload as the master gets it."""
+    """Return a payload as the master gets it; one that names no version gets this one."""
+    if isinstance(payload, dict) and kind != messages.HELLO:
+        payload = {"wire": messages.FORMAT, **payload}
     return worker_messages.decoded(kind, msgspec.Raw(bytes(msgpack.dumps(payload))))
 
 
@@ -131,7 +135,9 @@ def test_what_our_agents_send_is_taken() -> None:
         )
         assert taken.plain().keys() == report.keys()
     described = sent(messages.FINISHED, FINISHED).described()
-    assert described == {name: value for name, value in FINISHED.items() if name not in ("files", "left")}
+    assert described == {
+        name: value for name, value in FINISHED.items() if name not in ("wire", "files", "left")
+    }
 
 
 WRONG: list[tuple[str, Payload, str]] = [
@@ -242,13 +248,13 @@ class Line:
     """The line to the agents: keeps what is sent."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, Payload, str | None]] = []
+        self.sent: list[tuple[Message, str | None]] = []
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         raise AssertionError
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
-        self.sent.append((kind, payload, worker_id))
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
+        self.sent.append((message, worker_id))
 
 
 @pytest.fixture
@@ -262,27 +268,27 @@ def coordinator(tmp_path: Path) -> Coordinator:
 def test_a_worker_that_says_it_has_finished_changes_its_own_entry_and_not_who_it_is(
     coordinator: Coordinator,
 ) -> None:
-    coordinator.on_finished("two", sent(messages.FINISHED, FINISHED))
+    coordinator.receive("two", sent(messages.FINISHED, FINISHED))
     first, second = coordinator.workers.described()
     assert (first["worker"], first["id"], first["pid"], first["finished"]) == (0, "one", 1, False)
     assert (second["worker"], second["id"], second["pid"], second["finished"]) == (1, "two", 2, True)
     assert "rows" not in first
     assert second["rows"] == {"deliveries": 1}
     with pytest.raises(ValueError, match="already"):
-        coordinator.on_finished("two", sent(messages.FINISHED, {**FINISHED, "left": "it was told to end"}))
+        coordinator.receive("two", sent(messages.FINISHED, {**FINISHED, "left": "it was told to end"}))
     assert coordinator.workers["two"].left is None
     foreign = {**FINISHED, "files": {"deliveries-0001.arrows": 0}}
     with pytest.raises(ValueError, match="no file of its spool"):
-        coordinator.on_finished("one", sent(messages.FINISHED, foreign))
+        coordinator.receive("one", sent(messages.FINISHED, foreign))
     assert coordinator.workers["one"].pending
 
 
 def test_a_worker_writes_its_own_spool_and_no_other(coordinator: Coordinator) -> None:
     piece = {"at": 0, "piece": b"x", "crc32": zlib.crc32(b"x")}
-    coordinator.on_spool("two", sent(messages.SPOOL, {"name": "health-0001.arrows", **piece}))
+    coordinator.receive("two", sent(messages.SPOOL, {"name": "health-0001.arrows", **piece}))
     for name in ("health-0000.arrows", "../manifest.json", "/etc/passwd", "health-0001.arrows/../x"):
         with pytest.raises(ValueError, match="no file of its spool"):
-            coordinator.on_spool("two", sent(messages.SPOOL, {"name": name, **piece}))
+            coordinator.receive("two", sent(messages.SPOOL, {"name": name, **piece}))
     spool = coordinator.folder.spool
     assert sorted(path.name for path in spool.iterdir()) == ["health-0001.arrows", "shared-with"]
 
@@ -291,18 +297,18 @@ def test_a_worker_can_not_report_more_seconds_than_have_passed(coordinator: Coor
     histogram = histograms.encoded(histograms.new_histogram())
     status = sent(messages.STATUS, {**STATUS, "histogram": histogram})
     for _ in range(50):
-        coordinator.on_status("one", status)
+        coordinator.receive("one", status)
 
     def go_on() -> None:
         for _ in range(150):
-            coordinator.on_status("one", status)
+            coordinator.receive("one", status)
 
     with pytest.raises(ValueError, match="more seconds than have passed"):
         go_on()
     assert 50 < coordinator.workers["one"].seconds < 100
     assert len(coordinator._view._recent) <= 40
     # The other is not charged with it.
-    coordinator.on_status("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
+    coordinator.receive("two", sent(messages.STATUS, {**STATUS, "histogram": histogram}))
 
 
 def test_names_that_a_worker_makes_up_do_not_fill_the_live_state(coordinator: Coordinator) -> None:
@@ -313,7 +319,7 @@ def test_names_that_a_worker_makes_up_do_not_fill_the_live_state(coordinator: Co
             "groups": {"readers": 1, f"group-{number}": 1},
             "statuses": {f"status-{number}": 1, "accepted": 1},
         }
-        coordinator.on_status("one", sent(messages.STATUS, {**STATUS, "live": [report]}))
+        coordinator.receive("one", sent(messages.STATUS, {**STATUS, "live": [report]}))
     assert coordinator.live.workers[0].groups == {"readers": 20}
     assert coordinator.live.workers[0].statuses == {"accepted": 20}
 

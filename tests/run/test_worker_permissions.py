@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 
 from loadgen.credentials.allowed import NOTHING, Allowed
-from loadgen.run import messages
+from loadgen.resolve.resolver import resolve
 from loadgen.run.locust.base import Settings
 from loadgen.run.locust.local import LocalProcess
 from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.locust.worker import WorkerProcess
 from loadgen.run.locust.worker_side import WorkerSide
+from loadgen.run.master_messages import Begin
+from loadgen.run.target import Target
+from loadgen.scenario import load
 
 
 class Runner:
@@ -22,6 +25,23 @@ class Runner:
 
 class EnoughError(Exception):
     """The agent would be made now."""
+
+
+def begin() -> Begin:
+    url = "http://127.0.0.1:1/event"
+    return Begin(
+        run=resolve(load("comments", target=url), url),
+        target=Target(url).to_payload(),
+        token=1,
+        folder="/nowhere",
+        worker=0,
+        sockets=1,
+        websockets=1,
+        workers=1,
+        echo_ns=None,
+        boot_id=None,
+        live=False,
+    )
 
 
 def options(**given: Any) -> SimpleNamespace:
@@ -44,7 +64,7 @@ def begun(
 
     defaults: Any = WorkerSide.__init__.__kwdefaults__
     monkeypatch.setitem(defaults, "agent_of", agent)
-    environment: Any = SimpleNamespace(parsed_options=own, web_ui=None)
+    environment: Any = SimpleNamespace(parsed_options=own, web_ui=None, stats=None)
     settings = Settings.of(environment, places or {})
     runner: Any = Runner()
     process: Any = (
@@ -55,7 +75,7 @@ def begun(
     # As Locust's worker does when its master's `spawn` arrives.
     vars(own).update(allow_env=["SOME_NAME"], allow_file=["/"], allow_commands=True, weight="9")
     with pytest.raises(EnoughError):
-        process._worker.take(messages.BEGIN, {"worker": 0, "target": {}})
+        process._worker.take(begin())
     return taken[-2], taken[-1]
 
 

@@ -18,7 +18,8 @@ from loadgen.run.agent import Agent
 from loadgen.run.locust.master_side import MasterSide
 from loadgen.run.locust.preparation import Preparation, Prepared
 from loadgen.run.locust.this_process import ThisProcess
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import Begin
+from loadgen.run.messages import Message
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 
@@ -155,11 +156,11 @@ class ProcessWithRuns(LocustProcess):
     # The workers: see `master_side.Workers`.
 
     @abstractmethod
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""
 
     @abstractmethod
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
         """Send a message to one agent, or to all if ``worker_id`` is None."""
 
     @abstractmethod
@@ -167,7 +168,7 @@ class ProcessWithRuns(LocustProcess):
         """Return the workers that take part in a run that begins now; raises RunError if too few do."""
 
     @abstractmethod
-    def begin_worker(self, worker_id: str, payload: Payload) -> None:
+    def begin_worker(self, worker_id: str, begin: Begin) -> None:
         """Begin a worker's part in a run."""
 
     @abstractmethod

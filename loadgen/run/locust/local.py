@@ -2,14 +2,15 @@
 
 import gevent
 
+from loadgen.run import messages
 from loadgen.run import registration as joining
-from loadgen.run import worker_messages
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.locust.base import ProcessWithRuns, Settings
 from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.locust.worker_side import WorkerSide
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import Begin
+from loadgen.run.messages import Message
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 
 
@@ -37,16 +38,16 @@ class LocalProcess(ProcessWithRuns):
 
     # The link. In another greenlet, as for a real message: the sender must not run the receiver's code.
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""
-        gevent.spawn(self._to_master, kind, payload)
+        gevent.spawn(self._to_master, message)
 
-    def _to_master(self, kind: str, payload: Payload) -> None:
-        self._master.take(LOCAL, kind, worker_messages.converted(kind, payload))
+    def _to_master(self, message: Message) -> None:
+        self._master.take(LOCAL, messages.checked(message))
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
         """Send a message to the agent."""
-        gevent.spawn(self._worker.take, kind, payload)
+        gevent.spawn(self._worker.take, message)
 
     # The only worker.
 
@@ -54,9 +55,9 @@ class LocalProcess(ProcessWithRuns):
         """Return this process."""
         return [joining.local()]
 
-    def begin_worker(self, worker_id: str, payload: Payload) -> None:
+    def begin_worker(self, worker_id: str, begin: Begin) -> None:
         """Begin the worker's part at once: Locust starts the users when this returns."""
-        self._worker.begin(payload)
+        self._worker.begin(begin)
 
     def in_reach(self, worker_id: str) -> bool:
         """Return True."""

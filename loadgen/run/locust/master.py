@@ -7,24 +7,19 @@ from locust.env import Environment
 from locust.runners import STATE_MISSING
 
 from loadgen.exits import ExitCode
-from loadgen.run import messages
+from loadgen.run import messages, worker_messages
 from loadgen.run import registration as joining
 from loadgen.run.locust.base import ProcessWithRuns, Settings, reason_of
 from loadgen.run.locust.dispatch import dispatcher_of
 from loadgen.run.locust.this_process import ThisProcess
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import Begin
+from loadgen.run.messages import Message
 from loadgen.run.runners import GuardedMaster
 from loadgen.run.worker_info import WorkerInfo
+from loadgen.run.worker_messages import Hello, Interrupted
 
-TO_COORDINATOR: Final = (
-    messages.HELLO,
-    messages.CLAIM,
-    messages.STATUS,
-    messages.SPOOL,
-    messages.FINISHED,
-    messages.PING,
-    messages.INTERRUPTED,
-)
+#: Names of the messages that a master takes.
+TO_COORDINATOR: Final = tuple(worker_messages.CODEC.known)
 
 
 class MasterProcess(ProcessWithRuns):
@@ -42,37 +37,37 @@ class MasterProcess(ProcessWithRuns):
 
     # The link.
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         """Not for a master; raises NotImplementedError."""
-        raise NotImplementedError(kind)
+        raise NotImplementedError(message.KIND)
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
         """Send a message to one agent, or to all if ``worker_id`` is None."""
-        self._runner.send_message(kind, payload, worker_id)
+        messages.send(self._runner, message, worker_id)
 
     def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
         """Handle a Locust message; ``msg.node_id`` identifies the connection that brought it. Never raises."""
         try:
-            self.take(msg.node_id, msg.type, msg.data, msg.address)
+            self.take(msg.node_id, msg.data, msg.address)
         except Exception as error:
             self._runner.faults.add(msg.node_id, msg.type, reason_of(error))
 
-    def take(self, worker_id: str, kind: str, message: Any, address: str | None = None) -> None:
+    def take(self, worker_id: str, message: Message, address: str | None = None) -> None:
         """Handle a worker's message; propagates the exceptions of those who do.
 
         Raises:
             ValueError: the worker may not say this now.
         """
-        if kind == messages.HELLO:
+        if isinstance(message, Hello):
             current = self._master.current
             running = None if current is None else current.coordinator
             self._registry.meet(worker_id, message, running, address)
-        elif kind == messages.INTERRUPTED:
+        elif isinstance(message, Interrupted):
             if not getattr(self.settings.options, "processes", None):
                 raise ValueError("only a worker that this process has forked may end the run")
             self._master.on_workers_interrupt()
         else:
-            self._master.take(worker_id, kind, message)
+            self._master.take(worker_id, message)
 
     # The workers.
 
@@ -80,9 +75,9 @@ class MasterProcess(ProcessWithRuns):
         """Return those admitted to a run that begins now; raises RunError if too few can take part."""
         return self._registry.admitted(embedded)
 
-    def begin_worker(self, worker_id: str, payload: Payload) -> None:
+    def begin_worker(self, worker_id: str, begin: Begin) -> None:
         """Send BEGIN to a worker."""
-        self.to_agents(messages.BEGIN, payload, worker_id)
+        self.to_agents(begin, worker_id)
 
     def in_reach(self, worker_id: str) -> bool:
         """Return True if Locust has heard the worker's heartbeats lately."""

@@ -9,14 +9,15 @@ from locust.env import Environment
 
 from loadgen.config.problems import ScenarioError
 from loadgen.exits import ExitCode, RunError
-from loadgen.run import ending, messages
+from loadgen.run import ending
 from loadgen.run.account import Account
 from loadgen.run.coordinator import FINISHING, Coordinator
 from loadgen.run.display import ProgressDisplay
 from loadgen.run.locust.master_run import Display, MasterRun
 from loadgen.run.locust.preparation import Prepared
 from loadgen.run.locust.this_process import ThisProcess
-from loadgen.run.messages import Link, Payload
+from loadgen.run.master_messages import Begin
+from loadgen.run.messages import Link, Message
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.server.process import ServerProcess
 from loadgen.transport.sources import SourceError
@@ -39,7 +40,7 @@ class Workers(Link, Protocol):
         ``embedded`` is True if the target is the embedded server.
         """
 
-    def begin_worker(self, worker_id: str, payload: Payload) -> None:
+    def begin_worker(self, worker_id: str, begin: Begin) -> None:
         """Begin a worker's part in a run."""
 
     def in_reach(self, worker_id: str) -> bool:
@@ -142,7 +143,7 @@ class MasterSide:
             coordinator.account.take(self._early)
         prepared.live.begin(coordinator)
         for info in workers:
-            self._workers.begin_worker(info.worker_id, coordinator.begin_payload(info.worker_id))
+            self._workers.begin_worker(info.worker_id, coordinator.begin(info.worker_id))
         display.start()
         self._spawn(run.conduct)
 
@@ -165,23 +166,14 @@ class MasterSide:
             for worker_id in coordinator.workers
         }
 
-    def take(self, worker_id: str, kind: str, message: Any) -> None:
+    def take(self, worker_id: str, message: Message) -> None:
         """Pass a worker's message to the coordinator, or drop it if the worker has no part in the run.
 
         Raises:
             ValueError: the worker may not say this now.
         """
-        if self.run is None or worker_id not in self.run.coordinator.workers:
-            return
-        coordinator = self.run.coordinator
-        takers: dict[str, Callable[[str, Any], None]] = {
-            messages.CLAIM: coordinator.on_claim,
-            messages.STATUS: coordinator.on_status,
-            messages.SPOOL: coordinator.on_spool,
-            messages.FINISHED: coordinator.on_finished,
-            messages.PING: coordinator.on_ping,
-        }
-        takers[kind](worker_id, message)
+        if self.run is not None and worker_id in self.run.coordinator.workers:
+            self.run.coordinator.receive(worker_id, message)
 
     # Watchers: greenlets.
 

@@ -6,7 +6,7 @@ import gevent
 from locust.env import Environment
 
 from loadgen.exits import RunError
-from loadgen.run import messages
+from loadgen.run import master_messages, messages
 from loadgen.run import registration as joining
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
@@ -14,20 +14,11 @@ from loadgen.run.locust import preparation, user_classes
 from loadgen.run.locust.base import LocustProcess, Settings, reason_of
 from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.locust.worker_side import WorkerSide
-from loadgen.run.messages import Payload
+from loadgen.run.messages import Message
 from loadgen.run.runners import GuardedWorker
 
-TO_AGENTS: Final = (
-    messages.BEGIN,
-    messages.GRANT,
-    messages.RAMP,
-    messages.GO,
-    messages.FINISH,
-    messages.SPOOL_WRITTEN,
-    messages.PONG,
-    messages.REFUSE,
-    messages.STAND_BY,
-)
+#: Names of the messages that a worker takes.
+TO_AGENTS: Final = tuple(master_messages.CODEC.known)
 
 
 class WorkerProcess(LocustProcess):
@@ -62,18 +53,18 @@ class WorkerProcess(LocustProcess):
 
     # The link.
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
+    def to_coordinator(self, message: Message) -> None:
         """Send a message to the coordinator."""
-        self._runner.send_message(kind, payload)
+        messages.send(self._runner, message)
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
         """Not for a worker; raises NotImplementedError."""
-        raise NotImplementedError(kind)
+        raise NotImplementedError(message.KIND)
 
     def on_message(self, environment: Environment, msg: Any, **_: Any) -> None:
         """Handle a Locust message of the master. Never raises."""
         try:
-            self._worker.take(msg.type, msg.data)
+            self._worker.take(msg.data)
         except Exception as error:
             self._runner.faults.add("the master", msg.type, reason_of(error))
 

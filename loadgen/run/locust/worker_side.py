@@ -14,12 +14,14 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning import limits
 from loadgen.run import agent as agents
-from loadgen.run import messages
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.locust.preparation import LOADED_BY
 from loadgen.run.locust.this_process import ThisProcess
-from loadgen.run.messages import Link, Payload
+from loadgen.run.locust_stats import WorkerStatistics
+from loadgen.run.master_messages import Begin, Refuse, StandBy
+from loadgen.run.messages import Link, Message
+from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError
 from loadgen.users.roles import attach
 
@@ -84,13 +86,12 @@ class WorkerSide:
         """True if this worker has handed over its record."""
         return self.agent is not None and bool(self.agent.finished.is_set())
 
-    def begin(self, begin: Payload) -> None:
+    def begin(self, begin: Begin) -> None:
         """Begin a part in a run; a failure is reported to the master."""
         try:
             agent = self.agent = self._agent_of(
-                self._environment,
+                WorkerStatistics(self._environment.stats, begin.run),
                 self._link,
-                begin["worker"],
                 self._worker_id,
                 begin,
                 self._allowed,
@@ -99,40 +100,32 @@ class WorkerSide:
             agent.failures.take(self._early.failures)
             agent.checks.take(self._early.checks)
             attach(self._environment, agent)
-            limits.check_open_files(begin["sockets"], 1)
+            limits.check_open_files(begin.sockets, 1)
             if self._separate:
                 # A master that has an agent itself checked its ports before the run.
                 limits.check_local_ports(
                     agent.service.connect_url,
-                    begin["websockets"],
+                    begin.websockets,
                     agent.service.http_url,
-                    begin["sockets"] - begin["websockets"],
+                    begin.sockets - begin.websockets,
                     agent.dialer.sources,
                 )
         except RunError as error:
-            self._link.to_coordinator(messages.STATUS, agents.failed_status(str(error), int(error.code)))
+            self._link.to_coordinator(agents.failed_status(str(error), int(error.code)))
         except SourceError as error:
-            self._link.to_coordinator(messages.STATUS, agents.failed_status(str(error), int(ExitCode.USAGE)))
+            self._link.to_coordinator(agents.failed_status(str(error), int(ExitCode.USAGE)))
 
-    def take(self, kind: str, payload: Payload) -> None:
+    def take(self, message: Message) -> None:
         """Handle a message of the master; propagates the agent's exceptions."""
-        if kind == messages.BEGIN:
-            self.begin(payload)
-        elif kind == messages.REFUSE:
-            say(payload["reason"])
+        if isinstance(message, Begin):
+            self.begin(message)
+        elif isinstance(message, Refuse):
+            say(message.reason)
             self._this_process.exit(ExitCode.USAGE)
-        elif kind == messages.STAND_BY:
-            say(payload["reason"])
+        elif isinstance(message, StandBy):
+            say(message.reason)
         elif self.agent is not None:
-            takers: dict[str, Callable[[Payload], None]] = {
-                messages.GRANT: self.agent.on_grant,
-                messages.RAMP: self.agent.on_ramp,
-                messages.GO: self.agent.on_go,
-                messages.FINISH: self.agent.on_finish,
-                messages.SPOOL_WRITTEN: self.agent.on_spool_written,
-                messages.PONG: self.agent.on_pong,
-            }
-            takers[kind](payload)
+            self.agent.receive(message)
 
     # Watchers.
 
@@ -183,7 +176,7 @@ class WorkerSide:
         if self._interrupts > 2:
             self._this_process.exit(ExitCode.INTERRUPTED)
         if self._forked:
-            self._link.to_coordinator(messages.INTERRUPTED, {})
+            self._link.to_coordinator(Interrupted())
         elif self.agent is None:
             self._this_process.exit(ExitCode.INTERRUPTED)
         elif self._interrupts == 1:

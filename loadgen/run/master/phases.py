@@ -11,10 +11,10 @@ from loadgen.measure.clock import now_ns
 from loadgen.planning.budget import Budget
 from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ResolvedRun
-from loadgen.run import messages
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
+from loadgen.run.master_messages import Go, Grant, Ramp
 from loadgen.run.messages import Link
 from loadgen.run.periodic import lead_ns
 from loadgen.run.worker_messages import Claim
@@ -118,12 +118,12 @@ class Phases:
     def grant(self, worker_id: str, claim: Claim) -> None:
         """Grant the next clients of the claimed roles to a worker's users; the last grant sets the ramp's start."""
         granted = self._workers[worker_id].grant(claim.wanted)
-        self._link.to_agents(messages.GRANT, {"request": claim.request, "granted": granted}, worker_id)
+        self._link.to_agents(Grant(request=claim.request, granted=granted), worker_id)
         self._granted += sum(map(len, granted.values()))
         if self._granted == self._run.totals.clients and not self._ramp_ns:
             # Only now: users that are still being spawned would hold up those that already connect.
             self._ramp_ns = self._clock.now_ns() + self._lead_ns
-            self._link.to_agents(messages.RAMP, {"ramp_ns": self._ramp_ns})
+            self._link.to_agents(Ramp(ramp_ns=self._ramp_ns))
         self.changed.set()
 
     # The phases.
@@ -182,7 +182,7 @@ class Phases:
         measure_end_ns = measure_ns + phases.measure_ns
         drain_end_ns = measure_end_ns + phases.drain_ns
         timeline = self._view.timeline = Timeline(start_ns, measure_ns, measure_end_ns, drain_end_ns)
-        self._link.to_agents(messages.GO, asdict(timeline))
+        self._link.to_agents(Go(**asdict(timeline)))
         self._sleep_until(start_ns)
         for name, begin_ns, end_ns in (
             ("warmup", start_ns, measure_ns),

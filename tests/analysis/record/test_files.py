@@ -143,8 +143,10 @@ def test_a_spool_is_written_beside_links(tmp_path: Path, victim: Path) -> None:
     writer.close()
     assert not (spool / "clock-0002.arrows").is_symlink()
     piece = b"abc"
-    answer = SpoolReceiver(spool).take(1, Piece("events-0001.arrows", 0, piece, crc32(piece)))
-    assert answer["have"] == 3
+    answer = SpoolReceiver(spool).take(
+        1, Piece(name="events-0001.arrows", at=0, piece=piece, crc32=crc32(piece))
+    )
+    assert answer.have == 3
     assert (spool / "events-0001.arrows").read_bytes() == piece
 
 
