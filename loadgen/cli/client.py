@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from loadgen.cli.app import AllowEnvOption, NoProxyOption, ProfileOption, RegionOption, app, fail
+from loadgen.cli.parameters import parameter
 from loadgen.console import say
-from loadgen.credentials.help import HELP as LOGIN_HELP
 from loadgen.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -31,12 +31,7 @@ TargetOption = Annotated[
         envvar="LOADGEN_TARGET",
     ),
 ]
-AuthOption = Annotated[
-    str,
-    typer.Option(
-        help=LOGIN_HELP, metavar="HOW", envvar="LOADGEN_AUTH", show_default=f"api-key:{_KEY_VARIABLE}"
-    ),
-]
+AuthOption = Annotated[str, parameter("auth", envvar="LOADGEN_AUTH", show_default=f"api-key:{_KEY_VARIABLE}")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from loadgen import subprocesses as children
 from loadgen.cli.app import app, fail
+from loadgen.cli.parameters import arguments
 from loadgen.exits import ExitCode
 
 
@@ -141,10 +142,10 @@ def ab(
     for turn in range(repeats):
         # Every second pair runs in reverse order, so that steady drift affects both sides alike.
         pair = [("base", base), ("new", new)]
-        for side, arguments in pair if turn % 2 == 0 else reversed(pair):
+        for side, said in pair if turn % 2 == 0 else reversed(pair):
             print(f"{side}, run {turn + 1} of {repeats}", flush=True)
             command = children.command(
-                "loadgen", "run", *shlex.split(arguments), "--results", str(results / side)
+                "loadgen", "run", *shlex.split(said), *arguments(results=results / side)
             )
             with children.Supervised(command, children.environment()) as child:
                 code = child.wait()

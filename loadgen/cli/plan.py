@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from loadgen.cli.app import app, fail
+from loadgen.cli.app import OverridesOption, app, fail
 from loadgen.exits import ExitCode
 from loadgen.planning.operations import Handler
 
@@ -36,12 +36,7 @@ def plan(
     scenario: Annotated[
         str | None, typer.Argument(help="Catalogue name (see `loadgen scenarios`) or YAML file.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Override a value, such as clients.readers.count=100.", metavar="KEY=VALUE"
-        ),
-    ] = None,
+    overrides: OverridesOption = None,
     target: Annotated[
         str | None,
         typer.Option(help="Target URL to plan for instead of the scenario's own.", metavar="URL"),

@@ -17,13 +17,12 @@ from locust.runners import LocalRunner, MasterRunner, WorkerRunner
 
 from analysis import without_pandas
 from loadgen.console import say
-from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
 from loadgen.exits import ExitCode, RunError
 from loadgen.run import locust_settings, runners
 from loadgen.run import registration as joining
 from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
-from loadgen.run.options import add_options
+from loadgen.run.options import PERMISSIONS, add_options
 from loadgen.run.own_code import OwnCode
 from loadgen.search_path import put_locustfile_last
 from loadgen.subprocesses import ENDING_SIGNALS

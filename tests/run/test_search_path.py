@@ -15,10 +15,9 @@ from analysis import notebooks
 from analysis.plots import style
 from loadgen import search_path
 from loadgen import subprocesses as children
-from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
 from loadgen.exits import ExitCode, RunError
 from loadgen.run import install, locust_settings
-from loadgen.run.options import add_options
+from loadgen.run.options import PERMISSIONS, add_options
 
 if TYPE_CHECKING:
     from loadgen.run.controller import Controller
