@@ -24,8 +24,9 @@ from loadgen.live.web import extend
 from loadgen.measure.clock import now_ns
 from loadgen.measure.live import LiveInterval, LiveReports, Report
 from loadgen.measure.recorder import Interval, Recorder
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")

@@ -13,7 +13,8 @@ from loadgen.capacity.axes import Axis, scale_of
 from loadgen.capacity.search import Ask, Limit, Plan, Trial, next_step, so_far
 from loadgen.exits import ExitCode
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES
-from loadgen.scenario import ScenarioError, load, overrides_of
+from loadgen.resolve.loading import load
+from loadgen.scenario import ScenarioError, overrides_of
 
 #: Default bounds of a search: the scenario's own load divided by this, and multiplied by it.
 _REACH = 100.0

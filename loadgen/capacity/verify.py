@@ -27,7 +27,8 @@ from loadgen.capacity.axes import Axis, Scale, scale_of
 from loadgen.capacity.conduct import Request
 from loadgen.capacity.record import NAME, RecordError
 from loadgen.capacity.search import Ask, Limit, Plan, Status, Trial, Vote, next_step, so_far
-from loadgen.scenario import Scenario, ScenarioError
+from loadgen.resolve.loading import from_resolved
+from loadgen.scenario import ScenarioError
 
 #: Largest relative difference between parameters of a fit; it is iterative, so rounding errors differ.
 _FIT_TOLERANCE: Final = 1e-6
@@ -225,7 +226,7 @@ class _Check:
         self._found.count("the trials' own files", sum(its.compared.values()))
         name = f"trial {number + 1} ({place})"
         try:
-            scenario = Scenario.from_resolved(run.manifest["scenario"], self._content.request.target)
+            scenario = from_resolved(run.manifest["scenario"], self._content.request.target)
             was = scale_of(scenario, self._axis, self._content.request.variable)
         except ScenarioError as error:
             why = text.clean(error.problems[0] if error.problems else error)

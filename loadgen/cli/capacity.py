@@ -210,8 +210,9 @@ def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: li
     """
     from loadgen.planning import guard
     from loadgen.planning.prices import load_prices
+    from loadgen.resolve.loading import load
     from loadgen.resolve.resolver import resolve
-    from loadgen.scenario import load, overrides_of
+    from loadgen.scenario import overrides_of
 
     if allow_remote:
         return

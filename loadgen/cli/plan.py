@@ -79,8 +79,10 @@ def plan(
     from loadgen.planning.estimate import estimate, this_kind
     from loadgen.planning.prices import load_prices
     from loadgen.planning.show import markdown, print_plan
-    from loadgen.resolve.resolver import protocol_for, resolve
-    from loadgen.scenario import ScenarioError, load, overrides_of
+    from loadgen.resolve.checks import protocol_for
+    from loadgen.resolve.loading import load
+    from loadgen.resolve.resolver import resolve
+    from loadgen.scenario import ScenarioError, overrides_of
 
     if scenario is None and not calibrate:
         fail("name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file, or give --calibrate")

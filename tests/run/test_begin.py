@@ -9,13 +9,13 @@ import pytest
 
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import Clients, ResolvedRun
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run import master_messages, messages
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.messages import Payload
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
-from loadgen.scenario import load
 
 
 class Line:
