@@ -32,7 +32,7 @@ _FEW_ROWS = 20_000
 Ints = npt.NDArray[np.int64]
 
 
-class RunError(Exception):
+class ReadError(Exception):
     """The folder is not a readable run; the text is one sentence."""
 
 
@@ -379,25 +379,25 @@ def _inside(table: pa.Table, window: Window) -> pa.Table:
     return table.filter(inside)
 
 
-def _unreadable(path: Path, error: Exception) -> RunError:
+def _unreadable(path: Path, error: Exception) -> ReadError:
     # pyarrow's message may span several lines.
-    return RunError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
+    return ReadError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
 
 
 def load(path: str | Path) -> Run:
     """Open a run folder.
 
     Raises:
-        RunError: the folder is not a run, a file in it is damaged, or this version does not read its format.
+        ReadError: the folder is not a run, a file in it is damaged, or this version does not read its format.
     """
     folder = Path(path)
     try:
         found = manifest.read(folder, FORMATS)
         tables.check(folder)
     except ManifestError as error:
-        raise RunError(f"{folder} {error}") from None
+        raise ReadError(f"{folder} {error}") from None
     except TableError as error:
-        raise RunError(str(error)) from None
+        raise ReadError(str(error)) from None
     return Run(folder, found)
 
 

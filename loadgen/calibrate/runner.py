@@ -101,7 +101,7 @@ def run_case(case: Case, results: Path) -> Outcome:
         run = analysis.load(manifest.parent)
         truth = Truth.of(run, Journal.load(folder / "journal"))
         lines = tuple(line for check in case.checks for line in check(truth))
-    except (OSError, ValueError, analysis.RunError) as error:
+    except (OSError, ValueError, analysis.ReadError) as error:
         return Outcome(case, (), str(error))
     return Outcome(case, (*lines, *_conditions(case, run)))
 

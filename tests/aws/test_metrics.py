@@ -400,7 +400,9 @@ def test_it_is_in_the_report_and_verified(run: Path) -> None:
 def test_a_file_that_cannot_be_read_is_one_sentence(run: Path) -> None:
     for content in ("{", "[]", '{"format": 9}'):
         (run / cloudwatch.NAME).write_text(content)
-        with pytest.raises(analysis.RunError, match="remove it, or fetch it again with `loadgen aws metrics"):
+        with pytest.raises(
+            analysis.ReadError, match="remove it, or fetch it again with `loadgen aws metrics"
+        ):
             cloudwatch.beside(analysis.load(run))
 
 

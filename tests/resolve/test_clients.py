@@ -1,4 +1,4 @@
-"""The plan: numbers are contiguous, draws repeat anywhere, and follow the distributions that were asked for."""
+"""The plans of clients: numbers are contiguous, draws repeat anywhere, and follow the distributions asked for."""
 
 import hashlib
 import os
@@ -90,7 +90,7 @@ def test_a_client_is_the_same_whichever_worker_computes_it() -> None:
 
 
 def test_the_plan_is_the_same_on_every_machine() -> None:
-    code = "from tests.scenario.test_plan import fingerprint; print(fingerprint())"
+    code = "from tests.resolve.test_clients import fingerprint; print(fingerprint())"
     here = fingerprint()
     assert here == "7d0811502140fdcd"
     elsewhere = subprocess.run(
