@@ -78,7 +78,7 @@ def plan(
     from loadgen.planning.calibration import load_calibration
     from loadgen.planning.estimate import estimate, this_kind
     from loadgen.planning.prices import load_prices
-    from loadgen.planning.show import markdown, print_plan
+    from loadgen.planning.show import markdown, print_estimate
     from loadgen.resolve.checks import protocol_for
     from loadgen.resolve.loading import load
     from loadgen.resolve.resolver import resolve
@@ -115,7 +115,7 @@ def plan(
             if not console.is_terminal:
                 # Without a terminal there is no width, and the default would wrap the tables.
                 console = Console(highlight=False, width=100)
-            print_plan(found, console)
+            print_estimate(found, console)
 
 
 def _calibrate() -> None:

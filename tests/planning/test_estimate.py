@@ -15,7 +15,7 @@ from loadgen.planning.estimate import Estimate, estimate
 from loadgen.planning.fanout import audience, due_by_client, group_loads
 from loadgen.planning.operations import Handler
 from loadgen.planning.prices import PACKAGED, load_prices
-from loadgen.planning.show import markdown, print_plan
+from loadgen.planning.show import markdown, print_estimate
 from loadgen.protocol.appsync.channels import matches
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.resolve import Clients
@@ -197,7 +197,7 @@ def test_every_scenario_of_the_catalogue_fits_a_hundred_columns() -> None:
     for entry in catalogue():
         found = estimate(resolve(load(entry.name)), load_prices())
         console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-        print_plan(found, console)
+        print_estimate(found, console)
         said = console.export_text()
         assert "unknown: run `loadgen plan --calibrate`" in said
         assert "…" not in said, "a cell was cut off"
