@@ -22,7 +22,7 @@ from loadgen.run import locust_settings, runners
 from loadgen.run import registration as joining
 from loadgen.run.controller import TO_AGENTS, TO_COORDINATOR, Controller
 from loadgen.run.dispatch import dispatcher_of
-from loadgen.run.options import PERMISSIONS, add_options
+from loadgen.run.options import OF_LOCUST, add_options
 from loadgen.run.own_code import OwnCode
 from loadgen.search_path import put_locustfile_last
 from loadgen.subprocesses import ENDING_SIGNALS
@@ -131,8 +131,9 @@ def _hook(environment: Environment, own_code: OwnCode, places: Mapping[str, str]
 def _tell_places(controller: Controller) -> None:
     """Print which options are set in a file or the environment; exit if one of them grants a permission."""
     for name, place in sorted(controller.places.items()):
-        option = f"--{name.replace('_', '-')}"
-        if option in PERMISSIONS:
+        entry = OF_LOCUST.get(name)
+        option = f"--{name.replace('_', '-')}" if entry is None else entry.locust_flag
+        if entry is not None and entry.option.permission:
             controller.stop_process(
                 f"{option} stands in {place}: it counts only on the command line", ExitCode.USAGE
             )

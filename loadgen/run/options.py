@@ -326,20 +326,16 @@ def _entry(found: "Field[Any]") -> Entry:
 
 #: The table: every option of a run by its field's name.
 ENTRIES: Final = {found.name: _entry(found) for found in fields(RunOptions)}
-#: Names, among Locust's parsed options, of those that the harness adds. A worker keeps its own values for these.
-LOCUST_NAMES: Final = frozenset(entry.locust_name for entry in ENTRIES.values() if entry.of_locust)
-#: Options that grant a permission.
-PERMISSIONS: Final = frozenset(entry.flag for entry in ENTRIES.values() if entry.option.permission)
+#: The options that the harness adds to Locust's, by their names there. A worker keeps its own values for these.
+OF_LOCUST: Final = {entry.locust_name: entry for entry in ENTRIES.values() if entry.of_locust}
 
 
 def add_options(parser: "ArgumentParser") -> None:
     """Add the harness's options to Locust's parser, in a group: Locust's web form shows options outside of groups."""
     group = parser.add_argument_group("Event API load (loadgen)")
-    for entry in ENTRIES.values():
-        if not entry.of_locust:
-            continue
+    for name, entry in OF_LOCUST.items():
         option = entry.option
-        settings: dict[str, Any] = {"dest": entry.locust_name}
+        settings: dict[str, Any] = {"dest": name}
         # argparse formats the text with `%`.
         settings["help"] = (option.locust_help or option.help).replace("%", "%%")
         if entry.type is bool:

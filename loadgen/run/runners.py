@@ -25,7 +25,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
 from loadgen.run.connections import MOST_UNREAD, Connections
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
-from loadgen.run.options import JOIN_MASTER, JOIN_WORKER, LOCUST_NAMES
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER, OF_LOCUST
 
 #: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20
@@ -222,7 +222,7 @@ class GuardedWorker(WorkerRunner):
             if unknown:
                 raise ValueError(f"no user class {unknown[0]!a} is here")
             data["parsed_options"] = {
-                name: value for name, value in data["parsed_options"].items() if name not in LOCUST_NAMES
+                name: value for name, value in data["parsed_options"].items() if name not in OF_LOCUST
             }
         return data
 

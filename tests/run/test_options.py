@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 from loadgen.cli import launch
 from loadgen.cli.app import app
 from loadgen.run import start_locust
-from loadgen.run.options import ENTRIES, LOCUST_NAMES, PERMISSIONS, Entry, Reader, RunOptions, add_options
+from loadgen.run.options import ENTRIES, OF_LOCUST, Entry, Reader, RunOptions, add_options
 
 #: Those that the harness adds to Locust's command line.
-OURS = [entry for entry in ENTRIES.values() if entry.of_locust]
+OURS = list(OF_LOCUST.values())
 #: Any text that can be a word of a command line: spaces, leading dashes, quotes, line breaks, non-ASCII.
 TEXTS = st.one_of(
     st.sampled_from(["-some value", "--set=a=b", "-", "a=b=c", "a b", '"', "'x'", "%s", "{x}", "@f", "é☃"]),
@@ -134,7 +134,7 @@ def test_an_option_changes_nothing_else(entry: Entry) -> None:
     plain = RunOptions("comments", worker=entry.option.reader is Reader.WORKER)
     given = dataclasses.replace(plain, **changes)
     before, after = parsed(plain), parsed(given)
-    changed = {name for name in LOCUST_NAMES if before[name] != after[name]}
+    changed = {name for name in OF_LOCUST if before[name] != after[name]}
     if entry.name == "worker":
         assert after["worker"]
     else:
@@ -145,7 +145,7 @@ def test_locusts_parser_has_the_options_of_the_table_and_no_other() -> None:
     bare = get_parser()
     known = {action.dest for action in bare._actions}
     added = {action.dest: action for action in LOCUST._actions if action.dest not in known}
-    assert set(added) == LOCUST_NAMES == {entry.locust_name for entry in OURS}
+    assert set(added) == {entry.locust_name for entry in OURS}
     for entry in OURS:
         # The flag is new to Locust, too.
         assert entry.locust_flag not in bare._option_string_actions
@@ -178,8 +178,11 @@ def test_the_help_names_each_variable_that_stands_in() -> None:
 
 def test_a_worker_and_a_master_are_told_what_they_may_use() -> None:
     """A permission is its own user's: each process reads it from its command line."""
-    assert {"--allow-remote", "--allow-env", "--allow-file", "--allow-commands"} == PERMISSIONS
-    for entry in ENTRIES.values():
+    readers = {entry.flag: entry.option.reader for entry in ENTRIES.values() if entry.option.permission}
+    assert readers == {
+        "--allow-env": Reader.BOTH,
+        "--allow-file": Reader.BOTH,
+        "--allow-commands": Reader.BOTH,
         # The target is the master's, which alone decides where the load goes.
-        if entry.option.permission and entry.name != "allow_remote":
-            assert entry.option.reader is Reader.BOTH
+        "--allow-remote": Reader.MASTER,
+    }
