@@ -54,18 +54,18 @@ def _run(options: argparse.Namespace) -> int:
         import pyarrow as pa
 
         from analysis import without_pandas
-        from analysis.loading.run import RunError, load
+        from analysis.loading.run import ReadError, load
         from analysis.summary import summarise
 
     without_pandas.spare()
     try:
         run = load(options.run)
         summary = summarise(run)
-    except RunError as error:
+    except ReadError as error:
         _say(str(error))
         return _USAGE
     except (pa.ArrowException, OSError) as error:
-        # Unreadable JSON raises RunError, so the cause is a table.
+        # Unreadable JSON raises ReadError, so the cause is a table.
         _say(f"{options.run} holds a table that cannot be read: {' '.join(str(error).split())}")
         return _USAGE
     unwritten: list[str] = []

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from loadgen.capacity.search import Ask, Plan, Status, Trial, Vote, next_step
+from loadgen.capacity.search import Ask, SearchSettings, Status, Trial, Vote, next_step
 
 READERS = 10
 RATES = (600, 1000, 1800)
@@ -57,9 +57,9 @@ def search(rate: int, goal: str, results: Path, bisect: bool) -> dict[str, objec
 
 def bisection_trials(known: float) -> int:
     """Return how many trials bisection takes where each is answered by the known limit."""
-    plan = Plan(low=10, high=2000, start=10, goals=1, predict=False, short=False)
+    settings = SearchSettings(low=10, high=2000, start=10, goals=1, predict=False, short=False)
     trials: list[Trial] = []
-    while isinstance(step := next_step(plan, trials), Ask):
+    while isinstance(step := next_step(settings, trials), Ask):
         status = Status.PASSED if step.load < known else Status.FAILED
         trials.append(Trial(step.load, step.full, (Vote(status),)))
     return len(trials)

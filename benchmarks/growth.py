@@ -36,9 +36,9 @@ from loadgen.measure.stamp import encode_batch  # noqa: E402
 from loadgen.protocol.appsync import messages  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.resolve import Clients  # noqa: E402
+from loadgen.resolve.loading import load  # noqa: E402
 from loadgen.resolve.resolver import resolve  # noqa: E402
 from loadgen.run.shares import shares  # noqa: E402
-from loadgen.scenario import load  # noqa: E402
 from loadgen.server.process import Announcement, ServerProcess  # noqa: E402
 
 mpl.use("Agg")

@@ -13,7 +13,7 @@ PATCHED = (
     "live/test_entry.py",
     "live/test_web.py",
     "run/test_busy_note.py",
-    "run/test_passing.py",
+    "run/test_options.py",
     "run/test_runners.py",
     "run/test_search_path.py",
     "run/test_wire.py",

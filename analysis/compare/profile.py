@@ -16,7 +16,7 @@ from analysis.figures import fanout, latencies
 from analysis.figures.bounds import Bounded
 from analysis.figures.percentiles import nearest_rank
 from analysis.ledger.reconcile import reconcile
-from analysis.loading.run import Ints, Run, RunError, Window, ints, load
+from analysis.loading.run import Ints, ReadError, Run, Window, ints, load
 from analysis.loading.target import target_of
 from analysis.record import files
 
@@ -62,11 +62,11 @@ class Profile:
         """Return the profile of a run with its summary.
 
         Raises:
-            RunError: nothing was measured.
+            ReadError: nothing was measured.
         """
         window = run.measure
         if window is None or summary["ledger"] is None:
-            raise RunError(f"{run.path} measured nothing: there is nothing to compare")
+            raise ReadError(f"{run.path} measured nothing: there is nothing to compare")
         samples = _samples(run, window)
         bounded = {
             "delivery.latency": latencies.samples(run, window, "delivery.latency"),
@@ -117,7 +117,7 @@ def read(path: Path) -> list[Profile]:
     """Return the profiles in a run's folder, a folder of runs, or a baseline file, oldest first.
 
     Raises:
-        RunError: the path is none of these, or a run cannot be read.
+        ReadError: the path is none of these, or a run cannot be read.
     """
     from analysis.summary import summarise
 
@@ -129,7 +129,7 @@ def read(path: Path) -> list[Profile]:
         else sorted(manifest.parent for manifest in path.glob("*/manifest.json"))
     )
     if not folders:
-        raise RunError(f"{path} is neither a run's folder, a folder of runs, nor a baseline file")
+        raise ReadError(f"{path} is neither a run's folder, a folder of runs, nor a baseline file")
     profiles = []
     for folder in folders:
         run = load(folder)
@@ -148,7 +148,9 @@ def _read_file(path: Path) -> list[Profile]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise RunError(f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}")
+            raise ReadError(
+                f"{path} is a baseline of format {content['format']}, this version reads {FORMAT}"
+            )
         # JSON has no tuples, and older baselines have no ends.
         return [
             Profile(
@@ -160,7 +162,7 @@ def _read_file(path: Path) -> list[Profile]:
             for entry in content["runs"]
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RunError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
+        raise ReadError(f"{path} is not a baseline file: make one with `loadgen baseline`") from None
 
 
 def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:

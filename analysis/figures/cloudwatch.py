@@ -16,7 +16,7 @@ import numpy as np
 from analysis import text
 from analysis.figures import echo
 from analysis.figures.cost import counted_events
-from analysis.loading.run import Ints, Run, RunError, codes, ints
+from analysis.loading.run import Ints, ReadError, Run, codes, ints
 
 NAME = "cloudwatch.json"
 FORMAT = 1
@@ -41,13 +41,13 @@ def minutes_of(run: Run) -> tuple[int, int]:
     """Return start and end, in ns, of the whole minutes that a run touched.
 
     Raises:
-        RunError: the run has no phase.
+        ReadError: the run has no phase.
     """
     edges = [edge for phase in run.phases.values() for edge in phase if edge is not None]
     if window := run.measure:
         edges.append(window.end_ns)
     if not edges:
-        raise RunError(f"{run.path} has no phase on record: there is nothing to compare")
+        raise ReadError(f"{run.path} has no phase on record: there is nothing to compare")
     start_ns = min(edges)
     # Connections are closed after the last phase.
     return start_ns // MINUTE_NS * MINUTE_NS, -(-(max(edges) + 1) // MINUTE_NS) * MINUTE_NS
@@ -117,7 +117,7 @@ def read(run: Run) -> Metrics | None:
     """Return the metrics fetched for a run, or None if there are none.
 
     Raises:
-        RunError: the file cannot be read.
+        ReadError: the file cannot be read.
     """
     path = run.path / NAME
     try:
@@ -128,7 +128,7 @@ def read(run: Run) -> Metrics | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise RunError(
+        raise ReadError(
             f"{path} cannot be read: remove it, or fetch it again with `loadgen aws metrics {run.path}`"
         ) from None
 

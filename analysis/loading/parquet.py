@@ -16,7 +16,7 @@ _MANY_ROWS = 100_000
 _FEW_ROWS = 20_000
 
 
-class RunError(Exception):
+class ReadError(Exception):
     """The folder is not a readable run; the text is one sentence."""
 
 
@@ -61,7 +61,7 @@ class Tables:
         A missing file gives no rows, and a column that the record's format lacks is null.
 
         Raises:
-            RunError: the file is damaged, or a column is missing.
+            ReadError: the file is damaged, or a column is missing.
         """
         path = self._path / f"{name}.parquet"
         if not path.exists():
@@ -133,7 +133,7 @@ def _inside(table: pa.Table, window: Window) -> pa.Table:
     return table.filter(inside)
 
 
-def unreadable(path: Path, error: Exception) -> RunError:
+def unreadable(path: Path, error: Exception) -> ReadError:
     """Return the error for a file that pyarrow cannot read."""
     # pyarrow's message may span several lines.
-    return RunError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")
+    return ReadError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}")

@@ -14,7 +14,16 @@ from analysis.clocks import fit as clocks
 from analysis.clocks.bounds import Pings
 from analysis.clocks.fit import ClockFit
 from analysis.loading.columns import Ints, codes, ints
-from analysis.loading.parquet import RowGroup, RunError, Tables, Window, opened, row_groups, unreadable, whole
+from analysis.loading.parquet import (
+    ReadError,
+    RowGroup,
+    Tables,
+    Window,
+    opened,
+    row_groups,
+    unreadable,
+    whole,
+)
 from analysis.record import manifest, schemas, tables
 from analysis.record.manifest import ManifestError
 from analysis.record.tables import TableError
@@ -22,7 +31,7 @@ from analysis.record.tables import TableError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "Ints", "RowGroup", "Run", "RunError", "Window", "codes", "ints", "load"]
+__all__ = ["FORMATS", "Ints", "RowGroup", "Run", "ReadError", "Window", "codes", "ints", "load"]
 
 #: Record formats that this version reads; columns that an older one lacks are null (see results/README.md).
 FORMATS = (2, 3)
@@ -286,14 +295,14 @@ def load(path: str | Path) -> Run:
     """Open a run folder.
 
     Raises:
-        RunError: the folder is not a run, a file in it is damaged, or this version does not read its format.
+        ReadError: the folder is not a run, a file in it is damaged, or this version does not read its format.
     """
     folder = Path(path)
     try:
         found = manifest.read(folder, FORMATS)
         tables.check(folder)
     except ManifestError as error:
-        raise RunError(f"{folder} {error}") from None
+        raise ReadError(f"{folder} {error}") from None
     except TableError as error:
-        raise RunError(str(error)) from None
+        raise ReadError(str(error)) from None
     return Run(folder, found)

@@ -25,8 +25,9 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.recorder import Interval
 from loadgen.measure.running import IntervalStatistics, Report, RunningStatistics
 from loadgen.measure.sinks import Sinks
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from loadgen.targets import APPSYNC_EVENTS
 
 T = TypeVar("T")

@@ -24,12 +24,12 @@ from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
 from loadgen.resolve import ClientPlan, Clients  # noqa: E402
+from loadgen.resolve.loading import load  # noqa: E402
 from loadgen.resolve.resolver import resolve  # noqa: E402
 from loadgen.run.periodic import FLUSH_INTERVAL_S, every  # noqa: E402
 from loadgen.run.readiness import SettledReadiness  # noqa: E402
 from loadgen.run.threads import native_lock, run_in_thread  # noqa: E402
 from loadgen.run.worker_clock import WorkerClock  # noqa: E402
-from loadgen.scenario import load  # noqa: E402
 from loadgen.transport.address import Address  # noqa: E402
 from loadgen.transport.http import GeventHttpClient  # noqa: E402
 from loadgen.transport.timer import PreciseTimer  # noqa: E402

@@ -18,8 +18,6 @@ from loadgen.credentials.errors import CredentialError
 if TYPE_CHECKING:
     from loadgen.scenario.login import Login
 
-#: The options that grant permissions; they count only on the command line itself.
-OPTIONS = ("--allow-remote", "--allow-env", "--allow-file", "--allow-commands")
 _OF_AWS = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
 _ENVIRONMENT = "_env"
 _FILES = ("token_file", "certificate", "key")

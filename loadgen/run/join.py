@@ -18,10 +18,8 @@ import zmq
 from zmq.utils import z85
 
 from loadgen.exits import ExitCode, RunError, why
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 
-#: Environment variables that may hold the text of a join file, since container platforms pass secrets that way.
-MASTER_VARIABLE: Final = "LOADGEN_JOIN_MASTER"
-WORKER_VARIABLE: Final = "LOADGEN_JOIN_WORKER"
 #: Suffix of the master's join file, after the name of the workers' file.
 MASTER_SUFFIX: Final = ".master"
 _MASTER: Final = "loadgen-join-master-1"
@@ -109,8 +107,8 @@ def for_master(path: Path | None) -> MasterKey | None:
     If neither the workers' file ``path`` nor the master's file beside it exists, make both. Raises RunError.
     """
     if path is None:
-        text = os.environ.get(MASTER_VARIABLE)
-        return None if not text else _master(text, f"the environment variable {MASTER_VARIABLE}")
+        text = os.environ.get(JOIN_MASTER)
+        return None if not text else _master(text, f"the environment variable {JOIN_MASTER}")
     own = master_path(path)
     if not own.exists():
         if path.exists():
@@ -130,8 +128,8 @@ def for_worker(path: Path | None) -> WorkerKey | None:
         RunError: the file cannot be read, others may read it, or the text is not a worker's key.
     """
     if path is None:
-        text = os.environ.get(WORKER_VARIABLE)
-        return None if not text else _worker(text, f"the environment variable {WORKER_VARIABLE}")
+        text = os.environ.get(JOIN_WORKER)
+        return None if not text else _worker(text, f"the environment variable {JOIN_WORKER}")
     return _worker(_read(path), str(path))
 
 

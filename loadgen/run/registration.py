@@ -20,13 +20,10 @@ from loadgen.run import messages
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.master_messages import Refuse, StandBy
 from loadgen.run.messages import FORMAT, Message
+from loadgen.run.options import WEIGHT
 from loadgen.run.shares import weight_of
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
-
-#: Environment variable that sets `--weight`, for container platforms.
-WEIGHT = "LOADGEN_WEIGHT"
-
 
 #: Time limit for a worker to introduce itself; early versions never do.
 _HELLO_TIMEOUT_S = 10.0

@@ -25,6 +25,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending, join, locust_messages, master_messages, wire, worker_messages
 from loadgen.run.connections import MOST_UNREAD, Connections
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER, OF_LOCUST
 
 #: Number of distinct faults that are printed; all are counted.
 _MOST_SAID: Final = 20
@@ -35,8 +36,6 @@ _MOST_ROWS: Final = 2_000
 _LOOK_S: Final = 0.2
 #: Shortest time between two warnings about rejected connections to the master's port; the first comes at once.
 _TELL_S: Final = 60.0
-#: Options added by `options.add_options`: for these a worker keeps the values of its own command line.
-own_options: Final[set[str]] = set()
 #: Keys for workers that `--processes` forks from this process; they inherit them in memory.
 _inherited: Final = join.make()
 
@@ -226,7 +225,7 @@ class GuardedWorker(WorkerRunner):
             if unknown:
                 raise ValueError(f"no user class {unknown[0]!a} is here")
             data["parsed_options"] = {
-                name: value for name, value in data["parsed_options"].items() if name not in own_options
+                name: value for name, value in data["parsed_options"].items() if name not in OF_LOCUST
             }
         return data
 
@@ -284,7 +283,7 @@ def _shut(gate: wire.Gate, keyed: bool, where: str) -> str:
     if not keyed:
         return (
             f"the master at {where} wants a key, or is none: give --join with a copy of the master's join file, or set"
-            f" {join.WORKER_VARIABLE}"
+            f" {JOIN_WORKER}"
         )
     if gate.refused:
         return (
@@ -304,7 +303,7 @@ def _or_exit(made: Callable[[], Any]) -> Any:
         _exit(str(error), error.code)
     finally:
         # Hide the keys from child processes, none of which needs them.
-        for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
+        for name in (JOIN_MASTER, JOIN_WORKER):
             os.environ.pop(name, None)
 
 

@@ -1,11 +1,10 @@
 """Find scenarios, read them, and override their values."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from loadgen.config import document
-from loadgen.config.problems import ScenarioError
+from loadgen.config.problems import Problem, ScenarioError
 from loadgen.config.text import nearest, redacted, shown
 from loadgen.paths import bundle
 from loadgen.scenario.overrides import override
@@ -16,34 +15,13 @@ _SUFFIXES = (".yaml", ".yml")
 _MAX_FILE_BYTES = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
-    """A scenario shipped with the program."""
-
-    name: str
-    path: Path
-    description: str
-
-
-def catalogue() -> list[CatalogueEntry]:
-    """Return the scenarios shipped with the program, in the order of their names.
-
-    Raises:
-        ScenarioError: a scenario is invalid.
-    """
-    return [
-        CatalogueEntry(path.stem, path, load(str(path)).description)
-        for path in sorted(bundle("scenarios").glob("*.yaml"))
-    ]
-
-
-def load(
-    name_or_path: str, overrides: Mapping[str, str] | None = None, *, target: str | None = None
+def read(
+    name_or_path: str, overrides: Mapping[str, str], check: Callable[[Scenario], Iterable[Problem]]
 ) -> Scenario:
-    """Return the scenario with a name in the catalogue or at a path, with some values overridden.
+    """Return the scenario with a name in the catalogue or at a path; `loadgen.resolve.loading.load` is for callers.
 
-    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``target`` is the URL of a target
-    that replaces the scenario's own, so that the rules of its protocol apply.
+    Overrides map dotted paths (``clients.readers.count``) to YAML text (``500``). ``check`` yields the problems between
+    the parts, as in `validated`.
 
     Raises:
         ScenarioError: the scenario does not exist, cannot be read, or is invalid.
@@ -56,10 +34,10 @@ def load(
     if isinstance(data, dict):
         data.setdefault("name", path.stem)
         places.of.setdefault(("name",), f"{source} (its file's name; write 'name: …')")
-    override(data, places, overrides or {})
+    override(data, places, overrides)
     problems = read_recordings(data, places, path.parent)
     try:
-        scenario = validated(data, places, target)
+        scenario = validated(data, places, check)
     except ScenarioError as error:
         raise ScenarioError([*error.problems, *problems]) from None
     if problems:

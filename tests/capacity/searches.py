@@ -14,7 +14,8 @@ from analysis.report import capacity as report
 from loadgen.capacity import conduct, record, trial
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.conduct import Request, Search
-from loadgen.scenario import Scenario, load, overrides_of
+from loadgen.resolve.loading import load
+from loadgen.scenario import Scenario, overrides_of
 from tests.analysis.synthetic import SECOND, T0, connection, delivery, event, subscription, write_run
 
 MS = 1_000_000

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from loadgen.capacity.axes import Axis, scale_of
-from loadgen.scenario import Scenario, ScenarioError, load
+from loadgen.resolve.loading import load
+from loadgen.scenario import Scenario, ScenarioError
 
 SCENARIO = """version: 1
 variables: {room: {count: 4}, thread: {count: 2}}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.scenario import ScenarioError, load
+from loadgen.resolve.loading import load
+from loadgen.scenario import ScenarioError
 from tests.scenario.examples import with_publish
 
 SCENARIO = with_publish("profile: {csv: rates.csv}")

@@ -11,9 +11,9 @@ from loadgen.credentials import build
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import RunError
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.target import Target
-from loadgen.scenario import load
 from loadgen.scenario.login import Login
 
 URL = "http://127.0.0.1:9/event"

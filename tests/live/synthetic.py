@@ -14,8 +14,9 @@ from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
 from loadgen.measure.rows import EventRow, answer_times_ns
 from loadgen.measure.running import Report, RunningStatistics
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, load, overrides_of
+from loadgen.scenario import Scenario, overrides_of
 from loadgen.targets import APPSYNC_EVENTS
 
 MS, SECOND = 1_000_000, 1_000_000_000

@@ -13,8 +13,9 @@ from loadgen.live.state import POINTS_KEPT
 from loadgen.measure.running import BOUNDS_NS, RunningStatistics, encode
 from loadgen.measure.surroundings import Around
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from loadgen.targets import APPSYNC_EVENTS
 from tests.live.synthetic import CHANNEL, MEASURE_NS, MS, SECOND, Fake, event, report_of, scenario
 

@@ -15,8 +15,9 @@ from loadgen.planning.fleet import Machines
 from loadgen.planning.machine import PLANNED_SHARE, room_of
 from loadgen.planning.prices import load_prices
 from loadgen.planning.room import Room, notes, room_here
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from tests.planning.test_fleet import KEPT
 
 WIDE = Allowed(frozenset(range(8)), 8, None, 64 * 2**30, False)

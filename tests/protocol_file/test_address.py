@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from loadgen.credentials.allowed import Allowed
 from loadgen.exits import RunError
 from loadgen.protocol.generic.service import TargetUrl, TargetUrlError
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.target import Target
-from loadgen.scenario import load
 
 FILE = """\
 version: 1

@@ -9,9 +9,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from loadgen import protocol_file
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.target import Target
-from loadgen.scenario import ScenarioError, load
+from loadgen.scenario import ScenarioError
 from loadgen.targets import protocol_of
 
 SOUND = """\

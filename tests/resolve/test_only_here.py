@@ -5,13 +5,11 @@ from pathlib import Path
 
 from tests.paths import REPO
 
-#: Those that judge what is written before there is a run, the rules themselves, and tools that know no scenario.
-MAY = {
-    "loadgen/protocol/rules.py",
-    "loadgen/scenario/checks.py",
-    "loadgen/scenario/models.py",
-    "loadgen/cli/client.py",
-}
+#: The model of the scenario file, whose keys must fit each other whatever the target is.
+MAY = {"loadgen/scenario/models.py"}
+#: Rules of a protocol that the answer is made from. `loadgen probe` passes them on, and decides nothing by them.
+RULES = {"publishes_over_http", "publishes_over_connections"}
+DECISIONS = (ast.BoolOp, ast.UnaryOp, ast.IfExp, ast.If, ast.While, ast.Compare, ast.Match)
 
 
 def asking(tree: ast.AST) -> set[str]:
@@ -20,13 +18,15 @@ def asking(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ("via", "_rules"):
             found.add(f".{node.attr}")
-        elif (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "over_http"
-        ):
-            found.add(".over_http()")
+        elif isinstance(node, DECISIONS):
+            found |= {f"if .{name}" for name in RULES & attributes(node)}
     return found
+
+
+def attributes(node: ast.AST) -> set[str]:
+    """Return the attributes that an expression or the condition of a statement reads."""
+    read: ast.AST = node.test if isinstance(node, ast.If | ast.While) else node
+    return {each.attr for each in ast.walk(read) if isinstance(each, ast.Attribute)}
 
 
 def modules() -> dict[str, ast.AST]:
@@ -41,7 +41,7 @@ def test_no_other_module_asks_the_scenario_how_a_group_publishes() -> None:
     elsewhere = {name for name in found if not name.startswith("loadgen/resolve/")} - MAY
     assert elsewhere == set()
     # What this looks for is there.
-    assert found["loadgen/resolve/resolver.py"] == {".via", ".over_http()"}
+    assert found["loadgen/resolve/transport.py"] == {".via", *(f"if .{name}" for name in RULES)}
     assert not any("._rules" in asks for asks in found.values())
 
 

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from loadgen.pacing import Pace
 from loadgen.resolve import Clients, ResolvedRun
 from loadgen.resolve.behaviour import ORDINARY
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
 from loadgen.resolve.run import decoded, encoded
-from loadgen.scenario import Scenario, load
 from tests.scenario.strategies import scenarios
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=scenarios())
 def test_a_run_reads_back_as_itself_and_its_clients_are_the_same(data: dict[str, Any]) -> None:
-    run = resolve(Scenario.from_resolved(data))
+    run = resolve(from_resolved(data))
     assert decoded(encoded(run)) == run
     sent = msgspec.convert(msgspec.msgpack.decode(msgspec.msgpack.encode(run.for_worker())), ResolvedRun)
     assert (sent.groups, sent.phases, sent.gates, sent.totals) == (

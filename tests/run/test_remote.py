@@ -8,9 +8,9 @@ import pytest
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning import guard
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.target import Target
-from loadgen.scenario import load
 
 TARGET = "https://abc.appsync-api.eu-west-1.amazonaws.com/event"
 SAID = (

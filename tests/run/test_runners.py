@@ -14,7 +14,8 @@ import zmq
 from locust import User
 from locust.env import Environment
 
-from loadgen.run import join, runners
+from loadgen.run import runners
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from loadgen.run.runners import GuardedMaster, GuardedWorker
 from tests.run.test_wire import until
 from tests.system.harness import free_port
@@ -73,7 +74,7 @@ class Client:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    for name in (join.MASTER_VARIABLE, join.WORKER_VARIABLE):
+    for name in (JOIN_MASTER, JOIN_WORKER):
         monkeypatch.delenv(name, raising=False)
     made = Site()
     yield made
@@ -214,8 +215,7 @@ def test_names_do_not_pile_up_on_a_master(site: Site, monkeypatch: pytest.Monkey
     assert len(site.master.clients) == 3
 
 
-def test_a_master_does_not_change_a_workers_own_options(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runners, "own_options", {"join", "auth"})
+def test_a_master_does_not_change_a_workers_own_options(site: Site) -> None:
     own = environment(auth="mine")
     worker = GuardedWorker(own, "127.0.0.1", site.port)
     try:

@@ -21,6 +21,7 @@ from loadgen.measure.rows import EventRow
 from loadgen.measure.running import BOUNDS_NS, RunningStatistics
 from loadgen.measure.surroundings import Around
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run import locust_messages, master_messages, messages, worker_messages
 from loadgen.run.agent import failed_status
@@ -29,7 +30,7 @@ from loadgen.run.messages import Message
 from loadgen.run.shares import weight_of
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 
 SECOND = 1_000_000_000
 Payload = dict[str, Any]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.scenario import ScenarioError, load
+from loadgen.resolve.loading import load
+from loadgen.scenario import ScenarioError
 from tests.scenario.examples import GOOD, edited, with_publish, with_readers
 
 #: The file's text and what follows ``x.yaml:``.

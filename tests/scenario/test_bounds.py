@@ -14,7 +14,8 @@ from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.option import login_from_option
 from loadgen.credentials.sources import from_file
 from loadgen.planning.prices import load_prices
-from loadgen.scenario import ScenarioError, load
+from loadgen.resolve.loading import load
+from loadgen.scenario import ScenarioError
 from loadgen.server.api_keys import ConfigError
 from loadgen.server.faults import load_faults
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, ScenarioError, load, recordings
+from loadgen.scenario import Scenario, ScenarioError, recordings
 from tests.scenario.examples import with_publish
 from tests.scenario.publishing import publish_of
 
@@ -70,7 +71,7 @@ def test_the_record_needs_the_file_no_more(tmp_path: Path) -> None:
     scenario = replayed(tmp_path, options=", speed: 30")
     resolved = json.loads(json.dumps(scenario.resolved()))
     (tmp_path / "rates.csv").unlink()
-    again = Scenario.from_resolved(resolved)
+    again = from_resolved(resolved)
     assert again == scenario
     for number in (5, 6):
         assert [*publish_of(Clients(resolve(again)), number).offsets_ns()] == [
@@ -90,7 +91,7 @@ def test_the_file_is_looked_for_beside_the_scenario(tmp_path: Path, monkeypatch:
 
 def test_a_series_longer_than_the_measurement_is_said(tmp_path: Path) -> None:
     replayed(tmp_path)
-    assert load("x.yaml", {"phases.measure": "1m"}).warnings() == [
+    assert list(resolve(load("x.yaml", {"phases.measure": "1m"})).warnings) == [
         "clients.writers.publish.profile lasts 90s, longer than the measure phase (1m)"
     ]
 
@@ -99,7 +100,7 @@ def test_another_place_than_a_file_cannot_name_one(tmp_path: Path) -> None:
     scenario = replayed(tmp_path).resolved()
     scenario["clients"]["writers"]["publish"]["profile"] = {"csv": "rates.csv"}
     with pytest.raises(ScenarioError) as caught:
-        Scenario.from_resolved(scenario)
+        from_resolved(scenario)
     assert str(caught.value) == (
         "scenario: clients.writers.publish.profile.csv names a file, which is read with a scenario's own file only; "
         "give the points instead"

@@ -17,7 +17,6 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from analysis import without_pandas
 from loadgen.console import say
-from loadgen.credentials.allowed import OPTIONS as PERMISSIONS
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import ExitCode
 from loadgen.run import locust_settings, runners
@@ -28,7 +27,7 @@ from loadgen.run.locust.own_code import OwnCode
 from loadgen.run.locust.shape import Runs, ScenarioShape
 from loadgen.run.locust.this_process import ThisProcess
 from loadgen.run.locust.worker import WorkerProcess
-from loadgen.run.options import add_options
+from loadgen.run.options import OF_LOCUST, add_options
 from loadgen.run.runners import GuardedMaster, GuardedWorker
 from loadgen.search_path import put_locustfile_last
 from loadgen.subprocesses import ENDING_SIGNALS
@@ -125,8 +124,9 @@ def give_shapes(environment: Environment, runs: Runs) -> None:
 def _tell_places(process: LocustProcess) -> None:
     """Print which options are set in a file or the environment; exit if one of them grants a permission."""
     for name, place in sorted(process.settings.places.items()):
-        option = f"--{name.replace('_', '-')}"
-        if option in PERMISSIONS:
+        entry = OF_LOCUST.get(name)
+        option = f"--{name.replace('_', '-')}" if entry is None else entry.locust_flag
+        if entry is not None and entry.option.permission:
             process.stop_process(
                 f"{option} stands in {place}: it counts only on the command line", ExitCode.USAGE
             )

@@ -9,7 +9,7 @@ import pytest
 
 import analysis
 from analysis.loading import parquet
-from analysis.loading.run import RunError, Window, ints
+from analysis.loading.run import ReadError, Window, ints
 from tests.analysis.synthetic import SECOND, T0, event, simple_run, write_run
 from tests.paths import REPO
 
@@ -71,7 +71,9 @@ def test_a_table_without_a_column_is_said_in_a_sentence(
     path = folder / "events.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["status"]), path)
     run = analysis.load(folder)
-    with pytest.raises(RunError, match=r"events\.parquet cannot be read as Parquet: it has no column status"):
+    with pytest.raises(
+        ReadError, match=r"events\.parquet cannot be read as Parquet: it has no column status"
+    ):
         run.table("events", ("status",))
     # What records of earlier versions lack is null.
     assert run.table("events", ("connection_wait_ns",))["connection_wait_ns"].null_count == 10

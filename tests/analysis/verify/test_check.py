@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import analysis
 from analysis.__main__ import main
-from analysis.loading.run import RunError
+from analysis.loading.run import ReadError
 from analysis.plots import style
 from analysis.record import revisions
 from analysis.record.revisions import SUMMARY
@@ -441,5 +441,5 @@ def test_a_defect_while_verifying_is_one_sentence(small: Path, monkeypatch: pyte
         raise KeyError("p99")
 
     monkeypatch.setattr("analysis.verify.check.junit", broken)
-    with pytest.raises(RunError, match=r"damaged record: .*\(KeyError: 'p99'\)"):
+    with pytest.raises(ReadError, match=r"damaged record: .*\(KeyError: 'p99'\)"):
         check(small)

@@ -12,6 +12,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.planning.budget import Budget
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import ResolvedRun
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
@@ -21,7 +22,7 @@ from loadgen.run.master_messages import Go, Grant, Ramp
 from loadgen.run.messages import Message
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Claim
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 
 SECOND = 1_000_000_000
 _M = TypeVar("_M", bound=Message)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import loadgen.cli.serve  # noqa: F401  adds its command
 from loadgen.cli.app import app
-from loadgen.run.join import MASTER_VARIABLE, WORKER_VARIABLE
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from tests.paths import REPO
 
 DEPLOY = REPO / "docs" / "deploy"
@@ -182,9 +182,7 @@ def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else
         if document["kind"] != "Job":
             continue
         (container,) = document["spec"]["template"]["spec"]["containers"]
-        half = {"loadgen-master": MASTER_VARIABLE, "loadgen-worker": WORKER_VARIABLE}[
-            document["metadata"]["name"]
-        ]
+        half = {"loadgen-master": JOIN_MASTER, "loadgen-worker": JOIN_WORKER}[document["metadata"]["name"]]
         joined = [entry for entry in container["env"] if entry["name"].startswith("LOADGEN_JOIN")]
         assert joined == [
             {"name": half, "valueFrom": {"secretKeyRef": {"name": "loadgen-join", "key": half}}},
@@ -196,17 +194,17 @@ def test_master_and_workers_each_get_their_own_half_of_the_keys_and_nothing_else
     assert rule["ports"] == [{"protocol": "TCP", "port": 5557}]
     assert "ingress" not in policies["loadgen-worker"]
     services = COMPOSE["services"]
-    assert services["master"]["environment"][MASTER_VARIABLE].startswith(f"${{{MASTER_VARIABLE}:?")
-    assert services["worker"]["environment"][WORKER_VARIABLE].startswith(f"${{{WORKER_VARIABLE}:?")
-    for name, of in ((MASTER_VARIABLE, "worker"), (WORKER_VARIABLE, "master")):
+    assert services["master"]["environment"][JOIN_MASTER].startswith(f"${{{JOIN_MASTER}:?")
+    assert services["worker"]["environment"][JOIN_WORKER].startswith(f"${{{JOIN_WORKER}:?")
+    for name, of in ((JOIN_MASTER, "worker"), (JOIN_WORKER, "master")):
         assert name not in services[of]["environment"]
     assert not [name for name in services["target"]["environment"] if name.startswith("LOADGEN_JOIN")]
 
 
 def test_a_master_in_a_container_listens_for_others_only_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands of the files without their keys: neither does a worker look for a master elsewhere."""
-    monkeypatch.delenv(MASTER_VARIABLE, raising=False)
-    monkeypatch.delenv(WORKER_VARIABLE, raising=False)
+    monkeypatch.delenv(JOIN_MASTER, raising=False)
+    monkeypatch.delenv(JOIN_WORKER, raising=False)
     for command in commands():
         if "--worker" in command:
             result = CliRunner().invoke(app, command)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load
 from tests.paths import REPO
 from tests.system.harness import SMALL, loadgen, only_run, overrides, read
 from tests.system.run.pages import page

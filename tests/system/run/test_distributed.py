@@ -21,7 +21,7 @@ import pytest
 import analysis
 from loadgen.measure.spool import read_batches
 from loadgen.run.join import make, write
-from loadgen.run.registration import WEIGHT
+from loadgen.run.options import WEIGHT
 from loadgen.run.shares import turns, weight_of
 from tests.paths import REPO
 from tests.system.harness import Finished, free_port, overrides, read, wait_for_phase

@@ -17,8 +17,8 @@ from analysis.record.schemas import SCHEMAS
 from analysis.verify.check import verify
 from loadgen.planning.estimate import estimate
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import load
 from loadgen.server.process import ServerProcess
 from tests.system.harness import (
     SMALL,

@@ -17,6 +17,7 @@ import psutil
 import zmq
 
 from loadgen.run import join, messages
+from loadgen.run.options import JOIN_MASTER, JOIN_WORKER
 from loadgen.run.registration import introduction
 from tests.system.harness import Finished, free_port, only_run, overrides, read, start
 from tests.system.run.waiting import until
@@ -33,7 +34,7 @@ SMALL = (
     "phases.measure=1500ms",
     "phases.drain=500ms",
 )
-NAMES = (join.MASTER_VARIABLE, join.WORKER_VARIABLE)
+NAMES = (JOIN_MASTER, JOIN_WORKER)
 NONE = dict.fromkeys(NAMES, "")
 
 
@@ -147,7 +148,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(
     noise(port)
     text = join.for_worker(path)
     assert text is not None
-    by_environment = {join.WORKER_VARIABLE: text.text(), join.MASTER_VARIABLE: ""}
+    by_environment = {JOIN_WORKER: text.text(), JOIN_MASTER: ""}
     workers = [start(*here, "--join", str(path), env=NONE), start(*here, env=by_environment)]
     secrets = [
         part for each in (path, join.master_path(path)) for part in each.read_text().strip().split(".")[1:]

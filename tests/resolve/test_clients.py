@@ -1,4 +1,4 @@
-"""The plan: numbers are contiguous, draws repeat anywhere, and follow the distributions that were asked for."""
+"""The plans of clients: numbers are contiguous, draws repeat anywhere, and follow the distributions asked for."""
 
 import hashlib
 import os
@@ -14,8 +14,9 @@ from hypothesis import given, settings
 
 from loadgen.pacing import Arrival, Point
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import from_resolved, load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, load
+from loadgen.scenario import Scenario
 from tests.paths import REPO
 from tests.scenario.publishing import publish_of
 from tests.scenario.strategies import scenarios
@@ -24,7 +25,7 @@ SECOND = 1_000_000_000
 
 
 def scenario(**publish: object) -> Scenario:
-    return Scenario.from_resolved(
+    return from_resolved(
         {
             "version": 1,
             "variables": {
@@ -63,7 +64,7 @@ def test_groups_are_numbered_in_their_order() -> None:
 @settings(max_examples=40, deadline=None)
 @given(data=scenarios())
 def test_clients_and_subscriptions_are_numbered_without_gaps(data: dict[str, Any]) -> None:
-    plan = Clients(run := resolve(Scenario.from_resolved(data)))
+    plan = Clients(run := resolve(from_resolved(data)))
     clients = [plan.client(number) for number in range(len(plan))]
     assert [client.number for client in clients] == list(range(len(plan)))
     numbers = [subscription.number for client in clients for subscription in client.subscriptions]
@@ -89,7 +90,7 @@ def test_a_client_is_the_same_whichever_worker_computes_it() -> None:
 
 
 def test_the_plan_is_the_same_on_every_machine() -> None:
-    code = "from tests.scenario.test_plan import fingerprint; print(fingerprint())"
+    code = "from tests.resolve.test_clients import fingerprint; print(fingerprint())"
     here = fingerprint()
     assert here == "7d0811502140fdcd"
     elsewhere = subprocess.run(
@@ -171,10 +172,10 @@ def check_zipf(shares: dict[int, float], drawn: int) -> None:
 def test_a_template_of_very_many_channels_is_drawn_without_a_table() -> None:
     data = scenario().resolved()
     data["variables"]["thread"]["count"] = 100_000
-    draw = publish_of(Clients(resolve(Scenario.from_resolved(data))), 4008).channels()
+    draw = publish_of(Clients(resolve(from_resolved(data))), 4008).channels()
     drawn = [draw.next() for _ in range(1000)]
     assert len({channel.split("/")[3] for channel in drawn}) > 900
-    again = publish_of(Clients(resolve(Scenario.from_resolved(data))), 4008).channels()
+    again = publish_of(Clients(resolve(from_resolved(data))), 4008).channels()
     assert [again.next() for _ in range(1000)] == drawn
 
 
@@ -231,7 +232,7 @@ def test_a_profile_counts_from_the_start_of_the_measure_phase() -> None:
 def test_poisson_groups_of_one_scenario_are_independent() -> None:
     data = scenario(arrival="poisson").resolved()
     data["clients"]["rooms"]["publish"]["arrival"] = "poisson"
-    plan = Clients(resolve(Scenario.from_resolved(data)))
+    plan = Clients(resolve(from_resolved(data)))
     rooms, writers = publish_of(plan, 4000), publish_of(plan, 4007)
     assert rooms.pace.arrival is writers.pace.arrival is Arrival.POISSON
     ratio = rooms.pace.requests_per_s * writers.clients / (writers.pace.requests_per_s * rooms.clients)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.scenario import load
+from loadgen.resolve.loading import load
+from loadgen.resolve.resolver import resolve
 from tests.scenario.examples import GOOD, edited, with_publish
 
 AWS = "target: {url: 'https://example.com/event'}\n"
@@ -86,4 +87,4 @@ AWS = "target: {url: 'https://example.com/event'}\n"
 )
 def test_warnings(tmp_path: Path, text: str, warnings: list[str]) -> None:
     (tmp_path / "x.yaml").write_text(text)
-    assert load(str(tmp_path / "x.yaml")).warnings() == warnings
+    assert list(resolve(load(str(tmp_path / "x.yaml"))).warnings) == warnings

@@ -15,12 +15,13 @@ from loadgen.planning.estimate import Estimate, estimate
 from loadgen.planning.fanout import audience, due_by_client, group_loads
 from loadgen.planning.operations import Handler
 from loadgen.planning.prices import PACKAGED, load_prices
-from loadgen.planning.show import markdown, print_plan
+from loadgen.planning.show import markdown, print_estimate
 from loadgen.protocol.appsync.channels import matches
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import catalogue, from_resolved, load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, ScenarioError, catalogue, load
+from loadgen.scenario import ScenarioError
 from tests.scenario.strategies import scenarios
 
 
@@ -41,7 +42,7 @@ def test_expected_deliveries_are_those_of_simulated_draws(data: dict[str, Any]) 
             group["publish"] |= {"arrival": "constant"}
             group["publish"].pop("profile", None)
     data["phases"] = {"warmup": "1s", "measure": "1s"}
-    plan = Clients(run := resolve(Scenario.from_resolved(data)))
+    plan = Clients(run := resolve(from_resolved(data)))
     seen = audience(run)
     assert seen is not None
     for load_ in group_loads(run, seen):
@@ -80,7 +81,7 @@ def test_each_clients_requests_are_those_of_its_schedule(data: dict[str, Any]) -
             for key in ("rate", "rate_per_client"):
                 if key in group["publish"]:
                     group["publish"][key] = "90/s"
-    plan = Clients(run := resolve(Scenario.from_resolved(data)))
+    plan = Clients(run := resolve(from_resolved(data)))
     for group in run.groups:
         publishes = [plan.client(number).publish for number in range(group.first, group.first + group.count)]
         if publishes[0] is not None:
@@ -196,7 +197,7 @@ def test_every_scenario_of_the_catalogue_fits_a_hundred_columns() -> None:
     for entry in catalogue():
         found = estimate(resolve(load(entry.name)), load_prices())
         console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-        print_plan(found, console)
+        print_estimate(found, console)
         said = console.export_text()
         assert "unknown: run `loadgen plan --calibrate`" in said
         assert "…" not in said, "a cell was cut off"

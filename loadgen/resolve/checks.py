@@ -7,10 +7,13 @@ from math import prod
 from loadgen.config.problems import Path, Problem
 from loadgen.config.text import nearest
 from loadgen.config.units import format_duration
+from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve.transport import holds_connections, over_http
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts
-from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
+from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Variable
 from loadgen.scenario.points import Points, Replay
+from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template, TemplateError
 from loadgen.targets import protocol_of
 
@@ -23,19 +26,33 @@ _MATCHES_TRIED = 2_000
 _NS_PER_S = 1_000_000_000
 
 
-def check(
-    variables: Variables, clients: Groups, target: Target | None, phases: Phases, rules: ProtocolRules
-) -> Iterator[Problem]:
-    """Yield the problems between the parts of a scenario; each part by itself is valid."""
-    if target is not None:
+def protocol_for(scenario: Scenario, target: str | None = None) -> TargetProtocol:
+    """Return the protocol of ``target`` (a URL), else of the scenario's target, else of the embedded server."""
+    return protocol_of(_url(scenario, target))
+
+
+def _url(scenario: Scenario, target: str | None) -> str | None:
+    return target or (scenario.target.url if scenario.target is not None else None)
+
+
+def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
+    """Yield the problems between the parts of a scenario; each part by itself is valid.
+
+    ``target`` is the URL of a target that replaces the scenario's own: the rules of its protocol apply.
+    """
+    rules = protocol_for(scenario, target).rules
+    clients, variables, said = scenario.clients, scenario.variables, scenario.target
+    if said is not None:
         try:
-            protocol_of(target.url).endpoints(target.url)
+            protocol_of(said.url).endpoints(said.url)
         except ValueError as error:
             yield Problem(("target", "url"), f"cannot be used: {error}")
     yield from _check_clients(clients)
     for name, group in clients.items():
         if group.publish is not None:
-            yield from _check_profile(("clients", name, "publish", "profile"), group.publish.profile, phases)
+            yield from _check_profile(
+                ("clients", name, "publish", "profile"), group.publish.profile, scenario.phases
+            )
     for name, group in clients.items():
         yield from _check_abilities(("clients", name), group, rules)
     used: set[str] = set()
@@ -73,7 +90,7 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
             (*path, "publish", "batch"),
             f"must be 1, not {publish.batch}: on this target each publish has one event",
         )
-    if _holds_connections(group, rules):
+    if holds_connections(group, rules):
         return
     for key in ("reconnect", "drops", "churn", "slow"):
         if getattr(group, key) and publish.via == "http":
@@ -83,11 +100,6 @@ def _check_abilities(path: Path, group: Group, rules: ProtocolRules) -> Iterator
                 (*path, key),
                 "cannot be: on this target it publishes over HTTP and holds no connection; drop it",
             )
-
-
-def _holds_connections(group: Group, rules: ProtocolRules) -> bool:
-    """Return whether each client of a group will open its own connection."""
-    return bool(group.subscribe) or (group.publish is not None and not rules.over_http(group.publish.via))
 
 
 def _check_clients(clients: Groups) -> Iterator[Problem]:
@@ -136,13 +148,14 @@ def _templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, st
             yield ("clients", name, "publish", "channel"), group.publish.channel, rules.validate_publish
 
 
-def warnings(
-    variables: Variables, clients: Groups, phases: Phases, rules: ProtocolRules, embedded: bool
-) -> Iterator[str]:
+def warnings(scenario: Scenario, target: str | None = None) -> Iterator[str]:
     """Yield a sentence for each setting that is probably a mistake, or above the service's default quotas.
 
-    ``embedded`` is true if the target is the embedded server, to which the service's quotas do not apply.
+    ``target`` is as in `check`. The service's quotas do not apply to the embedded server.
     """
+    rules = protocol_for(scenario, target).rules
+    embedded = _url(scenario, target) is None
+    variables, clients, phases = scenario.variables, scenario.clients, scenario.phases
     publishers = {name: group for name, group in clients.items() if group.publish is not None}
     for name, group in clients.items():
         for number, drop in enumerate(group.drops):
@@ -174,7 +187,7 @@ def warnings(
     if embedded:
         return
     connects_per_s = sum(
-        min(group.ramp_per_s, group.count) for group in clients.values() if _holds_connections(group, rules)
+        min(group.ramp_per_s, group.count) for group in clients.values() if holds_connections(group, rules)
     )
     if rules.connects_per_s is not None and connects_per_s > rules.connects_per_s:
         yield (
@@ -198,8 +211,7 @@ def _publish_warnings(
 ) -> Iterator[str]:
     requests_per_s = publish.events_per_s(group.count) * publish.peak_load / publish.batch / group.count
     most_per_s = rules.publishes_per_connection_per_s
-    over_http = rules.over_http(publish.via)
-    if most_per_s is not None and not over_http and requests_per_s > most_per_s:
+    if most_per_s is not None and not over_http(publish.via, rules) and requests_per_s > most_per_s:
         instead = " or 'via: http'" if rules.publishes_over_http else ""
         yield (
             f"{where} makes {requests_per_s:g} requests/s on each connection, above the service's quota of "
