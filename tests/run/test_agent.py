@@ -32,6 +32,7 @@ from loadgen.run.master_messages import (
 from loadgen.run.messages import Message
 from loadgen.run.spool_transfer import SpoolReceiver
 from loadgen.run.target import Target
+from loadgen.run.worker.background import Background
 from loadgen.run.worker_info import LOCAL
 from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 from loadgen.scenario import load, overrides_of
@@ -187,10 +188,21 @@ def begin(folder: Path, **other: Any) -> Begin:
 @pytest.fixture(autouse=True)
 def tame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave this process as it is: its garbage collection, its threads, its folder for temporary files."""
+    made: list[Background] = []
+
+    class Kept(Background):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(module, "Background", Kept)
     monkeypatch.setattr(worker_process, "set_up", lambda: None)
     monkeypatch.setattr(module, "run_in_thread", at_once)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield
+    for background in made:
+        background.end()
+        background.stop()
     gc.unfreeze()
 
 
