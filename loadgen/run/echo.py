@@ -34,7 +34,7 @@ from loadgen.scenario.template import Template
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.connection import ClientConnection
-from loadgen.users.publishing import ConnectionSender, HttpSender, Sender
+from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import Progress, Timeline, WorkerRun
 
 #: Interval between a worker's echoes if the scenario does not set one.
