@@ -18,6 +18,7 @@ from analysis.figures.percentiles import Percentiles
 from analysis.ledger.breakdown import DIMENSIONS
 from analysis.ledger.matching import RANKS
 from analysis.ledger.reconcile import reconcile
+from analysis.loading import requests
 from analysis.loading.run import Ints, Run, Window, codes, ints
 from analysis.loading.target import target_of
 from analysis.record import revisions
@@ -171,25 +172,21 @@ def _publish(run: Run, window: Window) -> dict[str, Any]:
     table = run.table(
         "events",
         (
+            *requests.COLUMNS,
             "worker",
             "intended_ns",
             "slot_ns",
             "sent_ns",
             "acked_ns",
-            "status",
             "error",
-            "publisher",
-            "batch",
             "connection_wait_ns",
         ),
         window,
     )
     sent_ns, acked_ns, slot_ns = (ints(table, name) for name in ("sent_ns", "acked_ns", "slot_ns"))
     sent, answered = sent_ns >= 0, (sent_ns >= 0) & (acked_ns >= 0)
-    # One answer covers a whole request, however many events it carried.
-    _, first = np.unique((ints(table, "publisher") << 32) | ints(table, "batch"), return_index=True)
     request = np.zeros(len(sent_ns), dtype=bool)
-    request[first] = True
+    request[requests.request_rows(table)] = True
     # Lateness and slot wait compare the master's clock (the schedule) with a worker's; the rest is on one worker's
     # clock.
     error_ns = {"error_ns": _greatest_error_ns(run, ints(table, "worker")[sent], sent_ns[sent])}

@@ -16,6 +16,7 @@ from analysis.figures import fanout, latencies
 from analysis.figures.bounds import Bounded
 from analysis.figures.percentiles import nearest_rank
 from analysis.ledger.reconcile import reconcile
+from analysis.loading import requests
 from analysis.loading.run import Ints, ReadError, Run, Window, ints, load
 from analysis.loading.target import target_of
 from analysis.record import files
@@ -170,11 +171,11 @@ def _samples(run: Run, window: Window) -> dict[str, tuple[Ints, Ints]]:
     table = run.table("deliveries", ("intended_ns", "arrival_ns"), window)
     intended_ns = ints(table, "intended_ns")
     frame = fanout.by_event(reconcile(run, window))[["intended_ns", "last_ns"]].dropna()
-    names = ("publisher", "batch", "intended_ns", "sent_ns", "acked_ns")
-    events = run.table("events", names, window)
-    publisher, batch, due_ns, sent_ns, acked_ns = (ints(events, name) for name in names)
-    _, first = np.unique((publisher << 32) | batch, return_index=True)
-    answered = first[(sent_ns[first] >= 0) & (acked_ns[first] >= 0)]
+    times = ("intended_ns", "sent_ns", "acked_ns")
+    events = run.table("events", (*requests.COLUMNS, *times), window)
+    due_ns, sent_ns, acked_ns = (ints(events, name) for name in times)
+    rows = requests.request_rows(events)
+    answered = rows[(sent_ns[rows] >= 0) & (acked_ns[rows] >= 0)]
     return {
         "delivery.latency": (intended_ns, ints(table, "arrival_ns") - intended_ns),
         "fanout.last": (

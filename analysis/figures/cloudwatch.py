@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from analysis import text
 from analysis.figures import echo
 from analysis.figures.cost import counted_events
-from analysis.loading.run import Ints, ReadError, Run, codes, ints
+from analysis.loading import requests
+from analysis.loading.run import ReadError, Run, codes, ints
 
 NAME = "cloudwatch.json"
 FORMAT = 1
@@ -256,14 +258,14 @@ def _reasons(ours: int | None, difference: float | None, reasons: Iterable[str])
 
 def _requests(run: Run) -> tuple[int, int]:
     """Return the number of publish requests sent, and of those with at least one accepted event."""
-    table = run.table("events", ("publisher", "batch", "sent_ns", "status"))
+    table = run.table("events", (*requests.COLUMNS, "sent_ns"))
     code, names = codes(table, "status")
     sent = ints(table, "sent_ns") >= 0
     taken = (
         sent & (code == names.index("accepted")) if "accepted" in names else np.zeros(len(sent), dtype=bool)
     )
-    keys: Ints = (ints(table, "publisher") << 40) | ints(table, "batch")
-    return len(np.unique(keys[sent])), len(np.unique(keys[taken]))
+    counts = [len(requests.request_rows(table.filter(pa.array(rows)))) for rows in (sent, taken)]
+    return counts[0], counts[1]
 
 
 def _plus(*numbers: int | None) -> int | None:

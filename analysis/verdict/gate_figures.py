@@ -19,6 +19,7 @@ from analysis.figures.percentiles import nearest_rank
 from analysis.gates.grammar import Gate
 from analysis.gates.metrics import Kind, Metric
 from analysis.ledger.reconcile import Reconciled, reconcile
+from analysis.loading import requests
 from analysis.loading.run import Ints, Run, Window, ints
 
 _UNKNOWN_CLOCKS = "how the clocks stood to each other is not known"
@@ -159,11 +160,10 @@ class GateFigures:
         return None, (end_ns - begin_ns)[known]
 
     def _publishes(self, distribution: str) -> tuple[Ints, Ints]:
-        names = ("publisher", "batch", "intended_ns", "sent_ns", "acked_ns")
-        table = self._run.table("events", names, self._whole)
-        publisher, batch, intended_ns, sent_ns, acked_ns = (ints(table, name) for name in names)
-        _, first = np.unique((publisher << 32) | batch, return_index=True)
-        intended_ns, sent_ns, acked_ns = intended_ns[first], sent_ns[first], acked_ns[first]
+        times = ("intended_ns", "sent_ns", "acked_ns")
+        table = self._run.table("events", (*requests.COLUMNS, *times), self._whole)
+        rows = requests.request_rows(table)
+        intended_ns, sent_ns, acked_ns = (ints(table, name)[rows] for name in times)
         if distribution == "publish.latency":
             known = (sent_ns >= 0) & (acked_ns >= 0)
             return intended_ns[known], (acked_ns - sent_ns)[known]

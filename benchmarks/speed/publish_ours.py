@@ -35,7 +35,8 @@ from loadgen.transport.http import GeventHttpClient  # noqa: E402
 from loadgen.transport.timer import PreciseTimer  # noqa: E402
 from loadgen.users.code import UserCode  # noqa: E402
 from loadgen.users.connection import ClientConnection  # noqa: E402
-from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender  # noqa: E402
+from loadgen.users.publishing import OpenLoopPublisher  # noqa: E402
+from loadgen.users.senders import ConnectionSender, HttpSender, Sender  # noqa: E402
 from loadgen.users.worker import Progress, Timeline, WorkerRun  # noqa: E402
 
 TOKEN = 7

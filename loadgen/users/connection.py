@@ -1,7 +1,6 @@
 """One client's connection to the service, from life to life."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from gevent.event import Event
 
@@ -77,7 +76,7 @@ class ClientConnection:
         try:
             conversation = self._conversation = Conversation(
                 *(self._run, self._client, life, record),
-                *(self._on_delivery, partial(self._on_over, life), self._connect, self._clock),
+                *(self._on_delivery, self._on_over, self._connect, self._clock),
             )
             conversation.open(timeout_s)
         except Exception as error:

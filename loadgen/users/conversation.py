@@ -32,7 +32,7 @@ class Conversation:
     """One life of a client's connection, which implements `SessionHandler`.
 
     ``connect`` makes its socket. ``on_delivery``, if given, is called after a delivery of an event was recorded, and
-    ``on_over`` once when the connection has ended.
+    ``on_over`` with the life when the connection has ended.
 
     A service may say anything at any time: an answer to a request that was never made or was given up, a message for a
     subscription that has ended, a message before the login or after the end. These change nothing but counts.
@@ -66,7 +66,7 @@ class Conversation:
         life: Life,
         record: LifeRecord,
         on_delivery: OnDelivery | None,
-        on_over: Callable[[], None],
+        on_over: Callable[[Life], None],
         connect: Connect,
         clock: Clock,
     ) -> None:
@@ -271,4 +271,4 @@ class Conversation:
         finally:
             self._publishes.lost(at_ns, self._record.failed)
             self._login.end()
-            self._on_over()
+            self._on_over(self._life)

@@ -12,8 +12,9 @@ from loadgen.transport.http import GeventHttpClient
 from loadgen.users.behaving import CLOSE_TIMEOUT_S, tasks
 from loadgen.users.code import UserCode
 from loadgen.users.connection import ClientConnection
-from loadgen.users.publishing import ConnectionSender, HttpSender, OpenLoopPublisher, Sender
+from loadgen.users.publishing import OpenLoopPublisher
 from loadgen.users.reconnect import ReconnectPolicy
+from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import WorkerRun
 
 CONNECT_TIMEOUT_S = 15.0

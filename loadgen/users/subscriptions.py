@@ -328,10 +328,10 @@ class Subscriptions:
     def _probed_ns(self, subscription: Subscription) -> int | None:
         """Return the earliest time at which a probe could have reached this subscription, or None if none could."""
         since_ns = self._run.readiness.probed_since_ns(subscription.plan.channel)
-        live_ns = subscription.acknowledged_ns
-        if live_ns is None and not self._run.service.answers_subscribes:
-            live_ns = subscription.requested_ns
-        return None if since_ns is None or live_ns is None else max(since_ns, live_ns)
+        reachable_ns = subscription.acknowledged_ns
+        if reachable_ns is None and not self._run.service.answers_subscribes:
+            reachable_ns = subscription.requested_ns
+        return None if since_ns is None or reachable_ns is None else max(since_ns, reachable_ns)
 
 
 def id_of(plan: SubscriptionPlan, turn: int) -> str:

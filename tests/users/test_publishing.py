@@ -22,7 +22,8 @@ from loadgen.transport.errors import TransportError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.resolving import UnresolvedError
 from loadgen.users.code import UserCode
-from loadgen.users.publishing import MakeEvents, OnOutcome, OpenLoopPublisher
+from loadgen.users.publishing import OpenLoopPublisher
+from loadgen.users.senders import MakeEvents, OnOutcome
 from loadgen.users.worker import Progress, Timeline, WorkerRun
 
 BATCH = 5

@@ -20,7 +20,7 @@ from loadgen.run.echo.recording import EchoRecorder, EchoRun
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.users.connection import ClientConnection
-from loadgen.users.publishing import ConnectionSender, HttpSender, Sender
+from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import Timeline, WorkerRun
 
 #: Publisher number of worker 0's echoes; worker n has n less. Readiness probes have -1 - n.
