@@ -160,7 +160,7 @@ def slow_subscriptions(run: Run) -> Ints:
 
 @dataclass
 class _Slice:
-    """The contribution of one slice; samples are filled in only if it lies in the measure phase."""
+    """The figures of one slice of deliveries; it has samples only if it lies in the measure phase."""
 
     seconds: Ints
     bands_ns: dict[int, Ints]
@@ -174,7 +174,7 @@ class _Slice:
     headline_ns: Ints
     service_ns: Ints
     queue_ns: Ints
-    #: Bounds of the samples' errors.
+    #: Error bounds of the samples above.
     headline_off: Off
     service_off: Off
     queue_off: Off
@@ -389,7 +389,7 @@ def _joined(seconds: list[Ints], bands_ns: list[dict[int, Ints]]) -> tuple[Ints,
 
 def _groups(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Group]:
     """Return the largest groups, and the rest as one group; deliveries without a group (-1) are left out."""
-    # Block by block, because numpy counts and indexes with 8 bytes a number whatever the codes' type is.
+    # Block by block: numpy counts and indexes with 8 bytes for each number, even if the codes are smaller.
     blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
     size = int(code.max()) + 2 if len(code) else 1
     counts = np.zeros(size, dtype=np.int64)

@@ -30,7 +30,7 @@ Counts = dict[str, Count]
 
 
 class ManifestError(Exception):
-    """A manifest cannot be used; the text completes a sentence that begins with the folder."""
+    """A manifest cannot be used; the text says why, to follow the folder's name in a sentence."""
 
 
 class _Phase(Struct):

@@ -81,7 +81,7 @@ class EventClient:
         #: Set when the connection has ended; :attr:`why` then holds the reason.
         self.ended = Event()
         self.why = ""
-        #: Why the received bytes were not the protocol, which ended the connection; empty if they were.
+        #: Why received bytes could not be decoded, which ended the connection; empty if all could.
         self._broken = ""
         self.deviations: list[str] = []
         self.socket = connection(

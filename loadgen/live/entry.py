@@ -113,7 +113,7 @@ class Entry:
         return self._serve(environ, start_response)
 
     def _foreign(self, environ: dict[str, Any]) -> str | None:
-        """Return why a request is refused because of its host or origin, or None if it is not."""
+        """Return why the host or origin of a request is not accepted, or None if both are."""
         host = environ.get("HTTP_HOST", "")
         if host not in self._hosts:
             return (

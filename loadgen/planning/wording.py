@@ -22,7 +22,7 @@ _LABELS = {
     "handler": "handler invocations",
     "keepalive": "keep-alives (if billed)",
 }
-#: Rows left out where all their numbers are zero.
+#: Rows that are omitted if all of their numbers are zero.
 _OPTIONAL = {"probe_publish", "probe_delivery", "handler"}
 
 Row = tuple[str, ...]

@@ -97,7 +97,7 @@ def adopt(url: str, text: str) -> None:
     A worker gets the text from the master: its own file may differ or be missing.
 
     Raises:
-        ScenarioError: the text is no valid protocol file.
+        ScenarioError: the text is not a valid protocol file.
     """
     name = _name_of(url)
     _loaded[name] = (text, _protocol(name, text, name))

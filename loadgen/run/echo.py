@@ -39,7 +39,7 @@ from loadgen.users.worker import Progress, Timeline, WorkerRun
 
 #: Interval between a worker's echoes if the scenario does not set one.
 DEFAULT_INTERVAL_NS: Final = 500_000_000
-#: Publisher number of worker 0's echoes; worker n has n less. Readiness probes have -1 - n.
+#: Publisher number of worker 0's echoes; worker n's is this minus n. Worker n's readiness probes have -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
 #: Number of the echo subscription in the lane's buffer; the scenario's numbers are not negative.
 _SUBSCRIPTION: Final = -1

@@ -100,7 +100,7 @@ class Registry:
         ``worker_id`` and ``address`` are those of its connection; ``running`` is the current run, or None.
 
         Raises:
-            ValueError: it has introduced itself already.
+            ValueError: the worker has introduced itself already.
         """
         if worker_id in self._known or worker_id in self._refused:
             raise ValueError("it has introduced itself already")

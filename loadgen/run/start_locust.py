@@ -33,7 +33,7 @@ def start() -> None:
 def prepared() -> Any:
     """Return Locust's `main` module, loaded as `sys.argv` requires and set to take options from there only."""
     for name in [name for name in os.environ if name.startswith(VARIABLES)]:
-        # Before the import, which reads some of them.
+        # Delete them before importing Locust, which reads some of them on import.
         del os.environ[name]
     web = not ("--headless" in sys.argv or "--worker" in sys.argv)
     with (

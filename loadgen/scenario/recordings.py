@@ -257,7 +257,7 @@ def _text(path: Path, replay: Replay) -> str:
         raise _Unreadable(f"names {name}, whose line {line} is not UTF-8; save it as UTF-8") from None
     except OSError as error:
         raise _Unreadable(f"names {name}, which cannot be read: {error.strerror}") from None
-    except ValueError:  # a null character in the path
+    except ValueError:  # the path contains a null character
         raise _Unreadable(f"names {name}; no file can have this name") from None
 
 

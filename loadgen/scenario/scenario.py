@@ -55,7 +55,7 @@ class Scenario(Part):
         """Return the scenario from the data that ``resolved`` has written; ``target`` is as in `validated`.
 
         Raises:
-            ScenarioError: the data are no valid scenario.
+            ScenarioError: the data are not a valid scenario.
         """
         return validated(data, Places("scenario"), target)
 

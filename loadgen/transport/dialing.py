@@ -159,8 +159,6 @@ class Dialer:
             f"{name} is not this machine (no loopback address): nothing is sent there without --allow-remote"
         )
 
-    # The order of addresses.
-
     def _order(self, host: str, port: int, addresses: tuple[RemoteAddress, ...]) -> list[RemoteAddress]:
         """Return the addresses in the order to try: in rotation, then those that are being skipped.
 
@@ -176,7 +174,7 @@ class Dialer:
             if memory is not None and memory.out_until_s > now_s:
                 out.append(address)
             elif memory is not None and memory.out_until_s:
-                # Its time is over: only this connect retries it, and others still skip it meanwhile.
+                # Its skip time is over: this connect retries it, and others still skip it until it answers.
                 memory.out_until_s = now_s + SILENT_S
                 return [address, *(each for each in addresses if each is not address)]
             else:
@@ -187,8 +185,6 @@ class Dialer:
             begin = turn % len(there)
             there = there[begin:] + there[:begin]
         return there + out
-
-    # The race.
 
     def _race(self, order: Iterable[RemoteAddress], host: str, port: int, deadline_s: float) -> socket.socket:
         waiting = iter(order)
@@ -224,7 +220,7 @@ class Dialer:
 
     def _begin(self, address: RemoteAddress, host: str, settled: Event) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
-        # The final check, on the very address that the bytes go to.
+        # The final check, on the address that the socket connects to.
         self._demand_permitted(address, host)
         raw: socket.socket = _RawSocket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:

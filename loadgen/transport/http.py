@@ -41,7 +41,7 @@ _MakeBytes = Callable[[int, str | None], bytes]
 
 
 class HttpClient(Protocol):
-    """Sends requests to the target; each publishing client has one of its own."""
+    """Sends requests to the target; each publishing client has its own HttpClient."""
 
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
         """Send a request without waiting, over an open connection or the next one that opens.

@@ -207,7 +207,7 @@ class Poller:
                     return
                 # All sockets that this poll reported have been read.
                 self._polled_ns = polled_ns
-                # Poll again here: another turn of the hub costs several times as much.
+                # Poll again in this callback: returning to the hub for the next poll costs several times as much.
                 polled_ns = now()
                 if polled_ns - begun_ns > _TURN_NS:
                     return

@@ -40,7 +40,7 @@ CGI: Final = "REQUEST_METHOD"
 #: Longest answer to CONNECT, headers and interim answers included.
 ANSWER_MOST_BYTES: Final = 16 * 1024
 _PEEK_BYTES: Final = 4096
-#: Timeout for resolving a name to see if it leads to loopback.
+#: Timeout for resolving a name, to find out if it resolves to loopback.
 _LOOKUP_S: Final = 2.0
 _HOST = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 _HEAD_END = re.compile(rb"\r?\n\r?\n")

@@ -34,11 +34,11 @@ class ReconnectPolicy:
         self._was_connected = True
 
     def wait_s(self, intent: str | None, least_s: float | None = None) -> float | None:
-        """Return how long to wait before the next attempt, in seconds, or None if there is to be none.
+        """Return the wait before the next attempt, in seconds, or None if the policy allows no further attempt.
 
         ``intent`` is why the client itself ended the connection, or None if it was lost or an attempt failed.
-        ``least_s`` is the minimum wait that the service asked for, if any; a random part is added to it, so that the
-        clients that were told the same do not all return at once.
+        ``least_s`` is the minimum wait that the service asked for, if any; a random part is added to it, so that
+        clients with the same minimum do not all return at once.
         """
         if intent == LEAVE:
             return self._away_s

@@ -189,7 +189,7 @@ def resolve(document: Any, tokens: tuple[str, ...]) -> Any:
 class Quick(NamedTuple):
     """The two steps from a message to a delivery, separate so that the hot path calls each without a wrapper.
 
-    ``decode`` raises msgspec.MsgspecError for any message that is no delivery. ``take`` returns the value of the
+    ``decode`` raises msgspec.MsgspecError for a message that is not a delivery. ``take`` returns the value of the
     identity, or None if deliveries have none, and the event's text or `msgspec.Raw`.
     """
 

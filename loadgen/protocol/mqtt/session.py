@@ -122,7 +122,7 @@ class MqttSession:
         return (connect.write(),)
 
     def awaits(self) -> str:
-        """Return nothing: it can only be the CONNACK."""
+        """Return an empty text: the opening can only be waiting for the CONNACK."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -225,7 +225,7 @@ class MqttSession:
         if self._waiting and self._room:
             self._send_waiting()
 
-    # Private methods.
+    # Internals.
 
     def _on_acknowledged(self, packet: mqtt5.PubAckPacket, arrival_ns: int) -> None:
         found = self._requests.pop(packet.packet_id, None)
