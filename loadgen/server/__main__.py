@@ -82,9 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="seconds after which the server ends a connection (default %(default)s)",
     )
-    add(
-        "--faults", type=Path, metavar="FILE", help="faults to inject (YAML); see loadgen/server/README.md"
-    )
+    add("--faults", type=Path, metavar="FILE", help="faults to inject (YAML); see loadgen/server/README.md")
     add(
         "--journal",
         type=Path,
