@@ -26,7 +26,7 @@ _KINDS = {BETTER: "good", SAME: "good", WORSE: "bad", UNKNOWN: "warning"}
 _PERCENTILES = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 _MARKS = ("o", "s")
 _ONE_RUN = (
-    "with one run a side nobody knows how much runs differ among themselves: take three or more a side, in turns"
+    "one run a side does not show how much runs differ among themselves: take three or more a side, in turns"
     " (loadgen ab)"
 )
 

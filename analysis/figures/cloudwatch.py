@@ -190,7 +190,7 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
     asked = ints(subscriptions, "requested_ns") >= 0
     lost = "what AppSync sent and never reached us is in theirs alone"
     check = "each run logs in once more than it has on record, to check its target"
-    what = "whether it counts requests or events is not in what we know of AWS's page"
+    what = "it is not known if it counts requests or events"
     rows = (
         ("connections accepted", int(connected.sum()) + echoes["connects"], ("ConnectSuccess",), (check,)),
         (
@@ -224,7 +224,7 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
             "events delivered",
             _plus(frames, probe_deliveries, foreign),
             ("BroadcastEventSuccess",),
-            ("whether it counts deliveries or broadcasts is not in what we know of AWS's page", lost),
+            ("it is not known if it counts deliveries or broadcasts", lost),
         ),
     )
     return [_row(name, ours, names, metrics.total(*names), reasons) for name, ours, names, reasons in rows]

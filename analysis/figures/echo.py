@@ -210,7 +210,7 @@ def doubts(echo: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str]]:
             continue
         a, b = pair["workers"]
         said = (
-            f"what workers {a} and {b} received of each other speaks against their clocks' ±{_ns(pair['error_ns'])}:"
+            f"what workers {a} and {b} received of each other contradicts their clocks' ±{_ns(pair['error_ns'])}:"
             f" {_ways(pair)}, as if they were {_ns(abs(pair['apparent_ns']))} apart;"
         )
         if share > 1:

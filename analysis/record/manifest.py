@@ -232,7 +232,7 @@ def _parsed(path: Path) -> Any:
 
 
 def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _check(found: _Manifest) -> None:

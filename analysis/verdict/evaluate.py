@@ -25,7 +25,7 @@ from analysis.loading.run import Ints, Run, Window, ints
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 _RANK = {PASSED: 0, INCONCLUSIVE: 1, FAILED: 2}
-_UNKNOWN_CLOCKS = "how the clocks stood to each other is not known"
+_UNKNOWN_CLOCKS = "the offset between the clocks is not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,7 @@ class _Figures:
             return self._statistic(gate, window)
         found = self._number(metric.name, window)
         if found is None:
-            why = (
-                "no check was made" if metric.name.startswith("checks.") else "there is nothing to take it of"
-            )
+            why = "no check was made" if metric.name.startswith("checks.") else "there is no data for it"
             return None, None, None, why
         return _said(found)
 
@@ -225,7 +223,7 @@ class _Figures:
             value = float(times.min() if statistic == "min" else times.max())
         if not len(waited) or (statistic != "mean" and value < waited.min()):
             return value, value, value, ""
-        doubt = f"{len(waited):,} of {len(times):,} never were ready again: it is at least this"
+        doubt = f"{len(waited):,} of {len(times):,} never were ready again: the figure is a lower bound"
         # A lower bound fails a gate that it exceeds, but cannot pass one.
         least = value if statistic == "mean" else max(float(waited.min()), 0.0)
         return least, least, least, doubt

@@ -322,7 +322,7 @@ def parsed(content: str) -> dict[str, Any]:
     except RecursionError:
         raise DamagedError("cannot be read: it is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise DamagedError(f"cannot be read: it is no JSON from line {error.lineno} on") from None
+        raise DamagedError(f"cannot be read: it is not JSON from line {error.lineno} on") from None
     except ValueError as error:
         raise DamagedError(f"cannot be read: {text.clean(error)}") from None
     if not isinstance(found, dict):

@@ -182,7 +182,7 @@ def _read(path: Path) -> str:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise RunError(f"the join file {path} is no regular file", ExitCode.USAGE)
+                raise RunError(f"the join file {path} is not a regular file", ExitCode.USAGE)
             # Platforms mount secrets owned by another user and readable by the group: accept that, but no more.
             forbidden = 0o077 if status.st_uid == os.geteuid() else 0o007
             if status.st_mode & forbidden:

@@ -242,7 +242,7 @@ def _text(path: Path, replay: Replay) -> str:
             raise _Unreadable(f"names {name}, which is a directory; name a CSV file")
         if path.exists() and not path.is_file():
             # Reading a pipe would wait for a writer, and a device may never end.
-            raise _Unreadable(f"names {name}, which is no regular file; name a CSV file")
+            raise _Unreadable(f"names {name}, which is not a regular file; name a CSV file")
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise _Unreadable(f"names {name}, which is larger than 10 MB")
         text = path.read_bytes().decode("utf-8-sig")

@@ -88,7 +88,7 @@ def test_each_mistake_with_a_file_has_its_sentence(tmp_path: Path, monkeypatch: 
     assert "and the master's half" in said_of(path, "master")
     assert "Is a directory" in said_of(tmp_path)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    assert "is no regular file" in said_of(tmp_path / "pipe")
+    assert "is not a regular file" in said_of(tmp_path / "pipe")
     monkeypatch.setenv(join.WORKER_VARIABLE, "secret-that-is-none")
     assert "secret-that" not in said_of(None)
     assert join.WORKER_VARIABLE in said_of(None)

@@ -160,7 +160,7 @@ def test_what_never_ends_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError) as caught:
         load("x.yaml")
     assert str(caught.value) == (
-        "x.yaml:13: clients.writers.publish.profile.csv names 'pipe', which is no regular file; name a CSV file"
+        "x.yaml:13: clients.writers.publish.profile.csv names 'pipe', which is not a regular file; name a CSV file"
     )
 
 
