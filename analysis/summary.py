@@ -74,7 +74,7 @@ def summarise(run: Run) -> dict[str, Any]:
         summary["clock"] = _clock(run)
         summary["workers"] = workers.summarise(run, None, None)
         return _judged(run, None, summary)
-    # Before the ledger, whose arrays stay in memory: in a large run both at once take too much.
+    # Compute latencies before the ledger, whose arrays stay in memory: together they need too much in a large run.
     delivery = _delivery(run)
     settled = reconcile(run, window)
     ledger = settled.ledger

@@ -121,7 +121,7 @@ def curves(base: Sequence[Profile], new: Sequence[Profile], names: tuple[str, st
             continue
         numbers = np.array(sorted(counts))
         total = np.cumsum([counts[number] for number in numbers.tolist()])
-        # The axis shows one in how many samples is larger; the curve ends at the largest sample.
+        # The rarity of a value is n if one in n samples is larger; the largest sample has the highest rarity.
         rarity = total[-1] / np.maximum(total[-1] - total + 1, 1)
         values = np.array([value_of(number) for number in numbers.tolist()]) / 1e6
         axes.plot(rarity, values, color=colour, label=name, drawstyle="steps-post")

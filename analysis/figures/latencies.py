@@ -109,7 +109,7 @@ class Latencies:
     heat: Heat | None
 
 
-#: Kind of latency → (end, begin): the delivery columns whose difference it is.
+#: Kind of latency → (end, begin): a latency is the difference of these two delivery columns.
 KINDS = {
     "delivery.latency": ("arrival_ns", "intended_ns"),
     "delivery.service": ("arrival_ns", "sent_ns"),

@@ -113,7 +113,7 @@ def _latency_lines(axes: Axes, run: Run, found: Latencies, lines: Sequence[tuple
 
 
 def connection_ramp(run: Run) -> Figure | None:
-    """How many clients were connected and how many subscriptions ready, over the ramp."""
+    """Number of connected clients and of ready subscriptions over the ramp."""
     connections = run.table("connections", ("acknowledged_ns", "started_ns"))
     subscriptions = run.table("subscriptions", ("acknowledged_ns", "ready_ns"))
     if not connections.num_rows:

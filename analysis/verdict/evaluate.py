@@ -380,7 +380,7 @@ class _Figures:
 
 def _enough(count: int, percentile: float) -> bool:
     """Return whether at least one of ``count`` samples lies beyond a percentile."""
-    # Of 1,000 samples one is above p99.9, though 1 − 99.9/100 is a little less than a thousandth in binary.
+    # The tolerance is for rounding: 1 − 99.9/100 is slightly below 0.001, but one of 1,000 samples is above p99.9.
     return count * (1 - percentile / 100) >= 1 - 1e-9
 
 

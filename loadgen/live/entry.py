@@ -26,7 +26,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{16,200}", re.ASCII)
 _PARAMETER: Final = "token"
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?", re.ASCII)
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-#: Addresses that Locust and gevent take for all interfaces.
+#: Addresses by which Locust and gevent mean all interfaces.
 WILDCARDS: Final = frozenset({"", "*", "0.0.0.0", "::"})  # noqa: S104  only compared with
 _HEADERS: Final = (
     ("X-Frame-Options", "SAMEORIGIN"),

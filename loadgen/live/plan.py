@@ -19,7 +19,7 @@ _CHANNELS_KEPT = 100_000
 
 
 def live_reports(run: ResolvedRun, rules: ProtocolRules) -> LiveReports:
-    """Return the maker of a worker's live reports."""
+    """Return the object that builds a worker's live reports."""
     rate = sum(publish.events_per_s for publish in run.publishing.values())
     return LiveReports(expected_by_channel(run, rules), round(rate / _SAMPLED_PER_S))
 

@@ -9,7 +9,7 @@ OTHER_CHECKS: Final = "(other checks)"
 
 
 class Checks:
-    """How often each check of one process passed and failed."""
+    """Counts how often each check of one process passed and failed."""
 
     def __init__(self) -> None:
         self._counts: dict[str, list[int]] = {}

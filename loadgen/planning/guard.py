@@ -13,7 +13,7 @@ from loadgen.resolve import ResolvedRun
 from loadgen.targets import APPSYNC_EVENTS, protocol_of
 
 if TYPE_CHECKING:
-    # Not imported at run time, since a run that costs nothing does not need it.
+    # Imported for types only, since a run that costs nothing does not need the module.
     from loadgen.planning.prices import Prices
 
 #: Lowest estimate at which a run against a remote target must be confirmed. It buys a million operations: more than a

@@ -115,7 +115,7 @@ class SessionHandler(Protocol):
         """The protocol requires sending ``message`` in reply to a received message."""
 
     def on_broken(self, reason: str) -> None:
-        """Nothing that follows can be understood: the connection is no longer usable."""
+        """The stream is broken: no later message can be understood, and the connection must end."""
 
 
 class Session(Protocol):
@@ -134,7 +134,7 @@ class Session(Protocol):
 
     @property
     def keepalive_ns(self) -> int | None:
-        """How often to send :meth:`keepalive`, or None for never."""
+        """The interval for sending :meth:`keepalive`, or None to send none."""
 
     def opening(self) -> Sequence[bytes]:
         """Return the messages to send when the connection has opened."""

@@ -95,7 +95,7 @@ class Coordinator:
             self.manifest.end_phase,
         )
         self._receiver = SpoolReceiver(self.folder.spool)
-        #: When the last piece of a worker's record came.
+        #: Arrival of the last piece of a worker's record (ns).
         self._progressed_ns = 0
         self._kills = KillWatch()
         #: State that live displays read, or None if there are none.
@@ -313,7 +313,7 @@ class Coordinator:
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
-            # Before the tables: if the disk is too full for them, the manifest is saved already.
+            # Save the manifest before the tables, for which the disk may be too full.
             self.folder.save()
         try:
             run_in_thread(self.folder.complete)

@@ -206,7 +206,7 @@ class EchoLane:
         self._publisher = ECHO_PUBLISHER - spool.worker
         self._recorder = _EchoRecorder(token, spool)
         self._shown = cast(WorkerRun, _EchoRun(run, self._recorder, self._complain))
-        #: Why there are no echoes or no more of them, or None if all is well.
+        #: Why the lane sends no echoes or has stopped, or None if it works.
         self.note: str | None = plan.refusal
         self._refused = plan.refusal is not None
         self._errors: Counter[str] = Counter()

@@ -58,7 +58,7 @@ def decide(
     later = f"`loadgen report {folder}` makes the report from the record"
     said = []
     if unwritten is not None:
-        # That sentence already says what to do.
+        # `unwritten` already says what to do, so no advice is added.
         said.append(unwritten)
     elif analysis.returncode is None:
         said.append(f"no report was made: {later}")

@@ -29,7 +29,7 @@ from loadgen.search_path import put_locustfile_last
 from loadgen.subprocesses import ENDING_SIGNALS
 
 without_pandas.spare()
-# Otherwise gevent keeps the spawning stack of every greenlet, and each client has several.
+# By default gevent keeps the stack that spawned each greenlet, which takes memory: each client has several greenlets.
 gevent.config.track_greenlet_tree = False
 
 _NO_SHAPE = (

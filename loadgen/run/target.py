@@ -54,7 +54,7 @@ class Target:
 
     @property
     def embedded(self) -> bool:
-        """True if it is the embedded server."""
+        """True if the target is the embedded server."""
         return self.api_key is not None
 
     @classmethod

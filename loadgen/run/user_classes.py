@@ -1,4 +1,4 @@
-"""Which user classes of a locustfile take part in a run, and how many users of each Locust spawns."""
+"""Choose the user classes of a locustfile that take part in a run, and the number of users of each."""
 
 from locust import User
 from locust.env import Environment

@@ -264,7 +264,7 @@ class Gate:
         elif event == zmq.EVENT_CONNECTED:
             self._connected_s = self._steady_s()
         elif event == zmq.EVENT_DISCONNECTED and self._steady_s() - self._connected_s < self.AT_ONCE_S:
-            # Not every failed handshake causes an event.
+            # ZeroMQ reports some failed handshakes only by the disconnect.
             self.failed += 1
 
 

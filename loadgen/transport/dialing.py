@@ -26,10 +26,10 @@ from loadgen.transport.resolving import DialingError, RemoteAddress, Resolver, t
 
 #: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
 HEAD_START_S: Final = 0.25
-#: How long an address is skipped after it did not answer, and after it refused.
+#: Time for which an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: How often in a row another address must win before one that answered recently is skipped: a packet may be lost.
+#: Lost races in a row after which an address that answered recently is skipped; more than one, as a packet may be lost.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -56,7 +56,7 @@ class _Memory:
     answered_s: float = float("-inf")
     #: The address is skipped until this time, or not skipped if it is 0.
     out_until_s: float = 0.0
-    #: How often another address won the race since this one last answered.
+    #: Number of races that other addresses have won since this one last answered.
     overtaken: int = 0
 
 

@@ -255,7 +255,7 @@ class GeventHttpClient:
         try:
             request = make(now_ns(), connection.remote_address)
         except Exception as error:
-            # Only this request failed: the connection is unused.
+            # Making this request failed, so the connection is still unused.
             self._use(connection)
             self.on_failed(error)
             self.tell(on_response, 0, b"", OurFailureError(error))

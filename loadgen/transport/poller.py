@@ -147,7 +147,7 @@ class Poller:
         self._sources: dict[int, Source] = {}
         #: Sockets that were not read yet or whose last read may have left data: polls do not prove them empty.
         self._filled: set[int] = set()
-        #: When the last poll began that reported every readable socket.
+        #: Start of the last poll that reported every readable socket (ns).
         self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)

@@ -204,7 +204,7 @@ class OpenLoopPublisher:
             try:
                 self._publish(number, self._sequences(sequence), channel, intended_ns, slot_ns)
             except Exception as error:
-                # Only this publish has failed; the schedule goes on.
+                # This publish has failed, but the schedule goes on.
                 run.failures.add(HARNESS, "a publish", error)
                 self._give_up_one(number, sequence, channel, intended_ns, slot_ns)
 

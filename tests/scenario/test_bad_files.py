@@ -21,7 +21,7 @@ MISTAKES = [
         edited("count: 5", "count: 5\n    count: 6"),
         "7: clients.readers.count stands twice, first in line 6; remove one of them",
     ),
-    (edited("    count: 5\n", ""), "5: clients.readers.count is missing; add it (how many clients)"),
+    (edited("    count: 5\n", ""), "5: clients.readers.count is missing; add it (the number of clients)"),
     (
         edited("count: 5", "count: 1999999"),
         "4: clients has 2000001 clients in all; at most 2000000 are possible",
@@ -143,7 +143,7 @@ MISTAKES = [
     ),
     (
         with_readers("drops:\n      - {at: 1s}"),
-        "8: clients.readers.drops.0.share is missing; add it (how many of the group's connections, drawn at random, in per cent)",
+        "8: clients.readers.drops.0.share is missing; add it (share of the group's connections, drawn at random, in per cent)",
     ),
     (
         with_readers("drops: [{at: 1s, share: 0%}]"),
