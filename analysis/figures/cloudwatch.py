@@ -1,9 +1,9 @@
 """Compare the service's own counts with ours, from `cloudwatch.json` in a run folder, which holds CloudWatch's data.
 
-CloudWatch counts by minute and by API, whoever used it; ours is the whole record, all phases. So the window is all the
-minutes that the run touched. Sums are added up; a mean is computed from sum and sample count; percentiles of minutes
-cannot be combined, so only their range is reported. A metric without points is unknown, not zero: CloudWatch stores no
-point where nothing was counted, and none where the metric does not exist.
+CloudWatch counts by minute and by API, over all clients that used it; our counts are over the whole record, all phases.
+So the window is all minutes that the run touched. Sums are added up, and a mean is computed from sum and sample count.
+Percentiles of minutes cannot be combined, so only their range is reported. A metric without points is unknown, not
+zero: CloudWatch stores no point if nothing was counted, and none if the metric does not exist.
 """
 
 import json
@@ -21,7 +21,7 @@ from analysis.loading.run import Ints, Run, RunError, codes, ints
 NAME = "cloudwatch.json"
 FORMAT = 1
 MINUTE_NS = 60_000_000_000
-#: Figures fetched sooner after the window than this may still grow.
+#: Time after the window from which on its figures are final; earlier they may still grow.
 SETTLED_NS = 5 * MINUTE_NS
 #: Size of a message in InboundMessages and OutboundMessages: 5 kB on AWS's page on metrics, taken as 5,120 bytes.
 _UNIT_BYTES = 5_120

@@ -27,7 +27,7 @@ from analysis.loading.run import Ints, Run, Window, ints
 
 #: Most deliveries read to compare two ways; of more, evenly spaced row groups are read.
 _MOST_ROWS = 4_000_000
-#: Fewest deliveries one way for a median that is compared.
+#: Fewest deliveries from one worker to another for which their median is compared.
 _ENOUGH = 20
 #: Most pairs of workers in the summary: those that the clock errors explain least.
 _PAIRS_KEPT = 10

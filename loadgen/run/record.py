@@ -242,7 +242,7 @@ class RunFolder:
 
 
 def _refuse_odd_spool(path: Path) -> None:
-    """Raise RunError if the spool or the manifest is not as a run leaves it: links could redirect reads and removal."""
+    """Raise RunError if spool or manifest have entries that no run makes: links could redirect reads and removal."""
     spool = path / "spool"
     for entry in (spool, *(sorted(spool.iterdir()) if spool.is_dir() else ())):
         if entry.is_symlink() or not (entry.is_file() or entry == spool):

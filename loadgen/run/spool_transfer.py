@@ -38,7 +38,7 @@ class SpoolSender:
         self._sent: dict[str, int] = {}
         self._acknowledged: dict[str, int] = {}
         self._heard_s = self._asked_s = steady_s()
-        #: True after a long silence: send one piece at a time until an answer says from where to go on.
+        #: True after a long silence: one piece at a time is sent, until an answer says at which offset to continue.
         self._asking = False
 
     @property
@@ -137,7 +137,7 @@ class SpoolReceiver:
         return {"name": name, "have": have, "again": again}
 
     def missing(self, worker: int, totals: dict[str, int]) -> int:
-        """Return how many bytes of a worker's files the master lacks; raises ValueError for a file not its own."""
+        """Return how many bytes of a worker's files the master lacks; raises ValueError for another worker's file."""
         foreign = sorted(totals.keys() - own_files(worker))
         if foreign:
             raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is no file of its spool")

@@ -49,7 +49,7 @@ class Target:
     allow_remote: bool = False
     #: Secrets and commands that the command line lets a scenario, a protocol file or a master use.
     allowed: Allowed = NOTHING
-    #: Source of the login, as the beginning of a sentence, or None for this command line.
+    #: Source of the login, as the beginning of a sentence, or None if it is this process's command line.
     login_from: str | None = None
 
     @property

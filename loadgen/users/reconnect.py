@@ -4,12 +4,13 @@ from random import Random
 
 from loadgen.resolve import Behaviour, LifetimePlan
 
-#: Record values for why a client itself ended its connection or subscription; a drop's number follows `DROP`.
+#: Values of `intent` in the record: why a client itself ended its connection or subscription. `DROP` is followed by the
+#: drop's number.
 LEAVE, UNSUBSCRIBE, DROP = "leave", "unsubscribe", "drop"
-#: Record value for a connection that a failure of the harness ended: deliveries after that were not observed.
+#: Value of `intent` for a connection that a failure of the harness ended: deliveries after that were not observed.
 HARNESS_FAILURE = "harness failure"
 _DOUBLINGS_MAX = 40
-#: Clients that the service tells to wait are spread over this fraction of the requested time, added to it.
+#: If the service asks clients to wait, each waits longer by a random part of up to this fraction of that time.
 _SPREAD = 0.25
 
 

@@ -193,8 +193,6 @@ class Phases:
             self._sleep_until(end_ns)
             self._on_over(end_ns)
 
-    # Waits.
-
     @property
     def _patience_s(self) -> float:
         return self._run.phases.ready_timeout_ns / 1e9
