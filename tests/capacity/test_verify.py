@@ -1,4 +1,4 @@
-"""`loadgen verify` on a search: its votes, figures, limits and fit come out again of the runs of its trials."""
+"""Test `loadgen verify` on a search: votes, figures, limits and fit follow from the trials' runs."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What `loadgen run` refuses itself: no process is started for it.
+"""Test what `loadgen run` refuses before it starts a process.
 
 That a refusal is one line on standard error of a real process is tested in tests/system/run/test_refusals.py, with all
 that only the child finds out.

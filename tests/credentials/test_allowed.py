@@ -1,4 +1,4 @@
-"""What a scenario, a protocol file or a master names is used only where the command line allows it."""
+"""Test that secrets, files and commands named by others are used only if the command line permits it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who is let in by the web UI and the Prometheus port: every route, and Locust's own, behind one entry."""
+"""Test access to the web UI and the Prometheus port, for every route."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""OTLP: what a collector of one's own receives, decoded from the protobuf."""
+"""Test OTLP: the data that a test collector receives, decoded from protobuf."""
 
 import builtins
 import threading

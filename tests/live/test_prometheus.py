@@ -1,4 +1,4 @@
-"""The metrics: conventional names, exact values, nothing where nothing is known; the dashboard asks for those."""
+"""Test the metrics: conventional names, exact values, no samples for unknown values; and the dashboard."""
 
 import json
 import re

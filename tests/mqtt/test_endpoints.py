@@ -1,4 +1,4 @@
-"""The URL of a broker."""
+"""Test broker URLs."""
 
 import pytest
 

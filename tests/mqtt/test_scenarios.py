@@ -1,4 +1,4 @@
-"""Scenarios by the rules of their target's protocol."""
+"""Test scenarios by the rules of their target's protocol."""
 
 import pytest
 

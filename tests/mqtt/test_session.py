@@ -1,4 +1,4 @@
-"""The conversation with a broker, packet by packet; the codec plays the broker."""
+"""Test the conversation with a broker, packet by packet; the codec plays the broker."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What a scenario is said to cost and to ask for, against simulated draws and figures worked out by hand."""
+"""Test estimated operations, cost and quotas against simulated draws and figures computed by hand."""
 
 import json
 from pathlib import Path

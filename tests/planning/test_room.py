@@ -1,4 +1,4 @@
-"""What a container or a machine is short of is said before a run, and in its plan."""
+"""Test the notes on scarce CPU and memory, before a run and in its plan."""
 
 from dataclasses import replace
 from pathlib import Path

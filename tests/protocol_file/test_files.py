@@ -1,4 +1,4 @@
-"""What is wrong with a protocol file is said in one sentence with its file and line."""
+"""Test that mistakes in a protocol file are reported in one sentence with file and line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The value itself: what is encoded reads back, and a worker takes nothing that its code does not bear."""
+"""Test the resolved run: its encoding, and the bounds that a worker checks."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever a server sends or does not take: what is kept of it is bounded, and the bound is said."""
+"""Test that the data kept of a server is bounded, and that the error names the bound."""
 
 import time
 from collections.abc import Iterator

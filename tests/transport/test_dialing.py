@@ -1,4 +1,4 @@
-"""The one place that opens sockets, against listeners on several loopback addresses."""
+"""Test the dialer with listeners on several loopback addresses."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""Connections that leave from several addresses of this machine, in turn."""
+"""Test connections from several source addresses of this machine, in turn."""
 
 import socket
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a server sends that is not WebSocket is named as that, at once, whoever reads the socket."""
+"""Test that data that violates the WebSocket protocol is reported at once, by either reader."""
 
 import time
 from typing import Any

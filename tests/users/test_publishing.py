@@ -1,4 +1,4 @@
-"""Publishers against a run and a sender that are only what they need."""
+"""Test publishers with minimal fakes of run and sender."""
 
 import itertools
 from collections import Counter

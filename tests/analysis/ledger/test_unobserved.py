@@ -1,4 +1,4 @@
-"""What nobody observed since the harness failed, and what a service sent that nobody can read: neither is a loss."""
+"""Test that unobserved deliveries and unreadable messages do not count as losses."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every plot draws what there is, with its units, and is left out where there is nothing to show."""
+"""Test that every plot shows its data with units, and is left out if there is nothing to show."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Nothing that is written into a run's folder goes through a link that lies there."""
+"""Test that nothing is written through a link in a run's folder."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Pauses and steps in made-up records: named with worker, window and effect, and before what follows from them."""
+"""Test findings on pauses and clock steps: worker, window, effect, and causes before symptoms."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""How gates are decided: on figures by hand, on what the record lacks, and window by window."""
+"""Test the decision of gates: on computed figures, on incomplete records, and by window."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Gates: the grammar, the decision on figures that can be checked by hand, and what is said of it."""
+"""Test gates: the grammar, decisions that can be checked by hand, and the messages."""
 
 import json
 from pathlib import Path

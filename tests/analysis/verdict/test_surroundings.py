@@ -1,4 +1,4 @@
-"""What containers, virtual machines and clouds keep from a run: named before what follows from it, and never valid."""
+"""Test findings on limits of containers, virtual machines and clouds: listed first, never valid."""
 
 from pathlib import Path
 from typing import Any

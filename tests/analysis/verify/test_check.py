@@ -1,4 +1,4 @@
-"""`loadgen verify`: a record agrees with what was made of it, and any number that was changed is found."""
+"""Test `loadgen verify` on a run: unchanged files agree, and every changed number is found."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Comparing key by key: every difference is named by its path, and what a version did not write is no difference."""
+"""Test the comparison by key: differences have their path, and keys unknown to a version are no difference."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""What a process may use, and what was kept from it, by real cgroups where they can be made."""
+"""Test limits and throttling with real cgroups, if they can be made."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Runs in real cgroups: a CPU quota is named before what follows from it, and a kill for lack of memory is certain."""
+"""Test runs in real cgroups: a CPU quota is named as the cause, and a kill for lack of memory is recognised."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Workers on machines of their own: no file is shared, the network takes its time, clocks differ, and some do not stay.
+"""Test workers on separate machines: no shared files, slow network, different clocks, workers that leave.
 
 Where network namespaces cannot be made the same runs go over loopback addresses of this machine, and say so.
 """

@@ -1,4 +1,4 @@
-"""Whole runs in which one message, one answer or one bug of ours is wrong, and what the report makes of it."""
+"""Test the reports of whole runs with one bad message, one bad answer or one bug of the harness."""
 
 import asyncio
 import json

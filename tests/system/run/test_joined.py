@@ -1,4 +1,4 @@
-"""Whole runs with keys: workers that have them, strangers that have not, and a worker that has them and means ill."""
+"""Test whole runs with keys: workers with keys, strangers without, and a hostile worker with a key."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Processes of a run that are stopped while it measures: named, with window and effect, and never valid."""
+"""Test that stopped processes are reported with window and effect, and that the run is not valid."""
 
 import os
 import re
