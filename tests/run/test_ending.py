@@ -1,4 +1,4 @@
-"""The one place that decides how a run ended, with every way in which a part of it can fail."""
+"""Test the decision of a run's exit code, for every way in which a part can fail."""
 
 import signal
 from itertools import product

@@ -1,4 +1,4 @@
-"""The keys of a distributed run: their files, and what is said where there is none or the wrong one."""
+"""Test the keys of a distributed run: their files, and messages for missing or wrong ones."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""No option of `loadgen run` is lost on the way to its child."""
+"""Test that every option of `loadgen run` is passed on to its child."""
 
 import argparse
 import dataclasses

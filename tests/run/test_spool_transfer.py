@@ -1,4 +1,4 @@
-"""A worker's spool reaches the master whole, whatever happens to the messages on the way."""
+"""Test that a worker's spool reaches the master whole, whatever happens to the messages."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The port of a master, by real sockets: who gets in, whose message it is, and what a stranger can do to it."""
+"""Test a master's port with real sockets: admission, senders of messages, and attacks by strangers."""
 
 import os
 import socket

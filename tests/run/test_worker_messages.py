@@ -1,4 +1,4 @@
-"""What a worker may say, and that it can say nothing for another: the master's side, without a network."""
+"""Test the limits of workers' messages, and that a worker cannot speak for another, without a network."""
 
 import base64
 import struct

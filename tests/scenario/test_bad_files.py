@@ -1,4 +1,4 @@
-"""What is wrong with a file, where, and what would be right: the exact sentence for each mistake."""
+"""Test the exact message for each mistake in a file: what is wrong, where, and what would be right."""
 
 # ruff: noqa: E501 - a sentence stands whole, so that one finds it
 

@@ -1,4 +1,4 @@
-"""What clients do to their connections is drawn from the seed: the same on every worker, as many as was asked for."""
+"""Test planned behaviours: drawn from the seed, the same on every worker, and as many as requested."""
 
 import tempfile
 from itertools import islice

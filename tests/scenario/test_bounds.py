@@ -1,4 +1,4 @@
-"""Files that people write are bounded in size and depth, whichever option reads them: a sentence and exit code 2."""
+"""Test the size and depth limits of files for each option that reads one: one sentence and exit code 2."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The plan: numbers are contiguous, draws repeat anywhere, and follow the distributions that were asked for."""
+"""Test client plans: contiguous numbers, repeatable draws, and the requested distributions."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Replaying a recorded series: what the points are, and the exact sentence for each mistake in the file."""
+"""Test the replay of recorded series: their points, and the exact message for each mistake in the file."""
 
 # ruff: noqa: E501 - a sentence stands whole, so that one finds it
 

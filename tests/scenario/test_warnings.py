@@ -1,4 +1,4 @@
-"""What is allowed but probably not meant, or above the service's quotas, is said."""
+"""Test warnings about settings that are probably unintended or above the service's quotas."""
 
 from pathlib import Path
 
