@@ -188,7 +188,8 @@ def token_of_environment() -> tuple[str, bool]:
         return secrets.token_urlsafe(24), False
     if _TOKEN.fullmatch(given) is None:
         raise RunError(
-            f"{TOKEN_VARIABLE} is no token: write 16 to 200 letters, digits, - or _, as of `openssl rand -hex 16`",
+            f"{TOKEN_VARIABLE} is not a valid token: use 16 to 200 letters, digits, - or _, such as the output of"
+            " `openssl rand -hex 16`",
             ExitCode.USAGE,
         )
     return given, True
@@ -217,7 +218,7 @@ def _plain(name: str) -> str:
     matched = _HOST.fullmatch(name)
     if matched is None or matched[0] != matched[1]:
         raise RunError(
-            f"--allowed-host: {name[:100]!a} is no host name: write it as it stands in the address bar, without"
+            f"--allowed-host: {name[:100]!a} is not a host name: write it as it stands in the address bar, without"
             " scheme and port, as load.example.com",
             ExitCode.USAGE,
         )

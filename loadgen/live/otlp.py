@@ -198,7 +198,7 @@ def _endpoint() -> str:
         url, port = urlsplit(""), None
     if url.scheme not in ("http", "https") or not url.hostname:
         raise RunError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is no http:// or https:// URL: write one such as http://localhost:4318",
+            "OTEL_EXPORTER_OTLP_ENDPOINT is not an http:// or https:// URL: write one such as http://localhost:4318",
             ExitCode.USAGE,
         )
     return f"{url.scheme}://{url.hostname}" + (f":{port}" if port else "")

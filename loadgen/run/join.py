@@ -159,7 +159,7 @@ def _keys(text: str, kind: str, where: str, whose: str) -> tuple[bytes, bytes]:
     raw = [_decoded(part) for part in parts]
     if found != kind or len(raw) != 2 or any(len(key) != _KEY_BYTES for key in raw):
         raise RunError(
-            f"{where} is no join file of loadgen: copy the one that the master wrote, or make one with"
+            f"{where} is not a join file of loadgen: copy the one that the master wrote, or make one with"
             " `loadgen join FILE`",
             ExitCode.USAGE,
         )

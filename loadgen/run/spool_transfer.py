@@ -121,7 +121,7 @@ class SpoolReceiver:
         """
         name, at, piece = sent.name, sent.at, sent.piece
         if name not in own_files(worker):
-            raise ValueError(f"worker {worker} sent a piece of {name!a}, which is no file of its spool")
+            raise ValueError(f"worker {worker} sent a piece of {name!a}, which is not a file of its spool")
         have = self._have.get(name, 0)
         again = at > have or crc32(piece) != sent.crc32
         fresh = b"" if again else piece[have - at :]
@@ -140,7 +140,7 @@ class SpoolReceiver:
         """Return how many bytes of a worker's files the master lacks; raises ValueError for another worker's file."""
         foreign = sorted(totals.keys() - own_files(worker))
         if foreign:
-            raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is no file of its spool")
+            raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is not a file of its spool")
         return sum(max(0, total - self._have.get(name, 0)) for name, total in totals.items())
 
 

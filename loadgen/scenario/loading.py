@@ -99,7 +99,7 @@ def _text(path: Path, source: str) -> str:
         if path.is_dir():
             raise ScenarioError([f"{source}: this is a directory; give a scenario's file or name"])
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ScenarioError([f"{source}: the file is larger than 1 MB, which is no scenario"])
+            raise ScenarioError([f"{source}: the file is larger than 1 MB, too large for a scenario"])
         return document.read_text(path, "utf-8-sig")
     except FileNotFoundError:
         hint = nearest(path.stem, _names()).replace("known are", "the catalogue has")

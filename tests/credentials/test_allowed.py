@@ -84,7 +84,7 @@ def test_a_key_that_your_aws_credentials_fetch_goes_to_aws_alone() -> None:
     login = Login.model_validate({"mode": "api-key", "api_id": "abc", "region": "eu-west-1"})
     NOTHING.demand(login, "the scenario", "abc.appsync-api.eu-west-1.amazonaws.com")
     for host in ("127.0.0.1:9", "amazonaws.com.evil.example", "evilamazonaws.com"):
-        with pytest.raises(CredentialError, match="no host of AWS"):
+        with pytest.raises(CredentialError, match="not a host of AWS"):
             NOTHING.demand(login, "the scenario", host)
 
 

@@ -81,9 +81,9 @@ def test_each_mistake_with_a_file_has_its_sentence(tmp_path: Path, monkeypatch: 
         "loadgen-join-worker-1." + "ö" * 99,
     ):
         path.write_text(text)
-        assert "is no join file of loadgen" in said_of(path)
+        assert "is not a join file of loadgen" in said_of(path)
     path.write_bytes(os.urandom(10_000))
-    assert "is no join file of loadgen" in said_of(path)
+    assert "is not a join file of loadgen" in said_of(path)
     join.master_path(path).unlink()
     assert "and the master's half" in said_of(path, "master")
     assert "Is a directory" in said_of(tmp_path)

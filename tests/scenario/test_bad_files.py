@@ -458,7 +458,7 @@ MISTAKES = [
         edited("version: 1", "version: &a [*a]"),
         "1: version.0 is nested too deeply or has too many values; write plain values",
     ),
-    (edited("version: 1", "? [a]\n: 1"), "1: the scenario has a key that is no plain word"),
+    (edited("version: 1", "? [a]\n: 1"), "1: the scenario has a key that is not a plain word"),
     (
         edited("version: 1", "version: 1\n\tx: 1"),
         "2: the YAML cannot be read: found character '\\t' that cannot start any token",
@@ -504,7 +504,7 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, sentence: s
             "x.yaml: the YAML cannot be read: unacceptable character #x0007: special characters are not allowed",
         ),
         pytest.param(
-            b" " * 1_000_001, "x.yaml: the file is larger than 1 MB, which is no scenario", id="large"
+            b" " * 1_000_001, "x.yaml: the file is larger than 1 MB, too large for a scenario", id="large"
         ),
     ],
 )

@@ -63,7 +63,7 @@ def test_a_file_without_an_end_is_refused_too(tmp_path: Path) -> None:
     path.symlink_to("/dev/zero")
     with pytest.raises(ScenarioError, match="larger than 1 MB"):
         load(str(path))
-    with pytest.raises(CredentialError, match=r"is larger than 64 KiB: that is no token"):
+    with pytest.raises(CredentialError, match=r"is larger than 64 KiB, too large for a token"):
         from_file("/dev/zero")
 
 

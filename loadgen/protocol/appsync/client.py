@@ -284,7 +284,7 @@ class AppSyncEvents:
         except messages.UNREADABLE:
             utf8 = unreadable.is_utf8(body)
             return PublishAnswer(
-                error=f"HTTP {status} with a body that is no publish answer",
+                error=f"HTTP {status} with a body that is not a publish answer",
                 refusal=Refusal.of(status),
                 unreadable=unreadable.ANSWER_UNREADABLE if utf8 else unreadable.ANSWER_NOT_UTF8,
             )
