@@ -190,7 +190,7 @@ class EventClient:
         reason = f"{kind}: {example()}"
         self.deviations.append(f"a message cannot be read: {reason}")
         self._fail(
-            ServiceRefusedError(f"it answers with something that is no message of the protocol: {reason}")
+            ServiceRefusedError(f"it answers with something that is not a message of the protocol: {reason}")
         )
 
     def on_deviation(self, what: str) -> None:

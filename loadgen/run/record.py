@@ -252,7 +252,7 @@ def _refuse_odd_spool(path: Path) -> None:
                 ExitCode.USAGE,
             )
     if (spool.exists() and not spool.is_dir()) or (found := files.trouble(path / "manifest.json")):
-        what = "spool is no folder" if spool.exists() and not spool.is_dir() else f"manifest.json {found}"
+        what = "spool is not a folder" if spool.exists() and not spool.is_dir() else f"manifest.json {found}"
         raise RunError(f"{path} is not a run's folder that this version can read: its {what}", ExitCode.USAGE)
 
 

@@ -124,7 +124,7 @@ class Registry:
         if running is not None:
             if worker_id not in running.workers:
                 running.worker_late(info)
-                reason = f"{info.name} came when the run had begun: it stands by and takes no part in it"
+                reason = f"{info.name} came after the run had begun: it stands by and takes no part in it"
                 say(reason)
                 self._to_worker(messages.STAND_BY, {"reason": reason}, worker_id)
         elif not getattr(self._options, "processes", None):

@@ -24,7 +24,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
         if not issubclass(user_class, LoadUser):
             playing.append(user_class)
             if run is not None:
-                say(f"note: {user_class.__name__} takes no part: it is no client of the scenario")
+                say(f"note: {user_class.__name__} takes no part: it is not a client of the scenario")
             continue
         try:
             demand_unchanged(user_class)

@@ -143,7 +143,7 @@ class MasterSocket(BaseSocket):
             self._connections.took(_descriptor(frames[-1]), sum(map(len, frames)))
             sender = _sender(frames[0].bytes)
             if sender is None:
-                self._complain(_ELSEWHERE, "message", "its sender's id is no name of a worker")
+                self._complain(_ELSEWHERE, "message", "its sender's id is not a worker's name")
                 continue
             if len(frames) != 2:
                 self._complain(sender, "message", f"it has {len(frames) - 1} parts instead of one")

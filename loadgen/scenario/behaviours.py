@@ -113,7 +113,7 @@ def _drops_in_order(drops: tuple[Drop, ...]) -> tuple[Drop, ...]:
             ends = format_duration(earlier.at_ns + earlier.over_ns)
             raise problem(
                 f"has a drop at {format_duration(later.at_ns)}, before the one that stands before it is over"
-                f" ({ends}); drops stand in the order of time and follow each other"
+                f" ({ends}); drops must be in order of time and must not overlap"
             )
     return drops
 

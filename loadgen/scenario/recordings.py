@@ -309,7 +309,7 @@ def _disorder(rows: list[_Row]) -> Iterator[str]:
         if later.at_s == earlier.at_s:
             yield f"{later.line}: has the time of line {earlier.line}; each row needs its own"
         elif later.at_s < earlier.at_s:
-            yield f"{later.line}: goes back in time behind line {earlier.line}; rows stand in the order of time"
+            yield f"{later.line}: goes back in time behind line {earlier.line}; rows must be in order of time"
 
 
 def _listed(header: list[str]) -> str:

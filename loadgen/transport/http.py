@@ -168,7 +168,7 @@ class GeventHttpClient:
         self._waiting.clear()
         for _, on_response in waiting:
             self.tell(
-                on_response, 0, b"", TransportError(f"{self.name}: no connection was to be had in time")
+                on_response, 0, b"", TransportError(f"{self.name}: no connection could be opened in time")
             )
         for connection in self._idle:
             connection.dispose()

@@ -107,7 +107,7 @@ MISTAKES = [
     ),
     (
         with_publish("profile:\n      - {at: 5s, load: 10%}\n      - {at: 1s, load: 10%}"),
-        "13: clients.writers.publish.profile goes back from 5s to 1s; points stand in the order of time",
+        "13: clients.writers.publish.profile goes back from 5s to 1s; points must be in order of time",
     ),
     (
         with_publish("profile:\n      - {at: 5s, load: 0.1}\n      - {at: 6, load: 10%}"),
@@ -155,7 +155,7 @@ MISTAKES = [
     ),
     (
         with_readers("drops: [{at: 5s, share: 10%, over: 2s}, {at: 6s, share: 10%}]"),
-        "7: clients.readers.drops has a drop at 6s, before the one that stands before it is over (7s); drops stand in the order of time and follow each other",
+        "7: clients.readers.drops has a drop at 6s, before the one that stands before it is over (7s); drops must be in order of time and must not overlap",
     ),
     (
         with_readers("churn: {away: 1s}"),

@@ -95,6 +95,6 @@ def test_subscriptions_change_at_the_groups_rate() -> None:
 def test_a_drop_that_nobody_would_see_whole_is_warned_of() -> None:
     scenario = scenario_with("drops: [{at: 19s, share: 10%, over: 2s}]")
     assert (
-        "clients.readers.drops.0 is not over before the end of the measure phase (20s): nobody would see it whole"
+        "clients.readers.drops.0 is not over before the end of the measure phase (20s): it is not measured whole"
         in scenario.warnings()
     )

@@ -64,7 +64,7 @@ AWS = "target: {url: 'https://example.com/event'}\n"
             edited("/{article}/x", "/{article}/y/z").replace("/{article}/*", "/{article}/y"),
             [
                 "clients.writers.publish.channel '/default/c/{article}/y/z' seems to match no group's 'subscribe': "
-                "nobody would receive what it publishes"
+                "no client would receive its events"
             ],
         ),
         (edited("/{article}/*", "/7/*"), []),

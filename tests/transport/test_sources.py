@@ -50,7 +50,7 @@ def test_without_the_variable_the_kernel_chooses(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("here", "which is no IP address"), ("203.0.113.9", "ip address add 203.0.113.9")]
+    ("value", "said"), [("here", "which is not an IP address"), ("203.0.113.9", "ip address add 203.0.113.9")]
 )
 def test_what_cannot_be_used_is_told_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, value: str, said: str

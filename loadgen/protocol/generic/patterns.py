@@ -164,10 +164,10 @@ def pointer_tokens(pointer: str) -> tuple[str, ...]:
         return ()
     if not pointer.startswith("/"):
         raise PointerError(
-            f"is no JSON pointer: {pointer[:60]!a} does not begin with '/'; write '/{pointer[:60]}'"
+            f"is not a JSON pointer: {pointer[:60]!a} does not begin with '/'; write '/{pointer[:60]}'"
         )
     if re.search(r"~(?![01])", pointer):
-        raise PointerError("is no JSON pointer: a '~' in a name is written '~0', and a '/' in one '~1'")
+        raise PointerError("is not a JSON pointer: a '~' in a name is written '~0', and a '/' in one '~1'")
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/"))
 
 

@@ -303,10 +303,10 @@ class MqttSession:
         self._partial = None
         if self._connected:
             self._handler.on_undecodable(unreadable.NO_PACKET, self._shown(sent))
-            self._handler.on_broken(f"the broker sent something that is no MQTT 5 packet: {why}")
+            self._handler.on_broken(f"the broker sent something that is not an MQTT 5 packet: {why}")
         else:
             self._handler.on_refused(
-                f"it answers with something that is no MQTT 5 packet ({why}); does it speak MQTT 5?"
+                f"it answers with something that is not an MQTT 5 packet ({why}); does it speak MQTT 5?"
             )
 
     def _shown(self, message: bytes | bytearray | memoryview) -> Callable[[], str]:
