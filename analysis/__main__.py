@@ -89,7 +89,7 @@ def _show(
 
     print_summary(summary, Console(highlight=False))
     if written and not unwritten:
-        # Not through rich: a path that it wraps cannot be clicked or copied.
+        # Print without rich, which would wrap a long path, so that it could not be clicked or copied.
         print(f"report: {run.path / 'report.html'}" if report else f"results: {run.path}", flush=True)
 
 

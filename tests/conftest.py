@@ -1,4 +1,4 @@
-"""Two layers: what is computed here, beside the module it tests; whole runs, servers and browsers in system/."""
+"""Two layers of tests: unit tests beside the module they test, and whole runs, servers and browsers in system/."""
 
 import gc
 import os

@@ -1,9 +1,9 @@
 """Compare the service's own counts with ours, from `cloudwatch.json` in a run folder, which holds CloudWatch's data.
 
-CloudWatch counts by minute and by API, whoever used it; ours is the whole record, all phases. So the window is all the
-minutes that the run touched. Sums are added up; a mean is computed from sum and sample count; percentiles of minutes
-cannot be combined, so only their range is reported. A metric without points is unknown, not zero: CloudWatch stores no
-point where nothing was counted, and none where the metric does not exist.
+CloudWatch counts by minute and by API, over all clients that used it; our counts are over the whole record, all phases.
+So the window is all minutes that the run touched. Sums are added up, and a mean is computed from sum and sample count.
+Percentiles of minutes cannot be combined, so only their range is reported. A metric without points is unknown, not
+zero: CloudWatch stores no point if nothing was counted, and none if the metric does not exist.
 """
 
 import json
@@ -23,7 +23,7 @@ from analysis.loading.run import ReadError, Run, codes, ints
 NAME = "cloudwatch.json"
 FORMAT = 1
 MINUTE_NS = 60_000_000_000
-#: Figures fetched sooner after the window than this may still grow.
+#: Time after the window from which on its figures are final; earlier they may still grow.
 SETTLED_NS = 5 * MINUTE_NS
 #: Size of a message in InboundMessages and OutboundMessages: 5 kB on AWS's page on metrics, taken as 5,120 bytes.
 _UNIT_BYTES = 5_120
@@ -192,7 +192,7 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
     asked = ints(subscriptions, "requested_ns") >= 0
     lost = "what AppSync sent and never reached us is in theirs alone"
     check = "each run logs in once more than it has on record, to check its target"
-    what = "whether it counts requests or events is not in what we know of AWS's page"
+    what = "it is not known if it counts requests or events"
     rows = (
         ("connections accepted", int(connected.sum()) + echoes["connects"], ("ConnectSuccess",), (check,)),
         (
@@ -226,7 +226,7 @@ def _rows(run: Run, metrics: Metrics) -> list[dict[str, Any]]:
             "events delivered",
             _plus(frames, probe_deliveries, foreign),
             ("BroadcastEventSuccess",),
-            ("whether it counts deliveries or broadcasts is not in what we know of AWS's page", lost),
+            ("it is not known if it counts deliveries or broadcasts", lost),
         ),
     )
     return [_row(name, ours, names, metrics.total(*names), reasons) for name, ours, names, reasons in rows]

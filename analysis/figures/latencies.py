@@ -95,7 +95,7 @@ class Latencies:
     heat: Heat | None
 
 
-#: Kind of latency → (end, begin): the delivery columns whose difference it is.
+#: Kind of latency → (end, begin): a latency is the difference of these two delivery columns.
 KINDS = {
     "delivery.latency": ("arrival_ns", "intended_ns"),
     "delivery.service": ("arrival_ns", "sent_ns"),
@@ -146,7 +146,7 @@ def slow_subscriptions(run: Run) -> Ints:
 
 @dataclass
 class _Slice:
-    """The contribution of one slice; samples are filled in only if it lies in the measure phase."""
+    """The figures of one slice of deliveries; it has samples only if it lies in the measure phase."""
 
     seconds: Ints
     bands_ns: dict[int, Ints]
@@ -160,7 +160,7 @@ class _Slice:
     headline_ns: Ints
     service_ns: Ints
     queue_ns: Ints
-    #: Bounds of the samples' errors.
+    #: Error bounds of the samples above.
     headline_off: Off
     service_off: Off
     queue_off: Off

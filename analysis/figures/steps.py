@@ -15,7 +15,7 @@ from analysis.loading.run import Run, ints
 
 
 def summarise(run: Run, settled: Reconciled) -> list[dict[str, Any]]:
-    """Return the figures of each step in order of time, or an empty list if the load is no staircase."""
+    """Return the figures of each step in order of time, or an empty list if the load is not a staircase."""
     found, window = offered.steps(run), run.measure
     if not found or window is None:
         return []

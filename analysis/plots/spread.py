@@ -52,7 +52,7 @@ def percentile_curves(run: Run) -> Figure | None:
 
 
 def fan_out(run: Run) -> Figure | None:
-    """When the first, the median and the last subscriber of each event had it, by the second in which it was due."""
+    """Time until the first, the median and the last subscriber had an event, by the second in which it was due."""
     window = run.measure
     if window is None or window.seconds <= 0:
         return None

@@ -1,4 +1,4 @@
-"""What is mutated, and the fast tests that must notice."""
+"""The mutated modules, and the fast tests that must notice the mutants."""
 
 from dataclasses import dataclass
 

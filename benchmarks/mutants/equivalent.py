@@ -1,4 +1,4 @@
-"""Mutants that no test can notice, judged by reading. They are counted apart."""
+"""Mutants that no test can notice, as judged by reading them; they are counted separately."""
 
 from dataclasses import dataclass
 

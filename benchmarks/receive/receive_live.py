@@ -1,8 +1,8 @@
-"""What live displays add to our receiver, all of it in the receiver's own process: `BENCH_LIVE=1`.
+"""Run live displays within the receiver's process, to measure what they add: `BENCH_LIVE=1`.
 
-The worker's report of each second, the master's sum of it, and what asks for it each second: Prometheus and the page,
-without their sockets. With several worker processes all but the first is the master's and not on the receive path; here
-it is counted too. Writes how much CPU time that took into a file, a line each second.
+This covers the worker's report of each second, the master's sum, and the requests of Prometheus and the page, but not
+their sockets. In a run with several worker processes, only the worker's part would be on the receive path. Writes the
+CPU time of these parts to a file, one line per second.
 """
 
 import time

@@ -1,8 +1,8 @@
-"""Our receive path as a worker has it, with everything recorded: `receive_ours.py PORT SUBSCRIBERS FOLDER`.
+"""Our receive path as in a worker, with recording: `receive_ours.py PORT SUBSCRIBERS FOLDER`.
 
-BENCH_TLS=1: over TLS. BENCH_RECORD=0: what is received is decoded and stamped, and thrown away once a second.
-BENCH_LIVE=1: with live displays, see receive_live.py. Prints a line of JSON when the sender hangs up; the record is
-then in FOLDER.
+BENCH_TLS=1 receives over TLS. BENCH_RECORD=0 decodes and stamps deliveries, but discards them once a second.
+BENCH_LIVE=1 adds live displays, see receive_live.py. When the sender disconnects, it prints a line of JSON, and the
+record is in FOLDER.
 """
 
 from gevent import monkey

@@ -1,6 +1,6 @@
-"""Our publishers as a worker has them, with everything recorded: `PORT VIA REQUESTS_PER_S SECONDS FOLDER`.
+"""Our publishers as in a worker, with recording: `PORT VIA REQUESTS_PER_S SECONDS FOLDER`.
 
-The clients and their schedule are those of a scenario file; requests are sent when they are due, as in a run.
+The clients and their schedule come from a scenario, and requests are sent when they are due, as in a run.
 """
 
 from gevent import monkey

@@ -1,8 +1,8 @@
-"""Our receive path as a worker has it, with everything recorded: a JSON object of what to be on the command line.
+"""Our receive path as in a worker, with recording; its settings are a JSON object on the command line.
 
-`url`, `connections`, `subscriptions` (of each), `channels` (of all subscriptions, the first that many each have one of
-their own and the others share one), `folder`, `recorded` (a file that says how many are by now). Says "ready" when it
-has subscribed, and at the end what was recorded.
+The settings are `url`, `connections`, `subscriptions` (per connection), `channels` (that many subscriptions have a
+channel each, and the others share one), `folder`, and `recorded` (a file in which the receiver keeps the number of
+recorded deliveries). It prints "ready" when it has subscribed, and at the end the number of recorded deliveries.
 """
 
 from gevent import monkey

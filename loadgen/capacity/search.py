@@ -100,7 +100,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """What a search knows of a goal's limit; a bound of None is open, as no trial has shown one."""
+    """The bounds that a search has found for a goal's limit; a bound is None if no trial has shown one."""
 
     lower: float | None
     upper: float | None
@@ -258,7 +258,7 @@ def _was_full(at: _At) -> bool:
 
 
 def _proof(settings: SearchSettings, at: _At) -> Ask | None:
-    """Return another full-length trial at a bound, or None if it is proven or cannot be."""
+    """Return another full-length trial at a bound, or None if the bound is proven or its trials are used up."""
     if at.exhausted or max(at.votes) >= settings.proof:
         return None
     if len(at.doubts) >= OVERLOADS + 2:

@@ -94,7 +94,7 @@ class Allowed:
         if login.api_id is not None and not _OF_AWS.search(host):
             raise CredentialError(
                 f"{whose} has the API key of {shown(login.api_id)} fetched with your AWS credentials and sent to"
-                f" {host}, which is no host of AWS: give --target and --auth yourself"
+                f" {host}, which is not a host of AWS: give --target and --auth yourself"
             )
 
     def _demand_variable(self, name: str, whose: str, host: str) -> None:

@@ -80,7 +80,7 @@ def address(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise RunError(
-            f"--prometheus: {text!a} is no [HOST:]PORT: write a port such as 9464, or an address to listen on such"
+            f"--prometheus: {text!a} is not [HOST:]PORT: write a port such as 9464, or an address to listen on such"
             " as 0.0.0.0:9464",
             ExitCode.USAGE,
         )

@@ -75,7 +75,7 @@ class Recorder:
         self.unknown_subscription = 0
         #: Readiness probes received.
         self.probe_deliveries = 0
-        #: How often the service deviated from its protocol, by kind of deviation.
+        #: Number of the service's deviations from its protocol, by kind.
         self.deviations: Counter[str] = Counter()
         #: Subscriptions read slowly on purpose: their messages' wait in the socket is not the generator's delay.
         self.slow: set[int] = set()
@@ -198,7 +198,7 @@ class Recorder:
             self._spool.write(self._batch(columns), "deliveries")
 
     def _own(self, rows: Rows) -> Values:
-        """Return this run's deliveries in shape (columns, n); count those of other runs as foreign, and the probes."""
+        """Return this run's deliveries in shape (columns, n); only count deliveries of other runs, and probes."""
         columns = rows.T.copy()
         publisher = columns[_AT["publisher"]]
         ours = (columns[_AT["token"]] == self.token) & (publisher <= _MOST_PUBLISHERS)

@@ -62,7 +62,7 @@ class RunningStatistics:
         return IntervalStatistics(self, clock_offset_ns)
 
     def published(self, events: Sequence[EventRow], measure_ns: int) -> Report:
-        """Return a report's values about events; each event was answered, or never will be."""
+        """Return a report's values about events, all of which are answered or certain never to be."""
         statuses: Counter[str] = Counter()
         accepted: Counter[tuple[int, str]] = Counter()
         own: list[int] = []

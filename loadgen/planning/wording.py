@@ -22,7 +22,7 @@ _LABELS = {
     "handler": "handler invocations",
     "keepalive": "keep-alives (if billed)",
 }
-#: Rows left out where all their numbers are zero.
+#: Rows that are omitted if all of their numbers are zero.
 _OPTIONAL = {"probe_publish", "probe_delivery", "handler"}
 
 Row = tuple[str, ...]
@@ -87,15 +87,15 @@ def heading(estimate: Estimate) -> str:
     totals = estimate.run.totals
     return (
         f"{totals.clients:,} clients, {totals.websockets:,} connections, {totals.subscriptions:,} subscriptions;"
-        f" a run takes {estimate.run_s:,.1f} s and the time until all is proven ready"
+        f" a run takes {estimate.run_s:,.1f} s plus the time until all subscriptions are ready"
     )
 
 
 def unpriced(estimate: Estimate) -> str:
     """Return the sentence that says why an estimate shows neither costs nor quotas."""
     return (
-        f"no prices and no account's quotas of {estimate.unpriced} are known here, so none are shown; what this machine"
-        " must do was calibrated with AppSync Events"
+        f"the prices and account quotas of {estimate.unpriced} are unknown, so none are shown; the needs of this"
+        " machine were calibrated with AppSync Events"
     )
 
 
@@ -140,13 +140,13 @@ def machine(estimate: Estimate) -> Iterator[str]:
             if allowed.memory_limited
             else "no memory limit"
         )
-        yield f"{cores}, {limit}: what it needs is held against that"
+        yield f"{cores}, {limit}: the needs are compared with that"
     if kept is None:
         yield f"worker processes, memory: unknown: run `loadgen plan --calibrate` ({estimate.why_uncalibrated})"
     elif needs.idle_alone:
         yield (
-            f"worker processes: none find room: one that does nothing takes {kept.idle_cpu_share:.0%} of a core, and"
-            f" {PLANNED_SHARE:.0%} of the {text.cores(needs.cpus)} allowed here would be for it"
+            f"worker processes: none fits here: an idle one takes {kept.idle_cpu_share:.0%} of a core, and a process"
+            f" may use {PLANNED_SHARE:.0%} of the {text.cores(needs.cpus)} allowed here"
         )
     elif needs.processes is None or needs.cpu_s_per_s is None:
         yield "worker processes, memory: unknown: the deliveries could not be computed"
@@ -202,20 +202,20 @@ def remarks(estimate: Estimate) -> Iterator[str]:
     certainty = prices.prices.usd_per_million_operations.certainty
     yield (
         f"{prices.service}, prices of {prices.region} as of {prices.as_of or 'an unknown date'} ({certainty});"
-        " no free tier, no tax"
+        " without free tier and tax"
     )
     yield (
-        f"an hour and a month ({HOURS_A_MONTH} h) are at the mean load of the measure phase, with everybody connected"
+        f"an hour and a month ({HOURS_A_MONTH} h) are at the mean load of the measure phase, with all clients connected"
     )
     if not estimate.cost.spelled_out:
         yield "subscribers are averages over all seeds, not those that this seed draws"
     if not estimate.handlers:
         yield "no handlers are assumed: --handler publish, --handler subscribe count their invocations"
     if prices.operations.keepalive.counts == "unclear":
-        yield "whether keep-alives are billed is not clear: they are in no total"
+        yield "it is not clear if keep-alives are billed, so no total includes them"
     if prices.prices.usd_per_gb_out.value is None:
         yield "data transfer is not priced: its rate is not in the price file"
-    yield "request tokens: one for each publish request at least, over WebSocket too, is an assumption"
+    yield "request tokens: it is assumed that each publish request, also over WebSocket, takes at least one"
     if estimate.run.phases.settle_ns is None:
         yield "one round of readiness probes is counted; a service that delivers late after a subscribe takes more"
     if every_ns := estimate.run.phases.echo_ns:
@@ -224,12 +224,12 @@ def remarks(estimate: Estimate) -> Iterator[str]:
             " counted here, since it depends on how many workers there are"
         )
     if any(publish.pace.arrival is Arrival.POISSON for publish in estimate.run.publishing.values()):
-        yield "of Poisson arrival the mean rate is set against quotas: single seconds exceed it"
+        yield "for Poisson arrival, quotas are compared with the mean rate, which single seconds exceed"
 
 
 def _factor(found: tuple[Use, float] | None) -> str:
     if found is None:
-        return "no quota that is known binds"
+        return "no known quota binds"
     use, factor = found
     if factor < 1:
         return f"over a quota already ({use.label})"

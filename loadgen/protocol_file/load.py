@@ -129,7 +129,7 @@ def _find(name: str) -> Path:
 def _text(path: Path, place: str) -> str:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ScenarioError([f"{place}: the file is larger than 1 MB, which is no protocol file"])
+            raise ScenarioError([f"{place}: the file is larger than 1 MB, too large for a protocol file"])
         return document.read_text(path, "utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"

@@ -162,7 +162,7 @@ def warnings(scenario: Scenario, target: str | None = None) -> Iterator[str]:
             if drop.at_ns + drop.over_ns >= phases.measure_ns:
                 yield (
                     f"clients.{name}.drops.{number} is not over before the end of the measure phase "
-                    f"({format_duration(phases.measure_ns)}): nobody would see it whole"
+                    f"({format_duration(phases.measure_ns)}): it is not measured whole"
                 )
     for name, group in publishers.items():
         assert group.publish is not None
@@ -171,7 +171,7 @@ def warnings(scenario: Scenario, target: str | None = None) -> Iterator[str]:
         if not _heard(group.publish.channel, clients, variables, rules):
             yield (
                 f"{where}.channel {group.publish.channel!r} seems to match no group's 'subscribe': "
-                "nobody would receive what it publishes"
+                "no client would receive its events"
             )
     most = rules.subscriptions_per_connection
     for name, group in clients.items():

@@ -75,7 +75,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
 
 
 class Reconnecting(Struct, frozen=True):
-    """How a group's clients reconnect after a lost connection; see `loadgen.resolve.behaviour.ReconnectPlan`."""
+    """The reconnect policy of a group's clients; see `loadgen.resolve.behaviour.ReconnectPlan`."""
 
     first_ns: _Ns
     most_ns: _Ns
@@ -249,7 +249,7 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             used = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
             for name in (name for source in used for name in Template.parse(source).names):
                 if name not in self.variables:
-                    raise ValueError(f"group {group.name!a} uses {{{name}}}, which is no variable")
+                    raise ValueError(f"group {group.name!a} uses {{{name}}}, which is not a variable")
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")
 

@@ -1,4 +1,4 @@
-"""Failures that are not the service's fault, and the results of the user's checks, of one process."""
+"""Failures and checks of one process that belong to no worker's record."""
 
 from loadgen.console import say
 from loadgen.measure.checks import Checks

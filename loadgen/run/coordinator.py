@@ -262,7 +262,7 @@ class Coordinator:
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
-            # Before the tables: if the disk is too full for them, the manifest is saved already.
+            # Save the manifest before the tables, for which the disk may be too full.
             self.folder.save()
         try:
             run_in_thread(self.folder.complete)

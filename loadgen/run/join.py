@@ -157,7 +157,7 @@ def _keys(text: str, kind: str, where: str, whose: str) -> tuple[bytes, bytes]:
     raw = [_decoded(part) for part in parts]
     if found != kind or len(raw) != 2 or any(len(key) != _KEY_BYTES for key in raw):
         raise RunError(
-            f"{where} is no join file of loadgen: copy the one that the master wrote, or make one with"
+            f"{where} is not a join file of loadgen: copy the one that the master wrote, or make one with"
             " `loadgen join FILE`",
             ExitCode.USAGE,
         )
@@ -180,7 +180,7 @@ def _read(path: Path) -> str:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise RunError(f"the join file {path} is no regular file", ExitCode.USAGE)
+                raise RunError(f"the join file {path} is not a regular file", ExitCode.USAGE)
             # Platforms mount secrets owned by another user and readable by the group: accept that, but no more.
             forbidden = 0o077 if status.st_uid == os.geteuid() else 0o007
             if status.st_mode & forbidden:

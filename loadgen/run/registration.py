@@ -108,7 +108,7 @@ class Registry:
         ``worker_id`` and ``address`` are those of its connection; ``running`` is the current run, or None.
 
         Raises:
-            ValueError: it has introduced itself already.
+            ValueError: the worker has introduced itself already.
         """
         if worker_id in self._known or worker_id in self._refused:
             raise ValueError("it has introduced itself already")
@@ -133,7 +133,7 @@ class Registry:
         if running is not None:
             if worker_id not in running.workers:
                 running.worker_late(info)
-                reason = f"{info.name} came when the run had begun: it stands by and takes no part in it"
+                reason = f"{info.name} came after the run had begun: it stands by and takes no part in it"
                 say(reason)
                 self._to_worker(StandBy(reason=reason), worker_id)
         elif not getattr(self._options, "processes", None):

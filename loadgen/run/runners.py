@@ -181,13 +181,13 @@ class GuardedMaster(MasterRunner):
 
 def of_strangers(found: Counter[str], port: int, keyed: bool) -> str:
     """Return a sentence on the strangers at the master's port; ``found`` counts their connections by address."""
-    what = "somebody without the key of this run" if keyed else "somebody who is no worker"
+    what = "a client without the key of this run" if keyed else "a client that is not a worker"
     hint = (
         "; a worker of yours needs --join with the file that this master uses, and the same version"
         if keyed
         else ""
     )
-    return f"{what} knocked at port {port}, from {_places(found)}{hint}"
+    return f"{what} connected to port {port}, from {_places(found)}{hint}"
 
 
 def _places(found: Counter[str]) -> str:

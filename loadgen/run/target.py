@@ -36,14 +36,14 @@ class Target:
     allow_remote: bool = False
     #: Secrets and commands that the command line lets a scenario, a protocol file or a master use.
     allowed: Allowed = NOTHING
-    #: Source of the login, as the beginning of a sentence, or None for this command line.
+    #: Source of the login, as the beginning of a sentence, or None if it is this process's command line.
     login_from: str | None = None
     #: Text of the protocol file that the URL names, or None if it is to be read here or the URL names none.
     protocol_file: str | None = None
 
     @property
     def embedded(self) -> bool:
-        """True if it is the embedded server."""
+        """True if the target is the embedded server."""
         return self.api_key is not None
 
     @classmethod

@@ -119,7 +119,7 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for name in _HEALTH_NUMBERS if self.health is not None else ():
             value = self.health.get(name) if self.health is not None else None
             if not isinstance(value, int):
-                raise ValueError(f"health.{name} is no whole number")
+                raise ValueError(f"health.{name} is not a whole number")
 
     @classmethod
     def of(cls, made: Mapping[str, Any]) -> "Report":

@@ -69,7 +69,7 @@ class Steps(Part):
     ]
     """The loads of the steps in order, or {from: 10%, to: 100%, count: 10}."""
     each_ns: PositiveDurationNs = Field(alias="each")
-    """How long each step lasts."""
+    """The length of each step."""
 
     @property
     def levels_percent(self) -> tuple[float, ...]:
@@ -108,7 +108,7 @@ class RampShape(Part):
     to_percent: Percent = Field(alias="to")
     """The load at the end."""
     over_ns: PositiveDurationNs = Field(alias="over")
-    """How long the ramp takes."""
+    """The length of the ramp."""
 
 
 class Ramp(Part):
@@ -149,7 +149,7 @@ class BurstShape(Part):
     every_ns: PositiveDurationNs = Field(alias="every")
     """The time from the start of one burst to the start of the next."""
     for_ns: PositiveDurationNs = Field(alias="for")
-    """How long a burst lasts; it must be shorter than 'every'."""
+    """The length of a burst, which must be shorter than 'every'."""
     first_ns: DurationNs | None = Field(default=None, alias="first")
     """The start of the first burst; default is 'every' minus 'for', so that each period ends with its burst."""
 

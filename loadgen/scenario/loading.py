@@ -63,7 +63,7 @@ def find(name_or_path: str) -> Path:
     try:
         if path.is_file():
             return path
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # no file can have this name
         pass
     raise ScenarioError([f"there is no scenario {shown(name_or_path)}{nearest(name_or_path, names)}"])
 
@@ -77,7 +77,7 @@ def _text(path: Path, source: str) -> str:
         if path.is_dir():
             raise ScenarioError([f"{source}: this is a directory; give a scenario's file or name"])
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ScenarioError([f"{source}: the file is larger than 1 MB, which is no scenario"])
+            raise ScenarioError([f"{source}: the file is larger than 1 MB, too large for a scenario"])
         return document.read_text(path, "utf-8-sig")
     except FileNotFoundError:
         hint = nearest(path.stem, _names()).replace("known are", "the catalogue has")
@@ -87,7 +87,7 @@ def _text(path: Path, source: str) -> str:
         raise ScenarioError([f"{source}:{line}: the file is not UTF-8; save it as UTF-8"]) from None
     except OSError as error:
         raise ScenarioError([f"{source}: the file cannot be read: {error.strerror}"]) from None
-    except ValueError:  # a null character in the path
+    except ValueError:  # the path contains a null character
         raise ScenarioError([f"{source}: no file can have this name"]) from None
 
 

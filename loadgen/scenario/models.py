@@ -210,9 +210,9 @@ class Group(Part):
     )
 
     count: int = Field(ge=1, le=MAX_CLIENTS)
-    """How many clients."""
+    """The number of clients."""
     ramp_per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="ramp")
-    """How many clients of the group connect per second."""
+    """The number of clients of the group that connect per second."""
     subscribe: Annotated[
         tuple[str, ...],
         _SUBSCRIPTIONS,

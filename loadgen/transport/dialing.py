@@ -27,10 +27,10 @@ from loadgen.transport.tunnel import connected
 
 #: Time for an address to answer before the next is tried in parallel (RFC 8305, 8, recommends 250 ms).
 HEAD_START_S: Final = 0.25
-#: How long an address is skipped after it did not answer, and after it refused.
+#: Time for which an address is skipped after it did not answer, and after it refused.
 SILENT_S: Final = 30.0
 REFUSED_S: Final = 5.0
-#: How often in a row another address must win before one that answered recently is skipped: a packet may be lost.
+#: Lost races in a row after which an address that answered recently is skipped; more than one, as a packet may be lost.
 _OVERTAKEN_MOST: Final = 3
 
 _RawSocket = get_original("socket", "socket")
@@ -57,7 +57,7 @@ class _Memory:
     answered_s: float = float("-inf")
     #: The address is skipped until this time, or not skipped if it is 0.
     out_until_s: float = 0.0
-    #: How often another address won the race since this one last answered.
+    #: Number of races that other addresses have won since this one last answered.
     overtaken: int = 0
 
 
@@ -163,8 +163,6 @@ class Dialer:
             f"{name} is not this machine (no loopback address): nothing is sent there without --allow-remote"
         )
 
-    # The order of addresses.
-
     def _order(self, host: str, port: int, addresses: tuple[RemoteAddress, ...]) -> list[RemoteAddress]:
         """Return the addresses in the order to try: in rotation, then those that are being skipped.
 
@@ -180,7 +178,7 @@ class Dialer:
             if memory is not None and memory.out_until_s > now_s:
                 out.append(address)
             elif memory is not None and memory.out_until_s:
-                # Its time is over: only this connect retries it, and others still skip it meanwhile.
+                # Its skip time is over: this connect retries it, and others still skip it until it answers.
                 memory.out_until_s = now_s + SILENT_S
                 return [address, *(each for each in addresses if each is not address)]
             else:
@@ -191,8 +189,6 @@ class Dialer:
             begin = turn % len(there)
             there = there[begin:] + there[:begin]
         return there + out
-
-    # The race.
 
     def _race(self, order: Iterable[RemoteAddress], host: str, port: int, deadline_s: float) -> socket.socket:
         waiting = iter(order)
@@ -228,7 +224,7 @@ class Dialer:
 
     def _begin(self, address: RemoteAddress, host: str, settled: Event) -> _Attempt:
         """Begin to connect; raises OSError if that fails at once."""
-        # The final check, on the very address that the bytes go to.
+        # The final check, on the address that the socket connects to.
         self._demand_permitted(address, host)
         raw: socket.socket = _RawSocket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:

@@ -36,7 +36,7 @@ _MakeBytes = Callable[[int, str | None], bytes]
 
 
 class HttpClient(Protocol):
-    """Sends requests to the target; each publishing client has one of its own."""
+    """Sends requests to the target; each publishing client has its own HttpClient."""
 
     def submit(self, make: MakeRequest, on_response: OnResponse) -> None:
         """Send a request without waiting, over an open connection or the next one that opens.
@@ -159,7 +159,7 @@ class GeventHttpClient:
         self._waiting.clear()
         for _, on_response in waiting:
             self.tell(
-                on_response, 0, b"", TransportError(f"{self.name}: no connection was to be had in time")
+                on_response, 0, b"", TransportError(f"{self.name}: no connection could be opened in time")
             )
         for connection in self._idle:
             connection.dispose()
@@ -228,7 +228,7 @@ class GeventHttpClient:
         try:
             request = make(now_ns(), connection.remote_address)
         except Exception as error:
-            # Only this request failed: the connection is unused.
+            # Making this request failed, so the connection is still unused.
             self._use(connection)
             self.on_failed(error)
             self.tell(on_response, 0, b"", OurFailureError(error))

@@ -150,7 +150,7 @@ class Poller:
         self._sources: dict[int, Source] = {}
         #: Sockets that were not read yet or whose last read may have left data: polls do not prove them empty.
         self._filled: set[int] = set()
-        #: When the last poll began that reported every readable socket.
+        #: Start of the last poll that reported every readable socket (ns).
         self._polled_ns = 0
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -210,7 +210,7 @@ class Poller:
                     return
                 # All sockets that this poll reported have been read.
                 self._polled_ns = polled_ns
-                # Poll again here: another turn of the hub costs several times as much.
+                # Poll again in this callback: returning to the hub for the next poll costs several times as much.
                 polled_ns = now()
                 if polled_ns - begun_ns > _TURN_NS:
                     return

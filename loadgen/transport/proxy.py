@@ -34,7 +34,7 @@ _PORTS: Final = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 VARIABLES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 #: Set by web servers for CGI programs, whose HTTP_PROXY holds the `Proxy:` header of the request (CVE-2016-5385).
 CGI: Final = "REQUEST_METHOD"
-#: Timeout for resolving a name to see if it leads to loopback.
+#: Timeout for resolving a name, to find out if it resolves to loopback.
 _LOOKUP_S: Final = 2.0
 _HOST = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 

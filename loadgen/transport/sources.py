@@ -45,7 +45,7 @@ class Sources:
                 version = ipaddress.ip_address(address).version
             except ValueError:
                 raise SourceError(
-                    f"{VARIABLE} holds {address!a}, which is no IP address: give addresses of this machine,"
+                    f"{VARIABLE} holds {address!a}, which is not an IP address: give addresses of this machine,"
                     " separated by commas"
                 ) from None
             try:

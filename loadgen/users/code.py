@@ -50,7 +50,7 @@ class UserCode:
     """Calls the hooks of one user."""
 
     def __init__(self, user: Hooks, base: type, run: WorkerRun) -> None:
-        """``base`` is the class whose hooks do nothing."""
+        """Wrap the hooks of ``user``; ``base`` is the class whose hooks do nothing."""
         self._user = user
         self._run = run
         self._no_payload, self._no_on_delivery = vars(base)["payload"], vars(base)["on_delivery"]

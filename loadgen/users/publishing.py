@@ -1,4 +1,4 @@
-"""Publishing on an open-loop schedule: a publish is due at its scheduled time, whatever happened to the one before.
+"""Publish on an open-loop schedule: each publish is due at its scheduled time, even if the one before is unanswered.
 
 `OpenLoopPublisher` decides when an event is sent, `PublishRequests` what is sent and recorded, and a `Sender` how.
 """

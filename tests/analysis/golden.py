@@ -1,4 +1,4 @@
-"""Made-up runs that reach every key of what the analysis writes, and what it wrote of them last (`golden/*.json`).
+"""Synthetic runs that cover every key that the analysis writes, with its last output (`golden/*.json`).
 
 They show when a change of the code changes a key, a figure or a word of what is written: `python -m
 tests.analysis.renew` writes the files anew, and a revision for the change into `analysis/record/revisions.json`.

@@ -1,4 +1,4 @@
-"""Run folders made up row by row, after results/README.md and not after the code that reads them."""
+"""Write synthetic run folders row by row, by results/README.md and not by the code that reads them."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""pyarrow does not load pandas by itself; and once it is loaded, all is as ever."""
+"""Test that pyarrow does not load pandas by itself, and works with it once it is loaded."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""CloudWatch's count of a run beside ours, on stubbed answers: paging, silence, refusals, and how they are shown."""
+"""Test the comparison with CloudWatch's counts, with stubbed answers: paging, delays, refusals, display."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The CloudFormation template: sound by AWS's own schemas, and what `up` makes of it."""
+"""Test the CloudFormation template against AWS's own schemas, and what `up` makes of it."""
 
 import json
 from typing import Any

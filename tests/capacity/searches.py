@@ -1,4 +1,4 @@
-"""Searches without a load: each trial's run is made up row by row, of a target that takes so many events a second."""
+"""Simulated capacity searches: each trial's run is synthetic, for a target with a known limit."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""What a load means on each axis: the overrides, read back by the scenario's own loader."""
+"""Test the overrides that each axis makes for a load, as read by the scenario's loader."""
 
 from pathlib import Path
 

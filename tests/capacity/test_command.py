@@ -1,4 +1,4 @@
-"""What `loadgen capacity` refuses, and what it keeps of a search that is continued."""
+"""Test what `loadgen capacity` refuses, and which options a resumed search keeps."""
 
 import dataclasses
 import inspect

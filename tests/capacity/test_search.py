@@ -1,4 +1,4 @@
-"""The search against simulated targets, with noise: where it ends, and in how many trials."""
+"""Test the search on simulated noisy targets: its result and its number of trials."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""What a trial says: the committed sample run, with gates and findings put into its summary."""
+"""Test reading a trial, using the sample run with changed gates and findings."""
 
 import json
 import shutil

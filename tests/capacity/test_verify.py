@@ -1,4 +1,4 @@
-"""`loadgen verify` on a search: its votes, figures, limits and fit come out again of the runs of its trials."""
+"""Test `loadgen verify` on a search: votes, figures, limits and fit follow from the trials' runs."""
 
 import json
 import shutil
@@ -201,7 +201,7 @@ def test_tables_that_were_changed_and_folders_that_were_swapped_are_found(
     (run,) = (trials / "003").glob("*/")
     (run / "summary.json").write_text("{")
     assert any(
-        line == f"trials/003/{run.name}: summary.json cannot be read: it is no JSON from line 1 on"
+        line == f"trials/003/{run.name}: summary.json cannot be read: it is not JSON from line 1 on"
         for line in verify(folder).disagreements
     )
 

@@ -1,4 +1,4 @@
-"""What the commands say of a service that answers with anything but its protocol."""
+"""Test the commands' messages for a service that does not speak its protocol."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""Files as other programs and other countries write them: read, or refused in a sentence that says what to change."""
+"""Test files in other encodings and number formats: read, or refused with advice."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The CI action: its file is sound, and its step does what it says of each exit code, with a command that is made up.
+"""Test the CI action: its file is valid, and its step handles each exit code (with a fake command).
 
 The real command is run by the step in tests/system/run/test_ci_action.py.
 """

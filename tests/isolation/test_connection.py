@@ -1,4 +1,4 @@
-"""A service may say anything at any time: what a client's connection makes of messages that nobody waited for."""
+"""Test a client's connection against unexpected messages at any time."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where an error ends: the functions that contain it, HTTP requests, and connections that are still being opened."""
+"""Test which scope an error ends: the containing functions, HTTP requests, and connections being opened."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""What one connection says, and what the harness does wrongly over it, harms no other connection of the process.
+"""Test that one connection's data, or a failure of the harness on it, does not affect other connections.
 
 By real sockets and the real pollers, as everything of a worker is read by one watcher of the event loop.
 """

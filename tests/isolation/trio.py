@@ -1,4 +1,4 @@
-"""Three clients on real sockets, read by the real poller, of which a service treats one badly."""
+"""Three clients on real sockets with the real poller, one of which the service treats badly."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""A run that was not run: reports of workers made from rows that a test states."""
+"""A simulated run: workers' reports made from given rows."""
 
 from collections import Counter
 from collections.abc import Sequence

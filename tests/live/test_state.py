@@ -1,4 +1,4 @@
-"""The live state: reports add up exactly, and what is not known is not 0."""
+"""Test the live state: reports add up exactly, and unknown values are not 0."""
 
 from collections import Counter
 

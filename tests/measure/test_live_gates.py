@@ -1,4 +1,4 @@
-"""Gates that end a run early: only what fails however uncertain the arrivals are."""
+"""Test gates that end a run early: they fail only if they fail for all possible arrivals."""
 
 from pathlib import Path
 

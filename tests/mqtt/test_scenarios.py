@@ -1,4 +1,4 @@
-"""Scenarios by the rules of their target's protocol."""
+"""Test scenarios by the rules of their target's protocol."""
 
 import pytest
 
@@ -121,7 +121,7 @@ def test_no_costs_of_another_service_are_shown() -> None:
     asked = guard.check(run, prices, None, there, allow_remote=True, protocol=aws).question or ""
     assert "bills each message" in asked
     page = markdown(estimate(run, prices, unpriced=broker.title))
-    assert "no prices and no account's quotas of MQTT 5 are known here" in page
+    assert "the prices and account quotas of MQTT 5 are unknown" in page
     assert "$" not in page
     said = estimate(run, prices, unpriced=broker.title).to_dict()
     assert (said["unpriced"], said["run"], said["quotas"]) == ("MQTT 5", None, None)

@@ -1,4 +1,4 @@
-"""The conversation with a broker, packet by packet; the codec plays the broker."""
+"""Test the conversation with a broker, packet by packet; the codec plays the broker."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -446,7 +446,7 @@ def test_before_the_broker_has_let_us_in_it_does_or_is_refused_with_a_reason(str
 def test_what_cannot_be_read_ends_the_connection_with_the_reason() -> None:
     session, handler = connected()
     session.receive(b"\x00\x00", 1, 1)
-    assert "is no MQTT 5 packet" in handler.named("on_broken")[0][0]
+    assert "is not an MQTT 5 packet" in handler.named("on_broken")[0][0]
 
 
 def test_a_packet_above_the_limit_is_not_waited_for() -> None:

@@ -1,4 +1,4 @@
-"""The fast path against the Python path, on a fixed number of frames from a fixed seed.
+"""Compare the fast path with the Python path on a fixed number of frames from a fixed seed.
 
 A frame that the fast path takes must give the row that Python makes of it; a frame that it leaves must change nothing.
 ``LOADGEN_FUZZ_FRAMES`` sets the number of frames, ``LOADGEN_FUZZ_SEED`` the seed.

@@ -1,4 +1,4 @@
-"""Both pollers make the same of the same stream, whatever it is cut into."""
+"""Test that both pollers give the same result for a stream, however it is cut."""
 
 import contextlib
 import socket

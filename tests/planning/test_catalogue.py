@@ -1,4 +1,4 @@
-"""`loadgen scenarios`: every scenario of the catalogue is told in 80 columns, and its figures are those of its plan."""
+"""Test `loadgen scenarios`: it explains every scenario in 80 columns, with the figures of its plan."""
 
 import json
 from pathlib import Path

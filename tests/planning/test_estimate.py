@@ -1,4 +1,4 @@
-"""What a scenario is said to cost and to ask for, against simulated draws and figures worked out by hand."""
+"""Test estimated operations, cost and quotas against simulated draws and figures computed by hand."""
 
 import json
 from pathlib import Path
@@ -352,5 +352,5 @@ def test_a_machine_that_was_too_busy_is_not_calibrated() -> None:
     seen = dict.fromkeys(
         ("few subscribers", "many subscribers", "publishes by HTTP", "publishes over WebSocket"), same
     )
-    with pytest.raises(calibration.CalibrationError, match="nothing can be said"):
+    with pytest.raises(calibration.CalibrationError, match="too busy to be measured"):
         calibration.calibrated(seen)

@@ -1,4 +1,4 @@
-"""What a scenario takes in machines, against figures worked out by hand."""
+"""Test the machines that a scenario needs, against figures computed by hand."""
 
 from dataclasses import replace
 from functools import cache

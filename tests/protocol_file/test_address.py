@@ -1,4 +1,4 @@
-"""A protocol file chooses neither where anything goes nor which secrets go along."""
+"""Test that a protocol file cannot redirect data or choose secrets."""
 
 import shutil
 from pathlib import Path

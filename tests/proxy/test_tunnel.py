@@ -1,4 +1,4 @@
-"""What a proxy answers to CONNECT: real sockets, a proxy that says anything."""
+"""Test tunnels on real sockets, with a proxy that sends arbitrary answers to CONNECT."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""What is allowed but probably not meant, or above the service's quotas, is said."""
+"""Test warnings about settings that are probably unintended or above the service's quotas."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ AWS = "target: {url: 'https://example.com/event'}\n"
             edited("/{article}/x", "/{article}/y/z").replace("/{article}/*", "/{article}/y"),
             [
                 "clients.writers.publish.channel '/default/c/{article}/y/z' seems to match no group's 'subscribe': "
-                "nobody would receive what it publishes"
+                "no client would receive its events"
             ],
         ),
         (edited("/{article}/*", "/7/*"), []),

@@ -1,4 +1,4 @@
-"""The plans of clients: numbers are contiguous, draws repeat anywhere, and follow the distributions asked for."""
+"""Test client plans: contiguous numbers, repeatable draws, and the requested distributions."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""How a group's clients reach the service is decided in one place; what runs asks the resolved run."""
+"""Test that only the resolver decides how a group's clients reach the service."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The value itself: what is encoded reads back, and a worker takes nothing that its code does not bear."""
+"""Test the resolved run: its encoding, and the bounds that a worker checks."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def changed(path: tuple[Any, ...], value: Any) -> dict[str, Any]:
         (("groups", 0, "ramp_per_s"), 0.0, "> 0.0"),
         (("groups", 0, "ramp_per_s"), float("inf"), "<= 1000000000000000"),
         (("groups", 0, "ramp_per_s"), float("nan"), "> 0.0"),
-        (("groups", 0, "publish", "channel"), "/a/{other}", r"uses \{other\}, which is no variable"),
+        (("groups", 0, "publish", "channel"), "/a/{other}", r"uses \{other\}, which is not a variable"),
         (("groups", 0, "publish", "channel"), "/a/{", "without its partner"),
         (("groups", 1, "subscribe"), [], "neither subscribes nor publishes"),
         (("groups", 0, "publish", "pace", "requests_per_s"), -1.0, "must be above 0"),

@@ -1,4 +1,4 @@
-"""BEGIN carries the resolved run to a worker: as it is, and nothing of it is believed that its code could not bear."""
+"""Test that BEGIN carries the resolved run to a worker unchanged, and that the worker checks every bound."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What of the machine may spoil a run is said once the run can begin: of bad input, one sentence is all."""
+"""Test that notes on a busy machine are printed only for a run that can begin, not for bad input."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The self-echo lane: what it publishes where, and what becomes of it when the service does not want it.
+"""Test the echo lane: its channel and events, and its behaviour if the service refuses it.
 
 Whole runs with it are in tests/system/run/test_echo.py.
 """

@@ -1,4 +1,4 @@
-"""The resolved run goes to the Locust process by a descriptor: whole, once, and with nothing on a command line."""
+"""Test that the Locust process gets the resolved run by a descriptor: whole, once, and not on a command line."""
 
 import os
 import subprocess

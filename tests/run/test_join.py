@@ -1,4 +1,4 @@
-"""The keys of a distributed run: their files, and what is said where there is none or the wrong one."""
+"""Test the keys of a distributed run: their files, and messages for missing or wrong ones."""
 
 import os
 from pathlib import Path
@@ -82,14 +82,14 @@ def test_each_mistake_with_a_file_has_its_sentence(tmp_path: Path, monkeypatch: 
         "loadgen-join-worker-1." + "ö" * 99,
     ):
         path.write_text(text)
-        assert "is no join file of loadgen" in said_of(path)
+        assert "is not a join file of loadgen" in said_of(path)
     path.write_bytes(os.urandom(10_000))
-    assert "is no join file of loadgen" in said_of(path)
+    assert "is not a join file of loadgen" in said_of(path)
     join.master_path(path).unlink()
     assert "and the master's half" in said_of(path, "master")
     assert "Is a directory" in said_of(tmp_path)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    assert "is no regular file" in said_of(tmp_path / "pipe")
+    assert "is not a regular file" in said_of(tmp_path / "pipe")
     monkeypatch.setenv(JOIN_WORKER, "secret-that-is-none")
     assert "secret-that" not in said_of(None)
     assert JOIN_WORKER in said_of(None)

@@ -1,4 +1,4 @@
-"""No load leaves this machine unless somebody has said so: by every way to start one."""
+"""Test that no load leaves this machine without permission, for every way to start a run."""
 
 import socket
 from pathlib import Path

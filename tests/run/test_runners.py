@@ -1,4 +1,4 @@
-"""Locust's runners as we have them: each connection speaks for its own worker, and a worker keeps its own options."""
+"""Test Locust's hardened runners: a connection speaks only for its worker, and workers keep their own options."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Where options stand and what is imported from, function by function; whole processes are in `test_working_folder`."""
+"""Test the module search path function by function; `test_working_folder` tests whole processes."""
 
 import os
 import subprocess

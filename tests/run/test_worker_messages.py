@@ -1,4 +1,4 @@
-"""What a worker may say, and that it can say nothing for another: the master's side, without a network."""
+"""Test the limits of workers' messages, and that a worker cannot speak for another, without a network."""
 
 import base64
 import struct
@@ -154,7 +154,7 @@ WRONG: list[tuple[str, Payload, str]] = [
         {**STATUS, "live": [{**REPORT, "health": {**HEALTH, "cpu_ns": None}}]},
         "health.cpu_ns",
     ),
-    (messages.STATUS, {**STATUS, "live": [{**REPORT, "health": {}}]}, "no whole number"),
+    (messages.STATUS, {**STATUS, "live": [{**REPORT, "health": {}}]}, "not a whole number"),
     (messages.STATUS, {**STATUS, "live": [{**REPORT, "latency": {"counts": [1]}}]}, "length >= 21"),
     (messages.FINISHED, {**FINISHED, "id": "another"}, "unknown field `id`"),
     (messages.FINISHED, {**FINISHED, "finished": True}, "unknown field `finished`"),
@@ -279,7 +279,7 @@ def test_a_worker_that_says_it_has_finished_changes_its_own_entry_and_not_who_it
         coordinator.receive("two", sent(messages.FINISHED, {**FINISHED, "left": "it was told to end"}))
     assert coordinator.workers["two"].left is None
     foreign = {**FINISHED, "files": {"deliveries-0001.arrows": 0}}
-    with pytest.raises(ValueError, match="no file of its spool"):
+    with pytest.raises(ValueError, match="not a file of its spool"):
         coordinator.receive("one", sent(messages.FINISHED, foreign))
     assert coordinator.workers["one"].pending
 
@@ -288,7 +288,7 @@ def test_a_worker_writes_its_own_spool_and_no_other(coordinator: Coordinator) ->
     piece = {"at": 0, "piece": b"x", "crc32": zlib.crc32(b"x")}
     coordinator.receive("two", sent(messages.SPOOL, {"name": "health-0001.arrows", **piece}))
     for name in ("health-0000.arrows", "../manifest.json", "/etc/passwd", "health-0001.arrows/../x"):
-        with pytest.raises(ValueError, match="no file of its spool"):
+        with pytest.raises(ValueError, match="not a file of its spool"):
             coordinator.receive("two", sent(messages.SPOOL, {"name": name, **piece}))
     spool = coordinator.folder.spool
     assert sorted(path.name for path in spool.iterdir()) == ["health-0001.arrows", "shared-with"]

@@ -1,4 +1,4 @@
-"""A worker goes by its own command line, whatever its master says and however it says it."""
+"""Test that only a worker's own command line gives permissions, whatever its master sends."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What clients do to their connections is drawn from the seed: the same on every worker, as many as was asked for."""
+"""Test planned behaviours: drawn from the seed, the same on every worker, and as many as requested."""
 
 import tempfile
 from itertools import islice
@@ -96,6 +96,6 @@ def test_subscriptions_change_at_the_groups_rate() -> None:
 def test_a_drop_that_nobody_would_see_whole_is_warned_of() -> None:
     scenario = scenario_with("drops: [{at: 19s, share: 10%, over: 2s}]")
     assert (
-        "clients.readers.drops.0 is not over before the end of the measure phase (20s): nobody would see it whole"
+        "clients.readers.drops.0 is not over before the end of the measure phase (20s): it is not measured whole"
         in resolve(scenario).warnings
     )

@@ -1,4 +1,4 @@
-"""Files that people write are bounded in size and depth, whichever option reads them: a sentence and exit code 2."""
+"""Test the size and depth limits of files for each option that reads one: one sentence and exit code 2."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -64,7 +64,7 @@ def test_a_file_without_an_end_is_refused_too(tmp_path: Path) -> None:
     path.symlink_to("/dev/zero")
     with pytest.raises(ScenarioError, match="larger than 1 MB"):
         load(str(path))
-    with pytest.raises(CredentialError, match=r"is larger than 64 KiB: that is no token"):
+    with pytest.raises(CredentialError, match=r"is larger than 64 KiB, too large for a token"):
         from_file("/dev/zero")
 
 

@@ -1,4 +1,4 @@
-"""Short forms of load curves: what points each stands for, and how long the measurement is then."""
+"""Test short forms of load curves: their points, and the resulting length of the measurement."""
 
 from pathlib import Path
 

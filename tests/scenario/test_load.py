@@ -1,4 +1,4 @@
-"""Finding scenarios by name and path, overriding values, defaults."""
+"""Test finding scenarios by name and path, overrides and defaults."""
 
 import pickle
 from pathlib import Path

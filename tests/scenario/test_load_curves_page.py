@@ -1,4 +1,4 @@
-"""docs/load-curves.md: its examples are valid, and each has its picture."""
+"""Test docs/load-curves.md: its examples are valid, and each has a picture."""
 
 import importlib.util
 import shutil

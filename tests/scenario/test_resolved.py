@@ -1,4 +1,4 @@
-"""A scenario is written back so that it reads as the same scenario; the JSON Schema accepts what the loader does."""
+"""Test that a scenario reads back unchanged, and that the JSON Schema accepts what the loader accepts."""
 
 import json
 from functools import cache

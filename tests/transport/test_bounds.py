@@ -1,4 +1,4 @@
-"""Whatever a server sends or does not take: what is kept of it is bounded, and the bound is said."""
+"""Test that the data kept of a server is bounded, and that the error names the bound."""
 
 import time
 from collections.abc import Iterator
@@ -155,7 +155,7 @@ def test_one_request_outside_a_load_goes_as_it_is_asked_for() -> None:
         assert bounded.ask("OPTIONS", url + "?q=1", timeout_s=5) == (200, b"\x1f\x8b\x08")
         assert len(accepted) == 1
     for wrong in ("ftp://x/", "http://x:99999999/", "x"):
-        with pytest.raises(TransportError, match="is no URL of HTTP"):
+        with pytest.raises(TransportError, match="is not an HTTP URL"):
             bounded.ask("GET", wrong, timeout_s=1)
 
 

@@ -1,4 +1,4 @@
-"""The one place that opens sockets, against listeners on several loopback addresses."""
+"""Test the dialer with listeners on several loopback addresses."""
 
 import contextlib
 import socket
@@ -295,7 +295,7 @@ def test_what_waits_for_a_connection_when_a_client_is_closed_is_told_and_never_s
         client.send(b"{}", {}, lambda _status, _body, error: told.append(str(error)))
     gevent.sleep(0.02)
     client.close()
-    assert told == [f"127.0.0.1:{port}: no connection was to be had in time"] * 3
+    assert told == [f"127.0.0.1:{port}: no connection could be opened in time"] * 3
     gevent.sleep(0.4)
     assert len(told) == 3
     with pytest.raises(TransportError, match="the client is closed"):

@@ -1,4 +1,4 @@
-"""A connection that is read slowly: no faster than stated, at no cost to another, and whole in the end."""
+"""Test slow reading: not above the given rate, without effect on other connections, and complete."""
 
 import threading
 import time

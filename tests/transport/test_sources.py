@@ -1,4 +1,4 @@
-"""Connections that leave from several addresses of this machine, in turn."""
+"""Test connections from several source addresses of this machine, in turn."""
 
 import socket
 from collections import Counter
@@ -42,7 +42,7 @@ def test_without_the_variable_the_kernel_chooses(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [("here", "which is no IP address"), ("203.0.113.9", "ip address add 203.0.113.9")]
+    ("value", "said"), [("here", "which is not an IP address"), ("203.0.113.9", "ip address add 203.0.113.9")]
 )
 def test_what_cannot_be_used_is_told_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, value: str, said: str

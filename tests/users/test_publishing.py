@@ -1,4 +1,4 @@
-"""Publishers against a run and a sender that are only what they need."""
+"""Test publishers with minimal fakes of run and sender."""
 
 import itertools
 from collections import Counter
@@ -357,4 +357,4 @@ def test_what_waits_for_a_connection_at_the_end_is_not_sent_any_more() -> None:
     gevent.sleep(0.25)
     assert sender.sent == []
     assert Counter(row.status for row in run.rows) == {"error": BATCH}
-    assert {row.error for row in run.rows} == {"no connection was to be had by the end of the drain"}
+    assert {row.error for row in run.rows} == {"no connection could be opened by the end of the drain"}

@@ -1,4 +1,4 @@
-"""A client that is told to come later does; one that is refused for good, or hears nothing, says so."""
+"""Test that clients retry after temporary refusals, and report permanent ones and silence."""
 
 from typing import Any
 

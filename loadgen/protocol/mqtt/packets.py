@@ -28,11 +28,11 @@ class PacketReader:
 
     def __init__(self) -> None:
         #: Takes bytes that begin with a packet; returns the packet and its size. Raises IndexError if the packet is
-        #: incomplete, ValueError if the bytes are no packet, or an exception for :meth:`explain`.
+        #: incomplete, ValueError if the bytes are not a packet, or an exception for :meth:`explain`.
         self.read: Callable[[memoryview], tuple[mqtt5.Packet, int]] = mqtt5.read
 
     def explain(self, error: BaseException, view: memoryview) -> UnreadablePacketError | None:
-        """Return the error that a panic of the codec over these bytes means, or None if ``error`` is no panic."""
+        """Return the error that a panic of the codec over these bytes means, or None if it is not one."""
         if isinstance(error, UnreadablePacketError):
             return error
         if type(error).__name__ != "PanicException" or (size := _size(view)) is None or size > len(view):

@@ -41,9 +41,7 @@ class MqttService:
                 " write 'mqtts://' or 'mqtt+wss://'"
             )
         if broker.aws and login is None:
-            raise ValueError(
-                "AWS IoT Core lets nobody in without a login: give --auth certificate:CERTIFICATE:KEY"
-            )
+            raise ValueError("AWS IoT Core requires a login: give --auth certificate:CERTIFICATE:KEY")
         self.connect_url = broker.connect_url
         self.answers_publishes = broker.qos > 0
         self.tls = _tls(broker, login)

@@ -130,7 +130,7 @@ class MqttSession:
         return (connect.write(),)
 
     def awaits(self) -> str:
-        """Return nothing: it can only be the CONNACK."""
+        """Return an empty text: the opening can only be waiting for the CONNACK."""
         return ""
 
     def subscribe(self, subscription_id: str, channel: str) -> bytes:
@@ -233,7 +233,7 @@ class MqttSession:
         if self._waiting and self._room:
             self._send_waiting()
 
-    # Private methods.
+    # Internals.
 
     def _on_acknowledged(self, packet: mqtt5.PubAckPacket, arrival_ns: int) -> None:
         found = self._requests.pop(packet.packet_id, None)
@@ -311,10 +311,10 @@ class MqttSession:
         self._partial = None
         if self._connected:
             self._handler.on_undecodable(unreadable.NO_PACKET, self._shown(sent))
-            self._handler.on_broken(f"the broker sent something that is no MQTT 5 packet: {why}")
+            self._handler.on_broken(f"the broker sent something that is not an MQTT 5 packet: {why}")
         else:
             self._handler.on_refused(
-                f"it answers with something that is no MQTT 5 packet ({why}); does it speak MQTT 5?"
+                f"it answers with something that is not an MQTT 5 packet ({why}); does it speak MQTT 5?"
             )
 
     def _shown(self, message: bytes | bytearray | memoryview) -> Callable[[], str]:

@@ -23,7 +23,7 @@ from loadgen.users.connection import ClientConnection
 from loadgen.users.senders import ConnectionSender, HttpSender, Sender
 from loadgen.users.worker import Timeline, WorkerRun
 
-#: Publisher number of worker 0's echoes; worker n has n less. Readiness probes have -1 - n.
+#: Publisher number of worker 0's echoes; worker n's is this minus n. Worker n's readiness probes have -1 - n.
 ECHO_PUBLISHER: Final = -1_000_000
 #: Number of the echo subscription in the lane's buffer; the scenario's numbers are not negative.
 _SUBSCRIPTION: Final = -1
@@ -46,7 +46,7 @@ class EchoLane:
         self._publisher = ECHO_PUBLISHER - spool.worker
         self._recorder = EchoRecorder(token, spool)
         self._shown = cast(WorkerRun, EchoRun(run, self._recorder, self._complain))
-        #: Why there are no echoes or no more of them, or None if all is well.
+        #: Why the lane sends no echoes or has stopped, or None if it works.
         self.note: str | None = plan.refusal
         self._refused = plan.refusal is not None
         self._errors: Counter[str] = Counter()

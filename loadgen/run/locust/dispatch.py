@@ -21,7 +21,7 @@ def dispatcher_of(users: Callable[[], Users]) -> type[UsersDispatcher]:
         """Hand out the shares of a run in one step."""
 
         def new_dispatch(self, *_: Any, **__: Any) -> None:
-            """Begin to dispatch; Locust's target count, rate and classes are ignored, as the run has its own."""
+            """Begin to dispatch; Locust's target count, rate and classes are ignored, since the run's shares decide."""
             self._dispatcher_generator = iter([users()])  # type: ignore[assignment]
 
         def __next__(self) -> Users:

@@ -30,7 +30,7 @@ _BEFORE = frozenset({"init", "init_command_line_parser"})
 
 
 class Keeper(Protocol):
-    """Knows where failures and checks belong at this moment."""
+    """Gives access to the object that currently takes failures and checks."""
 
     @property
     def account(self) -> "Account | Any":

@@ -1,4 +1,4 @@
-"""What a master does before the first user starts: resolve the run, find or start its target, and check both."""
+"""Prepare a run on the master, before the first user starts: resolve it, find or start its target, and check both."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -39,9 +39,9 @@ class Prepared:
 class Preparation:
     """Check one run and its target.
 
-    ``places`` says where options stand that are set elsewhere than on the command line. ``separate_workers`` is true if
-    other processes play the clients; those that this process forks count as its own. ``on_server`` is given the
-    embedded server, if one is started, as soon as it has been: the caller has to stop it even if a later check fails.
+    ``places`` maps each option that is set in a file or environment variable to its name. ``separate_workers`` is true
+    if other processes play the clients; those that this process forks count as its own. If the embedded server is
+    started, ``on_server`` is called with it at once: the caller must stop it even if a later check fails.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class Preparation:
         """Return the run, its target, and the ways to watch it.
 
         Raises:
-            ScenarioError: the scenario or another file cannot be read or says what cannot be.
-            RunError: the run cannot begin, or may not.
-            SourceError: source addresses are given that this machine does not have.
+            ScenarioError: the scenario or another file cannot be read or is not valid.
+            RunError: the run cannot begin, or is not permitted.
+            SourceError: this machine does not have the given source addresses.
         """
         options = self._options
         # `loadgen run` has checked the run it hands over and had its cost confirmed; plain Locust has not.
@@ -82,7 +82,7 @@ class Preparation:
         if self._plays_here:
             limits.check_open_files(run.totals.sockets, processes)
         check_writable(Path(options.results))
-        # Before a server is started or anything is sent: its port may be taken.
+        # Start it before a server is started or anything is sent, since its port may be taken.
         live = LiveService(
             options.prometheus,
             options.live_otel or getattr(options, "otel", False),
@@ -98,7 +98,7 @@ class Preparation:
             addresses = sources.Sources.from_environment()
             limits.check_local_ports(connect_url, run.totals.websockets, http_url, run.totals.http, addresses)
         target_check.check(found, run.phases.ready_timeout_ns / 1e9)
-        # Last: irrelevant for a run that does not begin.
+        # Print these last: they do not matter for a run that a check above has refused.
         say_room(processes, embedded=options.target is None and run.target is None)
         for line in live.shown:
             say(line)
@@ -156,7 +156,7 @@ class Preparation:
     def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
         """Start the embedded server and return it as the target; raises RunError.
 
-        It ends with this process, however that ends.
+        The server ends when this process ends, even if it is killed.
         """
         arguments = [part for name in namespaces for part in ("--namespace", name)]
         faults = None
@@ -176,7 +176,7 @@ class Preparation:
 
 
 def say_room(processes: int, *, embedded: bool) -> None:
-    """Print what on this container or machine may spoil a run; forked workers do not repeat it."""
+    """Print which limits or load of this container or machine may spoil a run; forked workers do not repeat it."""
     if os.getpid() == LOADED_BY:
         for note in room.notes(room.room_here(), max(1, processes), embedded):
             say(f"note: {note}")

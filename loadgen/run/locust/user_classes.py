@@ -1,4 +1,4 @@
-"""Which user classes of a locustfile take part in a run, and how many users of each Locust spawns."""
+"""Choose the user classes of a locustfile that take part in a run, and the number of users of each."""
 
 from locust import User
 from locust.env import Environment
@@ -24,7 +24,7 @@ def restrict(environment: Environment, run: ResolvedRun | None) -> None:
         if not issubclass(user_class, LoadUser):
             playing.append(user_class)
             if run is not None:
-                say(f"note: {user_class.__name__} takes no part: it is no client of the scenario")
+                say(f"note: {user_class.__name__} takes no part: it is not a client of the scenario")
             continue
         try:
             demand_unchanged(user_class)

@@ -1,4 +1,4 @@
-"""Comparison: right by simulation at the stated rates, and sensible on folders, baselines and single runs."""
+"""Test comparisons: error rates by simulation, and results for folders, baselines and single runs."""
 
 import json
 from pathlib import Path

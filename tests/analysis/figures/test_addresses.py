@@ -1,4 +1,4 @@
-"""Figures by remote address, of runs made up row by row."""
+"""Test figures by remote address with synthetic runs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Figures of samples that are known as intervals: they hold the true figure, whatever the true values are."""
+"""Test figures of samples known as intervals: their bounds contain the true figure for any true values."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The self-echo lanes, from records whose clocks and ways are known."""
+"""Test the echo lanes with records whose clocks and delays are known."""
 
 from pathlib import Path
 from typing import Any

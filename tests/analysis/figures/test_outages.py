@@ -1,4 +1,4 @@
-"""Connections that fell silent, and a target that throttled, in made-up records."""
+"""Test silent connections and throttling targets with synthetic records."""
 
 from collections.abc import Sequence
 from pathlib import Path

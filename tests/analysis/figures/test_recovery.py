@@ -1,4 +1,4 @@
-"""Drops, leaves and changes of subscriptions in a made-up record: what is expected, what was missed, and recovery."""
+"""Test drops, leaves and subscription churn with a synthetic record: expected, missed, and recovery."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Steps of the load: their edges, their counts, and percentiles of their own samples and no others'."""
+"""Test load steps: their edges, their counts, and percentiles of only their own samples."""
 
 from pathlib import Path
 from typing import Any

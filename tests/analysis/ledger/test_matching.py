@@ -1,4 +1,4 @@
-"""Matching rows to expected pairs, against the definition, row by row."""
+"""Test the matching of rows to expected pairs against its definition, row by row."""
 
 import math
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""A small table is read once and kept, a large one by what is asked for: both say the same."""
+"""Test that small tables, which are cached, and large ones, which are read in part, give the same rows."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Cut into slices, a run has the same figures as in one piece; and those are the ones that plain numpy gives."""
+"""Test that a run has the same figures in slices and in one piece, and that plain numpy agrees."""
 
 import tempfile
 import threading

@@ -1,4 +1,4 @@
-"""The list of keys by revision is complete, and what the analysis writes is what was looked at when it was renewed."""
+"""Test that the list of keys by revision is complete, and that outputs equal the committed ones."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The daemons' bounds and the pings together, against offsets that are known."""
+"""Test ClockBound's bounds together with pings, for known offsets."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""How gates are decided: on figures by hand, on what the record lacks, and window by window."""
+"""Test the decision of gates: on computed figures, on incomplete records, and by window."""
 
 import math
 from pathlib import Path
@@ -251,7 +251,7 @@ def test_each_number_is_what_the_tables_say(tmp_path: Path) -> None:
 
 def test_what_a_record_has_nothing_of_is_not_known(tmp_path: Path) -> None:
     tables: dict[str, list[Row]] = {"events": [event(7, n, "/a", n * 100 * MS, "sent") for n in range(40)]}
-    nothing, samples = "there is nothing to take it of", "there are no samples"
+    nothing, samples = "there is no data for it", "there are no samples"
     expected = {
         "checks.failed == 0": "no check was made",
         "checks.ratio > 99%": "no check was made",
@@ -324,7 +324,7 @@ def test_those_that_never_were_ready_again_took_longer_than_the_record(
     if least is None:
         assert found == (value, value, value, "")
     else:
-        doubt = "1 of 5 never were ready again: it is at least this"
+        doubt = "1 of 5 never were ready again: the figure is a lower bound"
         assert found[3] == doubt
         assert found[:3] == pytest.approx((least,) * 3)
 

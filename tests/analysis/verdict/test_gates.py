@@ -1,4 +1,4 @@
-"""Gates: the grammar, the decision on figures that can be checked by hand, and what is said of it."""
+"""Test gates: the grammar, decisions that can be checked by hand, and the messages."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_what_a_gate_says(text: str, kind: Kind, op: str, threshold: float, over
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "is no gate"),
+        ("", "is not a gate"),
         ("delivery.latency.p99", "compares with nothing: write delivery.latency.p99 < 150ms"),
         ("delivery.latncy.p99 < 1ms", "did you mean delivery.latency.p99?"),
         ("delivery.latency < 1ms", "delivery.latency is many values: say which, as delivery.latency.p99"),

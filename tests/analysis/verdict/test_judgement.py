@@ -1,4 +1,4 @@
-"""The verdict of a run on itself, from made-up records."""
+"""Test the verdict on synthetic records."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`loadgen verify`: a record agrees with what was made of it, and any number that was changed is found."""
+"""Test `loadgen verify` on a run: unchanged files agree, and every changed number is found."""
 
 import json
 import shutil
@@ -254,8 +254,8 @@ def test_a_summary_of_this_version_that_lacks_a_key_was_damaged(small: Path) -> 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "summary.json cannot be read: it is no JSON from line 1 on"),
-        (b'{"format": 1,', "summary.json cannot be read: it is no JSON"),
+        (b"", "summary.json cannot be read: it is not JSON from line 1 on"),
+        (b'{"format": 1,', "summary.json cannot be read: it is not JSON"),
         (b"[1, 2]", "summary.json holds no JSON object"),
         (b"null", "summary.json holds no JSON object"),
         (b"\xff\xfe", "summary.json cannot be read: it is not UTF-8"),

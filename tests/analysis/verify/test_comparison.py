@@ -1,4 +1,4 @@
-"""A comparison that was saved is made anew from the runs that it names, and held against scipy and SQL."""
+"""Test `loadgen verify` on a comparison, which is repeated and checked with scipy and SQL."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Sessions of protocol files, fed by hand. `Told` keeps what the connection's owner would be told."""
+"""Test sessions of protocol files with given messages. `Told` keeps the calls to the handler."""
 
 import json
 from collections.abc import Callable

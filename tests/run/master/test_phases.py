@@ -1,4 +1,4 @@
-"""Each phase of a run and each way in which it ends, with a clock and a line to the workers that are made up."""
+"""Test each phase of a run and each of its endings, with a fake clock and a fake link to the workers."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

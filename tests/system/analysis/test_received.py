@@ -282,7 +282,7 @@ def test_a_table_that_is_a_pipe_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "events.parquet")
     done = loadgen("report", str(folder), timeout_s=30)
     assert done.code == 2
-    assert "events.parquet is no regular file" in done.err
+    assert "events.parquet is not a regular file" in done.err
 
 
 def test_foreign_text_is_escaped_in_the_report(folder: Path) -> None:

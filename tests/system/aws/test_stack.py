@@ -1,4 +1,4 @@
-"""Making and removing the stack, against moto's CloudFormation and AppSync, and where AWS says no."""
+"""Test creating and deleting the stack with moto's CloudFormation and AppSync, and AWS's refusals."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""The whole path as a person goes it: up, probe, run, metrics, down. Those that send load are processes of their own.
+"""Test the whole path of a user: up, probe, run, metrics, down. Commands that send load are processes.
 
 AWS's control plane is moto's server, the Event API is ours over TLS: the stack's outputs lead to it.
 """

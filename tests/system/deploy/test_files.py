@@ -1,4 +1,4 @@
-"""The files for Docker Compose and Kubernetes, held against the schemas of those who read them."""
+"""Test the files for Docker Compose and Kubernetes against the schemas of these tools."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, its reference is the code's, its commands and examples are real."""
+"""Test the documentation: links, generated reference, commands and examples."""
 
 import importlib
 import importlib.util

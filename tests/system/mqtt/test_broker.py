@@ -1,4 +1,4 @@
-"""The conversation with a real broker, over everything that carries it, and the logins."""
+"""Test the conversation with a real broker over every transport, and the logins."""
 
 import socket
 import sys

@@ -1,4 +1,4 @@
-"""The step of the CI action with the real command, run as a runner would; its own logic is in tests/docs."""
+"""Test the CI action's step with the real command; tests/docs tests its logic."""
 
 import os
 import subprocess

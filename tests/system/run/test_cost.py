@@ -1,4 +1,4 @@
-"""What a run costs: refused beforehand and stopped on the way. That it is said is told in test_end_to_end.py."""
+"""Test cost limits: runs that are refused, and runs that are stopped."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""The whole program, in processes of its own, on real sockets: three runs, which all tests of the file read."""
+"""Test the whole program in separate processes on real sockets: three runs that all tests of this file use."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""Targets that only a protocol file describes: whole runs against real servers, and what is said of mistakes."""
+"""Test targets with a protocol file: whole runs on real servers, and messages for mistakes."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Whole runs with keys: workers that have them, strangers that have not, and a worker that has them and means ill."""
+"""Test whole runs with keys: workers with keys, strangers without, and a hostile worker with a key."""
 
 import base64
 import json
@@ -168,7 +168,7 @@ def test_a_run_with_keys_is_whole_while_strangers_knock_and_no_secret_shows(
     assert mistaken.code == 2, mistaken.said
     assert "has not the master's key of this join file" in mistaken.err
     assert "Traceback" not in refused.said + mistaken.said + finished.said
-    assert f"somebody without the key of this run knocked at port {port}, from" in finished.err
+    assert f"a client without the key of this run connected to port {port}, from" in finished.err
     assert "127.0.0.1" in finished.err
     folder = only_run(results)
     manifest = read(folder / "manifest.json")

@@ -1,4 +1,4 @@
-"""A staircase of load through the whole program: each step's record is its schedule, to the request."""
+"""Test a staircase of load in a whole run: each step's record equals its schedule."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Channel namespace handlers: filter, transform, reject, and what a wrong handler does."""
+"""Test channel namespace handlers: filter, transform, reject, and faulty handlers."""
 
 import json
 from collections.abc import Callable, Iterator

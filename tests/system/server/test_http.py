@@ -1,4 +1,4 @@
-"""Publish over HTTP, from several clients."""
+"""Test publishing over HTTP from several clients."""
 
 import json
 from collections.abc import Callable

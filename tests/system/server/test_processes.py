@@ -1,4 +1,4 @@
-"""One server of several processes: one port, one set of subscribers, one end."""
+"""Test a server of several processes: one port, one set of subscribers, one end."""
 
 import json
 import os

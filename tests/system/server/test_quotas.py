@@ -1,4 +1,4 @@
-"""The service's quotas: buckets by arithmetic, and each quota on the wire."""
+"""Test the service's quotas: token buckets by arithmetic, and each quota on the wire."""
 
 import json
 import time

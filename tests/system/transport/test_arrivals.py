@@ -1,4 +1,4 @@
-"""Every arrival on record holds what a packet capture says: exactly, or within its interval."""
+"""Test that every recorded arrival contains the time in a packet capture, exactly or within its interval."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A connection to a server on which nothing comes any more is noticed; a generator that was stopped is not that."""
+"""Test that silent connections are noticed, and that a stopped generator is not mistaken for one."""
 
 import contextlib
 import select
