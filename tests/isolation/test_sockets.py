@@ -11,13 +11,13 @@ from typing import Any
 
 import gevent
 import pytest
-import trustme
 from websockets.frames import Opcode
 
 from loadgen import native
 from loadgen.measure.failures import HARNESS
 from loadgen.protocol import unreadable
 from loadgen.users.connection import ClientConnection
+from tests.authority import trusted
 from tests.isolation import corpus
 from tests.isolation.trio import BAD, KINDS, Outcome, frame, meet, poller
 
@@ -40,13 +40,7 @@ FRAMES = [
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
-    folder = tmp_path_factory.mktemp("authority")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    with trusted(tmp_path_factory.mktemp("authority")) as context:
         yield context
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import gevent
 import pytest
@@ -11,6 +11,7 @@ from websockets.sync.server import ServerConnection, serve
 from loadgen.transport.address import Address
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.websocket import WebSocket
+from tests.waiting import wait_for
 
 MESSAGES, MESSAGE = 200, "x" * 1_000
 RATE = 40_000.0
@@ -44,13 +45,6 @@ def opened(url: str) -> tuple[WebSocket, list[int], list[int | None]]:
     )
     socket.open(10)
     return socket, lengths, closed
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        gevent.sleep(0.005)
 
 
 def test_a_slow_connection_reads_at_its_rate_and_the_one_beside_it_at_once(server: str) -> None:
