@@ -93,7 +93,10 @@ class LiveDisplays:
         self._group = self._state.groups[0]
         self._metrics = make_wsgi_app(registry(lambda: self._state))
         ui = SimpleNamespace(
-            app=Flask(__name__), auth_required_if_enabled=lambda view: view, template_args={}
+            app=Flask(__name__),
+            auth_required_if_enabled=lambda view: view,
+            template_args={},
+            update_template_args=lambda: None,
         )
         extend(ui, "", lambda: self._state)
         self._page = ui.app

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import re
 import sys
+from typing import cast
 
 import uvloop
 
@@ -34,8 +35,8 @@ class Connection(asyncio.Protocol):
     """One connection: requests until it asks for the upgrade, frames from then on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do not derive from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         self._rest = b""
         self._upgraded = False
 

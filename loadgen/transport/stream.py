@@ -267,13 +267,12 @@ class SocketStream(PolledSocket):
     def _fail(self, error: TransportError) -> None:
         if isinstance(error, UnreadableError):
             self.violation = error
-        if self._opening is not None:
-            if self._opening.ready():
-                self._early = self._early or error
-            else:
-                self._opening.set_exception(error)
-            return
-        self._ended(str(error))
+        if self._opening is None:
+            self._ended(str(error))
+        elif self._opening.ready():
+            self._early = self._early or error
+        else:
+            self._opening.set_exception(error)
 
     def _ended(self, why: str = "") -> None:
         if self._socket is not None:

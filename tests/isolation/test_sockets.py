@@ -11,7 +11,6 @@ from typing import Any
 
 import gevent
 import pytest
-import trustme
 from websockets.frames import Opcode
 
 from loadgen import native
@@ -21,6 +20,7 @@ from loadgen.protocol.base import SessionHandler
 from loadgen.users.life import Life
 from loadgen.users.life_record import LifeRecord
 from loadgen.users.subscriptions import Subscriptions
+from tests.authority import trusted
 from tests.isolation import corpus
 from tests.isolation.trio import BAD, KINDS, Outcome, frame, meet, poller
 
@@ -43,13 +43,7 @@ FRAMES = [
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
-    folder = tmp_path_factory.mktemp("authority")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    with trusted(tmp_path_factory.mktemp("authority")) as context:
         yield context
 
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -14,6 +14,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.poller import FILLED
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.transport.websocket import WebSocket
+from tests.waiting import wait_for
 
 MESSAGES, MESSAGE = 200, "x" * 1_000
 RATE = 40_000.0
@@ -48,13 +49,6 @@ def opened(url: str, bytes_per_s: float | None = None) -> tuple[WebSocket, list[
     )
     socket.open(10)
     return socket, lengths, closed
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        gevent.sleep(0.005)
 
 
 def test_a_slow_connection_reads_at_its_rate_and_the_one_beside_it_at_once(server: str) -> None:

@@ -23,6 +23,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.errors import HandshakeRefusedError, TransportError
 from loadgen.transport.http import GeventHttpClient
 from loadgen.transport.websocket import WebSocket
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("inlet_kind")
 
@@ -38,13 +39,6 @@ class Recording:
 
     def named(self, name: str) -> list[tuple[Any, ...]]:
         return [arguments for called, arguments in self.calls if called == name]
-
-
-def wait_for(condition: Callable[[], object], timeout_s: float = 10) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        gevent.sleep(0.005)
 
 
 def service_of(server: Announcement) -> AppSyncEvents:

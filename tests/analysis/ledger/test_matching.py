@@ -18,9 +18,8 @@ from analysis.ledger.matching import RANKS, Found, Through, match
 from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading import slices
 from analysis.loading.run import Run
-from tests.analysis.synthetic import SECOND, T0, TYPES, Row, delivery, event, subscription, write_run
+from tests.analysis.synthetic import MS, SECOND, T0, TYPES, Row, delivery, event, subscription, write_run
 
-MS = 1_000_000
 LATE_NS = 60 * MS
 
 

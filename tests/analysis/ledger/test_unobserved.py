@@ -9,9 +9,19 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis.report.terminal import notes
-from tests.analysis.figures.test_recovery import MS, ZERO, at_times, two_lives
+from tests.analysis.figures.test_recovery import at_times, two_lives
+from tests.analysis.ledger.lives import lives_of
 from tests.analysis.ledger.test_reconcile import ledger_of
-from tests.analysis.synthetic import Row, connection, delivery, event, simple_run, subscription, write_run
+from tests.analysis.synthetic import (
+    MS,
+    ZERO,
+    connection,
+    delivery,
+    event,
+    simple_run,
+    subscription,
+    write_run,
+)
 
 FAILED = "harness failure"
 
@@ -85,29 +95,7 @@ def test_the_ledger_balances_whatever_ended_a_life(
     arrived: list[bool],
 ) -> None:
     events = at_times(*range(0, 200, 10))
-    lives: list[Row] = []
-    connections: list[Row] = []
-    life = turn = 0
-    for place, (intent, acknowledged) in enumerate(zip(intents, known, strict=False)):
-        begin_ms = place * 45
-        lives.append(
-            subscription(
-                1,
-                "/default/a",
-                (begin_ms + 5) * MS if acknowledged else None,
-                (begin_ms + 30) * MS,
-                acknowledged_ns=ZERO + begin_ms * MS if acknowledged else None,
-                life=life,
-                turn=turn,
-                intent=intent,
-            )
-        )
-        if intent == "unsubscribe":
-            turn += 1
-        else:
-            connections.append(connection(1, life, None if intent else "gone", intent=intent))
-            life, turn = life + 1, 0
-    connections.append(connection(1, life))
+    lives, connections = lives_of(intents, known)
     deliveries = [delivery(e, 1) for e, came in zip(events, arrived, strict=True) if came]
     ledger = ledger_of(tmp_path_factory.mktemp("run"), events, lives, deliveries, connections)
     assert ledger.balances

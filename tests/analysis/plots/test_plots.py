@@ -15,6 +15,7 @@ from analysis import plots
 from analysis.figures.latencies import latencies
 from analysis.plots import style
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
     Row,
@@ -27,7 +28,6 @@ from tests.analysis.synthetic import (
 )
 from tests.paths import REPO
 
-MS = 1_000_000
 #: Where the measure phase begins on the axis of time.
 BEGIN_S = 1.0
 

@@ -8,8 +8,10 @@ import pytest
 import analysis
 from analysis import text
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
+    ZERO,
     Row,
     connection,
     delivery,
@@ -19,8 +21,6 @@ from tests.analysis.synthetic import (
 )
 from tests.analysis.verdict.test_judgement import health, judged, subjects
 
-MS = 1_000_000
-ZERO = T0 + SECOND
 #: Ten seconds of measurement: a pause of 100 ms is a hundredth of it.
 LONG: list[Row] = [{"name": "measure", "start_ns": ZERO, "end_ns": ZERO + 10 * SECOND}]
 

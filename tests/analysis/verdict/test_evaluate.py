@@ -16,8 +16,10 @@ from analysis.verdict import evaluate
 from analysis.verdict.evaluate import FAILED, INCONCLUSIVE, PASSED, gates_of, worst
 from analysis.verdict.gate_figures import GateFigures
 from tests.analysis.synthetic import (
+    MS,
     SECOND,
     T0,
+    ZERO,
     Row,
     connection,
     delivery,
@@ -26,8 +28,6 @@ from tests.analysis.synthetic import (
     write_run,
 )
 
-MS = 1_000_000
-ZERO = T0 + SECOND
 WHOLE = Window(ZERO, ZERO + 4 * SECOND)
 
 

@@ -13,9 +13,17 @@ import analysis
 from analysis.gates.grammar import OPERATORS, Gate, GateError, parse
 from analysis.gates.metrics import DISTRIBUTIONS, NUMBERS, Kind, find, names
 from analysis.report.outputs import junit, markdown
-from tests.analysis.synthetic import SECOND, T0, Tables, connection, delivery, event, subscription, write_run
-
-MS = 1_000_000
+from tests.analysis.synthetic import (
+    MS,
+    SECOND,
+    T0,
+    Tables,
+    connection,
+    delivery,
+    event,
+    subscription,
+    write_run,
+)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from analysis.report.page import render
 from analysis.verdict import causes, surroundings
 from analysis.verdict.findings import Finding
 from loadgen.measure.surroundings import Around
-from tests.analysis.synthetic import SECOND, Row, event
+from tests.analysis.synthetic import MS, SECOND, Row, event
 from tests.analysis.verdict.test_causes import LONG, findings, seconds
-from tests.analysis.verdict.test_judgement import MS, health, judged, subjects
+from tests.analysis.verdict.test_judgement import health, judged, subjects
 
 GROUP = 4711
 HOST = {"hostname": "h", "cpus": 2, "kernel": "k", "platform": "linux", "machine": "m", "boot_id": "b"}

@@ -22,9 +22,7 @@ from loadgen.cli import compare
 from loadgen.cli import verify as registered
 from loadgen.cli.app import app
 from tests.analysis.comparisons import World
-from tests.analysis.synthetic import T0, connection, delivery, event, subscription, write_run
-
-MS = 1_000_000
+from tests.analysis.synthetic import MS, T0, connection, delivery, event, subscription, write_run
 
 
 def run(folder: Path, created: int, latency_ns: int) -> Path:

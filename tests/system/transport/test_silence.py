@@ -20,7 +20,8 @@ from loadgen.protocol.appsync.client import AppSyncEvents
 from loadgen.protocol.appsync.endpoints import Endpoints
 from loadgen.server.process import Announcement, ServerProcess
 from tests.transport.quiet import QuietRelay
-from tests.transport.test_websocket import converse, wait_for
+from tests.transport.test_websocket import converse
+from tests.waiting import wait_for
 
 MS = 1_000_000
 
