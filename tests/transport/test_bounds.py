@@ -21,6 +21,8 @@ from tests.transport.hostile import frame, served
 from tests.transport.test_http import Answer
 from tests.transport.test_http import served as served_to_the_end
 
+pytestmark = pytest.mark.long
+
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 

@@ -15,6 +15,8 @@ from analysis.figures.percentiles import Percentiles, nearest_rank, ranks_of_cur
 from analysis.report.terminal import print_summary
 from tests.analysis.synthetic import SECOND, T0, Tables, connection, delivery, event, subscription, write_run
 
+pytestmark = pytest.mark.long
+
 MS = 1_000_000
 WIDE = st.integers(-(2**40), 2**40)
 SAMPLE = st.tuples(

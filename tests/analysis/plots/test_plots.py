@@ -27,6 +27,8 @@ from tests.analysis.synthetic import (
 )
 from tests.paths import REPO
 
+pytestmark = pytest.mark.long
+
 MS = 1_000_000
 #: Where the measure phase begins on the axis of time.
 BEGIN_S = 1.0

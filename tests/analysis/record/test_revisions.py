@@ -20,6 +20,8 @@ from tests.analysis.synthetic import simple_run
 from tests.paths import REPO
 from tests.programs import require
 
+pytestmark = pytest.mark.long
+
 RENEW = "run `python -m tests.analysis.renew`, look at the diff and commit it"
 #: What `loadgen report` and the notebooks put beside the tracked files of the sample.
 BESIDE = ("report.html", "report.pdf", "notebooks")

@@ -26,6 +26,8 @@ from tests.analysis import reckoned
 from tests.analysis.synthetic import simple_run, write_run
 from tests.paths import REPO
 
+pytestmark = pytest.mark.long
+
 SAMPLE = REPO / "results" / "sample"
 
 

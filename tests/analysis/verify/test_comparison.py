@@ -24,6 +24,8 @@ from loadgen.cli.app import app
 from tests.analysis.comparisons import World
 from tests.analysis.synthetic import T0, connection, delivery, event, subscription, write_run
 
+pytestmark = pytest.mark.long
+
 MS = 1_000_000
 
 
