@@ -13,7 +13,7 @@ JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 SYSTEM_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help install setup check test system all docs bench mutants native-sanitized wheels constraints
+.PHONY: help install setup check style types test system all docs bench mutants native-sanitized wheels constraints
 
 help: ## Say what each word does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -41,11 +41,16 @@ setup: .venv/ready ## Make .venv with those of the checks as well
 	$(PIP) -e '.[dev,mutation,test]'
 	touch $@ .venv/installed .venv/ready
 
-check: setup ## Look at format, style, types, and what imports what
+check: style types ## Look at format, style, types, and what imports what
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+
+# Beside whole runs it takes the time that these wait.
+types: setup
+	nice $(BIN)/mypy
 
 test: setup ## Run the fast layer: what is computed, on all cores
 	$(PYTEST) -n $(JOBS) --dist loadgroup --no-loadscope-reorder tests --ignore=tests/system
@@ -53,10 +58,10 @@ test: setup ## Run the fast layer: what is computed, on all cores
 system: setup ## Run the slow layer: whole runs, servers, brokers, browsers
 	$(PYTEST) -n $(SYSTEM_JOBS) --dist loadgroup --no-loadscope-reorder tests/system
 
-# mypy uses one core and the first tests do not fill the other: side by side they take the time of the longer.
+# The fast tests use all cores; the slow ones wait a good deal, and the types are checked in that time.
 all: setup ## Run every check: what a change has to pass
-	$(MAKE) --jobs=2 check test
-	$(MAKE) system
+	$(MAKE) --jobs=2 style test
+	$(MAKE) --jobs=2 types system
 
 docs: setup ## Write the generated reference anew, and make the site in build/docs/site
 	$(BIN)/python docs/generate
