@@ -13,7 +13,7 @@ JOBS ?= $(shell echo $$(($$(nproc) + 1)))
 SYSTEM_JOBS ?= $(shell echo $$((2 * $$(nproc))))
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help install setup check test system all docs bench mutants native-sanitized wheels constraints
+.PHONY: help install setup check style types test system all docs bench mutants native-sanitized wheels constraints
 
 help: ## List these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 18
@@ -41,11 +41,16 @@ setup: .venv/ready ## Create .venv with the pinned packages for runs, checks and
 	$(PIP) -e '.[dev,mutation,test]'
 	touch $@ .venv/installed .venv/ready
 
-check: setup ## Check lint rules, formatting, types and imports between parts
+check: style types ## Check lint rules, formatting, types and imports between parts
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+
+# mypy runs at a low priority, in the time that whole runs wait.
+types: setup
+	nice $(BIN)/mypy
 
 test: setup ## Run the fast tests (unit tests), on all cores
 	$(PYTEST) -n $(JOBS) --dist loadgroup --no-loadscope-reorder tests --ignore=tests/system
@@ -53,10 +58,10 @@ test: setup ## Run the fast tests (unit tests), on all cores
 system: setup ## Run the slow tests: whole runs, servers, brokers, browsers
 	$(PYTEST) -n $(SYSTEM_JOBS) --dist loadgroup --no-loadscope-reorder tests/system
 
-# Check and test in parallel: mypy uses one core, and the first tests leave the other partly idle.
+# The fast tests use all cores; the slow tests wait much of the time, so types are checked beside them.
 all: setup ## Run all checks and tests, which every change must pass
-	$(MAKE) --jobs=2 check test
-	$(MAKE) system
+	$(MAKE) --jobs=2 style test
+	$(MAKE) --jobs=2 types system
 
 docs: setup ## Generate the reference, and build the site in build/docs/site
 	$(BIN)/python docs/generate

@@ -11,6 +11,8 @@ from ruamel.yaml import YAML
 from loadgen.aws.access import AwsError
 from loadgen.aws.template import PATH, body, logical_id, render
 
+pytestmark = pytest.mark.long
+
 NAMES = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,48}[A-Za-z0-9])?", fullmatch=True)
 
 

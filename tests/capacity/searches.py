@@ -34,6 +34,7 @@ def made_up_search(
     refuses_from: float = 1e9,
     low: float | None = 20.0,
     high: float | None = 400.0,
+    precision: float = 0.05,
     drawn: bool = False,
 ) -> Path:
     """Make a whole search in a folder: events/s of `comments`, short trials of 500 ms, full ones of 1 s.
@@ -62,7 +63,7 @@ def made_up_search(
         goals=goals,
         low=low,
         high=high,
-        precision=0.05,
+        precision=precision,
         budget_ns=None,
         short_ns=500 * MS,
         full_ns=SECOND,

@@ -100,7 +100,8 @@ def test_the_command_says_that_a_search_agrees(search: Path) -> None:
 def test_searches_of_every_end_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
-    folder = made_up_search(tmp_path / "capacity-x", monkeypatch, **more)
+    # A search that ends within a fifth has as many kinds of trials as one within a twentieth, and fewer of them.
+    folder = made_up_search(tmp_path / "capacity-x", monkeypatch, precision=0.2, **more)
     assert verify(folder).disagreements == []
 
 

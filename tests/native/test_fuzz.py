@@ -18,7 +18,10 @@ from loadgen.measure.stamp import decode_event, encode_event
 from loadgen.protocol.appsync import messages
 from loadgen.server import frames
 
-pytestmark = pytest.mark.skipif(not native.available, reason="the native receive path was not built")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not native.available, reason="the native receive path was not built"),
+]
 
 FRAMES = int(os.environ.get("LOADGEN_FUZZ_FRAMES", "100000"))
 SEED = int(os.environ.get("LOADGEN_FUZZ_SEED", "20"))

@@ -17,6 +17,8 @@ from loadgen.cli.app import app
 from tests.analysis.comparisons import World, covered, flagged, verdicts
 from tests.paths import REPO
 
+pytestmark = pytest.mark.long
+
 #: How likely a method that just meets the stated rate misses the bar of a sample.
 CHANCE = 0.001
 

@@ -25,6 +25,8 @@ from tests.analysis.synthetic import (
     write_run,
 )
 
+pytestmark = pytest.mark.long
+
 WIDE = st.integers(-(2**40), 2**40)
 SAMPLE = st.tuples(
     WIDE, st.one_of(st.just(0), st.integers(0, 2**41)), st.one_of(st.just(0), st.integers(0, 2**41))

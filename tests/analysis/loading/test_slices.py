@@ -26,6 +26,8 @@ from tests.analysis.ledger.test_reconcile import LATE_NS, Situation, situations
 from tests.analysis.synthetic import write_run
 from tests.paths import REPO
 
+pytestmark = pytest.mark.long
+
 SAMPLE = REPO / "results" / "sample"
 NUMBERS = st.lists(st.integers(0, 2**20), max_size=60)
 

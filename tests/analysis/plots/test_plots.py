@@ -28,6 +28,8 @@ from tests.analysis.synthetic import (
 )
 from tests.paths import REPO
 
+pytestmark = pytest.mark.long
+
 #: Where the measure phase begins on the axis of time.
 BEGIN_S = 1.0
 

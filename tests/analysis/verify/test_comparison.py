@@ -24,6 +24,8 @@ from loadgen.cli.app import app
 from tests.analysis.comparisons import World
 from tests.analysis.synthetic import MS, T0, connection, delivery, event, subscription, write_run
 
+pytestmark = pytest.mark.long
+
 
 def run(folder: Path, created: int, latency_ns: int) -> Path:
     """Three subscribers, twenty events in a second; the n-th arrives a thousandth of the latency later each time."""

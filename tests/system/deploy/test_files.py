@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
@@ -46,11 +45,15 @@ def test_the_compose_file_is_one_by_the_compose_specification(tmp_path: Path) ->
 
 @pytest.mark.parametrize("document", JOBS, ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
 def test_the_manifests_are_what_kubernetes_takes(document: dict[str, Any]) -> None:
+    import kubernetes_validate
+
     for version in ("1.30", "1.34"):
         kubernetes_validate.validate(document, version, strict=True)
 
 
 def test_a_mistake_in_a_manifest_would_be_found() -> None:
+    import kubernetes_validate
+
     wrong = {**JOBS[-1], "spec": {**JOBS[-1]["spec"], "parallel": 4}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, "1.34", strict=True)
@@ -79,6 +82,8 @@ _PARTS: dict[str, tuple[set[str], set[str]]] = {
 
 
 def test_the_operators_resource_has_the_members_of_its_api_and_makes_valid_pods() -> None:
+    import kubernetes_validate
+
     assert (OPERATED["apiVersion"], OPERATED["kind"]) == ("locust.io/v2", "LocustTest")
     spec = OPERATED["spec"]
     for name, (known, required) in _PARTS.items():
