@@ -7,10 +7,10 @@ expected; the kind decides the class of a loss.
 
 Two more kinds are gaps that the client caused itself, which last until the subscription is proven ready again: dropped
 (a drop of the scenario cut the connection) and away (it unsubscribed or left). An event sent in such a gap counts like
-any other if it arrives; if not, it was missed on purpose and is no loss.
+any other if it arrives; if not, it was missed on purpose and is not lost.
 
 The last kind, unobserved, is a gap that begins where a failure of the harness ended a connection, and ends like the
-other gaps. An event sent in it that is not on record went unobserved, and is no loss either.
+other gaps. An event sent in it that is not on record is unobserved, and is not lost either.
 """
 
 from dataclasses import dataclass
@@ -144,7 +144,7 @@ def _gaps(run: Run, table: pa.Table, connection: Ints, life: Ints) -> Ints:
 
 
 def gap_of(intent: str | None) -> int:
-    """Return the kind of gap that begins with a client's intent, or 0 without an intent."""
+    """Return the kind of gap that begins when a client ends a connection with this intent, or 0 if it is None."""
     if intent is None:
         return 0
     if intent == HARNESS_FAILURE:

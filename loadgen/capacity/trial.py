@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
-from analysis.loading.run import RunError, ints, load
+from analysis.loading.run import ReadError, ints, load
 from analysis.record import files
 from loadgen import subprocesses as children
 from loadgen.capacity.axes import Scale
@@ -189,7 +189,7 @@ def _arrived(folder: Path) -> int:
     run = load(folder)
     window = run.measure
     if window is None:
-        raise RunError(f"{folder} has no measurement")
+        raise ReadError(f"{folder} has no measurement")
     arrival_ns = ints(run.table("deliveries", ("arrival_ns",)), "arrival_ns")
     return int(((arrival_ns >= window.start_ns) & (arrival_ns < window.end_ns)).sum())
 

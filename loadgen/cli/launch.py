@@ -13,8 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from loadgen import subprocesses as children
-from loadgen.cli.passing import passed_on
-from loadgen.cli.request import Request
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
@@ -28,6 +26,7 @@ from loadgen.run import ending, handover, locust_settings
 from loadgen.run.ending import Ending, Told
 from loadgen.run.handover import Handover
 from loadgen.run.keyless import beyond_loopback, needs_key, worker_needs_key
+from loadgen.run.options import RunOptions
 from loadgen.run.shares import weight_of
 from loadgen.scenario import ScenarioError
 
@@ -35,7 +34,7 @@ from loadgen.scenario import ScenarioError
 _CODES_OF_WORKERS = frozenset(ExitCode) - {ExitCode.GATE_FAILED}
 
 
-def run(request: Request) -> int:
+def run(request: RunOptions) -> int:
     """Run Locust for a request and return the exit code of `loadgen run`."""
     problem = _problem(request)
     if problem is not None:
@@ -55,7 +54,7 @@ def run(request: Request) -> int:
         return int(error.code)
 
 
-def _started(request: Request, run_fd: int | None) -> int:
+def _started(request: RunOptions, run_fd: int | None) -> int:
     """Run Locust, which reads the resolved run from the descriptor ``run_fd``, and return the exit code."""
     if (note := locust_settings.ignored()) is not None:
         say(note)
@@ -78,7 +77,7 @@ def _started(request: Request, run_fd: int | None) -> int:
     return int(code)
 
 
-def _code(request: Request, child: children.Supervised, returncode: int, told: Told) -> ExitCode:
+def _code(request: RunOptions, child: children.Supervised, returncode: int, told: Told) -> ExitCode:
     """Return the exit code that the run reported, or complete its record and return inconclusive if it reported none.
 
     An interrupt before any measurement gives `ExitCode.INTERRUPTED`.
@@ -130,7 +129,7 @@ def _said(found: Ending) -> ExitCode:
     return found.code
 
 
-def _cloudwatch(folder: Path, request: Request) -> None:
+def _cloudwatch(folder: Path, request: RunOptions) -> None:
     """Compare a finished run with CloudWatch's metrics; a failure here does not change the run's exit code."""
     from loadgen.aws.access import Access
     from loadgen.cli.cloudwatch import fetch_metrics
@@ -175,7 +174,7 @@ def report(folder: Path) -> int:
     )
 
 
-def _problem(request: Request) -> str | None:
+def _problem(request: RunOptions) -> str | None:
     """Return an error in the request that shows before Locust is started, or None."""
     if request.worker and request.master:
         return "--worker cannot be combined with --master"
@@ -217,7 +216,7 @@ def _problem(request: Request) -> str | None:
     return None
 
 
-def _resolved(request: Request) -> Handover:
+def _resolved(request: RunOptions) -> Handover:
     """Resolve the run once for all processes, and check its cost.
 
     Raises:
@@ -232,7 +231,7 @@ def _resolved(request: Request) -> Handover:
     return Handover.of(run, prices, request.max_cost)
 
 
-def _join_problem(request: Request) -> str | None:
+def _join_problem(request: RunOptions) -> str | None:
     """Return why workers could not join, as a key is missing or cannot be read, or None; create missing keys.
 
     The subprocess reads the keys again, since it may also be started as plain Locust.
@@ -255,7 +254,7 @@ def _join_problem(request: Request) -> str | None:
     return None
 
 
-def _cloudwatch_problem(request: Request) -> str | None:
+def _cloudwatch_problem(request: RunOptions) -> str | None:
     """Return why --cloudwatch cannot work for this run, so that the user learns it before the run, or None."""
     from loadgen.aws.access import Access
 
@@ -274,7 +273,7 @@ def _cloudwatch_problem(request: Request) -> str | None:
     return None
 
 
-def _cost_problem(request: Request, run: ResolvedRun, prices: Prices) -> str | None:
+def _cost_problem(request: RunOptions, run: ResolvedRun, prices: Prices) -> str | None:
     """Return why the run is refused for its target or cost, or None; on a terminal, ask for confirmation if needed.
 
     Plain Locust, which gets no resolved run, makes the same checks itself.
@@ -295,7 +294,7 @@ def _cost_problem(request: Request, run: ResolvedRun, prices: Prices) -> str | N
     return None
 
 
-def _command(request: Request) -> list[str]:
+def _command(request: RunOptions) -> list[str]:
     command = children.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
     if request.worker:
         command += [
@@ -305,10 +304,10 @@ def _command(request: Request) -> list[str]:
             "--master-port",
             str(request.master_port),
         ]
-        command += passed_on(request)
+        command += request.for_locust()
         return command if request.processes == 1 else [*command, "--processes", str(request.processes)]
     assert request.scenario is not None
-    command += passed_on(request)
+    command += request.for_locust()
     if request.web:
         command += ["--web-host", "127.0.0.1", "--web-port", str(request.web_port)]
     else:

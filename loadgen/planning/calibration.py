@@ -170,8 +170,8 @@ def calibrated(seen: Mapping[str, Seen]) -> Calibration:
         publishes[name] = (run.cpu_s - idle * run.seconds) / run.published if run.published else 0.0
     if not (each_s > 0 and all(value > 0 for value in publishes.values())):
         raise CalibrationError(
-            "the runs took no more CPU time for more work, so nothing can be said of this machine: run it again when"
-            " nothing else runs"
+            "more work took no more CPU time, so the machine was too busy to be measured: run it again when nothing"
+            " else runs"
         )
     connect_s = (many.ramp_cpu_s - few.ramp_cpu_s) / (MANY - FEW)
     written = (many.spool_bytes - few.spool_bytes) / max(1, many.recorded - few.recorded)

@@ -10,8 +10,9 @@ from typing import Any
 from loadgen.planning.fanout import GroupLoad, audience, due, group_loads
 from loadgen.planning.peaks import Rates, peak
 from loadgen.resolve import ResolvedRun
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, load
+from loadgen.scenario import Scenario
 
 _QUESTION = re.compile(r"[^.?!]*\?")
 _NS_PER_S = 1_000_000_000

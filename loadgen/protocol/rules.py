@@ -40,7 +40,3 @@ class ProtocolRules:
     """True if one publish may carry several events."""
     event_bytes: int | None = None
     """The largest event, in bytes."""
-
-    def over_http(self, via: str) -> bool:
-        """Return True if a client with ``via`` in the scenario publishes over HTTP."""
-        return (via == "http" and self.publishes_over_http) or not self.publishes_over_connections

@@ -95,7 +95,7 @@ class Publishing(Struct, frozen=True, kw_only=True):
 
 
 class Reconnecting(Struct, frozen=True):
-    """How a group's clients reconnect after a lost connection; see `loadgen.resolve.behaviour.ReconnectPlan`."""
+    """The reconnect policy of a group's clients; see `loadgen.resolve.behaviour.ReconnectPlan`."""
 
     first_ns: _Ns
     most_ns: _Ns

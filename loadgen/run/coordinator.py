@@ -13,8 +13,7 @@ from analysis.record import files
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.live.state import LiveState
 from loadgen.live.view import View
-from loadgen.measure import clockbound, histograms
-from loadgen.measure.clock import boot_id, now_ns, read_both
+from loadgen.measure.clock import boot_id
 from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.budget import Budget
 from loadgen.resolve import ResolvedRun
@@ -22,19 +21,18 @@ from loadgen.run import echo
 from loadgen.run.account import Account
 from loadgen.run.kills import KillWatch, killed_here
 from loadgen.run.live_gates import LiveGates
+from loadgen.run.master.inbox import Inbox
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
 from loadgen.run.master.progress import ProgressView, Snapshot
 from loadgen.run.master.workers import Workers
-from loadgen.run.master_messages import Begin, Finish, Pong
+from loadgen.run.master_messages import Begin, Finish
 from loadgen.run.master_pauses import MasterPauses
 from loadgen.run.messages import Link, Message
 from loadgen.run.offered import offered
 from loadgen.run.record import RunFolder
-from loadgen.run.spool_transfer import SpoolReceiver
 from loadgen.run.target import Target
 from loadgen.run.threads import run_in_thread
 from loadgen.run.worker_info import WorkerInfo
-from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
 
 #: Name of the phase in which the record and the report are made.
 FINISHING: Final = "finishing"
@@ -95,15 +93,22 @@ class Coordinator:
             self._on_phase,
             self.manifest.end_phase,
         )
-        self._receiver = SpoolReceiver(self.folder.spool)
-        #: When the last piece of a worker's record came.
-        self._progressed_ns = 0
         self._kills = KillWatch()
         #: State that live displays read, or None if there are none.
         self.live = (
             LiveState(self.manifest.run, run, target.describe(), [info.worker for info in workers])
             if live
             else None
+        )
+        self._inbox = Inbox(
+            link,
+            self._clock,
+            self.workers,
+            self._phases,
+            self._view,
+            self._live_gates,
+            self.live,
+            self.folder.spool,
         )
         #: Set when the record is complete, or could not be completed.
         self.done = Event()
@@ -174,77 +179,7 @@ class Coordinator:
         Raises:
             ValueError: the worker may not send it now.
         """
-        match message:
-            case Ping():
-                self._answer(worker_id, message)
-            case Claim():
-                self._phases.grant(worker_id, message)
-            case Status():
-                self.on_status(worker_id, message)
-            case Piece():
-                self.on_spool(worker_id, message)
-            case Finished():
-                self.on_finished(worker_id, message)
-
-    def _answer(self, worker_id: str, ping: Ping) -> None:
-        """Answer a worker's ping with this process's time."""
-        received_ns, here = now_ns(), read_both()
-        self._link.to_agents(
-            Pong(
-                sent_ns=ping.sent_ns,
-                bound_ns=ping.bound_ns,
-                master_bound_ns=clockbound.error_ns(),
-                sent_raw_ns=ping.sent_raw_ns,
-                master_received_ns=received_ns,
-                master_sent_ns=here.real_ns,
-                master_raw_ns=here.raw_ns,
-            ),
-            worker_id,
-        )
-
-    def on_status(self, worker_id: str, status: Status) -> None:
-        """Take a worker's counts; raises ValueError if it reports more seconds than have passed."""
-        at_ns, state = self._clock.now_ns(), self.workers[worker_id]
-        state.take(status, at_ns - self._begun_ns)
-        self._phases.changed.set()
-        if status.histogram:
-            histogram = histograms.decoded(status.histogram)
-            self._view.observe(at_ns, histogram)
-            self._live_gates.observe(at_ns, histogram, status.shortest)
-        if self.live is not None:
-            for report in status.live:
-                self.live.observe(state.info.worker, report.plain(), at_ns)
-
-    def on_spool(self, worker_id: str, piece: Piece) -> None:
-        """Write a piece of a spool file of a worker that has no access to the run folder.
-
-        Raises:
-            ValueError: the file is not the worker's own.
-        """
-        state = self.workers[worker_id]
-        self._progressed_ns = self._clock.now_ns()
-        try:
-            answer = self._receiver.take(state.info.worker, piece)
-        except OSError as error:
-            state.broken = state.broken or (
-                f"the master cannot write the record of {state.info.name}: {why(error)}"
-            )
-            self._phases.changed.set()
-            return
-        self._link.to_agents(answer, worker_id)
-
-    def on_finished(self, worker_id: str, finished: Finished) -> None:
-        """Note that a worker has handed over its record.
-
-        Raises:
-            ValueError: it has done so before, or it names another worker's files.
-        """
-        state = self.workers[worker_id]
-        if state.finished is not None:
-            raise ValueError("it has handed over its record already")
-        state.missing_bytes = self._receiver.missing(state.info.worker, finished.files or {})
-        state.finished, state.left = finished, finished.left
-        self._phases.changed.set()
+        self._inbox.receive(worker_id, message)
 
     def snapshot(self) -> Snapshot:
         """Return the state for the progress line."""
@@ -305,10 +240,11 @@ class Coordinator:
         drain_ns = self._resolved.phases.drain_ns if cut_short else 0
         self._view.enter(FINISHING, None)
         self._link.to_agents(Finish(drain_ns=drain_ns))
-        self._progressed_ns = self._clock.now_ns() + drain_ns
+        drained_ns = self._clock.now_ns() + drain_ns
         while self.workers.pending:
             # A large record takes long to transfer: give up only when no piece has arrived for a while.
-            if self._clock.now_ns() - self._progressed_ns > _FINISH_TIMEOUT_S * 1e9:
+            progressed_ns = max(drained_ns, self._inbox.progressed_ns)
+            if self._clock.now_ns() - progressed_ns > _FINISH_TIMEOUT_S * 1e9:
                 break
             self._phases.changed.clear()
             self._clock.wait(self._phases.changed, _LOOK_S)
@@ -326,7 +262,7 @@ class Coordinator:
         self.manifest.checks = self.account.checks.to_dict()
         self.manifest.pauses = self._pauses.stop()
         with suppress(OSError):
-            # Before the tables: if the disk is too full for them, the manifest is saved already.
+            # Save the manifest before the tables, for which the disk may be too full.
             self.folder.save()
         try:
             run_in_thread(self.folder.complete)

@@ -58,7 +58,7 @@ def decide(
     later = f"`loadgen report {folder}` makes the report from the record"
     said = []
     if unwritten is not None:
-        # That sentence already says what to do.
+        # `unwritten` already says what to do, so no advice is added.
         said.append(unwritten)
     elif analysis.returncode is None:
         said.append(f"no report was made: {later}")
@@ -103,7 +103,7 @@ def how_it_ended(what: str, returncode: int, kills: KillWatch = KILLS) -> str:
         elif killed:
             why = f"; out of memory: the kernel killed it{limit_here()}"
         else:
-            why = "; not for want of memory, by the kernel's count"
+            why = "; not for lack of memory, by the kernel's count"
     return f"{what} was ended by signal {-returncode} ({name}{why})"
 
 

@@ -1,7 +1,7 @@
 """Gates that end a run early, evaluated during the run on the histograms that workers send every second.
 
 They approximate the gates evaluated on the record: a histogram holds the deliveries that arrived in a second, not those
-due in it. Only seconds that lie wholly inside a window count, so that no window is blamed for another.
+due in it. Only seconds that lie wholly inside a window count, so that a window fails by its own deliveries only.
 """
 
 from collections import deque
@@ -66,7 +66,7 @@ class LiveGates:
             if at_ns < end_ns:
                 return None
             self._done[number] += 1
-            # A message's histogram covers the second before the message was received.
+            # A histogram covers the second before its message was received.
             inside = [
                 pair for received_ns, *pair in self._seconds if begin_ns + _SECOND_NS < received_ns <= end_ns
             ]

@@ -20,13 +20,10 @@ from loadgen.run import messages
 from loadgen.run.coordinator import Coordinator
 from loadgen.run.master_messages import Refuse, StandBy
 from loadgen.run.messages import FORMAT, Message
+from loadgen.run.options import WEIGHT
 from loadgen.run.shares import weight_of
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Hello
-
-#: Environment variable that sets `--weight`, for container platforms.
-WEIGHT = "LOADGEN_WEIGHT"
-
 
 #: Time limit for a worker to introduce itself; early versions never do.
 _HELLO_TIMEOUT_S = 10.0
@@ -83,12 +80,22 @@ def refusal(hello: Hello) -> str | None:
 
 
 class Registry:
-    """The master's registry of workers. ``to_worker`` sends a message to one of them."""
+    """The master's registry of workers.
 
-    def __init__(self, runner: Any, options: Any, to_worker: Callable[[Message, str], None]) -> None:
+    ``to_worker`` sends a message to one of them; ``on_known`` is called with each that is registered.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        options: Any,
+        to_worker: Callable[[Message, str], None],
+        on_known: Callable[[WorkerInfo], None],
+    ) -> None:
         self._runner = runner
         self._options = options
         self._to_worker = to_worker
+        self._on_known = on_known
         self._known: dict[str, WorkerInfo] = {}
         self._refused: set[str] = set()
         self._changed = Event()
@@ -101,7 +108,7 @@ class Registry:
         ``worker_id`` and ``address`` are those of its connection; ``running`` is the current run, or None.
 
         Raises:
-            ValueError: it has introduced itself already.
+            ValueError: the worker has introduced itself already.
         """
         if worker_id in self._known or worker_id in self._refused:
             raise ValueError("it has introduced itself already")
@@ -121,21 +128,17 @@ class Registry:
             cpus=hello.cpus,
         )
         self._known[worker_id] = info
+        self._on_known(info)
         self._changed.set()
         if running is not None:
             if worker_id not in running.workers:
                 running.worker_late(info)
-                reason = f"{info.name} came when the run had begun: it stands by and takes no part in it"
+                reason = f"{info.name} came after the run had begun: it stands by and takes no part in it"
                 say(reason)
                 self._to_worker(StandBy(reason=reason), worker_id)
         elif not getattr(self._options, "processes", None):
             of = f" of {self._options.expect_workers}" if self._options.headless else ""
             say(f"{info.name} is here with weight {float(info.weight):g}: {len(self._known)}{of}")
-
-    def name_of(self, worker_id: str) -> str:
-        """Return a worker's name for use in messages."""
-        info = self._known.get(worker_id)
-        return f"worker {worker_id}" if info is None else info.name
 
     def admitted(self, embedded: bool) -> list[WorkerInfo]:
         """Wait until all connected workers have introduced themselves; return those admitted to the run, by number.

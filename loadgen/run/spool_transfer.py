@@ -38,7 +38,7 @@ class SpoolSender:
         self._sent: dict[str, int] = {}
         self._acknowledged: dict[str, int] = {}
         self._heard_s = self._asked_s = steady_s()
-        #: True after a long silence: send one piece at a time until an answer says from where to go on.
+        #: True after a long silence: one piece at a time is sent, until an answer says at which offset to continue.
         self._asking = False
 
     @property
@@ -114,7 +114,7 @@ class SpoolReceiver:
         """
         name, at, piece = sent.name, sent.at, sent.piece
         if name not in own_files(worker):
-            raise ValueError(f"worker {worker} sent a piece of {name!a}, which is no file of its spool")
+            raise ValueError(f"worker {worker} sent a piece of {name!a}, which is not a file of its spool")
         have = self._have.get(name, 0)
         again = at > have or crc32(piece) != sent.crc32
         fresh = b"" if again else piece[have - at :]
@@ -130,10 +130,10 @@ class SpoolReceiver:
         return SpoolWritten(name=name, have=have, again=again)
 
     def missing(self, worker: int, totals: dict[str, int]) -> int:
-        """Return how many bytes of a worker's files the master lacks; raises ValueError for a file not its own."""
+        """Return how many bytes of a worker's files the master lacks; raises ValueError for another worker's file."""
         foreign = sorted(totals.keys() - own_files(worker))
         if foreign:
-            raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is no file of its spool")
+            raise ValueError(f"worker {worker} told of {foreign[0]!a}, which is not a file of its spool")
         return sum(max(0, total - self._have.get(name, 0)) for name, total in totals.items())
 
 

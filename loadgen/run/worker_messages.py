@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from analysis.record.schemas import SCHEMAS
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample
-from loadgen.measure.live import BOUNDS_NS
+from loadgen.measure.running import BOUNDS_NS
 from loadgen.measure.spool import spool_name
 from loadgen.run import messages
 from loadgen.run.messages import MOST_TEXT, Codec, Count, Message, Name, Ns, Text, Versioned, Whole
@@ -76,7 +76,7 @@ class Piece(Versioned, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Spread(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A distribution for live displays; see `measure.live.Spread.told`."""
+    """A distribution for live displays; see `measure.running.Spread.told`."""
 
     counts: Annotated[list[Count], Meta(min_length=len(BOUNDS_NS) + 1, max_length=len(BOUNDS_NS) + 1)]
     sum_ns: float
@@ -89,7 +89,7 @@ _UnsureSeconds = Annotated[list[tuple[Whole, Count | None]], Meta(max_length=100
 
 
 class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One second of figures for live displays; see `measure.live`."""
+    """One second of figures for live displays; see `measure.running`."""
 
     start_ns: Ns
     end_ns: Ns
@@ -119,7 +119,7 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for name in _HEALTH_NUMBERS if self.health is not None else ():
             value = self.health.get(name) if self.health is not None else None
             if not isinstance(value, int):
-                raise ValueError(f"health.{name} is no whole number")
+                raise ValueError(f"health.{name} is not a whole number")
 
     @classmethod
     def of(cls, made: Mapping[str, Any]) -> "Report":

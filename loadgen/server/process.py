@@ -1,7 +1,7 @@
 """Run a server in a subprocess.
 
-This module imports neither asyncio nor aiohttp. The subprocess ends when this process does, since its standard input is
-a pipe from here.
+This module imports neither asyncio nor aiohttp. The subprocess reads standard input from a pipe of this process, and
+stops when the pipe closes: so it ends when this process ends.
 """
 
 import json

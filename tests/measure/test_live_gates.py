@@ -1,4 +1,4 @@
-"""Gates that end a run early: only what fails however uncertain the arrivals are."""
+"""Test gates that end a run early: they fail only if they fail for all possible arrivals."""
 
 from pathlib import Path
 
@@ -7,8 +7,9 @@ import numpy as np
 from analysis.gates.grammar import parse
 from loadgen.measure import histograms
 from loadgen.measure.arrival import arrival
-from loadgen.measure.live import encode
 from loadgen.measure.recorder import Recorder
+from loadgen.measure.running import encode
+from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter
 from loadgen.run.live_gates import LiveGates
 
@@ -33,8 +34,7 @@ def test_what_may_pass_does_not_end_the_run() -> None:
 
 
 def test_the_recorder_tells_the_shortest_latencies(tmp_path: Path) -> None:
-    recorder = Recorder(7, SpoolWriter(tmp_path, 0))
-    recorder.tells_shortest = True
+    recorder = Recorder(7, SpoolWriter(tmp_path, 0), sinks=Sinks(shortest=True))
     for number in range(100):
         early_ns = 3 * MS if number < 50 else 0
         recorder.deliver(1, arrival(13 * MS, early_ns), 14 * MS, (7, 1, number, 0, 0))

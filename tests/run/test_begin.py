@@ -1,4 +1,4 @@
-"""BEGIN carries the resolved run to a worker: as it is, and nothing of it is believed that its code could not bear."""
+"""Test that BEGIN carries the resolved run to a worker unchanged, and that the worker checks every bound."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run import master_messages, messages
 from loadgen.run.coordinator import Coordinator
@@ -16,7 +17,6 @@ from loadgen.run.master_messages import Begin
 from loadgen.run.messages import Message
 from loadgen.run.target import Target
 from loadgen.run.worker_info import WorkerInfo
-from loadgen.scenario import load
 
 
 class Line:

@@ -7,10 +7,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from analysis.text import clean
-from loadgen.measure.health import HealthSample
 from loadgen.measure.live import BOUNDS_NS
+
+from loadgen.measure.health import HealthSample
 from loadgen.measure.surroundings import Around
 from loadgen.resolve.resolver import resolve
 from loadgen.run import master_messages as masters
@@ -180,7 +179,7 @@ def test_there_is_a_strategy_for_every_message_and_no_name_is_given_twice() -> N
 
 
 @pytest.mark.parametrize("of", ALL, ids=lambda of: of.KIND)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_message_arrives_as_it_was_sent(of: type[Message], data: st.DataObject) -> None:
     message = data.draw(MADE[of])
@@ -202,12 +201,11 @@ def refused(of: type[Message], data: bytes) -> str | None:
     except ValueError as error:
         sentence = str(error)
         assert sentence
-        assert "\n" not in clean(sentence)
         return sentence
     return None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(message=_any_message, data=st.data())
 def test_changed_bytes_are_taken_or_refused_with_one_sentence(message: Message, data: st.DataObject) -> None:
     whole = bytearray(packed(message))
@@ -246,7 +244,7 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
     return [replaced(each, path[1:], by) if at == path[0] else each for at, each in enumerate(value)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(message=_any_message, value=_values, data=st.data())
 def test_a_changed_value_is_taken_within_the_bounds_or_refused_with_one_sentence(
     message: Message, value: Any, data: st.DataObject
@@ -266,8 +264,10 @@ def test_a_changed_value_is_taken_within_the_bounds_or_refused_with_one_sentence
 def test_a_message_of_another_version_is_refused_whatever_is_in_it(message: Message, found: int) -> None:
     of, plain = type(message), messages.plain(message)
     if not isinstance(message, Versioned):
-        # Those that serve to recognize other versions carry none.
+        # Those that serve to recognize other versions carry none, and may have keys of the future.
         assert WIRE not in plain
+        later = bytes(msgpack.dumps({**plain, WIRE: found, "of": "the future"}))
+        assert SIDES[of].decode(of.KIND, later) == message
         return
     assert plain.pop(WIRE) == FORMAT
     assert (
@@ -281,23 +281,23 @@ def test_a_message_of_another_version_is_refused_whatever_is_in_it(message: Mess
             )
 
 
-@pytest.mark.parametrize("of", ALL, ids=lambda of: of.KIND)
-@pytest.mark.parametrize(
-    "nasty",
-    [
-        b"",
-        b"\xc1",
-        b"\x91" * 100_000 + b"\x01",
-        b"\x81\xa1a" * 50_000 + b"\x01",
-        b"\x81\xa4wire" + b"\x91" * 100_000,
-        b"\x82\xa4wire\x07\xa3run" + b"\x91" * 100_000 + b"\x01",
-        b"\xdd\xff\xff\xff\xff",
-        b"\xdf\xff\xff\xff\xff",
-        b"\x81\xa2\xff\xff\xc0",
-    ],
+NASTY = (
+    b"",
+    b"\xc1",
+    b"\x91" * 100_000 + b"\x01",
+    b"\x81\xa1a" * 50_000 + b"\x01",
+    b"\x81\xa4wire" + b"\x91" * 100_000,
+    b"\x82\xa4wire\x07\xa3run" + b"\x91" * 100_000 + b"\x01",
+    b"\xdd\xff\xff\xff\xff",
+    b"\xdf\xff\xff\xff\xff",
+    b"\x81\xa2\xff\xff\xc0",
 )
-def test_what_is_no_message_is_refused(of: type[Message], nasty: bytes) -> None:
-    assert refused(of, nasty) is not None
+
+
+@pytest.mark.parametrize("of", ALL, ids=lambda of: of.KIND)
+def test_what_is_no_message_is_refused(of: type[Message]) -> None:
+    for nasty in NASTY:
+        assert refused(of, nasty) is not None, nasty[:20]
 
 
 def test_the_own_messages_of_a_process_are_checked_like_anothers() -> None:

@@ -1,4 +1,4 @@
-"""Probes: when they are sent, and to which channels."""
+"""Test the times and channels of probes."""
 
 from collections.abc import Callable
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Who may join a distributed run: what a worker says of itself, and what is said of options that cannot be."""
+"""Test worker registration: introductions, refusals, and invalid options."""
 
 import msgspec
 from typer.testing import CliRunner

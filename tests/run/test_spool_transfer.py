@@ -1,4 +1,4 @@
-"""A worker's spool reaches the master whole, whatever happens to the messages on the way."""
+"""Test that a worker's spool reaches the master whole, whatever happens to the messages."""
 
 from pathlib import Path
 
@@ -100,9 +100,9 @@ def test_a_master_that_does_not_answer_is_noticed_and_asked_with_one_piece(tmp_p
 def test_only_the_files_of_a_workers_own_spool_are_written(tmp_path: Path) -> None:
     receiver = SpoolReceiver(tmp_path)
     for name in ("deliveries-0004.arrows", "../deliveries-0003.arrows", "manifest.json", "/etc/x"):
-        with pytest.raises(ValueError, match="no file of its spool"):
+        with pytest.raises(ValueError, match="not a file of its spool"):
             receiver.take(3, Piece(name=name, at=0, piece=b"x", crc32=0))
-        with pytest.raises(ValueError, match="no file of its spool"):
+        with pytest.raises(ValueError, match="not a file of its spool"):
             receiver.missing(3, {name: 1})
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""The phases of a run, from the ramp to the end of the drain, and all that may end them early."""
+"""The phases of a run, from the ramp to the end of the drain, and the reasons to end them early."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from loadgen.run.periodic import lead_ns
 from loadgen.run.worker_messages import Claim
 from loadgen.users.worker import Timeline
 
-#: How long to wait for Locust to start further users.
+#: Time limit for Locust to start the next users.
 _USERS_TIMEOUT_S: Final = 30.0
 _LOOK_S: Final = 0.5
 _TIMED_LOOK_S: Final = 1.0
@@ -40,29 +40,29 @@ class BudgetError(Exception):
 
 
 class Clock:
-    """The master's clock, and waiting by it. Tests give another one."""
+    """The master's clock, and waits that use it; tests replace it."""
 
     def now_ns(self) -> int:
         """Return the wall-clock time in ns."""
         return now_ns()
 
     def wait(self, event: Event, timeout_s: float) -> None:
-        """Wait for an event, but no longer than ``timeout_s``."""
+        """Wait until an event is set, at most ``timeout_s`` seconds."""
         event.wait(timeout_s)
 
 
 class Pauses(Protocol):
-    """Notices when the master's process stands still: see `loadgen.run.master_pauses`."""
+    """Records pauses of the master's process; see `loadgen.run.master_pauses`."""
 
     def look(self) -> None:
-        """Look at the clocks."""
+        """Record the longest pause since the last call, if there was one."""
 
 
 class Phases:
     """Take a run through its phases: ramp, ready, warm-up, measure, drain.
 
-    Messages of the workers and signals change its state while :meth:`go` waits. ``on_enter`` is called with the name
-    and the start (wall clock, ns) of each phase, ``on_over`` with the end of each timed phase.
+    While :meth:`go` waits, the workers' messages and signals call the other methods. ``on_enter`` is called with the
+    name and the start (wall clock, ns) of each phase, ``on_over`` with the end of each timed phase.
     """
 
     def __init__(
@@ -94,16 +94,16 @@ class Phases:
         self._granted = 0
         #: Start of the ramp, or 0 if some clients have no user yet.
         self._ramp_ns = 0
-        #: Client seconds of all connections so far, and until when they are counted: what a budget needs.
+        #: Connection time of all clients so far (s), and the time up to which it is counted; for the budget.
         self._connected_s = 0.0
         self._counted_ns = clock.now_ns()
         self._interrupted = Event()
         #: Why the run must end early, unless it is interrupted.
         self._error: RunError | None = None
-        #: Set by whatever may let a wait end.
+        #: Set when a wait should check its condition again.
         self.changed = Event()
 
-    # Called while it goes on.
+    # Called while `go` waits.
 
     def interrupt(self) -> None:
         """End the run early."""
@@ -121,12 +121,10 @@ class Phases:
         self._link.to_agents(Grant(request=claim.request, granted=granted), worker_id)
         self._granted += sum(map(len, granted.values()))
         if self._granted == self._run.totals.clients and not self._ramp_ns:
-            # Only now: users that are still being spawned would hold up those that already connect.
+            # Start the ramp only now: spawning further users would delay those that already connect.
             self._ramp_ns = self._clock.now_ns() + self._lead_ns
             self._link.to_agents(Ramp(ramp_ns=self._ramp_ns))
         self.changed.set()
-
-    # The phases.
 
     def go(self) -> None:
         """Go through all phases.
@@ -134,8 +132,8 @@ class Phases:
         Raises:
             Interrupted: the run was interrupted.
             GateFailedError: a gate failed that ends the run.
-            BudgetError: the run has cost too much.
-            RunError: the target or a worker does not let it go on.
+            BudgetError: the run has cost more than its budget.
+            RunError: the target or a worker has failed.
         """
         self._ramp()
         self._await_readiness()
@@ -195,8 +193,6 @@ class Phases:
             self._sleep_until(end_ns)
             self._on_over(end_ns)
 
-    # Waiting.
-
     @property
     def _patience_s(self) -> float:
         return self._run.phases.ready_timeout_ns / 1e9
@@ -218,7 +214,7 @@ class Phases:
         while (left_ns := at_ns - self._clock.now_ns()) > 0:
             self._clock.wait(self._interrupted, min(left_ns / 1e9, look_s))
             self._pauses.look()
-            # Before the check for interrupts: Locust interrupts a test by itself when its last worker is gone.
+            # Check this before interrupts: Locust interrupts a test itself when the last worker is gone.
             self._workers.check_any()
             self._check_interrupt()
             self._workers.check_able()

@@ -1,4 +1,4 @@
-"""Nothing that is written into a run's folder goes through a link that lies there."""
+"""Test that nothing is written through a link in a run's folder."""
 
 import errno
 import json
@@ -174,8 +174,8 @@ def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "lost").symlink_to("nowhere")
     (tmp_path / "file").write_text("")
-    assert files.trouble(tmp_path / "pipe") == "is no regular file"
-    assert files.trouble(tmp_path) == "is no regular file"
+    assert files.trouble(tmp_path / "pipe") == "is not a regular file"
+    assert files.trouble(tmp_path) == "is not a regular file"
     assert files.trouble(tmp_path / "lost") == "is a link that leads nowhere"
     assert files.trouble(tmp_path / "file") is None
     assert files.trouble(tmp_path / "none") is None
@@ -183,5 +183,5 @@ def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
 
 def test_a_manifest_is_no_pipe(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "manifest.json")
-    with pytest.raises(RunError, match=r"manifest\.json is no regular file"):
+    with pytest.raises(RunError, match=r"manifest\.json is not a regular file"):
         RunFolder.open(tmp_path)

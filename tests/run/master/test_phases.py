@@ -1,4 +1,4 @@
-"""Each phase of a run and each way in which it ends, with a clock and a line to the workers that are made up."""
+"""Test each phase of a run and each of its endings, with a fake clock and a fake link to the workers."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from loadgen.exits import ExitCode, RunError
 from loadgen.planning.budget import Budget
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import ResolvedRun
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
@@ -21,7 +22,7 @@ from loadgen.run.master_messages import Go, Grant, Ramp
 from loadgen.run.messages import Message
 from loadgen.run.worker_info import LOCAL, WorkerInfo
 from loadgen.run.worker_messages import Claim
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 
 SECOND = 1_000_000_000
 _M = TypeVar("_M", bound=Message)

@@ -1,4 +1,4 @@
-"""The fixture for other projects: its example as they would run it, and what it promises beyond that."""
+"""Test the fixture for other projects, with its documented example."""
 
 import shutil
 import subprocess
