@@ -44,8 +44,10 @@ def run(request: RunOptions) -> int:
         # A worker gets its resolved run from the master.
         resolved = None if request.worker else _resolved(request)
         with ExitStack() as stack:
-            run_fd = None if resolved is None else stack.enter_context(handover.handed(resolved))
-            return _started(request, run_fd)
+            if resolved is None:
+                return _started(request, None, ())
+            run_fd = stack.enter_context(handover.handed(resolved))
+            return _started(request, run_fd, tuple(resolved.data.values()))
     except ScenarioError as error:
         say(str(error))
         return int(ExitCode.USAGE)
@@ -54,13 +56,16 @@ def run(request: RunOptions) -> int:
         return int(error.code)
 
 
-def _started(request: RunOptions, run_fd: int | None) -> int:
-    """Run Locust, which reads the resolved run from the descriptor ``run_fd``, and return the exit code."""
+def _started(request: RunOptions, run_fd: int | None, data_fds: tuple[int, ...]) -> int:
+    """Run Locust, which reads the resolved run from the descriptor ``run_fd``, and return the exit code.
+
+    ``data_fds`` are the open files with the rows of its data.
+    """
     if (note := locust_settings.ignored()) is not None:
         say(note)
     reader, writer = os.pipe()
     environment = {**children.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
-    passed = [writer]
+    passed = [writer, *data_fds]
     if run_fd is not None:
         environment[handover.RUN_FD] = str(run_fd)
         passed.append(run_fd)
@@ -224,11 +229,11 @@ def _resolved(request: RunOptions) -> Handover:
         RunError: the run is refused for its target or cost, or was not confirmed.
     """
     assert request.scenario is not None
-    run = run_of(request.scenario, request.overrides, request.target)
+    run, tables = run_of(request.scenario, request.overrides, request.target)
     prices = load_prices(request.prices)
     if (problem := _cost_problem(request, run, prices)) is not None:
         raise RunError(problem, ExitCode.USAGE)
-    return Handover.of(run, prices, request.max_cost)
+    return Handover.of(run, tables, prices, request.max_cost)
 
 
 def _join_problem(request: RunOptions) -> str | None:

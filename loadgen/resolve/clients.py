@@ -4,7 +4,6 @@ A plan depends only on the resolved run and the client's number, so each worker 
 only.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -99,7 +98,6 @@ class Clients:
         self._data = Tables() if tables is None else tables
         self._rows = rows
         self._seed = str(run.seed)
-        self._firsts = [group.first for group in run.groups]
         self._subscribe = {
             group.name: [Template.parse(source) for source in group.subscribe] for group in run.groups
         }
@@ -120,9 +118,7 @@ class Clients:
             IndexError: there is no such client.
             KeyError: a value is missing.
         """
-        if not 0 <= number < len(self):
-            raise IndexError(f"client numbers are 0..{len(self) - 1}, not {number}")
-        group = self._run.groups[bisect_right(self._firsts, number) - 1]
+        group = self._run.group_of(number)
         index = number - group.first
         offset_ns = ramp_offset_ns(index, group.ramp_per_s)
         if values is None:

@@ -1,6 +1,6 @@
 """The values that clients and publish requests take from the rows of data."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from random import Random
 
 from loadgen.data.assignment import client_row, request_rows
@@ -26,6 +26,20 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if source_of(name) is not None))
 
 
+def request_columns(run: ResolvedRun) -> dict[str, list[str]]:
+    """Return the columns of each data that publish requests draw from, and not from a client's own row."""
+    found: dict[str, list[str]] = {}
+    for publishing in run.publishing.values():
+        for name in Template.parse(publishing.channel).names:
+            source = source_of(name)
+            if source is None or run.data[source].assign == "by-client":
+                continue
+            columns = found.setdefault(source, [])
+            if (column := name.removeprefix(f"{source}.")) not in columns:
+                columns.append(column)
+    return found
+
+
 class ClientRows:
     """The values of each client's own rows, read from the tables; only the process that has the files can make it."""
 
@@ -49,6 +63,17 @@ class ClientRows:
             number=number,
             index=number - group.first,
         )
+
+    def of(self, numbers: Iterable[int]) -> dict[int, dict[str, Cell]]:
+        """Return the values of each of the clients with these global numbers that has any."""
+        if not any(self._names.values()):
+            return {}
+        found = {}
+        for number in numbers:
+            group = self._run.group_of(number)
+            if self._names[group.name]:
+                found[number] = self.values(group, number)
+        return found
 
     def values(self, group: Group, number: int) -> dict[str, Cell]:
         """Return the values of the client with the global number ``number`` by the names in templates."""

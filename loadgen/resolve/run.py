@@ -6,6 +6,7 @@ its Locust process and the master to the workers. It holds no secrets: a login o
 Decoding checks every bound that the code relies on, since a worker does not trust its master.
 """
 
+from bisect import bisect_right
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, Literal
@@ -305,6 +306,17 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             if group.name == name:
                 return group
         raise KeyError(name)
+
+    def group_of(self, number: int) -> Group:
+        """Return the group of the client with the global number ``number``; raises IndexError if there is none."""
+        found = self.groups[max(0, bisect_right(self._firsts, number) - 1)]
+        if not found.first <= number < found.first + found.count:
+            raise IndexError(f"client numbers are 0..{self.totals.clients - 1}, not {number}")
+        return found
+
+    @cached_property
+    def _firsts(self) -> tuple[int, ...]:
+        return tuple(group.first for group in self.groups)
 
     def counts_by_role(self) -> dict[Role, int]:
         """Return how many clients have each role; a participant counts only as a participant."""

@@ -6,6 +6,7 @@ from functools import partial
 from gevent.event import Event
 
 from loadgen.credentials.allowed import NOTHING, Allowed
+from loadgen.data.tables import Tables
 from loadgen.live.plan import live_reports
 from loadgen.measure.checks import Checks
 from loadgen.measure.clock import boot_id
@@ -19,7 +20,7 @@ from loadgen.run import worker_process
 from loadgen.run.account import show_failure
 from loadgen.run.echo import EchoLane
 from loadgen.run.live_gates import LiveGates
-from loadgen.run.master_messages import Begin, Finish, Go, Grant, Pong, Ramp, SpoolWritten
+from loadgen.run.master_messages import Begin, Finish, Go, Grant, Pong, Ramp, Rows, SpoolWritten
 from loadgen.run.messages import Link, Message
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
 from loadgen.run.shared_folder import spool_folder
@@ -58,9 +59,13 @@ class Agent:
         begin: Begin,
         allowed: Allowed = NOTHING,
         login_from: str | None = "the master",
+        tables: Tables | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """``allowed`` and ``login_from`` are as in `Target.from_payload`."""
+        """``allowed`` and ``login_from`` are as in `Target.from_payload`.
+
+        ``tables`` are the run's data if this process has them; else their rows come by messages.
+        """
         #: Failures here that are not the service's fault; they make the run invalid.
         self.failures = Failures(show_failure)
         #: Results of the checks in the user's code.
@@ -68,7 +73,12 @@ class Agent:
         self.progress = Progress()
         troubles = self._troubles = Troubles(begin.worker)
         context = self._context = Context.of(
-            begin, allowed, login_from, partial(self.failures.add, NETWORK, "connecting"), troubles.on_network
+            begin,
+            allowed,
+            login_from,
+            tables,
+            partial(self.failures.add, NETWORK, "connecting"),
+            troubles.on_network,
         )
         self.service: Service = context.service
         self.dialer: Dialer = context.dialer
@@ -89,7 +99,7 @@ class Agent:
         recorder = self.recorder = Recorder(begin.token, writer, run_in_thread, native_lock(), sinks)
         self._time = MasterTime(link, clock, estimate, recorder)
         self._barriers = Barriers(clock, self._time, begin.run.totals.ramp_ns)
-        self._users = Users(link, clock, context.clients)
+        self._users = Users(link, clock, context.clients, context.rows.complete)
         readiness = self._readiness_of(begin)
         self.readiness: Readiness = readiness
         plan = context.echo_plan(begin)
@@ -202,6 +212,8 @@ class Agent:
         match message:
             case Grant():
                 self._users.on_grant(message)
+            case Rows():
+                self._context.rows.take(message)
             case Ramp():
                 self._barriers.begin_ramp(message.ramp_ns)
             case Go():

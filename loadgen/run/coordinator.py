@@ -10,6 +10,7 @@ from typing import Any, Final
 from gevent.event import Event
 
 from analysis.record import files
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError, why
 from loadgen.live.state import LiveState
 from loadgen.live.view import View
@@ -17,6 +18,7 @@ from loadgen.measure.clock import boot_id
 from loadgen.measure.failures import message_of, place_of
 from loadgen.planning.budget import Budget
 from loadgen.resolve import ResolvedRun
+from loadgen.resolve.rows import ClientRows
 from loadgen.run import echo
 from loadgen.run.account import Account
 from loadgen.run.kills import KillWatch, killed_here
@@ -52,6 +54,7 @@ class Coordinator:
         self,
         link: Link,
         run: ResolvedRun,
+        tables: Tables,
         target: Target,
         results: Path,
         workers: Sequence[WorkerInfo],
@@ -83,6 +86,7 @@ class Coordinator:
         self._pauses = MasterPauses()
         self._phases = Phases(
             run,
+            ClientRows(run, tables),
             link,
             self.workers,
             self._view,

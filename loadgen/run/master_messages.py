@@ -60,6 +60,23 @@ class Grant(Versioned, frozen=True, kw_only=True):
 
     request: Count
     granted: dict[Name, list[Count]]
+    #: Values of these clients' own rows of data, by the client's number and the name in templates.
+    values: dict[Count, dict[Text, Any]] = msgspec.field(default_factory=dict)
+
+
+class Rows(Versioned, frozen=True, kw_only=True):
+    """A piece of the rows of data that publish requests draw from; see `rows_transfer`."""
+
+    KIND: ClassVar[str] = messages.ROWS
+
+    data: Name
+    columns: list[Text]
+    #: Lines of these rows in the data's file.
+    lines: list[Count]
+    #: JSON texts, column by column.
+    cells: list[list[str]]
+    #: True if no more rows of these data come.
+    last: bool
 
 
 class Ramp(Versioned, frozen=True, kw_only=True):
@@ -130,7 +147,7 @@ class StandBy(Message, frozen=True, kw_only=True):
     reason: Text
 
 
-CODEC: Final = Codec(Begin, Grant, Ramp, Go, Finish, SpoolWritten, Pong, Refuse, StandBy)
+CODEC: Final = Codec(Begin, Grant, Rows, Ramp, Go, Finish, SpoolWritten, Pong, Refuse, StandBy)
 
 
 def decoded(kind: str, raw: msgspec.Raw | bytes) -> Message | None:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 #: Version of the messages, to be increased with each change: workers of another format are refused.
-FORMAT: Final = 7
+FORMAT: Final = 8
 #: Key under which an encoded message holds its version.
 WIRE: Final = "wire"
 
@@ -23,6 +23,8 @@ BEGIN: Final = "loadgen.begin"
 #: agent → coordinator: users ask for clients of their roles. coordinator → agent: the numbers of these clients.
 CLAIM: Final = "loadgen.claim"
 GRANT: Final = "loadgen.grant"
+#: coordinator → agents, after BEGIN: rows of data that publish requests draw from (see `rows_transfer`).
+ROWS: Final = "loadgen.rows"
 #: coordinator → agents: every client has a user, and the ramp begins at the given time.
 RAMP: Final = "loadgen.ramp"
 #: coordinator → agents: all subscriptions are ready, with the timeline.

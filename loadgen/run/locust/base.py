@@ -11,6 +11,7 @@ from typing import Any
 from locust.env import Environment
 
 from loadgen.credentials.allowed import Allowed
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode
 from loadgen.measure.failures import message_of
 from loadgen.run.account import Account
@@ -168,8 +169,8 @@ class ProcessWithRuns(LocustProcess):
         """Return the workers that take part in a run that begins now; raises RunError if too few do."""
 
     @abstractmethod
-    def begin_worker(self, worker_id: str, begin: Begin) -> None:
-        """Begin a worker's part in a run."""
+    def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
+        """Begin a worker's part in a run, whose data are ``tables``."""
 
     @abstractmethod
     def in_reach(self, worker_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 import gevent
 
+from loadgen.data.tables import Tables
 from loadgen.run import messages
 from loadgen.run import registration as joining
 from loadgen.run.account import Account
@@ -55,9 +56,9 @@ class LocalProcess(ProcessWithRuns):
         """Return this process."""
         return [joining.local()]
 
-    def begin_worker(self, worker_id: str, begin: Begin) -> None:
+    def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
         """Begin the worker's part at once: Locust starts the users when this returns."""
-        self._worker.begin(begin)
+        self._worker.begin(begin, tables)
 
     def in_reach(self, worker_id: str) -> bool:
         """Return True."""

@@ -6,8 +6,9 @@ import gevent
 from locust.env import Environment
 from locust.runners import STATE_MISSING
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode
-from loadgen.run import messages, worker_messages
+from loadgen.run import messages, rows_transfer, worker_messages
 from loadgen.run import registration as joining
 from loadgen.run.locust.base import ProcessWithRuns, Settings, reason_of
 from loadgen.run.locust.dispatch import dispatcher_of
@@ -75,9 +76,11 @@ class MasterProcess(ProcessWithRuns):
         """Return those admitted to a run that begins now; raises RunError if too few can take part."""
         return self._registry.admitted(embedded)
 
-    def begin_worker(self, worker_id: str, begin: Begin) -> None:
-        """Send BEGIN to a worker."""
+    def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
+        """Send a worker BEGIN, and then the rows that its publish requests draw from."""
         self.to_agents(begin, worker_id)
+        for piece in rows_transfer.pieces(begin.run, tables):
+            self.to_agents(piece, worker_id)
 
     def in_reach(self, worker_id: str) -> bool:
         """Return True if Locust has heard the worker's heartbeats lately."""

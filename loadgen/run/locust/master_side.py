@@ -8,6 +8,7 @@ import gevent
 from locust.env import Environment
 
 from loadgen.config.problems import ScenarioError
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.run import ending
 from loadgen.run.account import Account
@@ -40,8 +41,8 @@ class Workers(Link, Protocol):
         ``embedded`` is True if the target is the embedded server.
         """
 
-    def begin_worker(self, worker_id: str, begin: Begin) -> None:
-        """Begin a worker's part in a run."""
+    def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
+        """Begin a worker's part in a run, whose data are ``tables``."""
 
     def in_reach(self, worker_id: str) -> bool:
         """Return True if the worker can be reached."""
@@ -124,6 +125,7 @@ class MasterSide:
             coordinator = self._coordinator_of(
                 link=self._workers,
                 run=prepared.given.run,
+                tables=prepared.tables,
                 target=prepared.target,
                 results=Path(self._options.results),
                 workers=workers,
@@ -143,7 +145,7 @@ class MasterSide:
             coordinator.account.take(self._early)
         prepared.live.begin(coordinator)
         for info in workers:
-            self._workers.begin_worker(info.worker_id, coordinator.begin(info.worker_id))
+            self._workers.begin_worker(info.worker_id, coordinator.begin(info.worker_id), prepared.tables)
         display.start()
         self._spawn(run.conduct)
 

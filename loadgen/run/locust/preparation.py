@@ -12,6 +12,7 @@ from loadgen import garbage
 from loadgen.aws.access import Access
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
 from loadgen.planning import limits, room
@@ -32,6 +33,8 @@ class Prepared:
     """A run that can begin."""
 
     given: Handover
+    #: The rows of the run's data.
+    tables: Tables
     target: target.Target
     live: LiveService
 
@@ -102,7 +105,7 @@ class Preparation:
         say_room(processes, embedded=options.target is None and run.target is None)
         for line in live.shown:
             say(line)
-        return Prepared(given, found, live)
+        return Prepared(given, given.tables(), found, live)
 
     def _target_of(self, run: ResolvedRun) -> target.Target:
         """Return the target that the options or the scenario name, or start the embedded server."""
@@ -136,7 +139,7 @@ class Preparation:
         from loadgen.resolve.resolver import run_of
 
         options = self._options
-        run = run_of(options.scenario, options.overrides or (), options.target)
+        run, tables = run_of(options.scenario, options.overrides or (), options.target)
         prices = load_prices(None if options.prices is None else Path(options.prices))
         where = guard.elsewhere(options.target, run)
         found = guard.check(
@@ -151,7 +154,7 @@ class Preparation:
             raise RunError(found.refusal, ExitCode.USAGE)
         if found.question is not None and not options.yes:
             raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
-        return Handover.of(run, prices, options.max_cost)
+        return Handover.of(run, tables, prices, options.max_cost)
 
     def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
         """Start the embedded server and return it as the target; raises RunError.

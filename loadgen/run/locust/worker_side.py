@@ -11,6 +11,7 @@ from locust.env import Environment
 from loadgen import lifeline
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning import limits
 from loadgen.run import agent as agents
@@ -86,8 +87,11 @@ class WorkerSide:
         """True if this worker has handed over its record."""
         return self.agent is not None and bool(self.agent.finished.is_set())
 
-    def begin(self, begin: Begin) -> None:
-        """Begin a part in a run; a failure is reported to the master."""
+    def begin(self, begin: Begin, tables: Tables | None = None) -> None:
+        """Begin a part in a run; a failure is reported to the master.
+
+        ``tables`` are the run's data if the master is this process; else their rows come by messages.
+        """
         try:
             agent = self.agent = self._agent_of(
                 WorkerStatistics(self._environment.stats, begin.run),
@@ -96,6 +100,7 @@ class WorkerSide:
                 begin,
                 self._allowed,
                 self._login_from,
+                tables,
             )
             agent.failures.take(self._early.failures)
             agent.checks.take(self._early.checks)

@@ -11,6 +11,7 @@ from loadgen.measure.clock import now_ns
 from loadgen.planning.budget import Budget
 from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ResolvedRun
+from loadgen.resolve.rows import ClientRows
 from loadgen.run.live_gates import LiveGates
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
@@ -68,6 +69,7 @@ class Phases:
     def __init__(
         self,
         run: ResolvedRun,
+        rows: ClientRows,
         link: Link,
         workers: Workers,
         view: ProgressView,
@@ -79,6 +81,7 @@ class Phases:
         on_over: Callable[[int], None],
     ) -> None:
         self._run = run
+        self._rows = rows
         self._link = link
         self._workers = workers
         self._view = view
@@ -118,7 +121,8 @@ class Phases:
     def grant(self, worker_id: str, claim: Claim) -> None:
         """Grant the next clients of the claimed roles to a worker's users; the last grant sets the ramp's start."""
         granted = self._workers[worker_id].grant(claim.wanted)
-        self._link.to_agents(Grant(request=claim.request, granted=granted), worker_id)
+        values = self._rows.of(number for numbers in granted.values() for number in numbers)
+        self._link.to_agents(Grant(request=claim.request, granted=granted, values=values), worker_id)
         self._granted += sum(map(len, granted.values()))
         if self._granted == self._run.totals.clients and not self._ramp_ns:
             # Start the ramp only now: spawning further users would delay those that already connect.

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from loadgen.credentials.allowed import Allowed
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.base import Service
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import Clients, ResolvedRun
 from loadgen.run.echo import EchoPlan, plan_echo
 from loadgen.run.master_messages import Begin
+from loadgen.run.rows_transfer import ArrivingRows
 from loadgen.run.target import Target
 from loadgen.transport.address import Address
 from loadgen.transport.dialing import Dialer
@@ -23,6 +25,8 @@ class Context:
 
     run: ResolvedRun
     clients: Clients
+    #: The rows of data that publish requests draw from.
+    rows: ArrivingRows
     rules: ProtocolRules
     service: Service
     #: Opens all sockets of this worker.
@@ -35,12 +39,14 @@ class Context:
         begin: Begin,
         allowed: Allowed,
         login_from: str | None,
+        tables: Tables | None,
         on_failed: Callable[[Exception], None],
         on_note: Callable[[str], None],
     ) -> "Context":
         """Return the context of a run that begins.
 
-        ``on_failed`` is called when this machine cannot connect, ``on_note`` with what users should know of connects.
+        ``tables`` are the run's data if this process has them. ``on_failed`` is called when this machine cannot
+        connect, ``on_note`` with what users should know of connects.
 
         Raises:
             RunError: the target cannot be used from here.
@@ -55,9 +61,11 @@ class Context:
             on_failed=on_failed,
             on_note=on_note,
         )
+        rows = ArrivingRows(begin.run, tables)
         return cls(
             run=begin.run,
-            clients=Clients(begin.run),
+            clients=Clients(begin.run, rows.tables),
+            rows=rows,
             rules=target.protocol.rules,
             service=service,
             dialer=dialer,

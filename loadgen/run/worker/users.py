@@ -4,7 +4,7 @@ import secrets
 from collections import Counter
 from typing import Final
 
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 
 from loadgen.resolve import ClientPlan, Clients
 from loadgen.run.master_messages import Grant
@@ -19,8 +19,10 @@ _LOOK_S: Final = 0.02
 class Users:
     """Claim clients for users from the master, and count the users that play one."""
 
-    def __init__(self, link: Link, clock: Clock, clients: Clients) -> None:
+    def __init__(self, link: Link, clock: Clock, clients: Clients, complete: Event) -> None:
+        """``complete`` is set when the rows that publish requests draw from are here."""
         self._link = link
+        self._complete = complete
         self._clock = clock
         self._clients = clients
         #: Claims that are not sent yet: a role, and the result that its user waits for.
@@ -36,8 +38,12 @@ class Users:
             # Users are spawned by the thousand: one message carries all claims of the next few milliseconds.
             self._clock.after(_CLAIM_WINDOW_S, self._send)
         self._claims.append((role, granted))
-        number = granted.get()
-        return None if number is None else self._clients.client(number)
+        client = granted.get()
+        if client is None:
+            return None
+        self._complete.wait()
+        number, values = client
+        return self._clients.client(number, values)
 
     def _send(self) -> None:
         claims, self._claims = self._claims, []
@@ -51,7 +57,8 @@ class Users:
         granted = {role: list(numbers) for role, numbers in grant.granted.items()}
         for role, waiting in self._asked.pop(grant.request, ()):
             numbers = granted.get(role)
-            waiting.set(numbers.pop(0) if numbers else None)
+            number = numbers.pop(0) if numbers else None
+            waiting.set(None if number is None else (number, grant.values.get(number, {})))
 
     def release(self) -> None:
         """Give no client to the users whose claims are not sent yet: the run is over."""
