@@ -14,7 +14,7 @@ from loadgen.planning.prices import load_prices
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.run.live_gates import LiveGates
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
@@ -89,7 +89,7 @@ class Conducted:
         infos = [WorkerInfo(worker_id, number, pid=number) for number, worker_id in enumerate(workers)]
         self.workers = Workers(self.run, infos)
         self.view = ProgressView(self.run.totals, self.workers, self.clock.at_ns)
-        self.gates = LiveGates.of(self.run)
+        self.gates = EarlyGates.of(self.run)
         self.entered: list[tuple[str, int]] = []
         self.over: list[int] = []
         self.phases = Phases(

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.master_messages import Grant
 from loadgen.run.worker.users import Users
 from loadgen.run.worker_messages import Claim
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from tests.run.worker.made_up import MadeUpClock, MadeUpLine, settle
 
 RUN = resolve(load("comments", overrides_of(["clients.readers.count=40", "clients.commenters.count=20"])))
