@@ -244,8 +244,7 @@ class WebSocket(SocketStream):
 
     def _send_pong(self) -> None:
         self._pong_due = False
-        if self._unsent is None and (pong := self._library.pong) is not None:
-            self._library.pong = None
+        if self._unsent is None and (pong := self._library.take_pong()) is not None:
             self._write(pong)
 
     def _all_sent(self) -> None:
