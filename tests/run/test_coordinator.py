@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
@@ -71,6 +72,7 @@ class Site:
         self.coordinator = Coordinator(
             self,
             self.run,
+            Tables(),
             TARGET,
             folder,
             infos,

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from gevent.event import Event
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
@@ -204,7 +205,7 @@ class Workers:
             raise self.refusal
         return self.infos
 
-    def begin_worker(self, worker_id: str, begin: Begin) -> None:
+    def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
         self.begun.append((worker_id, begin))
 
     def in_reach(self, worker_id: str) -> bool:

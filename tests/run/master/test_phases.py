@@ -8,12 +8,14 @@ from gevent.event import Event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning.budget import Budget
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
+from loadgen.resolve.rows import ClientRows
 from loadgen.run.early_gates import EarlyGates
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
 from loadgen.run.master.progress import ProgressView
@@ -94,6 +96,7 @@ class Conducted:
         self.over: list[int] = []
         self.phases = Phases(
             self.run,
+            ClientRows(self.run, Tables()),
             self.line,
             self.workers,
             self.view,

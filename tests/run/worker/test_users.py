@@ -5,6 +5,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,9 @@ READER, WRITER = (group.role for group in RUN.groups)
 class Site:
     def __init__(self) -> None:
         self.line, self.clock = MadeUpLine(), MadeUpClock()
-        self.users = Users(self.line, self.clock, Clients(RUN))
+        self.complete = Event()
+        self.complete.set()
+        self.users = Users(self.line, self.clock, Clients(RUN), self.complete)
 
     def claims(self, *roles: str) -> list[Any]:
         waiting = [gevent.spawn(self.users.claim, role) for role in roles]
