@@ -146,11 +146,6 @@ class Library:
         """Begin the closing handshake."""
         self._made().send_close(CloseCode.NORMAL_CLOSURE)
 
-    def take_pong(self) -> bytes | None:
-        """Return the pong to send, or None; it then counts as sent."""
-        pong, self.pong = self.pong, None
-        return pong
-
     def to_send(self) -> list[bytes]:
         """Return the frames to send, except pongs: see `take_pong`."""
         frames = []
