@@ -146,6 +146,9 @@ def _groups(each: "Portrait") -> Iterator[str]:
     resolved = each.scenario.resolved()
     for key, variable in resolved.get("variables", {}).items():
         yield f"{{{key}}}: {_written(variable)}"
+    for key, data in each.scenario.data.items():
+        rows = f"{data.first:,} row{'' if data.first == 1 else 's'}" if data.first is not None else "rows"
+        yield f"{{{key}.…}}: {rows} of {_written(data.file)}, {data.assign}"
     for name, group in each.scenario.clients.items():
         parts = [f"{group.count:,} client{'s' if group.count > 1 else ''}"]
         if group.subscribe:

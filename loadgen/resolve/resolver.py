@@ -36,6 +36,19 @@ def run_of(
     return run, tables
 
 
+def planned(
+    name_or_path: str, overrides: Iterable[str] = (), target: str | None = None
+) -> tuple[Scenario, ResolvedRun]:
+    """Load and resolve a scenario as `run_of` does, for an estimate: each client is not checked, and rows are not kept.
+
+    Raises:
+        ScenarioError: the scenario cannot be read; it has a line for each problem.
+    """
+    scenario, tables = load_with_data(name_or_path, overrides_of(overrides), target=target)
+    with tables:
+        return scenario, resolve(scenario, target, tables)
+
+
 def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None = None) -> ResolvedRun:
     """Resolve a scenario; ``target`` is a URL that replaces the scenario's own target.
 
