@@ -213,7 +213,10 @@ class Agent:
             case Grant():
                 self._users.on_grant(message)
             case Rows():
-                self._context.rows.take(message)
+                try:
+                    self._context.rows.take(message)
+                except (ValueError, OSError) as error:
+                    self._troubles.on_broken(f"cannot keep the rows of data: {error}")
             case Ramp():
                 self._barriers.begin_ramp(message.ramp_ns)
             case Go():
