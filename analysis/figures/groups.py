@@ -28,7 +28,7 @@ class Group:
 
 def groups_of(latency_ns: npt.NDArray[Any], code: npt.NDArray[Any]) -> list[Group]:
     """Return the largest groups, and the rest as one group; deliveries without a group (-1) are left out."""
-    # Block by block, because numpy counts and indexes with 8 bytes a number whatever the codes' type is.
+    # Block by block: numpy counts and indexes with 8 bytes for each number, even if the codes are smaller.
     blocks = [slice(begin, begin + SLICE_ROWS) for begin in range(0, len(code), SLICE_ROWS)]
     size = int(code.max()) + 2 if len(code) else 1
     counts = np.zeros(size, dtype=np.int64)

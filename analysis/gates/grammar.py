@@ -32,7 +32,7 @@ OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "!=": operator.ne,
 }
 #: Prefix of the metrics that can be watched while a run goes on.
-LIVE: Final = "delivery.latency"
+ENDS_EARLY: Final = "delivery.latency"
 
 
 class GateError(ValueError):
@@ -64,9 +64,9 @@ class Gate:
             raise GateError("says 'over' twice; keep one")
         gate = replace(self, over_ns=self.over_ns or over_ns, abort_early=abort_early)
         _check_window(gate)
-        if abort_early and not self.metric.name.startswith(LIVE):
+        if abort_early and not self.metric.name.startswith(ENDS_EARLY):
             raise GateError(
-                f"has abort_early, which goes with {LIVE} only: other metrics are known at the end only"
+                f"has abort_early, which goes with {ENDS_EARLY} only: other metrics are known at the end only"
             )
         return gate
 

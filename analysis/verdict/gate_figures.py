@@ -22,7 +22,7 @@ from analysis.ledger.reconcile import Reconciled, reconcile
 from analysis.loading import requests
 from analysis.loading.run import Ints, Run, Window, ints
 
-_UNKNOWN_CLOCKS = "how the clocks stood to each other is not known"
+_UNKNOWN_CLOCKS = "the offset between the clocks is not known"
 Value = tuple[float | None, float | None, float | None, str]
 """Value, lowest, highest, and the doubt, which says why if there is no value."""
 
@@ -43,9 +43,7 @@ class GateFigures:
             return self._statistic(gate, window)
         found = self._number(metric.name, window)
         if found is None:
-            why = (
-                "no check was made" if metric.name.startswith("checks.") else "there is nothing to take it of"
-            )
+            why = "no check was made" if metric.name.startswith("checks.") else "there is no data for it"
             return None, None, None, why
         return _said(found)
 
@@ -88,7 +86,7 @@ class GateFigures:
             value = float(times.min() if statistic == "min" else times.max())
         if not len(waited) or (statistic != "mean" and value < waited.min()):
             return value, value, value, ""
-        doubt = f"{len(waited):,} of {len(times):,} never were ready again: it is at least this"
+        doubt = f"{len(waited):,} of {len(times):,} never were ready again: the figure is a lower bound"
         # A lower bound fails a gate that it exceeds, but cannot pass one.
         least = value if statistic == "mean" else max(float(waited.min()), 0.0)
         return least, least, least, doubt
@@ -244,7 +242,7 @@ class GateFigures:
 
 def _enough(count: int, percentile: float) -> bool:
     """Return whether at least one of ``count`` samples lies beyond a percentile."""
-    # Of 1,000 samples one is above p99.9, though 1 − 99.9/100 is a little less than a thousandth in binary.
+    # The tolerance is for rounding: 1 − 99.9/100 is slightly below 0.001, but one of 1,000 samples is above p99.9.
     return count * (1 - percentile / 100) >= 1 - 1e-9
 
 

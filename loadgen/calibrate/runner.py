@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import analysis
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.calibrate.cases import Case
 from loadgen.calibrate.checks import Line
 from loadgen.calibrate.truth import Truth
@@ -85,7 +85,7 @@ def run_case(case: Case, results: Path) -> Outcome:
     ) as server:
         finished = subprocess.run(  # noqa: S603
             _command(case, folder, server.announcement.http_url),
-            env={**children.environment(), _KEY_VARIABLE: key, "LOADGEN_QUIET": "1"},
+            env={**subprocesses.environment(), _KEY_VARIABLE: key, "LOADGEN_QUIET": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -131,7 +131,7 @@ def _command(case: Case, folder: Path, url: str) -> list[str]:
         report=False,
     )
     return [
-        *children.command(
+        *subprocesses.command(
             "locust", "-f", str(locustfile), "--headless", "--only-summary", "--loglevel", "WARNING"
         ),
         *options.for_locust(),

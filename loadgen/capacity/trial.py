@@ -11,7 +11,7 @@ from analysis.gates.grammar import Gate, parse
 from analysis.gates.metrics import Kind
 from analysis.loading.run import ReadError, ints, load
 from analysis.record import files
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.capacity.axes import Scale
 from loadgen.capacity.search import Status, Trial, Vote
 from loadgen.config.units import format_duration
@@ -55,12 +55,12 @@ def make(runs: Runs, scale: Scale, load_: float, full: bool, folder: Path) -> in
         KeyboardInterrupt: the user interrupted; the run has ended too and has kept its record.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = children.command(
+    command = subprocesses.command(
         "loadgen", *runs.arguments(scale, load_, full), "--no-report", "--results", str(folder.resolve())
     )
     with (
         files.fresh(folder / "run.log").open("wb") as log,
-        children.Supervised(command, children.environment(), stdout=log, stderr=log) as child,
+        subprocesses.Supervised(command, subprocesses.environment(), stdout=log, stderr=log) as child,
     ):
         code = child.wait()
     if child.interrupts:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.cli.app import app, fail
 from loadgen.cli.parameters import arguments
 from loadgen.exits import ExitCode
@@ -144,10 +144,10 @@ def ab(
         pair = [("base", base), ("new", new)]
         for side, said in pair if turn % 2 == 0 else reversed(pair):
             print(f"{side}, run {turn + 1} of {repeats}", flush=True)
-            command = children.command(
+            command = subprocesses.command(
                 "loadgen", "run", *shlex.split(said), *arguments(results=results / side)
             )
-            with children.Supervised(command, children.environment()) as child:
+            with subprocesses.Supervised(command, subprocesses.environment()) as child:
                 code = child.wait()
             if code not in (ExitCode.PASSED, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE):
                 raise typer.Exit(code if code > 0 else int(ExitCode.INCONCLUSIVE))

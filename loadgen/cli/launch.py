@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.credentials.errors import CredentialError
@@ -64,14 +64,14 @@ def _started(request: RunOptions, run_fd: int | None, data_fds: tuple[int, ...])
     if (note := locust_settings.ignored()) is not None:
         say(note)
     reader, writer = os.pipe()
-    environment = {**children.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
+    environment = {**subprocesses.environment(), "LOADGEN_QUIET": "1", ending.STATUS_FD: str(writer)}
     passed = [writer, *data_fds]
     if run_fd is not None:
         environment[handover.RUN_FD] = str(run_fd)
         passed.append(run_fd)
     # A worker with several processes only forks them, so its signals go to the whole group.
     to_group = request.worker and request.processes > 1
-    with children.Supervised(_command(request), environment, to_group=to_group, pass_fds=passed) as child:
+    with subprocesses.Supervised(_command(request), environment, to_group=to_group, pass_fds=passed) as child:
         returncode = child.wait()
         os.close(writer)
         told = Told.read(reader)
@@ -85,7 +85,7 @@ def _started(request: RunOptions, run_fd: int | None, data_fds: tuple[int, ...])
     return int(code)
 
 
-def _code(request: RunOptions, child: children.Supervised, returncode: int, told: Told) -> ExitCode:
+def _code(request: RunOptions, child: subprocesses.Supervised, returncode: int, told: Told) -> ExitCode:
     """Return the exit code that the run reported, or complete its record and return inconclusive if it reported none.
 
     An interrupt before any measurement gives `ExitCode.INTERRUPTED`.
@@ -105,12 +105,12 @@ def _code(request: RunOptions, child: children.Supervised, returncode: int, told
     return ExitCode.INCONCLUSIVE
 
 
-def _rescue(folder: Path, child: children.Supervised, returncode: int, *, report: bool) -> ExitCode:
+def _rescue(folder: Path, child: subprocesses.Supervised, returncode: int, *, report: bool) -> ExitCode:
     """Complete the record of a run whose master died, and report the run as failed."""
     from loadgen.run.record import RunFolder
 
     # Workers write their data as soon as they notice that the master is gone, so wait for them.
-    children.leave_none()
+    subprocesses.leave_none()
     how = ending.how_it_ended("the master process", returncode)
     try:
         run_folder = RunFolder.open(folder)
@@ -303,7 +303,7 @@ def _cost_problem(request: RunOptions, run: ResolvedRun, prices: Prices) -> str 
 
 
 def _command(request: RunOptions) -> list[str]:
-    command = children.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
+    command = subprocesses.command("locust", "-f", str(bundle("locustfile.py")), "--loglevel", "WARNING")
     if request.worker:
         command += [
             "--worker",

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.record import files
-from loadgen import __version__, native
-from loadgen import subprocesses as children
+from loadgen import __version__, native, subprocesses
 from loadgen.measure.surroundings import allowed_here
 
 FORMAT = 2
@@ -219,10 +218,10 @@ def _run(folder: Path, scenario: Mapping[str, Any]) -> Seen:
     (folder / "calibration.yaml").write_text(json.dumps(scenario))
     try:
         done = subprocess.run(  # noqa: S603
-            children.command(
+            subprocesses.command(
                 "loadgen", "run", str(folder / "calibration.yaml"), "--results", str(folder / "results")
             ),
-            env=children.environment(),
+            env=subprocesses.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -68,6 +68,6 @@ def from_resolved(data: Mapping[str, Any], target: str | None = None) -> Scenari
     """Return the scenario from the data that `Scenario.resolved` has written; ``target`` is as in `load`.
 
     Raises:
-        ScenarioError: the data are no valid scenario.
+        ScenarioError: the data are not a valid scenario.
     """
     return validated(data, Places("scenario"), partial(check, target=target))

@@ -18,8 +18,8 @@ from loadgen.protocol.base import Service
 from loadgen.resolve import ClientPlan
 from loadgen.run import worker_process
 from loadgen.run.account import show_failure
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.echo import EchoLane
-from loadgen.run.live_gates import LiveGates
 from loadgen.run.master_messages import Begin, Finish, Go, Grant, Pong, Ramp, Rows, SpoolWritten
 from loadgen.run.messages import Link, Message
 from loadgen.run.readiness import ProbedReadiness, SettledReadiness
@@ -94,7 +94,7 @@ class Agent:
         estimate = WorkerClock(same_machine, worker_id == LOCAL, clock.read, clock.steady_ns)
         self._running = live_reports(begin.run, context.rules) if begin.live else None
         sinks = Sinks(
-            statistics.add, self._running, LiveGates.of(begin.run).watching, lambda: estimate.offset_ns
+            statistics.add, self._running, EarlyGates.of(begin.run).watching, lambda: estimate.offset_ns
         )
         recorder = self.recorder = Recorder(begin.token, writer, run_in_thread, native_lock(), sinks)
         self._time = MasterTime(link, clock, estimate, recorder)

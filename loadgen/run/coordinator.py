@@ -21,8 +21,8 @@ from loadgen.resolve import ResolvedRun
 from loadgen.resolve.rows import ClientRows
 from loadgen.run import echo
 from loadgen.run.account import Account
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.kills import KillWatch, killed_here
-from loadgen.run.live_gates import LiveGates
 from loadgen.run.master.inbox import Inbox
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
 from loadgen.run.master.progress import ProgressView, Snapshot
@@ -82,7 +82,7 @@ class Coordinator:
         self.account = Account()
         self.workers = Workers(run, workers)
         self._view = ProgressView(run.totals, self.workers, self._begun_ns)
-        self._live_gates = LiveGates.of(run)
+        self._early_gates = EarlyGates.of(run)
         self._pauses = MasterPauses()
         self._phases = Phases(
             run,
@@ -90,7 +90,7 @@ class Coordinator:
             link,
             self.workers,
             self._view,
-            self._live_gates,
+            self._early_gates,
             self._pauses,
             budget,
             self._clock,
@@ -110,7 +110,7 @@ class Coordinator:
             self.workers,
             self._phases,
             self._view,
-            self._live_gates,
+            self._early_gates,
             self.live,
             self.folder.spool,
         )

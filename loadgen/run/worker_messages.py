@@ -123,7 +123,7 @@ class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def of(cls, made: Mapping[str, Any]) -> "Report":
-        """Return a report that `measure.live` has made, whose values are within the bounds."""
+        """Return a report that `measure.running` has made, whose values are within the bounds."""
         spreads = {
             name: None if made[name] is None else Spread(**made[name]) for name in ("latency", "publish")
         }

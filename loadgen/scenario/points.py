@@ -29,7 +29,7 @@ def _in_order(points: tuple[ProfilePoint, ...]) -> tuple[ProfilePoint, ...]:
     for earlier, later in pairwise(points):
         if later.at_ns < earlier.at_ns:
             before, after = format_duration(earlier.at_ns), format_duration(later.at_ns)
-            raise problem(f"goes back from {before} to {after}; points stand in the order of time")
+            raise problem(f"goes back from {before} to {after}; points must be in order of time")
     for first, third in zip(points, points[2:], strict=False):
         if first.at_ns == third.at_ns:
             at = format_duration(first.at_ns)

@@ -213,7 +213,7 @@ class Connection:
             # A timer or the shutdown closed the connection while the authorizer ran.
             return
         subscription = Subscription(operation_id, pattern, self)
-        # Send the answer before the subscription is live, so that no event precedes it.
+        # Send the answer before the subscription is active, so that no event precedes it.
         self.send(messages.subscribe_success(operation_id))
         self._subscriptions[operation_id] = subscription
         self._api.hub.add(subscription)

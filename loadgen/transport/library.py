@@ -29,11 +29,11 @@ class Library:
         "_fragments",
         "_on_other",
         "_on_text",
+        "_pong",
         "_protocol",
         "_violation",
         "max_message_bytes",
         "opcode",
-        "pong",
     )
 
     def __init__(self, on_text: OnText, binary: bool, max_message_bytes: int | None) -> None:
@@ -45,7 +45,7 @@ class Library:
         self.opcode = _BINARY if binary else _TEXT
         #: The pong for the last ping until it is sent. That is enough (RFC 6455, 5.5.3), so that pings cannot fill the
         #: send buffer of a server that does not read.
-        self.pong: bytes | None = None
+        self._pong: bytes | None = None
         self._protocol: Protocol | None = None
         #: The violation that `_judge` has found, as a phrase.
         self._violation: str | None = None
@@ -147,16 +147,26 @@ class Library:
         self._made().send_close(CloseCode.NORMAL_CLOSURE)
 
     def to_send(self) -> list[bytes]:
-        """Return the frames to send, except pongs: see `pong`."""
+        """Return the frames to send, except pongs: see `take_pong`."""
         frames = []
         for data in () if self._protocol is None else self._protocol.data_to_send():
             if data and data[0] == _PONG_FRAME:
-                self.pong = data
+                self._pong = data
             elif data:
                 frames.append(data)
                 if data[0] == _CLOSE_FRAME:
-                    self.pong = None
+                    self._pong = None
         return frames
+
+    @property
+    def has_pong(self) -> bool:
+        """True if a ping waits for its pong."""
+        return self._pong is not None
+
+    def take_pong(self) -> bytes | None:
+        """Return the pong to send now, or None; it counts as sent."""
+        pong, self._pong = self._pong, None
+        return pong
 
     # Internals.
 

@@ -238,14 +238,13 @@ class WebSocket(SocketStream):
     def _write_pending(self) -> None:
         for data in self._library.to_send():
             self._write(data)
-        if self._library.pong is not None and not self._pong_due:
+        if self._library.has_pong and not self._pong_due:
             self._pong_due = True
             gevent.get_hub().loop.run_callback(isolation.run, self, self._send_pong)
 
     def _send_pong(self) -> None:
         self._pong_due = False
-        if self._unsent is None and (pong := self._library.pong) is not None:
-            self._library.pong = None
+        if self._unsent is None and (pong := self._library.take_pong()) is not None:
             self._write(pong)
 
     def _all_sent(self) -> None:

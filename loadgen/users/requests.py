@@ -100,7 +100,7 @@ class PublishRequests:
         for number, request in list(self._open.items()):
             if request.sent_ns is None:
                 self._settle(
-                    number, None, None, "error", "no connection was to be had by the end of the drain"
+                    number, None, None, "error", "no connection could be opened by the end of the drain"
                 )
             else:
                 self._settle(number, None, None, "unanswered", None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.cli.app import app
 from loadgen.exits import ExitCode
 from loadgen.protocol_file import text_at
@@ -22,7 +22,7 @@ def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object, **__: object) -> None:
         raise AssertionError("a process was to be started")
 
-    monkeypatch.setattr(children, "Supervised", start)
+    monkeypatch.setattr(subprocesses, "Supervised", start)
 
 
 def lines(result: Result) -> list[str]:

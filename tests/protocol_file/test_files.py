@@ -263,7 +263,7 @@ def test_a_file_of_ones_own_goes_along_to_workers_that_have_none() -> None:
     assert (protocol.name, protocol.title) == ("generic:only-there", "only-there")
     assert protocol.setup(None)["protocol_file"].startswith("elsewhere/only-there.yaml (SHA-256 ")
     payload = Target(target, protocol_file=SOUND).to_payload()
-    assert payload["protocol_file"] == SOUND
+    assert payload.protocol_file == SOUND
     assert Target.from_payload(payload).protocol is protocol
     # It is nobody else's: in this process too, the name alone means the file.
     with pytest.raises(ScenarioError, match="cannot be read"):
@@ -275,7 +275,7 @@ def test_a_run_keeps_to_the_file_that_was_checked(tmp_path: Path) -> None:
     file.write_text(SOUND)
     target = Target.of(f"{file}+ws://h", None, allow_remote=True)
     file.write_text("version: 2")
-    assert target.to_payload()["protocol_file"] == SOUND
+    assert target.to_payload().protocol_file == SOUND
     assert target.protocol.title == "mine"
 
 

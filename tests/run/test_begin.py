@@ -7,6 +7,7 @@ import msgpack
 import msgspec
 import pytest
 
+from loadgen.data.tables import Tables
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import Clients
 from loadgen.resolve.loading import load
@@ -35,7 +36,7 @@ def begins(tmp_path: Path) -> list[dict[str, Any]]:
     url = "nchan+ws://127.0.0.1:1"
     run = resolve(load("chat", target=url), url)
     members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
-    made = Coordinator(Line(), run, Target(url), tmp_path, members, load_prices(None).snapshot())
+    made = Coordinator(Line(), run, Tables(), Target(url), tmp_path, members, load_prices(None).snapshot())
     return [messages.plain(made.begin(member.worker_id)) for member in members]
 
 

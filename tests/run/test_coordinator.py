@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure import histograms
 from loadgen.measure.clock import now_ns
 from loadgen.planning.budget import Budget
 from loadgen.planning.prices import load_prices
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.coordinator import DEFECT, FINISHING, Coordinator
 from loadgen.run.master_messages import Finish, Go, Pong, SpoolWritten
@@ -20,7 +22,7 @@ from loadgen.run.target import Target
 from loadgen.run.worker.status import failed_status
 from loadgen.run.worker_info import WorkerInfo
 from loadgen.run.worker_messages import Claim, Finished, Piece, Ping, Status
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from tests.run.master.test_phases import RUN, SECOND, MadeUpClock
 
 TARGET = Target("http://127.0.0.1:1/event", api_key="da2-" + "k" * 26)
@@ -70,6 +72,7 @@ class Site:
         self.coordinator = Coordinator(
             self,
             self.run,
+            Tables(),
             TARGET,
             folder,
             infos,

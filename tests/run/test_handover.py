@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning.prices import load_prices
 from loadgen.resolve.loading import load
@@ -14,7 +15,7 @@ from loadgen.resolve.resolver import resolve
 from loadgen.run.handover import RUN_FD, Handover, handed, received
 from tests.paths import REPO
 
-GIVEN = Handover.of(resolve(load("chat")), load_prices(), 1.5)
+GIVEN = Handover.of(resolve(load("chat")), Tables(), load_prices(), 1.5)
 READ = """
 import os
 from loadgen.run.handover import RUN_FD, received

@@ -7,16 +7,16 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loadgen.measure.live import BOUNDS_NS
 
 from loadgen.measure.health import HealthSample
+from loadgen.measure.running import BOUNDS_NS
 from loadgen.measure.surroundings import Around
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run import master_messages as masters
 from loadgen.run import messages
 from loadgen.run import worker_messages as workers
 from loadgen.run.messages import FORMAT, WIRE, Codec, Message, Versioned
-from loadgen.scenario import load
 
 RUN = resolve(load("comments")).for_worker()
 HEALTH = dict.fromkeys((*HealthSample._fields[:-1], *Around._fields), 1)

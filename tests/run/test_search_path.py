@@ -13,8 +13,7 @@ from locust import argument_parser
 
 from analysis import notebooks
 from analysis.plots import style
-from loadgen import search_path
-from loadgen import subprocesses as children
+from loadgen import search_path, subprocesses
 from loadgen.exits import ExitCode, RunError
 from loadgen.run import locust_settings
 from loadgen.run.locust import install
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from loadgen.run.locust.base import LocustProcess
 
 
-@pytest.mark.parametrize("make", [children.environment, lambda: notebooks.environment({})])
+@pytest.mark.parametrize("make", [subprocesses.environment, lambda: notebooks.environment({})])
 def test_an_empty_or_relative_entry_of_pythonpath_goes_no_further(
     make: "object", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +63,7 @@ def test_the_working_directory_is_left_out_unless_it_is_named(tmp_path: Path) ->
 
 def test_a_checkout_that_is_not_installed_stays_importable_behind_the_libraries(tmp_path: Path) -> None:
     """`python -m loadgen` in a checkout: the working directory is then where we are."""
-    (tmp_path / "loadgen").symlink_to(Path(children.__file__).parent)
+    (tmp_path / "loadgen").symlink_to(Path(subprocesses.__file__).parent)
     code = f"import sys\nsys.path[:0] = ['']\n{LEAVE_OUT}"
     path = in_a_process(code, tmp_path)
     assert path[-1] == search_path.PACKAGE_PARENT or search_path.PACKAGE_PARENT in path

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen.run import spool_transfer as gather
+from loadgen.run import spool_transfer
 from loadgen.run.master_messages import SpoolWritten
 from loadgen.run.spool_transfer import SpoolReceiver, SpoolSender
 from loadgen.run.worker_messages import PIECE_BYTES, Piece
@@ -83,10 +83,10 @@ def test_what_arrives_is_what_was_written_whatever_was_lost_damaged_doubled_or_l
 
 
 def test_a_master_that_does_not_answer_is_noticed_and_asked_with_one_piece(tmp_path: Path) -> None:
-    (tmp_path / DELIVERIES).write_bytes(bytes(4 * gather.WINDOW_BYTES))
+    (tmp_path / DELIVERIES).write_bytes(bytes(4 * spool_transfer.WINDOW_BYTES))
     line = Line(tmp_path, tmp_path / "nowhere")
     line.sender.pump()
-    assert line.sender.under_way == gather.WINDOW_BYTES
+    assert line.sender.under_way == spool_transfer.WINDOW_BYTES
     line.queue.clear()
     for _ in range(20):
         line.steady_s += 1.0
@@ -94,7 +94,7 @@ def test_a_master_that_does_not_answer_is_noticed_and_asked_with_one_piece(tmp_p
     assert line.sender.silent_s == 20
     assert {len(sent.piece) for sent in line.queue} == {PIECE_BYTES}
     assert len(line.queue) == 3
-    assert line.sender.pending() == 4 * gather.WINDOW_BYTES
+    assert line.sender.pending() == 4 * spool_transfer.WINDOW_BYTES
 
 
 def test_only_the_files_of_a_workers_own_spool_are_written(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadgen.data.tables import Tables
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSample, HealthSampler
 from loadgen.measure.rows import EventRow
@@ -263,7 +264,9 @@ def coordinator(tmp_path: Path) -> Coordinator:
     run = resolve(load("comments", overrides_of(["clients.readers.count=4", "clients.commenters.count=2"])))
     target = Target("http://127.0.0.1:1/event", api_key="da2-" + "k" * 26)
     members = [WorkerInfo("one", 0, pid=1), WorkerInfo("two", 1, pid=2)]
-    return Coordinator(Line(), run, target, tmp_path, members, load_prices(None).snapshot(), live=True)
+    return Coordinator(
+        Line(), run, Tables(), target, tmp_path, members, load_prices(None).snapshot(), live=True
+    )
 
 
 def test_a_worker_that_says_it_has_finished_changes_its_own_entry_and_not_who_it_is(

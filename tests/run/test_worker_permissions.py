@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from loadgen.credentials.allowed import NOTHING, Allowed
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.locust.base import Settings
 from loadgen.run.locust.local import LocalProcess
@@ -14,7 +15,6 @@ from loadgen.run.locust.worker import WorkerProcess
 from loadgen.run.locust.worker_side import WorkerSide
 from loadgen.run.master_messages import Begin
 from loadgen.run.target import Target
-from loadgen.scenario import load
 
 
 class Runner:

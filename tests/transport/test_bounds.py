@@ -134,9 +134,9 @@ def test_a_drip_is_given_up_when_the_whole_has_taken_too_long(drip: bytes) -> No
 
 def test_a_tls_handshake_that_drips_is_given_up_too() -> None:
     def answer(peer: Any, _number: int) -> bool:
-        # The header of a record of 16 KB, and then a byte now and then.
+        # The header of a record of 16 KB, and then a byte now and then, for a minute.
         peer.sendall(b"\x16\x03\x03\x40\x00")
-        for _ in range(100):
+        for _ in range(1_200):
             peer.sendall(b"\0")
             time.sleep(0.05)
         return False
@@ -145,7 +145,7 @@ def test_a_tls_handshake_that_drips_is_given_up_too() -> None:
         began = time.monotonic()
         with pytest.raises(TransportError, match="no answer to the request in time"):
             bounded.ask("OPTIONS", url.replace("http:", "https:"), timeout_s=0.5)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
 
 
 def test_one_request_outside_a_load_goes_as_it_is_asked_for() -> None:

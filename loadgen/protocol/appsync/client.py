@@ -58,7 +58,7 @@ _LEAST_TIMEOUT_MS: Final = 100
 
 
 #: States of a subscription.
-_ASKED, _LIVE, _LEAVING = 0, 1, 2
+_ASKED, _ACTIVE, _LEAVING = 0, 1, 2
 
 
 class AppSyncSession:
@@ -201,7 +201,7 @@ class AppSyncSession:
                 handler.on_subscribed(request, arrival_ns)
             case "subscribe_error" if request is not None:
                 stood = self._subscriptions.pop(request, None)
-                if stood is None or stood == _LIVE:
+                if stood is None or stood == _ACTIVE:
                     handler.on_deviation(ERROR_UNASKED if stood is None else LATE_ERROR)
                 handler.on_subscribe_failed(request, message.describe_errors(), message.refusal())
             case "publish_success" if request is not None:
@@ -223,7 +223,7 @@ class AppSyncSession:
     def _on_success(self, subscription_id: str) -> None:
         stood = self._subscriptions.get(subscription_id)
         if stood == _ASKED:
-            self._subscriptions[subscription_id] = _LIVE
+            self._subscriptions[subscription_id] = _ACTIVE
         elif stood != _LEAVING:
             self._handler.on_deviation(SUCCESS_UNASKED if stood is None else SECOND_SUCCESS)
 

@@ -57,7 +57,7 @@ class EchoLane:
         self._open: dict[int, EchoRow] = {}
         self._sent = self._returned = self._elsewhere = 0
         self._stopping = False
-        self._living: gevent.Greenlet | None = None
+        self._serving: gevent.Greenlet | None = None
         self._returning: list[gevent.Greenlet] = []
         #: Set when the lane has closed its connections.
         self.over = Event()
@@ -77,7 +77,7 @@ class EchoLane:
         if self._refused:
             self.over.set()
         else:
-            self._living = gevent.spawn(self._live)
+            self._serving = gevent.spawn(self._serve)
 
     def take(self) -> list[EchoRow]:
         """Return the echoes that have come back since the last call."""
@@ -95,9 +95,9 @@ class EchoLane:
     def stop(self) -> list[EchoRow]:
         """Close the connections and return the last echoes, including those that never came back."""
         self._stopping = True
-        if self._living is not None:
+        if self._serving is not None:
             self.over.wait(2 * _CLOSE_TIMEOUT_S + 0.5)
-            gevent.killall([self._living, *self._returning], block=False)
+            gevent.killall([self._serving, *self._returning], block=False)
         rows = self.take()
         rows += [self._open[sequence] for sequence in sorted(self._open)]
         self._open.clear()
@@ -123,7 +123,7 @@ class EchoLane:
 
     # Internals.
 
-    def _live(self) -> None:
+    def _serve(self) -> None:
         try:
             if self._open_all():
                 timeline = self._run.wait_for_timeline()

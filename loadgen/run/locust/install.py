@@ -34,7 +34,7 @@ from loadgen.subprocesses import ENDING_SIGNALS
 from loadgen.transport import proxy
 
 without_pandas.spare()
-# Otherwise gevent keeps the spawning stack of every greenlet, and each client has several.
+# By default gevent keeps the stack that spawned each greenlet, which takes memory: each client has several greenlets.
 gevent.config.track_greenlet_tree = False
 
 _NO_SHAPE = (

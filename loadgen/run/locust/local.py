@@ -3,8 +3,7 @@
 import gevent
 
 from loadgen.data.tables import Tables
-from loadgen.run import messages
-from loadgen.run import registration as joining
+from loadgen.run import messages, registration
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.locust.base import ProcessWithRuns, Settings
@@ -54,7 +53,7 @@ class LocalProcess(ProcessWithRuns):
 
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
         """Return this process."""
-        return [joining.local()]
+        return [registration.local()]
 
     def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
         """Begin the worker's part at once: Locust starts the users when this returns."""

@@ -8,8 +8,7 @@ from locust.runners import STATE_MISSING
 
 from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode
-from loadgen.run import messages, rows_transfer, worker_messages
-from loadgen.run import registration as joining
+from loadgen.run import messages, registration, rows_transfer, worker_messages
 from loadgen.run.locust.base import ProcessWithRuns, Settings, reason_of
 from loadgen.run.locust.dispatch import dispatcher_of
 from loadgen.run.locust.this_process import ThisProcess
@@ -29,7 +28,7 @@ class MasterProcess(ProcessWithRuns):
     def __init__(self, settings: Settings, this_process: ThisProcess, runner: GuardedMaster) -> None:
         super().__init__(settings, this_process, separate_workers=True)
         self._runner = runner
-        self._registry = joining.Registry(
+        self._registry = registration.Registry(
             runner,
             settings.options,
             self.to_agents,

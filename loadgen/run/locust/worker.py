@@ -6,8 +6,7 @@ import gevent
 from locust.env import Environment
 
 from loadgen.exits import RunError
-from loadgen.run import master_messages, messages
-from loadgen.run import registration as joining
+from loadgen.run import master_messages, messages, registration
 from loadgen.run.account import Account
 from loadgen.run.agent import Agent
 from loadgen.run.locust import preparation, user_classes
@@ -84,7 +83,7 @@ class WorkerProcess(LocustProcess):
         if self.settings.options.processes:
             self._worker.watch_starter()
         try:
-            joining.introduce(self._runner, self.settings.options)
+            registration.introduce(self._runner, self.settings.options)
         except RunError as error:
             self._this_process.stop(str(error), error.code)
         gevent.spawn(self._worker.watch_master, lambda: self._runner.last_heartbeat_timestamp)

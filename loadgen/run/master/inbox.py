@@ -6,7 +6,7 @@ from loadgen.exits import why
 from loadgen.live.state import LiveState
 from loadgen.measure import clockbound, histograms
 from loadgen.measure.clock import now_ns, read_both
-from loadgen.run.live_gates import LiveGates
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.master.phases import Clock, Phases
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
@@ -26,7 +26,7 @@ class Inbox:
         workers: Workers,
         phases: Phases,
         view: ProgressView,
-        live_gates: LiveGates,
+        early_gates: EarlyGates,
         live: LiveState | None,
         spool: Path,
     ) -> None:
@@ -35,7 +35,7 @@ class Inbox:
         self._workers = workers
         self._phases = phases
         self._view = view
-        self._live_gates = live_gates
+        self._early_gates = early_gates
         self._live = live
         self._receiver = SpoolReceiver(spool)
         self._begun_ns = clock.now_ns()
@@ -82,7 +82,7 @@ class Inbox:
         if status.histogram:
             histogram = histograms.decoded(status.histogram)
             self._view.observe(at_ns, histogram)
-            self._live_gates.observe(at_ns, histogram, status.shortest)
+            self._early_gates.observe(at_ns, histogram, status.shortest)
         if self._live is not None:
             for report in status.live:
                 self._live.observe(state.info.worker, report.plain(), at_ns)

@@ -12,7 +12,7 @@ from loadgen.planning.budget import Budget
 from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.rows import ClientRows
-from loadgen.run.live_gates import LiveGates
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
 from loadgen.run.master_messages import Go, Grant, Ramp
@@ -73,7 +73,7 @@ class Phases:
         link: Link,
         workers: Workers,
         view: ProgressView,
-        live_gates: LiveGates,
+        early_gates: EarlyGates,
         pauses: Pauses,
         budget: Budget | None,
         clock: Clock,
@@ -85,7 +85,7 @@ class Phases:
         self._link = link
         self._workers = workers
         self._view = view
-        self._live_gates = live_gates
+        self._early_gates = early_gates
         self._pauses = pauses
         self._budget = budget
         self._clock = clock
@@ -193,7 +193,7 @@ class Phases:
         ):
             self._enter(name, begin_ns, end_ns)
             if name == "measure":
-                self._live_gates.begin(begin_ns)
+                self._early_gates.begin(begin_ns)
             self._sleep_until(end_ns)
             self._on_over(end_ns)
 
@@ -222,7 +222,7 @@ class Phases:
             self._workers.check_any()
             self._check_interrupt()
             self._workers.check_able()
-            if (failure := self._live_gates.failure(self._clock.now_ns())) is not None:
+            if (failure := self._early_gates.failure(self._clock.now_ns())) is not None:
                 raise GateFailedError(f"ended early: {failure}")
             self._check_budget()
 

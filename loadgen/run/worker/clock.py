@@ -37,7 +37,7 @@ class Clock:
         gevent.sleep(seconds)
 
     def wait(self, event: Event, timeout_s: float) -> None:
-        """Wait for an event, but no longer than ``timeout_s``."""
+        """Wait until an event is set, at most ``timeout_s`` seconds."""
         event.wait(timeout_s)
 
     def wait_until(self, due_ns: int) -> None:

@@ -7,12 +7,19 @@ from typing import Any, NoReturn
 
 from gevent.event import Event
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
+from loadgen.resolve.loading import load
+from loadgen.resolve.resolver import resolve
 from loadgen.run.account import Account
 from loadgen.run.ending import Analysis
 from loadgen.run.locust.this_process import ThisProcess
-from loadgen.run.messages import Payload
+from loadgen.run.master_messages import Begin
+from loadgen.run.messages import Message
+from loadgen.run.target import Target
 from loadgen.run.worker_info import LOCAL, WorkerInfo
+
+_RUN = resolve(load("comments")).for_worker()
 
 
 class EndedError(Exception):
@@ -25,6 +32,23 @@ class EndedError(Exception):
 
 class EnoughError(Exception):
     """The time of a test is over."""
+
+
+def begin(worker: int = 0, folder: str = "nowhere") -> Begin:
+    """Return the message with which a worker's part in a run begins."""
+    return Begin(
+        run=_RUN,
+        target=Target("http://127.0.0.1:9/event").to_payload(),
+        token=1,
+        folder=folder,
+        worker=worker,
+        sockets=5,
+        websockets=4,
+        workers=1,
+        echo_ns=None,
+        boot_id=None,
+        live=False,
+    )
 
 
 def end(code: int) -> NoReturn:
@@ -101,7 +125,7 @@ class Coordinator:
         self.interrupts = 0
         self.errors: list[RunError] = []
         self.reach: dict[str, bool] = {}
-        self.heard: list[tuple[str, str, Any]] = []
+        self.heard: list[tuple[str, Message]] = []
         self.roles: dict[str, dict[str, int]] = {}
         self.plan: Callable[[], object] = lambda: None
 
@@ -118,16 +142,14 @@ class Coordinator:
     def worker_here(self, worker_id: str, here: bool) -> None:
         self.reach[worker_id] = here
 
-    def begin_payload(self, worker_id: str) -> Payload:
-        return {"for": worker_id}
+    def begin(self, worker_id: str) -> Begin:
+        return begin(folder=f"for {worker_id}")
+
+    def receive(self, worker_id: str, message: Message) -> None:
+        self.heard.append((worker_id, message))
 
     def counts(self, worker_id: str) -> dict[str, int]:
         return self.roles[worker_id]
-
-    def __getattr__(self, name: str) -> Any:
-        if not name.startswith("on_"):
-            raise AttributeError(name)
-        return lambda worker_id, message: self.heard.append((name, worker_id, message))
 
 
 class Display:
@@ -166,16 +188,16 @@ class Workers:
 
     def __init__(self, *names: str) -> None:
         self.infos = [WorkerInfo(name, number) for number, name in enumerate(names or (LOCAL,))]
-        self.sent: list[tuple[str, Payload, str | None]] = []
-        self.begun: list[tuple[str, Payload]] = []
+        self.sent: list[tuple[Message, str | None]] = []
+        self.begun: list[tuple[str, Begin]] = []
         self.away: set[str] = set()
         self.refusal: RunError | None = None
 
-    def to_coordinator(self, kind: str, payload: Payload) -> None:
-        self.sent.append((kind, payload, None))
+    def to_coordinator(self, message: Message) -> None:
+        self.sent.append((message, None))
 
-    def to_agents(self, kind: str, payload: Payload, worker_id: str | None = None) -> None:
-        self.sent.append((kind, payload, worker_id))
+    def to_agents(self, message: Message, worker_id: str | None = None) -> None:
+        self.sent.append((message, worker_id))
 
     def admitted(self, *, embedded: bool) -> list[WorkerInfo]:
         assert embedded
@@ -183,8 +205,8 @@ class Workers:
             raise self.refusal
         return self.infos
 
-    def begin_worker(self, worker_id: str, payload: Payload) -> None:
-        self.begun.append((worker_id, payload))
+    def begin_worker(self, worker_id: str, begin: Begin, tables: Tables) -> None:
+        self.begun.append((worker_id, begin))
 
     def in_reach(self, worker_id: str) -> bool:
         return worker_id not in self.away

@@ -11,11 +11,13 @@ import pytest
 from loadgen.config.problems import ScenarioError
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure.failures import USER_CODE
-from loadgen.run import messages
 from loadgen.run.account import Account
+from loadgen.run.agent import failed_status
 from loadgen.run.coordinator import FINISHING
 from loadgen.run.locust.master_run import MasterRun
 from loadgen.run.locust.master_side import MasterSide
+from loadgen.run.messages import Message
+from loadgen.run.worker_messages import Claim, Finished, Piece, Ping
 from loadgen.transport.sources import SourceError
 from loadgen.users import Publisher, Subscriber
 from tests.run.locust.made_up import (
@@ -28,6 +30,7 @@ from tests.run.locust.made_up import (
     Time,
     Workers,
     analysed,
+    begin,
     this_process,
 )
 
@@ -165,12 +168,38 @@ def test_an_interrupt_of_an_idle_web_ui_does_what_it_does_in_plain_locust(
 # A run.
 
 
+def finished() -> Finished:
+    """Return a last word about an empty record."""
+    return Finished(
+        receive_path="python",
+        deliveries=0,
+        events=0,
+        foreign=0,
+        undecodable=0,
+        undecodable_kinds=[],
+        unknown_subscription=0,
+        probes=0,
+        probe_deliveries=0,
+        echo=None,
+        deviations={},
+        failures=[],
+        checks={},
+        gathered_by="shared folder",
+        rows={},
+        spool_bytes=0,
+        files=None,
+        left=None,
+        network={},
+        proxies=[],
+    )
+
+
 def test_a_run_begins_with_its_workers_its_displays_and_what_was_before(tmp_path: Path) -> None:
     site = Site(tmp_path, "a", "b")
     site.early.failures.add(USER_CODE, "a listener", ValueError("no"))
     site.begun()
     assert [worker for worker, _ in site.workers.begun] == ["a", "b"]
-    assert site.workers.begun[1] == ("b", {"for": "b"})
+    assert site.workers.begun[1] == ("b", begin(folder="for b"))
     assert site.live.events == ["begin"]
     assert site.display.events == ["start"]
     assert [failure["message"] for failure in site.coordinator.account.failures.to_list()] == [
@@ -194,18 +223,20 @@ def test_in_a_single_process_the_agent_takes_what_was_before(tmp_path: Path) -> 
 
 def test_messages_reach_the_coordinator_of_the_workers_run_only(tmp_path: Path) -> None:
     site = Site(tmp_path, "a")
-    site.master.take("a", messages.STATUS, "early")
+    status = failed_status("early", 3)
+    site.master.take("a", status)
     site.begun()
-    for kind in (messages.CLAIM, messages.STATUS, messages.SPOOL, messages.FINISHED, messages.PING):
-        site.master.take("a", kind, kind)
-        site.master.take("stranger", kind, kind)
-    assert site.coordinator.heard == [
-        ("on_claim", "a", messages.CLAIM),
-        ("on_status", "a", messages.STATUS),
-        ("on_spool", "a", messages.SPOOL),
-        ("on_finished", "a", messages.FINISHED),
-        ("on_ping", "a", messages.PING),
+    said: list[Message] = [
+        Claim(request=1, wanted={"subscriber": 2}),
+        status,
+        Piece(name="deliveries-0000.arrows", at=0, piece=b"x", crc32=1),
+        finished(),
+        Ping(sent_ns=1, sent_raw_ns=None, bound_ns=None),
     ]
+    for message in said:
+        site.master.take("a", message)
+        site.master.take("stranger", message)
+    assert site.coordinator.heard == [("a", message) for message in said]
 
 
 def test_locust_is_told_the_users_of_each_worker(tmp_path: Path) -> None:

@@ -9,12 +9,18 @@ import pytest
 from loadgen.credentials.allowed import NOTHING
 from loadgen.exits import ExitCode
 from loadgen.run import messages
+from loadgen.run.agent import failed_status
 from loadgen.run.locust.base import Settings
 from loadgen.run.locust.local import LocalProcess
 from loadgen.run.locust.master import MasterProcess
 from loadgen.run.locust.worker import WorkerProcess
+from loadgen.run.master_messages import Finish, Ramp
+from loadgen.run.messages import Message
+from loadgen.run.registration import introduction
 from loadgen.run.runners import Faults
-from tests.run.locust.made_up import EndedError, Time, this_process
+from loadgen.run.worker_info import LOCAL
+from loadgen.run.worker_messages import Interrupted
+from tests.run.locust.made_up import EndedError, Time, begin, this_process
 
 
 class Runner:
@@ -35,14 +41,26 @@ class Runner:
         return None
 
 
+class Agent:
+    """Cannot handle a message, for this reason."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.finished = gevent.event.Event()
+
+    def receive(self, message: Message) -> None:
+        raise self.error
+
+
 def settings(**options: Any) -> Settings:
     plain = {"processes": None, "expect_workers": 2, "headless": True, "workers_timeout": 5.0, **options}
     environment: Any = SimpleNamespace(web_ui=None, process_exit_code=None, user_classes=[])
     return Settings(environment, SimpleNamespace(**plain), {}, NOTHING)
 
 
-def message(kind: str, data: Any = None, sender: str = "w") -> Any:
-    return SimpleNamespace(type=kind, data=data, node_id=sender, address="10.0.0.1")
+def envelope(message: Message, sender: str = "w") -> Any:
+    """Return Locust's envelope around a message that has been decoded."""
+    return SimpleNamespace(type=message.KIND, data=message, node_id=sender, address="10.0.0.1")
 
 
 def of_master(**options: Any) -> tuple[Any, Runner]:
@@ -52,23 +70,32 @@ def of_master(**options: Any) -> tuple[Any, Runner]:
 
 def test_a_message_that_cannot_be_handled_is_a_fault_and_no_exception() -> None:
     process, runner = of_master()
-    process.on_message(None, message(messages.INTERRUPTED))
-    process.on_message(None, message(messages.HELLO))  # without an introduction
+    process.on_message(None, envelope(Interrupted()))
+    for _ in range(2):
+        process.on_message(None, envelope(introduction("1", None)))
     assert len(runner.faults.counts) == 2
-    assert any(
-        "only a worker that this process has forked may end the run" in said for said in runner.faults.counts
-    )
+    for reason in (
+        "only a worker that this process has forked may end the run",
+        "it has introduced itself already",
+    ):
+        assert any(reason in said for said in runner.faults.counts)
     worker: Any = Runner()
-    side = WorkerProcess(settings(), this_process(), worker)
-    environment: Any = None
-    side.on_message(environment, message(messages.REFUSE))  # without a reason
-    assert [said.startswith("the master sent a ") for said in worker.faults.counts] == [True]
+    side: Any = WorkerProcess(settings(), this_process(), worker)
+    side._worker.agent = Agent(ValueError("no client 9 is here"))
+    side.on_message(None, envelope(Finish(drain_ns=1)))
+    assert list(worker.faults.counts) == [
+        "the master sent a loadgen.finish that is not taken: no client 9 is here"
+    ]
+    # A defect is one too, and its type is told.
+    side._worker.agent = Agent(KeyError("clients"))
+    side.on_message(None, envelope(Finish(drain_ns=1)))
+    assert any("KeyError" in said for said in worker.faults.counts)
 
 
 def test_a_forked_worker_may_end_the_run_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     process, runner = of_master(processes=2)
     with pytest.raises(EndedError) as ended:
-        process.take("w", messages.INTERRUPTED, None)
+        process.take("w", Interrupted(), None)
     assert ended.value.code is ExitCode.INTERRUPTED
     assert not runner.faults.counts
 
@@ -108,17 +135,21 @@ def test_a_worker_is_in_reach_as_long_as_locust_hears_it() -> None:
 
 def test_messages_go_over_locust_only_between_processes() -> None:
     process, runner = of_master()
-    process.begin_worker("w", {"a": 1})
-    process.to_agents(messages.FINISH, {})
-    assert runner.sent == [(messages.BEGIN, {"a": 1}, "w"), (messages.FINISH, {}, None)]
+    status = failed_status("x", 3)
+    process.begin_worker("w", begin())
+    process.to_agents(Finish(drain_ns=1))
+    assert runner.sent == [
+        (messages.BEGIN, messages.plain(begin()), "w"),
+        (messages.FINISH, messages.plain(Finish(drain_ns=1)), None),
+    ]
     with pytest.raises(NotImplementedError):
-        process.to_coordinator(messages.STATUS, {})
+        process.to_coordinator(status)
     other: Any = Runner()
     worker = WorkerProcess(settings(), this_process(), other)
-    worker.to_coordinator(messages.STATUS, {})
-    assert other.sent == [(messages.STATUS, {})]
+    worker.to_coordinator(status)
+    assert other.sent == [(messages.STATUS, messages.plain(status), None)]
     with pytest.raises(NotImplementedError):
-        worker.to_agents(messages.FINISH, {})
+        worker.to_agents(Finish(drain_ns=1))
 
 
 def test_within_a_process_a_receiver_never_runs_in_the_senders_greenlet(
@@ -126,12 +157,15 @@ def test_within_a_process_a_receiver_never_runs_in_the_senders_greenlet(
 ) -> None:
     process: Any = LocalProcess(settings(), this_process())
     heard: list[Any] = []
-    monkeypatch.setattr(process._worker, "take", lambda *parts: heard.append(parts))
-    process.to_agents(messages.GO, {"x": 1})
-    process.to_agents(messages.FINISH, {})
+    monkeypatch.setattr(process._worker, "take", heard.append)
+    monkeypatch.setattr(process._master, "take", lambda *parts: heard.append(parts))
+    status = failed_status("x", 3)
+    process.to_agents(Ramp(ramp_ns=1))
+    process.to_agents(Finish(drain_ns=1))
+    process.to_coordinator(status)
     assert heard == []
     gevent.sleep(0.01)
-    assert heard == [(messages.GO, {"x": 1}), (messages.FINISH, {})]
+    assert heard == [Ramp(ramp_ns=1), Finish(drain_ns=1), (LOCAL, status)]
 
 
 def test_failures_belong_to_the_agent_then_to_the_run_then_to_the_next() -> None:

@@ -6,20 +6,41 @@ from typing import Any
 
 import pytest
 from gevent.event import Event
+from locust.stats import RequestStats
 
 from loadgen.credentials.allowed import NOTHING
 from loadgen.exits import ExitCode, RunError
 from loadgen.measure.failures import USER_CODE
 from loadgen.planning import limits
 from loadgen.run import agent as agents
-from loadgen.run import messages
 from loadgen.run.account import Account
 from loadgen.run.locust import worker_side
 from loadgen.run.locust.worker_side import LEAVE_PATIENCE_S, MASTER_SILENCE_S, WorkerSide
+from loadgen.run.locust_stats import WorkerStatistics
+from loadgen.run.master_messages import Finish, Go, Grant, Pong, Ramp, Refuse, SpoolWritten, StandBy
+from loadgen.run.messages import Message
+from loadgen.run.worker_messages import Interrupted
 from loadgen.transport.sources import SourceError, Sources
-from tests.run.locust.made_up import EndedError, EnoughError, Time, Workers, this_process
+from tests.run.locust.made_up import EndedError, EnoughError, Time, Workers, begin, this_process
 
-BEGIN = {"worker": 3, "sockets": 5, "websockets": 4}
+BEGIN = begin(worker=3)
+#: Each message that is for an agent.
+FOR_AGENTS: tuple[Message, ...] = (
+    Grant(request=1, granted={"subscriber": [4]}),
+    Ramp(ramp_ns=1),
+    Go(warmup_ns=1, measure_ns=2, measure_end_ns=3, drain_end_ns=4),
+    Finish(drain_ns=5),
+    SpoolWritten(name="deliveries-0003.arrows", have=6, again=False),
+    Pong(
+        sent_ns=1,
+        bound_ns=None,
+        master_bound_ns=None,
+        sent_raw_ns=None,
+        master_received_ns=2,
+        master_sent_ns=3,
+        master_raw_ns=None,
+    ),
+)
 
 
 class Agent:
@@ -41,17 +62,15 @@ class Agent:
     def abandon(self) -> None:
         self.told.append("abandoned")
 
-    def __getattr__(self, name: str) -> Any:
-        if not name.startswith("on_"):
-            raise AttributeError(name)
-        return lambda payload: self.told.append((name, payload))
+    def receive(self, message: Message) -> None:
+        self.told.append(message)
 
 
 class Site:
     """A worker whose parts are made up."""
 
     def __init__(self, *, separate: bool = True, forked: bool = False) -> None:
-        self.environment = SimpleNamespace(process_exit_code=None)
+        self.environment = SimpleNamespace(process_exit_code=None, stats=RequestStats())
         self.link, self.early, self.time = Workers(), Account(), Time()
         self.error: Exception | None = None
         self.spawned: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
@@ -78,7 +97,7 @@ class Site:
         return Agent(*given)
 
     def begun(self) -> "Site":
-        self.side.take(messages.BEGIN, BEGIN)
+        self.side.take(BEGIN)
         return self
 
     @property
@@ -102,7 +121,10 @@ def test_a_part_begins_with_the_users_failures_and_checks_from_before(looked: li
     site = Site()
     site.early.failures.add(USER_CODE, "a listener", ValueError("no"))
     site.begun()
-    assert site.agent.given[2:] == (3, "worker-3", BEGIN, NOTHING, "the master")
+    statistics, *rest = site.agent.given
+    assert isinstance(statistics, WorkerStatistics)
+    assert rest == [site.link, "worker-3", BEGIN, NOTHING, "the master"]
+    assert BEGIN.worker == 3
     assert len(site.agent.failures.to_list()) == 1
     assert site.environment.loadgen_run is site.agent
     assert site.side.current is site.agent
@@ -126,8 +148,7 @@ def test_a_part_that_cannot_begin_is_told_to_the_master(error: Exception, code: 
     site = Site()
     site.error = error
     site.begun()
-    ((kind, status, _),) = site.link.sent
-    assert kind == messages.STATUS
+    ((status, _),) = site.link.sent
     assert status == agents.failed_status(str(error), code)
     assert site.side.agent is None
 
@@ -138,7 +159,7 @@ def test_a_machine_with_too_few_ports_is_told_to_the_master(monkeypatch: pytest.
 
     monkeypatch.setattr(limits, "check_local_ports", too_few)
     site = Site().begun()
-    ((_, status, _),) = site.link.sent
+    ((status, _),) = site.link.sent
     assert status == agents.failed_status("too few local ports", ExitCode.INCONCLUSIVE)
 
 
@@ -147,31 +168,25 @@ def test_a_machine_with_too_few_ports_is_told_to_the_master(monkeypatch: pytest.
 
 def test_the_masters_messages_reach_the_agent() -> None:
     site = Site()
-    kinds = {
-        messages.GRANT: "on_grant",
-        messages.RAMP: "on_ramp",
-        messages.GO: "on_go",
-        messages.FINISH: "on_finish",
-        messages.SPOOL_WRITTEN: "on_spool_written",
-        messages.PONG: "on_pong",
-    }
-    for kind in kinds:
-        site.side.take(kind, {"too": "early"})
+    for message in FOR_AGENTS:
+        # Too early.
+        site.side.take(message)
     site.begun()
-    for kind in kinds:
-        site.side.take(kind, {"kind": kind})
-    assert site.agent.told == [(name, {"kind": kind}) for kind, name in kinds.items()]
+    assert site.agent.told == []
+    for message in FOR_AGENTS:
+        site.side.take(message)
+    assert site.agent.told == list(FOR_AGENTS)
 
 
 def test_a_refused_worker_says_why_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EndedError) as ended:
-        Site().side.take(messages.REFUSE, {"reason": "another version"})
+        Site().side.take(Refuse(reason="another version"))
     assert ended.value.code is ExitCode.USAGE
     assert "another version" in capsys.readouterr().err
 
 
 def test_a_worker_that_stands_by_says_so_and_stays(capsys: pytest.CaptureFixture[str]) -> None:
-    Site().side.take(messages.STAND_BY, {"reason": "the run had begun"})
+    Site().side.take(StandBy(reason="the run had begun"))
     assert "the run had begun" in capsys.readouterr().err
 
 
@@ -270,7 +285,7 @@ def test_a_worker_that_has_handed_over_has_passed() -> None:
 def test_a_forked_worker_leaves_the_end_to_the_master() -> None:
     site = Site(forked=True)
     site.side.on_interrupt()
-    assert site.link.sent == [(messages.INTERRUPTED, {}, None)]
+    assert site.link.sent == [(Interrupted(), None)]
     assert site.spawned == []
 
 

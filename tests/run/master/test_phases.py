@@ -8,13 +8,15 @@ from gevent.event import Event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.planning.budget import Budget
 from loadgen.planning.prices import load_prices
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
-from loadgen.run.live_gates import LiveGates
+from loadgen.resolve.rows import ClientRows
+from loadgen.run.early_gates import EarlyGates
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
 from loadgen.run.master.progress import ProgressView
 from loadgen.run.master.workers import Workers
@@ -89,11 +91,12 @@ class Conducted:
         infos = [WorkerInfo(worker_id, number, pid=number) for number, worker_id in enumerate(workers)]
         self.workers = Workers(self.run, infos)
         self.view = ProgressView(self.run.totals, self.workers, self.clock.at_ns)
-        self.gates = LiveGates.of(self.run)
+        self.gates = EarlyGates.of(self.run)
         self.entered: list[tuple[str, int]] = []
         self.over: list[int] = []
         self.phases = Phases(
             self.run,
+            ClientRows(self.run, Tables()),
             self.line,
             self.workers,
             self.view,

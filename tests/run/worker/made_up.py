@@ -9,8 +9,8 @@ import gevent
 from gevent.event import Event
 
 from loadgen.measure.clock import Reading
-from loadgen.measure.recorder import Values
 from loadgen.measure.rows import EventRow
+from loadgen.measure.sinks import Values
 from loadgen.run import messages
 from loadgen.run.messages import Message
 from loadgen.run.worker.clock import Clock

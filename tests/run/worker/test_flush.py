@@ -6,12 +6,13 @@ from typing import Any
 import gevent
 import numpy as np
 import pytest
-from loadgen.measure.live import LiveReports
 
 from loadgen.measure import histograms
 from loadgen.measure.health import HealthSampler
 from loadgen.measure.recorder import Interval, Recorder
 from loadgen.measure.rows import EchoRow, EventRow
+from loadgen.measure.running import RunningStatistics
+from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter, read_batches
 from loadgen.run.worker.echoes import NoEchoes
 from loadgen.run.worker.flush import Flushes
@@ -31,13 +32,18 @@ class Echoes(NoEchoes):
 
 
 class Site:
-    def __init__(self, folder: Path, echoes: NoEchoes | None = None, shared: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        echoes: NoEchoes | None = None,
+        shared: bool = True,
+        running: RunningStatistics | None = None,
+    ) -> None:
         self.folder = folder
         self.clock, self.line, self.troubles = MadeUpClock(), MadeUpLine(), Troubles(0)
         self.writer = SpoolWriter(folder, 0)
-        self.recorder = Recorder(TOKEN, self.writer)
         self.statistics = MadeUpStatistics()
-        self.recorder.tally = self.statistics.add
+        self.recorder = Recorder(TOKEN, self.writer, sinks=Sinks(self.statistics.add, running))
         self.flushes = Flushes(
             self.clock,
             self.recorder,
@@ -98,8 +104,8 @@ def test_the_shortest_latencies_go_with_their_histogram_and_not_without(
     assert told == [("longest", "shortest"), (None, None), ("exact", None)]
 
 
-def test_reports_for_displays_wait_until_there_is_room_for_them(site: Site) -> None:
-    site.recorder.live = LiveReports(lambda channel: None, sample_every=1)
+def test_reports_for_displays_wait_until_there_is_room_for_them(tmp_path: Path) -> None:
+    site = Site(tmp_path, running=RunningStatistics(lambda channel: None, sample_every=1))
     for _ in range(MOST_REPORTS + 2):
         site.deliver(1)
         site.flushes.flush()

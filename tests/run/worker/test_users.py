@@ -5,15 +5,17 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.resolve import Clients
+from loadgen.resolve.loading import load
 from loadgen.resolve.resolver import resolve
 from loadgen.run.master_messages import Grant
 from loadgen.run.worker.users import Users
 from loadgen.run.worker_messages import Claim
-from loadgen.scenario import load, overrides_of
+from loadgen.scenario import overrides_of
 from tests.run.worker.made_up import MadeUpClock, MadeUpLine, settle
 
 RUN = resolve(load("comments", overrides_of(["clients.readers.count=40", "clients.commenters.count=20"])))
@@ -23,7 +25,9 @@ READER, WRITER = (group.role for group in RUN.groups)
 class Site:
     def __init__(self) -> None:
         self.line, self.clock = MadeUpLine(), MadeUpClock()
-        self.users = Users(self.line, self.clock, Clients(RUN))
+        self.complete = Event()
+        self.complete.set()
+        self.users = Users(self.line, self.clock, Clients(RUN), self.complete)
 
     def claims(self, *roles: str) -> list[Any]:
         waiting = [gevent.spawn(self.users.claim, role) for role in roles]

@@ -20,7 +20,7 @@ import locust.env
 import loadgen.run.account
 import loadgen.run.locust.own_code
 import loadgen.users
-from loadgen import subprocesses as children
+from loadgen import subprocesses
 from loadgen.lifeline import STARTER
 
 #: What commands need besides, imported where the command line says so.
@@ -108,7 +108,7 @@ class Forked:
 
 def by_forks() -> None:
     """Have `loadgen run` start its Locust as a fork of this process."""
-    children.Supervised = Forked  # type: ignore[assignment,misc]
+    subprocesses.Supervised = Forked  # type: ignore[assignment,misc]
 
 
 def ended(program: str) -> NoReturn:

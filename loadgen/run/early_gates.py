@@ -16,7 +16,7 @@ from loadgen.resolve import ResolvedRun
 _SECOND_NS = 1_000_000_000
 
 
-class LiveGates:
+class EarlyGates:
     """Evaluate the windows of the gates that are marked `abort_early`."""
 
     def __init__(self, gates: Sequence[Gate]) -> None:
@@ -26,8 +26,8 @@ class LiveGates:
         self._done = [0] * len(self._gates)
 
     @classmethod
-    def of(cls, run: ResolvedRun) -> "LiveGates":
-        """Return the live gates of a run."""
+    def of(cls, run: ResolvedRun) -> "EarlyGates":
+        """Return the early gates of a run."""
         return cls([written.gate() for written in run.gates])
 
     @property

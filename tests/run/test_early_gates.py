@@ -11,14 +11,14 @@ from loadgen.measure.recorder import Recorder
 from loadgen.measure.running import encode
 from loadgen.measure.sinks import Sinks
 from loadgen.measure.spool import SpoolWriter
-from loadgen.run.live_gates import LiveGates
+from loadgen.run.early_gates import EarlyGates
 
 MS, SECOND = 1_000_000, 1_000_000_000
 
 
 def failure(shortest_ns: int | None) -> str | None:
     """What is said of a second of 100 latencies of 13 ms that may have been so short, of a gate at 12 ms."""
-    gates = LiveGates([parse("delivery.latency.p99 < 12ms").with_options(2 * SECOND, True)])
+    gates = EarlyGates([parse("delivery.latency.p99 < 12ms").with_options(2 * SECOND, True)])
     gates.begin(0)
     whole = histograms.decoded(encode(np.full(100, 13 * MS)))
     gates.observe(
