@@ -65,33 +65,25 @@ def credential(login: "Login", http_host: str) -> Credential:
 
 
 def _source(login: "Login", http_host: str) -> Callable[[], FetchedToken]:
+    if login.jwt is not None:
+        from loadgen.credentials.minting import Minter
+
+        return partial(Minter(login.jwt).mint, {})
     if login.token_env is not None:
         return partial(sources.from_variable, login.token_env)
     if login.token_file is not None:
         return partial(sources.from_file, login.token_file)
     if login.token_command is not None:
-        _announce(login.token_command)
+        announce(login.token_command)
         return partial(sources.from_command, login.token_command)
-    assert login.client_id_env is not None
-    client_id = sources.from_environment(login.client_id_env)
-    if login.mode == "oidc":
-        assert login.token_url is not None
-        assert login.client_secret_env is not None
-        secret = sources.from_environment(login.client_secret_env)
-        return partial(sources.from_client_credentials, login.token_url, client_id, secret, login.scope)
-    assert login.username_env is not None
-    assert login.password_env is not None
-    return partial(
-        sources.from_user_pool,
-        _cognito_client(login, http_host),
-        client_id,
-        sources.from_environment(login.username_env),
-        sources.from_environment(login.password_env),
-    )
+    # Imported late: most logins are fetched by none of these.
+    from loadgen.credentials.clients import fetcher
+
+    return partial(fetcher(login, http_host), {})
 
 
 @cache
-def _announce(words: tuple[str, ...]) -> None:
+def announce(words: tuple[str, ...]) -> None:
     """Print the command that is run for a token, once per process."""
     shown = shlex.join(words)
     if len(shown) > _SHOWN_CHARACTERS:
@@ -136,7 +128,8 @@ class _Latest:
         return self._frozen
 
 
-def _cognito_client(login: "Login", http_host: str) -> Any:
+def cognito_client(login: "Login", http_host: str) -> Any:
+    """Return botocore's client for the user pools of a login's region; raises CredentialError."""
     from botocore import UNSIGNED
     from botocore.config import Config
 
@@ -144,7 +137,8 @@ def _cognito_client(login: "Login", http_host: str) -> Any:
     return session.create_client(
         "cognito-idp",
         region_name=_region(login, session, http_host),
-        config=Config(signature_version=UNSIGNED),
+        # Load tests have many users log in at once.
+        config=Config(signature_version=UNSIGNED, max_pool_connections=32),
     )
 
 

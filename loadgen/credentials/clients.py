@@ -1,0 +1,203 @@
+"""Make the credentials of single clients from the description of their login and from their own values."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from loadgen.credentials import sources
+from loadgen.credentials.build import announce, cognito_client, secret_of
+from loadgen.credentials.errors import CredentialError
+from loadgen.credentials.fetching import Fetching, Pace
+from loadgen.credentials.minting import MintedToken, Minter
+from loadgen.credentials.refreshing import FetchedToken
+from loadgen.data.cells import Cell
+from loadgen.protocol.appsync.auth import ApiKey, BearerToken
+from loadgen.protocol.mqtt.auth import UserPassword
+from loadgen.scenario.login_columns import DEFAULT_RATE_PER_S, filled
+
+if TYPE_CHECKING:
+    from loadgen.scenario.login import Login
+
+Values = Mapping[str, Cell]
+OnTrouble = Callable[[int, str], None]
+
+
+class Maker(Protocol):
+    """Makes the credentials of clients by one login."""
+
+    def of(self, number: int, values: Values) -> Any:
+        """Return the credential of the client with the global number ``number``; may wait for its turn.
+
+        Raises:
+            CredentialError: it cannot be obtained; the message holds no value of the client's.
+        """
+
+    def stop(self) -> None:
+        """Renew nothing any more."""
+
+
+def maker(
+    login: "Login",
+    host: str,
+    *,
+    seed: str,
+    workers: int = 1,
+    on_trouble: OnTrouble = lambda number, said: None,
+) -> Maker:
+    """Return the maker for a login, for the target at ``host``.
+
+    The login's rate is for all ``workers`` together. ``on_trouble`` is called with a client's number and a sentence if
+    its token could not be renewed.
+
+    Raises:
+        CredentialError: a secret that is common to all clients is missing or cannot be obtained.
+    """
+    columns = login.columns
+    if login.jwt is not None:
+        return _Minted(Minter(login.jwt), seed, own=bool(columns))
+    if not columns:
+        return _Shared(secret_of(login, host))
+    if login.token is not None:
+        return _Column(login.token, lambda text: BearerToken(_Fixed(text)))
+    if login.mode == "api-key":
+        assert login.key is not None
+        return _Column(login.key, ApiKey)
+    if login.mode == "password":
+        return _UserPasswords(login)
+    pace = Pace((login.rate_per_s or DEFAULT_RATE_PER_S) / workers)
+    return _Fetched(Fetching(fetcher(login, host), seed, pace, on_trouble))
+
+
+class _Shared:
+    """One credential for all clients."""
+
+    def __init__(self, credential: Any) -> None:
+        self._credential = credential
+
+    def of(self, number: int, values: Values) -> Any:
+        return self._credential
+
+    def stop(self) -> None:
+        pass
+
+
+class _Fixed:
+    """A callable that returns a token that is never renewed."""
+
+    __slots__ = ("_token",)
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self) -> str:
+        return self._token
+
+
+class _Column(_Shared):
+    """A token or key from a column."""
+
+    def __init__(self, text: str, credential: Callable[[str], Any]) -> None:
+        self._text, self._make = text, credential
+
+    def of(self, number: int, values: Values) -> Any:
+        try:
+            return self._make(filled(self._text, values))
+        except ValueError:
+            raise CredentialError("its key has characters that an HTTP header cannot hold") from None
+
+
+class _UserPasswords(_Shared):
+    """User and password of each client, from columns or variables."""
+
+    def __init__(self, login: "Login") -> None:
+        self._username = text_or_variable(login.username, login.username_env)
+        self._password = text_or_variable(login.password, login.password_env)
+
+    def of(self, number: int, values: Values) -> Any:
+        return UserPassword(self._username(values), self._password(values))
+
+
+class _Minted(_Shared):
+    """Tokens that are made here."""
+
+    def __init__(self, minter: Minter, seed: str, *, own: bool) -> None:
+        """Without ``own`` claims, all clients share one token; raises CredentialError."""
+        self._minter, self._seed = minter, seed
+        self._common = None if own else BearerToken(MintedToken(minter, seed, -1, {}))
+
+    def of(self, number: int, values: Values) -> Any:
+        return self._common or BearerToken(MintedToken(self._minter, self._seed, number, values))
+
+
+class _Fetched:
+    """Tokens from a command, an endpoint or a user pool."""
+
+    def __init__(self, fetching: Fetching) -> None:
+        self._fetching = fetching
+
+    def of(self, number: int, values: Values) -> Any:
+        return BearerToken(self._fetching.token(number, values))
+
+    def stop(self) -> None:
+        self._fetching.stop()
+
+
+def text_or_variable(text: str | None, variable: str | None) -> Callable[[Values], str]:
+    """Return a function that fills a text with a client's values, or that returns the value of a variable.
+
+    Raises:
+        CredentialError: the variable is not set.
+    """
+    if text is not None:
+        return lambda values: filled(text, values)
+    assert variable is not None
+    common = sources.from_environment(variable, os.environ)
+    return lambda values: common
+
+
+def fetcher(login: "Login", host: str) -> Callable[[Values], FetchedToken]:
+    """Return the function that fetches a client's token by command, endpoint or user pool; it raises CredentialError.
+
+    Raises:
+        CredentialError: a secret that is common to all clients is missing.
+    """
+    if login.token_command is not None:
+        words = login.token_command
+        announce(words)
+        return lambda values: sources.from_command([filled(word, values) for word in words])
+    if login.mode == "cognito":
+        return _from_user_pool(login, host)
+    url = login.token_url
+    assert url is not None
+    if login.client_id_env is None:
+        return lambda values: sources.from_endpoint(_url(url, values))
+    client_id = sources.from_environment(login.client_id_env)
+    secret = None if login.client_secret_env is None else sources.from_environment(login.client_secret_env)
+    scope = login.scope
+    if login.username is None and login.username_env is None:
+        assert secret is not None
+        return lambda values: sources.from_client_credentials(_url(url, values), client_id, secret, scope)
+    username = text_or_variable(login.username, login.username_env)
+    password = text_or_variable(login.password, login.password_env)
+    return lambda values: sources.from_password_grant(
+        _url(url, values), client_id, secret, scope, username(values), password(values)
+    )
+
+
+def _url(url: str, values: Values) -> str:
+    from urllib.parse import quote
+
+    return filled(url, {name: quote(str(cell), safe="") for name, cell in values.items()})
+
+
+def _from_user_pool(login: "Login", host: str) -> Callable[[Values], FetchedToken]:
+    assert login.client_id_env is not None
+    client, client_id = cognito_client(login, host), sources.from_environment(login.client_id_env)
+    username = text_or_variable(login.username, login.username_env)
+    password = text_or_variable(login.password, login.password_env)
+    if login.flow == "srp":
+        pool = login.user_pool or ""
+        return lambda values: sources.from_user_pool_by_srp(
+            client, pool, client_id, username(values), password(values)
+        )
+    return lambda values: sources.from_user_pool(client, client_id, username(values), password(values))
