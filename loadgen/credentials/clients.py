@@ -1,15 +1,13 @@
 """Make the credentials of single clients from the description of their login and from their own values."""
 
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from loadgen.credentials import sources
-from loadgen.credentials.build import announce, cognito_client, secret_of
+from loadgen.credentials.build import secret_of
 from loadgen.credentials.errors import CredentialError
+from loadgen.credentials.fetchers import fetcher, text_or_variable
 from loadgen.credentials.fetching import Fetching, Pace
 from loadgen.credentials.minting import MintedToken, Minter
-from loadgen.credentials.refreshing import FetchedToken
 from loadgen.data.cells import Cell
 from loadgen.protocol.appsync.auth import ApiKey, BearerToken
 from loadgen.protocol.mqtt.auth import UserPassword
@@ -140,64 +138,3 @@ class _Fetched:
 
     def stop(self) -> None:
         self._fetching.stop()
-
-
-def text_or_variable(text: str | None, variable: str | None) -> Callable[[Values], str]:
-    """Return a function that fills a text with a client's values, or that returns the value of a variable.
-
-    Raises:
-        CredentialError: the variable is not set.
-    """
-    if text is not None:
-        return lambda values: filled(text, values)
-    assert variable is not None
-    common = sources.from_environment(variable, os.environ)
-    return lambda values: common
-
-
-def fetcher(login: "Login", host: str) -> Callable[[Values], FetchedToken]:
-    """Return the function that fetches a client's token by command, endpoint or user pool; it raises CredentialError.
-
-    Raises:
-        CredentialError: a secret that is common to all clients is missing.
-    """
-    if login.token_command is not None:
-        words = login.token_command
-        announce(words)
-        return lambda values: sources.from_command([filled(word, values) for word in words])
-    if login.mode == "cognito":
-        return _from_user_pool(login, host)
-    url = login.token_url
-    assert url is not None
-    if login.client_id_env is None:
-        return lambda values: sources.from_endpoint(_url(url, values))
-    client_id = sources.from_environment(login.client_id_env)
-    secret = None if login.client_secret_env is None else sources.from_environment(login.client_secret_env)
-    scope = login.scope
-    if login.username is None and login.username_env is None:
-        assert secret is not None
-        return lambda values: sources.from_client_credentials(_url(url, values), client_id, secret, scope)
-    username = text_or_variable(login.username, login.username_env)
-    password = text_or_variable(login.password, login.password_env)
-    return lambda values: sources.from_password_grant(
-        _url(url, values), client_id, secret, scope, username(values), password(values)
-    )
-
-
-def _url(url: str, values: Values) -> str:
-    from urllib.parse import quote
-
-    return filled(url, {name: quote(str(cell), safe="") for name, cell in values.items()})
-
-
-def _from_user_pool(login: "Login", host: str) -> Callable[[Values], FetchedToken]:
-    assert login.client_id_env is not None
-    client, client_id = cognito_client(login, host), sources.from_environment(login.client_id_env)
-    username = text_or_variable(login.username, login.username_env)
-    password = text_or_variable(login.password, login.password_env)
-    if login.flow == "srp":
-        pool = login.user_pool or ""
-        return lambda values: sources.from_user_pool_by_srp(
-            client, pool, client_id, username(values), password(values)
-        )
-    return lambda values: sources.from_user_pool(client, client_id, username(values), password(values))
