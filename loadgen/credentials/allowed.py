@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from loadgen.scenario.login import Login
 
 _OF_AWS = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
+#: Scheme and host of a URL, without a column.
+_FIXED_HOST = re.compile(r"https?://[^/{}?#]+([/?#]|$)")
 _ENVIRONMENT = "_env"
 _FILES = ("token_file", "certificate", "key")
 
@@ -79,8 +81,12 @@ class Allowed:
             value = getattr(login, field)
             if value is not None and field.endswith(_ENVIRONMENT):
                 self._demand_variable(value, whose, receiver)
-        for field in _FILES:
-            value = getattr(login, field)
+        files = {field: getattr(login, field) for field in _FILES}
+        if login.mode != "certificate":
+            # A client's own API key.
+            files["key"] = None
+        files["jwt"] = None if login.jwt is None else login.jwt.key_file
+        for value in files.values():
             if value is not None and not self._has_file(value):
                 raise CredentialError(
                     f"{whose} names the file {shown(value)} for its login to {host}: allow it with --allow-file"
@@ -90,6 +96,15 @@ class Allowed:
             raise CredentialError(
                 f"{whose} has a command run for a token, {shown(shlex.join(login.token_command))}: allow it with"
                 " --allow-commands, if you know what it does"
+            )
+        if (
+            login.token_url is not None
+            and login.columns_at("token_url")
+            and not _FIXED_HOST.match(login.token_url)
+        ):
+            raise CredentialError(
+                f"{whose} takes the host of its token endpoint from data, so that secrets could go anywhere: write the"
+                " host itself"
             )
         if login.api_id is not None and not _OF_AWS.search(host):
             raise CredentialError(

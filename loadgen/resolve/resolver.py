@@ -9,6 +9,7 @@ from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import run as resolved
 from loadgen.resolve.checks import protocol_for, warnings
 from loadgen.resolve.loading import load_with_data
+from loadgen.resolve.logins import logins_of
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.run import ResolvedRun
 from loadgen.resolve.transport import over_http
@@ -57,9 +58,7 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
     """
     rules = protocol_for(scenario, target).rules
     said = scenario.target
-    login = (
-        None if said is None or said.login is None else said.login.model_dump(mode="json", exclude_none=True)
-    )
+    login = None if said is None or said.login is None else said.login.as_data()
     return ResolvedRun(
         name=scenario.name,
         seed=scenario.seed,
@@ -106,6 +105,7 @@ def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group
             slow=None
             if group.slow is None
             else resolved.Slow(group.slow.share_percent, group.slow.read_bytes_per_s),
+            logins=logins_of(group, rules),
         )
         yield found
         first += found.count
