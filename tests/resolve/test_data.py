@@ -227,3 +227,10 @@ def test_a_plan_says_what_is_wrong_with_the_data() -> None:
         result = CliRunner().invoke(app, [*command, "--set", "clients.users.count=11"])
         assert result.exit_code == 2
         assert "is 11, and people.csv has 10 rows" in result.output
+
+
+def test_logins_do_not_hide_the_fan_out() -> None:
+    login = '{count: 10, login: {mode: lambda, token: "{people.token}"},'
+    run, _ = resolved(SCENARIO.replace("{count: 10,", login))
+    (load,) = group_loads(run, audience(run))
+    assert load.subscribers == pytest.approx(1)
