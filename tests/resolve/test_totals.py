@@ -15,6 +15,7 @@ from loadgen.planning.limits import RESERVE
 from loadgen.planning.machine import needs
 from loadgen.planning.peaks import Rates, peak
 from loadgen.planning.prices import load_prices
+from loadgen.protocol.base import Service
 from loadgen.resolve import ClientPlan, Clients, ResolvedRun
 from loadgen.resolve.loading import catalogue, load
 from loadgen.resolve.resolver import resolve
@@ -24,7 +25,7 @@ from loadgen.scenario import ScenarioError
 from loadgen.targets import protocol_of
 from loadgen.users import playing
 from loadgen.users.code import UserCode
-from loadgen.users.worker import WorkerRun
+from loadgen.users.worker import NoLogins, WorkerRun
 
 TARGETS = (
     None,
@@ -83,7 +84,7 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun) -> Opened:
     worker = cast(
         WorkerRun,
         SimpleNamespace(
-            service=SimpleNamespace(http_url="http://127.0.0.1:9/"),
+            logins=NoLogins(cast(Service, SimpleNamespace(http_url="http://127.0.0.1:9/"))),
             failures=SimpleNamespace(add=lambda *_: None),
             dialer=None,
             recorder=SimpleNamespace(undecodable=None),
