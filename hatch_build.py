@@ -19,6 +19,9 @@ class NativeReceivePath(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and say what the wheel then is."""
+        for key in sorted(Path(self.root, "scenarios").rglob("signing.pem")):
+            # `force-include` takes the whole folder, whatever version control ignores.
+            raise RuntimeError(f"{key} is a private key, which would go into the package: move it elsewhere")
         wish = os.environ.get("LOADGEN_NATIVE", "")
         if self.target_name != "wheel" or wish == "0":
             return

@@ -1,8 +1,31 @@
-"""Generate load on realtime publish/subscribe services and record the results."""
+"""Generate load on realtime publish/subscribe services and record the results.
+
+    import loadgen
+
+    run = loadgen.run_scenario("comments", overrides={"phases.measure": "10s"})
+    assert run.passed, run
+    run.deliveries          # pandas DataFrame
+
+`loadgen.testing` has fixtures for pytest.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from loadgen.search_path import put_locustfile_last
 
+if TYPE_CHECKING:
+    from loadgen.scenario_run import RunInterrupted, ScenarioRun, run_scenario
+
 __version__ = "0.1.0"
+__all__ = ["RunInterrupted", "ScenarioRun", "run_scenario"]
 
 # Must run before our other modules are imported: a locustfile may import this package first.
 put_locustfile_last()
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: most processes only need the modules below this package."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("loadgen.scenario_run"), name)

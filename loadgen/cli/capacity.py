@@ -210,13 +210,11 @@ def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: li
     """
     from loadgen.planning import guard
     from loadgen.planning.prices import load_prices
-    from loadgen.resolve.loading import load
-    from loadgen.resolve.resolver import resolve
-    from loadgen.scenario import overrides_of
+    from loadgen.resolve.resolver import planned
 
     if allow_remote:
         return
-    found = resolve(load(scenario, overrides_of(overrides), target=target), target)
+    _, found = planned(scenario, overrides, target)
     if (where := guard.elsewhere(target, found)) is not None:
         protocol = guard.protocol_for(target, found)
         refusal = guard.check(found, load_prices(None), None, where, protocol=protocol).refusal

@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "client": ("publish", "subscribe", "probe"),
     "compare": ("compare", "baseline", "history", "ab"),
     "join": ("join",),
+    "keys": ("keys",),
     "notebook": ("notebook",),
     "plan": ("plan",),
     "scenarios": ("scenarios",),

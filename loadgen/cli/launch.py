@@ -79,6 +79,9 @@ def _started(request: RunOptions, run_fd: int | None, data_fds: tuple[int, ...])
         code = _code(request, child, returncode, told)
     if request.cloudwatch and not request.worker and told.folder is not None:
         _cloudwatch(told.folder, request)
+    if told.folder is not None:
+        # For `loadgen.run_scenario`, if that started this command.
+        ending.tell(folder=str(told.folder), code=int(code))
     return int(code)
 
 

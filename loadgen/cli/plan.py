@@ -80,21 +80,21 @@ def plan(
     from loadgen.planning.prices import load_prices
     from loadgen.planning.show import markdown, print_estimate
     from loadgen.resolve.checks import protocol_for
-    from loadgen.resolve.loading import load
-    from loadgen.resolve.resolver import resolve
-    from loadgen.scenario import ScenarioError, overrides_of
+    from loadgen.resolve.resolver import planned
+    from loadgen.scenario import ScenarioError
 
     if scenario is None and not calibrate:
         fail("name a scenario of the catalogue (see `loadgen scenarios`) or a YAML file, or give --calibrate")
     try:
         known = load_prices(prices)
-        model = None if scenario is None else load(scenario, overrides_of(overrides or ()), target=target)
+        found = None if scenario is None else planned(scenario, overrides or (), target)
     except ScenarioError as error:
         fail(str(error))
     if calibrate:
         _calibrate()
-    if model is None:
+    if found is None:
         return
+    model, resolved = found
     kept, why = load_calibration()
     protocol = protocol_for(model, target)
     unpriced = None if protocol.priced else protocol.title
@@ -104,18 +104,18 @@ def plan(
     if machine_gb is not None:
         machines = replace(machines, memory_bytes=machine_gb * 1e9)
     machines = replace(machines, usd_per_hour=machine_usd, target_addresses=target_addresses)
-    found = estimate(resolve(model, target), known, frozenset(handler or ()), kept, why, unpriced, machines)
+    estimated = estimate(resolved, known, frozenset(handler or ()), kept, why, unpriced, machines)
     match format_:
         case PlanFormat.JSON:
-            print(json.dumps(found.to_dict(), indent=1))
+            print(json.dumps(estimated.to_dict(), indent=1))
         case PlanFormat.MD:
-            print(markdown(found), end="")
+            print(markdown(estimated), end="")
         case PlanFormat.TABLE:
             console = Console(highlight=False)
             if not console.is_terminal:
                 # Without a terminal there is no width, and the default would wrap the tables.
                 console = Console(highlight=False, width=100)
-            print_estimate(found, console)
+            print_estimate(estimated, console)
 
 
 def _calibrate() -> None:

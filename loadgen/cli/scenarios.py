@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,17 +44,24 @@ def scenarios(
     format_: Annotated[
         ScenariosFormat, typer.Option("--format", help="Output format.")
     ] = ScenariosFormat.TEXT,
+    copy: Annotated[
+        Path | None,
+        typer.Option(help="Copy the scenario and the files that belong to it.", metavar="FOLDER"),
+    ] = None,
 ) -> None:
-    """List the catalogue's scenarios, or explain one.
+    """List the catalogue's scenarios, or explain or copy one.
 
     The explanation has the scenario's question, clients, load, phases and gates, and the command that runs it.
 
-    Exit codes: 0 shown, 2 no such scenario, or it is not valid.
+    Exit codes: 0 shown or copied, 2 no such scenario, or it is not valid.
     """
     from loadgen.planning.catalogue import portrait
     from loadgen.resolve.loading import catalogue
     from loadgen.scenario import ScenarioError, find
 
+    if copy is not None:
+        _copy(name, copy)
+        return
     try:
         if name is None:
             found = [portrait(entry.name, entry.path) for entry in catalogue()]
@@ -73,6 +81,19 @@ def scenarios(
         _list(found, console)
     else:
         _explain(found[0], console)
+
+
+def _copy(name: str | None, folder: Path) -> None:
+    from loadgen.scenario import ScenarioError
+    from loadgen.scenario.copying import copy
+
+    if name is None:
+        fail("name the scenario to copy")
+    try:
+        for path in copy(name, folder):
+            print(path)
+    except ScenarioError as error:
+        fail(str(error))
 
 
 def _list(portraits: "list[Portrait]", console: Console) -> None:
@@ -146,6 +167,9 @@ def _groups(each: "Portrait") -> Iterator[str]:
     resolved = each.scenario.resolved()
     for key, variable in resolved.get("variables", {}).items():
         yield f"{{{key}}}: {_written(variable)}"
+    for key, data in each.scenario.data.items():
+        rows = f"{data.first:,} row{'' if data.first == 1 else 's'}" if data.first is not None else "rows"
+        yield f"{{{key}.…}}: {rows} of {_written(data.file)}, {data.assign}"
     for name, group in each.scenario.clients.items():
         parts = [f"{group.count:,} client{'s' if group.count > 1 else ''}"]
         if group.subscribe:

@@ -247,6 +247,12 @@ ConnectRate = Annotated[
     PlainSerializer(format_rate, return_type=str),
     _rate_schema("clients", ["250/s"]),
 ]
+LoginRate = Annotated[
+    float,
+    BeforeValidator(rate_parser("logins", "20/s")),
+    PlainSerializer(format_rate, return_type=str),
+    _rate_schema("logins", ["20/s"]),
+]
 Percent = Annotated[
     float,
     BeforeValidator(parse_percent),

@@ -11,14 +11,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from loadgen.config.text import ENVIRONMENT_PATTERN, redacted, shown
 from loadgen.credentials.errors import CredentialError
+from loadgen.protocol.hosts import is_loopback
 
 if TYPE_CHECKING:
     from loadgen.scenario.login import Login
 
 _OF_AWS = re.compile(r"\.amazonaws\.com(\.cn)?(:\d+)?$")
+#: Scheme and host of a URL, without a column.
+_FIXED_HOST = re.compile(r"https?://[^/{}?#]+([/?#]|$)")
 _ENVIRONMENT = "_env"
 _FILES = ("token_file", "certificate", "key")
 
@@ -33,10 +37,16 @@ class Allowed:
     files: tuple[Path, ...] = ()
     #: True if a token command may run.
     commands: bool = False
+    #: True if a token may be asked of an endpoint on another machine.
+    remote: bool = False
 
     @classmethod
     def of(
-        cls, variables: Iterable[str] = (), files: Iterable[str | Path] = (), commands: bool = False
+        cls,
+        variables: Iterable[str] = (),
+        files: Iterable[str | Path] = (),
+        commands: bool = False,
+        remote: bool = False,
     ) -> "Allowed":
         """Return the permissions that the options grant; raises CredentialError for an invalid variable name."""
         names = frozenset(variables)
@@ -46,12 +56,14 @@ class Allowed:
                 raise CredentialError(
                     "--allow-env takes the name of an environment variable, such as EVENTS_TOKEN, and not its value"
                 )
-        return cls(names, tuple(Path(os.path.realpath(file)) for file in files), commands)
+        return cls(names, tuple(Path(os.path.realpath(file)) for file in files), commands, remote)
 
     @classmethod
     def of_options(cls, options: Any) -> "Allowed":
         """Return the permissions of a Locust process's options (see `loadgen.run.options`); raises CredentialError."""
-        return cls.of(options.allow_env or (), options.allow_file or (), options.allow_commands)
+        return cls.of(
+            options.allow_env or (), options.allow_file or (), options.allow_commands, options.allow_remote
+        )
 
     def environment(self, names: Iterable[str], whose: str, host: str) -> dict[str, str]:
         """Return the values of those variables that are set, among the variables that a protocol file names.
@@ -79,8 +91,12 @@ class Allowed:
             value = getattr(login, field)
             if value is not None and field.endswith(_ENVIRONMENT):
                 self._demand_variable(value, whose, receiver)
-        for field in _FILES:
-            value = getattr(login, field)
+        files = {field: getattr(login, field) for field in _FILES}
+        if login.mode != "certificate":
+            # A client's own API key.
+            files["key"] = None
+        files["jwt"] = None if login.jwt is None else login.jwt.key_file
+        for value in files.values():
             if value is not None and not self._has_file(value):
                 raise CredentialError(
                     f"{whose} names the file {shown(value)} for its login to {host}: allow it with --allow-file"
@@ -91,6 +107,22 @@ class Allowed:
                 f"{whose} has a command run for a token, {shown(shlex.join(login.token_command))}: allow it with"
                 " --allow-commands, if you know what it does"
             )
+        if (
+            login.token_url is not None
+            and login.columns_at("token_url")
+            and not _FIXED_HOST.match(login.token_url)
+        ):
+            raise CredentialError(
+                f"{whose} takes the host of its token endpoint from data, so that secrets could go anywhere: write the"
+                " host itself"
+            )
+        if login.token_url is not None and login.client_id_env is None and not self.remote:
+            # Variables are permitted together with the host that receives them; here there are none.
+            name = urlsplit(login.token_url).hostname or ""
+            if not is_loopback(name):
+                raise CredentialError(
+                    f"{whose} has tokens asked of {receiver}, which is not this machine: allow it with --allow-remote"
+                )
         if login.api_id is not None and not _OF_AWS.search(host):
             raise CredentialError(
                 f"{whose} has the API key of {shown(login.api_id)} fetched with your AWS credentials and sent to"

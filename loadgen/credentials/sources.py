@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from loadgen.credentials.errors import CredentialError
 from loadgen.credentials.refreshing import FetchedToken
@@ -72,28 +72,68 @@ def from_command(words: Sequence[str]) -> FetchedToken:
 def from_client_credentials(url: str, client_id: str, client_secret: str, scope: str | None) -> FetchedToken:
     """Return an access token by OAuth's client credentials grant (RFC 6749, 4.4); raises CredentialError."""
     form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
-    login = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
-    headers = {
-        "authorization": f"Basic {login}",
-        "content-type": "application/x-www-form-urlencoded",
-        "accept": "application/json",
-    }
+    return _granted(url, form, client_id, client_secret)
+
+
+def from_password_grant(
+    url: str, client_id: str, client_secret: str | None, scope: str | None, username: str, password: str
+) -> FetchedToken:
+    """Return an access token by OAuth's password grant (RFC 6749, 4.3); raises CredentialError.
+
+    A client without a secret names itself in the form (RFC 6749, 2.3.1 and 3.2.1).
+    """
+    form = {"grant_type": "password", "username": username, "password": password}
+    if scope:
+        form["scope"] = scope
+    return _granted(url, form, client_id, client_secret)
+
+
+def _granted(url: str, form: dict[str, str], client_id: str, client_secret: str | None) -> FetchedToken:
+    headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+    if client_secret is None:
+        form["client_id"] = client_id
+    else:
+        login = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
+        headers["authorization"] = f"Basic {login}"
+    return _asked("POST", url, headers, urlencode(form).encode(), ("access_token",))
+
+
+def from_endpoint(url: str) -> FetchedToken:
+    """Return the token in an endpoint's answer to GET: JSON with access_token or token, or the token as plain text.
+
+    Raises:
+        CredentialError: the endpoint refuses, cannot be reached, or answers without a token.
+    """
+    return _asked("GET", url, {"accept": "application/json, text/plain"}, b"", ("access_token", "token"))
+
+
+def _asked(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, names: Sequence[str]
+) -> FetchedToken:
     asked_s = time.time()
+    # The path may name a client; the host is enough to find the endpoint.
+    host = urlsplit(url).netloc.rpartition("@")[2]
     try:
-        status, answer = bounded.ask(
-            "POST", url, timeout_s=TIMEOUT_S, headers=headers, body=urlencode(form).encode()
-        )
+        status, answer = bounded.ask(method, url, timeout_s=TIMEOUT_S, headers=headers, body=body)
     except TransportError as error:
-        raise CredentialError(f"the token endpoint {url!a} cannot be reached: {error}") from None
+        raise CredentialError(f"the token endpoint at {host!a} cannot be reached: {error}") from None
     if not 200 <= status < 300:
         raise CredentialError(f"the token endpoint answered HTTP {status}")
     try:
-        body: dict[str, Any] = json.loads(answer)
-        token = str(body["access_token"])
-        lifetime_s = body.get("expires_in")
+        found = json.loads(answer)
+    except (ValueError, RecursionError):
+        found = None
+    if found is None and len(names) > 1:
+        try:
+            return _with_expiry(_printable(answer.decode().strip(), "token endpoint"))
+        except UnicodeDecodeError:
+            pass
+    try:
+        token = str(next(found[name] for name in names if name in found))
+        lifetime_s = found.get("expires_in")
         expires_s = None if lifetime_s is None else asked_s + float(lifetime_s)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise CredentialError("the token endpoint's answer has no access_token") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, StopIteration):
+        raise CredentialError(f"the token endpoint's answer has no {names[0]}") from None
     token = _printable(token, "token endpoint")
     return FetchedToken(token, expires_s) if expires_s is not None else _with_expiry(token)
 
@@ -117,6 +157,41 @@ def from_user_pool(client: Any, client_id: str, username: str, password: str) ->
         raise CredentialError(f"the Cognito user pool refused the user: {code}") from None
     except BotoCoreError as error:
         raise CredentialError(f"the Cognito user pool cannot be reached: {type(error).__name__}") from None
+    return _of_user_pool(answer)
+
+
+def from_user_pool_by_srp(
+    client: Any, pool: str, client_id: str, username: str, password: str
+) -> FetchedToken:
+    """Return a Cognito access token by USER_SRP_AUTH, in which the password is not sent; else as `from_user_pool`."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from loadgen.credentials.srp import Exchange
+
+    exchange = Exchange(pool, password)
+    try:
+        answer = client.initiate_auth(
+            AuthFlow="USER_SRP_AUTH",
+            ClientId=client_id,
+            AuthParameters={"USERNAME": username, "SRP_A": exchange.public},
+        )
+        if answer.get("ChallengeName") == "PASSWORD_VERIFIER":
+            session = {"Session": answer["Session"]} if answer.get("Session") else {}
+            answer = client.respond_to_auth_challenge(
+                ClientId=client_id,
+                ChallengeName="PASSWORD_VERIFIER",
+                ChallengeResponses=exchange.responses(answer.get("ChallengeParameters", {})),
+                **session,
+            )
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "an error")
+        raise CredentialError(f"the Cognito user pool refused the user: {code}") from None
+    except BotoCoreError as error:
+        raise CredentialError(f"the Cognito user pool cannot be reached: {type(error).__name__}") from None
+    return _of_user_pool(answer)
+
+
+def _of_user_pool(answer: Mapping[str, Any]) -> FetchedToken:
     result = answer.get("AuthenticationResult")
     if not result:
         step = answer.get("ChallengeName", "a challenge")

@@ -1,12 +1,15 @@
 """Read rows from CSV, JSON Lines and Parquet files one after another, and report each mistake with its line."""
 
 import csv
+import math
+import os
+import stat
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 
@@ -47,15 +50,16 @@ def rows(
     Raises:
         DataError: the file cannot be read, has no such column, or has unusable rows; it tells the first ten.
     """
-    read: Callable[[], Generator[Row | _WrongRow]] = {
-        "csv": lambda: _csv(path, name, columns, separator),
-        "jsonl": lambda: _jsonl(path, name, columns),
-        "parquet": lambda: _parquet(path, name, columns),
+    read: Callable[[BinaryIO], Generator[Row | _WrongRow]] = {
+        "csv": lambda binary: _csv(binary, name, columns, separator),
+        "jsonl": lambda binary: _jsonl(binary, name, columns),
+        "parquet": lambda binary: _parquet(binary, name, columns),
     }[kind]
     wrong: list[str] = []
     place = "row " if kind == "parquet" else ""
     try:
-        with closing(read()) as found:
+        with _opened(path, name) as binary, closing(read(binary)) as found:
+            before = _state(binary)
             for row in found:
                 if not isinstance(row, _WrongRow):
                     if not wrong:
@@ -64,58 +68,85 @@ def rows(
                 wrong.append(f"{name}:{place}{row.line}: {row}")
                 if len(wrong) == _MOST_PROBLEMS:
                     raise DataError([*wrong, f"{name}: and perhaps more"])
+            if _state(binary) != before:
+                raise DataError(
+                    [f"{name}: the file changed while it was read; try again when it is complete"]
+                )
     except OSError as error:
         raise DataError([f"{name}: the file cannot be read: {error.strerror or error}"]) from None
     if wrong:
         raise DataError(wrong)
 
 
-def _csv(path: Path, name: str, columns: Sequence[str], separator: str | None) -> Generator[Row | _WrongRow]:
+def _opened(path: Path, name: str) -> BinaryIO:
+    """Open a regular file: a pipe or a device might never end."""
+    # Without O_NONBLOCK, opening a pipe waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        what = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise DataError([f"{name}: this is {what}, not a file; name a file of rows"])
+    return os.fdopen(descriptor, "rb")
+
+
+def _state(binary: BinaryIO) -> tuple[int, int]:
+    found = os.fstat(binary.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def _csv(
+    binary: BinaryIO, name: str, columns: Sequence[str], separator: str | None
+) -> Generator[Row | _WrongRow]:
     csv.field_size_limit(LONGEST)
-    with path.open("rb") as binary:
-        lines = _Lines(binary, name)
-        texts = iter(lines)
-        first = next(texts, "")
-        skipped = 0
-        if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
-            # Spreadsheets write and read this line.
-            separator, first, skipped = separator or first[4], next(texts, ""), 1
-        if not first.strip():
-            raise DataError([f"{name}: the file is empty; its first line has the names of the columns"])
-        separator = separator or _separator(first, name)
+    lines = _Lines(binary, name)
+    texts = iter(lines)
+    first = next(texts, "")
+    skipped = 0
+    if first.lower().startswith("sep=") and len(first.rstrip("\r\n")) == 5:
+        # Spreadsheets write and read this line.
+        separator, first, skipped = separator or first[4], next(texts, ""), 1
+    if not first.strip():
+        what = (
+            f"{name}:{skipped + 1}: the line is blank"
+            if first or next(texts, None)
+            else f"{name}: the file is empty"
+        )
+        raise DataError([f"{what}; the first line has the names of the columns"])
+    separator = separator or _separator(first, name)
 
-        def rest() -> Iterator[str]:
-            yield first
-            yield from texts
+    def rest() -> Iterator[str]:
+        yield first
+        yield from texts
 
-        table = csv.reader(rest(), delimiter=separator, strict=True)
+    table = csv.reader(rest(), delimiter=separator, strict=True)
+    try:
+        header = [each.strip() for each in next(table)]
+    except csv.Error as error:
+        raise DataError(
+            [f"{name}:{skipped + 1}: the line of the column names is not valid CSV: {error}"]
+        ) from None
+    places = _places(header, columns, name, skipped + 1)
+    while True:
+        line = skipped + table.line_num + 1
         try:
-            header = [each.strip() for each in next(table)]
+            cells = next(table, None)
         except csv.Error as error:
-            raise DataError(
-                [f"{name}:{skipped + 1}: the line of the column names is not valid CSV: {error}"]
-            ) from None
-        places = _places(header, columns, name, skipped + 1)
-        while True:
-            line = skipped + table.line_num + 1
-            try:
-                cells = next(table, None)
-            except csv.Error as error:
-                # What follows cannot be told apart from the broken row.
-                raise DataError([f"{name}:{line}: the row is not valid CSV: {error}"]) from None
-            if cells is None:
-                return
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                yield _WrongRow(
-                    line,
-                    f"the row has {_count(len(cells), 'value')}, and the first line names"
-                    f" {_count(len(header), 'column')}; a value that holds a {_word(separator)} stands in double"
-                    " quotes",
-                )
-                continue
-            yield line, tuple(cells[place] for place in places)
+            # What follows cannot be told apart from the broken row.
+            raise DataError([f"{name}:{line}: the row is not valid CSV: {error}"]) from None
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            yield _WrongRow(
+                line,
+                f"the row has {_count(len(cells), 'value')}, and the first line names"
+                f" {_count(len(header), 'column')}; a value that holds a {_word(separator)} stands in double"
+                " quotes",
+            )
+            continue
+        yield line, tuple(cells[place] for place in places)
 
 
 def _separator(header: str, name: str) -> str:
@@ -155,28 +186,27 @@ def _known(column: str, known: Sequence[str]) -> str:
     return nearest(column, [each if each.isprintable() else shown(each) for each in known if each][:50])
 
 
-def _jsonl(path: Path, name: str, columns: Sequence[str]) -> Generator[Row | _WrongRow]:
+def _jsonl(binary: BinaryIO, name: str, columns: Sequence[str]) -> Generator[Row | _WrongRow]:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     whole = WHOLE_LINE in columns
-    with path.open("rb") as binary:
-        for line, text in enumerate(_Lines(binary, name), 1):
-            if not text.strip():
-                continue
-            try:
-                row = decode(text)
-            except (msgspec.MsgspecError, RecursionError) as error:
-                yield _WrongRow(line, f"the line is no JSON object: {_decoding(error)}")
-                continue
-            try:
-                yield (
-                    line,
-                    tuple(text.strip() if each == WHOLE_LINE else at_path(row, each) for each in columns)
-                    if whole
-                    else tuple(at_path(row, each) for each in columns),
-                )
-            except KeyError as error:
-                column = error.args[0]
-                yield _WrongRow(line, f"the object has no member {shown(column)}{_known(column, list(row))}")
+    for line, text in enumerate(_Lines(binary, name), 1):
+        if not text.strip():
+            continue
+        try:
+            row = decode(text)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            yield _WrongRow(line, f"the line is no JSON object: {_decoding(error)}")
+            continue
+        try:
+            yield (
+                line,
+                tuple(text.strip() if each == WHOLE_LINE else at_path(row, each) for each in columns)
+                if whole
+                else tuple(at_path(row, each) for each in columns),
+            )
+        except KeyError as error:
+            column = error.args[0]
+            yield _WrongRow(line, f"the object has no member {shown(column)}{_known(column, list(row))}")
 
 
 def _decoding(error: Exception) -> str:
@@ -184,13 +214,13 @@ def _decoding(error: Exception) -> str:
     return str(error) if isinstance(error, msgspec.DecodeError) else "it is nested too deep"
 
 
-def _parquet(path: Path, name: str, columns: Sequence[str]) -> Generator[Row | _WrongRow]:
+def _parquet(binary: BinaryIO, name: str, columns: Sequence[str]) -> Generator[Row | _WrongRow]:
     # Imported late: only this kind of file needs it.
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(path) as file:
+        with ParquetFile(binary) as file:
             known = file.schema_arrow.names
             tops = {column: column if column in known else column.partition(".")[0] for column in columns}
             problems = [
@@ -210,7 +240,7 @@ def _parquet(path: Path, name: str, columns: Sequence[str]) -> Generator[Row | _
                         yield _WrongRow(number, f"the row has no value {shown(error.args[0])}")
                     except TypeError as error:
                         yield _WrongRow(number, str(error))
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, UnicodeDecodeError):
         raise DataError([f"{name}: the file is no valid Parquet file"]) from None
 
 
@@ -224,9 +254,26 @@ def _plain(value: Any) -> Cell:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError("the row has a number that is not finite, which JSON cannot hold")
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"the row has a value of type {type(value).__name__}, which JSON cannot hold")
+
+
+def _other_kind(line: bytes) -> str | None:
+    """Return why a file with this first line is no text in UTF-8, if its first bytes show that."""
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")) or line[:4].count(0) == 2:
+        return "the file is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)"
+    if line.startswith(b"PK\x03\x04"):
+        return "the file is an Excel workbook or a ZIP archive; save the sheet as CSV UTF-8"
+    if line.startswith(b"\x1f\x8b"):
+        return "the file is compressed with gzip; unpack it"
+    if line.startswith(b"PAR1"):
+        return "the file is Parquet; name it with 'parquet'"
+    if b"\r" in line.rstrip(b"\r\n") and not line.endswith(b"\n") and b'"' not in line:
+        return "its lines end with a carriage return alone; save it with the line ends of Windows or Unix"
+    return None
 
 
 class _Lines:
@@ -242,10 +289,14 @@ class _Lines:
         number = 0
         while line := self._binary.readline(LONGEST + 1):
             number += 1
-            if number == 1 and line.startswith(_BOM):
-                line = line[len(_BOM) :]
+            if number == 1:
+                if (why := _other_kind(line)) is not None:
+                    raise DataError([f"{self._name}: {why}"])
+                line = line.removeprefix(_BOM)
             if len(line) > LONGEST:
                 raise DataError([f"{self._name}:{number}: the line is longer than {LONGEST >> 20} MiB"])
+            if b"\0" in line:
+                raise DataError([f"{self._name}:{number}: the line has a null character; remove it"])
             try:
                 yield line.decode()
             except UnicodeDecodeError:

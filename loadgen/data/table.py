@@ -128,6 +128,24 @@ class Table:
         """Return the line of the file, from 1, in which a row begins; in a Parquet file the row's number."""
         return int(self._value(_LINES, row))
 
+    def texts(self, column: str, begin: int, end: int) -> list[str]:
+        """Return the JSON texts of a column in rows ``begin`` to ``end`` or the last, of one batch of the file.
+
+        It may return fewer; the rows that follow are in the next batch.
+        """
+        found: list[str] = self._part(column, begin, end)
+        return found
+
+    def lines(self, begin: int, end: int) -> list[int]:
+        """Return the lines of the file of the same rows as :meth:`texts`."""
+        found: list[int] = self._part(_LINES, begin, end)
+        return found
+
+    def _part(self, column: str, begin: int, end: int) -> list[Any]:
+        batch, within = divmod(begin, _BATCH)
+        part = self._batch(batch).column(self._at[column]).slice(within, end - begin)
+        return list(part.to_pylist())
+
     def longest(self, column: str) -> int:
         """Return the number of characters of the longest value of a column as JSON text, or as its text if a string."""
         import pyarrow.compute as pc

@@ -78,7 +78,8 @@ def _renamed(group: Group) -> Group:
     if publish is not None:
         publish = msgspec.structs.replace(publish, channel=_with(publish.channel, _OF_REQUEST))
     subscribe = tuple(_with(channel, _OF_CLIENT) for channel in group.subscribe)
-    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish)
+    # Which login a client has does not change what it receives.
+    return msgspec.structs.replace(group, subscribe=subscribe, publish=publish, logins=None)
 
 
 def _with(channel: str, name_of: str) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 from loadgen.planning.fanout import GroupLoad, audience, due, group_loads
 from loadgen.planning.peaks import Rates, peak
 from loadgen.resolve import ResolvedRun
-from loadgen.resolve.loading import load
-from loadgen.resolve.resolver import resolve
+from loadgen.resolve.resolver import planned
 from loadgen.scenario import Scenario
 
 _QUESTION = re.compile(r"[^.?!]*\?")
@@ -42,7 +41,8 @@ class Portrait:
     loads: tuple[GroupLoad, ...]
     events: Rate
     deliveries: Rate | None
-    """Expected deliveries, or None if there are too many different channels to compute them."""
+    """Expected deliveries, or None if there are too many channels to compute them, or values of data would have to be
+    compared."""
     curve: tuple[float, ...]
     """Mean events/s of all groups in each of `CURVE_COLUMNS` equal parts of the measure phase."""
 
@@ -99,8 +99,7 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
     Raises:
         ScenarioError: the file does not exist or is not valid.
     """
-    scenario = load(str(path))
-    run = resolve(scenario)
+    scenario, run = planned(str(path))
     loads = tuple(group_loads(run, audience(run)))
     rates = Rates(run, loads)
     begin_ns, end_ns = run.phases.warmup_ns, run.phases.publishing_ns

@@ -42,7 +42,8 @@ class GroupLoad:
     """Publish requests due; their mean for Poisson arrival."""
     events: float
     deliveries: float | None
-    """Expected deliveries, or None if there are too many channels to compute them."""
+    """Expected deliveries, or None if there are too many channels to compute them, or values of data would have
+    to be compared."""
 
     @property
     def subscribers(self) -> float | None:

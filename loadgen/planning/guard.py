@@ -108,7 +108,11 @@ def check(
             name, where, ", of unknown cost," if usd is None else f", about {pricing.money(usd)} on AWS,"
         )
     if usd is None:
-        why = "too many channels" if cost.usage.operations["delivery"] is None else "a price is not known"
+        why = (
+            "its deliveries are not known"
+            if cost.usage.operations["delivery"] is None
+            else "a price is not known"
+        )
         if max_usd is not None:
             return Check(
                 f"the cost of {name} cannot be estimated ({why}), so with --max-cost the run is not started:"

@@ -103,7 +103,7 @@ def groups(estimate: Estimate) -> Iterator[str]:
     """Yield a sentence for each publishing group."""
     for load in estimate.cost.loads:
         reached = (
-            "an unknown number of subscribers (too many channels to compute it)"
+            "an unknown number of subscribers (too many channels, or it depends on values of data)"
             if load.subscribers is None
             else f"{text.significant(load.subscribers)} subscribers on average:"
             f" {_number(load.deliveries)} expected deliveries"

@@ -72,6 +72,17 @@ PING: Final = b"ping frame"
 UNACKNOWLEDGED = PublishAnswer(acknowledged=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ClientLogins:
+    """The credentials of one client by operation; None stands for those of the service. `repr` shows none."""
+
+    connect: Any = field(default=None, repr=False)
+    subscribe: Any = field(default=None, repr=False)
+    publish: Any = field(default=None, repr=False)
+    #: The credentials of subscriptions that differ from ``subscribe``, by channel; None if none does.
+    channels: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
 class SessionHandler(Protocol):
     """Callbacks of a session to the client that owns the connection; called from gevent's hub, so they must not block.
 
@@ -199,6 +210,15 @@ class Service(Protocol):
     @property
     def answers_subscribes(self) -> bool:
         """True if each subscribe is answered; if not, only a delivery shows that it was accepted."""
+
+    def for_client(self, logins: ClientLogins) -> "Service":
+        """Return the service as one client with credentials of its own uses it.
+
+        It holds nothing of its own but these credentials.
+
+        Raises:
+            ValueError: the protocol has no such credentials.
+        """
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake of a client that will subscribe to ``channels``; called for every connection."""

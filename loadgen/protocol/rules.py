@@ -40,3 +40,5 @@ class ProtocolRules:
     """True if one publish may carry several events."""
     event_bytes: int | None = None
     """The largest event, in bytes."""
+    logins_by_operation: bool = False
+    """True if each subscribe and publish carries a login, besides that of the connection."""

@@ -9,6 +9,7 @@ from loadgen.config.text import nearest
 from loadgen.config.units import format_duration
 from loadgen.protocol.base import TargetProtocol
 from loadgen.protocol.rules import ProtocolRules
+from loadgen.resolve.logins import check_logins, logins_in, secrets_of
 from loadgen.resolve.transport import holds_connections, over_http
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts
 from loadgen.scenario.data import Data, split
@@ -42,7 +43,8 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
 
     ``target`` is the URL of a target that replaces the scenario's own: the rules of its protocol apply.
     """
-    rules = protocol_for(scenario, target).rules
+    protocol = protocol_for(scenario, target)
+    rules = protocol.rules
     clients, variables, data, said = scenario.clients, scenario.variables, scenario.data, scenario.target
     if said is not None:
         try:
@@ -57,7 +59,10 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
             )
     for name, group in clients.items():
         yield from _check_abilities(("clients", name), group, rules)
-    used: set[str] = set()
+    yield from check_logins(clients, data, protocol)
+    # Read before the channels, which must not use the columns that are a login's secret.
+    secrets = secrets_of(clients, data)
+    used = {name for _, login in logins_in(clients) for name in login.columns}
     for path, source, validate in templates(clients, rules):
         try:
             template = Template.parse(source)
@@ -65,7 +70,7 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
             yield Problem(path, str(error))
             continue
         used.update(template.names)
-        yield from _check_template(path, template, variables, data, validate)
+        yield from _check_template(path, template, variables, data, secrets, validate)
     for name in variables:
         if name not in used:
             yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
@@ -73,7 +78,8 @@ def check(scenario: Scenario, target: str | None = None) -> Iterator[Problem]:
     for name in data:
         if name not in meant:
             yield Problem(
-                ("data", name), f"is used nowhere; write {{{name}.COLUMN}} in a channel or remove it"
+                ("data", name),
+                f"is used nowhere; write {{{name}.COLUMN}} in a channel or a login, or remove it",
             )
 
 
@@ -133,9 +139,15 @@ def _check_profile(path: Path, profile: Points | Form, phases: Phases) -> Iterat
 
 
 def _check_template(
-    path: Path, template: Template, variables: Variables, data: Sources, validate: Callable[[str], object]
+    path: Path,
+    template: Template,
+    variables: Variables,
+    data: Sources,
+    secrets: Mapping[str, frozenset[str]],
+    validate: Callable[[str], object],
 ) -> Iterator[Problem]:
-    wrong = [why for name in dict.fromkeys(template.names) if (why := _wrong_name(name, variables, data))]
+    names = dict.fromkeys(template.names)
+    wrong = [why for name in names if (why := _wrong_name(name, variables, data, secrets))]
     yield from (Problem(path, why) for why in wrong)
     if wrong or any(map(split, template.names)):
         # The rows decide what the channels are; `loadgen.resolve.data` checks each.
@@ -154,8 +166,13 @@ def largest(template: Template, variables: Variables) -> dict[str, int]:
     return {name: variables[name].count - 1 for name in template.names if name in variables}
 
 
-def _wrong_name(name: str, variables: Variables, data: Sources) -> str | None:
-    """Return why a name in the braces of a channel cannot be used, or None if it can."""
+def _wrong_name(
+    name: str, variables: Variables, data: Sources, secrets: Mapping[str, frozenset[str]]
+) -> str | None:
+    """Return why a name in the braces of a channel cannot be used, or None if it can.
+
+    ``secrets`` are the secret columns of each data; see `loadgen.resolve.logins.secrets_of`.
+    """
     meant = split(name)
     if meant is None:
         if name in variables:
@@ -172,7 +189,7 @@ def _wrong_name(name: str, variables: Variables, data: Sources) -> str | None:
         )
     if not column:
         return f"has {{{name}}} without a column; write {{{source}.COLUMN}}"
-    if column in data[source].secret:
+    if column in secrets[source]:
         return f"has {{{name}}}, a secret column, which would get into the record; only logins may use it"
     return None
 

@@ -80,8 +80,10 @@ class ClientPlan:
     ramp_offset_ns: int
     """Time at which the client connects, in ns from the start of the ramp."""
     behaviour: Behaviour = ORDINARY
-    values: Mapping[str, Cell] = field(default_factory=dict)
-    """The values of the client's rows of data, by their names in templates, such as ``people.id``."""
+    values: Mapping[str, Cell] = field(default_factory=dict, repr=False)
+    """The values of the client's rows of data, by their names in templates, such as ``people.id``; some are secret."""
+    place: str | None = None
+    """File and line of the row from which the client has its login, or None if no column is part of its login."""
 
 
 class Clients:
@@ -111,8 +113,12 @@ class Clients:
         """Return the number of clients."""
         return self._run.totals.clients
 
-    def client(self, number: int, values: Mapping[str, Cell] | None = None) -> ClientPlan:
+    def client(
+        self, number: int, values: Mapping[str, Cell] | None = None, place: str | None = None
+    ) -> ClientPlan:
         """Return the client with the global number ``number``; ``values`` are those of its own rows.
+
+        ``place`` is `ClientPlan.place`.
 
         Raises:
             IndexError: there is no such client.
@@ -123,6 +129,7 @@ class Clients:
         offset_ns = ramp_offset_ns(index, group.ramp_per_s)
         if values is None:
             values = {} if self._rows is None else self._rows.values(group, number)
+            place = None if self._rows is None else self._rows.place(group, number)
         return ClientPlan(
             number=number,
             group=group.name,
@@ -132,6 +139,7 @@ class Clients:
             ramp_offset_ns=offset_ns,
             behaviour=behaviour_of(group, self._seed, number, index, offset_ns),
             values=values,
+            place=place,
         )
 
     def _subscriptions(

@@ -1,6 +1,7 @@
 """Read the data of a scenario, and check that there are rows enough and that each makes a valid channel."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 from loadgen.config.problems import Places, Problem, ScenarioError
@@ -12,7 +13,9 @@ from loadgen.data.table import Table
 from loadgen.data.tables import Tables
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve.checks import largest, templates
+from loadgen.resolve.logins import demands, login_columns
 from loadgen.scenario.data import Data, columns_in, split
+from loadgen.scenario.login_columns import columns_of, filled
 from loadgen.scenario.scenario import Scenario
 from loadgen.scenario.template import Template
 
@@ -27,9 +30,11 @@ def read_data(
     Raises:
         ScenarioError: a file cannot be used, or its rows do not fit the clients; it has a line for each problem.
     """
-    used = columns_in(
+    in_channels = (
         name for _, source, _ in templates(scenario.clients, rules) for name in Template.parse(source).names
     )
+    in_logins = (name for group in scenario.clients.values() for name in login_columns(group))
+    used = columns_in(chain(in_channels, in_logins))
     tables: dict[str, Table] = {}
     problems: list[str] = []
     for name, data in scenario.data.items():
@@ -44,7 +49,7 @@ def read_data(
     if not problems:
         problems = list(places.sentences(_too_few(scenario, tables)))
     if not problems:
-        problems = list(_unusable(scenario, tables, rules))
+        problems = [*_unusable(scenario, tables, rules), *_unusable_logins(scenario, tables)]
     if problems:
         opened.close()
         raise ScenarioError(problems)
@@ -95,7 +100,8 @@ def _too_few(scenario: Scenario, tables: dict[str, Table]) -> Iterator[Problem]:
     """Yield a problem for each group with more clients than there are rows, where each client has a row of its own."""
     for name, group in scenario.clients.items():
         sources = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
-        for source in columns_in(name for each in sources for name in Template.parse(each).names):
+        names = [name for each in sources for name in Template.parse(each).names]
+        for source in columns_in(iter([*names, *login_columns(group)])):
             have, data = len(tables[source]), scenario.data[source]
             if data.assign == "by-client" and group.count > have:
                 yield Problem(
@@ -136,6 +142,36 @@ def _unusable(scenario: Scenario, tables: dict[str, Table], rules: ProtocolRules
             if found == _MOST_PROBLEMS:
                 yield f"{data.file}: and perhaps more"
                 return
+
+
+def _unusable_logins(scenario: Scenario, tables: dict[str, Table]) -> Iterator[str]:
+    """Yield a sentence for each row with a value that no login can use, for the first ten; none repeats the value."""
+    found = 0
+    for name, group in scenario.clients.items():
+        for path, text, demand in demands(group):
+            used = columns_in(columns_of(text))
+            limits = {
+                each: _rows_used(scenario.data[each], len(tables[each]), group.count, by_request=False)
+                for each in used
+            }
+            source = max(limits, key=lambda each: limits[each])
+            for row in range(limits[source]):
+                values = {
+                    f"{each}.{column}": tables[each].cell(column, min(row, limits[each] - 1))
+                    for each, columns in used.items()
+                    for column in columns
+                }
+                why = demand("" if None in values.values() else filled(text, values))
+                if why is None:
+                    continue
+                data = scenario.data[source]
+                place = f"{data.file}:{'row ' if data.kind == 'parquet' else ''}{tables[source].line(row)}"
+                where = dotted(("clients", name, *path))
+                yield f"{place}: {where} cannot be used with this row: {why}"
+                found += 1
+                if found == _MOST_PROBLEMS:
+                    yield f"{data.file}: and perhaps more"
+                    return
 
 
 def _rows_used(data: Data, have: int, clients: int, by_request: bool) -> int:

@@ -9,6 +9,7 @@ from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import run as resolved
 from loadgen.resolve.checks import protocol_for, warnings
 from loadgen.resolve.loading import load_with_data
+from loadgen.resolve.logins import logins_of
 from loadgen.resolve.overlap import check_overlaps
 from loadgen.resolve.run import ResolvedRun
 from loadgen.resolve.transport import over_http
@@ -36,6 +37,19 @@ def run_of(
     return run, tables
 
 
+def planned(
+    name_or_path: str, overrides: Iterable[str] = (), target: str | None = None
+) -> tuple[Scenario, ResolvedRun]:
+    """Load and resolve a scenario as `run_of` does, for an estimate: each client is not checked, and rows are not kept.
+
+    Raises:
+        ScenarioError: the scenario cannot be read; it has a line for each problem.
+    """
+    scenario, tables = load_with_data(name_or_path, overrides_of(overrides), target=target)
+    with tables:
+        return scenario, resolve(scenario, target, tables)
+
+
 def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None = None) -> ResolvedRun:
     """Resolve a scenario; ``target`` is a URL that replaces the scenario's own target.
 
@@ -44,9 +58,7 @@ def resolve(scenario: Scenario, target: str | None = None, tables: Tables | None
     """
     rules = protocol_for(scenario, target).rules
     said = scenario.target
-    login = (
-        None if said is None or said.login is None else said.login.model_dump(mode="json", exclude_none=True)
-    )
+    login = None if said is None or said.login is None else said.login.as_data()
     return ResolvedRun(
         name=scenario.name,
         seed=scenario.seed,
@@ -93,6 +105,7 @@ def _groups(scenario: Scenario, rules: ProtocolRules) -> Iterator[resolved.Group
             slow=None
             if group.slow is None
             else resolved.Slow(group.slow.share_percent, group.slow.read_bytes_per_s),
+            logins=logins_of(group, rules),
         )
         yield found
         first += found.count

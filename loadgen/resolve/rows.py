@@ -23,6 +23,8 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
             for name in Template.parse(group.publish.channel).names
             if (source := source_of(name)) is not None and run.data[source].assign == "by-client"
         ]
+    if group.logins is not None:
+        names += group.logins.columns
     return tuple(dict.fromkeys(name for name in names if source_of(name) is not None))
 
 
@@ -63,6 +65,23 @@ class ClientRows:
             number=number,
             index=number - group.first,
         )
+
+    def place(self, group: Group, number: int) -> str | None:
+        """Return file and line of the row from which a client has its login, or None if its login has no column."""
+        names = () if group.logins is None else group.logins.columns
+        source = next((source for name in names if (source := source_of(name)) is not None), None)
+        if source is None:
+            return None
+        table = self._tables[source]
+        return f"{self._run.data[source].file}:{table.line(self.row(source, group, number))}"
+
+    def places(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Return :meth:`place` of each of the clients with these global numbers that has one."""
+        found = {}
+        for number in numbers:
+            if (place := self.place(self._run.group_of(number), number)) is not None:
+                found[number] = place
+        return found
 
     def of(self, numbers: Iterable[int]) -> dict[int, dict[str, Cell]]:
         """Return the values of each of the clients with these global numbers that has any."""

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from analysis.gates.grammar import Gate, GateError, parse
 from loadgen.pacing import Pace
 from loadgen.resolve.totals import Totals, totals_of
+from loadgen.scenario.login_columns import columns_in_data, is_fetched, rate_of
 from loadgen.scenario.template import Template
 
 Role = Literal["subscriber", "publisher", "participant"]
@@ -136,6 +137,28 @@ class Slow(Struct, frozen=True):
     read_bytes_per_s: _Positive
 
 
+class GroupLogins(Struct, frozen=True, kw_only=True):
+    """The logins of a group's clients, each as `loadgen.scenario.login.Login.as_data`; None stands for the target's.
+
+    They hold names of variables, files and columns, no secrets.
+    """
+
+    connect: dict[str, Any] | None = None
+    publish: dict[str, Any] | None = None
+    subscribe: Annotated[tuple[dict[str, Any] | None, ...], Meta(max_length=1_000)] = ()
+    """The login of each entry of `Group.subscribe`."""
+
+    @property
+    def given(self) -> tuple[dict[str, Any], ...]:
+        """The logins that are not the target's."""
+        return tuple(each for each in (self.connect, *self.subscribe, self.publish) if each is not None)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of data that make each client's own login."""
+        return tuple(dict.fromkeys(name for login in self.given for name in columns_in_data(login)))
+
+
 class Group(Struct, frozen=True, kw_only=True):
     """A group of clients with the same settings; their numbers are ``first`` to ``first + count - 1``."""
 
@@ -152,10 +175,13 @@ class Group(Struct, frozen=True, kw_only=True):
     drops: Annotated[tuple[Drop, ...], Meta(max_length=1_000)] = ()
     churn: Churn | None = None
     slow: Slow | None = None
+    logins: GroupLogins | None = None
 
     def __post_init__(self) -> None:
         if not self.subscribe and self.publish is None:
             raise ValueError(f"group {self.name!a} neither subscribes nor publishes")
+        if self.logins is not None and len(self.logins.subscribe) != len(self.subscribe):
+            raise ValueError(f"group {self.name!a} does not have a login for each subscription")
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -272,6 +298,8 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
             used = [*group.subscribe, *([group.publish.channel] if group.publish is not None else [])]
             for name in (name for source in used for name in Template.parse(source).names):
                 self._demand_known(group, name)
+            for name in () if group.logins is None else group.logins.columns:
+                self._demand_known(group, name)
         if first > _MOST_CLIENTS:
             raise ValueError(f"it has {first:,} clients; at most {_MOST_CLIENTS:,} are possible")
 
@@ -294,6 +322,17 @@ class ResolvedRun(Struct, frozen=True, kw_only=True, dict=True):
     def totals(self) -> Totals:
         """Totals over all groups."""
         return totals_of(self.groups)
+
+    @property
+    def login_time_s(self) -> float:
+        """Seconds that it takes to fetch the logins of all clients at their bounded rates; 0 if none is fetched."""
+        clients: dict[str, tuple[float, int]] = {}
+        for group in self.groups:
+            for login in {repr(each): each for each in (group.logins.given if group.logins else ())}.values():
+                if next(columns_in_data(login), None) is not None and is_fetched(login):
+                    rate_per_s, count = clients.get(repr(login), (rate_of(login), 0))
+                    clients[repr(login)] = rate_per_s, count + group.count
+        return max((count / rate_per_s for rate_per_s, count in clients.values()), default=0.0)
 
     @property
     def publishing(self) -> dict[str, Publishing]:

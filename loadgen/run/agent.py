@@ -33,6 +33,7 @@ from loadgen.run.worker.echoes import Echoes, NoEchoes
 from loadgen.run.worker.ending import Ending
 from loadgen.run.worker.flush import Flushes, Statistics
 from loadgen.run.worker.last_word import LastWord
+from loadgen.run.worker.logins import own_logins
 from loadgen.run.worker.master_time import MasterTime
 from loadgen.run.worker.spool import OwnSpool
 from loadgen.run.worker.status import StatusReports, failed_status
@@ -81,6 +82,9 @@ class Agent:
             troubles.on_network,
         )
         self.service: Service = context.service
+        self.logins = own_logins(
+            begin, context, allowed, self.progress, troubles.report_error, troubles.on_network
+        )
         self.dialer: Dialer = context.dialer
         self.address: Address = context.address
         self.most_event_bytes = begin.run.event_bytes
@@ -117,6 +121,7 @@ class Agent:
             users=self._users,
             background=background,
             readiness=readiness,
+            logins=self.logins,
             echoes=echoes,
             recorder=recorder,
             flushes=flushes,
@@ -213,7 +218,10 @@ class Agent:
             case Grant():
                 self._users.on_grant(message)
             case Rows():
-                self._context.rows.take(message)
+                try:
+                    self._context.rows.take(message)
+                except (ValueError, OSError) as error:
+                    self._troubles.on_broken(f"cannot keep the rows of data: {error}")
             case Ramp():
                 self._barriers.begin_ramp(message.ramp_ns)
             case Go():

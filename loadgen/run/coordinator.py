@@ -22,6 +22,7 @@ from loadgen.resolve.rows import ClientRows
 from loadgen.run import echo
 from loadgen.run.account import Account
 from loadgen.run.early_gates import EarlyGates
+from loadgen.run.group_logins import described
 from loadgen.run.kills import KillWatch, killed_here
 from loadgen.run.master.inbox import Inbox
 from loadgen.run.master.phases import BudgetError, Clock, GateFailedError, Interrupted, Phases
@@ -72,7 +73,8 @@ class Coordinator:
         self._clock = clock or Clock()
         self._begun_ns = self._clock.now_ns()
         token = secrets.randbits(31)
-        self.folder = RunFolder.create(results, run.document, target.describe(), token, self._begun_ns)
+        told = target.describe() | ({"logins": logins} if (logins := described(run)) else {})
+        self.folder = RunFolder.create(results, run.document, told, token, self._begun_ns)
         self.manifest = self.folder.manifest
         self.manifest.late_after_ns = run.phases.drain_ns or None
         self.manifest.offered = offered(run)
@@ -100,9 +102,7 @@ class Coordinator:
         self._kills = KillWatch()
         #: State that live displays read, or None if there are none.
         self.live = (
-            LiveState(self.manifest.run, run, target.describe(), [info.worker for info in workers])
-            if live
-            else None
+            LiveState(self.manifest.run, run, told, [info.worker for info in workers]) if live else None
         )
         self._inbox = Inbox(
             link,

@@ -62,6 +62,8 @@ class Grant(Versioned, frozen=True, kw_only=True):
     granted: dict[Name, list[Count]]
     #: Values of these clients' own rows of data, by the client's number and the name in templates.
     values: dict[Count, dict[Text, Any]] = msgspec.field(default_factory=dict)
+    #: File and line of the row from which each of these clients has its login, if it has one of its own.
+    places: dict[Count, Text] = msgspec.field(default_factory=dict)
 
 
 class Rows(Versioned, frozen=True, kw_only=True):

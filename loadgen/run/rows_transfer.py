@@ -7,6 +7,8 @@ Columns that hold secrets are never sent in this way.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+import gevent
+import msgspec
 from gevent.event import Event
 
 from loadgen.data.tables import Tables
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 #: Bytes of the cells in one message, about; and its most rows.
 _PIECE_BYTES: Final = 1 << 20
 _PIECE_ROWS: Final = 4096
+_FIRST_ROWS: Final = 16
 
 
 def pieces(run: ResolvedRun, tables: Tables) -> Iterator[Rows]:
@@ -29,20 +32,18 @@ def pieces(run: ResolvedRun, tables: Tables) -> Iterator[Rows]:
 
 
 def _pieces(name: str, columns: list[str], table: "Table") -> Iterator[Rows]:
-    lines: list[int] = []
-    cells: list[list[str]] = [[] for _ in columns]
-    size = 0
-    for row in range(len(table)):
-        lines.append(table.line(row))
-        for column, texts in zip(columns, cells, strict=True):
-            text = table.json(column, row)
-            texts.append(text)
-            size += len(text)
-        if size >= _PIECE_BYTES or len(lines) == _PIECE_ROWS:
-            yield Rows(data=name, columns=columns, lines=lines, cells=cells, last=row + 1 == len(table))
-            lines, cells, size = [], [[] for _ in columns], 0
-    if lines:
-        yield Rows(data=name, columns=columns, lines=lines, cells=cells, last=True)
+    begin, rows = 0, len(table)
+    # As many rows as fit by the mean length of those sent so far.
+    count = _FIRST_ROWS
+    while begin < rows:
+        lines = table.lines(begin, begin + count)
+        cells = [table.texts(column, begin, begin + count) for column in columns]
+        begin += len(lines)
+        yield Rows(data=name, columns=columns, lines=lines, cells=cells, last=begin == rows)
+        size = sum(map(len, (text for texts in cells for text in texts)))
+        count = max(1, min(_PIECE_ROWS, len(lines) * _PIECE_BYTES // max(size, 1)))
+        # Other workers' messages and heartbeats go on.
+        gevent.sleep(0)
 
 
 class ArrivingRows:
@@ -76,16 +77,25 @@ class ArrivingRows:
             columns
         ):
             raise ValueError(f"its rows of {name!a} are incomplete")
+        self._had[name] += len(piece.lines)
+        if self._had[name] > self._rows[name] or (piece.last and self._had[name] != self._rows[name]):
+            raise ValueError(f"it ends the rows of {name!a} at {self._had[name]:,} of {self._rows[name]:,}")
+        for texts in piece.cells:
+            # Read here, where a mistake can be told, and not by a publisher in the middle of the run.
+            _check("[" + ",".join(texts) + "]", len(texts))
         if name not in self._writers:
             self._writers[name] = TableWriter(columns)
         writer = self._writers[name]
         writer.add(piece.lines, piece.cells)
-        self._had[name] += len(piece.lines)
         if not piece.last:
             return
-        if self._had[name] != self._rows[name]:
-            raise ValueError(f"it ends the rows of {name!a} at {self._had[name]:,} of {self._rows[name]:,}")
         self.tables.put(name, writer.finish())
         writer.close()
         if len(self.tables) == len(self._wanted):
             self.complete.set()
+
+
+def _check(array: str, length: int) -> None:
+    """Raise ValueError if a text is no JSON array of that length."""
+    if len(msgspec.json.decode(array, type=list[msgspec.Raw])) != length:
+        raise ValueError("its cells are not each a JSON value")

@@ -8,11 +8,13 @@ from loadgen.aws.access import Access
 from loadgen.aws.target import PREFIX, StackTarget, find
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.build import secret_of
+from loadgen.credentials.clients import Maker
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.base import Endpoints, Service, TargetProtocol
 from loadgen.resolve import ResolvedRun
+from loadgen.run.group_logins import GroupMakers, makers
 from loadgen.run.master_messages import TargetPart
 from loadgen.targets import protocol_file_of, protocol_of
 from loadgen.transport import proxy
@@ -169,6 +171,23 @@ class Target:
         except (CredentialError, ValueError) as error:
             raise RunError(str(error), ExitCode.USAGE) from None
 
+    def login_makers(self, run: ResolvedRun) -> tuple[dict[str, GroupMakers], list[Maker]]:
+        """Return what `group_logins.makers` does for the run's groups, after checking their logins on this machine.
+
+        Raises:
+            RunError: a login cannot be used or is not allowed.
+        """
+        if self.embedded and any(group.logins for group in run.groups):
+            raise RunError(
+                "the scenario's groups have logins, which go with --target: the embedded server has a key of its own;"
+                " `loadgen serve --api FILE` serves an API with other logins",
+                ExitCode.USAGE,
+            )
+        try:
+            return makers(run, self.endpoints().host, allowed=self.allowed, whose="the scenario")
+        except (CredentialError, ValueError) as error:
+            raise RunError(str(error), ExitCode.USAGE) from None
+
     def urls(self) -> tuple[str, str | None]:
         """Return the URLs for connections and for HTTP requests (None if there is no HTTP), without secrets.
 
@@ -189,7 +208,7 @@ class Target:
         """Return the target as a part of BEGIN, for :meth:`from_payload` on a worker."""
         return TargetPart(
             url=self.url,
-            login=self.login.model_dump(mode="json", exclude_none=True) if self.login is not None else None,
+            login=None if self.login is None else self.login.as_data(),
             api_key=self.api_key,
             protocol_file=protocol_file_of(self.url) if self.protocol_file is None else self.protocol_file,
             allow_remote=self.allow_remote,

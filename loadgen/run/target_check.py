@@ -2,14 +2,20 @@
 
 import random
 import time
+from collections.abc import Mapping, Sequence
 
 import gevent
 
 from loadgen.client.event_client import EventClient, NoAnswerError, ServiceRefusedError
 from loadgen.console import say
+from loadgen.credentials.errors import CredentialError
+from loadgen.data.tables import Tables
 from loadgen.exits import ExitCode, RunError
 from loadgen.protocol.base import Service
 from loadgen.protocol.refusals import Kind, Refusal
+from loadgen.resolve import ClientPlan, Clients, ResolvedRun
+from loadgen.resolve.rows import ClientRows
+from loadgen.run.group_logins import GroupMakers, name_of
 from loadgen.run.target import Target
 from loadgen.transport import bounded, proxy
 from loadgen.transport.dialing import Dialer, ForbiddenAddressError
@@ -20,21 +26,69 @@ CHECK_TIMEOUT_S = 10.0
 _FIRST_WAIT_S, _MOST_WAIT_S = 0.5, 5.0
 
 
-def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
+#: As many clients with logins of their own try before the target counts as refusing all.
+_CLIENTS_TRIED = 3
+
+
+def first_clients(
+    run: ResolvedRun, tables: Tables, makers: Mapping[str, GroupMakers]
+) -> list[tuple[ClientPlan, GroupMakers]]:
+    """Return a few clients that connect by logins of their own, or none if a client connects by the target's login."""
+    connecting = [group for group in run.groups if group.holds_connections]
+    for group in connecting:
+        if group.logins is None or group.logins.connect is None:
+            return []
+    if not connecting:
+        return []
+    group = connecting[0]
+    clients = Clients(run, tables, ClientRows(run, tables))
+    count = min(group.count, _CLIENTS_TRIED) if makers[group.name].own else 1
+    return [(clients.client(group.first + index), makers[group.name]) for index in range(count)]
+
+
+def check(
+    target: Target,
+    patience_s: float = CHECK_TIMEOUT_S,
+    first: Sequence[tuple[ClientPlan, GroupMakers]] = (),
+) -> None:
     """Make one test login and one HTTP request, to find mistakes before thousands of clients repeat them.
 
     The HTTP request is skipped if the service has no HTTP endpoint. If the target throttles, retry for up to
-    ``patience_s`` seconds.
+    ``patience_s`` seconds. With ``first`` clients, the login is theirs: one of them must be let in.
 
     Raises:
         RunError: the target is unreachable or refuses (exit code 4), or may not be used as given (exit code 2).
     """
     service, dialer = target.service(), Dialer(allow_remote=target.allow_remote)
+    refused: RunError | None = None
+    for client, makers in first:
+        try:
+            of_client = service.for_client(makers.logins(client))
+        except CredentialError as error:
+            refused = refused or RunError(f"{name_of(client)}: there is no login: {error}", ExitCode.TARGET)
+            continue
+        try:
+            _patiently(target, of_client, dialer, patience_s, client)
+        except RunError as error:
+            refused = refused or error
+            continue
+        refused = None
+        break
+    if refused is not None:
+        raise refused
+    if not first:
+        _patiently(target, service, dialer, patience_s)
+    _knock(service, dialer)
+
+
+def _patiently(
+    target: Target, service: Service, dialer: Dialer, patience_s: float, client: ClientPlan | None = None
+) -> None:
     deadline_s, wait_s = time.monotonic() + patience_s, _FIRST_WAIT_S
     while True:
         try:
-            _log_in(target, service, dialer)
-            break
+            _log_in(target, service, dialer, client)
+            return
         except _NotNow as refused:
             left_s = deadline_s - time.monotonic()
             wait_s = max(wait_s, refused.refusal.retry_after_s or 0.0) * random.uniform(1.0, 1.25)
@@ -45,7 +99,6 @@ def check(target: Target, patience_s: float = CHECK_TIMEOUT_S) -> None:
             say(f"{refused}; trying again in {wait_s:.1f} s")
             gevent.sleep(wait_s)
             wait_s = min(2 * wait_s, _MOST_WAIT_S)
-    _knock(service, dialer)
 
 
 class _NotNow(Exception):  # noqa: N818  not the end
@@ -56,7 +109,7 @@ class _NotNow(Exception):  # noqa: N818  not the end
         self.refusal = refusal
 
 
-def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
+def _log_in(target: Target, service: Service, dialer: Dialer, whose: ClientPlan | None = None) -> None:
     """Connect and log in once; raises RunError, or _NotNow if a retry may help."""
     try:
         client = EventClient(service, dialer=dialer)
@@ -75,7 +128,7 @@ def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
                 " check the URL and that the service is running",
                 ExitCode.TARGET,
             ) from None
-        raise _refused(target, service, str(error), error.refusal) from None
+        raise _refused(target, service, str(error), error.refusal, whose) from None
     try:
         client.login(CHECK_TIMEOUT_S)
     except NoAnswerError as error:
@@ -85,18 +138,22 @@ def _log_in(target: Target, service: Service, dialer: Dialer) -> None:
             ExitCode.TARGET,
         ) from None
     except (ServiceRefusedError, TransportError) as error:
-        raise _refused(target, service, str(error), error.refusal) from None
+        raise _refused(target, service, str(error), error.refusal, whose) from None
     finally:
         client.close()
 
 
-def _refused(target: Target, service: Service, said: str, refusal: Refusal | None) -> Exception:
-    """Return the error for a target that refused, with fitting advice."""
+def _refused(
+    target: Target, service: Service, said: str, refusal: Refusal | None, client: ClientPlan | None = None
+) -> Exception:
+    """Return the error for a target that refused, with fitting advice; ``client`` is whose login it was."""
     said = said.rstrip(".")
     if refusal is not None and refusal.again:
         return _NotNow(f"the target {service.connect_url} does not let us in now: {said}", refusal)
     if refusal is not None and refusal.kind is Kind.UNSUITABLE:
         advice = refusal.advice
+    elif client is not None:
+        advice = "check the login of its group"
     elif target.login is not None:
         advice = f"check the {target.login.describe()} and that it has not expired"
     elif target.embedded:
@@ -105,7 +162,8 @@ def _refused(target: Target, service: Service, said: str, refusal: Refusal | Non
         advice = "compare 'connect' and 'opening' of the protocol file with what the service wants"
     else:
         advice = "perhaps it wants a login: see --auth"
-    return RunError(f"the target {service.connect_url} refused us: {said}; {advice}", ExitCode.TARGET)
+    whom = "us" if client is None else name_of(client)
+    return RunError(f"the target {service.connect_url} refused {whom}: {said}; {advice}", ExitCode.TARGET)
 
 
 def _knock(service: Service, dialer: Dialer) -> None:

@@ -32,6 +32,7 @@ from loadgen.pacing import Arrival, Point
 from loadgen.protocol.appsync.limits import EVENT_MAX_BYTES, EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PER_CONNECTION
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile
+from loadgen.scenario.group_login import Entry, GroupLogin, Subscription
 from loadgen.scenario.login import Login
 from loadgen.scenario.points import points_of
 
@@ -49,7 +50,7 @@ _SUBSCRIPTIONS = Field(min_length=1, max_length=SUBSCRIPTIONS_PER_CONNECTION)
 
 
 def _one_or_more(value: object) -> object:
-    return (value,) if isinstance(value, str) else as_tuple(value)
+    return (value,) if isinstance(value, str | dict) else as_tuple(value)
 
 
 def _payload_size(value: int) -> int:
@@ -74,6 +75,11 @@ class Target(Part):
     def _one_login(self) -> Self:
         if self.api_key_env is not None and self.auth is not None:
             raise problem("has both api_key_env and auth; keep one of them")
+        if self.auth is not None and (columns := self.auth.columns):
+            raise problem(
+                f"has {{{columns[0]}}}, a client's own value, which only the login of a group can use; write this login"
+                " as clients.GROUP.login"
+            )
         return self
 
     @property
@@ -213,13 +219,18 @@ class Group(Part):
     """The number of clients."""
     ramp_per_s: ConnectRate = Field(default=_DEFAULT_RAMP_PER_S, alias="ramp")
     """The number of clients of the group that connect per second."""
-    subscribe: Annotated[
-        tuple[str, ...],
+    subscriptions: Annotated[
+        tuple[Entry, ...],
         _SUBSCRIPTIONS,
-        BeforeValidator(_one_or_more, json_schema_input_type=str | Annotated[list[str], _SUBSCRIPTIONS]),
-    ] = ()
+        BeforeValidator(
+            _one_or_more, json_schema_input_type=str | Annotated[list[str | Subscription], _SUBSCRIPTIONS]
+        ),
+    ] = Field(default=(), alias="subscribe")
     """The subscriptions of each client: a channel or a list of 1 to 200 channels, with {name} for variables; the last
-    segment of a channel may be *."""
+    segment of a channel may be *. An entry with a login of its own is written {channel: …, login: …}."""
+    login: GroupLogin | None = None
+    """The login of the group's clients: one for all that they do, or {connect: …, subscribe: …, publish: …}; default is
+    the target's. It may use columns of data, so that each client has a login of its own."""
     publish: Publish | None = None
     """The load that the group offers."""
     reconnect: ReconnectPolicy | None = None
@@ -231,6 +242,11 @@ class Group(Part):
     """Clients that come and go."""
     slow: Slow | None = None
     """Clients that read slowly."""
+
+    @property
+    def subscribe(self) -> tuple[str, ...]:
+        """The channels of the subscriptions."""
+        return tuple(each if isinstance(each, str) else each.channel for each in self.subscriptions)
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:

@@ -50,6 +50,7 @@ class Conversation:
         "_publishes",
         "_record",
         "_run",
+        "_service",
         "_session",
         "_socket",
         "_subscriptions",
@@ -76,8 +77,9 @@ class Conversation:
         self._keepalive: KeepAlive | None = None
         self._deliveries = Deliveries(run.recorder, self._examine, self._on_foreign_event)
         self.on_event = self._deliveries.on_event
-        session = self._session = run.service.session(self, f"{client.number}-{life.number}")
-        handshake = run.service.handshake([plan.channel for plan in client.subscriptions])
+        service = self._service = run.logins.service(client)
+        session = self._session = service.session(self, f"{client.number}-{life.number}")
+        handshake = service.handshake([plan.channel for plan in client.subscriptions])
         bytes_per_s = client.behaviour.read_bytes_per_s
         slow = None if bytes_per_s is None else SlowReading(bytes_per_s)
         socket = connect(run.address, handshake, session.receive, self._on_closed, record.failed, slow)
@@ -130,7 +132,7 @@ class Conversation:
         except TransportError:
             self._publishes.withdraw(publish_id)
             raise
-        if not self._run.service.answers_publishes:
+        if not self._service.answers_publishes:
             self.on_published(publish_id, UNACKNOWLEDGED, self._clock())
 
     def subscribe(self, plan: SubscriptionPlan) -> None:

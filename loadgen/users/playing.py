@@ -14,7 +14,7 @@ from loadgen.users.code import UserCode
 from loadgen.users.connection import ClientConnection
 from loadgen.users.publishing import OpenLoopPublisher
 from loadgen.users.reconnect import ReconnectPolicy
-from loadgen.users.senders import ConnectionSender, HttpSender, Sender
+from loadgen.users.senders import ConnectionSender, HttpSender, NoSender, Sender
 from loadgen.users.worker import WorkerRun
 
 CONNECT_TIMEOUT_S = 15.0
@@ -32,6 +32,8 @@ class Client:
         self._connecting: Greenlet | None = None
         self._connection: ClientConnection | None = None
         self._publisher: OpenLoopPublisher | None = None
+        #: Why the client has no login, or None if it has one.
+        self._no_login: str | None = None
 
     def play(self) -> None:
         """Connect, publish and receive; return when the run is over and everything is recorded."""
@@ -41,6 +43,7 @@ class Client:
         run.joined()
         try:
             self._code.start()
+            self._no_login = run.logins.obtain(self._plan)
             self._connect_in_background()
             try:
                 self._publish()
@@ -60,6 +63,8 @@ class Client:
         if plan.subscriptions or (plan.publish is not None and not plan.publish.over_http):
             connection = ClientConnection(run, plan, self._code.on_delivery, self._come_back)
             self._connection = connection
+            if self._no_login is not None:
+                return
             self._connecting = gevent.spawn(self._connect, connection)
             self._tasks.extend(map(gevent.spawn, tasks(run, plan, connection)))
 
@@ -80,19 +85,22 @@ class Client:
         plan, run = self._plan, self._run
         assert plan.publish is not None
         sender: Sender
-        if not plan.publish.over_http:
+        if self._no_login is not None:
+            sender, in_flight = NoSender(self._no_login), 0
+        elif not plan.publish.over_http:
             assert self._connection is not None
             sender, in_flight = ConnectionSender(self._connection), 0
         else:
             in_flight = plan.publish.in_flight or 1
-            assert run.service.http_url is not None
+            service = run.logins.service(plan)
+            assert service.http_url is not None
             client = GeventHttpClient(
-                run.service.http_url,
+                service.http_url,
                 in_flight,
                 on_failed=partial(run.failures.add, HARNESS, "publishing over HTTP"),
                 dialer=run.dialer,
             )
-            sender = HttpSender(run.service, client, run.recorder.undecodable)
+            sender = HttpSender(service, client, run.recorder.undecodable)
         return OpenLoopPublisher(run, plan, sender, in_flight, self._code)
 
     # A client has a greenlet for connecting only while it connects: each takes some 8 KB for its two stacks.
@@ -105,6 +113,16 @@ class Client:
             try:
                 connection.open(CONNECT_TIMEOUT_S)
             except HandshakeRefusedError as error:
+                if run.logins.own(self._plan):
+                    # Only this client's login is refused, so only this client stays away.
+                    told = f"the service refused the login: {error}"
+                    if not self._reconnects.was_connected:
+                        run.logins.refused(self._plan, told)
+                        return
+                    run.logins.note(self._plan, told)
+                    if not self._wait_to_return(None):
+                        return
+                    continue
                 run.report_error(
                     f"{error}; {error.refusal.advice}" if error.refusal else str(error), fatal=True
                 )

@@ -34,6 +34,11 @@ class ReconnectPolicy:
         self._failed = 0
         self._was_connected = True
 
+    @property
+    def was_connected(self) -> bool:
+        """True if an attempt has succeeded."""
+        return self._was_connected
+
     def wait_s(self, intent: str | None, least_s: float | None = None) -> float | None:
         """Return the wait before the next attempt, in seconds, or None if the policy allows no further attempt.
 

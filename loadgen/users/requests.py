@@ -188,6 +188,13 @@ class PublishRequests:
         )
         if refused:
             self._blame_size(refused, request.sizes)
+            if (
+                answer is not None
+                and answer.error
+                and answer.refusal is not None
+                and not answer.refusal.again
+            ):
+                self._run.logins.publish_refused(self._client, answer.error)
         if answer is not None:
             progress.accepted += count - rejected
             progress.rejected += rejected

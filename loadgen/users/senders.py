@@ -67,6 +67,20 @@ class HttpSender:
         self._client.close()
 
 
+class NoSender:
+    """Sends nothing, for a client that has no login."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def send(self, publish_id: str, channel: str, make: MakeEvents, on_outcome: OnOutcome) -> None:
+        """Tell at once why nothing is sent; see `Sender.send`."""
+        on_outcome(None, now_ns(), TransportError(self._reason))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class ConnectionSender:
     """Sends publish requests over the client's own connection."""
 

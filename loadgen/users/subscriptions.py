@@ -235,6 +235,9 @@ class Subscriptions:
         self.unready.discard(subscription_id)
         self._on_watch()
         self._run.progress.failed += 1
+        if self._run.logins.own(self._client):
+            self._run.logins.refused(self._client, told, subscription.plan.number)
+            return
         self._run.report_error(told if refusal is None else f"{told}; {refusal.advice}", fatal=True)
 
     def on_delivery(self, subscription_id: str, arrival_ns: int, stamp: Stamp) -> None:

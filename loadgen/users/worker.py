@@ -44,6 +44,10 @@ class Progress:
     """Subscriptions requested so far, including those that have ended."""
     throttled: int = 0
     """Connects and subscribes that the service refused for now, and that are retried."""
+    shut_connections: int = 0
+    """Connections of clients whose own login was refused; the run goes on without them."""
+    shut_subscriptions: int = 0
+    """Subscriptions of such clients."""
 
 
 class Readiness(Protocol):
@@ -66,10 +70,64 @@ class Readiness(Protocol):
         """Stop waiting for a subscription to ``channel``, because it has ended or was refused."""
 
 
+class Logins(Protocol):
+    """The logins of a worker's clients."""
+
+    def obtain(self, client: ClientPlan) -> str | None:
+        """Get the client's own login; may wait for it. Return why there is none, which is already told, or None."""
+
+    def service(self, client: ClientPlan) -> Service:
+        """Return the service as this client uses it, after :meth:`obtain`."""
+
+    def own(self, client: ClientPlan) -> bool:
+        """Return True if the client has a login of its own, so that its refusal says nothing of other clients."""
+
+    def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
+        """Tell that a client's own login was refused, so that nobody waits for it any more.
+
+        ``subscription`` is the number of the one subscription that was refused, or None for all that the client does.
+        """
+
+    def note(self, client: ClientPlan, told: str) -> None:
+        """Tell what happened to a client with a login of its own; ``told`` follows its name and a colon."""
+
+    def publish_refused(self, client: ClientPlan, told: str) -> None:
+        """Tell that the service refused a publish, once for each client with a login of its own."""
+
+
+class NoLogins:
+    """Implements `Logins` if no client has a login of its own."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def obtain(self, client: ClientPlan) -> str | None:
+        """Return None."""
+        return None
+
+    def service(self, client: ClientPlan) -> Service:
+        """Return the service that all clients share."""
+        return self._service
+
+    def own(self, client: ClientPlan) -> bool:
+        """Return False."""
+        return False
+
+    def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
+        """Never called."""
+
+    def note(self, client: ClientPlan, told: str) -> None:
+        """Never called."""
+
+    def publish_refused(self, client: ClientPlan, told: str) -> None:
+        """Nothing to do."""
+
+
 class WorkerRun(Protocol):
     """The run, as the users of one worker process see it."""
 
     recorder: Recorder
+    #: The service by the target's login; :attr:`logins` has that of each client.
     service: Service
     address: Address
     #: Opens all sockets of this worker.
@@ -108,6 +166,10 @@ class WorkerRun(Protocol):
 
     def wait_for_end(self) -> None:
         """Wait until the run is over."""
+
+    @property
+    def logins(self) -> Logins:
+        """The logins of this worker's clients."""
 
     @property
     def stopping(self) -> bool:

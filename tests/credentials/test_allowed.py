@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen.credentials import build
+from loadgen.credentials import fetchers
 from loadgen.credentials.allowed import NOTHING, Allowed
 from loadgen.credentials.errors import CredentialError
 from loadgen.exits import RunError
@@ -54,6 +54,12 @@ LOGINS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         "--allow-file '/some/c.pem'",
     ),
     ({"mode": "lambda", "token_command": ["get", "a token"]}, {"commands": True}, "--allow-commands"),
+    (
+        {"mode": "oidc", "jwt": {"key_file": "/some/k.pem"}},
+        {"files": ["/some"]},
+        "--allow-file '/some/k.pem'",
+    ),
+    ({"mode": "lambda", "token_url": "https://elsewhere.example/t"}, {"remote": True}, "--allow-remote"),
 ]
 
 
@@ -75,7 +81,9 @@ def test_a_login_of_others_needs_permission_for_each_thing(
 
 def test_every_key_of_a_login_that_names_something_of_the_users_is_judged() -> None:
     """A new key of a login must be decided here: is it the name of something of the user's?"""
-    harmless = {"mode", "profile", "region", "scope", "token_url", "api_id"}
+    harmless = {"mode", "profile", "region", "scope", "api_id", "flow", "user_pool", "rate_per_s"}
+    # A client's own values, from the data that the scenario's author gives.
+    harmless |= {"token", "username", "password"}
     judged = {key for said, _, _ in LOGINS for key in said}
     assert set(Login.model_fields) == judged | harmless
 
@@ -144,7 +152,7 @@ def test_a_worker_takes_no_name_and_no_command_from_its_master(monkeypatch: pyte
 
 
 def test_a_token_command_is_shown_before_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    build._announce.cache_clear()
+    fetchers.announce.cache_clear()
     marker = tmp_path / "ran"
     said = {"mode": "lambda", "token_command": ["sh", "-c", f"echo \x1b[2J > '{marker}'; echo token"]}
     scenario = load("comments", {"target.url": URL})

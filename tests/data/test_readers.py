@@ -1,6 +1,9 @@
 """Rows of the three kinds of files, and the sentence for each mistake in one."""
 
 import datetime
+import os
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -96,7 +99,7 @@ def test_mistakes_in_a_csv_file_are_told_with_their_lines(tmp_path: Path) -> Non
         " double quotes",
     )
     assert problems(path, "", "id") == (
-        "x.csv: the file is empty; its first line has the names of the columns",
+        "x.csv: the file is empty; the first line has the names of the columns",
     )
     assert problems(path, "idd,plan\n", "id") == ("x.csv:1: there is no column 'id'; did you mean 'idd'?",)
     assert problems(path, "id,id\n1,2\n", "id") == ("x.csv:1: the column 'id' is there 2 times",)
@@ -191,3 +194,156 @@ def test_a_table_knows_its_longest_value_and_whether_values_repeat() -> None:
     assert (table.longest("id"), table.distinct("id")) == (3, True)
     assert (table.longest("plan"), table.distinct("plan")) == (1, False)
     table.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("id,plan\na,b\n".encode("utf-16"), "the file is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)"),
+        ("id,plan\na,b\n".encode("utf-16-be"), "the file is UTF-16; save it as UTF-8 (in Excel: CSV UTF-8)"),
+        (
+            b"PK\x03\x04\x14\0\x06",
+            "the file is an Excel workbook or a ZIP archive; save the sheet as CSV UTF-8",
+        ),
+        (b"\x1f\x8b\x08\0\n", "the file is compressed with gzip; unpack it"),
+        (b"PAR1\x15\x04", "the file is Parquet; name it with 'parquet'"),
+        (
+            b"id,plan\ra,b\r",
+            "its lines end with a carriage return alone; save it with the line ends of Windows or Unix",
+        ),
+        (b"\xef\xbb\xbf", "the file is empty; the first line has the names of the columns"),
+        (b"sep=;\n", "the file is empty; the first line has the names of the columns"),
+    ],
+)
+def test_files_of_another_kind_are_told(tmp_path: Path, content: bytes, why: str) -> None:
+    assert problems(tmp_path / "x.csv", content, "id") == (f"x.csv: {why}",)
+
+
+def test_lines_that_cannot_be_rows_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    assert problems(path, b"\n\nid\na\n", "id") == (
+        "x.csv:1: the line is blank; the first line has the names of the columns",
+    )
+    assert problems(path, b"id\na\nb\0c\n", "id") == ("x.csv:3: the line has a null character; remove it",)
+    assert read(path, b"id,plan\n", "id") == []
+    assert read(tmp_path / "x.jsonl", b"", "id", kind="jsonl") == []
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_only_regular_files_are_read(tmp_path: Path, kind: Kind) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in (
+        (tmp_path / "pipe", "a pipe or a device"),
+        (Path("/dev/zero"), "a pipe or a device"),
+        (tmp_path, "a directory"),
+    ):
+        with pytest.raises(DataError, match=f"^x: this is {what}, not a file"):
+            list(rows(path, kind, ["id"], name="x"))
+
+
+def test_a_file_that_changes_meanwhile_is_not_used(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("id\na\nb\n")
+    found = rows(path, "csv", ["id"], name="x.csv")
+    assert next(found) == (2, ("a",))
+    with path.open("a") as file:
+        file.write("c\n")
+    with pytest.raises(DataError, match="the file changed while it was read"):
+        list(found)
+
+
+def test_parquet_times_keep_their_zones(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    noon = datetime.datetime(2026, 7, 1, 12)
+    zones = {"berlin": "Europe/Berlin", "offset": "-03:30", "utc": "UTC", "local": None}
+    columns = {name: pa.array([noon], type=pa.timestamp("us", tz=zone)) for name, zone in zones.items()}
+    pq.write_table(
+        pa.table({**columns, "ns": pa.array([1_234_567_890_123_456_789], type=pa.timestamp("ns", "UTC"))}),
+        path,
+    )
+    assert list(rows(path, "parquet", [*zones, "ns"], name="x")) == [
+        (
+            1,
+            (
+                "2026-07-01T14:00:00+02:00",
+                "2026-07-01T08:30:00-03:30",
+                "2026-07-01T12:00:00+00:00",
+                "2026-07-01T12:00:00",
+                "2009-02-13T23:31:30.123456789+00:00",
+            ),
+        )
+    ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_json_lacks_are_not_made_null(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"id": [1.0, value]}), path)
+    with pytest.raises(DataError, match=r"^x:row 2: the row has a number that is not finite"):
+        list(rows(path, "parquet", ["id"], name="x"))
+
+
+def told(path: Path, kind: Kind, *columns: str) -> tuple[str, ...]:
+    """Return the problems of a file, or none; anything but a mistake is raised."""
+    try:
+        for line, cells in rows(path, kind, columns, name="x"):
+            assert (line >= 1, len(cells)) == (True, len(columns))
+    except DataError as error:
+        return error.problems
+    return ()
+
+
+@given(st.data())
+def test_a_broken_parquet_file_is_a_mistake_and_no_defect(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("parquet") / "x.parquet"
+    pq.write_table(pa.table({"id": [str(n) for n in range(500)], "n": list(range(500))}), path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    assert all(each.startswith("x: ") for each in told(path, "parquet", "id", "n"))
+
+
+@given(st.binary(max_size=60), st.sampled_from(["csv", "jsonl", "parquet"]))
+def test_any_bytes_give_rows_or_a_mistake(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, kind: Kind
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "x"
+    for beginning in (b"", b"id,plan\n", b'{"id": 1}\n'):
+        path.write_bytes(beginning + content)
+        assert all(each.startswith(("x:", "and ")) for each in told(path, kind, "id"))
+
+
+def test_a_million_rows_take_no_memory_of_their_own(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from pathlib import Path
+from loadgen.data.readers import rows
+from loadgen.data.table import Table
+path = Path(sys.argv[1])
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def table(count):
+    def first():
+        for number, row in enumerate(rows(path, "csv", ["id", "token"], name="x")):
+            if number == count:
+                return
+            yield row
+    return Table.write(first(), ["id", "token"])
+
+few = table(10_000); few.cell("id", 9_999); few.distinct("id"); before = peak()
+many = table(200_000)
+assert many.cell("id", 199_999) == "user-199999"
+print(peak() - before)
+"""
+    path = tmp_path / "x.csv"
+    with path.open("w") as file:
+        file.write("id,token\n")
+        file.writelines(f"user-{n},tok-{n:050d}\n" for n in range(200_000))
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    # KiB. The rows have 15 MB in the file, and as objects 40 MB.
+    assert int(done.stdout) < 6_000

@@ -19,7 +19,7 @@ from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.isolation import OurFailureError
 from loadgen.transport.slow_reading import SlowReading
 from loadgen.users.connection import ClientConnection
-from loadgen.users.worker import Progress
+from loadgen.users.worker import NoLogins, Progress
 from tests.isolation.corpus import event
 
 
@@ -190,6 +190,7 @@ class World:
                 answers_subscribes=True,
             ),
         )
+        self.run.logins = NoLogins(self.run.service)
         plan = Behaviour(ReconnectPlan(1, 1, False, True, "s"), read_bytes_per_s=read_bytes_per_s)
         self.client = ClientConnection(
             self.run,

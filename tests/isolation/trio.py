@@ -35,7 +35,7 @@ from loadgen.run.readiness import SettledReadiness
 from loadgen.transport import poller as pollers
 from loadgen.transport.address import Address
 from loadgen.users.connection import ClientConnection
-from loadgen.users.worker import Progress
+from loadgen.users.worker import NoLogins, Progress
 from tests.isolation import corpus
 
 #: Number of the client that is treated badly; the others are 0 and 2.
@@ -227,6 +227,7 @@ def meet(
         run: Any = SimpleNamespace(
             recorder=recorder,
             service=service,
+            logins=NoLogins(service),
             address=Address(service.connect_url, service.tls),
             readiness=SettledReadiness(0),
             progress=Progress(),
@@ -237,6 +238,7 @@ def meet(
         examined = None
         if hearing is not None:
             bad_run.service, examined = Overheard(service, hearing), lambda channel, event: None
+            bad_run.logins = NoLogins(bad_run.service)
         connections = [
             ClientConnection(
                 bad_run if n == BAD else run,

@@ -18,7 +18,17 @@ AWS = "mqtts://x-ats.iot.eu-west-1.amazonaws.com"
 RULES = protocol_of(BROKER).rules
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in catalogue()])
+#: Scenarios of Event APIs alone: their clients log in as no broker's clients do.
+ELSEWHERE = ("private-feeds",)
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_login_that_no_broker_knows_is_refused(name: str) -> None:
+    with pytest.raises(ScenarioError, match="by which one cannot log in to MQTT"):
+        load(name, target=BROKER)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue() if entry.name not in ELSEWHERE])
 def test_the_catalogue_runs_on_a_broker_with_the_same_clients_and_channels(name: str) -> None:
     there, here = load(name), load(name, target=BROKER)
     assert here.resolved() == there.resolved()

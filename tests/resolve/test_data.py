@@ -4,11 +4,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import loadgen.cli.capacity
+import loadgen.cli.plan
+import loadgen.cli.scenarios  # noqa: F401  registers its command
+from loadgen.cli.app import app
+from loadgen.planning.catalogue import portrait
 from loadgen.planning.fanout import audience, group_loads
 from loadgen.resolve import Clients, ResolvedRun
 from loadgen.resolve.loading import from_resolved
-from loadgen.resolve.resolver import run_of
+from loadgen.resolve.resolver import planned, run_of
 from loadgen.resolve.rows import ClientRows
 from loadgen.resolve.run import decoded, encoded
 from loadgen.scenario import ScenarioError
@@ -178,7 +184,7 @@ def test_the_record_tells_how_many_rows_were_read() -> None:
         (
             "  anyone:",
             "  nobody: {csv: people.csv}\n  anyone:",
-            "x.yaml:4: data.nobody is used nowhere; write {nobody.COLUMN} in a channel or remove it",
+            "x.yaml:4: data.nobody is used nowhere; write {nobody.COLUMN} in a channel or a login, or remove it",
         ),
     ],
 )
@@ -198,3 +204,33 @@ def test_each_row_that_makes_no_channel_is_told_with_its_line() -> None:
     assert "has a '/', which would begin another segment" in found[1]
     # Rows that no client takes don't matter.
     assert all("clients.backend" in each for each in problems(SCENARIO.replace("count: 10", "count: 1")))
+
+
+def test_a_plan_and_a_portrait_know_the_rows() -> None:
+    Path("x.yaml").write_text(SCENARIO)
+    scenario, run = planned("x.yaml", ["clients.users.count=5"])
+    assert scenario.data["people"].first == 10
+    (load,) = group_loads(run, audience(run))
+    assert load.subscribers == pytest.approx(0.5)
+    each = portrait("x.yaml", Path("x.yaml"))
+    assert each.deliveries is not None
+    assert each.deliveries.mean == pytest.approx(100)
+    result = CliRunner().invoke(app, ["scenarios", "x.yaml"])
+    assert "{people.…}: 10 rows of people.csv, by-client" in result.output
+    result = CliRunner().invoke(app, ["plan", "x.yaml", "--set", "clients.users.count=5"])
+    assert "500 expected deliveries" in " ".join(result.output.split())
+
+
+def test_a_plan_says_what_is_wrong_with_the_data() -> None:
+    Path("x.yaml").write_text(SCENARIO)
+    for command in (["plan", "x.yaml"], ["capacity", "x.yaml", "--slo", "delivery.loss < 1%"]):
+        result = CliRunner().invoke(app, [*command, "--set", "clients.users.count=11"])
+        assert result.exit_code == 2
+        assert "is 11, and people.csv has 10 rows" in result.output
+
+
+def test_logins_do_not_hide_the_fan_out() -> None:
+    login = '{count: 10, login: {mode: lambda, token: "{people.token}"},'
+    run, _ = resolved(SCENARIO.replace("{count: 10,", login))
+    (load,) = group_loads(run, audience(run))
+    assert load.subscribers == pytest.approx(1)

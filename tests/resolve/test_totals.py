@@ -15,16 +15,17 @@ from loadgen.planning.limits import RESERVE
 from loadgen.planning.machine import needs
 from loadgen.planning.peaks import Rates, peak
 from loadgen.planning.prices import load_prices
-from loadgen.resolve import ClientPlan, Clients, ResolvedRun
+from loadgen.protocol.base import Service
+from loadgen.resolve import ClientPlan, Clients, ResolvedRun, resolver
 from loadgen.resolve.loading import catalogue, load
-from loadgen.resolve.resolver import resolve
+from loadgen.resolve.rows import ClientRows
 from loadgen.resolve.run import decoded, encoded
 from loadgen.run.shares import shares
 from loadgen.scenario import ScenarioError
 from loadgen.targets import protocol_of
 from loadgen.users import playing
 from loadgen.users.code import UserCode
-from loadgen.users.worker import WorkerRun
+from loadgen.users.worker import NoLogins, WorkerRun
 
 TARGETS = (
     None,
@@ -41,12 +42,21 @@ REFUSED = {
     ("nchan+ws://127.0.0.1:8080", "subscription-churn"),
     ("nchan+ws://127.0.0.1:8080", "telemetry"),
     ("nats+ws://127.0.0.1:8080", "telemetry"),
+    # Its clients log in as no others do.
+    *((target, "private-feeds") for target in TARGETS[2:]),
 }
 TAKEN = [(target, name) for target in TARGETS for name in SCENARIOS if (target, name) not in REFUSED]
 
 
 def run_of(target: str | None, name: str, settings: dict[str, str] | None = None) -> ResolvedRun:
-    return resolve(load(name, settings, target=target), target)
+    return played(target, name, settings)[0]
+
+
+def played(
+    target: str | None, name: str, settings: dict[str, str] | None = None
+) -> tuple[ResolvedRun, Clients]:
+    run, tables = resolver.run_of(name, [f"{key}={value}" for key, value in (settings or {}).items()], target)
+    return run, Clients(run, tables, ClientRows(run, tables))
 
 
 @dataclass
@@ -61,7 +71,7 @@ class Opened:
         return self.connections + self.http
 
 
-def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun) -> Opened:
+def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun, clients: Clients) -> Opened:
     """Let the users' own code open what one client of each group opens, times the group's clients.
 
     An HTTP client opens a socket when it first sends.
@@ -83,14 +93,14 @@ def opened_by(monkeypatch: pytest.MonkeyPatch, run: ResolvedRun) -> Opened:
     worker = cast(
         WorkerRun,
         SimpleNamespace(
-            service=SimpleNamespace(http_url="http://127.0.0.1:9/"),
+            logins=NoLogins(cast(Service, SimpleNamespace(http_url="http://127.0.0.1:9/"))),
             failures=SimpleNamespace(add=lambda *_: None),
             dialer=None,
             recorder=SimpleNamespace(undecodable=None),
             stopping=True,
         ),
     )
-    clients, total = Clients(run), Opened()
+    total = Opened()
     for group in run.groups:
         plan: ClientPlan = clients.client(group.first)
         made.clear()
@@ -112,8 +122,8 @@ def planned(target: str | None, name: str) -> Estimate:
 def test_every_part_counts_what_the_users_open(
     target: str | None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, plan = run_of(target, name), planned(target, name)
-    real, totals = opened_by(monkeypatch, run), run.totals
+    (run, clients), plan = played(target, name), planned(target, name)
+    real, totals = opened_by(monkeypatch, run, clients), run.totals
     assert (totals.websockets, totals.http, totals.sockets) == (real.connections, real.http, real.sockets)
     # What workers are given, and check their open files and local ports by.
     for weights in ([1], [1, 2], [3, 1, 1]):
@@ -202,4 +212,4 @@ def test_the_target_of_a_scenario_counts_as_that_of_the_command_line(target: str
     said = {} if target is None else {"target.url": target}
     if target is not None and protocol_of(target).name == "appsync-events":
         said["target.api_key_env"] = "SOME_NAME"
-    assert resolve(load("broadcast", said)).groups == run_of(target, "broadcast").groups
+    assert resolver.resolve(load("broadcast", said)).groups == run_of(target, "broadcast").groups

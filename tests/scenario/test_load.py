@@ -32,6 +32,7 @@ def test_the_catalogue_has_every_scenario_with_its_description() -> None:
         "deploy-drop",
         "large-payloads",
         "notifications",
+        "private-feeds",
         "reconnect-storm",
         "slow-consumers",
         "soak",

@@ -3,17 +3,19 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import pytest
 from gevent.event import Event
 
+from loadgen.protocol.base import Service
 from loadgen.protocol.refusals import Refusal
 from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan
 from loadgen.transport.errors import HandshakeRefusedError, NotNowError, TransportError
 from loadgen.users import playing
 from loadgen.users.playing import Client
+from loadgen.users.worker import NoLogins
 from tests.isolation.test_connection import PLANS
 
 PATIENCE_S = 60
@@ -69,6 +71,7 @@ class Playing:
         self.run: Any = SimpleNamespace(
             outcomes=iter(outcomes),
             stopping=False,
+            logins=NoLogins(cast(Service, None)),
             wait_for_ramp=lambda plan: True,
             joined=lambda: self.log.append("joined"),
             left=lambda: self.log.append("left"),

@@ -24,7 +24,7 @@ from loadgen.transport.resolving import UnresolvedError
 from loadgen.users.code import UserCode
 from loadgen.users.publishing import OpenLoopPublisher
 from loadgen.users.senders import MakeEvents, OnOutcome
-from loadgen.users.worker import Progress, Timeline, WorkerRun
+from loadgen.users.worker import NoLogins, Progress, Timeline, WorkerRun
 
 BATCH = 5
 
@@ -76,6 +76,7 @@ def publisher(
         publishing_over=False,
         stopping=False,
         failures=Failures(),
+        logins=NoLogins(cast(Any, None)),
         most_event_bytes=2_000,
         local_ns=lambda at_ns: at_ns,
         wait_until=lambda at_ns: gevent.sleep(max(0, at_ns - now_ns()) / 1e9),

@@ -14,7 +14,7 @@ from loadgen.transport.errors import TransportError
 from loadgen.users.code import UserCode
 from loadgen.users.requests import PublishRequests
 from loadgen.users.senders import MakeEvents, OnOutcome
-from loadgen.users.worker import Progress, WorkerRun
+from loadgen.users.worker import NoLogins, Progress, WorkerRun
 from tests.users.test_publishing import Quiet
 
 
@@ -42,6 +42,7 @@ class Case:
             recorder=SimpleNamespace(token=7, event=self.rows.append),
             progress=self.progress,
             failures=self.failures,
+            logins=NoLogins(cast(Any, None)),
             stopping=False,
             most_event_bytes=None,
         )

@@ -14,7 +14,7 @@ from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPl
 from loadgen.transport.errors import TransportError
 from loadgen.users.life import Life
 from loadgen.users.subscriptions import State, Subscriptions
-from loadgen.users.worker import Progress
+from loadgen.users.worker import NoLogins, Progress
 from tests.isolation.test_connection import Rows
 
 PLAN = SubscriptionPlan(10, "/default/a")
@@ -74,6 +74,7 @@ class Case:
             service=SimpleNamespace(answers_subscribes=answers),
             report_error=lambda reason, fatal: self.told.append((reason, fatal)),
         )
+        run.logins = NoLogins(run.service)
         session: Any = SimpleNamespace(
             subscribe=lambda subscription_id, channel: message,
             unsubscribe=lambda subscription_id: b"unsubscribe",

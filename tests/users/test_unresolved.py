@@ -18,7 +18,7 @@ from loadgen.transport.dialing import Dialer
 from loadgen.transport.resolving import Resolver, UnresolvedError
 from loadgen.users.connection import ClientConnection
 from loadgen.users.reconnect import HARNESS_FAILURE
-from loadgen.users.worker import Progress
+from loadgen.users.worker import NoLogins, Progress
 from tests.transport.test_resolving import NameServer, entries
 
 
@@ -41,6 +41,7 @@ def test_a_connect_that_is_not_tried_is_a_failure_of_this_machine(elsewhere: boo
             connection=rows.append, subscription=subscriptions.append, deliver=None, native_rows=None
         ),
         service=service,
+        logins=NoLogins(service),
         address=Address(service.connect_url, service.tls, dialer),
         readiness=SimpleNamespace(probed_since_ns=lambda channel: None),
         progress=Progress(),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import Final
 
@@ -21,7 +22,14 @@ from loadgen.protocol.appsync.auth import (
 )
 from loadgen.protocol.appsync.channels import normalise
 from loadgen.protocol.appsync.endpoints import Endpoints
-from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
+from loadgen.protocol.base import (
+    ClientLogins,
+    Handshake,
+    HttpRequest,
+    PublishAnswer,
+    SessionHandler,
+    TlsOptions,
+)
 from loadgen.protocol.refusals import Refusal
 
 _decode_data = messages.decode_data_message
@@ -104,9 +112,7 @@ class AppSyncSession:
         """Return a `subscribe` with its authorization."""
         channel = normalise(channel)
         self._subscriptions[subscription_id] = _ASKED
-        return messages.subscribe(
-            subscription_id, channel, self._service.frame_authorization(subscribe_body(channel))
-        )
+        return messages.subscribe(subscription_id, channel, self._service.subscribe_authorization(channel))
 
     def unsubscribe(self, subscription_id: str) -> bytes:
         """Return an `unsubscribe`."""
@@ -234,8 +240,22 @@ class AppSyncSession:
             self._publishes.discard(publish_id)
 
 
+_NOTHING_SENT: Final[Mapping[str, str]] = {}
+
+
 class AppSyncEvents:
-    """Implements `Service` for an Event API: its endpoints and a credential."""
+    """Implements `Service` for an Event API: its endpoints and a credential for each operation."""
+
+    __slots__ = (
+        "_channels",
+        "_connect",
+        "_host",
+        "_publish",
+        "_sent",
+        "_subscribe",
+        "connect_url",
+        "http_url",
+    )
 
     tls = TlsOptions()
     answers_opening = answers_subscribes = answers_publishes = True
@@ -244,35 +264,58 @@ class AppSyncEvents:
         self.connect_url = endpoints.ws_url
         self.http_url = endpoints.http_url
         self._host = endpoints.http_host
-        self._credential = credential
-        #: True if the credential signs the body, which keys and tokens do not.
-        self._signs = not isinstance(credential, ApiKey | BearerToken)
+        self._connect = self._subscribe = self._publish = credential
+        #: The credentials of subscriptions that have one of their own, by channel.
+        self._channels: Mapping[str, Credential] | None = None
         #: The authorization sent last: it must be hidden if the service echoes it.
-        self._sent: Mapping[str, str] = {}
+        self._sent: Mapping[str, str] = _NOTHING_SENT
+
+    def for_client(self, logins: ClientLogins) -> "AppSyncEvents":
+        """Return the service as a client with credentials of its own uses it; it shares all else with this one."""
+        made = copy(self)
+        made._connect = logins.connect or self._connect
+        made._subscribe = logins.subscribe or self._subscribe
+        made._publish = logins.publish or self._publish
+        made._channels = (
+            None
+            if logins.channels is None
+            else {normalise(channel): credential for channel, credential in logins.channels.items()}
+        )
+        made._sent = _NOTHING_SENT
+        return made
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""
-        self._sent = self._credential.connect_headers(self._host)
+        self._sent = self._connect.connect_headers(self._host)
         return Handshake((SUBPROTOCOL, encode_header_subprotocol(dict(self._sent))))
 
     def session(self, handler: SessionHandler, name: str = "") -> AppSyncSession:
         """Return a new session; the name is not used."""
         return AppSyncSession(self, handler)
 
-    def frame_authorization(self, body: bytes) -> dict[str, str]:
-        """Return the `authorization` of a frame; a signature covers ``body``."""
-        authorization = self._credential.frame_authorization(self._host, body)
-        self._sent = authorization
-        return authorization
+    def subscribe_authorization(self, channel: str) -> dict[str, str]:
+        """Return the `authorization` of a subscribe frame; ``channel`` is in its normal form."""
+        credential = (
+            self._subscribe if self._channels is None else self._channels.get(channel, self._subscribe)
+        )
+        return self._authorization(credential, subscribe_body(channel))
 
     def publish_authorization(self, channel: str, events: Sequence[str]) -> dict[str, str]:
         """Return the `authorization` of a publish frame."""
-        return self.frame_authorization(publish_body(channel, list(events)) if self._signs else b"")
+        credential = self._publish
+        # Only a signature covers the body; keys and tokens do not.
+        signs = not isinstance(credential, ApiKey | BearerToken)
+        return self._authorization(credential, publish_body(channel, list(events)) if signs else b"")
+
+    def _authorization(self, credential: Credential, body: bytes) -> dict[str, str]:
+        authorization = credential.frame_authorization(self._host, body)
+        self._sent = authorization
+        return authorization
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Return the `POST /event` request that publishes a batch."""
         body = messages.publish_request(channel, events)
-        self._sent = self._credential.headers(self._host, body)
+        self._sent = self._publish.headers(self._host, body)
         return HttpRequest(body, {"content-type": "application/json", **self._sent})
 
     def http_answer(self, status: int, body: bytes) -> PublishAnswer:

@@ -18,6 +18,7 @@ RULES = ProtocolRules(
     events_per_s=limits.INBOUND_EVENTS_PER_SECOND,
     connection_lifetime_s=limits.CONNECTION_LIFETIME_S,
     event_bytes=limits.EVENT_MAX_BYTES,
+    logins_by_operation=True,
 )
 
 

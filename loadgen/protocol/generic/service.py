@@ -8,7 +8,14 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from loadgen.protocol import unreadable
-from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
+from loadgen.protocol.base import (
+    ClientLogins,
+    Handshake,
+    HttpRequest,
+    PublishAnswer,
+    SessionHandler,
+    TlsOptions,
+)
 from loadgen.protocol.generic.description import Description
 from loadgen.protocol.generic.dialect import CHANNELS_KNOWN, Dialect
 from loadgen.protocol.generic.patterns import Message, Pattern, TextPattern
@@ -134,6 +141,10 @@ class GenericService:
         self._body = None if http is None else dialect.frame(http.body)
         self._headers = {} if http is None else dialect.headers(http.headers)
         self._resource = lru_cache(maxsize=CHANNELS_KNOWN)(self._publish_resource)
+
+    def for_client(self, logins: ClientLogins) -> "GenericService":
+        """Never called: the protocol file says how all clients log in."""
+        raise ValueError("a protocol file has one login for all clients")
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake of a client that will subscribe to ``channels``."""

@@ -2,10 +2,18 @@
 
 import secrets
 from collections.abc import Sequence
+from copy import copy
 from itertools import count
 from typing import Final
 
-from loadgen.protocol.base import Handshake, HttpRequest, PublishAnswer, SessionHandler, TlsOptions
+from loadgen.protocol.base import (
+    ClientLogins,
+    Handshake,
+    HttpRequest,
+    PublishAnswer,
+    SessionHandler,
+    TlsOptions,
+)
 from loadgen.protocol.mqtt.auth import ClientCertificate, UserPassword
 from loadgen.protocol.mqtt.endpoints import BrokerUrl
 from loadgen.protocol.mqtt.packets import PacketReader
@@ -25,6 +33,17 @@ _AWS_ALPN_PASSWORD: Final = "mqtt"  # noqa: S105  the name of a protocol
 
 class MqttService:
     """Implements `Service` for a broker and a login."""
+
+    __slots__ = (
+        "_prefix",
+        "_qos",
+        "_reader",
+        "_sessions",
+        "_user",
+        "answers_publishes",
+        "connect_url",
+        "tls",
+    )
 
     http_url = None
     answers_opening = answers_subscribes = True
@@ -51,6 +70,13 @@ class MqttService:
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
         self._reader = PacketReader()
+
+    def for_client(self, logins: ClientLogins) -> "MqttService":
+        """Return the service with the user and password of one client; it shares all else with this one."""
+        made = copy(self)
+        if logins.connect is not None:
+            made._user = logins.connect
+        return made
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the WebSocket handshake; packets travel in binary frames (MQTT 5, 6)."""

@@ -100,12 +100,19 @@ class Preparation:
             connect_url, http_url = found.urls()
             addresses = sources.Sources.from_environment()
             limits.check_local_ports(connect_url, run.totals.websockets, http_url, run.totals.http, addresses)
-        target_check.check(found, run.phases.ready_timeout_ns / 1e9)
+        tables = given.tables()
+        by_group, makers = found.login_makers(run)
+        try:
+            first = target_check.first_clients(run, tables, by_group)
+            target_check.check(found, run.phases.ready_timeout_ns / 1e9, first)
+        finally:
+            for each in makers:
+                each.stop()
         # Print these last: they do not matter for a run that a check above has refused.
         say_room(processes, embedded=options.target is None and run.target is None)
         for line in live.shown:
             say(line)
-        return Prepared(given, given.tables(), found, live)
+        return Prepared(given, tables, found, live)
 
     def _target_of(self, run: ResolvedRun) -> target.Target:
         """Return the target that the options or the scenario name, or start the embedded server."""

@@ -121,8 +121,16 @@ class Phases:
     def grant(self, worker_id: str, claim: Claim) -> None:
         """Grant the next clients of the claimed roles to a worker's users; the last grant sets the ramp's start."""
         granted = self._workers[worker_id].grant(claim.wanted)
-        values = self._rows.of(number for numbers in granted.values() for number in numbers)
-        self._link.to_agents(Grant(request=claim.request, granted=granted, values=values), worker_id)
+        numbers = [number for numbers in granted.values() for number in numbers]
+        self._link.to_agents(
+            Grant(
+                request=claim.request,
+                granted=granted,
+                values=self._rows.of(numbers),
+                places=self._rows.places(numbers),
+            ),
+            worker_id,
+        )
         self._granted += sum(map(len, granted.values()))
         if self._granted == self._run.totals.clients and not self._ramp_ns:
             # Start the ramp only now: spawning further users would delay those that already connect.
@@ -163,16 +171,23 @@ class Phases:
         def all_there() -> bool:
             total = self._workers.totals()
             return (
-                total["connected"] >= expected.websockets and total["acknowledged"] >= expected.subscriptions
+                total["connected"] + total["shut_connections"] >= expected.websockets
+                and total["acknowledged"] + total["shut_subscriptions"] >= expected.subscriptions
             )
 
+        left_s += self._run.login_time_s
         self._wait(all_there, left_s + self._patience_s, "not all clients could connect and subscribe")
 
     def _await_readiness(self) -> None:
         at_ns = self._clock.now_ns()
         self._enter("ready", at_ns, at_ns + self._run.phases.ready_timeout_ns)
+
+        def all_ready() -> bool:
+            total = self._workers.totals()
+            return total["ready"] + total["shut_subscriptions"] >= self._run.totals.subscriptions
+
         self._wait(
-            lambda: self._workers.totals()["ready"] >= self._run.totals.subscriptions,
+            all_ready,
             self._patience_s,
             "not all subscriptions were proven ready",
         )

@@ -29,6 +29,10 @@ class Context:
     rows: ArrivingRows
     rules: ProtocolRules
     service: Service
+    #: The host that credentials are for.
+    host: str
+    #: Source of the groups' logins, as the beginning of a sentence.
+    logins_from: str
     #: Opens all sockets of this worker.
     dialer: Dialer
     address: Address
@@ -68,6 +72,8 @@ class Context:
             rows=rows,
             rules=target.protocol.rules,
             service=service,
+            host=target.endpoints().host,
+            logins_from=login_from or "the scenario",
             dialer=dialer,
             address=_address(service, dialer),
         )

@@ -43,6 +43,7 @@ class Ending:
         users: Users,
         background: Background,
         readiness: Stoppable,
+        logins: Stoppable,
         echoes: Echoes,
         recorder: Recorder,
         flushes: Flushes,
@@ -59,6 +60,7 @@ class Ending:
         self._users = users
         self._background = background
         self._readiness = readiness
+        self._logins = logins
         self._echoes = echoes
         self._recorder = recorder
         self._flushes = flushes
@@ -107,6 +109,7 @@ class Ending:
             )
         self._background.end()
         self._readiness.stop()
+        self._logins.stop()
         self._recorder.echoes(self._echoes.stop())
         self._flushes.flush()
         self._background.stop()

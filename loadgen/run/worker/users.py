@@ -42,8 +42,8 @@ class Users:
         if client is None:
             return None
         self._complete.wait()
-        number, values = client
-        return self._clients.client(number, values)
+        number, values, place = client
+        return self._clients.client(number, values, place)
 
     def _send(self) -> None:
         claims, self._claims = self._claims, []
@@ -58,7 +58,9 @@ class Users:
         for role, waiting in self._asked.pop(grant.request, ()):
             numbers = granted.get(role)
             number = numbers.pop(0) if numbers else None
-            waiting.set(None if number is None else (number, grant.values.get(number, {})))
+            waiting.set(
+                None if number is None else (number, grant.values.get(number, {}), grant.places.get(number))
+            )
 
     def release(self) -> None:
         """Give no client to the users whose claims are not sent yet: the run is over."""

@@ -1,0 +1,63 @@
+"""botocore's sessions and clients for logins."""
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from loadgen.credentials.errors import CredentialError
+from loadgen.transport import proxy
+
+if TYPE_CHECKING:
+    from loadgen.scenario.login import Login
+
+_OF_HOST = re.compile(r"\.appsync-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
+
+
+def cognito_client(login: "Login", http_host: str) -> Any:
+    """Return botocore's client for the user pools of a login's region; raises CredentialError."""
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    session = session_of(None)
+    return session.create_client(
+        "cognito-idp",
+        region_name=region_of(login, session, http_host),
+        # Load tests have many users log in at once.
+        config=Config(signature_version=UNSIGNED, max_pool_connections=32),
+    )
+
+
+def appsync_client(login: "Login", http_host: str) -> Any:
+    """Return botocore's client for AppSync's control plane; raises CredentialError."""
+    session = session_of(login.profile)
+    return session.create_client("appsync", region_name=region_of(login, session, http_host))
+
+
+def session_of(profile: str | None) -> Any:
+    """Return botocore's session for a profile or, if it is None, the default; raises CredentialError."""
+    import botocore.session
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = botocore.session.Session(profile=profile)
+        session.get_scoped_config()
+        if proxy.is_off():
+            session.set_default_client_config(Config(proxies={}))
+        else:
+            proxy.choose("https://amazonaws.com", os.environ)
+    except proxy.ProxySettingError as error:
+        raise CredentialError(str(error)) from None
+    except BotoCoreError as error:
+        raise CredentialError(f"the AWS configuration cannot be used: {error}") from None
+    return session
+
+
+def region_of(login: "Login", session: Any, http_host: str) -> str:
+    """Return the region of a login, the target's host, the environment or the session; raises CredentialError."""
+    of_host = _OF_HOST.search(http_host)
+    region = login.region or (of_host["region"] if of_host else None) or os.environ.get("AWS_REGION")
+    region = region or session.get_config_variable("region")
+    if not region:
+        raise CredentialError("the AWS region is not known: set AWS_REGION, or 'region' in the login")
+    return str(region)

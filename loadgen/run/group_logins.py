@@ -1,0 +1,112 @@
+"""The makers of the credentials of each group's clients, and their sources for people."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from loadgen.credentials.allowed import Allowed
+from loadgen.credentials.clients import Maker, OnTrouble, maker
+from loadgen.protocol.base import ClientLogins
+from loadgen.resolve import ClientPlan, Group, ResolvedRun
+
+
+class GroupMakers:
+    """Makes the credentials of the clients of one group."""
+
+    def __init__(self, group: Group, make: Callable[[dict[str, Any]], Maker]) -> None:
+        """``make`` returns the maker for a login; the group must have some."""
+        assert group.logins is not None
+        logins = group.logins
+        self._connect = None if logins.connect is None else make(logins.connect)
+        self._publish = None if logins.publish is None else make(logins.publish)
+        self._subscribe = [None if each is None else make(each) for each in logins.subscribe]
+        self._first = self._subscribe[0] if self._subscribe else None
+        self._alike = all(each is self._first for each in self._subscribe)
+        self.own = bool(logins.columns)
+
+    def logins(self, client: ClientPlan) -> ClientLogins:
+        """Return the credentials of a client; may wait. Raises CredentialError."""
+        # Operations with the same login share its credential, and so its token.
+        made: dict[int, Any] = {}
+
+        def of(maker: Maker | None) -> Any:
+            if maker is None:
+                return None
+            if id(maker) not in made:
+                made[id(maker)] = maker.of(client.number, client.values)
+            return made[id(maker)]
+
+        channels = None
+        if not self._alike:
+            channels = {
+                plan.channel: of(each)
+                for plan, each in zip(client.subscriptions, self._subscribe, strict=True)
+                if each is not None
+            }
+        return ClientLogins(
+            of(self._connect), of(self._first) if self._alike else None, of(self._publish), channels
+        )
+
+
+def makers(
+    run: ResolvedRun,
+    host: str,
+    *,
+    allowed: Allowed,
+    whose: str | None,
+    workers: int = 1,
+    on_trouble: OnTrouble = lambda number, said: None,
+) -> tuple[dict[str, GroupMakers], list[Maker]]:
+    """Return the makers of each group with logins of its own, by its name, and all makers.
+
+    ``whose`` names the source of the logins as the subject of an error sentence.
+
+    Raises:
+        CredentialError: a login is not permitted here, or a secret that is common to all clients is missing.
+    """
+    if not any(group.logins for group in run.groups):
+        return {}, []
+    from loadgen.scenario.login import Login
+
+    found: dict[str, Maker] = {}
+
+    def make(data: dict[str, Any]) -> Maker:
+        key = repr(data)
+        if key not in found:
+            login = Login.model_validate(data)
+            if whose is not None:
+                allowed.demand(login, whose, host)
+            found[key] = maker(login, host, seed=str(run.seed), workers=workers, on_trouble=on_trouble)
+        return found[key]
+
+    by_group = {group.name: GroupMakers(group, make) for group in run.groups if group.logins is not None}
+    return by_group, list(found.values())
+
+
+def name_of(client: ClientPlan) -> str:
+    """Return a client's name for people, with the row of its data: `client 3 of users (people.csv:5)`."""
+    place = "" if client.place is None else f" ({client.place})"
+    return f"client {client.index} of {client.group}{place}"
+
+
+def described(run: ResolvedRun) -> Mapping[str, Any]:
+    """Return the source of each group's logins by operation, for the manifest; without secrets."""
+    if not any(group.logins for group in run.groups):
+        return {}
+    from loadgen.scenario.login import Login
+
+    files = {name: data.file for name, data in run.data.items()}
+
+    def told(data: dict[str, Any] | None) -> str | None:
+        return None if data is None else Login.model_validate(data).describe(files)
+
+    found: dict[str, Any] = {}
+    for group in run.groups:
+        if group.logins is None:
+            continue
+        subscribe = [told(each) for each in group.logins.subscribe]
+        found[group.name] = {
+            "connect": told(group.logins.connect),
+            "subscribe": subscribe[0] if len(set(subscribe)) == 1 else (subscribe or None),
+            "publish": told(group.logins.publish),
+        }
+    return found

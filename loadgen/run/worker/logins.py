@@ -1,0 +1,153 @@
+"""The logins of a worker's clients: the service as each client uses it, and what becomes of refused ones."""
+
+from collections.abc import Callable
+from typing import Final
+
+from loadgen.credentials.allowed import Allowed
+from loadgen.credentials.errors import CredentialError
+from loadgen.exits import ExitCode, RunError
+from loadgen.protocol.base import Service
+from loadgen.resolve import ClientPlan, ResolvedRun
+from loadgen.run.group_logins import makers, name_of
+from loadgen.run.master_messages import Begin
+from loadgen.run.worker.context import Context
+from loadgen.users.worker import Progress
+
+#: A run goes on without this share of the clients that have a login of their own, and without one in any case.
+MOST_SHUT_OUT: Final = 0.05
+
+
+class OwnLogins:
+    """Implements `loadgen.users.worker.Logins` for one worker."""
+
+    def __init__(
+        self,
+        run: ResolvedRun,
+        service: Service,
+        host: str,
+        *,
+        allowed: Allowed,
+        whose: str | None,
+        workers: int,
+        progress: Progress,
+        report_error: Callable[[str, bool], None],
+        on_note: Callable[[str], None],
+    ) -> None:
+        """``on_note`` is called with what users should know; the other arguments are those of `makers`.
+
+        Raises:
+            CredentialError: as `makers`.
+        """
+        self._run, self._service = run, service
+        self._progress, self._report_error, self._on_note = progress, report_error, on_note
+        self._groups, self._makers = makers(
+            run,
+            host,
+            allowed=allowed,
+            whose=whose,
+            workers=workers,
+            on_trouble=self._on_trouble,
+        )
+        #: The service of each client that has a login of its own, and of each group with one for all its clients.
+        self._services: dict[int, Service] = {}
+        self._common: dict[str, Service] = {}
+        #: Places of the rows from which clients have their logins, while their tokens may have to be renewed.
+        self._names: dict[int, str] = {}
+        self._shut_out: set[int] = set()
+        self._shut_connections: set[int] = set()
+        self._shut_subscriptions: set[int] = set()
+        self._unpublished: set[int] = set()
+        own = sum(group.count for group in run.groups if group.logins is not None and group.logins.columns)
+        self._most_shut_out = max(1.0, MOST_SHUT_OUT * own / workers)
+
+    def obtain(self, client: ClientPlan) -> str | None:
+        """See `Logins.obtain`."""
+        group = self._groups.get(client.group)
+        if group is None or client.number in self._services:
+            return None
+        try:
+            if not group.own:
+                if client.group not in self._common:
+                    self._common[client.group] = self._service.for_client(group.logins(client))
+                return None
+            if client.place is not None:
+                self._names[client.number] = name_of(client)
+            self._services[client.number] = self._service.for_client(group.logins(client))
+        except CredentialError as error:
+            reason = f"there is no login: {error}"
+            self.refused(client, reason)
+            return reason
+        return None
+
+    def service(self, client: ClientPlan) -> Service:
+        """See `Logins.service`."""
+        found = self._services.get(client.number)
+        return self._common.get(client.group, self._service) if found is None else found
+
+    def own(self, client: ClientPlan) -> bool:
+        """See `Logins.own`."""
+        group = self._groups.get(client.group)
+        return group is not None and group.own
+
+    def refused(self, client: ClientPlan, told: str, subscription: int | None = None) -> None:
+        """See `Logins.refused`."""
+        if subscription is None:
+            connects = self._run.group(client.group).holds_connections
+            self._shut_connections |= {client.number} if connects else set()
+            self._shut_subscriptions.update(plan.number for plan in client.subscriptions)
+        else:
+            self._shut_subscriptions.add(subscription)
+        self._shut_out.add(client.number)
+        self._progress.shut_connections = len(self._shut_connections)
+        self._progress.shut_subscriptions = len(self._shut_subscriptions)
+        self.note(client, told)
+        count = len(self._shut_out)
+        if count > self._most_shut_out:
+            self._report_error(f"{count:,} clients, the latest being {name_of(client)}: {told}", True)
+
+    def note(self, client: ClientPlan, told: str) -> None:
+        """See `Logins.note`."""
+        sentence = f"{name_of(client)}: {told}"
+        self._report_error(sentence, False)
+        self._on_note(sentence)
+
+    def publish_refused(self, client: ClientPlan, told: str) -> None:
+        """See `Logins.publish_refused`."""
+        if self.own(client) and client.number not in self._unpublished:
+            self._unpublished.add(client.number)
+            self.note(client, f"a publish was refused: {told}")
+
+    def stop(self) -> None:
+        """Renew no more tokens."""
+        for each in self._makers:
+            each.stop()
+
+    def _on_trouble(self, number: int, said: str) -> None:
+        sentence = f"{self._names.get(number, f'client {number}')}: {said}"
+        self._report_error(sentence, False)
+        self._on_note(sentence)
+
+
+def own_logins(
+    begin: Begin,
+    context: Context,
+    allowed: Allowed,
+    progress: Progress,
+    report_error: Callable[[str, bool], None],
+    on_note: Callable[[str], None],
+) -> OwnLogins:
+    """Return the logins of a worker's clients; raises RunError if they cannot be used here."""
+    try:
+        return OwnLogins(
+            begin.run,
+            context.service,
+            context.host,
+            allowed=allowed,
+            whose=context.logins_from,
+            workers=begin.workers,
+            progress=progress,
+            report_error=report_error,
+            on_note=on_note,
+        )
+    except (CredentialError, ValueError) as error:
+        raise RunError(str(error), ExitCode.USAGE) from None

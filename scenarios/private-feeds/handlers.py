@@ -1,0 +1,18 @@
+"""Handlers of private feeds, as an Event API on AWS has them in JavaScript."""
+
+from typing import Any
+
+from loadgen.server.handlers import Context, Unauthorized
+
+
+def own_channel_only(ctx: Context) -> None:
+    """Admit a user to the channel of its own id, and to no wildcard."""
+    owner = (ctx.identity or {}).get("sub")
+    if len(ctx.info.channel.segments) != 3 or ctx.info.channel.segments[-1] != owner:
+        raise Unauthorized
+
+
+def with_owner(ctx: Context) -> list[dict[str, Any]]:
+    """Write the owner of the feed into each event, and keep the rest."""
+    owner = ctx.info.channel.segments[-1]
+    return [{"id": event["id"], "payload": {**event["payload"], "owner": owner}} for event in ctx.events]
