@@ -20,6 +20,7 @@ from loadgen.measure.clock import now_ns  # noqa: E402
 from loadgen.measure.health import HealthSampler  # noqa: E402
 from loadgen.measure.recorder import Recorder  # noqa: E402
 from loadgen.measure.spool import SpoolWriter, read_batches, spool_name  # noqa: E402
+from loadgen.payloads.stamping import Stamping  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
@@ -65,6 +66,7 @@ class Worker:
     def __init__(self, service: AppSyncEvents, folder: Path) -> None:
         self.service = service
         self.address = Address(service.connect_url)
+        self.stamping = Stamping()
         self.recorder = Recorder(TOKEN, SpoolWriter(folder, 0), run_in_thread, native_lock())
         self.readiness = SettledReadiness(0)
         self.progress = Progress()

@@ -23,6 +23,7 @@ from gevent.socket import wait_read  # noqa: E402
 from loadgen.measure.health import HealthSampler  # noqa: E402
 from loadgen.measure.recorder import Recorder  # noqa: E402
 from loadgen.measure.spool import SpoolWriter  # noqa: E402
+from loadgen.payloads.stamping import Stamping  # noqa: E402
 from loadgen.protocol.appsync.auth import ApiKey  # noqa: E402
 from loadgen.protocol.appsync.client import AppSyncEvents  # noqa: E402
 from loadgen.protocol.appsync.endpoints import Endpoints  # noqa: E402
@@ -48,6 +49,7 @@ def main() -> None:
     progress = Progress()
     run = SimpleNamespace(
         recorder=recorder,
+        stamping=Stamping(),
         service=service,
         address=Address(service.connect_url),
         readiness=SettledReadiness(0),

@@ -221,12 +221,12 @@ def _may_go(scenario: str, target: str | None, allow_remote: bool, overrides: li
     """
     from loadgen.planning import guard
     from loadgen.planning.prices import load_prices
-    from loadgen.resolve.resolver import resolve
-    from loadgen.scenario import load, overrides_of
+    from loadgen.resolve.resolver import run_of
 
     if allow_remote:
         return
-    found = resolve(load(scenario, overrides_of(overrides), target=target), target)
+    found, tables = run_of(scenario, overrides, target)
+    tables.close()
     if (where := guard.elsewhere(target, found)) is not None:
         protocol = guard.protocol_for(target, found)
         refusal = guard.check(found, load_prices(None), None, where, protocol=protocol).refusal

@@ -16,7 +16,15 @@ from loadgen.measure.clock import now_ns
 from loadgen.measure.columns import COLUMNS, DeliveryBuffer, NativeDeliveryBuffer, Rows
 from loadgen.measure.health import HealthSample, HealthSampler
 from loadgen.measure.live import LiveInterval, LiveReports, Report
-from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, SubscriptionRow, answer_times_ns
+from loadgen.measure.rows import (
+    AlteredRow,
+    ClockRow,
+    ConnectionRow,
+    EchoRow,
+    EventRow,
+    SubscriptionRow,
+    answer_times_ns,
+)
 from loadgen.measure.spool import SpoolWriter
 from loadgen.measure.undecodable import Undecodable
 
@@ -89,6 +97,7 @@ class Recorder:
         self._connection_rows: list[ConnectionRow] = []
         self._clock_rows: list[ClockRow] = []
         self._echo_rows: list[EchoRow] = []
+        self._altered_rows: list[AlteredRow] = []
         #: Current estimate of the master's clock minus this process's; used for the histograms only.
         self.clock_offset_ns = 0
         #: Builds the reports for live displays; None if there are no live displays.
@@ -123,6 +132,11 @@ class Recorder:
         """Record echoes that have returned or never will."""
         self._echo_rows.extend(rows)
 
+    def altered(self, row: AlteredRow) -> None:
+        """Record that a delivery, recorded by :meth:`deliver` as well, is not what was sent; probes are left out."""
+        if row.publisher >= 0:
+            self._altered_rows.append(row)
+
     def flush(self, health: HealthSampler | None = None) -> Interval:
         """Write everything recorded since the last call and return its summary.
 
@@ -137,6 +151,7 @@ class Recorder:
         connections, self._connection_rows = self._connection_rows, []
         clocks, self._clock_rows = self._clock_rows, []
         echoes, self._echo_rows = self._echo_rows, []
+        altered, self._altered_rows = self._altered_rows, []
         late_max_ns = max(
             (late_ns for event in events if (late_ns := event.own_lateness_ns) is not None), default=None
         )
@@ -163,6 +178,7 @@ class Recorder:
             self._spool.write_rows("connections", connections)
             self._spool.write_rows("clock", clocks)
             self._spool.write_rows("echo", echoes)
+            self._spool.write_rows("altered", altered)
             self._spool.write_rows("health", [row.row() for row in health_rows])
             self._spool.write_rows("histograms", histogram_rows)
             encoded = {row[0]: row[3] for row in histogram_rows}

@@ -63,6 +63,17 @@ class Place(Struct, frozen=True):
 DEFAULT: Final = Place()
 
 
+def place_named(name: str) -> Place:
+    """Return the place within an event that a text names: a JSON pointer if it begins with '/', else a member.
+
+    Raises:
+        ValueError: the text is no place; the message completes a sentence.
+    """
+    if not 1 <= len(name) <= 1000:
+        raise ValueError("must have 1 to 1,000 characters")
+    return Place("pointer" if name.startswith("/") else "member", name)
+
+
 def pointer_tokens(pointer: str) -> tuple[str, ...]:
     """Return the names in a JSON pointer (RFC 6901, section 4).
 

@@ -13,7 +13,7 @@ import msgspec
 
 from loadgen.measure.stamp import PADDING_KEY, Stamp
 from loadgen.payloads.integrity import canonical, canonical_bytes, checksum, decoded
-from loadgen.payloads.place import index_of, split, stamp_in
+from loadgen.payloads.place import Place, index_of, split, stamp_in
 from loadgen.payloads.plans import PLAIN, Stamps
 from loadgen.payloads.template import NOW_MARK, iso
 
@@ -41,6 +41,13 @@ class Marked(NamedTuple):
 
 
 Event = str | Marked
+
+
+def size_of(event: Event) -> int:
+    """Return the bytes of an event, without a stamp beside it."""
+    if isinstance(event, str):
+        return len(event) if event.isascii() else len(event.encode())
+    return len(event.body)
 
 
 class Reading(NamedTuple):
@@ -142,7 +149,9 @@ class Stamping:
         self._tokens = () if place.beside else place.tokens
         self._checked = self._tokens if stamps.integrity and not place.beside else None
         #: Reads an event with its stamp in it. Raises one of `NOT_OURS` if it has none.
-        self.read: Callable[[str | bytes], Reading] = _reader(self._tokens, stamps.integrity)
+        self.read: Callable[[str | bytes], Reading] = (
+            _refuse if place.beside else _reader(self._tokens, stamps.integrity)
+        )
 
     # Made before the sending time.
 
@@ -171,6 +180,10 @@ class Stamping:
             _padded_ends(members, self._tokens) if not members else split(bare_of(members), self._tokens)
         )
         return _Padded(head, tail, size_bytes, self._padded_checksum if self._checked else None)
+
+    def example(self, content: bytes) -> Body:
+        """Return the body of an event like others, such as a readiness probe; raises PlaceError without a place."""
+        return self.content(content) if self.beside else self.whole(*split(content.decode(), self._tokens))
 
     def _padded_checksum(self, head: str, tail: str, length: int) -> int:
         assert self._checked is not None
@@ -227,31 +240,58 @@ def _checksum_of_padded(head: str, tail: str, length: int, tokens: tuple[str, ..
     return checksum(canonical(f"{head}{_NULL}{tail}{padding(length)}}}", tokens))
 
 
-def _reader(tokens: tuple[str, ...], integrity: bool) -> Callable[[str | bytes], Reading]:
-    if integrity:
-        return _checking_reader(tokens)
-    if not tokens or any(index_of(name) is not None or not _WRITTEN_PLAINLY(name) for name in tokens):
-        decode = msgspec.json.decode
+def numbers_reader(place: Place) -> Callable[[str | bytes], tuple[int, int, int]]:
+    """Return a function that reads the token, publisher and sequence of an event's stamp, with a checksum or without.
 
-        def read_any(text: str | bytes) -> Reading:
-            return Reading(msgspec.convert(stamp_in(decode(text), tokens)[0], Stamp), False)
+    It raises one of `NOT_OURS` for an event without a stamp, as for every event if stamps are beside them.
+    """
+    if place.beside:
+        return _no_numbers
+    values = _values_reader(place.tokens, list[int])
 
-        return read_any
-    decode_struct = msgspec.json.Decoder(_struct(tokens)).decode
-    depth = len(tokens)
-
-    def read(text: str | bytes) -> Reading:
-        value: Any = decode_struct(text)
-        for _ in range(depth):
-            value = value.f
-        return Reading(value, False)
+    def read(text: str | bytes) -> tuple[int, int, int]:
+        stamp = values(text)
+        if len(stamp) not in (5, 6):
+            raise ValueError("no stamp")
+        return stamp[0], stamp[1], stamp[2]
 
     return read
 
 
-def _struct(tokens: tuple[str, ...]) -> Any:
-    """Return a struct of only the members on the way to the stamp; the decoder skips all others."""
-    kind: Any = Stamp
+def _no_numbers(text: str | bytes) -> tuple[int, int, int]:
+    raise KeyError("stamp")
+
+
+def _refuse(text: str | bytes) -> Reading:
+    raise KeyError("stamp")
+
+
+def _reader(tokens: tuple[str, ...], integrity: bool) -> Callable[[str | bytes], Reading]:
+    if integrity:
+        return _checking_reader(tokens)
+    values = _values_reader(tokens, Stamp)
+    return lambda text: Reading(values(text), False)
+
+
+def _values_reader(tokens: tuple[str, ...], kind: Any) -> Callable[[str | bytes], Any]:
+    """Return a function that reads the value at a place in an event, which must be of a type."""
+    if any(index_of(name) is not None or not _WRITTEN_PLAINLY(name) for name in tokens):
+        decode = msgspec.json.decode
+        return lambda text: msgspec.convert(stamp_in(decode(text), tokens)[0], kind)
+    decode_struct = msgspec.json.Decoder(_struct(tokens, kind)).decode
+    depth = len(tokens)
+
+    def read(text: str | bytes) -> Any:
+        value: Any = decode_struct(text)
+        for _ in range(depth):
+            value = value.f
+        return value
+
+    return read
+
+
+def _struct(tokens: tuple[str, ...], kind: Any) -> Any:
+    """Return a struct of only the members on the way to a value; the decoder skips all others."""
     for token in reversed(tokens):
         kind = msgspec.defstruct("Stamped", [("f", kind, msgspec.field(name=token))], gc=False)
     return kind

@@ -11,7 +11,8 @@ from loadgen.planning.fanout import GroupLoad, audience, due, group_loads
 from loadgen.planning.peaks import Rates, peak
 from loadgen.resolve import ResolvedRun
 from loadgen.resolve.resolver import resolve
-from loadgen.scenario import Scenario, load
+from loadgen.scenario import Scenario
+from loadgen.scenario.loading import load_with_data
 
 _QUESTION = re.compile(r"[^.?!]*\?")
 _NS_PER_S = 1_000_000_000
@@ -98,8 +99,9 @@ def portrait(name_or_path: str, path: Path) -> Portrait:
     Raises:
         ScenarioError: the file does not exist or is not valid.
     """
-    scenario = load(str(path))
-    run = resolve(scenario)
+    scenario, tables = load_with_data(str(path))
+    with tables:
+        run = resolve(scenario, tables=tables)
     loads = tuple(group_loads(run, audience(run)))
     rates = Rates(run, loads)
     begin_ns, end_ns = run.phases.warmup_ns, run.phases.publishing_ns

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class ProtocolRules:
     """True if one publish may carry several events."""
     event_bytes: int | None = None
     """The largest event, in bytes."""
+    stamp_beside: Literal["user_property", "header"] | None = None
+    """Where a message can carry an event's stamp outside the event, or None if it cannot."""
 
     def over_http(self, via: str) -> bool:
         """Return True if a client with ``via`` in the scenario publishes over HTTP."""

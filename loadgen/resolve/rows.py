@@ -20,7 +20,7 @@ def own_names(run: ResolvedRun, group: Group) -> tuple[str, ...]:
     if group.publish is not None:
         names += [
             name
-            for name in Template.parse(group.publish.channel).names
+            for name in (*Template.parse(group.publish.channel).names, *group.publish.payload_names)
             if (source := source_of(name)) is not None and run.data[source].assign == "by-client"
         ]
     return tuple(dict.fromkeys(name for name in names if source_of(name) is not None))

@@ -86,8 +86,11 @@ class Agent:
         target = Target.from_payload(begin["target"], allowed, login_from)
         run = self._resolved = msgspec.convert(begin["run"], ResolvedRun)
         self._clients = Clients(run)
+        self.stamping = self._clients.stamping
         rules = target.protocol.rules
         self.service: Service = target.service()
+        if self.stamping.beside:
+            self.service.carry_stamps(run.stamps.place.name)
         #: Notes about this worker's connects that users should know, counted.
         self._network: Counter[str] = Counter()
         self.dialer = Dialer(
@@ -160,6 +163,8 @@ class Agent:
                 self.report_error,
                 partial(self.failures.add, HARNESS, "a readiness probe"),
                 self.dialer,
+                self.stamping,
+                run,
             )
         )
         self.readiness: Readiness = self._readiness

@@ -27,6 +27,7 @@ from loadgen.measure.recorder import Recorder
 from loadgen.measure.rows import ClockRow, ConnectionRow, EchoRow, EventRow, SubscriptionRow
 from loadgen.measure.spool import SpoolWriter
 from loadgen.measure.stamp import encode_event
+from loadgen.payloads.stamping import Event as AnyEvent
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.resolve import ClientPlan, Clients, ResolvedRun, SubscriptionPlan
@@ -63,6 +64,8 @@ class EchoPlan:
     channel: str
     over_http: bool
     payload_bytes: int
+    #: The content of each echo without its stamp, or nothing for padding.
+    example: bytes = b""
     #: A sentence on why the lane cannot run, or None if it can.
     refusal: str | None = None
 
@@ -104,6 +107,7 @@ def plan_echo(
         channel=channel,
         over_http=publish.over_http,
         payload_bytes=publish.payload_bytes,
+        example=publishes[name].example,
         refusal=_refusal(run, rules, channel),
     )
 
@@ -391,12 +395,15 @@ class EchoLane:
     def _publish(self, number: int, intended_ns: int) -> None:
         plan = self._plan
 
-        def make(sent_ns: int, _remote: str | None) -> list[str]:
+        def make(sent_ns: int, _remote: str | None) -> list[AnyEvent]:
             self._sent += 1
             self._open[number] = EchoRow(number, intended_ns, sent_ns, None, None)
-            return [
-                encode_event(self._token, self._publisher, number, intended_ns, sent_ns, plan.payload_bytes)
-            ]
+            stamping = self._run.stamping
+            if stamping.plain and not plan.example:
+                size = plan.payload_bytes
+                return [encode_event(self._token, self._publisher, number, intended_ns, sent_ns, size)]
+            body = stamping.example(plan.example) if plan.example else stamping.padded(plan.payload_bytes)
+            return [stamping.event(self._token, self._publisher, number, intended_ns, sent_ns, body)]
 
         def on_outcome(answer: PublishAnswer | None, arrival_ns: int, error: TransportError | None) -> None:
             reason = None if error is None else str(error)

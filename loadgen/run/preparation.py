@@ -15,6 +15,7 @@ from loadgen.credentials.allowed import Allowed
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
 from loadgen.planning import limits, room
+from loadgen.payloads.place import Place
 from loadgen.resolve import ResolvedRun
 from loadgen.run import handover, target, user_classes
 from loadgen.run.handover import Handover
@@ -118,7 +119,7 @@ class Preparation:
             self._places.get("target"),
         )
         if found is None:
-            return self._serve(run.totals.namespaces)
+            return self._serve(run.totals.namespaces, run.stamps.place)
         if options.faults or options.journal:
             raise RunError(
                 "--faults and --journal are the embedded server's: leave them out, or the target",
@@ -152,7 +153,7 @@ class Preparation:
             raise RunError(guard.unconfirmed(found.question), ExitCode.USAGE)
         return Handover.of(run, prices, options.max_cost)
 
-    def _serve(self, namespaces: tuple[str, ...]) -> target.Target:
+    def _serve(self, namespaces: tuple[str, ...], place: Place) -> target.Target:
         """Start the embedded server and return it as the target; raises RunError.
 
         It ends with this process, however that ends.
@@ -164,6 +165,8 @@ class Preparation:
             arguments += ["--faults", self._options.faults]
         if self._options.journal is not None:
             arguments += ["--journal", self._options.journal]
+            if not place.is_default:
+                arguments += ["--stamp", place.name]
         server = ServerProcess(arguments)
         try:
             server.start(meanwhile=_load_ahead)

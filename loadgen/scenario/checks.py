@@ -7,10 +7,12 @@ from math import prod
 from loadgen.config.problems import Path, Problem
 from loadgen.config.text import nearest
 from loadgen.config.units import format_duration
+from loadgen.payloads.plans import PLAIN, Stamps
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts, Points, Replay
 from loadgen.scenario.data import Data, split
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
+from loadgen.scenario.payload import Made, check_payload, check_stamps, names_in, unknown
 from loadgen.scenario.template import Template, TemplateError
 from loadgen.targets import protocol_of
 
@@ -31,6 +33,7 @@ def check(
     target: Target | None,
     phases: Phases,
     rules: ProtocolRules,
+    stamps: Stamps = PLAIN,
 ) -> Iterator[Problem]:
     """Yield the problems between the parts of a scenario; each part by itself is valid."""
     if target is not None:
@@ -53,6 +56,13 @@ def check(
             continue
         used.update(template.names)
         yield from _check_template(path, template, variables, data, validate)
+    yield from check_stamps(stamps, rules, _over_http(clients, rules))
+    for path, made in payloads(clients):
+        yield from check_payload(path, made, stamps, rules)
+        for place, name in names_in(path, made):
+            used.add(name)
+            if (why := _wrong_payload_name(name, variables, data)) is not None:
+                yield Problem(place, why)
     for name in variables:
         if name not in used:
             yield Problem(("variables", name), f"is used by no channel; write {{{name}}} in one or remove it")
@@ -60,7 +70,8 @@ def check(
     for name in data:
         if name not in meant:
             yield Problem(
-                ("data", name), f"is used nowhere; write {{{name}.COLUMN}} in a channel or remove it"
+                ("data", name),
+                f"is used nowhere; write {{{name}.COLUMN}} in a channel or payload, or remove it",
             )
 
 
@@ -169,6 +180,28 @@ def _wrong_name(name: str, variables: Variables, data: Sources) -> str | None:
     return None
 
 
+def _wrong_payload_name(name: str, variables: Variables, data: Sources) -> str | None:
+    """Return why a name in the braces of a payload cannot be used, or None if it can."""
+    if split(name) is not None:
+        return _wrong_name(name, variables, data)
+    if name in variables:
+        return f"has {{{name}}}, a variable, which only channels have; use a column of data"
+    return unknown(name, data)
+
+
+def _over_http(clients: Groups, rules: ProtocolRules) -> Iterator[Path]:
+    for name, group in clients.items():
+        if group.publish is not None and rules.over_http(group.publish.via):
+            yield ("clients", name, "publish", "via")
+
+
+def payloads(clients: Groups) -> Iterator[tuple[Path, Made]]:
+    """Yield each payload that is more than padding of one size, with its place in the scenario."""
+    for name, group in clients.items():
+        if group.publish is not None and group.publish.made is not None:
+            yield ("clients", name, "publish", "payload"), group.publish.made
+
+
 def templates(clients: Groups, rules: ProtocolRules) -> Iterator[tuple[Path, str, Callable[[str], object]]]:
     """Yield each template of channels with its place in the scenario and the check of its channels."""
     for name, group in clients.items():
@@ -247,7 +280,7 @@ def _publish_warnings(
             f"{where} makes {requests_per_s:g} requests/s on each connection, above the service's quota of "
             f"{most_per_s:g}/s; use more clients, a larger batch{instead}"
         )
-    if publish.payload_bytes < _STAMP_BYTES:
+    if publish.payload_bytes is not None and publish.payload_bytes < _STAMP_BYTES:
         yield (
             f"{where}.payload is {publish.payload_bytes}B, less than the stamp that every event carries; "
             f"events will be about {_STAMP_BYTES}B"

@@ -74,9 +74,10 @@ def load_with_data(
         raise ScenarioError([*error.problems, *problems]) from None
     if problems:
         raise ScenarioError(problems)
-    if not scenario.data:
+    made = [group.publish.made for group in scenario.clients.values() if group.publish is not None]
+    if not scenario.data and all(each is None or each.size is not None for each in made):
         return scenario, Tables()
-    # Imported late: most scenarios have no data.
+    # Imported late: most scenarios have no files.
     from loadgen.scenario.rows import read_data
 
     return read_data(scenario, places, path.parent, scenario.rules(target))

@@ -9,12 +9,17 @@ from loadgen.config.base import Part
 from loadgen.config.messages import problems_in
 from loadgen.config.problems import Places, Problem, ScenarioError
 from loadgen.config.text import holds_key
+from loadgen.payloads.plans import Stamps
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.checks import check, warnings
 from loadgen.scenario.data import Data
-from loadgen.scenario.gates import GateText
+from loadgen.scenario.gates import GateText, LongGate
 from loadgen.scenario.models import Group, Key, Name, Phases, Target, Variable
+from loadgen.scenario.payload import StampPlace, stamps_of
 from loadgen.targets import protocol_of
+
+#: Keys whose mistakes cause no others.
+_SIMPLE_KEYS = frozenset({"version", "name", "description", "seed", "phases", "gates", "integrity"})
 
 
 class Scenario(Part):
@@ -36,6 +41,11 @@ class Scenario(Part):
     """Files of rows, whose columns replace {name.column} in channels, payloads and logins."""
     clients: Mapping[Key, Group] = Field(min_length=1)
     """The groups of clients by name; at least one must subscribe and one publish."""
+    stamp: StampPlace | None = None
+    """The place of the stamp by which each event is recognised; default is {member: _lg}."""
+    integrity: bool = False
+    """True to let a checksum of each event travel in its stamp, so that events that arrive altered are counted; costs
+    CPU time for each event and each delivery."""
     phases: Phases = Phases()
     """The lengths and conditions of the run's phases."""
     gates: tuple[GateText, ...] = Field(default=(), strict=False)
@@ -85,6 +95,11 @@ class Scenario(Part):
         return protocol_of(target or self._url).rules
 
     @property
+    def stamps(self) -> Stamps:
+        """Where stamps go, and whether they hold checksums."""
+        return stamps_of(self.stamp, self.integrity)
+
+    @property
     def _url(self) -> str | None:
         return None if self.target is None else self.target.url
 
@@ -107,10 +122,11 @@ def validated(data: object, places: Places, target: str | None = None) -> Scenar
         stated = {problem.path for problem in problems}
         problems += [each for each in problems_in(error, data, Scenario) if each.path not in stated]
         if isinstance(data, Mapping) and all(
-            problem.path and problem.path[0] in {"version", "name", "description", "seed", "phases", "gates"}
-            for problem in problems
+            problem.path and problem.path[0] in _SIMPLE_KEYS for problem in problems
         ):
-            kept = {key: data[key] for key in ("variables", "data", "clients", "target") if key in data}
+            kept = {
+                key: data[key] for key in ("variables", "data", "clients", "target", "stamp") if key in data
+            }
             problems += _check(Scenario.model_validate({"version": 1, **kept}), target)
     else:
         problems += _check(scenario, target)
@@ -122,7 +138,24 @@ def validated(data: object, places: Places, target: str | None = None) -> Scenar
 def _check(scenario: Scenario, target: str | None) -> Iterator[Problem]:
     """Yield contradictions between the parts of a scenario, by the rules of its target's protocol."""
     rules = protocol_of(target or scenario._url).rules
-    return check(scenario.variables, scenario.data, scenario.clients, scenario.target, scenario.phases, rules)
+    yield from _unchecked(scenario)
+    yield from check(
+        scenario.variables,
+        scenario.data,
+        scenario.clients,
+        scenario.target,
+        scenario.phases,
+        rules,
+        scenario.stamps,
+    )
+
+
+def _unchecked(scenario: Scenario) -> Iterator[Problem]:
+    """Yield the gates on altered deliveries if no content is checked."""
+    for number, gate in enumerate(scenario.gates):
+        text = gate.check if isinstance(gate, LongGate) else gate
+        if "delivery.altered" in text and not scenario.integrity:
+            yield Problem(("gates", number), "asks for altered deliveries, which needs 'integrity: true'")
 
 
 def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Problem]:
@@ -139,13 +172,24 @@ def _keys_and_gaps(data: object, path: tuple[str | int, ...]) -> Iterator[Proble
             "holds what looks like an API key; put the key into an environment variable "
             "and that variable's name into target.api_key_env",
         )
-    elif data is None and path:
+    elif data is None and path and not _in_template(path):
         yield Problem(path, "has no value; give it one or remove it")
 
 
-def _pruned(value: Any) -> Any:
+def _in_template(path: tuple[str | int, ...]) -> bool:
+    """Return whether a path leads into a payload's template, where null and empty values are content."""
+    return len(path) > 4 and path[0] == "clients" and path[2:5] == ("publish", "payload", "json")
+
+
+def _pruned(value: Any, path: tuple[str | int, ...] = ()) -> Any:
     """Return the data without unset values; an empty list, text or mapping means the same as an absent one."""
+    if _in_template(path):
+        return value
     if isinstance(value, dict):
-        kept = {key: _pruned(each) for key, each in value.items()}
-        return {key: each for key, each in kept.items() if each not in (None, "", [], {})}
-    return [_pruned(each) for each in value] if isinstance(value, list) else value
+        kept = {key: _pruned(each, (*path, key)) for key, each in value.items()}
+        return {
+            key: each
+            for key, each in kept.items()
+            if each not in (None, "", [], {}) or (each is not None and _in_template((*path, key)))
+        }
+    return [_pruned(each, (*path, 0)) for each in value] if isinstance(value, list) else value

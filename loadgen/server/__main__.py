@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         help="write down what was done to which event and subscription",
     )
     add(
+        "--stamp",
+        metavar="PLACE",
+        help="where the journal finds stamps: a member or a JSON pointer (default: _lg)",
+    )
+    add(
         "--announce",
         action="store_true",
         help="print one line of JSON when ready instead of the text for people",
@@ -111,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             connection_lifetime_s=options.lifetime,
             faults=options.faults,
             journal=options.journal,
+            stamp=options.stamp,
             environment=os.environ,
             host=options.host,
             port=options.port,

@@ -11,7 +11,9 @@ from gevent.event import Event
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
+from loadgen.measure.rows import AlteredRow
 from loadgen.measure.stamp import Stamp, decode_event
+from loadgen.payloads.stamping import NOT_OURS, Marked, Reading
 from loadgen.protocol.base import PING, UNACKNOWLEDGED, PublishAnswer
 from loadgen.protocol.refusals import Refusal
 from loadgen.protocol.unreadable import FRAME_UNREADABLE
@@ -221,8 +223,8 @@ class ClientConnection:
         """Most events that the service allows to be unanswered at once; 0 for no limit."""
         return self._session.most_unanswered
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str], on_answer: OnAnswer) -> None:
-        """Publish over this connection.
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any], on_answer: OnAnswer) -> None:
+        """Publish over this connection; the events are those that `WorkerRun.stamping` makes.
 
         ``on_answer`` gets the answer and its arrival (ns), or None and the current time if the connection was lost.
 
@@ -282,6 +284,8 @@ class ClientConnection:
             self._subscriptions.stop()
 
     def _make_on_event(self) -> OnEvent:
+        if not self._run.stamping.plain:
+            return self._make_on_other_event()
         # The hot path: a closure's variables are faster than a method's attributes.
         numbers, deliver, decode, recorder = (
             self._numbers,
@@ -308,7 +312,52 @@ class ClientConnection:
 
         return on_event
 
+    def _make_on_other_event(self) -> OnEvent:
+        """Return the function for events whose stamps are elsewhere than usual, or hold checksums."""
+        read, take = self._run.stamping.read, self._take
+
+        def on_event(subscription_id: str, event: str, arrival_ns: int, read_ns: int) -> None:
+            take(subscription_id, lambda: read(event), lambda: event, arrival_ns, read_ns)
+
+        return on_event
+
     # Called by the session, from the hub.
+
+    def on_marked(self, subscription_id: str, event: Marked, arrival_ns: int, read_ns: int) -> None:
+        """Record a delivery with its stamp beside it; see `SessionHandler`."""
+        self._take(
+            subscription_id,
+            lambda: self._run.stamping.read_beside(event.stamp, event.body),
+            lambda: event.body.decode(errors="replace"),
+            arrival_ns,
+            read_ns,
+        )
+
+    def _take(
+        self,
+        subscription_id: str,
+        read: Callable[[], Reading],
+        text: Callable[[], str],
+        arrival_ns: int,
+        read_ns: int,
+    ) -> None:
+        recorder = self._run.recorder
+        number = self._numbers.get(subscription_id)
+        if number is None:
+            recorder.unknown_subscription += 1
+            self.on_deviation(DELIVERY_UNASKED)
+            return
+        try:
+            stamp, altered = read()
+            recorder.deliver(number, arrival_ns, read_ns, stamp)
+        except (*NOT_OURS, struct.error):
+            recorder.foreign += 1
+            self._on_foreign_event(subscription_id)
+            return
+        if altered and stamp[0] == recorder.token:
+            recorder.altered(AlteredRow(number, stamp[1], stamp[2], int(arrival_ns)))
+        if self._watching:
+            self._on_watched_event(subscription_id, text(), arrival_ns, stamp)
 
     def _on_watched_event(self, subscription_id: str, event: str, arrival_ns: int, stamp: Stamp) -> None:
         subscriptions = self._subscriptions
@@ -442,7 +491,9 @@ class ClientConnection:
         rows = self._run.recorder.native_rows
         if self._socket is not None and rows is not None:
             self._socket.use_fast_path(
-                None if self._watching else self._session.fast_path(rows, self._numbers)
+                self._session.fast_path(rows, self._numbers)
+                if not self._watching and self._run.stamping.plain
+                else None
             )
 
     def _on_closed(self, code: int | None, reason: str) -> None:

@@ -6,19 +6,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import gevent
-from gevent.event import Event
+from gevent.event import Event as Flag
 
 from loadgen.measure.clock import now_ns
 from loadgen.measure.failures import HARNESS
 from loadgen.measure.rows import EventRow
 from loadgen.measure.stamp import encode_batch, encode_event
 from loadgen.measure.undecodable import Undecodable
+from loadgen.payloads.makers import Maker
+from loadgen.payloads.stamping import Body, size_of
 from loadgen.protocol.base import PublishAnswer, Service
 from loadgen.protocol.unreadable import ANSWER_UNREADABLE
 from loadgen.resolve import ClientPlan
+from loadgen.resolve.rows import RequestDraw
 from loadgen.transport.dialing import DialError
 from loadgen.transport.errors import TransportError, UnreadableError
 from loadgen.transport.http import HttpClient
@@ -30,14 +33,15 @@ from loadgen.users.worker import Timeline, WorkerRun
 #: Takes the answer or None if there was none, its arrival in ns, and the transport's error, if any.
 OnOutcome = Callable[[PublishAnswer | None, int, TransportError | None], None]
 #: Makes the texts of the events when a connection takes them. Takes the sending time in ns, which goes into each event,
-#: and the remote address, or None if it is unknown.
-MakeEvents = Callable[[int, str | None], Sequence[str]]
+#: and the remote address, or None if it is unknown. Events are texts, or `Marked` if stamps travel beside them.
+MakeEvents = Callable[[int, str | None], Sequence[Any]]
 
 #: Overdue requests that one client sends in a row before it yields to the hub.
 _LATE_IN_A_ROW = 64
 #: The event loop's highest priority.
 _FIRST = 2
 _NOTHING: Mapping[int, str] = {}
+_NO_ROWS: Mapping[str, int] = {}
 
 
 class Sender(Protocol):
@@ -159,8 +163,11 @@ class OpenLoopPublisher:
         self._sender = sender
         self._code = code
         self._in_flight = in_flight
-        self._slot_free = Event()
+        self._slot_free = Flag()
         self._draw = self._plan.channels()
+        self._rows = self._draw.rows if isinstance(self._draw, RequestDraw) else _NO_ROWS
+        #: None if events are the usual padding with the usual stamp.
+        self._maker = self._plan.maker()
         self._sequence = 0
         self._open: dict[int, _Request] = {}
 
@@ -232,11 +239,15 @@ class OpenLoopPublisher:
     ) -> None:
         plan, run = self._plan, self._run
         members: list[str] = []
+        bodies: list[Body] = []
+        maker = self._maker
         unmade: dict[int, str] = {}
         # Run the user's code before taking the sending time: its duration is our lateness, not the service's latency.
         for sequence in sequences:
             try:
                 members.append(self._code.members())
+                if maker is not None:
+                    bodies.append(self._body(maker, sequence, members[-1]))
             except UnmadeError as error:
                 unmade[sequence] = str(error)
         if unmade:
@@ -252,15 +263,26 @@ class OpenLoopPublisher:
         )
         self._open[number] = request
 
-        def make(sent_ns: int, remote: str | None) -> Sequence[str]:
-            if unmade:
+        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
+            events: Sequence[Any]
+            if maker is not None:
+                stamped = run.stamping.event
+                events = [
+                    stamped(token, publisher, sequence, intended_ns, sent_ns, body)
+                    for sequence, body in zip(sequences, bodies, strict=True)
+                ]
+            elif unmade:
                 events = [
                     encode_event(token, publisher, sequence, intended_ns, sent_ns, size, own)
                     for sequence, own in zip(sequences, members, strict=True)
                 ]
             else:
                 events = encode_batch(token, publisher, sequences[0], intended_ns, sent_ns, size, members)
-            request.sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
+            request.sizes = (
+                [len(event) if event.isascii() else len(event.encode()) for event in events]
+                if maker is None
+                else [size_of(event) for event in events]
+            )
             request.sent_ns, request.remote = sent_ns, remote
             run.progress.sent += len(events)
             return events
@@ -278,6 +300,14 @@ class OpenLoopPublisher:
                 self._settle(number, answer, arrival_ns, "accepted", None)
 
         self._sender.send(f"p{number}", channel, make, on_outcome)
+
+    def _body(self, maker: Maker, sequence: int, members: str) -> Body:
+        """Return the body of an event; the members that the user's payload() returned replace the scenario's."""
+        body = maker.next(sequence, self._rows)
+        if not members:
+            return body
+        size = self._plan.payload_bytes if self._plan.padded else 1
+        return self._run.stamping.padded(size, members)
 
     def _settle(
         self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
@@ -319,7 +349,7 @@ class OpenLoopPublisher:
     def _blame_size(self, refused: Mapping[int, str], sizes: Sequence[int]) -> None:
         """Count a failure of the user's code for each refused event that it made larger than the service takes."""
         most = self._run.most_event_bytes
-        if most is None or self._plan.payload_bytes > most:
+        if most is None or self._plan.payload_bytes > most or not self._plan.padded:
             return
         for index in refused:
             if index < len(sizes) and sizes[index] > most:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from loadgen.measure.failures import Failures
 from loadgen.measure.undecodable import MOST_KINDS, OTHER_KINDS, Undecodable
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
 from loadgen.transport.errors import TransportError
@@ -143,6 +144,7 @@ class World:
     def __init__(self, on_delivery: Callable[[str, str], None] | None = None) -> None:
         self.run: Any = SimpleNamespace(
             recorder=Rows(),
+            stamping=Stamping(),
             readiness=Readiness(),
             progress=Progress(),
             failures=Failures(),

@@ -22,6 +22,7 @@ from loadgen import native, protocol_file
 from loadgen.measure.failures import Failures
 from loadgen.measure.recorder import Recorder
 from loadgen.measure.spool import SpoolWriter, read_batches
+from loadgen.payloads.stamping import Stamping
 from loadgen.protocol.appsync import messages
 from loadgen.protocol.appsync.auth import ApiKey
 from loadgen.protocol.appsync.client import AppSyncEvents
@@ -209,6 +210,7 @@ def meet(
         recorder, failures = Recorder(7, SpoolWriter(folder, 0)), Failures()
         run: Any = SimpleNamespace(
             recorder=recorder,
+            stamping=Stamping(),
             service=service,
             address=Address(service.connect_url, service.tls),
             readiness=SettledReadiness(0),

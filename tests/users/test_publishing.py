@@ -83,6 +83,8 @@ def publisher(
     plan = SimpleNamespace(
         batch=BATCH,
         payload_bytes=100,
+        padded=True,
+        maker=lambda: None,
         offsets_ns=lambda: iter(due_ns),
         channels=lambda: SimpleNamespace(next=lambda: "/default/a"),
     )

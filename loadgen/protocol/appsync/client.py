@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -113,8 +113,8 @@ class AppSyncSession:
         self._subscriptions[subscription_id] = _LEAVING
         return messages.unsubscribe(subscription_id)
 
-    def publish(self, publish_id: str, channel: str, events: Sequence[str]) -> bytes:
-        """Return a `publish` with its authorization."""
+    def publish(self, publish_id: str, channel: str, events: Sequence[Any]) -> bytes:
+        """Return a `publish` with its authorization; the events are texts."""
         if self._publishes is None:
             self._publishes = set()
         self._publishes.add(publish_id)
@@ -249,6 +249,10 @@ class AppSyncEvents:
         self._signs = not isinstance(credential, ApiKey | BearerToken)
         #: The authorization sent last: it must be hidden if the service echoes it.
         self._sent: Mapping[str, str] = {}
+
+    def carry_stamps(self, name: str) -> None:
+        """Never called: a message has no place beside its event."""
+        raise NotImplementedError
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the documented handshake: the protocol's name, and the authorization as a second subprotocol."""

@@ -135,6 +135,10 @@ class GenericService:
         self._headers = {} if http is None else dialect.headers(http.headers)
         self._resource = lru_cache(maxsize=CHANNELS_KNOWN)(self._publish_resource)
 
+    def carry_stamps(self, name: str) -> None:
+        """Put stamps into a header of the file's `stamped` messages."""
+        self._dialect.carry_stamps(name)
+
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the handshake of a client that will subscribe to ``channels``."""
         description = self.description

@@ -51,6 +51,11 @@ class MqttService:
         # A broker ends the connection of an earlier client with the same id: ids differ between runs and processes.
         self._prefix = f"loadgen-{secrets.token_hex(5)}"
         self._sessions = count()
+        self._stamp_name: str | None = None
+
+    def carry_stamps(self, name: str) -> None:
+        """Put stamps into a user property (MQTT 5, 3.3.2.3.7); brokers pass it on unaltered."""
+        self._stamp_name = name
 
     def handshake(self, channels: Sequence[str] = ()) -> Handshake:
         """Return the WebSocket handshake; packets travel in binary frames (MQTT 5, 6)."""
@@ -59,7 +64,7 @@ class MqttService:
     def session(self, handler: SessionHandler, name: str = "") -> MqttSession:
         """Return a new session with a unique client id that contains ``name``."""
         client_id = f"{self._prefix}-{name or 'n'}-{next(self._sessions)}"
-        return MqttSession(handler, client_id, self._qos, self._user)
+        return MqttSession(handler, client_id, self._qos, self._user, self._stamp_name)
 
     def http_publish(self, channel: str, events: Sequence[str]) -> HttpRequest:
         """Never called: MQTT has no HTTP."""
