@@ -128,7 +128,8 @@ class Breakdown:
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the counts: `COUNTS`, and `ALTERED` if it is known."""
-        return tuple(next(iter(self.rows.values())).counts)
+        known = next(iter(self.rows.values())).counts
+        return tuple(name for name in (*COUNTS, ALTERED) if name in known)
 
     @cached_property
     def columns(self) -> dict[str, Sequence[str] | Ints]:

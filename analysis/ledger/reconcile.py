@@ -77,11 +77,11 @@ class Ledger:
     rows: int
     #: Expected deliveries that came after a later event of the same publisher, by subscription.
     reordered: int
-    #: Expected deliveries whose content is not what was sent, or None if the run did not check it.
-    altered: int | None
     #: Events with at least one missing expected delivery, and subscriptions with at least one.
     events_with_loss: int
     subscriptions_with_loss: int
+    #: Expected deliveries whose content is not what was sent, or None if the run did not check it.
+    altered: int | None = None
     #: True if publishers, channels and subscriptions each add up to the totals above.
     breakdown_agrees: bool = True
 
