@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure.arrival import of_bytes
+from loadgen.payloads.stamping import Marked
 from loadgen.protocol import unreadable
 from loadgen.protocol.base import PublishAnswer
 from loadgen.protocol.mqtt.auth import UserPassword
@@ -508,3 +509,29 @@ def test_of_several_messages_only_the_last_of_the_bytes_arrived_with_them(rest: 
     session.receive(one, of_bytes(100, 40, 0), 200)
     session.receive(one, of_bytes(100, 40, 40), 200)
     assert [getattr(event[2], "uncertain_ns", 0) for event in handler.named("on_event")] == [0, 40]
+
+
+def test_stamps_travel_in_a_user_property_beside_any_bytes() -> None:
+    handler = Recording()
+    session = MqttSession(handler, "loadgen-1", 1, stamp_name="lg")
+    session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
+    subscribed(session, handler, "/default/a")
+    events = [Marked(b"\xff\x00", "[1,2,3,4,5]"), Marked(b"", "[1,2,4,4,5]")]
+    sent = packets(session.publish("p1", "/default/a", events))
+    assert [(each.payload, each.user_properties) for each in sent] == [
+        (b"\xff\x00", [("lg", "[1,2,3,4,5]")]),
+        (b"", [("lg", "[1,2,4,4,5]")]),
+    ]
+    session.receive(b"".join(each.write() for each in sent), 10, 20)
+    assert [said[:2] for said in handler.named("on_marked")] == [("s0", event) for event in events]
+    assert [int(said[2]) for said in handler.named("on_marked")] == [10, 10]
+    # Another publisher's message has no such property, and is passed on as any other.
+    session.receive(mqtt5.PublishPacket("default/a", b"x", user_properties=[("other", "1")]).write(), 11, 21)
+    assert [said[:2] for said in handler.named("on_event")] == [("s0", "x")]
+
+
+def test_at_qos_0_stamps_travel_beside_too() -> None:
+    session = MqttSession(Recording(), "loadgen-1", 0, stamp_name="lg")
+    session.receive(mqtt5.ConnAckPacket().write(), 1, 2)
+    (sent,) = packets(session.publish("p1", "/default/a", [Marked(b"x", "[1]")]))
+    assert (sent.payload, sent.user_properties, int(sent.qos)) == (b"x", [("lg", "[1]")], 0)
