@@ -11,8 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.measure.failures import Failures
+from loadgen.measure.rows import AlteredRow
 from loadgen.measure.undecodable import MOST_KINDS, OTHER_KINDS, Undecodable
-from loadgen.payloads.stamping import Stamping
+from loadgen.payloads.place import Place
+from loadgen.payloads.plans import Stamps
+from loadgen.payloads.stamping import Marked, Stamping
 from loadgen.protocol.base import PublishAnswer
 from loadgen.resolve import Behaviour, ClientPlan, ReconnectPlan, SubscriptionPlan
 from loadgen.transport.errors import TransportError
@@ -138,6 +141,9 @@ class Readiness:
 PLANS = (SubscriptionPlan(10, "/default/a"), SubscriptionPlan(11, "/default/b"))
 
 
+REMAINS = Behaviour(ReconnectPlan(1, 1, False, True, "s"))
+
+
 class World:
     """One client, and what it is told."""
 
@@ -158,8 +164,7 @@ class World:
                 answers_subscribes=True,
             ),
         )
-        plan = Behaviour(ReconnectPlan(1, 1, False, True, "s"))
-        self.client = ClientConnection(self.run, ClientPlan(1, "g", 1, PLANS, None, 0, plan), on_delivery)
+        self.client = ClientConnection(self.run, ClientPlan(1, "g", 1, PLANS, None, 0, REMAINS), on_delivery)
 
     @property
     def rows(self) -> Rows:
@@ -358,3 +363,50 @@ def test_kinds_are_bounded_and_examples_are_made_once() -> None:
     assert undecodable.count == sum(kind["count"] for kind in kinds) == 200
     assert len(kinds) == MOST_KINDS + 1 == len(made)
     assert kinds[-1] == {"kind": OTHER_KINDS, "count": 100 - MOST_KINDS, "example": "x"}
+
+
+def test_stamps_elsewhere_are_read_and_altered_events_are_recorded_beside_their_deliveries() -> None:
+    world = World()
+    stamps = Stamps(Place("pointer", "/meta/trace"), integrity=True)
+    world.run.stamping = stamping = Stamping(stamps)
+    altered: list[AlteredRow] = []
+    world.run.recorder.altered = altered.append
+    world.client = ClientConnection(world.run, ClientPlan(1, "g", 1, PLANS, None, 0, REMAINS))
+    world.open()
+    world.ready()
+    body = stamping.padded(1, '"text":"hello"')
+    whole = str(stamping.event(7, 3, 12, 1, 2, body))
+    on_event = world.client.on_event
+    on_event("s10", whole, 5, 6)
+    on_event("s10", whole.replace("hello", "hallo"), 7, 8)
+    # Of another run: its deliveries are counted as foreign when they are written.
+    on_event("s10", str(stamping.event(8, 3, 12, 1, 2, body)).replace("hello", "hallo"), 9, 9)
+    assert world.rows.delivered == [10, 10, 10]
+    assert altered == [AlteredRow(10, 3, 12, 7)]
+    for foreign in ("", "{", "[]", '{"meta": {}}', '{"_lg":[7,3,12,1,2]}', '{"meta":{"trace":[7,3,12,1,2]}}'):
+        on_event("s10", foreign, 5, 6)
+    assert (world.rows.foreign, len(world.rows.delivered)) == (6, 3)
+    on_event("s99", whole, 5, 6)
+    assert world.rows.unknown_subscription == 1
+
+
+def test_stamps_beside_events_are_read_and_events_without_one_are_foreign() -> None:
+    seen: list[tuple[str, str]] = []
+    world = World()
+    world.run.stamping = stamping = Stamping(Stamps(Place("header", "Lg"), integrity=True))
+    altered: list[AlteredRow] = []
+    world.run.recorder.altered = altered.append
+    plan = ClientPlan(1, "g", 1, PLANS, None, 0, REMAINS)
+    world.client = ClientConnection(world.run, plan, lambda channel, event: seen.append((channel, event)))
+    world.open()
+    world.ready()
+    event = stamping.event(7, 3, 12, 1, 2, stamping.content(b"\xffx"))
+    assert isinstance(event, Marked)
+    world.client.on_marked("s10", event, 5, 6)
+    world.client.on_marked("s11", event._replace(body=b"y"), 5, 6)
+    world.client.on_marked("s10", event._replace(stamp=""), 5, 6)
+    world.client.on_event("s10", "[7,3,12,1,2]", 5, 6)
+    assert world.rows.delivered == [10, 11]
+    assert altered == [AlteredRow(11, 3, 12, 5)]
+    assert world.rows.foreign == 2
+    assert seen == [("/default/a", "\ufffdx"), ("/default/b", "y")]
