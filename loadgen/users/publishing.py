@@ -239,15 +239,11 @@ class OpenLoopPublisher:
     ) -> None:
         plan, run = self._plan, self._run
         members: list[str] = []
-        bodies: list[Body] = []
-        maker = self._maker
         unmade: dict[int, str] = {}
         # Run the user's code before taking the sending time: its duration is our lateness, not the service's latency.
         for sequence in sequences:
             try:
                 members.append(self._code.members())
-                if maker is not None:
-                    bodies.append(self._body(maker, sequence, members[-1]))
             except UnmadeError as error:
                 unmade[sequence] = str(error)
         if unmade:
@@ -256,6 +252,7 @@ class OpenLoopPublisher:
             self._record_unsent(number, (sequence,), channel, intended_ns, slot_ns, "unmade", reason)
         if not members:
             return
+        bodies = None if self._maker is None else self._bodies(self._maker, sequences, members)
         token, publisher, size = run.recorder.token, self._client.number, plan.payload_bytes
         # Until the events are made, use the planned size.
         request = _Request(
@@ -263,26 +260,15 @@ class OpenLoopPublisher:
         )
         self._open[number] = request
 
-        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
-            events: Sequence[Any]
-            if maker is not None:
-                stamped = run.stamping.event
-                events = [
-                    stamped(token, publisher, sequence, intended_ns, sent_ns, body)
-                    for sequence, body in zip(sequences, bodies, strict=True)
-                ]
-            elif unmade:
+        def make(sent_ns: int, remote: str | None) -> Sequence[str]:
+            if unmade:
                 events = [
                     encode_event(token, publisher, sequence, intended_ns, sent_ns, size, own)
                     for sequence, own in zip(sequences, members, strict=True)
                 ]
             else:
                 events = encode_batch(token, publisher, sequences[0], intended_ns, sent_ns, size, members)
-            request.sizes = (
-                [len(event) if event.isascii() else len(event.encode()) for event in events]
-                if maker is None
-                else [size_of(event) for event in events]
-            )
+            request.sizes = [len(event) if event.isascii() else len(event.encode()) for event in events]
             request.sent_ns, request.remote = sent_ns, remote
             run.progress.sent += len(events)
             return events
@@ -299,15 +285,34 @@ class OpenLoopPublisher:
             else:
                 self._settle(number, answer, arrival_ns, "accepted", None)
 
-        self._sender.send(f"p{number}", channel, make, on_outcome)
+        sealed = make if bodies is None else self._sealing(request, bodies)
+        self._sender.send(f"p{number}", channel, sealed, on_outcome)
 
-    def _body(self, maker: Maker, sequence: int, members: str) -> Body:
-        """Return the body of an event; the members that the user's payload() returned replace the scenario's."""
-        body = maker.next(sequence, self._rows)
-        if not members:
-            return body
+    def _bodies(self, maker: Maker, sequences: Sequence[int], members: Sequence[str]) -> list[Body]:
+        """Return the bodies of events; members that the user's payload() returned replace the scenario's content."""
+        made = [maker.next(sequence, self._rows) for sequence in sequences]
+        if not any(members):
+            return made
         size = self._plan.payload_bytes if self._plan.padded else 1
-        return self._run.stamping.padded(size, members)
+        padded = self._run.stamping.padded
+        return [padded(size, own) if own else body for body, own in zip(made, members, strict=True)]
+
+    def _sealing(self, request: _Request, bodies: Sequence[Body]) -> MakeEvents:
+        """Return the function that stamps bodies when a connection takes them; see `MakeEvents`."""
+        run, publisher = self._run, self._client.number
+        stamped, token = run.stamping.event, run.recorder.token
+
+        def make(sent_ns: int, remote: str | None) -> Sequence[Any]:
+            events = [
+                stamped(token, publisher, sequence, request.intended_ns, sent_ns, body)
+                for sequence, body in zip(request.sequences, bodies, strict=True)
+            ]
+            request.sizes = [size_of(event) for event in events]
+            request.sent_ns, request.remote = sent_ns, remote
+            run.progress.sent += len(events)
+            return events
+
+        return make
 
     def _settle(
         self, number: int, answer: PublishAnswer | None, acked_ns: int | None, status: str, error: str | None
