@@ -9,7 +9,7 @@ from loadgen.payloads.plans import Payload, Sizes, SizeShare, Stamps
 from loadgen.payloads.sizes import mean_of, shares_of, shares_of_draws
 from loadgen.payloads.stamping import most_bytes, usual_bytes
 from loadgen.scenario.messages import tried
-from loadgen.scenario.payload import Made
+from loadgen.scenario.payload import Content
 from loadgen.scenario.scenario import Scenario
 
 
@@ -51,7 +51,7 @@ def sized(scenario: Scenario, group: str, tables: Tables | None) -> Sized:
 
 
 def _shares(
-    made: Made, scenario: Scenario, group: str, stamps: Stamps, tables: Tables
+    made: Content, scenario: Scenario, group: str, stamps: Stamps, tables: Tables
 ) -> tuple[tuple[SizeShare, ...], int, int | None]:
     """Return the sizes, the largest, and the number of lines if they come from a file."""
     if made.file is not None:
@@ -77,7 +77,7 @@ def _shares(
     )
 
 
-def _example(made: Made, scenario: Scenario, group: str, stamps: Stamps, tables: Tables) -> bytes:
+def _example(made: Content, scenario: Scenario, group: str, stamps: Stamps, tables: Tables) -> bytes:
     """Return the content of one event without its stamp, or nothing if it is padding."""
     if made.file is not None:
         table = tables[table_name(group)]

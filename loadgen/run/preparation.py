@@ -14,8 +14,8 @@ from loadgen.console import say
 from loadgen.credentials.allowed import Allowed
 from loadgen.exits import ExitCode, RunError
 from loadgen.live.service import LiveService
-from loadgen.planning import limits, room
 from loadgen.payloads.place import Place
+from loadgen.planning import limits, room
 from loadgen.resolve import ResolvedRun
 from loadgen.run import handover, target, user_classes
 from loadgen.run.handover import Handover

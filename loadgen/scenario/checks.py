@@ -12,7 +12,7 @@ from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.curves import MAX_BURSTS, Form, LoadBursts, Points, Replay
 from loadgen.scenario.data import Data, split
 from loadgen.scenario.models import MAX_CLIENTS, Group, Phases, Publish, Target, Variable
-from loadgen.scenario.payload import Made, check_payload, check_stamps, names_in, unknown
+from loadgen.scenario.payload import Content, check_payload, check_stamps, names_in, unknown
 from loadgen.scenario.template import Template, TemplateError
 from loadgen.targets import protocol_of
 
@@ -195,7 +195,7 @@ def _over_http(clients: Groups, rules: ProtocolRules) -> Iterator[Path]:
             yield ("clients", name, "publish", "via")
 
 
-def payloads(clients: Groups) -> Iterator[tuple[Path, Made]]:
+def payloads(clients: Groups) -> Iterator[tuple[Path, Content]]:
     """Yield each payload that is more than padding of one size, with its place in the scenario."""
     for name, group in clients.items():
         if group.publish is not None and group.publish.made is not None:

@@ -16,7 +16,7 @@ from loadgen.payloads.template import NOW_MARK, Context, binary, iso
 from loadgen.protocol.rules import ProtocolRules
 from loadgen.scenario.checks import payloads
 from loadgen.scenario.data import Data, split
-from loadgen.scenario.payload import Made
+from loadgen.scenario.payload import Content
 from loadgen.scenario.scenario import Scenario
 
 _MOST_PROBLEMS = 10
@@ -26,7 +26,7 @@ _SIZES_TRIED = 10_000
 _SEQUENCE = 999_999_999
 
 
-def read_messages(made: Made, path: Path, stamps: Stamps, limit_bytes: int | None) -> Table:
+def read_messages(made: Content, path: Path, stamps: Stamps, limit_bytes: int | None) -> Table:
     """Read a payload's file of messages.
 
     Raises:
@@ -49,7 +49,7 @@ def read_messages(made: Made, path: Path, stamps: Stamps, limit_bytes: int | Non
     return table
 
 
-def sources_of(made: Made) -> list[str]:
+def sources_of(made: Content) -> list[str]:
     """Return the columns that a payload's template uses, as their names in templates."""
     compiled = made.compiled(None)
     return [] if compiled is None else [name for name in compiled.names if split(name) is not None]
@@ -70,7 +70,7 @@ class Tried(NamedTuple):
 
 
 def tried(
-    made: Made, stamps: Stamps, tables: Mapping[str, Table], data: Mapping[str, Data], clients: int
+    made: Content, stamps: Stamps, tables: Mapping[str, Table], data: Mapping[str, Data], clients: int
 ) -> Iterator[Tried]:
     """Fill in a template with row after row of its data."""
     compiled = made.compiled(None if stamps.place.beside else stamps.place.tokens)

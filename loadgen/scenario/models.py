@@ -32,7 +32,7 @@ from loadgen.protocol.appsync.limits import EVENTS_PER_PUBLISH, SUBSCRIPTIONS_PE
 from loadgen.scenario.behaviours import Churn, Drops, ReconnectPolicy, Slow
 from loadgen.scenario.curves import Profile, points_of
 from loadgen.scenario.login import Login
-from loadgen.scenario.payload import Made, payload_size
+from loadgen.scenario.payload import Content, payload_size
 
 #: A million subscribers, and as many publishers.
 MAX_CLIENTS = 2_000_000
@@ -131,7 +131,7 @@ class Publish(Part):
     """The spread of requests over time. constant: evenly over the whole group. poisson: at random. {bursts: 10}: in
     bursts of 10 requests of one client."""
     payload: Annotated[
-        Annotated[SizeBytes, AfterValidator(payload_size), Tag(WORD)] | Annotated[Made, Tag(MAPPING)],
+        Annotated[SizeBytes, AfterValidator(payload_size), Tag(WORD)] | Annotated[Content, Tag(MAPPING)],
         Discriminator(word_or_mapping),
     ] = _DEFAULT_PAYLOAD_BYTES
     """The content of the events: the size of one event's JSON text, at most 240KiB, which is filled with padding; or a
@@ -163,12 +163,12 @@ class Publish(Part):
     @property
     def payload_bytes(self) -> int | None:
         """The size of each event, or None if the payload is more than padding of one size."""
-        return None if isinstance(self.payload, Made) else self.payload
+        return None if isinstance(self.payload, Content) else self.payload
 
     @property
-    def made(self) -> Made | None:
+    def made(self) -> Content | None:
         """The content of the events, or None if it is padding of one size."""
-        return self.payload if isinstance(self.payload, Made) else None
+        return self.payload if isinstance(self.payload, Content) else None
 
     @property
     def arrival_kind(self) -> Arrival:

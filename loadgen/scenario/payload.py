@@ -59,13 +59,13 @@ class SizeSpread(Part):
         return self
 
 
-class Made(Part):
+class Content(Part):
     """The content of a group's events; give one of json, file, size, text, hex and base64."""
 
     json_: Annotated[Any, SkipValidation] = Field(default=None, alias="json")
     """The event as a template: a mapping with {name.column}, {seq} (the event's number within its publisher), {now}
     (its sending time), {uuid}, and {random: [...]} for one of several values. A text that is nothing but a placeholder
-    becomes the value itself, such as a number. {{ and }} are braces."""
+    becomes the value itself, such as a number. A brace itself is written twice."""
     file: _Name | None = None
     """A JSON Lines file in the scenario's folder: each line is an event, a JSON object."""
     pick: Literal["in-turn", "random", "by-weight"] | None = None
@@ -188,7 +188,7 @@ def check_stamps(stamps: Stamps, rules: ProtocolRules, over_http: Iterator[Path]
         yield Problem(path, f"must be websocket: the stamp's {kind} travels in messages of a connection only")
 
 
-def check_payload(path: Path, made: Made, stamps: Stamps, rules: ProtocolRules) -> Iterator[Problem]:
+def check_payload(path: Path, made: Content, stamps: Stamps, rules: ProtocolRules) -> Iterator[Problem]:
     """Yield the problems of a payload that need no rows; names of columns are checked by the caller."""
     if made.kind in _BINARY and not stamps.place.beside:
         yield Problem(
@@ -209,7 +209,7 @@ def check_payload(path: Path, made: Made, stamps: Stamps, rules: ProtocolRules) 
         yield Problem((*path, made.kind, *error.path), str(error))
 
 
-def names_in(path: Path, made: Made) -> Iterator[tuple[Path, str]]:
+def names_in(path: Path, made: Content) -> Iterator[tuple[Path, str]]:
     """Yield each name in a payload's template that is not built in, with the place where it stands."""
     yield from _names((*path, made.kind), made.written)
 
