@@ -7,12 +7,13 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from loadgen.measure.stamp import STAMP_KEY
+from loadgen.measure.stamp import PADDING_KEY, STAMP_KEY
 
 Kind = Literal["member", "pointer", "user_property", "header"]
 #: The places outside the body.
 BESIDE: Final = ("user_property", "header")
 _ESCAPE: Final = re.compile(r"~(?![01])")
+_NAME_BESIDE: Final = re.compile(r"[!-~]+").fullmatch
 _Members = dict[str, msgspec.Raw]
 _members = msgspec.json.Decoder(_Members).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -30,8 +31,12 @@ class Place(Struct, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=1000)] = STAMP_KEY
 
     def __post_init__(self) -> None:
-        if self.kind == "pointer":
-            pointer_tokens(self.name)
+        """Check the name, which may come from another process; raises ValueError."""
+        if not self.beside:
+            if self.tokens[0] == PADDING_KEY:
+                raise ValueError(f"must not be or lead through {PADDING_KEY!r}, which holds the padding")
+        elif not _NAME_BESIDE(self.name) or (self.kind == "header" and ":" in self.name):
+            raise ValueError("must be printable characters without spaces")
 
     @property
     def is_default(self) -> bool:

@@ -35,6 +35,18 @@ def _pointer(value: str) -> str:
         pointer_tokens(value)
     except ValueError as error:
         raise problem(f"is no JSON pointer: it {error}") from None
+    return _checked("pointer", value)
+
+
+def _member(value: str) -> str:
+    return _checked("member", value)
+
+
+def _checked(kind: Kind, value: str) -> str:
+    try:
+        Place(kind, value)
+    except ValueError as error:
+        raise problem(str(error)) from None
     return value
 
 
@@ -140,7 +152,7 @@ class Content(Part):
 class StampPlace(Part):
     """The place of each event's stamp, for services that drop or forbid unknown members; give one of them."""
 
-    member: _Name | None = None
+    member: Annotated[_Name, AfterValidator(_member)] | None = None
     """A member of the event, such as trace; default is _lg."""
     pointer: Annotated[_Name, AfterValidator(_pointer)] | None = None
     """A JSON pointer into the event, such as /meta/trace; missing objects on the way are made."""

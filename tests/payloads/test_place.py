@@ -122,6 +122,24 @@ def test_no_pointer(pointer: str) -> None:
         Place("pointer", pointer)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *[("header", name) for name in ("a b", "a\r\nb", "a:b", "é")],
+        *[
+            ("user_property", "a\x00"),
+            ("member", "pad"),
+            ("pointer", "/pad/a"),
+            ("other", "a"),
+            ("member", ""),
+        ],
+    ],
+)
+def test_no_place(kind: str, name: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"kind": kind, "name": name}, Place)
+
+
 @given(st.binary(), st.booleans())
 def test_beside_the_body_any_bytes_can_travel(body: bytes, integrity: bool) -> None:
     stamping = Stamping(Stamps(Place("user_property", "lg"), integrity))

@@ -186,6 +186,8 @@ MISTAKES = [
     ("{file: m.jsonl}", "{json: [1]}", "x.yaml:22: clients.others.publish.payload.json has no room for the stamp: the payload is no object; choose another place with 'stamp'"),
     ("clients:", "stamp: {pointer: meta}\nclients:", "x.yaml:5: stamp.pointer is no JSON pointer: it must begin with '/', as in '/meta'"),
     ("clients:", "stamp: {pointer: /a, member: b}\nclients:", "x.yaml:5: stamp has both member and pointer; keep one of them"),
+    ("clients:", "stamp: {pointer: /pad/x}\nclients:", "x.yaml:5: stamp.pointer must not be or lead through 'pad', which holds the padding"),
+    ("clients:", "stamp: {member: pad}\nclients:", "x.yaml:5: stamp.member must not be or lead through 'pad', which holds the padding"),
     ("clients:", "stamp: {}\nclients:", "x.yaml:5: stamp names no place; give it one of member, pointer, user_property and header"),
     ("clients:", "stamp: {pointer: /to/trace}\nclients:", "x.yaml:15: clients.backend.publish.payload.json.to has no room for the stamp: its 'to' is no object; choose another place with 'stamp'"),
     ("clients:", "stamp: {user_property: lg}\nclients:", "x.yaml:5: stamp.user_property cannot be used: this target has no user properties, which MQTT 5 has; use member or pointer"),
