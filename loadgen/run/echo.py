@@ -64,10 +64,10 @@ class EchoPlan:
     channel: str
     over_http: bool
     payload_bytes: int
-    #: The content of each echo without its stamp, or nothing for padding.
-    example: bytes = b""
     #: A sentence on why the lane cannot run, or None if it can.
     refusal: str | None = None
+    #: The content of each echo without its stamp, or nothing for padding.
+    example: bytes = b""
 
 
 def interval_ns(run: ResolvedRun, boot_ids: Iterable[str | None]) -> int | None:
